@@ -99,5 +99,8 @@ class Curve(BaseModel):
 
     def duration_ns(self, x: np.ndarray) -> np.ndarray:
         """Durations in ns (float) at sizes ``x``; outside the range, the value of the nearest end."""
+        # In logarithms a power law between two points is a straight line, which durations by size
+        # often are. Outside the range np.interp holds the ends, so nothing is extrapolated without
+        # being said.
         xs, ns = np.array(self.points).T
         return np.asarray(np.exp(np.interp(np.log(x), np.log(xs), np.log(ns))))

@@ -10,7 +10,7 @@ from planner.runtimes.option import Arguments, Option, Timing, option_of
 from sim.model.model import Model
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.memory import DeviceMemory
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.tensors import EXPERT_PARTS, TensorTable
@@ -73,7 +73,7 @@ class Asked:
             tensors=self.tensors,
         )
 
-    def option(self, arguments: Arguments, placement: Placement | None = None) -> Option:
+    def option(self, arguments: Arguments, placement: DevicePlacement | None = None) -> Option:
         """Price the arguments. Raises InputError where they do not fit the machine's devices.
 
         A placement is evaluated from the arguments where none is given.

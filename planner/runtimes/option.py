@@ -7,7 +7,7 @@ from planner.runtimes.load import RuntimeLoad
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.memory import DeviceMemory, memory_of
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.predict import seconds_of
 from sim.runtimes.question import RuntimeQuestion
 
@@ -38,7 +38,7 @@ class Option:
     """Arguments with what they come to: a placement, its memory, and the time of a round."""
 
     question: RuntimeQuestion
-    placement: Placement
+    placement: DevicePlacement
     memory: dict[str, DeviceMemory]
     load: RuntimeLoad
 
@@ -53,7 +53,7 @@ class Option:
         return self.question.arguments
 
 
-def option_of(question: RuntimeQuestion, placement: Placement, load: RuntimeLoad) -> Option:
+def option_of(question: RuntimeQuestion, placement: DevicePlacement, load: RuntimeLoad) -> Option:
     """Price arguments whose placement is known."""
     return Option(
         question=question,
@@ -63,7 +63,7 @@ def option_of(question: RuntimeQuestion, placement: Placement, load: RuntimeLoad
     )
 
 
-def timing_of(question: RuntimeQuestion, placement: Placement, load: RuntimeLoad) -> Timing:
+def timing_of(question: RuntimeQuestion, placement: DevicePlacement, load: RuntimeLoad) -> Timing:
     """Return the seconds of a round, by the middle of the runtime's predictions."""
     decode, prefill = seconds_of(question, placement)
     return Timing(

@@ -57,6 +57,7 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
     arguments = question.arguments
     said = []
     cores = question.host.cores_per_socket * question.host.sockets
+    # Said, not refused: people do run so, and second threads of a core add nothing in the price.
     if (arguments.threads or 0) > cores:
         said.append(
             f"{arguments.threads} threads on {cores} cores are priced as {cores}; published runs of that kind are slower"

@@ -98,6 +98,7 @@ class Constants:
     @property
     def decode_weights_per_core_s(self) -> tuple[float, ...]:
         """Rates of products of one token in the order of FormatFamily."""
+        # By the families' own names, so that a new family without a constant fails at once.
         return tuple(getattr(self, f"{family.value}_weights_per_core_s") for family in FormatFamily)
 
 

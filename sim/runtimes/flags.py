@@ -92,6 +92,7 @@ class _Reading:
                 f"{self.table.runtime} argument {name}: {flag.reason}, so it cannot be predicted; leave it out"
             )
         if flag.effect is Effect.IGNORED:
+            # Kept by name: users are told which of their words change nothing.
             self.ignored.append(name)
             return
         value = self._value(name, flag, word)
@@ -102,6 +103,7 @@ class _Reading:
 
     def _value(self, name: str, flag: Flag, word: str | None) -> Any:
         if word is None:
+            # A flag alone turns its switch on.
             return flag.read("1")
         try:
             return flag.read(word)
@@ -133,6 +135,7 @@ def read_arguments(line: str, table: FlagTable) -> ReadArguments:
     while words:
         name, word = _pop_flag(words, table)
         reading.take(name, table.flags[name], word)
+    # Each name once, in the order of the line.
     return ReadArguments(reading.values, tuple(dict.fromkeys(reading.ignored)))
 
 
@@ -175,12 +178,12 @@ def no_switch(text: str) -> bool:
 def one_of(*choices: str) -> Callable[[str], str]:
     """A reader of one of some words, case ignored."""
 
-    def read(text: str) -> str:
+    def _read(text: str) -> str:
         if text.lower() not in choices:
             raise ValueError(f"one of {', '.join(choices)} is needed")
         return text.lower()
 
-    return read
+    return _read
 
 
 def _words(line: str, runtime: str) -> list[str]:
@@ -221,6 +224,7 @@ def _pop_flag(words: list[str], table: FlagTable) -> tuple[str, str | None]:
     arity = table.flags[word].arity
     if arity is Arity.ONE and not words:
         raise InputError(f"{table.runtime} argument {word}: a value must follow")
+    # A switch takes the next word only if it is a state: else that word is the next flag.
     if arity is Arity.ONE or (arity is Arity.SWITCH and words and words[0].lower() in SWITCH_WORDS):
         return word, words.pop(0)
     return word, None

@@ -18,6 +18,7 @@ def relative_width(step: Features, interval: Interval) -> Any:
     """
     work = step.work
     is_on_cpu = (work.cpu_expert_bytes + work.cpu_dense_bytes + work.upload_s) > 0
+    # Each circumstance widens by the same factor: rows are too few to fit one for each.
     wider = np.where(step.is_on_two_sockets, interval.wider, 1.0)
     wider = wider * np.where(np.asarray(step.probe_bytes_per_s) > 0, 1.0, interval.wider)
     return wider * np.where(np.logical_and(step.has_gpu, is_on_cpu), 1.0, interval.wider)

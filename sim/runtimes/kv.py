@@ -17,6 +17,7 @@ def cached_model(question: RuntimeQuestion) -> Model:
     """
     arguments = question.arguments
     model = question.model
+    # Today's llama.cpp always caches the latent; only ik_llama.cpp lets the user choose.
     if not isinstance(arguments, LlamaArguments) or not arguments.is_ik or arguments.mla != 0:
         return model
     return replace(model, layers=tuple(_expanded(layer) for layer in model.layers))

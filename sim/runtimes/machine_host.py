@@ -25,10 +25,12 @@ def runtime_host(machine: Machine) -> RuntimeHost:
     memory = cpu.memory_bytes_per_s
     own_gpus = _gpus(machine.gpu, machine.link)
     others = [gpu for other in machine.other_gpus for gpu in _gpus(other.gpu, other.link)]
+    # Only what somebody saw the memory give is a probe: from a datasheet the usual share is taken.
     is_measured = memory.kind in (Kind.MEASURED, Kind.PUBLISHED)
     return RuntimeHost(
         gpus=(*own_gpus, *others),
         sockets=cpu.sockets,
+        # A CPU that is all efficiency cores still computes with one.
         cores_per_socket=max(1, (cpu.cores - cpu.efficiency_cores) // cpu.sockets),
         clock_hz=UNKNOWN_CLOCK_HZ if cpu.clock_hz is None else cpu.clock_hz.value,
         vector=_vector(cpu.instructions),
@@ -68,6 +70,7 @@ def _gpus(gpu: Gpu, link: Link) -> tuple[HostGpu, ...]:
     one = HostGpu(
         name=gpu.name,
         memory_bytes=gpu.memory_bytes.effective,
+        # The datasheet's, without the efficiency: the fitted constants are shares of that.
         bytes_per_s=gpu.memory_bytes_per_s.value,
         flops_per_s=_peak(gpu.flops_per_s),
         link_bytes_per_s=link.h2d.bytes_per_s.effective,
@@ -80,11 +83,13 @@ def _peak(rates: dict[str, Quantity]) -> float:
     for name in ("bf16", "fp16"):
         if name in rates:
             return rates[name].value
+    # Some files state only other types; an old card without 16-bit products runs in 32 bit.
     return max(rate.value for rate in rates.values())
 
 
 def _vector(instructions: tuple[str, ...]) -> Vector:
     known = {name.lower() for name in instructions}
+    # Between the least and the most that CPUs of today have.
     if not known:
         return Vector.AVX512
     if Vector.AMX.value in known:

@@ -15,12 +15,12 @@ from sim.runtimes.llama_cpp.fit import check_single_gpu, fitted_arguments
 from sim.runtimes.llama_cpp.overrides import CpuExperts
 from sim.runtimes.llama_cpp.placement import place as place_llama
 from sim.runtimes.memory import memory_of
-from sim.runtimes.placement import HOST, Placement
+from sim.runtimes.placement import HOST, DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.rows import with_rows_placed
 
 
-def placement_of(question: RuntimeQuestion) -> Placement:
+def placement_of(question: RuntimeQuestion) -> DevicePlacement:
     """Where the arguments put the model. Raises InputError where they do not fit the machine."""
     arguments = question.arguments
     gpus = question.host.gpus
@@ -30,6 +30,7 @@ def placement_of(question: RuntimeQuestion) -> Placement:
         check_single_gpu(arguments, len(gpus))
         arguments = _fitted(question, arguments)
     memories = [gpu.memory_bytes for gpu in gpus]
+    # Every GPU's memory, as llama.cpp splits layers by what each has.
     placement = place_llama(question.model, arguments, memories, question.tensors)
     if question.gpu_expert_layers is not None and gpus and not arguments.placements:
         placement = with_expert_layers(question, placement, question.gpu_expert_layers)
@@ -41,6 +42,8 @@ def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArgume
     if not arguments.uses_fit or question.gpu_expert_layers is not None:
         return arguments
     memory = [gpu.memory_bytes for gpu in question.host.gpus]
+    # Cache and buffers are sized with all layers on the GPU: the fit fills with experts what these
+    # leave.
     tried = replace(arguments, gpu_layers=ALL_LAYERS, placements=(CpuExperts(num_layers=None),))
     placed = place_llama(question.model, tried, memory, question.tensors)
     needed = memory_of(replace(question, arguments=tried), placed)["gpu0"]
@@ -48,8 +51,8 @@ def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArgume
 
 
 def with_expert_layers(
-    question: RuntimeQuestion, placement: Placement, num_layers: int
-) -> Placement:
+    question: RuntimeQuestion, placement: DevicePlacement, num_layers: int
+) -> DevicePlacement:
     """The placement with the experts of so many layers, the last ones, on the GPUs of their layers
     and all others on the host.
     """
@@ -58,6 +61,7 @@ def with_expert_layers(
     kept = set(moe[len(moe) - num_layers :]) if num_layers else set()
     for layer in moe:
         moved[layer, (placement.attention[layer] if layer in kept else HOST) + 1] = 1.0
+    # Each such layer goes to the host and back: two crossings.
     visits = sum(1 for layer in moe if layer not in kept and placement.attention[layer] != HOST)
     sizes = np.array(
         [layer.num_experts * layer.expert_bytes for layer in question.model.layers], float
@@ -71,7 +75,7 @@ def with_expert_layers(
     )
 
 
-def with_expert_cache(question: RuntimeQuestion, placement: Placement) -> Placement:
+def with_expert_cache(question: RuntimeQuestion, placement: DevicePlacement) -> DevicePlacement:
     """The placement with the share of host experts on the GPU that a token finds in the cache of
     --moe-cache-mib, an LRU.
     """
@@ -88,6 +92,7 @@ def with_expert_cache(question: RuntimeQuestion, placement: Placement) -> Placem
     held = float(np.sum(sizes * placement.expert_fraction[:, 0]))
     share = min(1.0, arguments.expert_cache_mib * MIB / held) if held else 0.0
     fractions = placement.expert_fraction.copy()
+    # In the mean a token finds that share on the GPU; where it is computed is all that prices ask.
     moved = fractions[:, 0] * (1.0 - locality_of(question.model.name).misses("lru", share))
     fractions[:, 0] -= moved
     fractions[np.arange(len(sizes)), np.maximum(placement.attention, 0) + 1] += moved

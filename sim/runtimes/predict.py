@@ -14,7 +14,7 @@ from sim.runtimes.features import Features
 from sim.runtimes.intervals import half_width
 from sim.runtimes.kernel_laws import decode_by_laws, laws_of, prompt_by_laws
 from sim.runtimes.memory import DeviceMemory, memory_of
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.steps import RuntimeSteps, prompt_threads, steps_of
@@ -87,7 +87,7 @@ def predict(question: RuntimeQuestion) -> RuntimePrediction:
 
 
 def seconds_of(
-    question: RuntimeQuestion, placement: Placement | None = None
+    question: RuntimeQuestion, placement: DevicePlacement | None = None
 ) -> tuple[Seconds, Seconds]:
     """Return the seconds of one decoded token and of the prompt, by part, as ``predict`` has them.
 
@@ -119,7 +119,7 @@ def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     laws = laws_of(question, question.arguments.threads)
     disk_s = decode_disk_s(question, steps.placement)
 
-    def seconds(constants: Constants) -> Seconds:
+    def _seconds(constants: Constants) -> Seconds:
         usual = decode_seconds(step, constants)
         found = laws and decode_by_laws(question, steps.placement, laws, usual)
         priced = found or usual
@@ -127,9 +127,10 @@ def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
             priced = with_admissions(question.host, step, priced, constants)
         return replace(priced, disk=disk_s)
 
+    # The laws' own error holds only where they price everything that runs.
     is_whole = laws is not None and (not question.host.gpus or laws.gpu is not None)
     error = laws.cpu.decode_error.value if laws is not None and is_whole else None
-    return _priced("decode", step, seconds, error)
+    return _priced("decode", step, _seconds, error)
 
 
 def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
@@ -137,8 +138,9 @@ def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     laws = laws_of(question, prompt_threads(question))
     disk_s = prompt_disk_s(question, steps.placement, int(step.micro_batches))
 
-    def seconds(constants: Constants) -> Seconds:
+    def _seconds(constants: Constants) -> Seconds:
         usual = replace(prefill_seconds(step, constants), disk=disk_s)
+        # Laws were measured with experts where they are; copied ones are computed by other kernels.
         if laws is None or steps.uploads:
             return usual
         return prompt_by_laws(question, steps.placement, laws, usual) or usual
@@ -146,7 +148,7 @@ def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     error = None
     if laws is not None and laws.cpu.prompt_error is not None and not question.host.gpus:
         error = laws.cpu.prompt_error.value
-    return _priced("prefill", step, seconds, error)
+    return _priced("prefill", step, _seconds, error)
 
 
 def _priced(
@@ -155,6 +157,7 @@ def _priced(
     """The error of laws counts only where they gave the seconds."""
     constants = shipped_constants()
     usual = seconds(constants)
+    # Compared by result: laws that cover nothing of this question leave the seconds as they were.
     is_by_laws = replace(usual, disk=0.0) != PRICES[phase](step, constants)
     return _Priced(
         phase=phase, step=step, seconds=seconds, error_fraction=error if is_by_laws else None
@@ -182,6 +185,8 @@ def _interval_factor(priced: _Priced, file: ConstantsFile) -> float:
     if priced.error_fraction is not None:
         return 1.0 + priced.error_fraction
     seconds = priced.seconds(shipped_constants())
+    # How often the page cache misses is not known, and matters by the share of time that reading
+    # takes.
     unknown = float(seconds.disk / seconds.total) * UNKNOWN_SPREAD * HALF_OF_80_PERCENT
     return float(half_width(priced.step, file.intervals[priced.phase])) * math.exp(unknown)
 
@@ -191,12 +196,13 @@ def _most_important(priced: _Priced, file: ConstantsFile) -> Assumption:
     constants = shipped_constants()
     usual = float(priced.seconds(constants).total)
 
-    def change(name: str) -> float:
+    def _change(name: str) -> float:
         known = file.constants[name]
         moved = replace(constants, **{name: known.value * (1 + known.prior_spread)})
         return usual / float(priced.seconds(moved).total) - 1
 
-    changes = {item.name: change(item.name) for item in fields(Constants)}
+    # All of them are tried: there are some thirty, and each takes one pricing.
+    changes = {item.name: _change(item.name) for item in fields(Constants)}
     name = max(changes, key=lambda key: abs(changes[key]))
     known = file.constants[name]
     return Assumption(

@@ -52,12 +52,15 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
     """Seconds of one decoded token: every part is read once and waits for the one before."""
     work = step.work
     dram = dram_bytes_per_s(step, constants)
+    # The lag is in the logarithm, so half a lag is the root of the fraction.
     cores = step.cores * AVX2_DECODE_FRACTION**step.lag
     rates = np.array(constants.decode_weights_per_core_s)[step.family] * GIGA
     dense_rate = constants.k_weights_per_core_s * GIGA
     by_products = work.cpu_attention_flops / (constants.flash_flops_per_core_s * GIGA * cores)
     by_bytes = work.cpu_kv_bytes / dram
     return Seconds(
+        # Between the larger of both and their sum: cores unpack while memory delivers, but wait for
+        # each other where the two take about as long.
         cpu_experts=np.hypot(
             work.cpu_expert_bytes / dram, work.cpu_expert_weights / (rates * cores)
         ),
@@ -76,6 +79,7 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
             * constants.kv_reads
             * np.maximum(1.0, constants.ungrouped_kv_share * step.ungrouped_queries),
         ),
+        # Of the same shape as the other parts, also where steps are stacked.
         upload=work.upload_s * 0.0,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO,
     )
@@ -103,6 +107,7 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
             step.is_flash_on_cpu, constants.flash_flops_per_core_s, constants.plain_flops_per_core_s
         ),
     )
+    # Grouped products round the tokens of each expert up to a tile.
     padded = work.gpu_matrix_s + constants.expert_pad_tokens * work.gpu_pad_s
     return Seconds(
         cpu_experts=work.cpu_expert_weights / (rate * cores) + work.cpu_expert_bytes / dram,
@@ -116,6 +121,7 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
         gpu_attention=elements * work.gpu_attention_s / constants.attention_flops_fraction,
         upload=work.upload_s / constants.link_fraction,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO
+        # A prompt's activations take time on the link; a single token's are too few.
         + work.crossing_s / constants.link_fraction,
     )
 
@@ -143,5 +149,6 @@ def dram_bytes_per_s(step: Features, constants: Constants) -> Any:
         step.probe_bytes_per_s * constants.probe_fraction,
         step.socket_bytes_per_s * reached,
     )
+    # KTransformers keeps a copy or a part of the experts with each socket; the others read across.
     second = np.where(step.is_kt, constants.numa_aware_factor, constants.two_socket_factor)
     return one * np.where(step.is_on_two_sockets, second, 1.0)

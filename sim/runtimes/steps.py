@@ -21,11 +21,11 @@ from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments
 from sim.runtimes.kv import cached_model, kv_element_bytes
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP, LlamaArguments
 from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of, with_expert_cache
 from sim.runtimes.question import PromptSide, RuntimeQuestion
 from sim.runtimes.rows import with_rows_worked
-from sim.runtimes.work import Load, Work, has_compressed_cache, queries_per_key, work_of
+from sim.runtimes.work import StepLoad, StepWork, has_compressed_cache, queries_per_key, work_of
 
 F16_BYTES = 2
 GROUPED_KV_SINCE = 370
@@ -40,26 +40,29 @@ AMX_METHODS = ("amxint4", "amxint8")
 class RuntimeSteps:
     """A question's placement and its two steps."""
 
-    placement: Placement
+    placement: DevicePlacement
     decode: Features
     prefill: Features
     uploads: bool
 
 
-def steps_of(question: RuntimeQuestion, placement: Placement | None = None) -> RuntimeSteps:
+def steps_of(question: RuntimeQuestion, placement: DevicePlacement | None = None) -> RuntimeSteps:
     """Count both steps, of a placement that is known or else of that of the arguments."""
     if placement is None:
         placement = placement_of(question)
     prompt, uploads = _prompt(question, placement)
     return RuntimeSteps(
         placement=placement,
+        # A prompt uses every expert, so the cache's hits are for decoding alone.
         decode=decode_step(question, with_expert_cache(question, placement)),
         prefill=prompt,
         uploads=uploads,
     )
 
 
-def decode_step(question: RuntimeQuestion, placement: Placement, num_tokens: int = 1) -> Features:
+def decode_step(
+    question: RuntimeQuestion, placement: DevicePlacement, num_tokens: int = 1
+) -> Features:
     """One decoded token with that placement, or several of one sequence that are checked together."""
     load = _load(question, num_tokens, question.context_tokens)
     work = work_of(cached_model(question), placement, question.host, load)
@@ -69,12 +72,12 @@ def decode_step(question: RuntimeQuestion, placement: Placement, num_tokens: int
     )
 
 
-def prompt_step(question: RuntimeQuestion, placement: Placement) -> Features:
+def prompt_step(question: RuntimeQuestion, placement: DevicePlacement) -> Features:
     """The whole prompt with that placement."""
     return _prompt(question, placement)[0]
 
 
-def _prompt(question: RuntimeQuestion, placement: Placement) -> tuple[Features, bool]:
+def _prompt(question: RuntimeQuestion, placement: DevicePlacement) -> tuple[Features, bool]:
     work, num_batches, uploads = _prompt_work(question, placement)
     features = _features(
         question,
@@ -99,8 +102,8 @@ def _load(
     tokens: int,
     context_tokens: float,
     side: tuple[bool, bool] = (False, False),
-) -> Load:
-    return Load(
+) -> StepLoad:
+    return StepLoad(
         tokens=tokens,
         context_tokens=context_tokens,
         kv_element_bytes=kv_element_bytes(question),
@@ -110,15 +113,19 @@ def _load(
     )
 
 
-def _prompt_work(question: RuntimeQuestion, placement: Placement) -> tuple[Work, int, bool]:
+def _prompt_work(
+    question: RuntimeQuestion, placement: DevicePlacement
+) -> tuple[StepWork, int, bool]:
     """Work of the whole prompt, the number of its micro-batches, and whether the first uploads
     experts.
     """
+    # A prompt shorter than a micro-batch is one of its own length.
     size = min(_micro_batch(question), question.prompt_tokens)
     num_batches = math.ceil(question.prompt_tokens / size)
     works = []
     for index in range(num_batches):
         tokens = min(size, question.prompt_tokens - index * size)
+        # Later micro-batches attend to the earlier ones too.
         start = question.prompt_context_tokens + index * size
         load = _load(question, tokens, start, _uploads(question, tokens))
         work = work_of(cached_model(question), placement, question.host, load)
@@ -150,7 +157,12 @@ def _uploads(question: RuntimeQuestion, tokens: int) -> tuple[bool, bool]:
 
 
 def _features(
-    question: RuntimeQuestion, work: Work, *, tokens: int, micro_batches: int, threads: int | None
+    question: RuntimeQuestion,
+    work: StepWork,
+    *,
+    tokens: int,
+    micro_batches: int,
+    threads: int | None,
 ) -> Features:
     host = question.host
     is_flash = getattr(question.arguments, "is_flash_attention", None) is True
@@ -161,6 +173,7 @@ def _features(
         is_server=host.is_server,
         is_on_two_sockets=is_on_two_sockets(host, threads),
         socket_bytes_per_s=host.dram_bytes_per_s or 0.0,
+        # A probe is of the whole CPU, constants are of one socket.
         probe_bytes_per_s=(host.probe_bytes_per_s or 0.0) / host.sockets,
         cores=cores_in_use(host, threads) * host.clock_hz / NOMINAL_CLOCK_HZ,
         lag=lag(host),

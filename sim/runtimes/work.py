@@ -10,7 +10,7 @@ import numpy as np
 
 from sim.model.model import Layer, Model, TensorClass, layer_shapes
 from sim.runtimes.host import RuntimeHost
-from sim.runtimes.placement import FloatArray, IntArray, Placement
+from sim.runtimes.placement import DevicePlacement, FloatArray, IntArray
 from sim.runtimes.tensors import is_compressed
 
 STATE_BYTES = 4
@@ -18,7 +18,7 @@ STATE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class StepLoad:
     """What one step computes: ``tokens`` of one sequence after ``context_tokens``, with KV elements
     of ``kv_element_bytes``.
 
@@ -36,7 +36,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class StepWork:
     """Work of one step, or of many as arrays. Seconds are those of the datasheet's rates; the rest
     is counted.
 
@@ -64,11 +64,14 @@ class Work:
     cpu_dense_layers: Any
 
 
-def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -> Work:
+def work_of(
+    model: Model, placement: DevicePlacement, host: RuntimeHost, load: StepLoad
+) -> StepWork:
     """Count one step."""
     table = _LayerTable.of(model, load)
     devices = _Computed.of(placement, load)
     head_bytes, head_params = _head(model)
+    # The slowest link: work passes the GPUs one after the other. Without a GPU nothing is copied.
     link = min((gpu.link_bytes_per_s for gpu in host.gpus), default=1.0)
     reading = [gpu.bytes_per_s for gpu in host.gpus]
     computing = [gpu.flops_per_s for gpu in host.gpus]
@@ -76,7 +79,7 @@ def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -
     dense_on_host = devices.dense < 0
     kv_on_host = placement.kv < 0
     head_on_host = float(placement.head < 0)
-    return Work(
+    return StepWork(
         gpu_read_s=devices.on_gpus(
             table.attention_bytes, table.dense_bytes, table.expert_bytes, reading
         )
@@ -124,9 +127,10 @@ class _Computed:
     expert_fraction: FloatArray
 
     @classmethod
-    def of(cls, placement: Placement, load: Load) -> "_Computed":
+    def of(cls, placement: DevicePlacement, load: StepLoad) -> "_Computed":
         """Move what the step uploads to the GPU of its layer, or to the first."""
         fractions = placement.expert_fraction.copy()
+        # A layer on the host is computed by the first GPU where its weights are copied.
         target = np.maximum(placement.attention, 0)
         if load.uploads_experts:
             fractions[np.arange(len(target)), target + 1] += fractions[:, 0]
@@ -150,7 +154,7 @@ class _Computed:
         shares = self.expert_fraction[:, 1:]
         return float(sum(np.sum(shares[:, gpu] * amounts) / rate for gpu, rate in enumerate(rates)))
 
-    def uploaded_bytes(self, table: "_LayerTable", placement: Placement) -> float:
+    def uploaded_bytes(self, table: "_LayerTable", placement: DevicePlacement) -> float:
         """Bytes of weights that are on the host and computed on a GPU."""
         experts = (
             placement.expert_fraction[:, 0] - self.expert_fraction[:, 0]
@@ -176,7 +180,7 @@ class _LayerTable:
     attention_flops: FloatArray
 
     @classmethod
-    def of(cls, model: Model, load: Load) -> "_LayerTable":
+    def of(cls, model: Model, load: StepLoad) -> "_LayerTable":
         """Count each shape of a layer once."""
         shapes, numbers = layer_shapes(model)
         table = cls._of_layers([model.layers[index] for index in shapes], load)
@@ -184,7 +188,7 @@ class _LayerTable:
         return cls(**columns)
 
     @classmethod
-    def _of_layers(cls, layers: Sequence[Layer], load: Load) -> "_LayerTable":
+    def _of_layers(cls, layers: Sequence[Layer], load: StepLoad) -> "_LayerTable":
         attention = np.array([layer.bytes.get(TensorClass.ATTENTION, 0) for layer in layers], float)
         attention_params = np.array(
             [layer.params.get(TensorClass.ATTENTION, 0) for layer in layers], float
@@ -214,12 +218,13 @@ class _LayerTable:
         )
 
 
-def _chosen(top_k: int, load: Load) -> int:
+def _chosen(top_k: int, load: StepLoad) -> int:
     return top_k if load.experts_per_token is None else min(top_k, load.experts_per_token)
 
 
 def _distinct(experts: FloatArray, chosen: FloatArray, tokens: int) -> FloatArray:
     """Experts of each layer that at least one token selects, tokens choosing evenly and apart."""
+    # Dense layers have no experts and no share.
     share = np.divide(chosen, experts, out=np.zeros_like(chosen), where=experts > 0)
     return np.asarray(experts * (1 - (1 - share) ** tokens), float)
 
@@ -233,6 +238,7 @@ def _per_gpu(devices: IntArray, amounts: FloatArray, rates: list[float]) -> floa
     """Seconds of amounts on their devices, one after the other; what is on the host counts nothing
     here.
     """
+    # Layers follow each other, so GPUs work in turn, never at once.
     return float(sum(np.sum(amounts[devices == gpu]) / rate for gpu, rate in enumerate(rates)))
 
 
@@ -252,4 +258,5 @@ def queries_per_key(model: Model) -> float:
     found = [layer.attention for layer in model.layers if layer.attention is not None]
     if not found or is_compressed(found[-1]):
         return 1.0
+    # Keys are half of what is cached, and scores run over the queries' elements.
     return 2 * found[-1].score_elements / found[-1].kv_elements_per_token

@@ -14,7 +14,7 @@ from typing import Any
 import simpy
 
 from hwprofiles import InputError, Kind, Provenance
-from sim.serving.link import Link, TransferRate
+from sim.serving.link import LinkQueue, TransferRate
 from sim.serving.sequence import Sequence
 
 Process = Generator[simpy.Event, Any, None]
@@ -61,6 +61,7 @@ class Buffer:
     def claim(self, num_bytes: int) -> Process:
         """Ends when there is room."""
         if self._room is not None:
+            # SimPy serves waiting claims in order: a short prompt does not overtake a long one.
             yield self._room.get(num_bytes)
         self.used_bytes += num_bytes
         self.peak_bytes = max(self.peak_bytes, self.used_bytes)
@@ -95,7 +96,7 @@ class Handover:
         bytes_per_token: int,
         buffer_for: Callable[[Sequence], Buffer],
     ) -> None:
-        self.link = Link()
+        self.link = LinkQueue()
         self.stalled_ns = 0
         self.sent_bytes = 0
         self._env = env
@@ -110,6 +111,8 @@ class Handover:
         Waits while its buffer has no room.
         """
         shipment = self._shipments.get(sequence.number)
+        # Room for the whole prompt is taken before its first chunk leaves. With room chunk by
+        # chunk, two prompts could each hold half a buffer and wait for each other without end.
         if shipment is None:
             shipment = _Shipment(
                 buffer=self._buffer_for(sequence),
@@ -120,6 +123,8 @@ class Handover:
             yield from shipment.buffer.claim(shipment.num_bytes)
             self.stalled_ns += int(self._env.now) - before_ns
         size = self._options.chunk_tokens
+        # Chunks of a prompt are full but for its last, which leaves once all of the prompt is
+        # computed.
         end = (
             computed_tokens
             if computed_tokens >= sequence.prompt_tokens
@@ -136,6 +141,7 @@ class Handover:
 
     def arrived(self, sequence: Sequence) -> Process:
         """Ends when all of the prompt is in the buffer."""
+        # The link serves in order, so the arrival of the last chunk is that of the whole prompt.
         wait_ns = self._shipments[sequence.number].arrival_ns - int(self._env.now)
         if wait_ns > 0:
             yield self._env.timeout(wait_ns)

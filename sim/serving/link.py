@@ -24,7 +24,7 @@ class TransferRate:
         return round(num_messages * self.latency_ns + num_bytes / self.bytes_per_s * NS_PER_S)
 
 
-class Link:
+class LinkQueue:
     """One transfer at a time, first come, first served: since durations are known, when each ends
     is known as it comes.
     """
@@ -39,6 +39,8 @@ class Link:
 
     def reserve(self, now_ns: int, duration_ns: int) -> int:
         """A transfer comes: returns when it ends."""
+        # No process and no queue: the end of the last reservation is all that later transfers
+        # depend on.
         self.free_ns = max(now_ns, self.free_ns) + duration_ns
         self.busy_ns += duration_ns
         return self.free_ns

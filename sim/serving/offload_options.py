@@ -61,6 +61,7 @@ class OffloadOptions:
         if not self.tiers:
             raise InputError("offload.tiers must name at least one tier, the host memory first")
         names = [tier.name for tier in self.tiers]
+        # Hit rates are reported by tier, and those of the GPUs' own blocks under this name.
         repeated = next((name for name in names if names.count(name) > 1 or name == "gpu"), None)
         if repeated is not None:
             raise InputError(
@@ -83,6 +84,7 @@ class OffloadOptions:
         numbers = [pin.request for pin in self.pins]
         if len(set(numbers)) < len(numbers):
             raise InputError("offload.pins: each request may be named once")
+        # Only full chunks are stored: such a pin would keep nothing, without a word.
         short = next((pin for pin in self.pins if pin.tokens < self.chunk_tokens), None)
         if short is not None:
             raise InputError(

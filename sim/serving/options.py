@@ -52,6 +52,7 @@ class InstanceOptions:
             raise InputError(
                 f"instance.gpu_memory_fraction must be above 0 and at most 1, got {self.gpu_memory_fraction:g}"
             )
+        # Else a step could not hold the one token that each decoding sequence must have.
         if self.max_step_tokens < self.max_sequences:
             raise InputError(
                 f"instance.max_step_tokens must be at least instance.max_sequences (each decodes a token), got {self.max_step_tokens} < "

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 from hwprofiles import InputError, Machine, Quantity, Store, weakest
 from sim.model.model import Model
-from sim.serving.blend import Blend
 from sim.serving.cluster import ServingSetting
 from sim.serving.handover import Disaggregation
 from sim.serving.link import TransferRate
 from sim.serving.offload_options import OffloadOptions
-from sim.serving.pins import Pin
 from sim.serving.spec import OffloadSpec, RateSpec, ServingSpec, TierSpec
 from sim.serving.tier import TierOptions
 from sim.step.provenance import UsedNumber
@@ -56,6 +54,7 @@ def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
     gpu = setting.machine.gpu
     instance = setting.instance
     quantities = {
+        # Memory is a charge too: it sets how much KV fits, and with it the waiting.
         "gpu.memory_bytes": gpu.memory_bytes,
         "gpu.memory_bytes_per_s": gpu.memory_bytes_per_s,
     }
@@ -122,14 +121,12 @@ def _offload(spec: ServingSpec, machine: Machine, num_gpus: int) -> OffloadOptio
         _tier(tier, machine, num_gpus, is_host=index == 0) for index, tier in enumerate(spec.tiers)
     )
     offload = spec.offload or OffloadSpec()
-    pins = tuple(Pin(request=pin.request, tokens=pin.tokens) for pin in offload.pins)
-    blend = None if offload.blend is None else Blend(**offload.blend.model_dump())
-    return OffloadOptions(
-        tiers=tiers, pins=pins, blend=blend, **offload.model_dump(exclude={"pins", "blend"})
-    )
+    # Field by field, not by model_dump, which would make mappings of pins and blend.
+    return OffloadOptions(tiers=tiers, **dict(offload))
 
 
 def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> TierOptions:
+    # Rates that are left out, and the copies to the GPUs, follow from the name and the place.
     if is_host != (spec.name == HOST):
         raise InputError(
             f"tiers: the first must be named {HOST} (the memory that every copy goes through), and no other; got {spec.name}"
@@ -138,6 +135,7 @@ def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> 
     write = spec.write
     if read is None or write is None:
         own = _host_rates(machine, num_gpus) if is_host else _store_rates(spec.name, machine)
+        # What the file states goes before the machine's number, each way by itself.
         read = read or own[0]
         write = write or own[1]
     is_remote = spec.name == "remote"
@@ -147,6 +145,7 @@ def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> 
         read=TransferRate(bytes_per_s=read.bytes_per_s, latency_ns=read.latency_ns),
         write=TransferRate(bytes_per_s=write.bytes_per_s, latency_ns=write.latency_ns),
         policy=spec.policy,
+        # PCIe and networks send and receive at once; a disk serves reads and writes from one queue.
         is_duplex=(is_host or is_remote) if spec.is_duplex is None else spec.is_duplex,
         is_shared=is_remote if spec.is_shared is None else spec.is_shared,
         compression=None if spec.compression is None else spec.compression.compression,

@@ -13,9 +13,7 @@ from hwprofiles import InputError, Kind, Provenance, closest, first_problem, rea
 from hwprofiles.limits import (
     MAX_BYTES,
     MAX_DURATION_NS,
-    MAX_LAYERS,
     MAX_QUANTITY,
-    MAX_REQUESTS,
     MAX_SEQUENCES,
     MIN_RATE,
     Devices,
@@ -24,10 +22,12 @@ from hwprofiles.limits import (
 )
 from hwprofiles.quantity import UNDATED, Number, SourceDate
 from sim.serving.balancing import Balancing
+from sim.serving.blend import Blend
 from sim.serving.kv.eviction.library import EVICTIONS
 from sim.serving.kv.replay import TouchOrder
 from sim.serving.offload_options import Loading, Mode
 from sim.serving.options import AllReduce, InstanceOptions
+from sim.serving.pins import Pin
 from sim.serving.tier import Compression
 
 FORMAT: Literal["rosin-serving/1"] = "rosin-serving/1"
@@ -122,20 +122,6 @@ class TierSpec(_Part):
     compression: CompressionSpec | None = None
 
 
-class PinSpec(_Part):
-    """The fields of sim.serving.pins.Pin."""
-
-    request: Annotated[int, Field(ge=0, le=MAX_REQUESTS, strict=True)] = 0
-    tokens: Tokens
-
-
-class BlendSpec(_Part):
-    """The fields of sim.serving.blend.Blend."""
-
-    recompute_fraction: Annotated[float, Field(ge=0, le=1)] = 0.15
-    num_check_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS, strict=True)] = 1
-
-
 class OffloadSpec(_Part):
     """The fields of sim.serving.offload_options.OffloadOptions, but for the tiers."""
 
@@ -150,8 +136,8 @@ class OffloadSpec(_Part):
     watermark_fraction: Fraction = 0.8
     evicted_fraction: Fraction = 0.2
     retains_deep_hits: bool = False
-    pins: tuple[PinSpec, ...] = ()
-    blend: BlendSpec | None = None
+    pins: tuple[Pin, ...] = ()
+    blend: Blend | None = None
 
 
 class DisaggregationSpec(_Part):
@@ -190,6 +176,8 @@ class ServingSpec(_Part):
     @classmethod
     def _add_up(cls, data: Any) -> Any:
         parts = data.get("disaggregation") if isinstance(data, dict) else None
+        # Looked at before validation, since the count that is left out is itself a field; what is
+        # no number is left for the validation to name.
         counts = (
             [parts.get(name) for name in ("num_prefill", "num_decode")]
             if isinstance(parts, dict)
@@ -222,11 +210,13 @@ def load_serving(
     where = "" if path is None else f"{path}: "
     data: dict[str, Any] = {} if path is None else read_yaml(path, "serving")
     if path is not None:
+        # A file must name its format; without this the field's default would let it leave that out.
         data = {"format": None, **data}
     for key, value in changes.items():
         _set(data, key, value)
     listed = data.get("tiers") or []
     if tiers and isinstance(listed, list):
+        # What is no mapping is dropped only here; without sizes to set, the validation names it.
         named = {tier.get("name"): tier for tier in listed if isinstance(tier, dict)}
         for name, size in tiers.items():
             named[name] = {**named.get(name, {"name": name}), "capacity_bytes": size}
@@ -241,6 +231,7 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
     for part in path:
         inner = data.get(part)
+        # A copy: the caller's own mapping must not change.
         data[part] = dict(inner) if isinstance(inner, dict) else {}
         data = data[part]
     data[last] = value

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hwprofiles import InputError, Kind, Provenance
 from sim.serving.kv.block_store import BlockStore
 from sim.serving.kv.eviction.library import eviction
-from sim.serving.link import Link, TransferRate
+from sim.serving.link import LinkQueue, TransferRate
 
 _UNSTATED = Provenance(kind=Kind.ASSUMED, source="stated in the serving file", date="undated")
 
@@ -52,7 +52,7 @@ class TierOptions:
             )
 
 
-class Tier:
+class KvTier:
     """A tier during a run.
 
     Chunks are whole: what does not fit is not kept. Of ``pinned_keys`` none is let go of.
@@ -62,14 +62,16 @@ class Tier:
         self.options = options
         self.chunk_bytes = chunk_bytes
         factor = options.compression.factor if options.compression else 1.0
+        # At least one byte, so that a store of limited size holds a limited number of chunks.
         self.stored_bytes = max(1, round(chunk_bytes / factor))
         self.store = BlockStore(
             block_bytes=self.stored_bytes,
             capacity_bytes=options.capacity_bytes,
             eviction=eviction(options.policy),
         )
-        self.reads = Link()
-        self.writes = Link() if options.is_duplex else self.reads
+        self.reads = LinkQueue()
+        # One queue for both ways where they share the medium: reads then wait for writes.
+        self.writes = LinkQueue() if options.is_duplex else self.reads
         self.num_stored = 0
         self.num_read = 0
         self.peak_bytes = 0
@@ -77,7 +79,7 @@ class Tier:
 
     @property
     def name(self) -> str:
-        """As in its options."""
+        """The name that its options state."""
         return self.options.name
 
     def read_ns(self, num_chunks: int) -> int:
@@ -92,6 +94,7 @@ class Tier:
         """Hold a chunk, evicting what it takes; whether it is held then."""
         if key in self.store:
             return True
+        # It may fail: where all is pinned, or the tier is smaller than a chunk, nothing is kept.
         self.store.insert(key)
         is_held = key in self.store
         if is_held and key in self.pinned_keys:

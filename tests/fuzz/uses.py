@@ -32,7 +32,7 @@ ROWS = (
 )
 PARTS = (
     b"RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800",
-    b"2x RTX 3090 + 2x EPYC 7763 + 16x32GB DDR4-3200 + NVMe 4.0",
+    b"2x RTX 3090 + 2x EPYC 7763 + 16x32GB DDR4-3200 + NVMe 4GB/s",
 )
 ARGUMENTS = {
     "llama.cpp": b'-ngl 99 -ncmoe 20 -ub 2048 -t 16 -ot "blk.(1|2).ffn_.*_exps.=CPU" -fa on',

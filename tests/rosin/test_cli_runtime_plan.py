@@ -52,6 +52,24 @@ def test_page_ends_in_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in text
 
 
+def test_the_figure_has_every_way_that_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The picture names the plan, its rivals and the user's own arguments; it is the same twice."""
+    figure = tmp_path / "plan.svg"
+    words = (*LLAMA, "--against", "-ngl 99 -cmoe", "--figure", str(figure))
+    data = json_of(capsys, *words)
+    first = figure.read_bytes()
+    shown = [row["name"] for row in (*data["rivals"], data["against"]) if not row["reason"]]
+    assert len(shown) > 3
+    # Beside the outlines of each text stands a comment of it, where "--" may not be.
+    text = first.decode("utf-8")
+    for name in ("this plan", *shown):
+        assert f"<!-- {name.replace('--', '- -')} -->" in text
+    assert main([*words, "--quiet"]) == 0
+    assert figure.read_bytes() == first
+
+
 @pytest.mark.parametrize("runtime", ["llama.cpp", "ik_llama.cpp", "ktransformers"])
 def test_a_plan_file_is_read_again(
     runtime: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -2,12 +2,12 @@
 
 import sys
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rosin.cli.failures import Infeasible
 from rosin.cli.output import Output
 from rosin.cli.scenario import ScenarioOptions, read_options
+from rosin.commands.plan.files import PlanFiles
 from rosin.commands.plan.runtime_options import RuntimePlanOptions
 from rosin.version import __version__
 
@@ -51,7 +51,7 @@ def plan_for_runtime(
     said: RuntimePlanOptions,
     goal: "Goal",
     *,
-    output_file: Path | None,
+    files: PlanFiles,
     output: Output,
     best_policy: "Callable[[str | None], Run]",
 ) -> None:
@@ -75,19 +75,24 @@ def plan_for_runtime(
         raise Infeasible(f"no feasible plan: {plan.reason}")
     setting = _with_chosen_type(request.setting, plan)
     file = plan_file(plan, setting, goal)
-    if output_file is not None:
+    if files.plan is not None:
         from planner.runtimes.plan_file import save_runtime_plan
 
-        save_runtime_plan(file, output_file)
+        save_runtime_plan(file, files.plan)
     command = command_of(file)
     result = runtime_plan_result(
         plan,
         file,
         command=list(command.all_words),
         command_line=text_of(file, "args").rstrip("\n"),
-        path=None if output_file is None else str(output_file),
+        path=None if files.plan is None else str(files.plan),
         any_policy=_any_policy(best_policy(setting.kv_type)) if said.any_policy else None,
     )
+    if files.figure is not None:
+        from hwprofiles.text_file import write_bytes
+        from rosin.commands.plan.runtime_figure import draw_runtime_plan
+
+        write_bytes(draw_runtime_plan(result, files.figure.suffix), files.figure)
     output.emit(
         result.model_dump(mode="json"),
         runtime_plan_page(result),

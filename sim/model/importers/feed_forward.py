@@ -38,7 +38,10 @@ def selection(keys: ConfigKeys) -> tuple[int, int]:
     Raises InputError when more are selected than there are.
     """
     num_experts = keys.count("num_local_experts", "num_experts", "n_routed_experts")
-    top_k = keys.count("num_experts_per_tok", "experts_per_token", "moe_topk", "moe_k")
+    top_k = keys.count(
+        "num_experts_per_tok", "experts_per_token", "moe_topk", "moe_k", "num_experts_per_token"
+    )
+    # Else the model would be priced with experts that it does not have.
     if top_k > num_experts:
         raise keys.error(
             "num_experts_per_tok", f"≤ number of experts must hold, got {top_k} > {num_experts}"
@@ -70,6 +73,7 @@ def listed_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
     if not keys.has("mlp_layer_types"):
         keys.value("first_k_dense_replace", "mlp_layer_types")
         return leading_dense(keys, num_layers)
+    # Asked for and not used: files state both, and what the list says goes first.
     keys.has("first_k_dense_replace", "moe_layer_freq")
     kinds = keys.per_layer("mlp_layer_types", num_layers)
     for kind in kinds:
@@ -81,6 +85,7 @@ def listed_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
 def routing(keys: ConfigKeys, layers: Iterable[int]) -> frozenset[int]:
     """Those layers. Raises InputError when there are none."""
     routed = frozenset(layers)
+    # Its layers would all be dense, and wrong: a key that says where experts are was misread.
     if not routed:
         raise InputError(
             f"{keys.where}: no layer routes to experts, though the family is one of Mixture-of-Experts models"
@@ -105,7 +110,12 @@ def moe_weights(hidden: int, experts: Experts) -> list[Weight]:
         *linear(f"{name}.gate", TensorClass.ROUTER, hidden, experts.num_experts),
         *loose(f"{name}.gate", TensorClass.ROUTER, experts.router_vectors * experts.num_experts),
         *gated_mlp(
-            f"{name}.experts.0", TensorClass.EXPERT, hidden, experts.intermediate, experts.has_bias
+            # One expert stands for all: they are of one size, and packed alike.
+            f"{name}.experts.0",
+            TensorClass.EXPERT,
+            hidden,
+            experts.intermediate,
+            experts.has_bias,
         ),
     ]
     if experts.shared:

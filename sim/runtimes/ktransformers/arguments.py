@@ -90,6 +90,7 @@ def _rule_file(text: str) -> str:
     """Rule files with one GPU for chats leave every expert on the CPU; others are not known by
     their name.
     """
+    # What other rule files place stands inside them, and they are not here to be read.
     if not text.endswith("-Chat.yaml"):
         raise ValueError(
             "only rule files that keep all experts on the CPU (…-Chat.yaml) are known by name"

@@ -98,6 +98,7 @@ def read_llama_arguments(line: str, runtime: str = LLAMA_CPP) -> LlamaArguments:
     for placed in values.pop("placements", ()):
         placements.extend(placed)
     known = {item.name for item in fields(LlamaArguments)}
+    # A key of the tables that is no field is our own mistake.
     assert set(values) <= known, set(values) - known
     return LlamaArguments(
         runtime=runtime, placements=tuple(placements), ignored=read.ignored, **values
@@ -135,6 +136,7 @@ def _split(text: str) -> tuple[float, ...]:
 def _devices(text: str) -> tuple[int, ...]:
     if text == "none":
         return ()
+    # Only the number counts here: each back end numbers its devices from 0.
     found = [re.fullmatch(r"(?:CUDA|Vulkan|ROCm)(\d+)", name.strip()) for name in text.split(",")]
     if None in found:
         raise ValueError("names such as CUDA0,CUDA1, or none, are needed")

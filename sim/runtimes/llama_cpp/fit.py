@@ -26,6 +26,8 @@ def fitted_arguments(model: Model, arguments: LlamaArguments, free_bytes: float)
     for index in model.moe_layers:
         layer = model.layers[index]
         size = layer.num_experts * layer.expert_bytes
+        # After the first layer that does not fit, none is tried: a later, smaller one stays on the
+        # host.
         if not is_full and size <= budget:
             budget -= size
             continue
@@ -48,6 +50,7 @@ def _rest(layer: int, fitting: float) -> Override:
     """What of the first layer that does not fit stays on the host: all experts, or those matrices
     that do not fit.
     """
+    # By thirds, as a layer's experts are three matrices of one size.
     if fitting >= 2 / 3:
         return Override(pattern=rf"blk\.{layer}\.ffn_down_(ch|)exps", device=HOST)
     if fitting >= 1 / 3:

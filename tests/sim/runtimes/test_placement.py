@@ -13,7 +13,7 @@ from hwprofiles.units import MIB
 from sim.model.model import Model, TensorClass
 from sim.runtimes.llama_cpp import read_llama_arguments
 from sim.runtimes.llama_cpp.placement import place
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of
 from sim.runtimes.tensors import layer_tensors
 from tests.sim.runtimes.examples import DESKTOP, GPU, deepseek, question, qwen
@@ -25,11 +25,11 @@ TWO = [24e9, 24e9]
 
 def _placed(
     line: str, memories: list[float], model: Model | None = None, runtime: str = "llama.cpp"
-) -> Placement:
+) -> DevicePlacement:
     return place(model or qwen(), read_llama_arguments(line, runtime), memories)
 
 
-def _expert_layers(placement: Placement, column: int) -> list[int]:
+def _expert_layers(placement: DevicePlacement, column: int) -> list[int]:
     return np.flatnonzero(placement.expert_fraction[:, column] > 0.99).tolist()
 
 

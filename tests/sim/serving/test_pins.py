@@ -12,7 +12,7 @@ from sim.serving.offload_options import Mode, OffloadOptions
 from sim.serving.pins import Pin, PinnedChunks
 from sim.serving.setting import serving_setting
 from sim.serving.spec import ServingSpec
-from sim.serving.tier import Tier
+from sim.serving.tier import KvTier
 from sim.workload.requests.prefix_keys import prefix_keys
 from sim.workload.requests.request import Request, Span
 from tests.sim.serving.clusters import request, serve_all
@@ -56,7 +56,7 @@ def test_every_instance_keeps_what_is_pinned() -> None:
     """
     pinned, tiers = (
         PinnedChunks((Pin(request=0, tokens=CHUNK_TOKENS),), CHUNK_TOKENS),
-        [Tier(tier(capacity_chunks=1), CHUNK_BYTES) for _ in "ab"],
+        [KvTier(tier(capacity_chunks=1), CHUNK_BYTES) for _ in "ab"],
     )
     for each in tiers:
         pinned.watch(each)

@@ -24,6 +24,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
     )
     num_experts = feed_forward.count("moe_num_experts")
     top_k = feed_forward.count("moe_top_k")
+    # Checked here, as both stand in a section that the usual check does not read.
     if top_k > num_experts:
         raise feed_forward.error(
             "moe_top_k", f"≤ moe_num_experts must hold, got {top_k} > {num_experts}"

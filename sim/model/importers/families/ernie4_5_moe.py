@@ -48,6 +48,7 @@ def _moe_layers(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
     first = keys.count_or(0, "moe_layer_start_index")
     step = max(keys.count_or(1, "moe_layer_interval"), 1)
     last = num_layers - 1
+    # -1 counts from the end, as a Python index does.
     if keys.has("moe_layer_end_index") and keys.value("moe_layer_end_index") != -1:
         last = keys.count_or(last, "moe_layer_end_index")
     layers = range(first, min(last, num_layers - 1) + 1)

@@ -68,6 +68,7 @@ def _attention(keys: ConfigKeys, num_layers: int) -> list[AttentionWeights]:
     full = _full(keys)
     window = keys.count("sliding_window")
     windowed = local.windowed([window])[0]
+    # A window as long as the context leaves nothing out.
     if window >= keys.count("max_position_embeddings"):
         windowed = local
     assert len(sizes) == len(kinds)
@@ -89,6 +90,7 @@ def _full(keys: ConfigKeys) -> AttentionWeights:
     attention = grouped(keys, GroupedTraits(norm="head"), heads)
     if not are_values_keys:
         return attention
+    # Keys stand for values: there is no matrix for them, while the cache still holds both.
     kept = tuple(weight for weight in attention.weights if not weight.name.endswith("v_proj"))
     return replace(attention, weights=kept)
 

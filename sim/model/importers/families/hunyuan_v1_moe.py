@@ -48,6 +48,7 @@ def _uniform(keys: ConfigKeys, name: str) -> int:
     if not isinstance(keys.value(name), list | tuple):
         return keys.count(name)
     items = keys.per_layer(name, keys.count("num_hidden_layers"))
+    # All layers are built alike here, so numbers that differ would be lost.
     if any(item != items[0] or isinstance(item, bool) for item in items):
         raise keys.error(name, f"must be the same in all layers, got {shown(items)}")
     return ConfigKeys({name: items[0]}, keys.where, keys.prefix).count(name)

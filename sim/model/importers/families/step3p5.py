@@ -61,6 +61,7 @@ def _attention(keys: ConfigKeys, num_layers: int) -> list[AttentionWeights]:
         if kind not in _KINDS:
             raise keys.error("layer_types", f"may hold {', '.join(_KINDS)}, got {shown(kind)}")
     full = _gated(keys, keys.count("num_attention_heads"))
+    # The original files have a section for windowed layers, transformers' own a key.
     other = keys.section("attention_other_setting") if keys.has("attention_other_setting") else keys
     name = "num_attention_heads" if other is not keys else "num_sliding_attention_heads"
     local = _gated(

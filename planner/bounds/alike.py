@@ -193,6 +193,7 @@ def _add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-unty
         for kind in range(len(caps)):
             if caps[kind, cell] != cap_of[kind]:
                 cap_of[kind] = caps[kind, cell]
+                # Kinds of plan often have the same cap, for which nothing is computed again.
                 twin = 0
                 while cap_of[twin] != cap_of[kind]:
                     twin += 1

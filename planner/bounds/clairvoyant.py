@@ -258,6 +258,7 @@ def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantD
         + np.minimum(work.head_gpu, work.head_cpu)[passes].sum()
         + work.step_overhead * passes.sum()
     )
+    # A dense part that the CPU runs faster stays there, and its place on the GPU saves nothing.
     dense = np.maximum(0.0, np.column_stack([off - on, work.head_cpu - work.head_gpu]))[passes]
     return ClairvoyantDual(
         frontiers=found,

@@ -70,6 +70,7 @@ class MarkedPasses:
             offsets=np.append(0, np.cumsum(np.diff(experts.offsets)[self._is_used])),
             fetch=work.fetch[self.layer],
             beside=work.beside_gpu.ravel()[self.cell_of],
+            # Caps differ by kind of plan, and are put in place of these.
             cap=np.full(num, NEVER_NS),
             num_tokens=work.num_tokens[self.index],
             down=work.activations_d2h,
@@ -102,6 +103,7 @@ class MarkedPasses:
         return self.marked[self.work.experts.cell_of // self.work.num_layers]
 
     def _inside(self, of_triple: NDArray[Any]) -> NDArray[Any]:
+        # A whole run needs no copy of its arrays.
         if self._is_used.all():
             return of_triple
         return of_triple[np.repeat(self._is_used, np.diff(self.work.experts.offsets))]

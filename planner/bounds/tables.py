@@ -66,6 +66,7 @@ def _tables(work):  # type: ignore[no-untyped-def]
     is_tried = np.empty(num_cells, np.bool_)
     is_alike = np.empty(num_cells, np.bool_)
     for cell in range(num_cells):
+        # Cells of single tokens are mostly like the one before.
         if cell == 0 or not has_same_experts(work, cell, cell - 1):
             first = work.offsets[cell]
             last = work.offsets[cell + 1]

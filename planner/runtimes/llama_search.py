@@ -132,6 +132,7 @@ def _fewer_layers(asked: Asked, base: LlamaArguments, split: Sequence[int]) -> l
     entries = sum(split)
     low = 0
     high = entries - 1
+    # More layers never need less memory, so the most that fit are found by halving.
     best = None
     while low <= high:
         middle = (low + high) // 2

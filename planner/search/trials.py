@@ -224,6 +224,7 @@ class Trials:
             batch=replace(batch, output_tokens=min(SHORT_STEPS, batch.output_tokens)),
         )
         found = run_drawn(short, trial.problem, trial.residency, drawn).metrics
+        # Steps of decoding last much alike, so the first few stand for all.
         end_s = found.ttft_s + found.tpot_s * (batch.output_tokens - 1)
         return replace(
             found,

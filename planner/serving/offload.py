@@ -163,6 +163,7 @@ class _Search:
                 f"{start.label.partition(',')[0]}, {names}",
                 start.spec.model_copy(update={"tiers": tiers[:count]}),
             )
+        # Each rule is tried on the best so far, so that rules that help add up.
         for words, change in self._rules(len(tiers)):
             best = self._best(with_tiers=True)
             changed = (best.spec.offload or rules).model_copy(update=change)
@@ -256,6 +257,7 @@ class _Search:
     def _try(self, label: str, spec: ServingSpec) -> ServingChoice | Infeasible | None:
         """None where it answers nobody, though the largest instance does."""
         question = self._question
+        # The largest instance was tried before the search began.
         if self._known is not None and self._known.spec == spec:
             self.rows.append(self._known)
             return self._known

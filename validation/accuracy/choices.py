@@ -44,6 +44,7 @@ def summary_of(cases: Sequence[CaseAccuracy]) -> CaseSummary:
     return CaseSummary(
         num_cases=len(cases),
         num_chosen=len(regrets),
+        # A case in which nothing could be chosen counts as missed.
         within_5_percent_fraction=sum(regret <= CLOSE_FRACTION for regret in regrets) / len(cases),
         median_regret_fraction=float(np.median(regrets)),
         worst_regret_fraction=max(regrets),

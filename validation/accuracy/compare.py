@@ -68,6 +68,7 @@ def _result(
         phase: interval_factor(
             own.points,
             own.predicted,
+            # All points, as an array.
             own.is_covered | True,
             file.intervals[phase],
             file.coverage_fraction,

@@ -67,6 +67,7 @@ def predict_left_out(points: Points, refits: Refits, file: ConstantsFile) -> Pha
     predicted = np.zeros(len(rigs))
     for rig in sorted(set(points.rigs)):
         own = rigs == rig
+        # By constants that never saw this machine.
         predicted[own] = chosen(points, own).predicted(refits.without[rig])
     interval = file.intervals[points.phase]
     width = np.asarray(relative_width(points.features, interval), float)

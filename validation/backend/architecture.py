@@ -303,6 +303,7 @@ def _layer_shape(model: Model, layer: Layer, latent: LatentShape | None) -> Laye
     row = 3 * model.hidden
     if latent is None and is_latent(attention):
         latent = _latent_shape(model, layer)
+    # Of latent attention only the rotary part of a head is turned.
     head_dim = latent.rotary_dim if latent else attention.value_elements // attention.num_heads
     return LayerShape(
         num_heads=attention.num_heads,

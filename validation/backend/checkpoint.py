@@ -219,10 +219,12 @@ def _places(
                     place,
                 )
     for name, place in weights.top.tensors.items():
+        # A tied head is stored once, as the embedding.
         yield _TOP["embedding" if name == "head" and is_tied else name], place
 
 
 def _own_name(name: str, names: Mapping[str, str], block: Block) -> str:
+    # Queries with a latent have two matrices, of which this is the second.
     if name == "q" and "kv_down" in block.tensors:
         return f"self_attn.{'q_b_proj' if 'q_down' in block.tensors else 'q_proj'}.weight"
     return names[name]

@@ -209,6 +209,7 @@ class ForwardPass:
         else:
             self._sent_RD = brought(kept(self._y_TD), ON_HOST)
             self._places = dict.fromkeys(experts)
+        # Page-locked where that was, so that it returns at the link's full rate.
         self._back_RD = torch.zeros_like(self._sent_RD, pin_memory=self._sent_RD.is_pinned())
         return num_bytes_of(self._sent_RD)
 

@@ -66,6 +66,7 @@ class StreamLane:
 
     def _wait_for(self, ticket: Ticket) -> None:
         for other in ticket.waits:
+            # A thread's work has no mark on a stream, so the launch itself waits for it.
             if other.launch is None:
                 other.wait()
             else:

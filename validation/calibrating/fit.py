@@ -106,6 +106,7 @@ def hold_out(runs: Sequence[ObservedRun], layer_overhead_ns: float) -> list[Held
             )
             for plan in plans
         ]
+    # Of one plan alone, later runs at least were no part of the fit.
     elif len(runs) > 1:
         parts = [(list(runs[: len(runs) // 2]), list(runs[len(runs) // 2 :]), "its earlier runs")]
     else:

@@ -129,8 +129,10 @@ def _delays(executed: ExecutedRun) -> dict[str, NDArray[np.int64]]:
     tasks = executed.timeline.tasks
     line = executed.timeline
     before_ns, others_ns = ready_times(executed)
+    # A task can begin once its lane is free, what it waits for has ended, and it was submitted.
     gap_ns = line.start_ns - np.maximum.reduce([before_ns, others_ns, executed.submitted_ns])
     is_handed = np.maximum(others_ns, executed.submitted_ns) > before_ns
+    # How late a lane wakes shows only where the work itself was done in time.
     is_in_time = (
         (executed.work_ns < tasks.duration_ns)
         & (tasks.duration_ns > 0)

@@ -95,6 +95,7 @@ def prepare(
 def why_not(scenario: Scenario, contender: Contender, weights: Weights) -> str | None:
     """Why a contender does not fit or is not executed, in one line, if so."""
     try:
+        # Whether it fits does not hang on prompts or lanes.
         _prepared(scenario, contender, weights, torch.empty(0), Tier.PACED)
     except InputError as error:
         return str(error).removeprefix(f"{contender.policy.name}: ")

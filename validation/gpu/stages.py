@@ -213,6 +213,7 @@ def _case(
             _facts(stage) | {"case": name, "not run": dict(found.left_out)},
         )
         _write_timelines(found, stage.folder, case.file_name)
+    # A card too full for one budget may do for the next.
     except (InputError, torch.OutOfMemoryError) as error:
         _say(f"{name}: not run: {' '.join(str(error).split())}")
         return None

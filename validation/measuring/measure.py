@@ -128,6 +128,7 @@ def measure(
         )
         curves, rejected = plausible(found.points, fastest_reads(found.points))
         on_stage("hand-overs", 0.0)
+        # On the cores that lanes have in a run: one for the accelerator, the rest for the CPU.
         lane_gaps = measure_gaps(place.benches["gpu"], split_cores(around.cores), effort.num_gaps)
         loads = _loads(place, found.points)
         factors = measure_interference(
@@ -242,6 +243,7 @@ def _loads(
             if key.operation is Operation.COPY and key.device == lane
             for point in points
         ]
+        # What is copied while decoding is an expert.
         point = min(copies, key=lambda one: abs(one.probe.x - expert_bytes))
         loads[lane] = Load(bench=place.benches[lane], make=point.probe.make, lasts_ns=point.ns)
     return loads

@@ -95,7 +95,11 @@ def sample(
     """
     deadline_s = now_s() + budget.total_s
     estimates_ns, left_out = _warmed_up(
-        probes, benches, budget, lambda: now_s() > deadline_s - budget.total_s / 2
+        # Half of the time is left for samples, whatever warming up takes.
+        probes,
+        benches,
+        budget,
+        lambda: now_s() > deadline_s - budget.total_s / 2,
     )
     kept = _affordable(
         [probe for probe in probes if probe in estimates_ns],
@@ -116,6 +120,7 @@ def sample(
         # A probe that always ran behind the same one would meet its traces in caches and clocks.
         generator.shuffle(order)
         for probe in order:
+            # Once every point has enough, a round under way is not seen through.
             if num_rounds >= LEAST_QUIET and now_s() >= deadline_s:
                 break
             samples[probe].append(_sampled(probe, benches, estimates_ns[probe]))

@@ -19,6 +19,7 @@ DECODED_TOKENS = 256
 def whole(bench: ModelBench, reading: Reading, batches: tuple[Batch, ...]) -> Seconds:
     """Return the times of whole runs."""
     given = bench
+    # Beams that share nothing are the routing as it is.
     if reading.divergence < 1.0:
         given = replace(bench, routing=_alike(bench, reading.divergence))
     return {
@@ -79,6 +80,7 @@ def _tpot_s(bench: ModelBench, place: str, reading: Reading, prompt: int) -> flo
 def seconds(bench: ModelBench, place: str, reading: Reading, batch: Batch) -> tuple[float, float]:
     """Return the whole time and the time of a decoded token."""
     overrides: tuple[str, ...] = ()
+    # At the full rate the machine keeps its own number, and its source.
     if reading.rate_fraction < 1.0:
         link = load_machine(MACHINES[place]).link
         rate = reading.rate_fraction * link.h2d.bytes_per_s.effective

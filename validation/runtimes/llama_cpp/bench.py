@@ -123,6 +123,7 @@ def _followed(command: Sequence[str], servers: Sequence[int]) -> _Run:
 
     Raises InputError where it fails.
     """
+    # Results go to a file: of two pipes, the one not being read could fill up and stop the run.
     with tempfile.TemporaryFile("w+") as results:
         process = subprocess.Popen(command, stdout=results, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None

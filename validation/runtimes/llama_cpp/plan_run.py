@@ -92,6 +92,7 @@ def run_plan(
     arguments = replace(arguments, threads=threads, is_fitted=False)
     with ExitStack() as stack:
         devices = LoopbackDevices(addresses=(), processes=())
+        # As many as the plan's machine has, though this computer may have more.
         buffers = () if bench is None else own_devices(bench)[: len(host.gpus)]
         if bench is not None and host.gpus and not buffers:
             devices = stack.enter_context(loopback_devices(bench.parent, len(host.gpus), threads))
@@ -184,6 +185,7 @@ class _Runner:
             model=self.model,
             quantization=self.model.dtypes[TensorClass.EXPERT].upper(),
             host=self.host,
+            # The mean context of the tokens that are timed.
             context_tokens=SHORT_PROMPT_TOKENS + load.output_tokens // 2,
             prompt_tokens=load.prompt_tokens,
         )

@@ -44,6 +44,7 @@ class WheelSession:
         self._program = wheel_version()
         self._threads = settings.threads
         self._seed = 0
+        # A file, since nobody reads along: a pipe would fill up and stop the process.
         self._log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, str(WORKER)],

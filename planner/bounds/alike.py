@@ -99,7 +99,7 @@ def count_times(
     """The sums of these cells, averaged over all renamings of the experts. ``caps`` [kind, cell]:
     the most that a cell takes.
 
-    The cells' own ``cap`` must be out of the way; ``tables`` and ``sizes`` are theirs.
+    ``tables`` and ``sizes`` are those of the cells.
     """
     by_missing = np.zeros(
         (len(caps), sizes.num_layers, len(sizes.found), int(sizes.found.max(initial=0)) + 1)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from planner.bounds.compilation import bound_kernel
 from planner.bounds.frontier import Frontiers, frontiers
-from planner.bounds.part import NEVER_NS, MarkedPasses
+from planner.bounds.part import MarkedPasses
 from planner.bounds.simplex import lowest
 from planner.bounds.stores import Stores
 from planner.bounds.work import Floats, Work
@@ -25,6 +25,9 @@ LINK_STARTS, PRICE_STARTS = (0.05, 0.2, 0.5, 0.9, 0.99), (0.1, 0.4, 0.8, 1.2)
 """First guesses: the weight of the link's total, and the price of a byte against what the last byte
 that fits would save.
 """
+
+NEVER_NS = 1e30
+"""Longer than anything takes: a copy of it never pays within a window."""
 
 NUM_TRIALS = 120
 """Points that the search looks at from the best first guess; any of them is a valid bound."""
@@ -245,7 +248,7 @@ def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantD
     """The problem over the marked passes."""
     part = MarkedPasses(work=work, marked=passes)
     found = frontiers(
-        part.uncapped._replace(fetch=np.full(len(part.cell_of), NEVER_NS))
+        part.unweighed._replace(fetch=np.full(len(part.cell_of), NEVER_NS))
     )  # copies count over the whole run, not in the window
     is_moe = np.zeros(work.serial_gpu.shape, bool)
     is_moe.ravel()[work.experts.cell_of] = True

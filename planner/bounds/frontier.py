@@ -26,8 +26,8 @@ which only lowers the hull.
 
 class CellWork(NamedTuple):
     """The experts' work of some cells. Triples: CPU and GPU ns, tokens; ``offsets`` [cell + 1].
-    [cell]: ``fetch`` of one of its experts, GPU work beside them (``beside``), the most the cell
-    can take (``cap``), the pass's tokens; activations [tokens].
+    [cell]: ``fetch`` of one of its experts, GPU work beside them (``beside``), the pass's tokens;
+    activations [tokens].
 
     A cell counts ``time_share`` of its window, which lasts as long as the longest lane, and
     ``link_share`` of what keeps the link from copying layers ahead; where ``is_early``, the link is
@@ -40,7 +40,6 @@ class CellWork(NamedTuple):
     offsets: NDArray[np.int64]
     fetch: Floats
     beside: Floats
-    cap: Floats
     num_tokens: NDArray[np.int64]
     down: Floats
     up: Floats
@@ -115,8 +114,7 @@ def _counted(work, cell, missing, ns):  # type: ignore[no-untyped-def]
             longest = max(all_gpu - off_gpu[count], chain, 0.0 if is_early else link)
             alone = copies * work.fetch[cell]
             held_up = work.link_share[cell] * (alone + up[count] if is_early else max(chain, alone))
-            value = min(share * longest + held_up, work.cap[cell])
-            ns[count + copies] = min(ns[count + copies], value)
+            ns[count + copies] = min(ns[count + copies], share * longest + held_up)
     return size + 1
 
 
@@ -195,7 +193,7 @@ def _weighed(work, cell, weight, missing, ns):  # type: ignore[no-untyped-def]
                 alone = copies * work.fetch[cell]
                 held_up = work.link_share[cell] * (alone if is_early else max(slope * at, alone))
                 missing[num] = min(total, copied + at)
-                ns[num] = min(share * longest + held_up, work.cap[cell])
+                ns[num] = share * longest + held_up
                 num += 1
     return num
 
@@ -250,7 +248,7 @@ def has_same_experts(work, cell, other):  # type: ignore[no-untyped-def]
 @allocating_part
 def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
     """Whether two cells are alike in all."""
-    if work.cap[cell] != work.cap[other] or work.is_early[cell] != work.is_early[other]:
+    if work.is_early[cell] != work.is_early[other]:
         return False
     if (
         work.time_share[cell] != work.time_share[other]

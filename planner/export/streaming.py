@@ -68,6 +68,7 @@ def vllm_text(plan: Streamed) -> str:
     plan.check_host(missing)
     words = ["vllm", "serve", plan.model_name, "--max-model-len", str(plan.load.cache_tokens)]
     if missing:
+        # Rounded up: with less, the rest would not fit.
         words += ["--cpu-offload-gb", str(math.ceil(missing / GIB))]
         experts = plan.model.total_bytes - plan.model.non_expert_bytes
         if missing > plan.model.total_bytes:

@@ -120,6 +120,7 @@ def _floor(
     cells = work.experts.cell_of
     windows = work.serial_gpu + work.ffn_gpu
     windows.ravel()[cells] = work.serial_gpu.ravel()[cells] + resident
+    # A streamed layer brings all of its experts, so none of them is missing.
     windows = np.where(
         modes == LayerMode.STREAM, work.serial_gpu + work.ffn_gpu + work.experts_gpu, windows
     )

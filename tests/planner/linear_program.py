@@ -62,13 +62,14 @@ class _Program:
         x).
         """
         is_early = kind is not None and kind.is_early
-        front = frontiers(whole.weighed(share, is_prompt_early=is_early)._replace(cap=cap))
+        front = frontiers(whole.weighed(share, is_prompt_early=is_early))
         for cell, layer in enumerate(whole.layer.tolist()):
             inside = slice(whole.cells.offsets[cell], whole.cells.offsets[cell + 1])
             weight = front.weight[inside]
             items = whole.cells.item[inside].tolist()
             own = slice(front.offsets[cell], front.offsets[cell + 1])
-            for slope, missing, ns in _lines(front.missing[own], front.ns[own]):
+            capped = np.minimum(front.ns[own], cap[cell])
+            for slope, missing, ns in _lines(*_hull(front.missing[own], capped)):
                 entries = dict(zip(items, -slope * weight, strict=True))
                 entries[self.num_items + layer] = ns + slope * (weight.sum() - missing)
                 entries[len(self.bytes) + self.num_cells] = -1.0
@@ -104,6 +105,22 @@ def linear_optimum_ns(wholes: Sequence[MarkedPasses], stores: Stores, kind: Kind
     room = room_bytes(stores, kind)  # in shares of it, so that HiGHS sees numbers near one
     program.add_row({place: size / room for place, size in enumerate(program.bytes)}, 1.0)
     return program.optimum_ns()
+
+
+def _hull(
+    missing: NDArray[np.float64], ns: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The lower convex hull of points in the order of what is missing."""
+    kept: list[int] = []
+    for point in range(len(ns)):
+        while len(kept) > 1:
+            before, last = kept[-2:]
+            there = (ns[last] - ns[before]) * (missing[point] - missing[before])
+            if there < (ns[point] - ns[before]) * (missing[last] - missing[before]):
+                break
+            kept.pop()
+        kept.append(point)
+    return missing[kept], ns[kept]
 
 
 def _lines(

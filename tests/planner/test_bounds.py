@@ -411,7 +411,6 @@ def _one_cell(
         offsets=np.array([0, len(cpu)]),
         fetch=np.array([fetch]),
         beside=np.array([beside]),
-        cap=np.array([1e12]),
         num_tokens=np.array([150]),
         down=moved,
         up=moved,

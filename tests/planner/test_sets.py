@@ -65,7 +65,6 @@ def _cell(rng: np.random.Generator, size: int, *, is_early: bool) -> CellWork:
         offsets=np.array([0, size]),
         fetch=rng.uniform(1, 40, 1),
         beside=rng.uniform(0, 20, 1),
-        cap=np.array([1e12]),
         num_tokens=np.array([TOKENS_OF_PASS]),
         down=moved * 0.2,
         up=moved * 0.1,

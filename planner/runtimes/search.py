@@ -159,6 +159,6 @@ def _too_large(asked: Asked) -> str:
 def _late(asked: Asked, best: Option) -> str:
     assert asked.max_ttft_s is not None
     return (
-        f"no plan meets --max-ttft {asked.max_ttft_s:g} s: the best reaches "
+        f"no plan meets `max_ttft_s` {asked.max_ttft_s:g} s: the best reaches "
         f"{best.timing.ttft_s:.3g} s"
     )

@@ -154,7 +154,7 @@ def search(
         check(scenario)
         if scenario.num_gpus > 1:
             raise InputError(
-                f"plans and their bounds are for one GPU, got --gpus {scenario.num_gpus}; "
+                f"plans and their bounds are for one GPU, got `gpus` {scenario.num_gpus}; "
                 "simulate and compare take several, and so does a plan for a runtime"
             )
     goal.check()

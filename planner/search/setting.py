@@ -110,7 +110,7 @@ class Setting(BaseModel):
         if self.reserve_vram_bytes >= memory_bytes:
             reserved = format_bytes(self.reserve_vram_bytes)
             raise InputError(
-                f"--reserve-vram must be less than the GPU's {format_bytes(memory_bytes)}, got {reserved}"
+                f"`reserve_vram_bytes` must be less than the GPU's {format_bytes(memory_bytes)}, got {reserved}"
             )
         # As one more override, so that a machine file and its rules are read as ever.
         left = f"gpu.memory_bytes={memory_bytes - self.reserve_vram_bytes}"

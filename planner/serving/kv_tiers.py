@@ -235,11 +235,11 @@ def check_exportable(spec: ServingSpec, *, disk_path: str | None, remote_url: st
             raise InputError("tier disk: LMCache's disk is one engine's own; leave is_shared out")
     if "disk" in names and not (disk_path or "").startswith("/"):
         raise InputError(
-            f"--disk-path must say where on the disk LMCache may write, such as /mnt/kv, got {disk_path or 'nothing'}"
+            f"`disk_path` must say where on the disk LMCache may write, such as /mnt/kv, got {disk_path or 'nothing'}"
         )
     if "remote" in names and "://" not in (remote_url or ""):
         raise InputError(
-            f"--remote-url must be the remote store's address, such as redis://host:6379, got {remote_url or 'nothing'}"
+            f"`remote_url` must be the remote store's address, such as redis://host:6379, got {remote_url or 'nothing'}"
         )
 
 

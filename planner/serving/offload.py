@@ -53,7 +53,7 @@ def plan_serving(
     """
     if question.objective not in OBJECTIVES:
         raise InputError(
-            f"--objective must be one of {', '.join(OBJECTIVES)}, got {question.objective!r}"
+            f"`objective` must be one of {', '.join(OBJECTIVES)}, got {question.objective!r}"
         )
     shares = list(_shares(question))
     if not shares:

@@ -58,7 +58,7 @@ def check_study(study: Study) -> None:
     """
     if study.objective == "cost":
         raise InputError(
-            "--objective cost: a study plans for speed; --prices sets price against it"
+            "`objective` cost: a study plans for speed; `prices` sets price against it"
         )
     if study.objective not in OBJECTIVE_FIGURES:
         raise unknown_name("objective", study.objective, OBJECTIVE_FIGURES)
@@ -73,7 +73,7 @@ def check_study(study: Study) -> None:
         _checked(checker, study, point.values, study.axes, point.setting)
         if study.objective == "tpot" and point.setting.output_tokens == 1:
             raise InputError(
-                "--objective tpot: an answer of one token has no time per further token; raise --output-tokens"
+                "`objective` tpot: an answer of one token has no time per further token; raise `output_tokens`"
             )
 
 

@@ -153,7 +153,7 @@ def test_a_target_out_of_reach_comes_with_the_nearest() -> None:
 
 def test_targets_and_shares_that_cannot_be_are_refused() -> None:
     """A limit of nothing, and three instances of eight GPUs where all are to be used alike."""
-    with pytest.raises(InputError, match="--max-ttft must be above 0"):
+    with pytest.raises(InputError, match="`max_ttft_s` must be above 0"):
         ServingTarget(max_ttft_s=0)
     with pytest.raises(InputError, match="equal share of the 8 GPUs"):
         plan_serving(_question("h100-x8", num_instances=3))

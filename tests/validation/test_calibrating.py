@@ -251,9 +251,9 @@ def test_only_an_emulated_accelerator_is_calibrated_on_a_core() -> None:
     """A core's times say nothing of a GPU, and the other way round."""
     emulated = parse_machine(machine_data(findings(), "here", "1"), "here")
     assert real_tier("auto", emulated) is Tier.CPU is real_tier("cpu", emulated)
-    with pytest.raises(InputError, match="--device cpu: small is not an emulated accelerator"):
+    with pytest.raises(InputError, match="`device` cpu: small is not an emulated accelerator"):
         real_tier("cpu", small_machine())
-    with pytest.raises(InputError, match="--device cuda: here is an emulated accelerator"):
+    with pytest.raises(InputError, match="`device` cuda: here is an emulated accelerator"):
         real_tier("cuda", emulated)
 
 

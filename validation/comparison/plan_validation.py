@@ -88,7 +88,7 @@ def _check_threads(threads: int | None, tier: Tier) -> None:
     real = worker_of(tier, "cpu", own_cores()).num_threads
     if threads not in (None, real) and tier is not Tier.PACED:
         raise InputError(
-            f"the plan computes with {threads} CPU threads, here it would get {real}; --device paced runs it as predicted"
+            f"the plan computes with {threads} CPU threads, here it would get {real}; `device` paced runs it as predicted"
         )
 
 

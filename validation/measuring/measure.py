@@ -155,7 +155,7 @@ def check_dtypes(dtypes: Sequence[str]) -> None:
     """Raises InputError for a format that is not measured."""
     for name in dtypes:
         if name not in DTYPES:
-            raise InputError(f"--dtype {name}: not measured; {', '.join(DTYPES)} are")
+            raise InputError(f"`dtypes` {name}: not measured; {', '.join(DTYPES)} are")
 
 
 @contextmanager
@@ -191,7 +191,7 @@ def _check_sizes(models: Sequence[Model], place: Workplace) -> None:
         )
         if needed > had:
             raise InputError(
-                f"--models {model.name}: one expert takes {format_bytes(needed)}, and measuring uses {format_bytes(had)} of memory"
+                f"`models` {model.name}: one expert takes {format_bytes(needed)}, and measuring uses {format_bytes(had)} of memory"
             )
 
 

@@ -59,7 +59,7 @@ def choose_device(asked: str) -> str:
     """``cuda`` or ``cpu``. Raises InputError where a GPU is asked for and there is none."""
     if asked == "cuda" and not torch.cuda.is_available():
         raise InputError(
-            "--device cuda: torch finds no CUDA device here; --device cpu lets a core play the accelerator"
+            "`device` cuda: torch finds no CUDA device here; `device` cpu lets a core play the accelerator"
         )
     return asked if asked != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -18,9 +18,9 @@ from planner.serving.target import ServingTarget
 from sim.costs.memory import Infeasible
 from sim.serving import ServingMetrics, prepare, serve, source_of
 from sim.serving.metrics import NothingAnswered
-from sim.serving.offload_options import Loading, Mode
+from sim.serving.offload_options import Loading, Mode, OffloadSpec
 from sim.serving.setting import serving_setting
-from sim.serving.spec import OffloadSpec, ServingSpec, TierSpec
+from sim.serving.spec import ServingSpec, TierSpec
 
 Share = tuple[int, int]
 """A number of instances, and of the GPUs of each."""

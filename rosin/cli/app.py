@@ -35,6 +35,7 @@ COMMANDS = (
     "calibrate",
     "validate",
     "report",
+    "serve",
     "prepare",
 )
 """In the order of the help; each a function of its name (with _ for -) in a module of that name, or

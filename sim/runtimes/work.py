@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sim.model.model import Layer, Model, TensorClass, layer_shapes
-from sim.runtimes.host import RuntimeHost
+from sim.runtimes.host import HostGpu, RuntimeHost
 from sim.runtimes.placement import DevicePlacement, FloatArray, IntArray
 from sim.runtimes.tensors import is_compressed
 
@@ -24,7 +24,9 @@ class StepLoad:
 
     ``experts_per_token`` replaces the model's where the arguments do. ``uploads_experts`` says
     whether routed experts in host memory are copied to a GPU and computed there, ``uploads_dense``
-    whether other matrices are.
+    whether other matrices are. ``copies_idle_experts``: experts that no token selects are copied,
+    too. ``is_pageable``: copies are from memory that is not pinned. ``reads_over_link``: nothing is
+    copied, kernels read weights in host memory where they are.
     """
 
     tokens: int
@@ -33,6 +35,9 @@ class StepLoad:
     experts_per_token: int | None = None
     uploads_experts: bool = False
     uploads_dense: bool = False
+    copies_idle_experts: bool = False
+    is_pageable: bool = False
+    reads_over_link: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +77,10 @@ def work_of(
     devices = _Computed.of(placement, load)
     head_bytes, head_params = _head(model)
     # The slowest link: work passes the GPUs one after the other. Without a GPU nothing is copied.
-    link = min((gpu.link_bytes_per_s for gpu in host.gpus), default=1.0)
+    link = min((_link_bytes_per_s(gpu, load) for gpu in host.gpus), default=1.0)
     reading = [gpu.bytes_per_s for gpu in host.gpus]
     computing = [gpu.flops_per_s for gpu in host.gpus]
+    uploaded = devices.uploaded_bytes(table, placement)
     attention_on_host = devices.attention < 0
     dense_on_host = devices.dense < 0
     kv_on_host = placement.kv < 0
@@ -83,7 +89,8 @@ def work_of(
         gpu_read_s=devices.on_gpus(
             table.attention_bytes, table.dense_bytes, table.expert_bytes, reading
         )
-        + _at(placement.head, head_bytes, reading),
+        + _at(placement.head, head_bytes, reading)
+        - (uploaded / reading[0] if load.reads_over_link and uploaded else 0.0),
         gpu_matrix_s=devices.on_gpus(
             2 * load.tokens * table.attention_params,
             2 * load.tokens * table.dense_params,
@@ -95,7 +102,7 @@ def work_of(
         gpu_kv_s=_per_gpu(placement.kv, table.kv_bytes, reading),
         gpu_attention_s=_per_gpu(placement.kv, table.attention_flops, computing),
         gpu_layers=float(np.sum(devices.attention >= 0)),
-        upload_s=devices.uploaded_bytes(table, placement) / link,
+        upload_s=uploaded / link,
         crossing_s=placement.num_crossings * load.tokens * model.hidden * STATE_BYTES / link,
         crossings=float(placement.num_crossings),
         gpu_crossings=float(placement.crossings_between_gpus),
@@ -158,7 +165,7 @@ class _Computed:
         """Bytes of weights that are on the host and computed on a GPU."""
         experts = (
             placement.expert_fraction[:, 0] - self.expert_fraction[:, 0]
-        ) * table.expert_bytes
+        ) * table.copied_expert_bytes
         attention = (placement.attention < 0) & (self.attention >= 0)
         dense = (placement.dense < 0) & (self.dense >= 0)
         moved = np.sum(attention * table.attention_bytes) + np.sum(dense * table.dense_bytes)
@@ -174,6 +181,7 @@ class _LayerTable:
     dense_bytes: FloatArray
     dense_params: FloatArray
     expert_bytes: FloatArray
+    copied_expert_bytes: FloatArray
     expert_products: FloatArray
     distinct_params: FloatArray
     kv_bytes: FloatArray
@@ -204,18 +212,25 @@ class _LayerTable:
         )
         state = np.array([layer.state_bytes for layer in layers], float)
         distinct = _distinct(experts, chosen, load.tokens)
+        sizes = np.array([layer.expert_bytes for layer in layers], float)
         return cls(
             attention_bytes=attention,
             attention_params=attention_params,
             dense_bytes=np.array([layer.dense_bytes for layer in layers], float) - attention,
             dense_params=np.array([layer.dense_params for layer in layers], float)
             - attention_params,
-            expert_bytes=distinct * np.array([layer.expert_bytes for layer in layers]),
+            expert_bytes=distinct * sizes,
+            copied_expert_bytes=(experts if load.copies_idle_experts else distinct) * sizes,
             expert_products=chosen * load.tokens * expert_params,
             distinct_params=distinct * expert_params,
             kv_bytes=read * load.kv_element_bytes + state,
             attention_flops=2.0 * load.tokens * pairs,
         )
+
+
+def _link_bytes_per_s(gpu: HostGpu, load: StepLoad) -> float:
+    is_slower = load.is_pageable and gpu.pageable_bytes_per_s is not None
+    return gpu.pageable_bytes_per_s or 0.0 if is_slower else gpu.link_bytes_per_s
 
 
 def _chosen(top_k: int, load: StepLoad) -> int:

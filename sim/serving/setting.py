@@ -9,8 +9,8 @@ from sim.model.model import Model
 from sim.serving.cluster import ServingSetting
 from sim.serving.handover import Disaggregation
 from sim.serving.link import TransferRate
-from sim.serving.offload_options import OffloadOptions
-from sim.serving.spec import OffloadSpec, RateSpec, ServingSpec, TierSpec
+from sim.serving.offload_options import OffloadOptions, OffloadSpec
+from sim.serving.spec import RateSpec, ServingSpec, TierSpec
 from sim.serving.tier import TierOptions
 from sim.step.provenance import UsedNumber
 
@@ -120,9 +120,7 @@ def _offload(spec: ServingSpec, machine: Machine, num_gpus: int) -> OffloadOptio
     tiers = tuple(
         _tier(tier, machine, num_gpus, is_host=index == 0) for index, tier in enumerate(spec.tiers)
     )
-    offload = spec.offload or OffloadSpec()
-    # Field by field, not by model_dump, which would make mappings of pins and blend.
-    return OffloadOptions(tiers=tiers, **dict(offload))
+    return OffloadOptions(tiers=tiers, rules=spec.offload or OffloadSpec())
 
 
 def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> TierOptions:

@@ -18,23 +18,18 @@ from hwprofiles.limits import (
     MIN_RATE,
     Devices,
     Tokens,
-    TokensOrNone,
 )
 from hwprofiles.quantity import UNDATED, Number, SourceDate
 from sim.serving.balancing import Balancing
-from sim.serving.blend import Blend
 from sim.serving.kv.eviction.library import EVICTIONS
-from sim.serving.kv.replay import TouchOrder
-from sim.serving.offload_options import Loading, Mode
+from sim.serving.offload_options import Fraction, OffloadSpec
 from sim.serving.options import AllReduce, InstanceOptions
-from sim.serving.pins import Pin
 from sim.serving.tier import Compression
 
 FORMAT: Literal["rosin-serving/1"] = "rosin-serving/1"
 Above = Annotated[Number, Field(ge=MIN_RATE, le=MAX_QUANTITY)]
 Latency = Annotated[Number, Field(ge=0, le=MAX_DURATION_NS)]
 Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES, strict=True)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Part(BaseModel):
@@ -120,24 +115,6 @@ class TierSpec(_Part):
     is_duplex: bool | None = None
     is_shared: bool | None = None
     compression: CompressionSpec | None = None
-
-
-class OffloadSpec(_Part):
-    """The fields of sim.serving.offload_options.OffloadOptions, but for the tiers."""
-
-    mode: Mode = Mode.IN_PROCESS
-    chunk_tokens: Tokens = 256
-    bytes_per_token: Annotated[int, Field(ge=1, le=MAX_BYTES, strict=True)] | None = None
-    loading: Loading = Loading.ALWAYS
-    min_retrieve_tokens: TokensOrNone = 0
-    is_layerwise: bool = False
-    prefetches: bool = False
-    touch_order: TouchOrder = TouchOrder.TAIL_FIRST
-    watermark_fraction: Fraction = 0.8
-    evicted_fraction: Fraction = 0.2
-    retains_deep_hits: bool = False
-    pins: tuple[Pin, ...] = ()
-    blend: Blend | None = None
 
 
 class DisaggregationSpec(_Part):

@@ -17,8 +17,17 @@ from sim.runtimes.llama_cpp.overrides import EXPERTS, HOST, Override
 
 
 def fitted_arguments(model: Model, arguments: LlamaArguments, free_bytes: float) -> LlamaArguments:
-    """The arguments with what the fit chooses for one GPU that has so many bytes left for weights."""
+    """The arguments with what the fit chooses for one GPU that has so many bytes left for weights.
+
+    ik_llama.cpp fails where the dense parts do not fit. Which layers keep their experts there is
+    not documented: the first are taken, as here.
+    Raises InputError where it fails.
+    """
     budget = free_bytes - arguments.fit_margin_mib * MIB - model.non_expert_bytes
+    if budget < 0 and arguments.is_ik:
+        raise InputError(
+            f"{arguments.runtime} --fit: attention and shared parts do not fit the GPU, so it fails"
+        )
     if budget < 0:
         return replace(arguments, gpu_layers=_whole_layers(model, arguments, free_bytes))
     placements: list[Override] = []

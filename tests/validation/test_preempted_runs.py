@@ -8,7 +8,7 @@ from hwprofiles.units import NS_PER_S
 from sim.engine.task import TaskKind
 from validation.backend.cores import Worker
 from validation.backend.lane import Lane
-from validation.backend.ticket import Pace, Ticket, Work
+from validation.backend.ticket import Pace, TaskLabel, Ticket, Work
 from validation.comparison.compare import ErrorSummary, RunComparison
 from validation.comparison.rounds import PairedRun, undisturbed
 
@@ -16,7 +16,7 @@ SLEPT_S = 0.05
 
 
 def _ticket(work: Work, duration_ns: int = 0) -> Ticket:
-    return Ticket(0, TaskKind.EXPERT, 0, 0, 0, duration_ns, 0, work)
+    return Ticket(0, TaskLabel(TaskKind.EXPERT), duration_ns, 0, work)
 
 
 def _sleeps() -> int:

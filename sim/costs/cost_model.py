@@ -25,7 +25,8 @@ from sim.costs.curve_shapes import (
     gate_shape,
     head_shape,
 )
-from sim.costs.price import Price, Sizes, attention_price, price_of
+from sim.costs.grouped_curves import from_grouped_curve, grouped_curve
+from sim.costs.price import Price, Sizes, attention_price, grouped_price, price_of
 from sim.costs.roofline import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT, Device, Roofline
 from sim.model.model import Model, TensorClass
 
@@ -88,23 +89,25 @@ class CostModel(Roofline):
         spec = self.model.layers[layer]
         dtype = model.dtype(TensorClass.EXPERT)
         params = spec.params[TensorClass.EXPERT]
-        bytes_per_token = (
-            2 * (model.hidden + 2 * model.expert_intermediate) * model.activation_bytes
-        )
+        own = model.hidden, model.expert_intermediate
+        counts = np.asarray(tokens, np.float64)
+        rates = self.rates(device, dtype)
 
-        def roofline(count: Sizes) -> Sizes:
-            """ns for that many tokens."""
-            num_bytes = self.as_read(device, spec.expert_bytes, params) + count * bytes_per_token
+        def law(hidden: int, intermediate: int, count: Sizes) -> Sizes:
+            """ns for that many tokens of an expert of that shape, its weights stored as here."""
+            weights = params if (hidden, intermediate) == own else 3 * hidden * intermediate
+            num_bytes = spec.expert_bytes * weights / params
+            activations = 2 * (hidden + 2 * intermediate) * model.activation_bytes
+            read = self.as_read(device, num_bytes, weights) + count * activations
             return self.roofline_ns(
-                device, num_bytes, FLOPS_PER_WEIGHT * params * count, "expert", dtype
+                device, read, FLOPS_PER_WEIGHT * weights * count, "expert", dtype
             )
 
-        return price_of(
-            self.expert_curve(device),
-            np.asarray(tokens, np.float64),
-            roofline,
-            self.rates(device, dtype),
-        )
+        if self.is_in_group and device == "gpu":
+            grouped = grouped_curve(self.machine, dtype, *own)
+            if grouped is not None:
+                return grouped_price(from_grouped_curve(grouped, *own, counts, law), rates)
+        return price_of(self.expert_curve(device), counts, lambda count: law(*own, count), rates)
 
     def run_as(self, *, is_fused: bool, captures_graphs: bool) -> "CostModel":
         """Prices of the same operations with the GPU's kernels run that way."""

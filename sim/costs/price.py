@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import Curve, Provenance, weakest
 from sim.costs.attention_price import FromCurves
+from sim.costs.grouped_curves import FromGroups
 
 Sizes = NDArray[np.float64]
 
@@ -59,3 +60,13 @@ def attention_price(
     )
     ns = np.rint(found.ns).astype(np.int64).reshape(shape)
     return Price(ns=ns, provenance=provenance, is_extrapolated=found.is_outside.reshape(shape))
+
+
+def grouped_price(found: FromGroups, rates: tuple[Provenance, ...]) -> Price:
+    """Return what curves of experts within a call gave, with the sources that went in."""
+    own = found.curve.provenance
+    return Price(
+        ns=np.rint(found.ns).astype(np.int64),
+        provenance=weakest((own, *rates)) if found.is_extrapolated.any() else own,
+        is_extrapolated=found.is_extrapolated,
+    )

@@ -50,6 +50,7 @@ class Dispatching:
         actions = np.zeros((1, 1, len(tokens_E)), np.uint8)
         own = slice(layer, layer + 1)
         now = slice(index, index + 1)
+        # The compiled rule decides whole runs. Here it is shown one layer of one pass.
         beside = self._weighing.beside
         weighing = self._weighing._replace(
             shape_of=self._weighing.shape_of[own],

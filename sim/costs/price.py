@@ -63,7 +63,7 @@ def attention_price(
 
 
 def grouped_price(found: FromGroups, rates: tuple[Provenance, ...]) -> Price:
-    """Return what curves of experts within a call gave, with the sources that went in."""
+    """Price an expert by curves of experts within a call."""
     own = found.curve.provenance
     return Price(
         ns=np.rint(found.ns).astype(np.int64),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from hwprofiles import InputError, Operation
@@ -76,7 +76,7 @@ class Subject:
 
     device: str = "auto"
     dtypes: tuple[str, ...] = ("bf16",)
-    emulation: Emulation = Emulation()
+    emulation: Emulation = field(default_factory=Emulation)
     around: Surroundings | None = None
 
 

@@ -5,6 +5,9 @@ be priced.
 import math
 from dataclasses import dataclass
 
+from hwprofiles.units import GB
+from sim.runtimes.accelerate.arguments import AccelerateArguments
+from sim.runtimes.exllamav3.arguments import EXLLAMAV3, STREAM_TOKENS_AT_25_GB_PER_S, Exl3Arguments
 from sim.runtimes.features import (
     FAMILIES,
     NOMINAL_CLOCK_HZ,
@@ -15,7 +18,7 @@ from sim.runtimes.features import (
     lag,
     width,
 )
-from sim.runtimes.formats import format_family
+from sim.runtimes.formats import FormatFamily, format_family
 from sim.runtimes.host import Vector
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments
 from sim.runtimes.kv import cached_model, kv_element_bytes
@@ -25,6 +28,7 @@ from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of, with_expert_cache
 from sim.runtimes.question import PromptSide, RuntimeQuestion
 from sim.runtimes.rows import with_rows_worked
+from sim.runtimes.vllm.arguments import VllmArguments
 from sim.runtimes.work import StepLoad, StepWork, has_compressed_cache, queries_per_key, work_of
 
 F16_BYTES = 2
@@ -33,6 +37,11 @@ GROUPED_KV_SINCE = 370
 group of heads.
 """
 
+GROUPED_EXPERTS_SINCE = 728
+"""The pull request of ik_llama.cpp since which one kernel multiplies by all experts of a prompt."""
+
+COMPRESSED_ON_GPU_SINCE = 13306
+MIN_EXPANDED_TOKENS = 128
 AMX_METHODS = ("amxint4", "amxint8")
 
 
@@ -64,7 +73,8 @@ def decode_step(
     question: RuntimeQuestion, placement: DevicePlacement, num_tokens: int = 1
 ) -> Features:
     """One decoded token with that placement, or several of one sequence that are checked together."""
-    load = _load(question, num_tokens, question.context_tokens)
+    copies = _always_copies(question)
+    load = _load(question, num_tokens, question.context_tokens, (copies, copies))
     work = work_of(cached_model(question), placement, question.host, load)
     work = with_rows_worked(question, placement, work, num_tokens)
     return _features(
@@ -110,7 +120,18 @@ def _load(
         experts_per_token=question.arguments.experts_per_token,
         uploads_experts=side[0],
         uploads_dense=side[1],
+        copies_idle_experts=isinstance(question.arguments, AccelerateArguments),
+        is_pageable=isinstance(question.arguments, AccelerateArguments),
+        reads_over_link=isinstance(question.arguments, VllmArguments),
+        expands_cache=_expands_cache(question, tokens),
+        uploads_cache=_uploads_cache(question),
     )
+
+
+def _always_copies(question: RuntimeQuestion) -> bool:
+    """Whether weights in host memory are used on the GPU in every pass, answers' too."""
+    is_copying = isinstance(question.arguments, VllmArguments | AccelerateArguments)
+    return is_copying and bool(question.host.gpus)
 
 
 def _prompt_work(
@@ -135,7 +156,7 @@ def _prompt_work(
 
 def _micro_batch(question: RuntimeQuestion) -> int:
     arguments = question.arguments
-    if isinstance(arguments, KtArguments):
+    if not isinstance(arguments, LlamaArguments):
         return arguments.chunk_tokens or question.prompt_tokens
     return min(arguments.micro_batch_tokens, arguments.batch_tokens)
 
@@ -148,12 +169,22 @@ def _uploads(question: RuntimeQuestion, tokens: int) -> tuple[bool, bool]:
     if isinstance(arguments, KtArguments):
         threshold = arguments.gpu_prefill_tokens
         return threshold is not None and tokens >= threshold, False
+    if isinstance(arguments, Exl3Arguments):
+        return tokens >= stream_tokens(question.host.gpus[0].link_bytes_per_s), False
+    if not isinstance(arguments, LlamaArguments):
+        return True, True
     dense = uploads_dense(arguments, tokens)
     if question.prompt_side is not None:
         return question.prompt_side is PromptSide.UPLOAD and dense, dense
     return uploads_experts(
         arguments, question.model, question.quantization, question.build, tokens
     ), dense
+
+
+def stream_tokens(link_bytes_per_s: float) -> int:
+    """Return the tokens from which on exllamav3 copies a prompt's experts over such a link."""
+    at_25 = 25 * GB / link_bytes_per_s
+    return math.ceil(STREAM_TOKENS_AT_25_GB_PER_S * max(1.0, at_25))
 
 
 def _features(
@@ -179,15 +210,27 @@ def _features(
         lag=lag(host),
         width=width(host),
         has_amx=_uses_amx(question),
-        family=FAMILIES.index(format_family(_cpu_format(question))),
+        family=FAMILIES.index(_family(question)),
         is_kt=question.runtime == KTRANSFORMERS,
         is_optimised=question.runtime != LLAMA_CPP,
         ungrouped_queries=_ungrouped_queries(question),
+        is_attention_ungrouped=_is_before_grouping(question),
+        loops_over_experts=question.runtime == IK_LLAMA_CPP
+        and question.build < GROUPED_EXPERTS_SINCE,
         kv_bytes_factor=_kv_bytes_factor(question),
         is_flash_on_cpu=question.runtime == LLAMA_CPP and is_flash,
         is_mla=has_compressed_cache(cached_model(question)),
+        is_cache_expanded=_expands_cache(question, tokens / micro_batches),
         has_gpu=bool(host.gpus),
+        is_other_maker=not all(gpu.is_nvidia for gpu in host.gpus),
     )
+
+
+def _family(question: RuntimeQuestion) -> FormatFamily:
+    """The family of products on the CPU: exllamav3's own format is a trellis code."""
+    if question.runtime == EXLLAMAV3:
+        return FormatFamily.TRELLIS
+    return format_family(_cpu_format(question))
 
 
 def _cpu_format(question: RuntimeQuestion) -> str:
@@ -203,9 +246,42 @@ def _ungrouped_queries(question: RuntimeQuestion) -> float:
     llama.cpp takes its kernel for one query head where the cache is quantised; so did ik_llama.cpp
     for every cache until its pull request 370 (fattn.cu of both).
     """
-    is_old = question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE
+    is_old = _is_before_grouping(question)
     is_single = question.runtime == LLAMA_CPP and kv_element_bytes(question) < F16_BYTES
     return queries_per_key(cached_model(question)) if is_old or is_single else 0.0
+
+
+def _expands_cache(question: RuntimeQuestion, tokens: float) -> bool:
+    """Whether a prompt's keys and values are expanded from a compressed cache.
+
+    ik_llama.cpp does so with -mla 2 and 3, its default, for 128 tokens and more
+    (build_deepseek2.cpp), and KTransformers for prompts. llama.cpp multiplies queries by the
+    compressed cache instead (its pull request 12801).
+    """
+    if tokens == 1 or not has_compressed_cache(cached_model(question)):
+        return False
+    arguments = question.arguments
+    if not isinstance(arguments, LlamaArguments):
+        return True
+    return arguments.is_ik and arguments.mla != 1 and tokens >= MIN_EXPANDED_TOKENS
+
+
+def _uploads_cache(question: RuntimeQuestion) -> bool:
+    """Whether attention follows its matrices to the GPU where a prompt uploads them.
+
+    The scheduler gives work between two products on a GPU to that GPU too if it has a kernel
+    (ggml_backend_sched_split_graph, second pass), unless -nkvo holds it on the CPU. llama.cpp has a
+    kernel of CUDA for compressed caches since its pull request 13306.
+    """
+    arguments = question.arguments
+    if not isinstance(arguments, LlamaArguments) or not arguments.is_kv_offloaded:
+        return False
+    has_kernel = arguments.is_ik or question.build >= COMPRESSED_ON_GPU_SINCE
+    return has_kernel or not has_compressed_cache(cached_model(question))
+
+
+def _is_before_grouping(question: RuntimeQuestion) -> bool:
+    return question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE
 
 
 def _kv_bytes_factor(question: RuntimeQuestion) -> float:

@@ -1,7 +1,8 @@
 """`rosin plan --runtime`: the best that a program's own arguments can say, ready to paste."""
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rosin.cli.failures import NoFeasiblePlan
@@ -65,6 +66,8 @@ def plan_for_runtime(
 
     _check(options)
     request = read_options(options)
+    # Here alone, so that who asks through a page names no file of this computer.
+    said = replace(said, against=_of_file(said.runtime, said.against))
     answer = runtime_answer(request.setting, said, goal)
     if files.plan is not None:
         from planner.runtimes.plan_file import save_runtime_plan
@@ -222,6 +225,20 @@ def asked_of(
     return asked, host_assumptions(machine)
 
 
+def _of_file(runtime: str | None, against: str | None) -> str | None:
+    """Return the arguments in a file, in the runtime's own form; other text as it is.
+
+    Raises InputError for a file that cannot be read.
+    """
+    from hwprofiles.input_file import is_there, read_text
+    from planner.export.runtimes import WRITERS
+
+    if against is None or runtime is None or runtime not in WRITERS or not is_there(Path(against)):
+        return against
+    text = read_text(Path(against), "arguments", "text")
+    return WRITERS[runtime].arguments_in("args", text.strip())
+
+
 def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":
     from planner.runtimes.load import RuntimeLimits
 
@@ -231,7 +248,18 @@ def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":
         "reserve_ram_bytes": _bytes("--reserve-ram", said.reserve_ram),
     }
     stated = {name: value for name, value in given.items() if value is not None}
-    return RuntimeLimits.model_validate(limits.model_dump() | stated)
+    values = limits.model_dump() | stated
+    values["margin_vram_bytes"] += _loaded_bytes(said.also_loaded)
+    return RuntimeLimits.model_validate(values)
+
+
+def _loaded_bytes(names: str | None) -> int:
+    """Return the bytes of the weights of other models on the GPU. Raises InputError."""
+    from sim.model.library import load_model
+
+    if names is None:
+        return 0
+    return sum(load_model(name.strip()).total_bytes for name in names.split(","))
 
 
 def _bytes(option: str, text: str | None) -> int | None:

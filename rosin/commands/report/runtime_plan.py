@@ -24,6 +24,8 @@ STEPS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Times the plan's own number: from a quarter to four times, in steps of about the square root of
 two. Each is a plan of its own, as a page cannot plan.
 """
+WHOLE = ' class="whole"'
+"""Marks what is as wide as the page: commands are long."""
 COLUMNS = ("answer, tokens/s", "prompt, tokens/s", "whole answer after", "command")
 
 
@@ -149,7 +151,7 @@ def _slider(name: str, points: list[SliderPoint]) -> Section:
     middle = len(points) // 2
     first = points[middle]
     shown = "".join(
-        f'<div><dt>{escape(column)}</dt><dd data-cell="{place}">{escape(cell)}</dd></div>'
+        f'<div{WHOLE if column == COLUMNS[-1] else ""}><dt>{escape(column)}</dt><dd data-cell="{place}">{escape(cell)}</dd></div>'
         for place, (column, cell) in enumerate(
             zip((name, *COLUMNS), (first.words, *first.cells), strict=True)
         )
@@ -162,7 +164,7 @@ def _slider(name: str, points: list[SliderPoint]) -> Section:
     )
     rows = [(point.words, *point.cells) for point in points]
     return Section(
-        title=f"Move it: {name.lower()}",
+        title=f"Move it: {name}",
         lead=f"{len(points)} plans that were worked out when this page was made; all else as above.",
         body=body + table(f"{name}: every plan", (name, *COLUMNS), rows, is_folded=True),
     )

@@ -16,7 +16,12 @@ from planner.search.setting import Setting
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.commands.plan.runtime_command import plan_again
 from rosin.commands.plan.runtime_document import RuntimePlanResult
-from rosin.commands.simulate.runtime_page import limit_words, number_words, speed_words
+from rosin.commands.simulate.runtime_page import (
+    coverage_words,
+    limit_words,
+    number_words,
+    speed_words,
+)
 from rosin.report.html.markup import Section, facts, table
 from rosin.report.html.page import Page
 
@@ -58,12 +63,11 @@ def runtime_plan_page(data: Mapping[str, Any], source: Path) -> Page:
 
 def _sections(result: RuntimePlanResult) -> Iterator[Section]:
     both = result.predicted
-    share = both.decode.coverage_fraction
     yield Section(
         title="Speed",
-        lead=f"For {result.prompt_tokens:,} prompt tokens and {result.output_tokens:,} answered; "
-        f"ranges hold for {share:.0%} of published rows of machines left out, and rest on "
-        f"{result.rests_on}. Predicted, not measured.",
+        lead=f"For {result.prompt_tokens:,} prompt tokens and {result.output_tokens:,} answered. "
+        f"It all rests on {result.rests_on}; {coverage_words(both.decode)}. Predicted, not "
+        "measured.",
         body=facts(
             [
                 ("answer", speed_words(both.decode)),

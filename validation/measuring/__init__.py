@@ -2,6 +2,7 @@
 
 from validation.measuring.machine_file import EMULATED, machine_data, measured_machine
 from validation.measuring.measure import EFFORTS, Effort, Findings, check_dtypes, measure
+from validation.measuring.stated_facts import with_stated_facts
 from validation.measuring.workplace import Emulation, choose_device
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "machine_data",
     "measure",
     "measured_machine",
+    "with_stated_facts",
 ]

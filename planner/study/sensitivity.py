@@ -35,6 +35,7 @@ def variations(base: Setting) -> Iterator[Variation]:
     model = base.loaded_model()
     dtype = model.dtype(TensorClass.EXPERT)
     values = machine_values(machine)
+    # Compute rates are those of the format that experts are stored in, which prices them.
     for path in (
         "link.h2d.bytes_per_s",
         "gpu.memory_bytes",

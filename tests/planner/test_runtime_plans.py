@@ -193,3 +193,27 @@ def test_search_and_evaluation_place_alike() -> None:
         plan = planned(asked(host=host))
         placed = placement_of(plan.best.question)
         assert np.array_equal(placed.weight_bytes, plan.best.placement.weight_bytes)
+
+
+@pytest.mark.parametrize("runtime", LLAMAS)
+def test_the_programs_own_fit_is_a_rival(runtime: str) -> None:
+    """What each chooses by itself is priced, and its words make the program choose again."""
+    (fit,) = (
+        rival for rival in planned(asked(runtime)).rivals if rival.name == "--fit, its own choice"
+    )
+    assert fit.option is not None
+    words = call_of(fit.option).arguments
+    assert ("--fit" in words) == (runtime == "ik_llama.cpp")
+    read = asked(runtime).read(call_of(fit.option).line)
+    assert isinstance(read, LlamaArguments)
+    assert read.uses_fit
+
+
+def test_the_fit_of_ik_fails_without_room_for_dense_parts() -> None:
+    """llama.cpp leaves whole layers to the host then; ik_llama.cpp's fit ends with an error."""
+    (fit,) = (
+        rival
+        for rival in planned(asked("ik_llama.cpp", host=small_gpu(1.9))).rivals
+        if rival.name == "--fit, its own choice"
+    )
+    assert "do not fit the GPU, so it fails" in str(fit.reason)

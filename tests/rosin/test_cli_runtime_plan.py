@@ -76,7 +76,8 @@ def test_a_device_map_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[
     path = tmp_path / "device_map.json"
     devices = {"model.embed_tokens": 0, "model.norm": 0, "lm_head": 0}
     path.write_text(json.dumps(devices | {f"model.layers.{index}": "cpu" for index in range(48)}))
-    data = json_of(capsys, *ASKED, "--runtime", "accelerate", "--against", str(path))
+    figure = ("--figure", str(tmp_path / "plan.svg"))
+    data = json_of(capsys, *ASKED, "--runtime", "accelerate", "--against", str(path), *figure)
     assert data["against"]["speed_fraction"] < 0.7
     assert data["predicted"]["decode"]["coverage_fraction"] is None
 

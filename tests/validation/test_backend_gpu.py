@@ -17,7 +17,7 @@ from sim.workload.batch import Batch
 from tests.sim.small import small_machine
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
 from validation.backend import (
-    Executed,
+    ExecutedRun,
     Tier,
     architecture_of,
     plain_forward,
@@ -122,7 +122,7 @@ def _pinned(subject: Case) -> object:
     return random_weights(architecture_of(subject.problem.model), 0, is_pinned=True)
 
 
-def _large(name: str) -> Executed:
+def _large(name: str) -> ExecutedRun:
     """A run of 32 experts of 50 MB each, none of them resident."""
     model = stand_in(SHAPES["plain"], hidden=2048, intermediate=2048, vocab=1024)
     policy = replace(POLICIES[name], overlap=LanesOverlap(staging_experts=3))

@@ -52,6 +52,7 @@ class Dispatching:
         actions = np.zeros((1, 1, len(tokens_E)), np.uint8)
         own = slice(layer, layer + 1)
         now = slice(index, index + 1)
+        # The compiled rule decides whole runs. Here it is shown one layer of one pass.
         beside = self._beside._replace(
             dense=self._beside.dense[now], num_tokens=self._beside.num_tokens[now]
         )

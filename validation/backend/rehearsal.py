@@ -61,6 +61,7 @@ class Rehearsal(Routing):
     @cached_property
     def _other_ids(self) -> NDArray[np.int16]:
         batch = replace(self.batch, batch_size=MOST_OTHERS, beams=1)
+        # Another seed than the batch's: predictors must not be shown the very requests to come.
         prompts_SL = random_prompts(self.weights, batch, self.seed + _OTHER_SEED)
         return plain_forward(
             self.weights, batch, forward_passes(batch, Feeding()), prompts_SL

@@ -1,4 +1,4 @@
-"""Which weights vLLM leaves in host memory (model_executor/offloader/uva.py).
+"""Which weights vLLM leaves in host memory (model_executor/offloader/uva.py at 00593fa7).
 
 It goes through the layers from the first on, and through the parameters of each as its modules are
 built: attention, router, then the experts' gate and up as one parameter, and down. Each goes to the

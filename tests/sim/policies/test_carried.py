@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Machine
-from planner.search.hunt import is_allowed
 from planner.search.objectives import Goal
+from planner.search.standing import is_allowed
 from planner.search.trials import Trial
 from sim.costs.cost_model import CostModel
 from sim.engine.task import TaskKind

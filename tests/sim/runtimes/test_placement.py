@@ -247,7 +247,7 @@ def test_fit_where_not_all_dense_parts_fit() -> None:
     """Layers go to a small GPU from the last on. Experts stay on the host, but for those of the first
     of these layers: llama.cpp counts the head as a layer whose experts do.
     """
-    small = replace(DESKTOP, gpus=(replace(GPU, memory_bytes=14e9),))
+    small = replace(DESKTOP, gpus=(replace(GPU, memory_bytes=12e9),))
     placement = placement_of(question("-c 4096", model=deepseek(), host=small))
     on_gpu = [layer for layer, device in enumerate(placement.attention) if device == 0]
     assert 0 < len(on_gpu) < 61

@@ -154,8 +154,13 @@ def write_yaml(data: Any, path: Path) -> None:
     """Write data as YAML, as ``whole_file`` does: keys in their order, lists without mappings on
     one line.
     """
-    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
-    write_text(text, path)
+    write_text(yaml_text(data), path)
+
+
+def yaml_text(data: Any) -> str:
+    """Return data as the YAML that ``write_yaml`` writes."""
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
+    return text
 
 
 class _Dumper(yaml.SafeDumper):

@@ -19,6 +19,11 @@ PLACING = (
     "gpu_experts",
     "gpu_experts_fraction",
     "strategy",
+    "offload_bytes",
+    "is_experts_alone",
+    "host_layers",
+    "cpu_layers",
+    "split_experts",
 )
 """Arguments that say where bytes go; forms may leave others out, such as the room of a cache."""
 
@@ -45,5 +50,6 @@ def misplaced_bytes(question: RuntimeQuestion, form: str, text: str) -> float:
     read = read_runtime_arguments(question.runtime, line)
     wanted = placement_of(question)
     found = placement_of(replace(question, arguments=read))
+    # What one place lacks another has too much, so each byte counts twice.
     apart = np.abs(wanted.weight_bytes - found.weight_bytes).sum() / 2
     return float(apart)

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
-from planner.runtimes.load import RuntimeLimits, RuntimeLoad
-from planner.runtimes.option import Arguments, Option, Timing, option_of
+from planner.runtimes.load import RuntimeLimits, RuntimeLoad, with_room
+from planner.runtimes.option import Option, Timing, option_of
 from sim.model.model import Model
+from sim.runtimes.arguments import Arguments
+from sim.runtimes.asking import read_runtime_arguments
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.memory import DeviceMemory
 from sim.runtimes.placement import DevicePlacement
@@ -82,6 +84,13 @@ class Asked:
         placed = placement_of(question) if placement is None else placement
         return option_of(question, placed, self.load)
 
+    def read(self, line: str) -> Arguments:
+        """Read a line of arguments, with room for the load's keys and values where it states none.
+
+        Raises InputError as the runtime's reader does.
+        """
+        return with_room(read_runtime_arguments(self.runtime, line), self.load)
+
     def room_bytes(self) -> dict[str, float]:
         """Bytes that a plan may take of each device whose memory is known."""
         room = {
@@ -109,4 +118,5 @@ class Asked:
         """What decides: by how much the first token is late, then the objective."""
         limit = self.max_ttft_s
         late_s = 0.0 if limit is None else max(0.0, timing.ttft_s - limit)
+        # A late first token is worse than any speed.
         return late_s, SCORES[self.objective](timing)

@@ -4,14 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from planner.runtimes.load import RuntimeLoad
-from sim.runtimes.ktransformers.arguments import KtArguments
-from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.arguments import Arguments
 from sim.runtimes.memory import DeviceMemory, memory_of
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.predict import seconds_of
 from sim.runtimes.question import RuntimeQuestion
-
-Arguments = LlamaArguments | KtArguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,9 +80,15 @@ def _gpus(gpu: Gpu, link: Link) -> tuple[HostGpu, ...]:
         bytes_per_s=gpu.memory_bytes_per_s.value,
         flops_per_s=_peak(gpu.flops_per_s),
         link_bytes_per_s=link.h2d.bytes_per_s.effective,
+        pageable_bytes_per_s=_pageable(link),
         is_nvidia=re.search(OTHER_MAKERS, gpu.name) is None,
     )
     return (one,) * gpu.count
+
+
+def _pageable(link: Link) -> float | None:
+    rate = link.h2d.pageable_bytes_per_s
+    return None if rate is None else rate.effective
 
 
 def _peak(rates: dict[str, Quantity]) -> float:

@@ -8,6 +8,8 @@ import numpy as np
 
 from hwprofiles.units import MIB
 from sim.model.model import AttentionCache
+from sim.runtimes.accelerate.arguments import AccelerateArguments
+from sim.runtimes.accelerate.placement import largest_copied_bytes
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.kv import cached_model, kv_element_bytes
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
@@ -118,6 +120,8 @@ def _micro_batch(question: RuntimeQuestion) -> int:
     arguments = question.arguments
     if isinstance(arguments, LlamaArguments):
         return min(arguments.micro_batch_tokens, arguments.batch_tokens)
+    if isinstance(arguments, AccelerateArguments):
+        return question.prompt_tokens  # it reads a prompt at once
     return arguments.chunk_tokens or 512
 
 
@@ -144,8 +148,12 @@ def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.
 
 
 def _passing_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> int:
-    """The largest matrix of a layer's experts that is copied to a GPU for a prompt."""
+    """The largest matrix of a layer's experts that is copied to a GPU for a prompt; accelerate copies
+    layers whole.
+    """
     arguments = question.arguments
+    if isinstance(arguments, AccelerateArguments):
+        return largest_copied_bytes(question.model, arguments)
     if (
         not isinstance(arguments, LlamaArguments)
         or not arguments.is_op_offload

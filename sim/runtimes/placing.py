@@ -7,7 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from hwprofiles.units import MIB
+from sim.model.model import Model
+from sim.runtimes.accelerate.arguments import AccelerateArguments
+from sim.runtimes.accelerate.placement import place as place_accelerate
 from sim.runtimes.caching.locality import locality_of
+from sim.runtimes.exllamav3.arguments import Exl3Arguments
+from sim.runtimes.exllamav3.placement import computed
+from sim.runtimes.exllamav3.placement import place as place_exl3
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.ktransformers.placement import place as place_kt
 from sim.runtimes.llama_cpp.arguments import ALL_LAYERS, LlamaArguments
@@ -19,14 +25,16 @@ from sim.runtimes.memory import DeviceMemory, kv_bytes_by_layer, memory_of
 from sim.runtimes.placement import HOST, DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.rows import with_rows_placed
+from sim.runtimes.vllm.arguments import VllmArguments
+from sim.runtimes.vllm.placement import place as place_vllm
 
 
 def placement_of(question: RuntimeQuestion) -> DevicePlacement:
     """Where the arguments put the model. Raises InputError where they do not fit the machine."""
     arguments = question.arguments
     gpus = question.host.gpus
-    if isinstance(arguments, KtArguments):
-        return place_kt(question.model, arguments, len(gpus))
+    if not isinstance(arguments, LlamaArguments):
+        return _placed_otherwise(question.model, arguments, len(gpus))
     if gpus:
         arguments = _fitted(question, arguments)
     memories = [gpu.memory_bytes for gpu in gpus]
@@ -35,6 +43,21 @@ def placement_of(question: RuntimeQuestion) -> DevicePlacement:
     if question.gpu_expert_layers is not None and gpus and not arguments.placements:
         placement = with_expert_layers(question, placement, question.gpu_expert_layers)
     return with_rows_placed(question, placement)
+
+
+def _placed_otherwise(
+    model: Model,
+    arguments: KtArguments | VllmArguments | AccelerateArguments | Exl3Arguments,
+    num_gpus: int,
+) -> DevicePlacement:
+    """Where programs that place by other units than tensors put the model."""
+    if isinstance(arguments, KtArguments):
+        return place_kt(model, arguments, num_gpus)
+    if isinstance(arguments, VllmArguments):
+        return place_vllm(model, arguments, num_gpus)
+    if isinstance(arguments, AccelerateArguments):
+        return place_accelerate(model, arguments, num_gpus)
+    return place_exl3(model, arguments, num_gpus)
 
 
 def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArguments:
@@ -92,9 +115,11 @@ def with_expert_layers(
 
 def with_expert_cache(question: RuntimeQuestion, placement: DevicePlacement) -> DevicePlacement:
     """The placement with the share of host experts on the GPU that a token finds in the cache of
-    --moe-cache-mib, an LRU.
+    --moe-cache-mib, an LRU, or among the experts that exllamav3 keeps there as the most chosen.
     """
     arguments = question.arguments
+    if isinstance(arguments, Exl3Arguments):
+        return computed(question.model, arguments, placement)
     if (
         not isinstance(arguments, LlamaArguments)
         or not arguments.expert_cache_mib

@@ -5,6 +5,8 @@ they rest on.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
+from sim.runtimes.accelerate.arguments import AccelerateArguments
+from sim.runtimes.accelerate.eager import waiting_for_python
 from sim.runtimes.caching.admission import with_admissions
 from sim.runtimes.caching.locality import UNKNOWN_SPREAD
 from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped, shipped_constants
@@ -12,6 +14,8 @@ from sim.runtimes.disk import decode_disk_s, prompt_disk_s
 from sim.runtimes.features import Features
 from sim.runtimes.intervals import interval_factor, stated_spread
 from sim.runtimes.kernel_laws import decode_by_laws, laws_of, prompt_by_laws
+from sim.runtimes.ktransformers.arguments import KTRANSFORMERS
+from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
 from sim.runtimes.memory import DeviceMemory, memory_of
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
@@ -22,6 +26,9 @@ PRICES: Mapping[Phase, Callable[[Features, Constants], Seconds]] = {
     "decode": decode_seconds,
     "prefill": prefill_seconds,
 }
+
+FITTED = (LLAMA_CPP, IK_LLAMA_CPP, KTRANSFORMERS)
+"""Programs whose published speeds the constants were fitted on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +46,15 @@ class Speed:
     """Tokens a second, between which ends, how the time is spent, and the assumption that matters
     most.
 
-    ``is_by_measured_kernels``: it rests on laws that were measured on the machine with the program.
+    ``coverage_fraction`` is None for a program of which no published speeds were fitted: the ends are
+    as wide as for llama.cpp, and how often they hold is not known. ``is_by_measured_kernels``: it
+    rests on laws that were measured on the machine with the program.
     """
 
     tokens_per_s: float
     low_tokens_per_s: float
     high_tokens_per_s: float
-    coverage_fraction: float
+    coverage_fraction: float | None
     seconds: Mapping[str, float]
     assumption: Assumption
     is_by_measured_kernels: bool = False
@@ -74,8 +83,8 @@ def predict(question: RuntimeQuestion) -> RuntimePrediction:
     """Place, count and price. Raises InputError where the arguments do not fit the machine."""
     steps = steps_of(question)
     return RuntimePrediction(
-        decode=_speed(_decode_priced(question, steps)),
-        prefill=_speed(_prefill_priced(question, steps)),
+        decode=_speed(_decode_priced(question, steps), question.runtime in FITTED),
+        prefill=_speed(_prefill_priced(question, steps), question.runtime in FITTED),
         memory=memory_of(question, steps.placement),
         is_prompt_uploaded=steps.uploads,
         rests_on_probe=question.host.probe_bytes_per_s is not None,
@@ -121,6 +130,8 @@ def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
         priced = found or usual
         if getattr(question.arguments, "expert_cache_mib", 0):
             priced = with_admissions(question.host, step, priced, constants)
+        if isinstance(question.arguments, AccelerateArguments):
+            priced = waiting_for_python(priced, question.model.num_layers, 1)
         return replace(priced, disk=disk_s)
 
     # The laws' own error holds only where they price everything that runs.
@@ -137,6 +148,8 @@ def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     def _seconds(constants: Constants) -> Seconds:
         usual = replace(prefill_seconds(step, constants), disk=disk_s)
         # Laws were measured with experts where they are; copied ones are computed by other kernels.
+        if isinstance(question.arguments, AccelerateArguments):
+            usual = waiting_for_python(usual, question.model.num_layers, 1)
         if laws is None or steps.uploads:
             return usual
         return prompt_by_laws(question, steps.placement, laws, usual) or usual
@@ -160,7 +173,7 @@ def _priced(
     )
 
 
-def _speed(priced: _Priced) -> Speed:
+def _speed(priced: _Priced, is_fitted: bool) -> Speed:
     file = shipped()
     seconds = priced.seconds(shipped_constants())
     speed = float(priced.step.tokens / seconds.total)
@@ -169,7 +182,7 @@ def _speed(priced: _Priced) -> Speed:
         tokens_per_s=speed,
         low_tokens_per_s=speed / factor,
         high_tokens_per_s=speed * factor,
-        coverage_fraction=file.coverage_fraction,
+        coverage_fraction=file.coverage_fraction if is_fitted else None,
         seconds={item.name: float(getattr(seconds, item.name)) for item in fields(Seconds)},
         assumption=_most_important(priced, file),
         is_by_measured_kernels=priced.error_fraction is not None,

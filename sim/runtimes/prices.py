@@ -85,7 +85,7 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
             * np.maximum(1.0, constants.ungrouped_kv_share * step.ungrouped_queries),
         ),
         # Of the same shape as the other parts, also where steps are stacked.
-        upload=work.upload_s * 0.0,
+        upload=work.upload_s / constants.link_fraction,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO,
     )
 

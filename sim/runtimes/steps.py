@@ -5,6 +5,9 @@ be priced.
 import math
 from dataclasses import dataclass
 
+from hwprofiles.units import GB
+from sim.runtimes.accelerate.arguments import AccelerateArguments
+from sim.runtimes.exllamav3.arguments import EXLLAMAV3, STREAM_TOKENS_AT_25_GB_PER_S, Exl3Arguments
 from sim.runtimes.features import (
     FAMILIES,
     NOMINAL_CLOCK_HZ,
@@ -15,7 +18,7 @@ from sim.runtimes.features import (
     lag,
     width,
 )
-from sim.runtimes.formats import format_family
+from sim.runtimes.formats import FormatFamily, format_family
 from sim.runtimes.host import Vector
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments
 from sim.runtimes.kv import cached_model, kv_element_bytes
@@ -25,6 +28,7 @@ from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of, with_expert_cache
 from sim.runtimes.question import PromptSide, RuntimeQuestion
 from sim.runtimes.rows import with_rows_worked
+from sim.runtimes.vllm.arguments import VllmArguments
 from sim.runtimes.work import StepLoad, StepWork, has_compressed_cache, queries_per_key, work_of
 
 F16_BYTES = 2
@@ -69,7 +73,8 @@ def decode_step(
     question: RuntimeQuestion, placement: DevicePlacement, num_tokens: int = 1
 ) -> Features:
     """One decoded token with that placement, or several of one sequence that are checked together."""
-    load = _load(question, num_tokens, question.context_tokens)
+    copies = _always_copies(question)
+    load = _load(question, num_tokens, question.context_tokens, (copies, copies))
     work = work_of(cached_model(question), placement, question.host, load)
     work = with_rows_worked(question, placement, work, num_tokens)
     return _features(
@@ -115,9 +120,18 @@ def _load(
         experts_per_token=question.arguments.experts_per_token,
         uploads_experts=side[0],
         uploads_dense=side[1],
+        copies_idle_experts=isinstance(question.arguments, AccelerateArguments),
+        is_pageable=isinstance(question.arguments, AccelerateArguments),
+        reads_over_link=isinstance(question.arguments, VllmArguments),
         expands_cache=_expands_cache(question, tokens),
         uploads_cache=_uploads_cache(question),
     )
+
+
+def _always_copies(question: RuntimeQuestion) -> bool:
+    """Whether weights in host memory are used on the GPU in every pass, answers' too."""
+    is_copying = isinstance(question.arguments, VllmArguments | AccelerateArguments)
+    return is_copying and bool(question.host.gpus)
 
 
 def _prompt_work(
@@ -142,7 +156,7 @@ def _prompt_work(
 
 def _micro_batch(question: RuntimeQuestion) -> int:
     arguments = question.arguments
-    if isinstance(arguments, KtArguments):
+    if not isinstance(arguments, LlamaArguments):
         return arguments.chunk_tokens or question.prompt_tokens
     return min(arguments.micro_batch_tokens, arguments.batch_tokens)
 
@@ -155,12 +169,22 @@ def _uploads(question: RuntimeQuestion, tokens: int) -> tuple[bool, bool]:
     if isinstance(arguments, KtArguments):
         threshold = arguments.gpu_prefill_tokens
         return threshold is not None and tokens >= threshold, False
+    if isinstance(arguments, Exl3Arguments):
+        return tokens >= stream_tokens(question.host.gpus[0].link_bytes_per_s), False
+    if not isinstance(arguments, LlamaArguments):
+        return True, True
     dense = uploads_dense(arguments, tokens)
     if question.prompt_side is not None:
         return question.prompt_side is PromptSide.UPLOAD and dense, dense
     return uploads_experts(
         arguments, question.model, question.quantization, question.build, tokens
     ), dense
+
+
+def stream_tokens(link_bytes_per_s: float) -> int:
+    """Return the tokens from which on exllamav3 copies a prompt's experts over such a link."""
+    at_25 = 25 * GB / link_bytes_per_s
+    return math.ceil(STREAM_TOKENS_AT_25_GB_PER_S * max(1.0, at_25))
 
 
 def _features(
@@ -186,7 +210,7 @@ def _features(
         lag=lag(host),
         width=width(host),
         has_amx=_uses_amx(question),
-        family=FAMILIES.index(format_family(_cpu_format(question))),
+        family=FAMILIES.index(_family(question)),
         is_kt=question.runtime == KTRANSFORMERS,
         is_optimised=question.runtime != LLAMA_CPP,
         ungrouped_queries=_ungrouped_queries(question),
@@ -200,6 +224,13 @@ def _features(
         has_gpu=bool(host.gpus),
         is_other_maker=not all(gpu.is_nvidia for gpu in host.gpus),
     )
+
+
+def _family(question: RuntimeQuestion) -> FormatFamily:
+    """The family of products on the CPU: exllamav3's own format is a trellis code."""
+    if question.runtime == EXLLAMAV3:
+        return FormatFamily.TRELLIS
+    return format_family(_cpu_format(question))
 
 
 def _cpu_format(question: RuntimeQuestion) -> str:

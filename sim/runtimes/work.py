@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sim.model.model import Layer, Model, TensorClass, layer_shapes
-from sim.runtimes.host import RuntimeHost
+from sim.runtimes.host import HostGpu, RuntimeHost
 from sim.runtimes.placement import DevicePlacement, FloatArray, IntArray
 from sim.runtimes.tensors import is_compressed
 
@@ -29,9 +29,11 @@ class StepLoad:
 
     ``experts_per_token`` replaces the model's where the arguments do. ``uploads_experts`` says
     whether routed experts in host memory are copied to a GPU and computed there, ``uploads_dense``
-    whether other matrices are. ``expands_cache``: keys and values of all heads are made anew from a
-    compressed cache. ``uploads_cache``: where the matrices of attention are copied to a GPU, it runs
-    there too, and its keys and values are copied along.
+    whether other matrices are. ``copies_idle_experts``: experts that no token selects are copied,
+    too. ``is_pageable``: copies are from memory that is not pinned. ``reads_over_link``: nothing is
+    copied, kernels read weights in host memory where they are. ``expands_cache``: keys and values
+    of all heads are made anew from a compressed cache. ``uploads_cache``: where the matrices of
+    attention are copied to a GPU, it runs there too, and its keys and values are copied along.
     """
 
     tokens: int
@@ -40,6 +42,9 @@ class StepLoad:
     experts_per_token: int | None = None
     uploads_experts: bool = False
     uploads_dense: bool = False
+    copies_idle_experts: bool = False
+    is_pageable: bool = False
+    reads_over_link: bool = False
     expands_cache: bool = False
     uploads_cache: bool = False
 
@@ -84,9 +89,10 @@ def work_of(
     devices = _Computed.of(placement, load)
     head_bytes, head_params = _head(model)
     # The slowest link: work passes the GPUs one after the other. Without a GPU nothing is copied.
-    link = min((gpu.link_bytes_per_s for gpu in host.gpus), default=1.0)
+    link = min((_link_bytes_per_s(gpu, load) for gpu in host.gpus), default=1.0)
     reading = [gpu.bytes_per_s for gpu in host.gpus]
     computing = [gpu.flops_per_s for gpu in host.gpus]
+    uploaded = devices.uploaded_bytes(table, placement)
     attention_on_host = devices.attention < 0
     dense_on_host = devices.dense < 0
     kv_on_host = devices.kv < 0
@@ -95,7 +101,8 @@ def work_of(
         gpu_read_s=devices.on_gpus(
             table.attention_bytes, table.dense_bytes, table.expert_bytes, reading
         )
-        + _at(placement.head, head_bytes, reading),
+        + _at(placement.head, head_bytes, reading)
+        - (uploaded / reading[0] if load.reads_over_link and uploaded else 0.0),
         gpu_matrix_s=devices.on_gpus(
             2 * load.tokens * table.attention_params,
             2 * load.tokens * table.dense_params,
@@ -113,7 +120,7 @@ def work_of(
         gpu_kv_s=_per_gpu(devices.kv, table.kv_bytes, reading),
         gpu_attention_s=_per_gpu(devices.kv, table.attention_flops, computing),
         gpu_layers=float(np.sum(devices.attention >= 0)),
-        upload_s=devices.uploaded_bytes(table, placement) / link,
+        upload_s=uploaded / link,
         crossing_s=placement.num_crossings * load.tokens * model.hidden * STATE_BYTES / link,
         crossings=float(placement.num_crossings),
         gpu_crossings=float(placement.crossings_between_gpus),
@@ -183,7 +190,7 @@ class _Computed:
         """Bytes of weights and of the KV cache that are on the host and computed on a GPU."""
         experts = (
             placement.expert_fraction[:, 0] - self.expert_fraction[:, 0]
-        ) * table.expert_bytes
+        ) * table.copied_expert_bytes
         attention = (placement.attention < 0) & (self.attention >= 0)
         dense = (placement.dense < 0) & (self.dense >= 0)
         kv = (placement.kv < 0) & (self.kv >= 0)
@@ -200,6 +207,7 @@ class _LayerTable:
     dense_bytes: FloatArray
     dense_params: FloatArray
     expert_bytes: FloatArray
+    copied_expert_bytes: FloatArray
     expert_products: FloatArray
     distinct_experts: FloatArray
     distinct_params: FloatArray
@@ -234,6 +242,7 @@ class _LayerTable:
         )
         state = np.array([layer.state_bytes for layer in layers], float)
         distinct = _distinct(experts, chosen, load.tokens)
+        sizes = np.array([layer.expert_bytes for layer in layers], float)
         expanded, products = _expansion(layers, load)
         return cls(
             attention_bytes=attention,
@@ -242,7 +251,8 @@ class _LayerTable:
             dense_bytes=np.array([layer.dense_bytes for layer in layers], float) - attention,
             dense_params=np.array([layer.dense_params for layer in layers], float)
             - attention_params,
-            expert_bytes=distinct * np.array([layer.expert_bytes for layer in layers]),
+            expert_bytes=distinct * sizes,
+            copied_expert_bytes=(experts if load.copies_idle_experts else distinct) * sizes,
             expert_products=chosen * load.tokens * expert_params,
             distinct_experts=distinct,
             distinct_params=distinct * expert_params,
@@ -251,6 +261,11 @@ class _LayerTable:
             expanded_elements=expanded,
             expansion_products=products,
         )
+
+
+def _link_bytes_per_s(gpu: HostGpu, load: StepLoad) -> float:
+    is_slower = load.is_pageable and gpu.pageable_bytes_per_s is not None
+    return gpu.pageable_bytes_per_s or 0.0 if is_slower else gpu.link_bytes_per_s
 
 
 def _expansion(layers: Sequence[Layer], load: StepLoad) -> tuple[FloatArray, FloatArray]:

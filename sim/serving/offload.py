@@ -41,7 +41,7 @@ class Offload:
         prices: StepPrices,
         pinned: PinnedChunks,
     ) -> None:
-        self.options = options
+        self.options = options.rules
         self.copies_in = LinkQueue()
         self.copies_out = LinkQueue()
         self._env = env

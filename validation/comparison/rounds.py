@@ -3,19 +3,26 @@ predictions were from what was measured.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import kendalltau
 
-from validation.backend.executed import Executed
-from validation.comparison.compare import Comparison, ErrorSummary, compare, summary_of
+from validation.backend.executed import ExecutedRun
+from validation.backend.tier import Tier
+from validation.comparison.compare import ErrorSummary, RunComparison, compare, summary_of
 from validation.comparison.lane_costs import LaneCosts, fit_lane_costs, fit_scale
-from validation.comparison.trial import Trial
+from validation.comparison.trial import PlanTrial
 
 MOST_VARIATION_FRACTION = 0.12
 """Calibration runs that differ by more than this say that the machine is too noisy to be compared
 with anything.
+"""
+
+
+MOST_LOST_FRACTION = 0.05
+"""Of the time that tasks worked, what they may have been without a core: one that loses more was
+preempted. Runs of llama.cpp count as undisturbed by the same share (runtimes/llama_cpp/sample.py).
 """
 
 
@@ -24,12 +31,19 @@ class PairedRun:
     """One run against three predictions.
 
     ``plain`` is the simulator alone; ``absolute`` adds lane costs fitted once, at the start;
-    ``paired`` those of the calibration runs just before and after.
+    ``paired`` those of the calibration runs just before and after. ``lost_fraction`` is the most that
+    tasks of these three runs were without a core, by CPU time; 0 where that says nothing.
     """
 
-    plain: Comparison
-    absolute: Comparison
-    paired: Comparison
+    plain: RunComparison
+    absolute: RunComparison
+    paired: RunComparison
+    lost_fraction: float = 0.0
+
+    @property
+    def is_preempted(self) -> bool:
+        """Whether other processes took the cores of it, or of its calibration runs."""
+        return self.lost_fraction > MOST_LOST_FRACTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +70,8 @@ class Report:
     median of its plan.
 
     ``kendall_tau`` compares the order of the plans as predicted (absolute) with the order as
-    measured; None where there is but one.
+    measured; None where there is but one. ``num_preempted`` runs were left out, of plans that have
+    others.
     """
 
     plans: tuple[PlanErrors, ...]
@@ -66,6 +81,7 @@ class Report:
     noise: ErrorSummary
     calibration_variation_fraction: float
     kendall_tau: float | None
+    num_preempted: int = 0
 
     @property
     def is_too_noisy(self) -> bool:
@@ -81,8 +97,8 @@ class Report:
 
 
 def run_rounds(
-    trials: tuple[Trial, ...],
-    calibration: Trial,
+    trials: tuple[PlanTrial, ...],
+    calibration: PlanTrial,
     num_rounds: int,
     on_run: Callable[[str], None] | None = None,
     *,
@@ -96,6 +112,7 @@ def run_rounds(
     on, save the first, which has one. ``stops_when_noisy``: nor after a round by which calibration
     runs differ too much.
     """
+    # First runs find pages and kernels; none of them counts.
     for trial in (calibration, *trials):
         if is_time_left():
             trial.run()
@@ -105,30 +122,36 @@ def run_rounds(
     calibration_ns = [before.timeline.makespan_ns]
     for _ in range(num_rounds):
         for trial, runs in zip(trials, found, strict=True):
+            # The plan gets one run, however late: without it there is nothing to report.
             if found[0] and not is_time_left():
                 break
             executed = trial.run()
             after = calibration.run()
             calibration_ns.append(after.timeline.makespan_ns)
-            runs.append(_compared(trial, executed, first, fitted(calibration, before, after)))
+            compared = _compared(trial, executed, first, fitted(calibration, before, after))
+            lost = _lost_fraction(trial.tier, before, executed, after)
+            runs.append(replace(compared, lost_fraction=lost))
             before = after
             if on_run is not None:
                 on_run(trial.name)
+        # A computer that is this noisy gives no answer later either.
         if stops_when_noisy and _variation(calibration_ns) > MOST_VARIATION_FRACTION:
             break
     plans = tuple(
-        _plan_errors(trial.name, tuple(runs))
+        _plan_errors(trial.name, undisturbed(tuple(runs)))
         for trial, runs in zip(trials, found, strict=True)
         if runs
     )
-    return _report(plans, _variation(calibration_ns))
+    left_out = sum(map(len, found)) - sum(len(plan.runs) for plan in plans)
+    return replace(_report(plans, _variation(calibration_ns)), num_preempted=left_out)
 
 
-def fitted(calibration: Trial, *runs: Executed) -> LaneCosts:
+def fitted(calibration: PlanTrial, *runs: ExecutedRun) -> LaneCosts:
     """What those runs of the calibration plan say of lanes, and of how far real operations are from
     their prices now.
     """
     costs = fit_lane_costs(*runs)
+    # Paced operations last their price by construction, so there is nothing to scale.
     if costs.is_paced.all():
         return costs
     return fit_scale(costs, runs, tuple(calibration.predict(run).on_lanes(costs) for run in runs))
@@ -139,13 +162,28 @@ def _variation(calibration_ns: list[int]) -> float:
     return float(np.std(calibration_ns) / np.mean(calibration_ns))
 
 
-def _compared(trial: Trial, executed: Executed, first: LaneCosts, adjacent: LaneCosts) -> PairedRun:
+def _compared(
+    trial: PlanTrial, executed: ExecutedRun, first: LaneCosts, adjacent: LaneCosts
+) -> PairedRun:
     prediction = trial.predict(executed)
     return PairedRun(
         plain=compare(executed.timeline, prediction.plain()),
         absolute=compare(executed.timeline, prediction.on_lanes(first)),
         paired=compare(executed.timeline, prediction.on_lanes(adjacent)),
     )
+
+
+def _lost_fraction(tier: Tier, *runs: ExecutedRun) -> float:
+    """Return the most that the tasks of a run were without a core.
+
+    Only the tier of real operations on the CPU has threads that are to compute all the while.
+    """
+    return max(run.lost_fraction for run in runs) if tier is Tier.CPU else 0.0
+
+
+def undisturbed(runs: tuple[PairedRun, ...]) -> tuple[PairedRun, ...]:
+    """Return the runs that no other process took cores of; all where there is none."""
+    return tuple(run for run in runs if not run.is_preempted) or runs
 
 
 def _plan_errors(name: str, runs: tuple[PairedRun, ...]) -> PlanErrors:

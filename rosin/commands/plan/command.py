@@ -23,6 +23,7 @@ from rosin.cli.scenario import (
 from rosin.commands.plan.files import PlanFiles
 from rosin.commands.plan.runtime_options import (
     AgainstOption,
+    AlsoLoadedOption,
     AnyPolicyOption,
     MarginOption,
     PlanRuntimeOption,
@@ -128,6 +129,7 @@ def plan(
     room_tokens: RoomOption = None,
     vram_margin: MarginOption = None,
     reserve_ram: ReserveRamOption = None,
+    also_loaded: AlsoLoadedOption = None,
     any_policy: AnyPolicyOption = False,
     json: JsonOption = None,
     quiet: QuietOption = False,
@@ -149,6 +151,7 @@ def plan(
         room_tokens=room_tokens,
         vram_margin=vram_margin,
         reserve_ram=reserve_ram,
+        also_loaded=also_loaded,
         any_policy=any_policy,
     )
     if runtime is None:

@@ -67,6 +67,7 @@ class LlamaArguments:
     experts_per_token: int | None = None
     expert_cache_mib: int = 0
     is_fitted: bool = True
+    is_fit_asked: bool = False
     fit_margin_mib: int = 1024
     fit_context_tokens: int = 4096
     context_tokens: int | None = None
@@ -80,11 +81,12 @@ class LlamaArguments:
 
     @property
     def uses_fit(self) -> bool:
-        """Whether llama.cpp chooses the placement: nothing in the arguments places anything
-        (common/fit.cpp).
+        """Whether the program chooses the placement: nothing in the arguments places anything
+        (common/fit.cpp). ik_llama.cpp does so only where it is asked to (its pull request 1501).
         """
         is_stated = self.gpu_layers is not None or self.placements or self.tensor_split
-        return self.is_fitted and not is_stated and not self.is_ik
+        is_on = self.is_fit_asked if self.is_ik else self.is_fitted
+        return is_on and not is_stated
 
 
 def read_llama_arguments(line: str, runtime: str = LLAMA_CPP) -> LlamaArguments:
@@ -284,7 +286,7 @@ _IK = (
     _set("-amb --attention-max-batch", "attention_buffer_mib"),
     _set("-ser --smart-expert-reduction", "experts_per_token", _smart_experts),
     _set("-op --offload-policy", "offload_operations", _pairs),
-    _switch("--fit", "is_fitted"),
+    _switch("--fit", "is_fit_asked"),
     *_ignored("-ooae -no-ooae -gr -no-gr -ger -mqkv --merge-qkv -muge -rcache", Arity.SWITCH),
     *_ignored("--merge-up-gate-experts -khad --k-cache-hadamard", Arity.SWITCH),
     *_ignored("-cuda --cuda-params -grt --graph-reduce-type", Arity.ONE),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from hwprofiles import InputError
 from hwprofiles.units import MIB
 from sim.model.model import Model, TensorClass
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
@@ -55,8 +56,15 @@ def fitted_arguments(
     gpus: Sequence[int],
     tensors: TensorTable | None = None,
 ) -> LlamaArguments:
-    """The arguments with what the fit chooses for these GPUs, where not everything fits as it is."""
+    """The arguments with what the fit chooses for these GPUs, where not everything fits as it is.
+
+    ik_llama.cpp fails where the dense parts do not fit. Which layers keep their experts there is
+    not documented: the first are taken, as llama.cpp does.
+    Raises InputError where it fails, and for ik_llama.cpp among several GPUs.
+    """
     fit = _Fit(model, arguments, memory, tensors or tensors_of(model))
+    if arguments.is_ik:
+        _check_ik(fit, len(gpus))
     shares = fit.dense_shares()
     if not model.is_dense and fit.has_room_for_experts():
         shares = fit.with_experts(shares)
@@ -73,6 +81,17 @@ def fitted_arguments(
         tensor_split=counts if len(gpus) > 1 else (),
         placements=tuple(placements),
     )
+
+
+def _check_ik(fit: "_Fit", num_gpus: int) -> None:
+    if num_gpus > 1:
+        raise InputError(
+            f"ik_llama.cpp chooses by --fit among {num_gpus} GPUs, which is not modelled; state -ngl and -ot or -ncmoe"
+        )
+    if not fit.has_room_for_experts():
+        raise InputError(
+            "ik_llama.cpp --fit: attention and shared parts do not fit the GPU, so it fails"
+        )
 
 
 class _Fit:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hwprofiles import InputError, load_machine
 from sim.model.library import load_model
-from sim.serving.offload_options import Mode, OffloadOptions
+from sim.serving.offload_options import Mode, OffloadOptions, OffloadSpec
 from sim.serving.pins import Pin, PinnedChunks
 from sim.serving.setting import serving_setting
 from sim.serving.spec import ServingSpec
@@ -115,7 +115,7 @@ def test_pins_of_a_serving_file() -> None:
         }
     )
     offload = serving_setting(spec, load_machine("h100"), load_model("llama-3.1-8b")).offload
-    assert offload is not None and offload.pins == (
+    assert offload is not None and offload.rules.pins == (
         Pin(request=0, tokens=512),
         Pin(request=3, tokens=300),
     )
@@ -131,7 +131,7 @@ def test_pins_of_a_serving_file() -> None:
 def test_pins_that_say_nothing_are_refused(pins: tuple[Pin, ...], message: str) -> None:
     """Less than a chunk, and a request twice."""
     with pytest.raises(InputError, match=message):
-        OffloadOptions(tiers=(tier(),), chunk_tokens=CHUNK_TOKENS, pins=pins)
+        OffloadOptions(tiers=(tier(),), rules=OffloadSpec(chunk_tokens=CHUNK_TOKENS, pins=pins))
 
 
 def test_keys_of_the_system_prompt_are_shared() -> None:

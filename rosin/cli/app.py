@@ -80,6 +80,7 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
 def _machines_app() -> typer.Typer:
     """``rosin machines`` and its sub-commands."""
     from rosin.commands.machines import command as machines
+    from rosin.commands.machines import import_command
 
     app = typer.Typer(
         cls=DefaultCommandGroup,
@@ -91,6 +92,7 @@ def _machines_app() -> typer.Typer:
     app.command("new")(machines.new)
     app.command("detect")(machines.detect)
     app.command("parts")(machines.parts)
+    app.command("import")(import_command.import_)
     return app
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from hwprofiles.units import format_bytes
 from rosin.commands.plan.runtime_document import RuntimePlanResult
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 
 WIDTH = 1000
 """Of a picture's own coordinates; the page stretches them."""
@@ -78,7 +78,7 @@ def memory_bars(result: RuntimePlanResult) -> list[MemoryBar]:
     return bars
 
 
-def layer_map(placement: Placement, moe_layers: Sequence[int]) -> LayerMap | None:
+def layer_map(placement: DevicePlacement, moe_layers: Sequence[int]) -> LayerMap | None:
     """A column for each MoE layer, the share on GPUs at the bottom; None without experts."""
     if not moe_layers:
         return None

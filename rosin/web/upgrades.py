@@ -7,7 +7,7 @@ from math import isfinite
 from hwprofiles import InputError, Machine, machine_names
 from hwprofiles.errors import one_line
 from hwprofiles.parts import GpuPart, PartsLibrary, parts_library
-from hwprofiles.parts.line import MemoryItem, PartsLine, parse_line
+from hwprofiles.parts.line import MemoryModules, PartsLine, parse_line
 from hwprofiles.units import GIB
 from rosin.web.answering import NoAnswer, PageAnswer, answer_for
 from rosin.web.question import PageQuestion
@@ -193,7 +193,7 @@ def _memories(line: PartsLine, library: PartsLibrary) -> Iterator[str]:
         yield _memory_words(memory, memory.module_gib, fastest)
 
 
-def _memory_words(memory: MemoryItem, gib: int, mt_per_s: int | None) -> str:
+def _memory_words(memory: MemoryModules, gib: int, mt_per_s: int | None) -> str:
     speed = "" if mt_per_s is None else f"-{mt_per_s}"
     words = f"{memory.modules}x{gib}GB {memory.type_name}{speed}"
     return words if memory.sockets is None else f"{memory.sockets}x({words})"

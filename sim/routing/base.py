@@ -11,11 +11,6 @@ from sim.engine.compilation import kernel
 from sim.model.model import Model
 from sim.workload.batch import Passes
 
-Accuracy = tuple[tuple[int, tuple[float | None, ...]], ...]
-"""Distance in layers with the accuracy of predictions so far ahead, by MoE layer (None: not
-predicted).
-"""
-
 OTHER_SEED = 1_000_003
 """Added to a run's seed for requests that came before it."""
 
@@ -257,14 +252,6 @@ class Routing(ABC):
     @abstractmethod
     def description(self) -> str:
         """A few words for a report."""
-
-
-def stated_accuracy(accuracy: Accuracy, layer: int, distance: int) -> float | None:
-    """The accuracy of predicting that MoE layer from that many layers before; None where it is not
-    stated.
-    """
-    by_layer = dict(accuracy).get(distance, ())
-    return by_layer[layer] if 0 <= layer < len(by_layer) else None
 
 
 def tokens_per_expert(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError, Provenance
+from hwprofiles import InputError
 from sim.model.model import Model
-from sim.routing.base import Accuracy, Draw, Routing, stated_accuracy
+from sim.routing.base import Draw
 from sim.routing.compiled import (
     ChoiceLaw,
     choose_sequence,
@@ -18,6 +18,7 @@ from sim.routing.compiled import (
     sequence_key,
 )
 from sim.routing.preferences import base_weights
+from sim.routing.stated import StatedRouting
 
 Array = NDArray[np.float64]
 
@@ -34,7 +35,7 @@ class GateProfile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FittedRouting(Routing):
+class FittedRouting(StatedRouting):
     """How docs/reference/routing.md says: each token has a class; each of its choices is copied
     from an earlier token, or drawn.
 
@@ -50,8 +51,6 @@ class FittedRouting(Routing):
     embedding tells their class; those of the others are of a class at random.
     """
 
-    label: str
-    stated_provenance: Provenance
     top_k: int
     class_share: Array
     inclusion: Array
@@ -66,7 +65,6 @@ class FittedRouting(Routing):
     drift_tokens: float
     linked_fraction: float
     gate: GateProfile | None = None
-    accuracy: Accuracy = ()
     embedded_fraction: float = 1.0
 
     def popularity(self, model: Model) -> Array:
@@ -152,10 +150,6 @@ class FittedRouting(Routing):
             ids=self.choose(lengths, seed)[None], weights=None if weights is None else weights[None]
         )
 
-    def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """The stated accuracy; None where none is stated."""
-        return stated_accuracy(self.accuracy, layer, distance)
-
     @property
     def _class_process(self) -> tuple[Array, NDArray[np.int64], Array, Array]:
         return (
@@ -177,13 +171,3 @@ class FittedRouting(Routing):
                 f"{self.label}: fitted to {stated[0]} MoE layers, top-{stated[1]} of {stated[2]}, "
                 f"does not fit {model.name} ({wanted[0]} MoE layers, top-{wanted[1]} of {wanted[2]})"
             )
-
-    @property
-    def provenance(self) -> Provenance:
-        """Where the trace comes from; the kind is fitted."""
-        return self.stated_provenance
-
-    @property
-    def description(self) -> str:
-        """What it was fitted to."""
-        return self.label

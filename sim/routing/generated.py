@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError, Kind, Provenance
 from sim.model.model import Model
-from sim.routing.base import Accuracy, Routing, stated_accuracy
+from sim.routing.stated import StatedRouting
 from sim.routing.successive import choose
 
 UNIFORM = Provenance(
@@ -18,7 +18,7 @@ UNIFORM = Provenance(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GeneratedRouting(Routing):
+class GeneratedRouting(StatedRouting):
     """Each of a token's choices is, with probability ``kept``, the previous token's of the same
     rank; else a fresh draw.
 
@@ -28,11 +28,8 @@ class GeneratedRouting(Routing):
     between them.
     """
 
-    label: str
-    stated_provenance: Provenance
     weights: tuple[tuple[float, ...], ...] | None = None
     kept: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
-    accuracy: Accuracy = ()
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
         """Share of selections [MoE layer, expert], of fresh draws.
@@ -73,10 +70,6 @@ class GeneratedRouting(Routing):
             choose(popularity, kept, draws, keeps, chosen[sequence])
         return chosen
 
-    def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """The stated accuracy; None where none is stated."""
-        return stated_accuracy(self.accuracy, layer, distance)
-
     @property
     def treats_experts_alike(self) -> bool:
         """Whether every expert is equally likely, whatever is kept of the token before."""
@@ -85,16 +78,6 @@ class GeneratedRouting(Routing):
     def _kept_by_layer(self, num_layers: int) -> NDArray[np.float64]:
         positions, fractions = np.array(self.kept).T
         return np.asarray(np.interp(np.linspace(0, 1, num_layers), positions, fractions))
-
-    @property
-    def provenance(self) -> Provenance:
-        """Where the popularity comes from."""
-        return self.stated_provenance
-
-    @property
-    def description(self) -> str:
-        """What the statistics are of."""
-        return self.label
 
 
 def draw(

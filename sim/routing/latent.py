@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from hwprofiles import InputError, Provenance
+from hwprofiles import InputError
 from hwprofiles.limits import MAX_QUANTITY
 from sim.model.model import Model
-from sim.routing.base import Accuracy, Draw, Routing, stated_accuracy
+from sim.routing.base import Draw
 from sim.routing.compiled import sequence_key
 from sim.routing.latent_scores import fill_popularity, fill_scores, select
+from sim.routing.stated import StatedRouting
 
 Array = NDArray[np.float64]
 Points = tuple[tuple[float, float], ...]
@@ -36,7 +37,7 @@ class Fading(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatentRouting(Routing):
+class LatentRouting(StatedRouting):
     """Each token selects the top-k experts by a score; the softmax of ``score_spread`` · score is
     its gate.
 
@@ -48,15 +49,12 @@ class LatentRouting(Routing):
     same seed gives the same choices to a longer sequence, or more of them.
     """
 
-    label: str
-    stated_provenance: Provenance
     num_experts: int
     score_spread: float
     popularity_share: Points
     request_share: Points
     fading: tuple[Fading, ...] = ()
     skew: float = 0.0
-    accuracy: Accuracy = ()
 
     def popularity(self, model: Model) -> Array:
         """Share of selections [MoE layer, expert], with the score beyond which a layer selects taken as
@@ -127,10 +125,6 @@ class LatentRouting(Routing):
             ids=ids, weights=np.take_along_axis(full, ids.astype(np.int64), axis=3), full=full
         )
 
-    def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """The stated accuracy; None where none is stated."""
-        return stated_accuracy(self.accuracy, layer, distance)
-
     def _scores(
         self, model: Model, sequence: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32]:
@@ -166,13 +160,3 @@ class LatentRouting(Routing):
         parts = (self.popularity_share, self.request_share, *(part.share for part in self.fading))
         shares = np.array([np.interp(depth, *np.array(points).T) for points in parts])
         return np.vstack([shares, np.maximum(1.0 - shares.sum(axis=0), 0.0)])
-
-    @property
-    def provenance(self) -> Provenance:
-        """Where the published statistics come from."""
-        return self.stated_provenance
-
-    @property
-    def description(self) -> str:
-        """What the statistics are of."""
-        return self.label

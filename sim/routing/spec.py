@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hwprofiles import Kind, Provenance
 from hwprofiles.limits import MAX_EXPERTS, MAX_LAYERS, MAX_QUANTITY, MAX_TOKENS
 from hwprofiles.quantity import SourceDate, SourceText
-from sim.routing.base import Accuracy, Routing
+from sim.routing.base import Routing
 from sim.routing.fitted import FittedRouting, GateProfile
 from sim.routing.generated import GeneratedRouting
 from sim.routing.latent import Fading, LatentRouting, Share, SharePoints
+from sim.routing.stated import Accuracy
 
 FORMAT: Literal["rosin-routing/1"] = "rosin-routing/1"
 Weight = Annotated[float, Field(ge=0, le=MAX_QUANTITY)]

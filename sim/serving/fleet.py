@@ -79,7 +79,10 @@ class Apart:
         ]
         self.decoders = [_instance(env, cluster, on_end, None) for _ in range(options.num_decode)]
         self.instances = self.prefillers + self.decoders
-        self.buffers = [Buffer(env, options.buffer_bytes) for _ in self.decoders]
+        size = options.buffer_bytes
+        # A file may state a size such as 1.5e9; what is held is counted in whole bytes.
+        capacity = None if size is None else int(size)
+        self.buffers = [Buffer(env, capacity) for _ in self.decoders]
         self.handovers = [
             Handover(env, options, cluster.kv_bytes_per_token, self._buffer_for)
             for _ in self.prefillers

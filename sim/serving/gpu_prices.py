@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from hwprofiles import Machine, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
-from sim.costs.cost_model import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT, CostModel, compute_type
+from sim.costs.cost_model import CostModel
+from sim.costs.roofline import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT, compute_type
 from sim.model.model import Attention, AttentionCache, Model, State, TensorClass, layer_shapes
-from sim.serving.options import AllReduce, InstanceOptions
+from sim.serving.link import TransferRate
+from sim.serving.options import InstanceOptions
 from sim.serving.prices import TICKS_PER_NS, AttentionLine, AttentionPrice, StepPrices
 
 ALL_REDUCES_PER_LAYER = 2
@@ -237,7 +239,7 @@ def _all_reduce_ns(model: Model, tokens: NDArray[np.int64], options: InstanceOpt
 def _provenance(costs: CostModel, options: InstanceOptions) -> Provenance:
     gpu = costs.machine.gpu
     used: list[Quantity] = [gpu.memory_bytes, gpu.memory_bytes_per_s, *gpu.flops_per_s.values()]
-    link: list[AllReduce] = (
+    link: list[TransferRate] = (
         # What is not used cannot make a result less certain.
         [options.all_reduce] if options.all_reduce is not None and options.num_gpus > 1 else []
     )

@@ -8,39 +8,34 @@ while there is no room, the prefill instance stands still.
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import simpy
+from pydantic import BaseModel, ConfigDict, Field
 
-from hwprofiles import InputError, Kind, Provenance
+from hwprofiles.limits import Devices, Tokens
 from sim.serving.link import LinkQueue, TransferRate
+from sim.serving.numbers import Above
 from sim.serving.sequence import Sequence
 
 Process = Generator[simpy.Event, Any, None]
-_UNSTATED = Provenance(kind=Kind.ASSUMED, source="stated in the serving file", date="undated")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disaggregation:
+class Disaggregation(BaseModel):
     """How many instances prefill and how many decode, the link that each prefill instance sends
     over, a chunk a message.
 
     ``buffer_bytes`` of each decode instance receive prompts (None: unlimited).
     """
 
-    num_prefill: int
-    num_decode: int
-    link: TransferRate
-    chunk_tokens: int = 256
-    buffer_bytes: int | None = None
-    provenance: Provenance = field(default=_UNSTATED)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __post_init__(self) -> None:
-        for name in ("num_prefill", "num_decode", "chunk_tokens", "buffer_bytes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"disaggregation.{name} must be at least 1, got {value}")
+    num_prefill: Devices
+    num_decode: Devices
+    link: TransferRate
+    chunk_tokens: Tokens = 256
+    buffer_bytes: Annotated[Above, Field(ge=1)] | None = None
 
 
 class Buffer:

@@ -10,10 +10,9 @@ from hwprofiles import InputError
 from hwprofiles.limits import MAX_BYTES, Tokens, TokensOrNone
 from sim.serving.blend import Blend
 from sim.serving.kv.replay import TouchOrder
+from sim.serving.numbers import Fraction
 from sim.serving.pins import Pin
 from sim.serving.tier import TierOptions
-
-Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class Mode(StrEnum):

@@ -9,48 +9,26 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hwprofiles import InputError, Kind, Provenance, closest, first_problem, read_yaml
+from hwprofiles import InputError, closest, first_problem, read_yaml
 from hwprofiles.limits import (
     MAX_BYTES,
-    MAX_DURATION_NS,
-    MAX_QUANTITY,
-    MAX_SEQUENCES,
-    MIN_RATE,
     Devices,
     Tokens,
 )
-from hwprofiles.quantity import UNDATED, Number, SourceDate
 from sim.serving.balancing import Balancing
+from sim.serving.handover import Disaggregation
 from sim.serving.kv.eviction.library import EVICTIONS
-from sim.serving.offload_options import Fraction, OffloadSpec
-from sim.serving.options import AllReduce, InstanceOptions
+from sim.serving.link import TransferRate
+from sim.serving.numbers import Above, Fraction, Latency, Sequences
+from sim.serving.offload_options import OffloadSpec
+from sim.serving.options import InstanceOptions
 from sim.serving.tier import Compression
 
 FORMAT: Literal["rosin-serving/1"] = "rosin-serving/1"
-Above = Annotated[Number, Field(ge=MIN_RATE, le=MAX_QUANTITY)]
-Latency = Annotated[Number, Field(ge=0, le=MAX_DURATION_NS)]
-Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES, strict=True)]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class RateSpec(_Part):
-    """A transfer takes messages · latency_ns + bytes / bytes_per_s; ``source`` says where the two
-    numbers are from.
-    """
-
-    bytes_per_s: Above
-    latency_ns: Latency = 0.0
-    kind: Kind = Kind.ASSUMED
-    source: Annotated[str, Field(min_length=1)] = "stated in the serving file"
-    date: SourceDate = UNDATED
-
-    @property
-    def provenance(self) -> Provenance:
-        """Of both numbers."""
-        return Provenance(kind=self.kind, source=self.source, date=self.date)
 
 
 class InstanceSpec(_Part):
@@ -67,31 +45,12 @@ class InstanceSpec(_Part):
     captures_graphs: bool = True
     step_overhead_ns: Latency = 0.0
     kv_tokens: Annotated[int, Field(ge=1, le=MAX_BYTES, strict=True)] | None = None
-    all_reduce: RateSpec | None = None
+    all_reduce: TransferRate | None = None
 
     def options(self, num_gpus: int) -> InstanceOptions:
         """Of an instance with so many GPUs."""
-        link = self.all_reduce
         values = self.model_dump(exclude={"num_gpus", "all_reduce"})
-        if link is None:
-            return InstanceOptions(num_gpus=num_gpus, **values)
-        all_reduce = AllReduce(
-            latency_ns=link.latency_ns, bytes_per_s=link.bytes_per_s, provenance=link.provenance
-        )
-        return InstanceOptions(num_gpus=num_gpus, all_reduce=all_reduce, **values)
-
-
-class CompressionSpec(_Part):
-    """The fields of sim.serving.tier.Compression; a rate left out takes no time."""
-
-    factor: Above
-    encode_bytes_per_s: Above | None = None
-    decode_bytes_per_s: Above | None = None
-
-    @property
-    def compression(self) -> Compression:
-        """With what is stated."""
-        return Compression(**self.model_dump(exclude_none=True))
+        return InstanceOptions(num_gpus=num_gpus, all_reduce=self.all_reduce, **values)
 
 
 def _known_policy(name: str) -> str:
@@ -109,22 +68,12 @@ class TierSpec(_Part):
 
     name: Annotated[str, Field(min_length=1)]
     capacity_bytes: Above | None = None
-    read: RateSpec | None = None
-    write: RateSpec | None = None
+    read: TransferRate | None = None
+    write: TransferRate | None = None
     policy: Annotated[str, AfterValidator(_known_policy)] = "lru"
     is_duplex: bool | None = None
     is_shared: bool | None = None
-    compression: CompressionSpec | None = None
-
-
-class DisaggregationSpec(_Part):
-    """The fields of sim.serving.handover.Disaggregation."""
-
-    num_prefill: Devices
-    num_decode: Devices
-    link: RateSpec
-    chunk_tokens: Tokens = 256
-    buffer_bytes: Above | None = None
+    compression: Compression | None = None
 
 
 class ServingSpec(_Part):
@@ -137,7 +86,7 @@ class ServingSpec(_Part):
     num_instances: Devices = 1
     balancing: Balancing = Balancing.LEAST_LIVE
     instance: InstanceSpec = InstanceSpec()
-    disaggregation: DisaggregationSpec | None = None
+    disaggregation: Disaggregation | None = None
     tiers: tuple[TierSpec, ...] = ()
     offload: OffloadSpec | None = None
 

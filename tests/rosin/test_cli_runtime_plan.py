@@ -53,6 +53,24 @@ def test_page_ends_in_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in text
 
 
+def test_the_figure_has_every_way_that_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The picture names the plan, its rivals and the user's own arguments; it is the same twice."""
+    figure = tmp_path / "plan.svg"
+    words = (*LLAMA, "--against", "-ngl 99 -cmoe", "--figure", str(figure))
+    data = json_of(capsys, *words)
+    first = figure.read_bytes()
+    shown = [row["name"] for row in (*data["rivals"], data["against"]) if not row["reason"]]
+    assert len(shown) > 3
+    # Beside the outlines of each text stands a comment of it, where "--" may not be.
+    text = first.decode("utf-8")
+    for name in ("this plan", *shown):
+        assert f"<!-- {name.replace('--', '- -')} -->" in text
+    assert main([*words, "--quiet"]) == 0
+    assert figure.read_bytes() == first
+
+
 def test_a_device_map_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file is read in the program's own form: a map with every layer in host memory is far off."""
     path = tmp_path / "device_map.json"
@@ -82,24 +100,6 @@ def test_other_models_keep_their_room(capsys: pytest.CaptureFixture[str]) -> Non
     lost = alone["room_bytes"]["gpu0"] - beside["room_bytes"]["gpu0"]
     assert lost == load_model("olmoe-1b-7b").total_bytes
     assert beside["memory_bytes"]["gpu0"]["weights"] < alone["memory_bytes"]["gpu0"]["weights"]
-
-
-def test_the_figure_has_every_way_that_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The picture names the plan, its rivals and the user's own arguments; it is the same twice."""
-    figure = tmp_path / "plan.svg"
-    words = (*LLAMA, "--against", "-ngl 99 -cmoe", "--figure", str(figure))
-    data = json_of(capsys, *words)
-    first = figure.read_bytes()
-    shown = [row["name"] for row in (*data["rivals"], data["against"]) if not row["reason"]]
-    assert len(shown) > 3
-    # Beside the outlines of each text stands a comment of it, where "--" may not be.
-    text = first.decode("utf-8")
-    for name in ("this plan", *shown):
-        assert f"<!-- {name.replace('--', '- -')} -->" in text
-    assert main([*words, "--quiet"]) == 0
-    assert figure.read_bytes() == first
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def _of_file(runtime: str | None, against: str | None) -> str | None:
     from hwprofiles.input_file import is_there, read_text
     from planner.export.runtimes import WRITERS
 
-    if against is None or runtime not in WRITERS or not is_there(Path(against)):
+    if against is None or runtime is None or runtime not in WRITERS or not is_there(Path(against)):
         return against
     text = read_text(Path(against), "arguments", "text")
     return WRITERS[runtime].arguments_in("args", text.strip())

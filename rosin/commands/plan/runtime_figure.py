@@ -5,6 +5,7 @@ from typing import Any
 
 from rosin.commands.plan.runtime_document import RuntimePlanResult, RuntimeRivalRow
 from rosin.commands.simulate.runtime_document import SpeedRange
+from rosin.commands.simulate.runtime_page import coverage_words
 from rosin.report.bar_figure import INCHES_PER_BAR, OTHER_COLOR
 from rosin.report.figure_style import GREEN, INK, Picture
 from rosin.report.tables import format_count
@@ -24,7 +25,7 @@ def _picture(result: RuntimePlanResult) -> Picture:
     rivals = _rivals(result)
     return Picture(
         title=_title(result),
-        size_inches=(10.0, 1.9 + INCHES_PER_BAR * (1 + len(rivals))),
+        size_inches=(10.0, 2.1 + INCHES_PER_BAR * (1 + len(rivals))),
         draw=lambda figure: _draw(figure, result, rivals),
     )
 
@@ -39,16 +40,11 @@ def _rivals(result: RuntimePlanResult) -> list[RuntimeRivalRow]:
 
 
 def _title(result: RuntimePlanResult) -> str:
-    share = result.predicted.decode.coverage_fraction
-    holds = (
-        "as wide as llama.cpp's"
-        if share is None
-        else f"that holds for {share:.0%} of machines left out"
-    )
     return (
         f"{result.model} {result.quantization} with {result.runtime} on {result.machine}\n"
         f"{result.prompt_tokens:,} prompt tokens, {result.output_tokens:,} answered; predicted, not "
-        f"measured; black line: the range {holds}"
+        f"measured\n"
+        f"{coverage_words(result.predicted.decode)}"
     )
 
 

@@ -2,7 +2,7 @@
 blocks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hwprofiles import InputError
@@ -32,21 +32,33 @@ class Experts:
     shared_name: str = "shared_experts"
 
 
-def selection(keys: ConfigKeys) -> tuple[int, int]:
-    """How many experts there are, and how many a token selects.
+def selection(
+    keys: ConfigKeys,
+    expert_keys: Sequence[str] = ("num_local_experts", "num_experts", "n_routed_experts"),
+    top_k_keys: Sequence[str] = (
+        "num_experts_per_tok",
+        "experts_per_token",
+        "moe_topk",
+        "moe_k",
+        "num_experts_per_token",
+    ),
+) -> tuple[int, int]:
+    """How many experts there are, and how many a token selects, under the first of those keys that
+    is stated.
 
     Raises InputError when more are selected than there are.
     """
-    num_experts = keys.count("num_local_experts", "num_experts", "n_routed_experts")
-    top_k = keys.count(
-        "num_experts_per_tok", "experts_per_token", "moe_topk", "moe_k", "num_experts_per_token"
-    )
+    num_experts = keys.count(*expert_keys)
+    top_k = keys.count(*top_k_keys)
+    check_selection(keys, top_k_keys[0], num_experts, top_k)
+    return num_experts, top_k
+
+
+def check_selection(keys: ConfigKeys, name: str, num_experts: int, top_k: int) -> None:
+    """Raise InputError, of the key of that name, when more are selected than there are."""
     # Else the model would be priced with experts that it does not have.
     if top_k > num_experts:
-        raise keys.error(
-            "num_experts_per_tok", f"≤ number of experts must hold, got {top_k} > {num_experts}"
-        )
-    return num_experts, top_k
+        raise keys.error(name, f"≤ number of experts must hold, got {top_k} > {num_experts}")
 
 
 def leading_dense(keys: ConfigKeys, num_layers: int) -> frozenset[int]:

@@ -12,7 +12,7 @@ from hwprofiles import InputError
 
 ACCELERATE = "accelerate"
 GPU_NAMES = (0, "0", "cuda", "cuda:0")
-LAYER = re.compile(r"(?:model\.)?(?:language_model\.)?layers\.(\d+)")
+LAYER = re.compile(r"(?:model\.)?(?:language_model\.)?layers\.(\d{1,5})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,9 @@ def read_device_map(text: str) -> AccelerateArguments:
             layers.add(int(found[1]))
             if device == "cpu":
                 hosts.append(int(found[1]))
+    missing = next((index for index in range(len(layers)) if index not in layers), None)
+    if missing is not None:
+        raise InputError(f"device map: no device for layer {missing}, but for layer {max(layers)}")
     return AccelerateArguments(host_layers=tuple(sorted(hosts)), num_layers=len(layers))
 
 
@@ -56,8 +59,8 @@ def _devices(text: str) -> dict[str, Any]:
     own = text.strip().strip("'")
     try:
         devices = json.loads(own)
-    except json.JSONDecodeError as error:
-        raise InputError(f"device map: no JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:  # it nests without end, or has endless digits
+        raise InputError(f"device map: no JSON: {error}") from None
     if not isinstance(devices, dict) or not devices:
         raise InputError("device map: a JSON object of modules and devices is needed")
     return devices

@@ -67,6 +67,7 @@ def test_weights_are_placed_once() -> None:
         ("[]", "a JSON object"),
         ('{"model.layers.0": "disk"}', "only one GPU"),
         ('{"model.layers.0.mlp": 0}', "only whole layers"),
+        ('{"model.layers.0": 0, "model.layers.2": 0}', "no device for layer 1, but for layer 2"),
         ('{"lm_head": "cpu"}', "only layers are priced in host memory"),
     ],
 )

@@ -7,12 +7,13 @@ import numpy as np
 
 from hwprofiles.units import GB, TIB
 from sim.serving import OpenLoop, ServingMetrics
-from sim.serving.spec import RateSpec, TierSpec
+from sim.serving.link import TransferRate
+from sim.serving.spec import TierSpec
 from sim.workload.requests.request import Request, Span
 from validation.published.lmcache.rows import rows
 from validation.published.lmcache.serving import cluster_of, metrics_of
 from validation.published.published_row import cell_of
-from validation.published.reproduction import Cell, Comparison, Table
+from validation.published.reproduction import Cell, OtherPolicy, Table
 
 MODEL = "llama-3.3-70b"
 NUM_GPUS = 8
@@ -24,7 +25,7 @@ LARGE = "4.0 to 4.3 M tokens"
 SMALL = "1.1 to 1.3 M tokens"
 CACHE_TOKENS: Mapping[str, int] = {LARGE: 4_150_000, SMALL: 1_200_000}
 RAM = TierSpec(name="cpu", capacity_bytes=TIB)
-SSD_RATE = RateSpec(bytes_per_s=10 * GB, source="assumed: some NVMe disks together")
+SSD_RATE = TransferRate(bytes_per_s=10 * GB, source="assumed: some NVMe disks together")
 SSD = TierSpec(name="disk", capacity_bytes=5 * TIB, read=SSD_RATE, write=SSD_RATE)
 TIERS: Mapping[int, tuple[TierSpec, ...]] = {
     1_000: (RAM,),
@@ -80,7 +81,7 @@ def _cell(number: int, by_place: Mapping[tuple[str, int], Change]) -> Cell:
         row,
         large,
         note=f"printed as {row.value - 1:+.0%}",
-        comparisons=(Comparison(label=f"at {SMALL}", simulated=small),),
+        comparisons=(OtherPolicy(label=f"at {SMALL}", simulated=small),),
     )
 
 
@@ -112,6 +113,7 @@ def _figures(metrics: ServingMetrics) -> dict[str, float]:
 def _requests(cache_tokens: int, prefix_tokens: int, seed: int) -> Iterator[Request]:
     """All prompts of all prefixes, shuffled, at time 0; KV of answers is not kept beyond them."""
     per_prefix = prefix_tokens + PROMPTS_PER_PREFIX * QUESTION_TOKENS
+    # The table gives the size of the cache, not the number of prefixes.
     num_prefixes = round(cache_tokens / per_prefix)
     order = np.random.default_rng(seed).permutation(num_prefixes * PROMPTS_PER_PREFIX).tolist()
     for number, prompt in enumerate(order):

@@ -9,7 +9,13 @@ from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys, shown
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
-from sim.model.importers.feed_forward import Experts, dense_weights, listed_kinds, routing
+from sim.model.importers.feed_forward import (
+    Experts,
+    dense_weights,
+    listed_kinds,
+    routing,
+    selection,
+)
 from sim.model.importers.stack import Stack, decoder_of
 from sim.model.importers.weights import linear
 from sim.model.model import TensorClass
@@ -19,10 +25,11 @@ _KINDS = ("full_attention", "sliding_attention")
 
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    num_experts = keys.count("moe_num_experts", "n_routed_experts", "num_local_experts")
-    top_k = keys.count("moe_top_k", "num_experts_per_tok")
-    if top_k > num_experts:
-        raise keys.error("moe_top_k", f"≤ moe_num_experts must hold, got {top_k} > {num_experts}")
+    num_experts, top_k = selection(
+        keys,
+        ("moe_num_experts", "n_routed_experts", "num_local_experts"),
+        ("moe_top_k", "num_experts_per_tok"),
+    )
     routed = _moe_layers(keys, num_layers)
     stack = Stack(
         attention=_attention(keys, num_layers),

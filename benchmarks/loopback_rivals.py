@@ -20,7 +20,7 @@ from sim.model.importers.gguf import model_from_gguf
 from sim.runtimes import RuntimeHost, runtime_host
 from sim.runtimes.gguf_tensors import tensors_of
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
-from sim.runtimes.llama_cpp.fit import fitted_arguments
+from sim.runtimes.llama_cpp.fit import FitMemory, fitted_arguments
 from sim.runtimes.placement import HOST
 
 MACHINE = "desktop-rtx-4090-ddr5"
@@ -54,9 +54,8 @@ def rival_arguments(path: Path) -> dict[str, LlamaArguments]:
         option = asked.option(found[name], placement_in(asked, layout))
         assert option.memory["gpu0"].total <= room, name
     empty = asked.option(found["-cmoe"]).memory["gpu0"]
-    fitted = fitted_arguments(
-        asked.model, replace(base, fit_margin_mib=0), room - empty.kv - empty.compute
-    )
+    memory = FitMemory(free_bytes=room, kv_bytes=empty.kv, compute_bytes=empty.compute)
+    fitted = fitted_arguments(asked.model, replace(base, fit_margin_mib=0), memory)
     return {"--fit": fitted, **found}
 
 

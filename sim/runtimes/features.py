@@ -45,10 +45,14 @@ class Features:
     is_kt: Any
     is_optimised: Any
     ungrouped_queries: Any
+    is_attention_ungrouped: Any
+    loops_over_experts: Any
     kv_bytes_factor: Any
     is_flash_on_cpu: Any
     is_mla: Any
+    is_cache_expanded: Any
     has_gpu: Any
+    is_other_maker: Any
 
 
 def stacked(steps: Sequence[Features]) -> Features:
@@ -89,12 +93,12 @@ def lag(host: RuntimeHost) -> float:
     """How far instructions fall behind AVX-512 with VNNI: 1 for AVX2, half of that, in the
     logarithm, for either of both.
     """
-    return {Vector.AVX2: 1.0, Vector.SHORT_DOT: 0.5, Vector.AVX512: 0.5}.get(host.vector, 0.0)
+    return {Vector.AVX2: 1.0, Vector.SHORT_DOT: 0.5, Vector.AVX512: 1.0}.get(host.vector, 0.0)
 
 
 def width(host: RuntimeHost) -> float:
     """The width of vector units over 256 bits, where AVX-512 uses it."""
-    if host.vector in (Vector.AVX2, Vector.SHORT_DOT):
+    if host.vector in (Vector.AVX2, Vector.SHORT_DOT, Vector.AVX512):
         return 1.0
     # AVX-512 on units of 256 bits takes two steps an instruction (Zen 4), so it is no wider.
     return host.vector_bits / NOMINAL_VECTOR_BITS

@@ -1,5 +1,6 @@
 """Flags of a runtime as data, and reading a line of arguments against them."""
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,12 @@ class Flag:
     read: Callable[[str], Any] = str
     repeats: bool = False
     reason: str = ""
+
+
+PROGRAM = re.compile(r"(^|[/\\])(llama-[a-z-]+|python[0-9.]*)(\.exe)?$")
+"""What a line begins with that was copied whole."""
+
+WHERE_FLAGS_STAND = "docs/reference/runtimes.md lists those that are known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,7 @@ def flag_table(runtime: str, flags: Sequence[Flag], variables: Mapping[str, str]
 
 def read_arguments(line: str, table: FlagTable) -> ReadArguments:
     """Read a line of arguments, split as a shell splits it; leading ``NAME=value`` words are
-    environment variables.
+    environment variables, and the program's own name may follow them.
 
     Raises InputError, one line, for an unknown or refused flag, a missing or wrong value, or a
     quote that is not closed.
@@ -132,6 +139,7 @@ def read_arguments(line: str, table: FlagTable) -> ReadArguments:
     words = _words(line, table.runtime)
     while words and _is_assignment(words[0]):
         _take_variable(reading, words.pop(0))
+    words = _without_program(words)
     while words:
         name, word = _pop_flag(words, table)
         reading.take(name, table.flags[name], word)
@@ -198,6 +206,17 @@ def _is_assignment(word: str) -> bool:
     return bool(equals) and name.replace("_", "a").isalnum() and not word.startswith("-")
 
 
+def _without_program(words: list[str]) -> list[str]:
+    """The words behind the name of a program, as in ``./llama-server -ngl 99`` or ``python -m
+    sglang.launch_server --tp 1``.
+    """
+    if not words or PROGRAM.search(words[0]) is None:
+        return words
+    if "python" not in words[0]:
+        return words[1:]
+    return words[3:] if words[1:2] == ["-m"] else words[2:]
+
+
 def _take_variable(reading: _Reading, word: str) -> None:
     """Note an environment variable; one that stands for no flag is ignored by name."""
     name, _, value = word.partition("=")
@@ -218,9 +237,10 @@ def _pop_flag(words: list[str], table: FlagTable) -> tuple[str, str | None]:
         word, _, value = word.partition("=")
         words.insert(0, value)
     if word not in table.flags:
-        raise InputError(
-            f"{table.runtime} argument {word}: unknown flag{closest(word, table.flags)}"
-        )
+        near = closest(word, table.flags)
+        # A list of all flags would fill the screen.
+        hint = near if "did you mean" in near else f"; {WHERE_FLAGS_STAND}"
+        raise InputError(f"{table.runtime} argument {word}: unknown flag{hint}")
     arity = table.flags[word].arity
     if arity is Arity.ONE and not words:
         raise InputError(f"{table.runtime} argument {word}: a value must follow")

@@ -17,7 +17,7 @@ from sim.runtimes.exllamav3.placement import place as place_exl3
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.ktransformers.placement import place as place_kt
 from sim.runtimes.llama_cpp.arguments import ALL_LAYERS, LlamaArguments
-from sim.runtimes.llama_cpp.fit import check_single_gpu, fitted_arguments
+from sim.runtimes.llama_cpp.fit import FitMemory, check_single_gpu, fitted_arguments
 from sim.runtimes.llama_cpp.overrides import CpuExperts
 from sim.runtimes.llama_cpp.placement import place as place_llama
 from sim.runtimes.memory import memory_of
@@ -70,7 +70,8 @@ def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArgume
     tried = replace(arguments, gpu_layers=ALL_LAYERS, placements=(CpuExperts(num_layers=None),))
     placed = place_llama(question.model, tried, memory, question.tensors)
     needed = memory_of(replace(question, arguments=tried), placed)["gpu0"]
-    return fitted_arguments(question.model, arguments, memory[0] - needed.kv - needed.compute)
+    divided = FitMemory(free_bytes=memory[0], kv_bytes=needed.kv, compute_bytes=needed.compute)
+    return fitted_arguments(question.model, arguments, divided, question.tensors)
 
 
 def with_expert_layers(

@@ -2,7 +2,6 @@
 they rest on.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -13,7 +12,7 @@ from sim.runtimes.caching.locality import UNKNOWN_SPREAD
 from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped, shipped_constants
 from sim.runtimes.disk import decode_disk_s, prompt_disk_s
 from sim.runtimes.features import Features
-from sim.runtimes.intervals import half_width
+from sim.runtimes.intervals import interval_factor, stated_spread
 from sim.runtimes.kernel_laws import decode_by_laws, laws_of, prompt_by_laws
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
@@ -30,9 +29,6 @@ PRICES: Mapping[Phase, Callable[[Features, Constants], Seconds]] = {
 
 FITTED = (LLAMA_CPP, IK_LLAMA_CPP, KTRANSFORMERS)
 """Programs whose published speeds the constants were fitted on."""
-
-HALF_OF_80_PERCENT = 1.2816
-"""Half the width of an interval of 80 % over the standard deviation, for normal errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,8 +196,11 @@ def _interval_factor(priced: _Priced, file: ConstantsFile) -> float:
     seconds = priced.seconds(shipped_constants())
     # How often the page cache misses is not known, and matters by the share of time that reading
     # takes.
-    unknown = float(seconds.disk / seconds.total) * UNKNOWN_SPREAD * HALF_OF_80_PERCENT
-    return float(half_width(priced.step, file.intervals[priced.phase])) * math.exp(unknown)
+    unknown = float(seconds.disk / seconds.total) * UNKNOWN_SPREAD
+    spread = stated_spread(
+        lambda constants: priced.seconds(constants).total, shipped_constants(), file, priced.phase
+    )
+    return float(interval_factor(spread + unknown, file.spreads_to_an_end))
 
 
 def _most_important(priced: _Priced, file: ConstantsFile) -> Assumption:

@@ -37,6 +37,11 @@ GROUPED_KV_SINCE = 370
 group of heads.
 """
 
+GROUPED_EXPERTS_SINCE = 728
+"""The pull request of ik_llama.cpp since which one kernel multiplies by all experts of a prompt."""
+
+COMPRESSED_ON_GPU_SINCE = 13306
+MIN_EXPANDED_TOKENS = 128
 AMX_METHODS = ("amxint4", "amxint8")
 
 
@@ -118,6 +123,8 @@ def _load(
         copies_idle_experts=isinstance(question.arguments, AccelerateArguments),
         is_pageable=isinstance(question.arguments, AccelerateArguments),
         reads_over_link=isinstance(question.arguments, VllmArguments),
+        expands_cache=_expands_cache(question, tokens),
+        uploads_cache=_uploads_cache(question),
     )
 
 
@@ -207,10 +214,15 @@ def _features(
         is_kt=question.runtime == KTRANSFORMERS,
         is_optimised=question.runtime != LLAMA_CPP,
         ungrouped_queries=_ungrouped_queries(question),
+        is_attention_ungrouped=_is_before_grouping(question),
+        loops_over_experts=question.runtime == IK_LLAMA_CPP
+        and question.build < GROUPED_EXPERTS_SINCE,
         kv_bytes_factor=_kv_bytes_factor(question),
         is_flash_on_cpu=question.runtime == LLAMA_CPP and is_flash,
         is_mla=has_compressed_cache(cached_model(question)),
+        is_cache_expanded=_expands_cache(question, tokens / micro_batches),
         has_gpu=bool(host.gpus),
+        is_other_maker=not all(gpu.is_nvidia for gpu in host.gpus),
     )
 
 
@@ -234,9 +246,42 @@ def _ungrouped_queries(question: RuntimeQuestion) -> float:
     llama.cpp takes its kernel for one query head where the cache is quantised; so did ik_llama.cpp
     for every cache until its pull request 370 (fattn.cu of both).
     """
-    is_old = question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE
+    is_old = _is_before_grouping(question)
     is_single = question.runtime == LLAMA_CPP and kv_element_bytes(question) < F16_BYTES
     return queries_per_key(cached_model(question)) if is_old or is_single else 0.0
+
+
+def _expands_cache(question: RuntimeQuestion, tokens: float) -> bool:
+    """Whether a prompt's keys and values are expanded from a compressed cache.
+
+    ik_llama.cpp does so with -mla 2 and 3, its default, for 128 tokens and more
+    (build_deepseek2.cpp), and KTransformers for prompts. llama.cpp multiplies queries by the
+    compressed cache instead (its pull request 12801).
+    """
+    if tokens == 1 or not has_compressed_cache(cached_model(question)):
+        return False
+    arguments = question.arguments
+    if not isinstance(arguments, LlamaArguments):
+        return True
+    return arguments.is_ik and arguments.mla != 1 and tokens >= MIN_EXPANDED_TOKENS
+
+
+def _uploads_cache(question: RuntimeQuestion) -> bool:
+    """Whether attention follows its matrices to the GPU where a prompt uploads them.
+
+    The scheduler gives work between two products on a GPU to that GPU too if it has a kernel
+    (ggml_backend_sched_split_graph, second pass), unless -nkvo holds it on the CPU. llama.cpp has a
+    kernel of CUDA for compressed caches since its pull request 13306.
+    """
+    arguments = question.arguments
+    if not isinstance(arguments, LlamaArguments) or not arguments.is_kv_offloaded:
+        return False
+    has_kernel = arguments.is_ik or question.build >= COMPRESSED_ON_GPU_SINCE
+    return has_kernel or not has_compressed_cache(cached_model(question))
+
+
+def _is_before_grouping(question: RuntimeQuestion) -> bool:
+    return question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE
 
 
 def _kv_bytes_factor(question: RuntimeQuestion) -> float:

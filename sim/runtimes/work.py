@@ -16,6 +16,11 @@ from sim.runtimes.tensors import is_compressed
 STATE_BYTES = 4
 """An activation that crosses between devices is a 32-bit number."""
 
+EXPANSION_PASSES = 4
+"""How often expanded keys and values are read or written as 32 bits: the product writes them, casts
+to 16 bits read and write, and so do concatenation and attention (build_deepseek2.cpp).
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLoad:
@@ -26,7 +31,9 @@ class StepLoad:
     whether routed experts in host memory are copied to a GPU and computed there, ``uploads_dense``
     whether other matrices are. ``copies_idle_experts``: experts that no token selects are copied,
     too. ``is_pageable``: copies are from memory that is not pinned. ``reads_over_link``: nothing is
-    copied, kernels read weights in host memory where they are.
+    copied, kernels read weights in host memory where they are. ``expands_cache``: keys and values
+    of all heads are made anew from a compressed cache. ``uploads_cache``: where the matrices of
+    attention are copied to a GPU, it runs there too, and its keys and values are copied along.
     """
 
     tokens: int
@@ -38,6 +45,8 @@ class StepLoad:
     copies_idle_experts: bool = False
     is_pageable: bool = False
     reads_over_link: bool = False
+    expands_cache: bool = False
+    uploads_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +62,9 @@ class StepWork:
     gpu_read_s: Any
     gpu_matrix_s: Any
     gpu_pad_s: Any
+    gpu_activation_s: Any
+    gpu_experts: Any
+    gpu_expansion_s: Any
     gpu_kv_s: Any
     gpu_attention_s: Any
     gpu_layers: Any
@@ -84,7 +96,7 @@ def work_of(
     uploaded = devices.uploaded_bytes(table, placement)
     attention_on_host = devices.attention < 0
     dense_on_host = devices.dense < 0
-    kv_on_host = placement.kv < 0
+    kv_on_host = devices.kv < 0
     head_on_host = float(placement.head < 0)
     return StepWork(
         gpu_read_s=devices.on_gpus(
@@ -98,10 +110,16 @@ def work_of(
             2 * table.expert_products,
             computing,
         )
+        + _per_gpu(devices.kv, 2 * table.expansion_products, computing)
         + _at(placement.head, 2 * head_params, computing),
         gpu_pad_s=devices.experts_on_gpus(2 * table.distinct_params, computing),
-        gpu_kv_s=_per_gpu(placement.kv, table.kv_bytes, reading),
-        gpu_attention_s=_per_gpu(placement.kv, table.attention_flops, computing),
+        gpu_activation_s=devices.experts_on_gpus(table.activation_bytes, reading),
+        gpu_experts=devices.experts_on_gpus(table.distinct_experts, [1.0] * len(host.gpus)),
+        gpu_expansion_s=_per_gpu(
+            devices.kv, EXPANSION_PASSES * STATE_BYTES * table.expanded_elements, reading
+        ),
+        gpu_kv_s=_per_gpu(devices.kv, table.kv_bytes, reading),
+        gpu_attention_s=_per_gpu(devices.kv, table.attention_flops, computing),
         gpu_layers=float(np.sum(devices.attention >= 0)),
         upload_s=uploaded / link,
         crossing_s=placement.num_crossings * load.tokens * model.hidden * STATE_BYTES / link,
@@ -119,6 +137,7 @@ def work_of(
         cpu_dense_weights=float(
             load.tokens * np.sum(attention_on_host * table.attention_params)
             + load.tokens * np.sum(dense_on_host * table.dense_params)
+            + np.sum(kv_on_host * table.expansion_products)
             + head_on_host * head_params
         ),
         cpu_attention_flops=float(np.sum(kv_on_host * table.attention_flops)),
@@ -132,6 +151,7 @@ class _Computed:
 
     attention: IntArray
     dense: IntArray
+    kv: IntArray
     expert_fraction: FloatArray
 
     @classmethod
@@ -145,10 +165,15 @@ class _Computed:
             fractions[:, 0] = 0.0
         if not load.uploads_dense:
             return cls(
-                attention=placement.attention, dense=placement.dense, expert_fraction=fractions
+                attention=placement.attention,
+                dense=placement.dense,
+                kv=placement.kv,
+                expert_fraction=fractions,
             )
         dense = np.where(placement.dense < 0, target, placement.dense)
-        return cls(attention=target, dense=dense, expert_fraction=fractions)
+        is_moved = (placement.kv < 0) & (placement.attention < 0) & load.uploads_cache
+        kv = np.where(is_moved, target, placement.kv)
+        return cls(attention=target, dense=dense, kv=kv, expert_fraction=fractions)
 
     def on_gpus(
         self, attention: FloatArray, dense: FloatArray, experts: FloatArray, rates: list[float]
@@ -163,14 +188,15 @@ class _Computed:
         return float(sum(np.sum(shares[:, gpu] * amounts) / rate for gpu, rate in enumerate(rates)))
 
     def uploaded_bytes(self, table: "_LayerTable", placement: DevicePlacement) -> float:
-        """Bytes of weights that are on the host and computed on a GPU."""
+        """Bytes of weights and of the KV cache that are on the host and computed on a GPU."""
         experts = (
             placement.expert_fraction[:, 0] - self.expert_fraction[:, 0]
         ) * table.copied_expert_bytes
         attention = (placement.attention < 0) & (self.attention >= 0)
         dense = (placement.dense < 0) & (self.dense >= 0)
+        kv = (placement.kv < 0) & (self.kv >= 0)
         moved = np.sum(attention * table.attention_bytes) + np.sum(dense * table.dense_bytes)
-        return float(np.sum(experts) + moved)
+        return float(np.sum(experts) + moved + np.sum(kv * table.kv_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,20 +210,24 @@ class _LayerTable:
     expert_bytes: FloatArray
     copied_expert_bytes: FloatArray
     expert_products: FloatArray
+    distinct_experts: FloatArray
     distinct_params: FloatArray
+    activation_bytes: FloatArray
     kv_bytes: FloatArray
     attention_flops: FloatArray
+    expanded_elements: FloatArray
+    expansion_products: FloatArray
 
     @classmethod
     def of(cls, model: Model, load: StepLoad) -> "_LayerTable":
         """Count each shape of a layer once."""
         shapes, numbers = layer_shapes(model)
-        table = cls._of_layers([model.layers[index] for index in shapes], load)
+        table = cls._of_layers([model.layers[index] for index in shapes], model.hidden, load)
         columns = {item.name: getattr(table, item.name)[numbers] for item in fields(cls)}
         return cls(**columns)
 
     @classmethod
-    def _of_layers(cls, layers: Sequence[Layer], load: StepLoad) -> "_LayerTable":
+    def _of_layers(cls, layers: Sequence[Layer], hidden: int, load: StepLoad) -> "_LayerTable":
         attention = np.array([layer.bytes.get(TensorClass.ATTENTION, 0) for layer in layers], float)
         attention_params = np.array(
             [layer.params.get(TensorClass.ATTENTION, 0) for layer in layers], float
@@ -214,24 +244,55 @@ class _LayerTable:
         state = np.array([layer.state_bytes for layer in layers], float)
         distinct = _distinct(experts, chosen, load.tokens)
         sizes = np.array([layer.expert_bytes for layer in layers], float)
+        expanded, products = _expansion(layers, load)
         return cls(
             attention_bytes=attention,
             attention_params=attention_params,
+            activation_bytes=STATE_BYTES * chosen * load.tokens * _widths(layers, hidden),
             dense_bytes=np.array([layer.dense_bytes for layer in layers], float) - attention,
             dense_params=np.array([layer.dense_params for layer in layers], float)
             - attention_params,
             expert_bytes=distinct * sizes,
             copied_expert_bytes=(experts if load.copies_idle_experts else distinct) * sizes,
             expert_products=chosen * load.tokens * expert_params,
+            distinct_experts=distinct,
             distinct_params=distinct * expert_params,
             kv_bytes=read * load.kv_element_bytes + state,
             attention_flops=2.0 * load.tokens * pairs,
+            expanded_elements=expanded,
+            expansion_products=products,
         )
 
 
 def _link_bytes_per_s(gpu: HostGpu, load: StepLoad) -> float:
     is_slower = load.is_pageable and gpu.pageable_bytes_per_s is not None
     return gpu.pageable_bytes_per_s or 0.0 if is_slower else gpu.link_bytes_per_s
+
+
+def _expansion(layers: Sequence[Layer], load: StepLoad) -> tuple[FloatArray, FloatArray]:
+    """Elements of keys and values that are made from a compressed cache, and products for that: each
+    cached token's latent part by the matrix of all heads.
+    """
+    elements = np.zeros(len(layers))
+    products = np.zeros(len(layers))
+    if not load.expands_cache:
+        return elements, products
+    for index, layer in enumerate(layers):
+        attention = layer.attention
+        if attention is None or not is_compressed(attention):
+            continue
+        latent = attention.value_elements / attention.num_heads
+        rotary = attention.kv_elements_per_token - latent
+        made = attention.expanded_elements - attention.num_heads * rotary
+        elements[index] = (load.context_tokens + load.tokens) * max(0.0, made)
+        products[index] = elements[index] * latent
+    return elements, products
+
+
+def _widths(layers: Sequence[Layer], hidden: int) -> FloatArray:
+    """Numbers that one token has in one expert: its state, and what is between the matrices."""
+    weights = np.array([layer.params.get(TensorClass.EXPERT, 0) for layer in layers], float)
+    return np.asarray(hidden * (weights > 0) + weights / (3 * hidden), float)
 
 
 def _chosen(top_k: int, load: StepLoad) -> int:

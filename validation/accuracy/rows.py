@@ -36,6 +36,7 @@ class MeasuredRow:
     args: str
     quantization: str = ""
     bytes_per_weight: str = ""
+    assumed: str = ""
     probe: str = ""
     runtime_version: str = ""
     mechanism: str = ""
@@ -71,6 +72,7 @@ def read_rows(path: Path) -> list[MeasuredRow]:
 
 def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[MeasuredRow]:
     seen: set[str] = set()
+    # The first line has the names of columns.
     for number, record in enumerate(reader, start=2):
         row = _row(f"{path}:{number}", record)
         if row.id in seen:

@@ -120,6 +120,8 @@ _FLAGS = (
     *_ignored(
         "--max-running-requests", "--attention-backend", "--kt-numa-nodes", "--max_new_tokens"
     ),
+    *_ignored("--max-total-tokens", "--watchdog-timeout", "--cuda-graph-max-bs", "--dtype"),
+    *_ignored("--tool-call-parser", "--reasoning-parser", "--chat-template", "--tokenizer-path"),
     *_ignored("--trust-remote-code", "--enable-mixed-chunk", arity=Arity.SWITCH),
     *_ignored("--disable-shared-experts-fusion", "--enable-p2p-check", arity=Arity.SWITCH),
     *_ignored("--kt-enable-dynamic-expert-update", arity=Arity.SWITCH),

@@ -169,6 +169,12 @@ def _smart_experts(text: str) -> int:
     return positive(kept)
 
 
+def _threads(text: str) -> int | None:
+    """A number of threads; none or fewer leave the choice to the program (common/arg.cpp)."""
+    number = whole(text)
+    return number if number > 0 else None
+
+
 def _mla_mode(text: str) -> int:
     return int(one_of("0", "1", "2", "3")(text))
 
@@ -208,8 +214,8 @@ _SHARED = (
     _switch("-kvo --kv-offload", "is_kv_offloaded"),
     _set("-b --batch-size", "batch_tokens", positive),
     _set("-ub --ubatch-size", "micro_batch_tokens", positive),
-    _set("-t --threads", "threads", positive),
-    _set("-tb --threads-batch", "batch_threads", positive),
+    _set("-t --threads", "threads", _threads),
+    _set("-tb --threads-batch", "batch_threads", _threads),
     _set("-ctk --cache-type-k", "key_type", one_of(*KV_TYPES)),
     _set("-ctv --cache-type-v", "value_type", one_of(*KV_TYPES)),
     _switch("-fa --flash-attn", "is_flash_attention"),
@@ -221,6 +227,23 @@ _SHARED = (
         "-m --model -a --alias --host --port --api-key -s --seed -n --n-predict -p -r --repetitions -d -o -pg",
         Arity.ONE,
     ),
+    *_ignored(
+        "-hf -hfr --hf-repo -hff --hf-file -hft --hf-token -mu --model-url --mmproj --prompt -f --file",
+        Arity.ONE,
+    ),
+    *_ignored(
+        "--rope-scaling --rope-scale --rope-freq-base --rope-freq-scale --yarn-orig-ctx --repeat-penalty",
+        Arity.ONE,
+    ),
+    *_ignored(
+        "--presence-penalty --chat-template-kwargs --chat-template-file --reasoning-format --timeout",
+        Arity.ONE,
+    ),
+    *_ignored(
+        "--verbosity --log-verbosity --log-file --prio --reasoning-budget -cram --cache-ram",
+        Arity.ONE,
+    ),
+    *_ignored("--slots --no-slots --no-mmproj -kvu --kv-unified -nocb", Arity.SWITCH),
     *_ignored(
         "--temp --top-k --top-p --min-p -lv --numa --chat-template -lm --load-mode --cache-reuse",
         Arity.ONE,
@@ -264,8 +287,9 @@ _IK = (
     _set("-ser --smart-expert-reduction", "experts_per_token", _smart_experts),
     _set("-op --offload-policy", "offload_operations", _pairs),
     _switch("--fit", "is_fit_asked"),
-    *_ignored("-ooae -no-ooae -gr -ger -mqkv --merge-qkv", Arity.SWITCH),
-    *_ignored("-cuda --cuda-params", Arity.ONE),
+    *_ignored("-ooae -no-ooae -gr -no-gr -ger -mqkv --merge-qkv -muge -rcache", Arity.SWITCH),
+    *_ignored("--merge-up-gate-experts -khad --k-cache-hadamard", Arity.SWITCH),
+    *_ignored("-cuda --cuda-params -grt --graph-reduce-type", Arity.ONE),
 )
 """Flags of ik_llama.cpp alone."""
 

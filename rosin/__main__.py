@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         atexit.register(
             gc.freeze
         )  # or a last collection takes a tenth of a second, for memory that is given back anyway
+    # numpy and pydantic read the environment when they are first imported, so our modules come
+    # after it is set.
     from rosin.cli.app import run_command
     from rosin.cli.failures import exit_code_of
 

@@ -95,6 +95,7 @@ def _record(question: Named, scenarios: Sequence[Scenario]) -> Any:
 
     if not scenarios:
         raise InputError("policies: name at least one")
+    # Scenarios differ in their policy alone, so the first has the words for all.
     first = scenarios[0]
     return ScenarioRecord(
         command="rosin.compare",

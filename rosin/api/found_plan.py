@@ -91,11 +91,13 @@ class FoundPlan(Result):
         from planner.search.plan import save_plan
 
         file = Path(path)
+        # On older Pythons, super() without arguments fails in a dataclass with slots.
         if file.suffix not in PLANS:
             return Result.save(self, file)
         own = Path(self.question.folder.name)
 
         def kept(name: str) -> str:
+            # What lies in the question's own folder is gone with it, so a plan file needs copies.
             if Path(name).parent != own:
                 return name
             beside = file.with_name(f"{file.stem}.{Path(name).name}")

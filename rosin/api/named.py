@@ -35,6 +35,7 @@ def machine(
         return load_machine(str(name), overrides)
     if not overrides:
         return name
+    # The changes go through plain data, so a wrong value fails as it does in a file.
     where = f"{name.name} with {' '.join(overrides)}"
     return parse_machine(apply_overrides(machine_data(name), overrides), where)
 

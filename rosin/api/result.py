@@ -63,6 +63,7 @@ def _save_figure(figure: Figure, file: Path) -> None:
 
     from hwprofiles.text_file import write_bytes
 
+    # Drawn in memory first: a failure while drawing leaves no half file behind.
     buffer = io.BytesIO()
     figure.savefig(buffer, format=file.suffix.removeprefix("."), dpi=DOTS_PER_INCH)
     write_bytes(buffer.getvalue(), file)
@@ -76,6 +77,7 @@ def bars(values: dict[str, float], label: str, title: str) -> Figure:
     axes = figure.subplots()
     drawn = axes.barh(list(values), list(values.values()), color="#0072B2")
     axes.bar_label(drawn, labels=[f"{value:.3g}" for value in values.values()], padding=3)
+    # The longest bar leaves room for the number behind it.
     axes.set_xlim(0, 1.15 * max(values.values(), default=1.0))
     axes.invert_yaxis()
     axes.set_xlabel(label)
@@ -90,6 +92,7 @@ def numbers_of(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         if isinstance(value, dict):
             found |= numbers_of(value, f"{prefix}{key}.")
+        # A list has no one column to stand in.
         elif not isinstance(value, list | tuple):
             found[f"{prefix}{key}"] = value
     return found

@@ -113,6 +113,7 @@ def serve(
     from sim.serving import Cluster, serve, source_of
     from sim.workload.requests import RequestsSpec, load_requests
 
+    # Python checks no keys of a TypedDict, and a misspelt one would be ignored in silence.
     for key in asked:
         if key not in ServingValues.__annotations__:
             raise unknown_name("argument", key, ServingValues.__annotations__)

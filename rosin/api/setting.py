@@ -50,6 +50,7 @@ class Named:
     def scenario(self, policy: Policy) -> Scenario:
         """Return the scenario under a policy. Raises hwprofiles.InputError."""
         found = self.setting.scenario(policy)
+        # A routing that the caller gave as an object has no name for the setting to hold.
         return found if self.routing is None else replace(found, routing=self.routing)
 
     @property
@@ -71,12 +72,15 @@ def named(
     from planner.search.plan import Setting
     from rosin.cli.scenario import DEFAULT_TOKENS
 
+    # Python checks no keys of a TypedDict, and a misspelt one would be ignored in silence.
     for key in values:
         if key not in SettingValues.__annotations__:
             raise unknown_name("argument", key, SettingValues.__annotations__)
+    # The result keeps this object: the folder is removed with the last reference to it.
     folder = TemporaryDirectory(prefix="rosin-")
     said: dict[str, Any] = {"prompt_tokens": DEFAULT_TOKENS, "output_tokens": DEFAULT_TOKENS}
     said |= {key: value for key, value in values.items() if value is not None}
+    # A setting refuses unknown keys, and takes changes and routing in another form.
     changes = said.pop("changes", {})
     routing = said.pop("routing", None)
     said["machine_overrides"] = tuple(f"{path}={value}" for path, value in changes.items())

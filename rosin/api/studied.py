@@ -128,6 +128,7 @@ def _outcomes(work: Study, folder: Path | None, question: Named) -> list[Outcome
     from planner.study.study import Keys
     from planner.study.sweep import sweep
 
+    # Without a folder, the points lie beside the question's files and are removed with them.
     where = folder or Path(question.folder.name)
     make_folder(where)
     keys = Keys(work.objective, work.version, has_bounds=work.has_bounds)

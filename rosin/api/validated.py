@@ -62,6 +62,7 @@ def validate(
     from rosin.cli.torch_needed import require_torch
 
     require_torch("validate runs the plan")
+    # These modules import torch, so they come after the check that it is there.
     from rosin.commands.validate.document import validate_result
     from validation.comparison import validate_plan
 

@@ -47,12 +47,14 @@ def run_command(arguments: list[str]) -> None:
     """Parse the arguments and run the command they name; raises what goes wrong, for the caller to
     say.
     """
+    # Any command may be the one that is completed, so all of them are built.
     if completion.is_asked():
         return completion.answer(typer.main.get_command(build_app()), PROGRAM)
     named = (
         arguments[:1] if set(arguments[:1]) & set(COMMANDS) else COMMANDS
     )  # reading the options of all takes a tenth of a second
     command = typer.main.get_command(build_app(named))
+    # The parser's own main would print failures in its own words and end the process.
     with command.make_context(PROGRAM, arguments) as context:
         command.invoke(context)
 
@@ -79,6 +81,8 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
 
 def _machines_app() -> typer.Typer:
     """``rosin machines`` and its sub-commands."""
+    # Modules of a group are imported for that group alone: other commands start sooner without
+    # them.
     from rosin.commands.machines import command as machines
     from rosin.commands.machines import import_command
 
@@ -127,6 +131,7 @@ def _routing_app() -> typer.Typer:
     return app
 
 
+# Functions, not applications: to build a group is to import its commands.
 GROUPS: Mapping[str, Callable[[], typer.Typer]] = {
     "machines": _machines_app,
     "models": _models_app,
@@ -136,6 +141,7 @@ GROUPS: Mapping[str, Callable[[], typer.Typer]] = {
 
 def _function(name: str) -> Callable[..., None]:
     """The command of that name, from its module."""
+    # By name, so that one command imports its own module and not those of all the others.
     function: Callable[..., None] = getattr(import_module(f"rosin.commands.{name}.command"), name)
     return function
 
@@ -164,5 +170,6 @@ def root(
     if completion_for is not None:
         typer.echo(completion.script(PROGRAM, completion_for))
         raise typer.Exit
+    # A bare `rosin` asks for help: that is an answer, not a failure.
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

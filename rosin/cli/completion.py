@@ -19,6 +19,8 @@ def answer(command: Any, program: str) -> None:
     import typer.completion
 
     completion: Any = typer.completion
+    # The application adds no completion options of typer's, so typer has not registered its shells
+    # yet.
     completion.completion_init()
     command.main(args=[], prog_name=program, complete_var=VARIABLE)
 
@@ -40,6 +42,7 @@ def script(program: str, shell: str) -> str:
 
 def model_names(incomplete: str) -> Iterator[str]:
     """Models of the library that begin so."""
+    # Only a shell that completes a name waits for the library.
     from sim.model.library import model_names as known
 
     yield from (name for name in known() if name.startswith(incomplete))

@@ -45,6 +45,8 @@ def exit_code_of(action: Callable[[], None]) -> int:
     _print_what_it_can()
     try:
         action()
+        # A closed pipe or a full disk shows only when the buffer is written, so flush inside the
+        # try.
         sys.stdout.flush()
         return ExitCode.OK
     except typer.Exit as error:
@@ -66,6 +68,7 @@ def usage_problem(error: typer.TyperException) -> str:
     """A usage error of the parser in our words; an unknown option comes with the nearest valid one."""
     context = getattr(error, "ctx", None)
     option = getattr(error, "option_name", None)
+    # Only the error for an unknown option has `possibilities`.
     if context is not None and option is not None and hasattr(error, "possibilities"):
         from hwprofiles.errors import unknown_name
 
@@ -74,9 +77,11 @@ def usage_problem(error: typer.TyperException) -> str:
             for parameter in context.command.get_params(context)
             for name in (*parameter.opts, *parameter.secondary_opts)
         ]
+        # Short forms are left out: everything is near to one letter.
         return str(
             unknown_name("option", option, [name for name in valid if name.startswith("--")])
         )
+    # Our messages stand behind "error: ": they begin with a small letter and have no full stop.
     text = error.format_message().rstrip(".")
     return text[:1].lower() + text[1:]
 
@@ -89,6 +94,8 @@ def _judge(error: Exception) -> int:
 
     if isinstance(error, InputError):
         return _say(str(error), ExitCode.WRONG_INPUT)
+    # The error of a full disk names no file, and what is left in the buffer of stdout would fail
+    # again.
     if isinstance(error, OSError) and error.errno in FULL:
         _discard_stdout()
         return _say(f"cannot write the output: {error.strerror}", ExitCode.WRONG_INPUT)
@@ -96,6 +103,7 @@ def _judge(error: Exception) -> int:
         isinstance(error, OSError) and error.filename is not None
     ):  # a file that no check of ours met
         return _say(f"{error.filename}: {error.strerror}", ExitCode.WRONG_INPUT)
+    # A fault in a user's own policy is the user's to mend, so it is no internal error.
     place = _place_in_own_code(error)
     if place is not None:
         return _say(f"{place}: {type(error).__name__}: {error}", ExitCode.WRONG_INPUT)
@@ -120,14 +128,18 @@ def _place_in_own_code(error: BaseException) -> str | None:
         package = str(frame.f_globals.get("__name__")).partition(".")[0]
         file = frame.f_code.co_filename
         if package in OWN_PACKAGES:
+            # Who calls Rosin as a library is no policy part, so only frames below these two count.
             is_called_by_us |= package in ("sim", "planner")
         elif is_called_by_us and not file.startswith(("<", *installed)):
+            # The innermost of such frames stays: it is nearest to the fault.
             place = f"{file}, line {line}, in {frame.f_code.co_name}"
     return place
 
 
 def _print_what_it_can() -> None:
     """Let a terminal without "×" or "─" show a question mark in their place, rather than fail."""
+    # Tests and notebooks put other streams in the place of stdout, which have no encoding to
+    # change.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 

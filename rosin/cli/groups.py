@@ -15,6 +15,7 @@ class SuggestingGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # typer's types of both are private
         """The command of that name. Raises InputError, with the nearest name, where there is none."""
         command = super().get_command(ctx, cmd_name)
+        # An option, or a word that a shell is completing, is no misspelt name.
         if command is None and not cmd_name.startswith("-") and not ctx.resilient_parsing:
             from hwprofiles.errors import unknown_name
 

@@ -41,6 +41,7 @@ def write_json(value: Any, destination: str) -> None:
     from hwprofiles.text_file import write_text
 
     is_stdout = destination == STDOUT  # whose encoding may be anything: there, JSON is ASCII
+    # plain() made null of what is not finite; a NaN that got past it would be no valid JSON.
     text = json.dumps(plain(value), indent=2, ensure_ascii=is_stdout, allow_nan=False) + "\n"
     if is_stdout:
         sys.stdout.write(text)

@@ -38,6 +38,7 @@ def refuse_large_plan(
     needed = plan_bytes(scenario, num_draws or default_draws(scenario), num_threads) * (
         num_processes or 1
     )
+    # Fewer workers take less memory only where there are several.
     advice = (
         f"{ADVICE}, or --workers" if num_processes is not None and num_processes > 1 else ADVICE
     )
@@ -49,9 +50,11 @@ def _refuse(needed: int, what: str, advice: str) -> None:
     from hwprofiles.units import format_bytes
     from planner.search.free_memory import free_bytes
 
+    # The bytes needed are an estimate, and a user may know better.
     if os.environ.get(VARIABLE, "").lower() == "off":
         return
     free = free_bytes()
+    # Where the system does not say what is free, nothing is refused.
     if free is not None and needed > free:
         sizes = f"{format_bytes(needed)} of memory, and {format_bytes(free)} are free"
         escape = f"{VARIABLE}=off tries all the same"

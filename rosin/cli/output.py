@@ -47,6 +47,8 @@ class Output:
 
         ``tables`` may be a generator: it is not run when nobody reads.
         """
+        # JSON comes first: a reader that closes the pipe in the middle of a table still has the
+        # whole file.
         if self.json is not None:
             write_json(
                 envelope(payload, provenance=provenance, warnings=warnings, seed=self.seed),
@@ -77,6 +79,7 @@ class Output:
 
 def print_tables(tables: Iterable["RenderableType"]) -> None:
     """Print to stdout: as wide as the terminal, 80 columns and without colour where there is none."""
+    # rich is slow to import, and a run that prints no table does without it.
     from rosin.report.console import PlainConsole
 
     console = PlainConsole(highlight=False)

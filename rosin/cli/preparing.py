@@ -18,6 +18,7 @@ def compile_all(output: Output) -> int:
     done = 0.0
     with output.waiting("starting two processes", 1.0) as waiting:
         for state in prepare():
+            # The preparation says its share so far, and the line takes what has been added since.
             waiting.step(f"compiling {', '.join(state.under_way)}", state.done - done)
             num_functions = state.num_functions
             done = state.done

@@ -34,6 +34,7 @@ class SearchProgress:
         done = step.num_done * BAR_WIDTH // max(1, step.num_in_all)
         bar = "#" * done + "." * (BAR_WIDTH - done)
         best = "none yet" if step.metrics is None else f"{self._speed(step.metrics)}, {step.policy}"
+        # A line that wraps could not be erased by a carriage return.
         self.line = f"[{bar}] {step.doing}{self._left(step)}; best: {best}"[:79]
         self._print(self.line)
 
@@ -56,6 +57,7 @@ class SearchProgress:
         from hwprofiles.units import format_duration
         from planner.search.objectives import OBJECTIVES
 
+        # Lower scores are better, so the score of a speed is negative.
         score = OBJECTIVES[self._objective](metrics)
         return f"{-score:.3g} tokens/s" if score < 0 else format_duration(score)
 

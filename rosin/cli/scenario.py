@@ -85,6 +85,7 @@ def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the options of a scenario in place of its first parameter, which receives
     them as one object.
     """
+    # The first parameter receives all options as one object, so typer must not see it.
     _, *others = inspect.signature(command, eval_str=True).parameters.values()
     hints = get_type_hints(ScenarioOptions, include_extras=True)
     names = [field.name for field in fields(ScenarioOptions)]
@@ -95,11 +96,13 @@ def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [
         _parameter(field, hints[field.name]) for field in fields(ScenarioOptions)
     ] + others
+    # Keyword-only parameters may have defaults in any order; Signature refuses that of others.
     parameters = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters
     ]
     with_options.__name__ = command.__name__
     with_options.__doc__ = command.__doc__
+    # typer reads types from the annotations, and defaults from the signature.
     with_options.__annotations__ = {
         parameter.name: parameter.annotation for parameter in parameters
     }
@@ -143,8 +146,10 @@ class Request:
         from rosin.cli.settings import with_parameters
         from sim.engine.engines import engine
 
+        # An unknown engine is refused before anything is loaded.
         engine(self.engine)
         first = self.setting.scenario(policies[0], self.engine)
+        # One scenario stands for all: they differ in their policy, which changes no sizes.
         _check_size(first)
         self._check_placement(policies, first.model)
         found = [
@@ -163,6 +168,7 @@ class Request:
         from sim.policies.placement.explicit import ExplicitPlacement
 
         placement = self.plan.policy.placement if self.plan is not None else None
+        # Policies that are named beside the plan do not carry its placement.
         if isinstance(placement, ExplicitPlacement) and any(
             policy.placement is placement for policy in policies
         ):
@@ -176,6 +182,7 @@ def compiling(engine_name: str, output: "Output") -> "AbstractContextManager[obj
     """Return a line to show while the first run on a computer compiles; where it does not, none."""
     from contextlib import nullcontext
 
+    # The reference engine compiles nothing.
     if not output.is_watched or engine_name != "fast":
         return nullcontext()
     from sim.step.execute import COMPILATION_NOTICE, needs_compilation
@@ -264,9 +271,11 @@ def _setting(
     from sim.workload.batch import Batch
 
     values: dict[str, Any] = {"prompt_tokens": DEFAULT_TOKENS, "output_tokens": DEFAULT_TOKENS}
+    # A plan replaces the defaults whole; what the options say then replaces values of the plan.
     if plan is not None:
         values = plan.setting.model_dump()
     values |= dict(_said(options, Setting.model_fields))
+    # A machine has rates for its own numbers of threads, so another machine voids the plan's.
     if options.machine is not None or not takes_offers:
         values |= {"offered_cpu_threads": ()} | (
             {"cpu_threads": None} if options.machine is not None else {}
@@ -296,6 +305,7 @@ def _setting(
     Batch(
         **batch
     )  # says in the words of the options what a setting would refuse in those of its file
+    # Changes in a plan are of the plan's machine; another machine starts without them.
     kept = () if options.machine is not None else values.get("machine_overrides", ())
     return _validated(values | {"machine_overrides": (*kept, *overrides)})
 
@@ -345,6 +355,7 @@ def _offered(
 def _whole(option: str, text: str) -> int:
     from hwprofiles import InputError
 
+    # int() also reads signs, underscores and digits of other scripts, which nobody means here.
     if not (text.isascii() and text.isdigit() and int(text) >= 1):
         raise InputError(f"{option} must be whole numbers of at least 1, got {text}")
     return int(text)
@@ -361,6 +372,7 @@ def _reserved(text: str | None) -> dict[str, int]:
         size = parse_number(text)
     except ValueError as error:
         raise InputError(f"--reserve-vram {text}: {error}") from None
+    # `inf` is read as a number, since a pool may be unlimited; a reserve may not.
     if not 0 <= size < float("inf"):
         raise InputError(f"--reserve-vram must be at least 0, got {text}")
     return {"reserve_vram_bytes": int(size)}

@@ -62,6 +62,8 @@ def _unknown_key(key: str, policies: Sequence["Policy"], machine: Machine) -> In
 
     parameters = set().union(*(_keys(policy) for policy in policies))
     near = closest(key, parameters | {number.path for number in machine_numbers(machine)})
+    # Nothing is near. All numbers of a machine would make a long list, so only the parameters are
+    # named.
     if not near.startswith("; did you mean"):
         near = closest(key, parameters)
     whose = f"policy {policies[0].name}" if len(policies) == 1 else "any of the policies"

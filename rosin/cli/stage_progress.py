@@ -18,6 +18,7 @@ class StageProgress:
     def __call__(self, stage: str, share: float) -> None:
         """That stage is done to that share."""
         line = self.line(stage, share)
+        # Progress is told far more often than the line changes.
         if line != self._shown:
             self._shown = line
             self._print(line)

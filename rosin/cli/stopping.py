@@ -37,6 +37,7 @@ def stopping() -> Iterator[Stop]:
     ignored.
     """
     stop = Stop()
+    # Python lets only the main thread set signal handlers.
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

@@ -40,6 +40,7 @@ class StudyProgress:
         filled = self.num_done * BAR_WIDTH // max(1, self._total)
         rest = ""
         if self._num_new and elapsed_s > 0:
+            # Points that were kept from before took no time now, so the rate leaves them out.
             rate = self._num_new / elapsed_s
             rest = f", {rate:.2g} a second, {(self._total - self.num_done) / rate:,.0f} s left"
         return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {self.num_done:,} of {self._total:,} points{rest}"

@@ -9,6 +9,7 @@ def require_torch(purpose: str) -> None:
 
     from hwprofiles import InputError
 
+    # find_spec looks for a package without importing it: torch takes seconds to load.
     if find_spec("torch") is None or find_spec("safetensors") is None:
         raise InputError(
             f"{purpose} with torch, which is not installed: pip install 'rosin[validate]'"

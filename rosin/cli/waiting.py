@@ -63,6 +63,7 @@ LONGEST = 40
 
 def _line(console: "Console | None", *, has_total: bool) -> "Progress":
     """Return rich's progress, which erases itself at the end."""
+    # rich is slow to import, and only somebody at a terminal sees this line.
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -74,6 +75,7 @@ def _line(console: "Console | None", *, has_total: bool) -> "Progress":
     )
 
     shown = console or Console(stderr=True, highlight=False)
+    # Names with brackets would otherwise be read as rich's markup.
     text = TextColumn("{task.description}", markup=False)
     if has_total:
         rest = (BarColumn(bar_width=16), TimeRemainingColumn(compact=True), TextColumn("left"))

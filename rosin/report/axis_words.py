@@ -40,12 +40,14 @@ def words(path: str) -> str:
         return WORDS[path]
     parts = path.split(".")
     if "flops_per_s" in parts:
+        # This path ends in a data type, and the same type has a rate on the CPU and on the GPU.
         return f"{parts[0].upper()} {parts[-1]} rate"
     return path
 
 
 def unit(path: str) -> tuple[float, str]:
     """What a value is divided by for a figure, and the unit that gives; the unit may be empty."""
+    # A data type may stand behind the quantity, so the search goes back from the end.
     for part in reversed(path.split(".")):
         for ending, size, name in UNIT_STEPS:
             if part.endswith(ending):

@@ -31,6 +31,7 @@ def bar_picture(title: str, axis: str, bars: Sequence[NamedBar]) -> Picture:
         axes.bar_label(drawn, labels=[bar.words for bar in bars], padding=4, fontsize="small")
         axes.set_yticks(places, [bar.name for bar in bars])
         axes.set_ylim(len(bars) - 0.5, -0.5)
+        # The longest bar leaves a fifth of the width for its words.
         axes.set_xlim(0, 1.25 * max(bar.value for bar in bars))
         axes.set_xlabel(axis)
 

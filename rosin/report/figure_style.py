@@ -55,6 +55,7 @@ _STYLE: Mapping[str, Any] = {
     "legend.fontsize": "small",
     "legend.frameon": False,
     "lines.markersize": 5.0,
+    # Identifiers in an SVG file come from this word, not from chance.
     "svg.hashsalt": "rosin",
     "text.color": INK,
     "xtick.color": MUTED,
@@ -89,6 +90,7 @@ class Picture:
         buffer = io.BytesIO()
         kind = suffix.lower().removeprefix(".")
         figure = self.figure()
+        # Saving a figure reads the style once more, among others the salt of identifiers.
         with house_style():
             figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=_UNDATED.get(kind))
         return buffer.getvalue()
@@ -99,7 +101,9 @@ def house_style() -> Iterator[None]:
     """Figures that are made within look like all others, whoever makes them."""
     import matplotlib
 
+    # This backend needs no screen; a server has none.
     matplotlib.use("Agg")
+    # Figures start from matplotlib's defaults: a user's own style file would change them.
     style: Any = {
         key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"
     }
@@ -126,6 +130,7 @@ def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> 
     if not labels:
         return
     room = MAX_LEGEND_CHARACTERS * figure.get_figwidth() / 10
+    # An entry also has a piece of its line and a gap, as wide as about six characters.
     widest = max(len(label) for label in labels) + 6
     columns = max(1, min(len(labels), int(room // widest)))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)

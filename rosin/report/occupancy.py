@@ -18,10 +18,12 @@ def occupancy(timeline: Timeline, *, is_merged: bool = False) -> dict[frozenset[
     if total == 0:
         return {}
     used = timeline.end_ns > timeline.start_ns
+    # The instant 0 makes time before the first task count.
     instants = np.concatenate([[0], timeline.start_ns[used], timeline.end_ns[used]])
     order = np.argsort(instants, kind="stable")
     lengths = np.diff(instants[order], append=total)
     owners = timeline.tasks.resource[used]
+    # A set of busy resources is one number, with a bit for each of them.
     states = np.zeros(len(instants), np.int64)
     for index in range(len(timeline.platform.resources)):
         changes = np.concatenate(
@@ -32,6 +34,7 @@ def occupancy(timeline: Timeline, *, is_merged: bool = False) -> dict[frozenset[
     shares = np.bincount(which, weights=lengths) / total
     totals: dict[frozenset[str], float] = {}
     for state, share in zip(found.tolist(), shares.tolist(), strict=True):
+        # Between two changes at one instant no time passes.
         if share:
             names = _names(timeline, state)
             names = frozenset(on_one_gpu(name)[0] for name in names) if is_merged else names

@@ -60,6 +60,7 @@ def format_quantity(path: str, value: float) -> str:
         ("_hz", units.format_clock),
         ("_s", units.format_duration),
     )
+    # An efficiency is a plain factor, whatever the unit of the number that it lowers.
     if path.endswith(".efficiency"):
         return f"{value:g}"
     for name in reversed(path.split(".")):
@@ -77,6 +78,7 @@ def format_count(value: float) -> str:
     """A plain number for a person, three digits: ``0.259``, ``2.73``, ``1,234``; 0 is ``0``."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
+    # The sharp sign keeps zeros at the end, so that 2.70 has three digits like its neighbours.
     return f"{value:#.3g}".rstrip(".")
 
 
@@ -88,6 +90,7 @@ def format_share(fraction: float) -> str:
     if 0 < fraction < 0.0005:
         return "<0.1 %"
     if 0.995 <= fraction < 1:
+        # What is above 99.95 would be rounded to 100.0.
         return f"{min(99.9, 100 * fraction):.1f} %"
     return f"{fraction:.1%}"[:-1] + " %" if 0 < fraction < 0.01 else f"{100 * fraction:.0f} %"
 

@@ -52,6 +52,7 @@ def answer_for(
         return NoAnswer(reason=one_line(str(error)), is_mistake=True)
 
 
+# Kept by what a plan depends on: the page's other fields do not make it plan again.
 @lru_cache(maxsize=KEPT)
 def _answer(setting: Setting, runtime: str, room_tokens: int | None) -> PageAnswer | NoAnswer:
     said = RuntimePlanOptions(runtime=runtime, room_tokens=room_tokens)

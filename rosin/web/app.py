@@ -56,6 +56,7 @@ class _Pages:
     def answer(self, request: Request) -> Response:
         """The answer to a state of the page, whose link the browser then shows."""
         reading = self._read(request)
+        # With mistakes there is no setting to look a search up by.
         searched = (
             None if reading.problems else self._desk.state(reading.question.simulated_setting)
         )
@@ -118,5 +119,6 @@ def _linked(text: str, reading: ReadQuestion) -> Response:
     """A piece of the page; the browser shows the link of its state from then on."""
     response = HTMLResponse(text)
     if not reading.problems:
+        # htmx then shows this address, without one more entry in the browser's history.
         response.headers["HX-Replace-Url"] = f"/?{reading.question.link}"
     return response

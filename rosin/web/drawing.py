@@ -63,6 +63,7 @@ def memory_bars(result: RuntimePlanResult) -> list[MemoryBar]:
         sizes = [(words, color, getattr(own, key)) for key, words, color in PARTS]
         held = sum(size for _, _, size in sizes)
         room = result.room_bytes.get(name)
+        # At least 1: a device that holds nothing and has no known room gets a bar, too.
         whole = max(held, room or 0.0, 1.0)
         pieces = [(color, size / whole) for _, color, size in sizes] + [(FREE, 1 - held / whole)]
         of_room = "" if room is None else f" of {format_bytes(round(room))} that a plan may take"
@@ -131,6 +132,7 @@ def _columns(title: str, shares: np.ndarray, colors: Sequence[str]) -> str:
             height = MAP_HEIGHT * float(share)
             bottom -= height
             if height > 0:
+                # A column fills 92 % of its place: the gap keeps neighbours apart.
                 shapes.append(
                     f'<rect class="{color}" x="{place * width:.1f}" y="{bottom:.1f}" '
                     f'width="{0.92 * width:.1f}" height="{height:.1f}"/>'

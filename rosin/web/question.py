@@ -60,6 +60,7 @@ class PageQuestion:
         """The part of a link behind its question mark."""
         said = {field.name: getattr(self, field.name) for field in fields(self)}
         said |= {name: f"{value:g}" for name, value in self.moved.items()}
+        # Empty fields are left out, so that a link says only what was chosen.
         return urlencode({name: value for name, value in said.items() if value not in (None, "")})
 
     @property
@@ -127,6 +128,7 @@ def read_question(said: Mapping[str, str], offered: Offered) -> ReadQuestion:
     problems: dict[str, str] = {}
     values: dict[str, Any] = _texts(said, offered, problems)
     machine = _machine(values["machine"], offered, problems)
+    # Only the mistakes are of use here: the other PC is loaded again when it is planned.
     if values["other"]:
         _machine(values["other"], offered, problems, "other")
     _check_model(values, offered, problems)
@@ -204,6 +206,7 @@ def _moved(said: Mapping[str, str], machine: Machine, problems: dict[str, str]) 
     found = {}
     for name, value in own.items():
         text = said.get(name, "").strip()
+        # Fields show rounded numbers, so one that reads like the PC's own was not moved.
         if not text or text == shown(value):
             continue
         number = _number(text)
@@ -223,8 +226,10 @@ def _number(text: str) -> float | None:
 
 def _whole(text: str, name: str, problems: dict[str, str], usual: int | None) -> int | None:
     """A whole number that the field of that name may hold."""
+    # The room for a context is no field of a setting; it is limited like a prompt.
     limit = Setting.model_fields.get(name) or Setting.model_fields["prompt_tokens"]
     most = next(each.le for each in limit.metadata if hasattr(each, "le"))
+    # Twelve digits are above every limit, and int() refuses texts of thousands of digits.
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0
     if 1 <= number <= most:
         return number

@@ -56,6 +56,7 @@ class SearchDesk:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing is searched yet."""
         self._clock = clock
+        # The server answers requests in several threads.
         self._lock = threading.Lock()
         self._running: _Running | None = None
         self._found: OrderedDict[Setting, Searched] = OrderedDict()
@@ -87,6 +88,7 @@ class SearchDesk:
         process = subprocess.Popen(
             [sys.executable, "-m", "rosin", *words],
             stdin=subprocess.DEVNULL,
+            # Nobody reads what the search prints: a pipe would fill up and stop it.
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -101,6 +103,7 @@ class SearchDesk:
             return Searched(seconds=self._clock() - self._running.began_s)
         found = self._found.get(setting)
         if found is not None:
+            # The results that were asked for last are dropped last.
             self._found.move_to_end(setting)
         return found
 

@@ -51,6 +51,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("rosin.web"),
         autoescape=True,
+        # A misspelt name in a template fails, instead of showing nothing.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -63,6 +64,7 @@ def _environment() -> Environment:
         "markup": Markup,
         "number": number_words,
         "percent": lambda share: f"{share:.0%}",
+        # A minus sign is as wide as a plus sign, so columns line up; a hyphen is not.
         "change": lambda share: f"{share:+.0%}".replace("-", "−"),
         "speed": speed_words,
     }
@@ -109,6 +111,7 @@ def answer(reading: ReadQuestion, searched: Searched | None) -> str:
         "question": question,
         "problems": reading.problems,
         "fields": FIELDS,
+        # Sliders are drawn again for another PC only: somebody may be holding one of them.
         "numbers": _numbers(reading) if reading.has_new_machine else None,
         "found": None,
         "other": None,

@@ -61,6 +61,7 @@ def _dram(machine: Machine) -> float | None:
 def _link_overrides(machine: Machine, value: float) -> tuple[str, ...]:
     """Both directions, pinned and pageable, change alike."""
     times = value * GB / machine.link.h2d.bytes_per_s.effective
+    # The slider is the pinned rate to the GPU; all other rates keep their ratio to it.
     found = []
     for way in ("h2d", "d2h"):
         direction = getattr(machine.link, way)

@@ -19,6 +19,7 @@ def suggestions(text: str) -> list[str]:
     before, plus, begun = text.rpartition("+")
     head = f"{before.strip()} + " if plus else ""
     library = parts_library()
+    # A machine of the library is a whole line, so it does not go behind a plus sign.
     names = [] if plus else [name for name in machine_names() if _has(name, begun)]
     parts = [head + part for part in _parts(begun, before, library)]
     return [*names, *parts][:MOST]
@@ -26,6 +27,7 @@ def suggestions(text: str) -> list[str]:
 
 def _parts(begun: str, before: str, library: PartsLibrary) -> Iterator[str]:
     """Parts that the begun one may be, given those before it."""
+    # The CPU says which memory fits, so with a CPU in the line its modules come first.
     cpu = _cpu_in(before, library)
     if cpu is not None:
         yield from (words for words in _memories(cpu) if _has(words, begun))
@@ -33,6 +35,7 @@ def _parts(begun: str, before: str, library: PartsLibrary) -> Iterator[str]:
         yield from (name for name in library.cpus if _has(name, begun))
     for name, sizes in library.gpus.items():
         if _has(name, begun):
+            # The name alone means the card's first size.
             yield name
             if len(sizes) > 1:
                 yield from (f"{name} {part.memory_bytes // GIB}GB" for part in sizes)
@@ -43,6 +46,7 @@ def _parts(begun: str, before: str, library: PartsLibrary) -> Iterator[str]:
 def _cpu_in(text: str, library: PartsLibrary) -> CpuPart | None:
     try:
         item = parse_line(text, library).cpu if text.strip() else None
+    # Half a line is no mistake yet: its CPU is not known, that is all.
     except InputError:
         return None
     return None if item is None else library.cpus[item.name]
@@ -57,6 +61,7 @@ def _memories(cpu: CpuPart) -> Iterator[str]:
 
 def _has(name: str, begun: str) -> bool:
     """Whether every word that was typed is in the name."""
+    # "rtx4090" should find "RTX 4090", so spaces and hyphens do not count.
     letters = re.sub(r"[^a-z0-9]", "", name.lower())
     words = re.findall(r"[a-z0-9]+", begun.lower())
     return all(word in letters for word in words)

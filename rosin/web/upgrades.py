@@ -123,6 +123,7 @@ def _price(words: str, text: str) -> float | None:
         return None
     try:
         price = float(bare)
+    # A price of 0 is refused below, with the words that were typed.
     except ValueError:
         price = 0.0
     if not (isfinite(price) and price > 0):
@@ -157,6 +158,7 @@ def _better_gpus(line: PartsLine, library: PartsLibrary) -> Sequence[GpuPart]:
         for part in sizes
         if _brand(part) == brand and not part.is_unified and _is_better(part, own)
     ]
+    # Many cards have equal memory, or an equal rate; the product of both tells them apart.
     found.sort(key=lambda part: part.memory_bytes * part.memory_bytes_per_s)
     return [] if own.is_unified else found[:MAX_GPUS]
 
@@ -172,6 +174,7 @@ def _gpu_part(line: PartsLine, library: PartsLibrary) -> GpuPart:
 def _brand(part: GpuPart) -> tuple[str, bool]:
     """A line of products: the name without the model's number, laptops apart."""
     words = part.name.split()
+    # Two words are the brand, such as GeForce RTX; a third is a variant, such as Ti.
     brand = [word for word in words if not any(letter.isdigit() for letter in word)][:2]
     return " ".join([part.maker, *brand[:2]][:3]), "laptop" in part.name.lower()
 
@@ -184,6 +187,7 @@ def _is_better(part: GpuPart, own: GpuPart) -> bool:
 
 def _memories(line: PartsLine, library: PartsLibrary) -> Iterator[str]:
     memory = line.memory
+    # Memory that was not written as modules has none to exchange.
     if memory is None or memory.modules is None:
         return
     yield _memory_words(memory, memory.module_gib * 2, memory.mt_per_s)

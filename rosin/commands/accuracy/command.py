@@ -62,6 +62,7 @@ def accuracy(
 
     said = Output(json=json, seed=seed, quiet=quiet)
     measured = read_rows(rows)
+    # All files are read before anything is predicted, so that a mistake in one shows at once.
     asked = None if cases is None else read_cases(cases)
     if leave_one_rig_out:
         said.note("fitting once for every machine left out…")
@@ -75,6 +76,7 @@ def accuracy(
     said.emit(result.model_dump(mode="json"), accuracy_page(result))
 
 
+# Many rows name the same machine.
 @cache
 def _host(line: str) -> "RuntimeHost":
     """The machine that a line of parts, a name or a file stands for."""

@@ -99,4 +99,5 @@ def _left_out(result: AccuracyResult) -> Iterator[str]:
     yield "| rows | reason |"
     yield "| ---: | --- |"
     for reason, count in found:
+        # A bar in the words would end the cell of the Markdown table.
         yield f"| {count} | {reason.replace('|', '/')} |"

@@ -45,6 +45,7 @@ def _draw_rig(axes: Any, rig: str, points: list[PointAccuracy], index: int) -> N
         measured,
         predicted,
         yerr=(below, above),
+        # There are more machines than colours: every further round of colours has another marker.
         fmt=MARKERS[index // len(SERIES) % len(MARKERS)],
         color=SERIES[index % len(SERIES)],
         markersize=4,
@@ -57,6 +58,7 @@ def _frame(axes: Any, points: list[PointAccuracy], phase: str) -> None:
     speeds = [point.measured_tokens_per_s for point in points] + [
         point.predicted_tokens_per_s for point in points
     ]
+    # Both axes get these ends, so that the line of equal speeds is the diagonal.
     ends = (min(speeds) / MARGIN, max(speeds) * MARGIN)
     axes.plot(ends, ends, color=MUTED, linewidth=1)
     axes.set_xscale("log")

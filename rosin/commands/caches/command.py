@@ -64,6 +64,7 @@ def caches(
         raise InputError(f"{dense} has no experts, so there is nothing to cache")
     if routing is not None and len(loaded) != 1:
         raise InputError("--routing is a trace of one model: name it with --models")
+    # As many layers are replayed of each model, so the one with the fewest sets the limit.
     most = min(len(model.moe_layers) for model in loaded)
     if layers > most:
         raise InputError(f"--layers {layers}: a model named has {most} layers with experts")
@@ -92,6 +93,7 @@ def _generated(tokens: int, seed: int) -> "StreamOf":
     from sim.runtimes.caching.stream import LatentLocality
 
     locality = LatentLocality()
+    # With one seed for all, every layer would have the same stream.
     return lambda model, layer: locality.stream(
         model.num_experts, model.top_k, tokens, seed + layer
     )

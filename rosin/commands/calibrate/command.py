@@ -60,12 +60,14 @@ def calibrate(
     names = [plan.name for plan in plans]
     loaded = [
         (
+            # Plans of several folders may share a file name; the whole path then tells them apart.
             plan.name if names.count(plan.name) == 1 else str(plan),
             with_seed(read_plan(plan, allow_import or ()), seed),
         )
         for plan in plans
     ]
     require_torch("calibrate runs plans")
+    # These modules import torch, so they come after the check that it is there.
     from rosin.commands.calibrate.document import calibrate_result, calibrate_warnings
     from rosin.commands.calibrate.page import calibrate_page
     from validation.calibrating import calibrate as calibrated
@@ -74,6 +76,7 @@ def calibrate(
     output = Output(json=json, seed=loaded[0][1].setting.seed, quiet=quiet)
     tier = real_tier(device, own)
     output.note(NOTICE)
+    # One step more than there are runs: the fit follows the last of them.
     with output.waiting("running the first plan", len(loaded) * rounds + 1) as waiting:
         found = calibrated(
             loaded,

@@ -67,6 +67,8 @@ def choose(
     if model is None or machine is None:
         raise InputError("rosin choose needs --model and --machine")
     overrides, parameters = split_settings(settings or ())
+    # Settings that are no number of the machine are parameters of policies, and there is no policy
+    # here.
     if parameters:
         raise InputError(f"--set {next(iter(parameters))}: no number of the machine")
     profile = load_machine(machine, overrides)

@@ -57,6 +57,7 @@ def compare(
     from rosin.commands.compare.page import compare_page
     from rosin.report.figure_style import check_figure
 
+    # A wrong file name should fail before minutes of simulation, not after them.
     if figure is not None:
         check_figure(figure)
     request = read_options(options)
@@ -64,6 +65,7 @@ def compare(
     output = Output(json=json, seed=request.setting.seed, quiet=quiet)
     words = ("compare", "--policies", policies) if policies else ("compare",)
     record = record_of(request, scenarios[0], options.command(*words), has_policy=False)
+    # A step is told when a policy begins, so the bar is not full while the last one is simulated.
     with output.waiting("comparing", len(scenarios) + 1) as waiting:
         comparison = compare_all(scenarios, record, request.num_draws, waiting.step)
     if not comparison.result.rows:
@@ -102,6 +104,7 @@ def _policies(request: Request, names: str | None) -> list["Policy"]:
         return found
     planned = request.plan.policy
     is_taken = planned.name in {policy.name for policy in found}
+    # A plan may have the name of a policy that ships, and two rows of one name look alike.
     return [replace(planned, name=f"{planned.name} (plan)") if is_taken else planned, *found]
 
 

@@ -89,9 +89,11 @@ def _row(run: Run, warnings: list[str]) -> ComparedPolicy:
         is_lossless=run.scenario.policy.is_lossless,
         knows_future=run.scenario.policy.knows_future,
         metrics=run.metrics,
+        # The fastest is not known yet: compare_all puts the share in its place.
         speed_fraction=1.0,
         busiest_resource=max(order, key=lambda name: busy_s[name]),
         overlap_fractions={
+            # One order of names, so that a set of resources always has the same key.
             SEPARATOR.join(sorted(names, key=order.index)) or NOTHING: share
             for names, share in shares.items()
         },
@@ -108,6 +110,7 @@ def _shared_warnings(rows: Sequence[ComparedPolicy]) -> Iterator[str]:
         if count == len(rows):
             yield warning
         else:
+            # Some warnings begin with the policy's name, which stands in front already.
             yield from (
                 f"{row.policy}: {warning.removeprefix(row.policy).lstrip()}"
                 for row in rows

@@ -21,6 +21,7 @@ COLORS: Mapping[str, str] = {
     "other": "#999999",
     "nothing": GRID,
 }
+# Black figures are hard to read on this blue.
 TEXT_COLORS: Mapping[str, str] = {"copies alone": "white"}
 SPEED_COLOR = "#444444"
 INCHES_PER_ROW = 0.38
@@ -88,6 +89,7 @@ def _draw_time(axes: Any, result: CompareResult) -> None:
     groups = [_grouped(row.overlap_fractions) for row in result.rows]
     names = _names(result)
     starts = [0.0] * len(names)
+    # Labels that occur in no bar stay out of the legend, too.
     for label in (label for label in COLORS if any(group[label] > 0 for group in groups)):
         percents = [100 * group[label] for group in groups]
         bars = axes.barh(names, percents, left=starts, color=COLORS[label], label=label)
@@ -102,6 +104,7 @@ def _draw_time(axes: Any, result: CompareResult) -> None:
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of the run (%), by what was busy")
     axes.set_title("Where the time goes")
+    # Both halves share the names, which stand at the left of the first.
     axes.tick_params(axis="y", labelleft=False, length=0)
 
 
@@ -119,6 +122,7 @@ def _grouped(fractions: Mapping[str, float]) -> dict[str, float]:
 
 def _label(key: str) -> str:
     names = frozenset(key.split(SEPARATOR))
+    # Copies in both directions at once are still nothing but copies.
     if names <= COPIES:
         return "copies alone"
     if len(names) > 1:

@@ -53,6 +53,7 @@ def _table(result: CompareResult) -> Table:
     for row in result.rows:
         metrics = row.metrics
         speed = format_count(metrics.output_tokens_per_s), format_share(row.speed_fraction)
+        # With one output token there is no further one to time.
         tpot = format_duration(metrics.tpot_s) if result.scenario.setting.output_tokens > 1 else ""
         counts = (
             format_share(metrics.expert_hit_rate),

@@ -77,6 +77,7 @@ def export(
     path = None if output_file is None else str(output_file)
     payload = {"engine": to, "text": text, "path": path}
     output.emit(payload, (), warnings=warnings)
+    # A file of experts does not say how it is read, so its flags are printed beside the file.
     if (path is None or form in FILE_FORMS) and output.has_tables:
         sys.stdout.write(
             text
@@ -106,6 +107,7 @@ def _text(path: Path, to: str, form: str | None) -> tuple[str, tuple[str, ...]]:
     from planner.export.runtimes import WRITERS
     from planner.runtimes.plan_file import is_any_plan
 
+    # Some names stand for a program of plans and one of KV tiers, such as vllm: the file decides.
     if to in WRITERS and is_any_plan(path):
         from rosin.commands.export.runtime_text import plan_text
 

@@ -14,6 +14,7 @@ def write_mask(path: Path, target: Path) -> tuple[str, tuple[str, ...]]:
     """
     model, experts = placed_experts(path, "mask")
     counts = logical_count(model, experts)
+    # The plan is read first: what is wrong with it shows without torch, too.
     require_torch("--form mask writes a file")
     from validation.runtimes.ktransformers import save_mask
 

@@ -27,5 +27,6 @@ def placed_experts(path: Path, form: str) -> tuple[Model, tuple[tuple[int, ...],
     if not isinstance(placement, ExplicitPlacement):
         raise InputError(f"{path}: {plan.policy.name} names no experts that start on the GPU")
     model = plan.setting.loaded_model()
+    # A plan file states its model and its placement apart, so the two may disagree.
     placement.check(model)
     return model, tuple(tuple(layer) for layer in placement.experts)

@@ -53,6 +53,7 @@ def _of_policy(path: Path, to: str, form: str) -> tuple[str, tuple[str, ...]]:
 def _compared(before_s: float, after_s: float) -> str:
     """Say how much slower or faster a run is."""
     change = after_s / before_s - 1
+    # A smaller change would be printed as 0 %.
     if abs(change) < 0.005:
         return "as fast"
     return f"{abs(change):.0%} {'slower' if change > 0 else 'faster'}"

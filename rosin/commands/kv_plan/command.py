@@ -255,6 +255,7 @@ def _target(max_ttft_s: float | None, max_itl_s: float | None) -> "ServingTarget
     from planner.serving.target import ServingTarget
 
     target = ServingTarget(max_ttft_s=max_ttft_s, max_itl_s=max_itl_s)
+    # Without either option the target asks for nothing, and the search then needs none.
     return None if target == ServingTarget() else target
 
 
@@ -263,6 +264,7 @@ def _report(
 ) -> None:
     from rosin.commands.kv_plan.page import plan_record, serve_plan_page
 
+    # The file of tiers is not written where the best has none.
     written = files.serving, files.tiers if found.uses_tiers else None
     result = plan_record(
         found, question, *(None if file is None else str(file) for file in written)
@@ -286,6 +288,7 @@ def _warnings(found: "ServingPlan", question: "ServingQuestion") -> list[str]:
     from sim.serving import Cluster, prepare
     from sim.serving.setting import serving_setting
 
+    # The search keeps figures only, so the best is prepared once more for its warnings.
     cluster = prepare(serving_setting(found.best.spec, question.machine, question.model))
     return list(cluster.prices.warnings) if isinstance(cluster, Cluster) else []
 

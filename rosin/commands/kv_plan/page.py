@@ -41,6 +41,7 @@ def verdict(found: ServingPlan) -> str:
     """Whether to use tiers, in a sentence."""
     if found.gain_fraction is None:
         return "No tiers were offered; --kv-tier cpu=SIZE asks whether they would help."
+    # Only one of the two may be chosen, so a difference in percent would say nothing.
     if (
         found.with_tiers is not None
         and found.with_tiers.meets_target != found.without_tiers.meets_target
@@ -62,6 +63,7 @@ def missed(found: TargetMissed) -> str:
             f"a p90 TTFT of {nearest.metrics.ttft_s.p90:.3g} s (--max-ttft {target.max_ttft_s:g} s)"
         )
     if target.max_itl_s is not None:
+        # Answers of one token have no time between tokens.
         p90_s = nearest.metrics.tpot_s.p90 if nearest.metrics.tpot_s else 0.0
         reached.append(f"a p90 ITL of {p90_s:.3g} s (--max-itl {target.max_itl_s:g} s)")
     return f"no way of serving that was tried meets the target: the nearest, {nearest.label}, has {' and '.join(reached)}"
@@ -121,6 +123,7 @@ def _tried(choice: ServingChoice, target: ServingTarget | None) -> TriedServing:
     return TriedServing(
         label=choice.label,
         num_gpus=choice.num_gpus,
+        # Null says that nothing was asked for; true would say that it was met.
         meets_target=None if target is None else choice.meets_target,
         serving=choice.spec.model_dump(mode="json"),
         metrics=choice.metrics,

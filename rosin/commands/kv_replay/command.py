@@ -109,11 +109,14 @@ def kv_replay(
     spec = _limited(load_requests(trace, units), requests)
     asked = Replay(spec=spec, block_tokens=block_tokens, bytes_per_token=token_bytes, seed=seed)
     output = Output(json=json, seed=seed, quiet=quiet)
+    # The curve takes a pass of its own: for few pools and no figure, their replays are quicker.
     curve = asked.curve() if len(pools) >= MANY_POOLS or figure is not None else None
     result = kv_replay_result(asked, asked.run(pools, curve, output.note), curve)
     if figure is not None:
         write_bytes(
             draw_kv(
+                # The curve is of LRU pools alone, so it belongs to the figure only where one was
+                # asked for.
                 result, curve if any(is_nested(pool) for pool in pools) else None, figure.suffix
             ),
             figure,
@@ -149,6 +152,7 @@ def _pools(policies: str, capacities: str, order: "TouchOrder") -> list["Pool"]:
 
     names = list(EVICTIONS) if policies == ALL else _listed("--policy", policies)
     for name in names:
+        # This raises InputError for an unknown name, before any trace is read.
         eviction(name)
     sizes = [_size(text) for text in _listed("--capacity", capacities)]
     return [

@@ -34,6 +34,7 @@ def draw_kv(result: KvReplayResult, curve: LruCurve | None, suffix: str) -> byte
 
 def _draw(figure: Any, result: KvReplayResult, curve: LruCurve | None) -> None:
     axes = figure.subplots()
+    # A pool without limit has no place on an axis of sizes: it is drawn as a level.
     limited = [row for row in result.rows if row.capacity_bytes]
     for policy in dict.fromkeys(row.policy for row in limited):
         _draw_policy(
@@ -54,6 +55,7 @@ def _draw_policy(
     points = sorted((row.capacity_bytes or 0, 100 * row.token_hit_rate) for row in rows)
     style: dict[str, Any] = {"marker": marker, "color": color, "markersize": 5}
     has_curve = curve is not None and len(points) > 1
+    # With a curve, the points need no line and no entry of their own in the legend.
     line, label = ("", None) if has_curve else ("-", policy.upper())
     axes.plot(
         [size / GIB for size, _ in points],
@@ -82,6 +84,7 @@ def _draw_limit(axes: Any, rows: Sequence[ReplayedPool]) -> None:
 
 
 def _label(axes: Any, sizes_gib: Sequence[float]) -> None:
+    # Memory is bought in doublings, so a doubling is one step of the axis.
     axes.set_xscale("log", base=2)
     tick_plainly(axes.xaxis, sizes_gib)
     axes.set_ylim(bottom=0)

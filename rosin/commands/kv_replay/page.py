@@ -29,6 +29,7 @@ def kv_replay_page(result: KvReplayResult) -> Iterator[RenderableType]:
     size = f"{result.block_tokens} tokens, {result.bytes_per_token:,} bytes a token, {format_bytes(block_bytes)} a block"
     yield Text(f"Whole blocks of {size}; no clock: only the order counts.\n")
     yield _table(result)
+    # Where nothing can be found, the pool that suffices has no bytes, and no line is worth it.
     if result.lru_sufficient and any(each.capacity_bytes for each in result.lru_sufficient):
         yield Text(f"\n{_sufficient(result)}")
     yield Text(f"\n{LEGEND}")

@@ -42,8 +42,10 @@ class Replay:
         known = {}
         if curve is not None:
             known = {
+                # The curve knows sizes alone; the row should name the pool that was asked for.
                 pool: replace(curve.result(pool.capacity_bytes), pool=pool)
                 for pool in pools
+                # A pool that everything fits into drops nothing, so its policy makes no difference.
                 if is_nested(pool) or curve.fits(pool)
             }
         rest = [pool for pool in pools if pool not in known]
@@ -84,6 +86,7 @@ def kv_replay_result(
     trace = ReplayedTrace(
         name=asked.spec.name,
         source=asked.spec.source,
+        # All pools are given the same requests, so the first row has the counts for all.
         num_requests=rows[0].num_requests,
         num_warmup_requests=asked.spec.num_warmup_requests,
         prompt_tokens=rows[0].prompt_tokens,

@@ -102,6 +102,7 @@ def _list(output: Output, overrides: Sequence[str]) -> None:
     from rosin.commands.machines.numbers import machine_summary
     from rosin.commands.machines.page import machine_list
 
+    # The list shows every machine, and a change of all of them at once is hardly meant.
     if overrides:
         raise InputError(
             f"--set {overrides[0]}: name the machine that it changes: rosin machines NAME --set ..."

@@ -62,6 +62,7 @@ def machine_details(machine: Machine, numbers: Sequence[Number]) -> Iterator[Ren
         name = getattr(getattr(machine, part), "name", "")
         yield _part_table(
             f"{part}: {name}" if name else part, members, sources, has_head=index == 0
+        # Tables of all parts have equal columns, so one head over the first is enough.
         )
         yield Text()
     yield _source_table(sources)
@@ -123,6 +124,7 @@ def _label(number: Number) -> str:
 def _spread(number: Number) -> tuple[str, str]:
     """The lowest and the highest that is known of a number."""
     assert number.value is not None
+    # Where a source states one end only, the number itself is the other.
     low, high = (number.value if bound is None else bound for bound in (number.low, number.high))
     return format_quantity(number.path, low), format_quantity(number.path, high)
 
@@ -132,6 +134,7 @@ def _values(number: Number) -> tuple[str, str]:
     if number.value is None:
         return f"{number.num_points} points", ""
     stated = format_quantity(number.path, number.value)
+    # What is simulated stands in the row above, which the efficiency is a part of.
     if number.path.endswith(f".{EFFICIENCY}"):
         return stated, ""
     return stated, stated if number.effective_value is None else format_quantity(

@@ -76,6 +76,7 @@ def _gpu_lines(parts: list[GpuPart]) -> Iterator[str]:
     yield ""
     yield "Memory as on the box; rates are dense peaks, 16 bit with products accumulated in 32."
     for family, members in _families(parts):
+        # Parts of a family have their sources in common, so the first has them for all.
         first = members[0]
         yield ""
         yield f"### {family}"
@@ -114,6 +115,7 @@ def _cpu_lines(parts: Iterable[CpuPart]) -> Iterator[str]:
         yield ""
         yield f"### {family}"
         yield ""
+        # Members of a family share channels, links and sources; the first stands for them.
         yield from _shared(first)
         yield ""
         yield "| CPU | cores | base | boost | all cores | memory MT/s |"

@@ -10,6 +10,7 @@ from hwprofiles.parts import CpuPart, GpuPart, PartsLibrary
 
 def parts_list(library: PartsLibrary) -> Iterator[RenderableType]:
     """Families of GPUs, then of CPUs, each with its names."""
+    # A card that is sold in several sizes has one name.
     firsts = [sizes[0] for sizes in library.gpus.values()]
     yield from _families("GPUs", firsts)
     yield from _families("CPUs", library.cpus.values())

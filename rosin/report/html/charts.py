@@ -43,6 +43,7 @@ class Slice:
 
 def bars(title: str, rows: Sequence[Bar], whole: float | None = None) -> str:
     """Horizontal bars, one below the other; ``whole`` is the length of the full width."""
+    # All bars may have length 0, and the width is divided by the longest.
     most = whole or max((row.length for row in rows), default=1.0) or 1.0
     room = WIDTH - LABEL_WIDTH - VALUE_WIDTH
     lines = []
@@ -71,12 +72,15 @@ def heat_map(title: str, cells: Sequence[Sequence[int]], across: str, up: str) -
     num_rows = len(cells)
     num_columns = max(map(len, cells), default=1)
     width = (WIDTH - 60) / num_columns
+    # About 420 high: rows of many layers stay visible, those of few do not grow into blocks.
     height = max(4.0, min(12.0, 420 / max(1, num_rows)))
     paths: dict[int, list[str]] = {}
     for row, colors in enumerate(cells):
         for column, length, color in _runs(colors):
             x = 50 + column * width
             y = row * height
+            # A shape is a little smaller than its cells, so that a thin line keeps neighbours
+            # apart.
             step = f"M{x:.1f} {y:.1f}h{length * width - 0.3:.1f}v{height - 0.6:.1f}H{x:.1f}z"
             paths.setdefault(color, []).append(step)
     shapes = "".join(f'<path class="c{color}" d="{"".join(d)}"/>' for color, d in paths.items())
@@ -99,6 +103,7 @@ def lanes(title: str, rows: Sequence[tuple[str, Sequence[Slice]]]) -> str:
         top = place * height
         shapes.append(f'<rect class="lane" x="0" y="{top}" width="1000" height="{height - 6}"/>')
         for each in slices:
+            # A task that takes next to no time still needs a width to be seen and pointed at.
             width = max(0.05, 1000 * (each.end - each.start))
             shapes.append(
                 f'<rect class="{each.color}" x="{1000 * each.start:.2f}" y="{top}" '

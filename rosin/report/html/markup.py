@@ -33,6 +33,7 @@ def table(
         for first, *others in rows
     )
     whole = (
+        # An element that has the focus can be scrolled from the keyboard.
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
         f"<caption>{escape(caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"

@@ -57,6 +57,7 @@ def bounds_section(bounds: Mapping[str, Any], end_to_end_s: float) -> Iterator[S
     }
     rows = [("this plan", end_to_end_s)]
     rows += [(text, bounds[key]) for key, text in named.items() if bounds.get(key)]
+    # The plan alone, without a limit beside it, compares nothing.
     if len(rows) < 2:
         return
     bars = [
@@ -93,6 +94,7 @@ def sensitivity_section(rows: Sequence[Mapping[str, Any]]) -> Section:
 def rows_section(title: str, lead: str, rows: Sequence[Mapping[str, Any]]) -> Section:
     """A table of flat rows, with the keys of the first as its columns."""
     columns = [key for key in rows[0] if not isinstance(rows[0][key], dict | list)] if rows else []
+    # JSON has every key; a table for people leaves out columns that are empty in all rows.
     columns = [key for key in columns if any(_cell(key, row.get(key)) for row in rows)]
     lines = [[_cell(key, row.get(key)) for key in columns] for row in rows]
     body = table(title, [column.replace("_", " ") for column in columns], lines)
@@ -117,11 +119,13 @@ def _mark(row: Mapping[str, Any]) -> str:
 def _percent(gain: float | None) -> str:
     if gain is None:
         return "does not fit"
+    # A smaller change would be printed as +0.0 %.
     return f"{100 * gain:+.1f} %" if abs(gain) >= 0.0005 else "nothing"
 
 
 def _cell(key: str, value: Any) -> str:
     """A value in the unit that its key states; nothing for what is none."""
+    # NaN is the one value that is not equal to itself.
     if value is None or value != value:
         return ""
     if isinstance(value, float):
@@ -131,4 +135,5 @@ def _cell(key: str, value: Any) -> str:
 
 def _has_unit(key: str) -> bool:
     """Whether a quantity is printed by the end of its name, and not as a plain number."""
+    # Tokens a second are no duration, though their name ends in the unit of one.
     return key.endswith(("_s", "_bytes", "_ns", "_usd", "_hz")) and "tokens_per_s" not in key

@@ -24,6 +24,7 @@ class Page:
     def html(self) -> str:
         """The page; the same report gives the same text."""
         folder = files("rosin.report.html")
+        # Style and script are written into the page: the file then needs no other file beside it.
         style = (folder / "page.css").read_text(encoding="utf-8")
         script = (folder / "page.js").read_text(encoding="utf-8")
         notes = "".join(f"<li>{escape(each)}</li>" for each in self.warnings)

@@ -117,6 +117,7 @@ def memory_section(run: Run) -> Section:
         ("host memory", host.items, host.total_bytes),
     ):
         held = sum(item.bytes for item in items)
+        # Where the size of host memory is not stated, its bar is as long as what it holds.
         whole = total or held
         parts = [
             (color(place), item.bytes / max(1, whole), f"{item.item}: {format_bytes(item.bytes)}")
@@ -140,7 +141,10 @@ def map_section(run: Run) -> Section:
     residency = run.residency
     layers = list(model.moe_layers)
     held = residency.experts[layers]
+    # Numbers of colours: 0 and 7 are the two of the legend below.
     cells = [[0 if there else 7 for there in row] for row in held.tolist()]
+    # More experts than a row can show: only how many are on the GPU can be seen, so they stand
+    # together.
     cells = [sorted(row) if len(row) > MAX_HEAT_COLUMNS else row for row in cells]
     rows = [
         (str(layer), f"{int(row.sum()):,}", f"{len(row) - int(row.sum()):,}")
@@ -160,6 +164,8 @@ def timeline_sections(run: Run) -> Iterator[Section]:
     """The prompt's first pass and the last decode step, task by task."""
     tasks = run.timeline.tasks
     steps = [("The prompt, task by task", 0)]
+    # The first output token comes out of the prompt's pass, so with one token there is no decode
+    # step.
     if run.scenario.batch.output_tokens > 1:
         steps.insert(0, ("One decode step, task by task", int(tasks.step.max())))
     for title, step in steps:
@@ -171,6 +177,7 @@ def timeline_sections(run: Run) -> Iterator[Section]:
 def _timeline_section(run: Run, title: str, mine: NDArray[np.int64]) -> Section:
     timeline = run.timeline
     tasks = run.timeline.tasks
+    # Stable, so that tasks which start at once keep their order and the page is always the same.
     mine = mine[np.argsort(timeline.start_ns[mine], kind="stable")]
     shown = mine[:MAX_SLICES]
     begins_ns = int(timeline.start_ns[shown].min())
@@ -190,6 +197,7 @@ def _timeline_section(run: Run, title: str, mine: NDArray[np.int64]) -> Section:
         "data-zoom></label></p>"
     )
     body = slider + charts.lanes(title, rows) + legend(_key_of(kinds))
+    # A table of all tasks would be longer than anybody reads.
     lines = [
         (name, each.words.partition(": ")[0], each.words.partition(": ")[2])
         for name, slices in rows
@@ -221,12 +229,14 @@ def hits_by_layer(run: Run) -> list[float]:
     """
     decisions = run.decisions
     layers = list(run.scenario.model.moe_layers)
+    # A layer on the CPU computes there, even where its weights are on the GPU as well.
     can_hit = np.isin(decisions.modes, (int(LayerMode.GPU), int(LayerMode.PIPELINE)))
     is_there = decisions.actions == int(Action.RESIDENT)
     if decisions.spilled is not None:
         is_there |= decisions.spilled
     hits = np.where(is_there & can_hit[:, :, None], run.tokens, 0).sum(axis=(0, 2))[layers]
     every = run.tokens.sum(axis=(0, 2))[layers]
+    # A layer may have no selections at all.
     shares: list[float] = (hits / np.maximum(1, every)).tolist()
     return shares
 

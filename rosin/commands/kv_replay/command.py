@@ -113,10 +113,9 @@ def kv_replay(
     curve = asked.curve() if len(pools) >= MANY_POOLS or figure is not None else None
     result = kv_replay_result(asked, asked.run(pools, curve, output.note), curve)
     if figure is not None:
+        # The curve is of LRU pools alone: without one of them it does not belong to the figure.
         write_bytes(
             draw_kv(
-                # The curve is of LRU pools alone, so it belongs to the figure only where one was
-                # asked for.
                 result, curve if any(is_nested(pool) for pool in pools) else None, figure.suffix
             ),
             figure,

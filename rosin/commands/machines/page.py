@@ -60,9 +60,9 @@ def machine_details(machine: Machine, numbers: Sequence[Number]) -> Iterator[Ren
     sources = _numbered_sources(numbers)
     for index, (part, members) in enumerate(_by_part(numbers).items()):
         name = getattr(getattr(machine, part), "name", "")
+        # Tables of all parts have equal columns, so one head over the first is enough.
         yield _part_table(
             f"{part}: {name}" if name else part, members, sources, has_head=index == 0
-        # Tables of all parts have equal columns, so one head over the first is enough.
         )
         yield Text()
     yield _source_table(sources)

@@ -177,6 +177,7 @@ def _measured(
 
     check_dtypes(dtypes)
     chosen = choose_device(device)
+    # The models that are measured by default depend on the device, so the device is chosen first.
     models: list[Model] = [
         load_model(name) for name in (names or DEFAULT_MODELS[chosen]).split(",")
     ]
@@ -189,6 +190,7 @@ def _measured(
             seed=seed,
             on_stage=progress,
         )
+    # Taken away where measuring fails, too: the error then stands on a line of its own.
     finally:
         progress.close()
 

@@ -44,6 +44,7 @@ def measure_warnings(findings: Findings) -> list[str]:
     spreads = _spreads(findings)
     noisy = sum(spread > NOISY_FRACTION for spread in spreads)
     found = [f"left out, since it cannot be: {one.reason}" for one in findings.rejected]
+    # Some noisy points are usual; where most are, the computer is busy with other things.
     if 2 * noisy > len(spreads):
         found.append(
             f"this computer is noisy: half of the samples of {noisy} of {len(spreads)} points lie more than {NOISY_FRACTION:.0%} apart; "

@@ -65,9 +65,11 @@ def _rates(machine: dict[str, Any]) -> RenderableType:
     for path in RATES:
         part: Any = machine
         for key in path.split("."):
+            # A machine file may leave out numbers, such as those of a link that it does not have.
             part = part.get(key) if part is not None else None
         if part is None:
             continue
+        # Some paths end at one quantity, others at one for each data type.
         quantities = (
             {path: part}
             if "value" in part

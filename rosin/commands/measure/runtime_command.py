@@ -87,6 +87,7 @@ def _measured(asked: RuntimeMeasure, output: Output) -> "Measured":
     progress = StageProgress(is_shown=output.is_watched)
     effort = RunCounts(rounds=QUICK_ROUNDS) if asked.is_quick else RunCounts()
     try:
+        # The files hold random weights, so nobody needs them afterwards.
         with tempfile.TemporaryDirectory(prefix="rosin-") as folder:
             return measure_points(
                 cases,

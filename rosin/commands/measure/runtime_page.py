@@ -34,6 +34,7 @@ def _laws(result: RuntimeMeasureResult) -> RenderableType:
         number_column("other products"),
     )
     for name, law in result.kernels.decode.items():
+        # Laws of a token and of a prompt are fitted apart, so a format may have the first alone.
         prompt = result.kernels.prompt.get(name)
         table.add_row(
             name,
@@ -72,5 +73,6 @@ def _files(result: RuntimeMeasureResult) -> RenderableType:
 def _errors(errors: Sequence[float]) -> str:
     if not errors:
         return "not known: one shape was measured"
+    # Errors of both signs would cancel out.
     sizes = np.abs(errors)
     return f"median {np.median(sizes):.1%}, 90th percentile {np.percentile(sizes, 90):.1%}"

@@ -133,6 +133,7 @@ def _tensors(model: Model, tensor_class: TensorClass) -> TensorSummary:
     params = model.top_params.get(tensor_class, 0)
     num_bytes = model.top_bytes.get(tensor_class, 0)
     for layer in model.layers:
+        # A layer states the weights of one expert, so those count as often as there are experts.
         count = (
             layer.num_experts
             if tensor_class is TensorClass.EXPERT

@@ -104,6 +104,7 @@ def _three_digits(value: float) -> str:
 def _figures(model: ModelSummary) -> Iterator[tuple[str, str]]:
     yield "layers", str(model.num_layers)
     yield "of which route to experts", str(model.num_moe_layers)
+    # A single kind of layer says no more than the number of layers does.
     if len(model.kinds) > 1:
         for kind, count in model.kinds.items():
             yield f"layers of {kind}", str(count)

@@ -235,6 +235,7 @@ def planned_best(
     options: ScenarioOptions, goal: "Goal", output: Output, kv_type: str | None
 ) -> "Run":
     """Return the run of the best policy of any kind, without its bounds. Raises NoFeasiblePlan."""
+    # The policy is compared with a runtime's plan, so both store keys and values alike.
     request = read_options(replace(options, kv_type=kv_type))
     _check_request(request)
     return _planned(request, goal, output, has_bounds=False).search.best
@@ -371,6 +372,7 @@ def _command(options: ScenarioOptions, words: Sequence[str], output_file: Path |
 
     if output_file is None:
         return options.command("plan", *words)
+    # A plan that imports parts needs the permission each time it is run.
     allowed = [word for module in options.allow_import or () for word in ("--allow-import", module)]
     return shlex.join(["rosin", "simulate", "--plan", str(output_file), *allowed])
 
@@ -390,6 +392,7 @@ def _check_request(request: Request) -> None:
         raise InputError(
             f"--set {key}: plan chooses the parameters of policies itself; here --set changes numbers of the machine{hint}"
         )
+    # Offers store weights in different ways, so each may need more memory than the others.
     for offer in offers_of(request.setting):
         [scenario] = replace(request, setting=offer).scenarios([find_policy(ANY_POLICY)])
         refuse_large_plan(scenario, request.setting.draws)

@@ -66,6 +66,7 @@ def plan_result(
         binding_resource=plan.binding_resource,
         runner_up=PlanRunnerUp(**asdict(found.runner_up)) if found.runner_up else None,
         offers=[
+            # Where there was no choice, the plan lists no offer, though the search made one.
             _offer(row, best, goal.objective)
             for row, best in zip(plan.offers, found.offers, strict=bool(plan.offers))
         ],
@@ -81,6 +82,7 @@ def plan_result(
 
 def _offer(row: Mapping[str, Any], best: OfferBest, objective: str) -> PlanOffer:
     """What the plan's file says of an offer, with all its metrics."""
+    # Keys that do not apply are null in JSON, so all begin as None.
     values: dict[str, Any] = dict.fromkeys(PlanOffer.model_fields) | {"num_draws": best.num_draws}
     values |= {name: value for name, value in row.items() if name in PlanOffer.model_fields}
     if isinstance(best.outcome, Metrics):
@@ -94,6 +96,7 @@ def _offer(row: Mapping[str, Any], best: OfferBest, objective: str) -> PlanOffer
 
 def _rival(rival: NamedRival, objective: str) -> PlanRival:
     found = rival.outcome
+    # Keys that do not apply are null in JSON, so all begin as None.
     empty: dict[str, Any] = dict.fromkeys(PlanRival.model_fields)
     policy = find_policy(rival.policy)
     values = empty | {"policy": rival.policy, "num_draws": rival.num_draws}
@@ -118,4 +121,5 @@ def speed_fraction(metrics: Metrics, best: Metrics, objective: str) -> float:
     over, under = (
         (own, goal) if goal < 0 else (goal, own)
     )  # what is maximised is minimised with its sign changed
+    # With one output token, the time for each further token is 0 in both.
     return over / under if under else 1.0

@@ -38,6 +38,7 @@ def _reached(plan: Plan, metrics: Metrics, runtime: str) -> PlanRuntime:
     except (InputError, NoFeasiblePlan) as error:
         return PlanRuntime.model_validate(empty | {"runtime": runtime, "reason": str(error)})
     timing = _timing(file.predicted, plan.setting.output_tokens)
+    # One formula scores both runs, from the times that both models of cost predict.
     best = Timing(
         ttft_s=metrics.ttft_s, tpot_s=metrics.tpot_s, output_tokens=plan.setting.output_tokens
     )

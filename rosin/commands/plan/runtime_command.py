@@ -73,6 +73,7 @@ def plan_for_runtime(
         from planner.runtimes.plan_file import save_runtime_plan
 
         save_runtime_plan(answer.file, files.plan)
+    # Any policy is searched with the type of keys and values that the plan has chosen.
     kv_type = answer.file.setting.kv_type
     result = answer.document(
         path=None if files.plan is None else str(files.plan),
@@ -89,6 +90,7 @@ def plan_for_runtime(
         provenance=answer.file.provenance,
         warnings=answer.notes,
     )
+    # Printed as it is, since a table would break the command at the terminal's width.
     if output.has_tables:
         sys.stdout.write(result.command_line + "\n")
 
@@ -156,6 +158,7 @@ def plan_again(
         vram_margin=None if like is None else str(like.limits.margin_vram_bytes),
         reserve_ram=None if like is None else str(like.limits.reserve_ram_bytes),
     )
+    # Other runtimes have a type of their own, and refuse to be told another.
     if runtime not in LLAMAS:
         setting = setting.model_copy(update={"kv_type": None})
     return runtime_answer(setting, said, goal).file
@@ -233,6 +236,7 @@ def _of_file(runtime: str | None, against: str | None) -> str | None:
     from hwprofiles.input_file import is_there, read_text
     from planner.export.runtimes import WRITERS
 
+    # Text that names no file is the arguments themselves.
     if against is None or runtime is None or runtime not in WRITERS or not is_there(Path(against)):
         return against
     text = read_text(Path(against), "arguments", "text")
@@ -249,6 +253,7 @@ def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":
     }
     stated = {name: value for name, value in given.items() if value is not None}
     values = limits.model_dump() | stated
+    # Weights of other models are memory that this one must leave free, like the margin.
     values["margin_vram_bytes"] += _loaded_bytes(said.also_loaded)
     return RuntimeLimits.model_validate(values)
 
@@ -284,6 +289,7 @@ def _kv_types(said: RuntimePlanOptions, kv_type: str | None) -> tuple[str, ...]:
     from sim.runtimes.llama_cpp.arguments import KV_TYPES
 
     if kv_type is None:
+        # What llama.cpp does where it is told nothing.
         return ("f16",)
     if said.runtime not in LLAMAS:
         raise InputError(f"--kv-type: {said.runtime} keeps keys and values in bf16")

@@ -163,6 +163,7 @@ def placed_words(option: Option) -> str:
     )
     if model.is_dense:
         return f"{whole} of {model.num_layers} layers on the GPU"
+    # Column 0 is the host; what is not there is on a GPU.
     on_gpu = 1 - placement.expert_fraction[list(model.moe_layers), 0]
     num_full = int(np.sum(on_gpu > FULL))
     share = float(np.mean(on_gpu))
@@ -180,6 +181,7 @@ def _against(plan: RuntimePlan) -> RuntimeRivalRow | None:
 
 def _row(rival: Rival, plan: RuntimePlan) -> RuntimeRivalRow:
     option = rival.option
+    # Keys that do not apply are null in JSON, so all begin as None.
     empty: dict[str, Any] = dict.fromkeys(RuntimeRivalRow.model_fields)
     values = empty | {"name": rival.name, "reason": rival.reason}
     if option is not None:

@@ -57,6 +57,7 @@ def _draw(figure: Any, result: RuntimePlanResult, rivals: Sequence[RuntimeRivalR
     prefill.set_xlabel("prefill (tokens/s)")
     names = ["this plan", *(row.name for row in rivals)]
     decode.set_yticks(range(len(names)), names)
+    # An axis that runs downwards has the plan on top.
     decode.set_ylim(len(names) - 0.5, -0.5)
 
 

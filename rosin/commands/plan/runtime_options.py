@@ -111,6 +111,7 @@ class RuntimePlanOptions:
             if value in (None, False):
                 continue
             found.append(f"--{field.name.replace('_', '-')}")
+            # A flag is said by its name alone.
             if value is not True:
                 found.append(str(value))
         return found

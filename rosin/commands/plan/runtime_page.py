@@ -65,6 +65,7 @@ def _rivals(result: RuntimePlanResult) -> Table:
     )
     rows = [row for row in result.rivals if row.speed_fraction is not None]
     rows.sort(key=lambda row: -(row.speed_fraction or 0.0))
+    # What the user runs today comes first: the comparison was asked for because of it.
     own = [] if result.against is None else [result.against]
     for row in [*own, *rows]:
         table.add_row(*_rival_cells(row))

@@ -48,6 +48,7 @@ def plan_words(run: Run) -> Iterator[tuple[str, str]]:
     policy = run.scenario.policy
     yield "start", _start(run)
     yield "later", _part_words(policy.cache)
+    # Where the GPU holds every expert, nothing is ever missing or copied.
     if not _has_all_experts(run):
         yield "missing expert", _miss_words(policy)
         yield "ahead of need", _part_words(policy.prefetch)
@@ -104,6 +105,7 @@ def _has_all_experts(run: Run) -> bool:
 
 
 def _miss_words(policy: Policy) -> str:
+    # Without the feed-forward part on the GPU, its pages never come there.
     if isinstance(policy.dispatch, PagedDispatch) and policy.dispatch.ffn_on_gpu is False:
         return PART_WORDS[CpuDispatch]
     return _part_words(policy.dispatch)
@@ -152,6 +154,7 @@ def _overlap_words(policy: Policy) -> str:
             if policy.overlap.prefill == "lanes"
             else "one thing at a time"
         )
+    # False sorts before True, so the phase that works at once comes first.
     together, alone = sorted(phases, key=lambda phase: phases[phase] == "serial")
     return f"GPU, CPU and copies work at the same time for the {together}, one thing at a time for the {alone}"
 

@@ -98,6 +98,7 @@ def _parameters(
             found += _parameters(hints[name], value, kind, settable, uses, f"{inside}{name}.")
             continue
         is_settable = f"{kind}.{inside}{name}" in settable
+        # A name that several parts have must be said together with its part.
         key = (name if uses[name] == 1 else f"{kind}.{name}") if is_settable else None
         found.append(
             Parameter(name=f"{inside}{name}", value=value, values=_allowed(hints[name]), key=key)

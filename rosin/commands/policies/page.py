@@ -51,6 +51,7 @@ def policy_page(details: "PolicyDetails") -> Iterator[RenderableType]:
     yield Text(f"Source: {details.source}")
     for kind, part in details.parts.items():
         yield Text()
+        # Feeding is a kind without parts to choose from, so it has no name of its own.
         yield Text(
             f"{kind} ({KIND_MEANINGS[kind]}): {part.part}"
             if part.part != kind

@@ -60,6 +60,7 @@ def plan_page(
         "is_lossless": plan.policy.is_lossless,
         "knows_future": plan.policy.knows_future,
     }
+    # The rivals follow the speed: both answer how fast the plan is.
     speed, *others = run_sections(run, provenance)
     sections = [speed]
     if rivals:
@@ -163,6 +164,7 @@ def _of_comparison(data: Mapping[str, Any], source: Path, importable: Sequence[s
     setting = scenario["setting"]
     best = rows[0]
     speed = format_count(best["metrics"]["output_tokens_per_s"])
+    # Nobody can run what knows the future, and what is lossy gives other tokens.
     lossless = next((row for row in rows if row["is_lossless"] and not row["knows_future"]), best)
     more = (
         ""
@@ -254,12 +256,14 @@ def _of_folder(folder: Path) -> Page:
     for name in ("whatif.json", "validate.json", "accuracy.json"):
         if (folder / name).is_file():
             return _of_json(_read(folder / name), folder / name, ())
+    # A folder of whatif may have its table and figures alone.
     figures = _figures(sorted(folder.glob("*.svg")))
     table = folder / "table.csv"
     if not figures or not table.is_file():
         raise InputError(
             f"{folder}: no result is in it; name a folder of whatif, validate or accuracy, or a file of --json"
         )
+    # pandas is slow to import, and only such a folder needs it.
     import pandas as pd
 
     rows = pd.read_csv(table).head(MAX_ROWS).to_dict("records")
@@ -275,6 +279,7 @@ def _of_folder(folder: Path) -> Page:
     )
 
 
+# A figure may come from anybody, so whatever could run or load something is cut out of it.
 _SCRIPT = re.compile(
     r"<(script|foreignObject|style)\b.*?</\1>|\son\w+=\S+|href=\"(?!#|data:image/png;)[^\"]*\"",
     re.S | re.I,
@@ -292,6 +297,7 @@ def _figures(files: Sequence[Path]) -> dict[str, str]:
     for file in files:
         if file.suffix == ".svg":
             text = read_text(file, "figure", "SVG")
+            # Declarations before the element belong to a file of its own, not into a page.
             text = text[text.index("<svg") :] if "<svg" in text else ""
             text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
             found[file.stem] = _SCRIPT.sub("", text)

@@ -46,6 +46,7 @@ def runtime_plan_page(data: Mapping[str, Any], source: Path) -> Page:
     """The page of what `rosin plan --runtime --json` wrote. Raises InputError."""
     try:
         keys = RuntimePlanResult.model_fields
+        # The file also has the envelope's keys, which the result would refuse as unknown.
         result = RuntimePlanResult.model_validate({key: data.get(key) for key in keys})
         plan = RuntimePlanFile.model_validate(result.plan)
     except ValidationError as error:
@@ -118,6 +119,7 @@ def _sliders(plan: RuntimePlanFile) -> Iterator[Section]:
         own = gpu.memory_bytes.effective
         points = [_point(plan, *_with_memory(plan.setting, own * step)) for step in STEPS]
         yield _slider("GPU memory", points)
+    # Few tokens times the smallest steps may be the same whole number.
     prompts = sorted({max(1, round(plan.setting.prompt_tokens * step)) for step in STEPS})
     points = [_point(plan, *_with_prompt(plan.setting, tokens)) for tokens in prompts]
     yield _slider("Prompt", points)
@@ -137,6 +139,7 @@ def _point(plan: RuntimePlanFile, words: str, setting: Setting) -> SliderPoint:
     try:
         found = plan_again(setting, plan.goal, plan.runtime.name, plan)
     except NoFeasiblePlan as error:
+        # The reason takes the place of the command that there is none of.
         return SliderPoint(words=words, cells=("", "", "", str(error)))
     decode, prefill = (_range_words(found.predicted[phase]) for phase in ("decode", "prefill"))
     whole = format_duration(found.predicted["end_to_end_s"])

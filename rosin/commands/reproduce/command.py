@@ -86,6 +86,7 @@ def _show_one(
         output.note("serving some 150,000 requests, about half a minute; --requests asks for fewer")
     with output.waiting(f"reproducing {name}"):
         reproduction = run_reproduction(name, output.seed, popularity, requests)
+    # Validation draws these figures, and does not know how figures of reports look.
     with house_style():
         paths = write(reproduction, folder) if folder is not None else ()
     result = reproduction_result(reproduction, paths)

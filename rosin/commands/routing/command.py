@@ -143,11 +143,13 @@ def fit(
     with output.waiting("fitting the generator", 4) as waiting:
         spec = fit_file(trace, task=task, source=source, num_classes=classes, seed=seed)
         waiting.step("reading the trace again")
+        # The fit keeps no trace, so its statistics need another reading.
         recorded = import_trace(trace)
         waiting.step("statistics of the trace")
         both = {"trace": statistics(recorded, seed)}
         waiting.step("statistics of the generator")
         both["generator"] = statistics(generated_trace(spec, seed), seed)
+    # The file says only what differs from the defaults, so that people can read it.
     write_yaml(spec.model_dump(mode="json", exclude_defaults=True), destination)
     _draw(both, figure)
     payload = {"path": str(destination), "task": spec.task, **both}

@@ -31,6 +31,7 @@ def _draw(figure: Any, statistics: Mapping[str, RoutingStatistics]) -> None:
             "label": name,
         }
         lags = list(found.reuse_by_layer)
+        # Doublings stand evenly on this axis, and so do lags and batches that are told in them.
         reuse.semilogx(
             lags, [np.mean(row) for row in found.reuse_by_layer.values()], base=2, **style
         )
@@ -48,8 +49,10 @@ def _draw(figure: Any, statistics: Mapping[str, RoutingStatistics]) -> None:
         axes.set_ylim(bottom=0)
         axes.grid()
     for axes in (reuse, batch):
+        # Whole numbers: an axis to base 2 would be labelled with powers.
         axes.xaxis.set_major_formatter("{x:,.0f}")
     cache.set_title("solid: LRU; dashed: Belady, which knows the future", fontsize="small")
+    # All four plots have the same lines, so one legend serves them.
     legend_below(figure, *reuse.get_legend_handles_labels())
 
 

@@ -17,6 +17,7 @@ def routing_tables(statistics: Mapping[str, RoutingStatistics]) -> Iterator[Rend
     """Every statistic, the mean over layers, with a column for each named routing."""
     table = plain_table(text_column("statistic"), *(number_column(name) for name in statistics))
     columns = [dict(rows(each)) for each in statistics.values()]
+    # A trace without gate weights or token ids has fewer statistics than another.
     names = list(dict.fromkeys(name for column in columns for name in column))
     for name in names:
         table.add_row(name, *(_text(column.get(name, math.nan)) for column in columns))

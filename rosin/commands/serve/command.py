@@ -69,6 +69,7 @@ def serve(
     """Open a page that plans as you move a PC's numbers."""
     output = Output(json=json, seed=seed, quiet=quiet)
     offered = _offered(machine, model, quantization)
+    # The port comes first: where it is taken, nothing has been loaded in vain.
     with _listening(port) as listener:
         link = f"http://{HOST}:{listener.getsockname()[1]}/"
         with output.waiting("starting the page"):
@@ -108,6 +109,8 @@ def _listening(port: int | None) -> socket.socket:
 
     number = FIRST_PORT if port is None else port
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # The port of a page that has just ended stays reserved for a minute; this takes it all the
+    # same.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, number))

@@ -98,6 +98,7 @@ def simulate(
     asked = RuntimeOptions(runtime=runtime, arguments=runtime_args, context_tokens=context_tokens)
     files = _Files(trace=trace, plan=output_file)
     if runtime is None and options.plan is not None:
+        # A plan file says by itself whether it is for a runtime, so --runtime need not be named.
         from planner.runtimes.plan_file import is_runtime_plan
 
         if is_runtime_plan(options.plan):
@@ -192,6 +193,7 @@ def simulate_batch(
     words = ("simulate", "--policy", policy) if policy else ("simulate",)
     record = record_of(request, scenario, options.command(*words), has_policy=True)
     with compiling(scenario.engine, output):
+        # Files need every task, so only a run without them may come apart.
         simulated = _simulated_long(request, scenario, record) if files.are_none else None
         run, provenance, result = simulated or _simulated(request, scenario, record, files)
     output.emit(
@@ -230,11 +232,13 @@ def _simulated_long(
     from rosin.report.tables import shortfall
     from sim.step.long import LongRun, is_long, simulate_long
 
+    # A mean over draws needs the runs as a whole.
     if request.num_draws > 1 or not is_long(scenario):
         return None
     seen = PartsSeen()
     run = simulate_long(scenario, seen.look)
     if run is None:
+        # It does not come apart, so all of it has to fit, which has not been asked yet.
         refuse_large_run(scenario)
         return None
     if not isinstance(run, LongRun):

@@ -68,6 +68,7 @@ def _kinds(timeline: Timeline, resource: str) -> Iterator[tuple[str, float]]:
     """Busy seconds by kind of task on one resource, the most first."""
     on_it = timeline.tasks.resource == timeline.platform.index(resource)
     totals = np.bincount(timeline.tasks.kind[on_it], weights=timeline.busy_ns[on_it])
+    # Stable, so that equal times keep the order of the kinds and equal runs read alike.
     for kind in np.argsort(-totals, kind="stable").tolist():
         if totals[kind] > 0:
             yield TaskKind(kind).name.lower(), float(totals[kind] / NS_PER_S)
@@ -76,6 +77,7 @@ def _kinds(timeline: Timeline, resource: str) -> Iterator[tuple[str, float]]:
 def run_memory(run: Run | LongRun) -> Memory:
     """What GPU memory held, the largest first."""
     held = dict(run.memory_items)
+    # What is held at the peak beyond the items that stay was on its way.
     in_flight = run.metrics.peak_gpu_memory_bytes - sum(held.values())
     items = [
         MemoryItem(item=item, bytes=num_bytes)
@@ -104,6 +106,7 @@ def host_items(run: Run | LongRun) -> dict[str, int]:
     others = model.total_bytes - experts - (weight_bytes(model, residency) - on_gpu)
     off_gpu = np.zeros(0, np.int64) if residency.kv is None else np.flatnonzero(~residency.kv)
     cache = sum(model.layer_kv_bytes(layer, batch.context_tokens) for layer in off_gpu.tolist())
+    # Where experts come and go, host memory keeps a copy of each, also of those on the GPU.
     is_copied = scenario.policy.needs_host_copies
     found = {
         "experts": experts - (0 if is_copied else on_gpu),

@@ -38,6 +38,7 @@ class PartsSeen:
         shares = occupancy(timeline)
         self._makespan_ns += timeline.makespan_ns
         for number, resource in enumerate(timeline.platform.resources):
+            # Shares of parts cannot be added up; times can.
             share = alone(shares, resource.name)
             self._alone_ns[resource.name] += round(share * timeline.makespan_ns)
             on_it = timeline.tasks.resource == number
@@ -82,5 +83,6 @@ class PartsSeen:
 
     def _kinds_s(self, name: str) -> dict[str, float]:
         found = [(kind, ns) for (resource, kind), ns in self._kinds_ns.items() if resource == name]
+        # Ties keep the order of the kinds, as in a run that is kept whole.
         found.sort(key=lambda pair: (-pair[1], pair[0]))
         return {TaskKind(kind).name.lower(): ns / NS_PER_S for kind, ns in found}

@@ -164,6 +164,7 @@ def at_once(times: list[ResourceTime]) -> str:
     """A legend to the table of time, and how much of the work overlaps."""
     total = sum(time.busy_fraction for time in times)
     single = sum(time.alone_fraction for time in times)
+    # Rounding may leave the sum a little below the part.
     at_once = max(0.0, total - single)
     note = (
         "nothing overlaps"
@@ -212,6 +213,7 @@ def _reasons(run: Run | LongRun) -> Table:
 
 
 def _per_token(num_bytes: int, run: Run | LongRun) -> str:
+    # Beams end in one answer, so they count as no output of their own.
     tokens = run.scenario.batch.batch_size * run.scenario.batch.output_tokens
     return f"{format_bytes(num_bytes / tokens)} per output token"
 
@@ -238,6 +240,7 @@ def basis_lines(basis: Basis) -> Iterator[str]:
     counts = ", ".join(f"{count} {kind}" for kind, count in basis.num_numbers.items() if count)
     yield f"Rests on {len(basis.numbers)} numbers of the machine: {counts}."
     worst = _weakest_kind(basis)
+    # Nothing is better than measured numbers, so none of those needs to be named.
     if worst is not Kind.MEASURED:
         yield f"Some {worst} ones, of the busiest part first (--json has all of them):"
 
@@ -273,6 +276,7 @@ def _weakest_kind(basis: Basis) -> Kind:
 
 def _resource_of(path: str) -> str:
     """The resource that a number of the machine prices."""
+    # A number of the link belongs to the lane of its direction.
     return path.removeprefix("link.").partition(".")[0]
 
 

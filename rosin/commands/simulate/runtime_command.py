@@ -197,6 +197,7 @@ def _question(
         model=model,
         quantization=kernel_format(model, options.quantization),
         host=runtime_host(machine),
+        # A context of 0 tokens may be asked for, so only what was not said is the prompt's.
         context_tokens=prompt_tokens if asked.context_tokens is None else asked.context_tokens,
         prompt_tokens=prompt_tokens,
     )

@@ -76,6 +76,7 @@ def runtime_result(prediction: RuntimePrediction, **asked: str | int) -> Runtime
 
 
 def _rests_on(prediction: RuntimePrediction) -> str:
+    # Kernels of the program itself tell more than the rate of the memory under them.
     if prediction.decode.is_by_measured_kernels:
         return KERNELS
     return PROBE if prediction.rests_on_probe else PARTS

@@ -157,6 +157,7 @@ def simulate_serving(
     if policy is not None:
         spec = spec.on_one_gpu()
     machine = load_machine(_needed(options.machine, "machine"), overrides)
+    # Mistakes are blamed on the file only where all that is said comes from it.
     is_all_in_file = serving.serving is not None and not changes and not serving.kv_tiers
     where = str(serving.serving) if is_all_in_file else ""
     model = load_model(_needed(options.model, "model"), options.quantization)
@@ -198,6 +199,7 @@ def _prepared(
                 f"{'--routing' if key is None else f'--set {key}'} needs --policy, which says where experts are"
             )
         return prepare(setting)
+    # These load the simulator of steps, which serving without a policy does not need.
     from rosin.cli.settings import with_parameters
     from sim.policies import find_policy
     from sim.routing import load_routing
@@ -229,6 +231,7 @@ def split_serving_settings(
 
     overrides, others = split_settings(settings)
     changes = {
+        # Read as a serving file is, so that numbers, truths and words are told apart.
         key: parse_yaml(value, f"--set {key}")
         for key, value in others.items()
         if key.partition(".")[0] in SPEC_PARTS
@@ -265,6 +268,7 @@ def _command(options: ScenarioOptions, policy: str | None, serving: ServingOptio
     words = ["simulate", *(("--policy", policy) if policy else ())]
     for item in fields(serving):
         value = getattr(serving, item.name)
+        # Options that may be repeated are said once for each value.
         if item.name == "kv_tiers":
             words += [word for tier in value for word in ("--kv-tier", tier)]
         elif value is not None:

@@ -20,9 +20,11 @@ def write_run_trace(run: Run, path: Path) -> None:
     scenario = run.scenario
     instants, staged = staged_bytes(run.timeline, scenario.policy.overlap.staging_layer_share)
     on_gpu = (
+        # The counter begins with what is there before anything is copied.
         np.concatenate([[0], instants]),
         np.concatenate([[0], staged]) + sum(run.memory_items.values()),
     )
+    # What the host holds does not change during a run, so two points make its line.
     in_host = ([0, run.timeline.makespan_ns], [sum(host_items(run).values())] * 2)
     title = f"{scenario.model.name} ({scenario.model.quantization}) on {scenario.machine.name}, {scenario.policy.name}"
     view = TraceView(

@@ -134,6 +134,7 @@ def validate(
     )
     loaded = with_seed(read_plan(plan, allow_import or ()), seed)
     require_torch("validate runs the plan")
+    # These import torch, so what is wrong with the plan shows before they are needed.
     from rosin.commands.validate.document import validate_result, validate_warnings
     from rosin.commands.validate.page import validate_page
     from validation.comparison import validate_plan
@@ -213,6 +214,7 @@ def _quick_batch(plan: "Plan") -> "Batch":
     from dataclasses import replace
 
     batch = plan.setting.batch
+    # A plan shorter than a quick run stays as short as it is.
     prompt = min(batch.prompt_tokens, QUICK_PROMPT_TOKENS)
     answer = min(batch.output_tokens, QUICK_OUTPUT_TOKENS)
     return replace(batch, prompt_tokens=prompt, output_tokens=answer)

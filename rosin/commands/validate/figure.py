@@ -73,6 +73,7 @@ def _draw_lanes(axes: Any, predicted: Timeline, measured: Timeline) -> None:
     """
     tasks = predicted.tasks
     shown = np.flatnonzero(
+        # Work outside layers has a layer below 0 and is not drawn.
         (tasks.step == tasks.step.max()) & (tasks.layer >= 0) & (tasks.layer < SHOWN_LAYERS)
     )
     for line, color, offset, label in (
@@ -94,6 +95,7 @@ def _draw_lanes(axes: Any, predicted: Timeline, measured: Timeline) -> None:
             label=label,
         )
     names = [track_name(resource.name) for resource in predicted.platform.resources]
+    # A lane's name stands between its two bars.
     axes.set_yticks(np.arange(len(names)) + LANE_HEIGHT / 2, names)
     axes.set_ylim(len(names) - 0.2, -0.4)
     axes.set_xlabel("time from the start of the step (ms)")

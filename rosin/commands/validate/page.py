@@ -24,6 +24,7 @@ def validate_page(result: ValidateResult) -> Iterator[RenderableType]:
     )
     for plan in result.plans:
         errors = plan.plain_error_fraction, plan.absolute_error_fraction, plan.paired_error_fraction
+        # A single run is its own median, so its noise is not known.
         noise = f"{plan.noise_fraction:.2%}" if plan.noise_fraction else "one run"
         shares = *(f"{error:+.2%}" for error in errors), noise
         table.add_row(plan.name, format_duration(plan.measured_s), *shares)

@@ -56,6 +56,7 @@ def validate_runtime(asked: RuntimeValidation, output: Output) -> None:
             load,
             on_run=lambda name: output.note(f"ran {name}"),
         )
+        # Before the folder is gone: the small file's header is copied out of it.
         history = None if asked.folder is None else _remember(asked, question, ran, file)
     result = runtime_validate_result(
         ran,
@@ -102,6 +103,7 @@ def _remember(
 
     assert asked.folder is not None
     make_folder(asked.folder)
+    # Times in UTC have the same order wherever the runs were made.
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     kept = asked.model_file or _kept_header(file, asked.folder, now)
     rows = history_rows(ran, machine=question.machine, file=kept, stamp=now, line=question.line)

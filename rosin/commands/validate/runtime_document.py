@@ -80,6 +80,7 @@ def runtime_validate_result(ran: PlanRun, **asked: str | int | None) -> RuntimeV
         decode_noise_fraction=plan.decode.noise_fraction,
         prefill_noise_fraction=plan.prefill.noise_fraction,
         rests_on=LAWS if plan.prediction.decode.is_by_measured_kernels else CONSTANTS,
+        # The first of the options is the plan itself.
         rivals=[_rival(option) for option in ran.options[1:]],
         regret_fraction=ran.regret_fraction,
         placement_matches=all(option.placed.matches for option in ran.options),

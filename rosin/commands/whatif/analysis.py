@@ -26,6 +26,7 @@ def speed(row: WhatifRow | Outcome, objective: str) -> float:
     names.
     """
     figure = row.metrics[OBJECTIVE_FIGURES[objective]]
+    # With one output token, the time for each further one is 0, and no plan is better than another.
     return figure if objective == "throughput" else 1.0 / figure if figure else math.inf
 
 
@@ -38,6 +39,7 @@ def lines_along(path: str, rows: Sequence[WhatifRow]) -> list[list[WhatifRow]]:
         groups.setdefault(
             tuple(value for name, value in row.values.items() if name != path), []
         ).append(row)
+    # Names have no order of their own, so they keep that of the study.
     is_number = all(not isinstance(row.values[path], str) for row in rows)
     return [
         sorted(group, key=lambda row: row.values[path]) if is_number else group
@@ -55,6 +57,7 @@ def effects(axes: Sequence[Axis], rows: Sequence[WhatifRow], objective: str) -> 
         for line in lines_along(axis.path, rows):
             speeds = [speed(row, objective) for row in line if row.is_feasible]
             if len(speeds) > 1:
+                # Logarithms, so that twice the speed counts alike on slow and on fast lines.
                 ratios.append(math.log(max(speeds) / min(speeds)))
         if ratios:
             found.append(
@@ -95,6 +98,7 @@ def saturations(
     """For each line of at least three feasible points along a number of the machine: beyond which
     value more stops paying.
     """
+    # Only numbers of the machine have a dot in their path.
     machine_axes = [axis for axis in axes if "." in axis.path]
     return [
         Saturation(
@@ -104,6 +108,7 @@ def saturations(
         )
         for axis in machine_axes
         for line in lines_along(axis.path, rows)
+        # Steps are counted in doublings, and no doubling leads away from 0.
         if len(
             feasible := [
                 row for row in line if row.is_feasible and float(row.values[axis.path]) > 0
@@ -116,6 +121,7 @@ def saturations(
 def _saturation(path: str, line: Sequence[WhatifRow], objective: str) -> float | None:
     """The smallest value after which no step gains at the rate of WORTHWHILE_GAIN a doubling."""
     found: float | None = None
+    # From the end: after a step that gives little, a later one may still give much.
     for left, right in reversed(list(pairwise(line))):
         doublings = math.log2(float(right.values[path]) / float(left.values[path]))
         if math.log(speed(right, objective) / speed(left, objective)) >= doublings * math.log1p(
@@ -172,6 +178,7 @@ def pareto_front(rows: Sequence[WhatifRow], objective: str) -> list[int]:
     ]
     front = []
     best = 0.0
+    # Of equal prices the fastest comes first, so the others at that price are passed over.
     for _, negative_speed, place in sorted(priced):
         if -negative_speed > best:
             best = -negative_speed

@@ -33,6 +33,7 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
     axes.step(
         [x for x, _, _ in front],
         [y for _, y, _ in front],
+        # A sum of money buys the last point that it reaches, so the line is level up to the next.
         where="post",
         color=FRONT_COLOR,
         marker="o",
@@ -74,6 +75,7 @@ def _number_front(
         labels.append(f"{number}: {point_words(row)}")
     if len(labels) > MAX_KEYS:
         labels = [*labels[:MAX_KEYS], f"… {len(labels) - MAX_KEYS} more"]
+    # A legend needs a line for each entry; these are empty.
     return [axes.plot([], [])[0] for _ in labels], labels
 
 
@@ -125,6 +127,7 @@ def draw_bars(figure: Any, result: WhatifResult) -> None:
         else "does not fit"
         for row in rows
     ]
+    # The mark of a named system may lie at the end of its bar, so words begin behind it.
     axes.bar_label(bars, labels=texts, padding=12, fontsize="small")
     marked = [
         (row.named[row.best_named_policy][name] * factor, place)

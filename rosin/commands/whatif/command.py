@@ -160,6 +160,7 @@ def whatif(
         provenance=provenance,
         warnings=warnings,
     )
+    # Raised last: the folder then says for every point how much is missing.
     if not any(outcome.is_feasible for outcome in swept.outcomes):
         raise _nothing_fits(swept.outcomes, folder)
 
@@ -183,6 +184,7 @@ def _study(
             "missing option '--vary'; for example --vary link.h2d.bytes_per_s=12e9,25e9,50e9"
         )
     axes = parse_axes(vary)
+    # The base needs a model and a machine; where only --vary names them, the first ones serve.
     firsts = {axis.path: str(axis.values[0]) for axis in axes if axis.path in ("model", "machine")}
     model = options.model or firsts.get("model")
     machine = options.machine or firsts.get("machine")
@@ -218,6 +220,7 @@ def _check_size(study: "Study", request: Request, workers: "_Workers") -> None:
     from planner.study.outcome import STUDY_DRAWS
     from sim.policies import find_policy
 
+    # Of points with one model, the one with the most tokens needs the most memory.
     largest: dict[tuple[str, str | None], tuple[int, Setting]] = {}
     for point in study.points():
         batch = point.setting.batch
@@ -321,6 +324,7 @@ def _swept(
     jobs = [job(point.setting) for point in study.points()]
     extra = [job(setting) for setting in _tornado_settings(study, varied)]
     with open_store(folder / STUDY_FILE, keys.identity(study.base)) as store:
+        # The tornado's points go along with the others, so that no worker waits between the two.
         num_computed = _run(jobs + extra, store, workers, output)
         outcomes = list(store.outcomes(job.key for job in jobs))
         tornado = _tornado(varied, list(store.outcomes(job.key for job in extra)))
@@ -331,6 +335,7 @@ def _run(jobs: Sequence["Job"], store: "PointStore", workers: _Workers, output: 
     """Compute the missing points. On Ctrl-C or SIGTERM, says how many are kept."""
     from planner.study.sweep import sweep
 
+    # A point of the tornado may be one of the study as well, and is planned once.
     wanted = {job.key for job in jobs}
     num_missing = len(wanted - store.kept_keys())
     if not num_missing:
@@ -339,12 +344,14 @@ def _run(jobs: Sequence["Job"], store: "PointStore", workers: _Workers, output: 
 
     def on_point(job: "Job", outcome: "Outcome") -> None:
         progress(job, outcome)
+        # A signal that arrived inside one of Python's own callbacks raised nothing there.
         stop.check()
 
     try:
         with stopping() as stop, workers.crew(num_missing) as crew:
             return sweep(jobs, store, crew.executor, on_point, at_once=crew.at_once)
     except KeyboardInterrupt:
+        # The message would otherwise be printed onto the line of progress.
         progress.close()
         print(
             f"{len(wanted & store.kept_keys()):,} of {len(wanted):,} points are kept; the same command goes on",

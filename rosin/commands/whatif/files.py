@@ -20,7 +20,9 @@ def write_files(result: WhatifResult, folder: Path) -> tuple[list[Path], list[st
     """
     table = study_table(result.rows)
     warnings = []
+    # One line ending on every system, so that the same study gives the same bytes.
     contents = {"table.csv": table.to_csv(index=False, lineterminator="\n").encode()}
+    # pyarrow is large, so it is installed on request only.
     if find_spec("pyarrow") is not None:
         contents["table.parquet"] = table.to_parquet(index=False, engine="pyarrow")
     else:

@@ -46,8 +46,10 @@ def draw_lines(figure: Any, result: WhatifResult, path: str) -> None:
         else:
             _draw_groups(axes, groups, path, name, factor)
         _finish(axes, result, path, label)
+    # Letters above several lines would cover each other.
     meanings = _letter_plans(panels[0], groups[0], path) if len(groups) == 1 else []
     handles, labels = panels[0].get_legend_handles_labels()
+    # A legend shows words beside a line only, so each meaning gets one that cannot be seen.
     handles += [panels[0].plot([], [], " ")[0] for _ in meanings]
     labels += meanings
     legend_below(figure, handles, labels)
@@ -136,6 +138,7 @@ def _draw_misfits(axes: Any, path: str, line: Sequence[WhatifRow]) -> None:
 
 def _finish(axes: Any, result: WhatifResult, path: str, label: str) -> None:
     values = sorted({_x(row, path) for row in result.rows})
+    # The scale is the one on which the values lie more evenly.
     is_log = values[0] > 0 and _widest_gap([math.log(value) for value in values]) < _widest_gap(
         values
     )

@@ -40,6 +40,7 @@ def draw_map(figure: Any, result: WhatifResult, x: str, y: str) -> None:
     name, factor, label = FIGURES[result.objective]
     shown = [row.metrics[name] * factor for rows in panels for row in rows if row.is_feasible]
     limits = (min(shown), max(shown)) if shown else (0.0, 1.0)
+    # Without this, a single panel would come back without a list around it.
     places = figure.subplots(1, len(panels), squeeze=False)[0]
     letters = policy_letters(row for rows in panels for row in rows)
     image = None
@@ -73,6 +74,7 @@ def _draw_panel(
     xs, ys = (sorted({row.values[path] for row in rows}, key=float) for path in paths)
     cells = {(xs.index(row.values[paths[0]]), ys.index(row.values[paths[1]])): row for row in rows}
     values = [[_figure(cells[i, j], name, factor) for i in range(len(xs))] for j in range(len(ys))]
+    # cividis looks nearly the same to the colour-blind (Nuñez, Anderson and Renslow, 2018).
     image = axes.imshow(values, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high)
     axes.set_facecolor(MISFIT)
     axes.set_xticks(range(len(xs)), tick_labels(paths[0], xs))
@@ -86,6 +88,7 @@ def _draw_panel(
 
 
 def _figure(row: WhatifRow, name: str, factor: float) -> float:
+    # What is not a number stays blank, so the colour of misfits behind it shows.
     return row.metrics[name] * factor if row.is_feasible else float("nan")
 
 
@@ -96,6 +99,7 @@ def _draw_borders(axes: Any, cells: dict[tuple[int, int], WhatifRow]) -> None:
         above = (i, j + 1), (i - 0.5, i + 0.5), (j + 0.5, j + 0.5)
         for neighbour, xs, ys in (right, above):
             if neighbour in cells and cells[neighbour].policy != row.policy:
+                # A wider white line below keeps the border visible on every colour.
                 axes.plot(xs, ys, color="white", linewidth=4.5, solid_capstyle="butt")
                 axes.plot(xs, ys, color=VERMILION, linewidth=2.2, solid_capstyle="butt")
 

@@ -46,6 +46,7 @@ def whatif_page(result: WhatifResult) -> Iterator[RenderableType]:
     yield Text(f"model    {model}\nmachine  {machine}{_overrides(result)}")
     prompts = f"{setting.batch_size} × {setting.prompt_tokens} prompt tokens"
     yield Text(f"work     {prompts}, {setting.output_tokens} output tokens{_instead(result)}")
+    # Points of the tornado are computed, too, so the number may be above that of the rows.
     kept = len(result.rows) - min(result.num_computed, len(result.rows))
     before = f", {kept:,} kept from before" if kept else ""
     yield Text(
@@ -80,6 +81,7 @@ def _shown(result: WhatifResult) -> Sequence[WhatifRow]:
     """All rows in order, or the fastest where they are many."""
     if len(result.rows) <= MAX_ROWS:
         return result.rows
+    # A point without a plan has no speed to be sorted by.
     feasible = [row for row in result.rows if row.is_feasible]
     return sorted(feasible, key=lambda row: -speed(row, result.objective))[:MAX_ROWS]
 
@@ -186,6 +188,7 @@ def _grouped(statements: Iterable[tuple[str, Mapping[str, Value]]]) -> list[str]
 
 
 def _places(found: Sequence[str]) -> str:
+    # Either all statements of a study hold at some place, or none names one.
     if not found[0]:
         return ""
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""

@@ -68,6 +68,7 @@ def _row(
     return WhatifRow(
         values={axis.path: value for axis, value in zip(axes, values, strict=True)},
         price_usd=prices.price_usd(axes, values, outcome.machine_price_usd),
+        # Rivals are kept with the best one first.
         best_named_policy=next(iter(outcome.rivals), None),
         named=outcome.rivals,
         weakest_kind=outcome.weakest["kind"] if outcome.weakest else None,
@@ -76,6 +77,7 @@ def _row(
 
 
 def _sensitivities(tornado: Tornado | None, objective: str) -> list[Sensitivity] | None:
+    # Gains are shares of the base's speed, so without a plan for the base there are none.
     if tornado is None or not tornado.base.is_feasible:
         return None
     return sensitivities(tornado.base, tornado.variations, objective)

@@ -38,15 +38,13 @@ COMMANDS = (
     "serve",
     "prepare",
 )
-"""In the order of the help; each a function of its name (with _ for -) in a module of that name, or
-a group of them in ``GROUPS``.
+"""The commands in the order of the help. Each is a function of its name (with _ for -) in a module
+of that name, or a group of commands in ``GROUPS``.
 """
 
 
 def run_command(arguments: list[str]) -> None:
-    """Parse the arguments and run the command they name; raises what goes wrong, for the caller to
-    say.
-    """
+    """Parse the arguments and run the command they name. What goes wrong is raised: the caller says it."""
     # Any command may be the one that is completed, so all of them are built.
     if completion.is_asked():
         return completion.answer(typer.main.get_command(build_app()), PROGRAM)

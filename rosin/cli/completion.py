@@ -41,7 +41,7 @@ def script(program: str, shell: str) -> str:
 
 
 def model_names(incomplete: str) -> Iterator[str]:
-    """Models of the library that begin so."""
+    """Yield the models of the library whose names begin with that text."""
     # Only a shell that completes a name waits for the library.
     from sim.model.library import model_names as known
 
@@ -49,21 +49,21 @@ def model_names(incomplete: str) -> Iterator[str]:
 
 
 def machine_names(incomplete: str) -> Iterator[str]:
-    """Machines of the library that begin so."""
+    """Yield the machines of the library whose names begin with that text."""
     from hwprofiles import machine_names as known
 
     yield from (name for name in known() if name.startswith(incomplete))
 
 
 def policy_names(incomplete: str) -> Iterator[str]:
-    """Policies of the table that begin so."""
+    """Yield the policies of the table whose names begin with that text."""
     from sim.policies import POLICIES
 
     yield from (name for name in POLICIES if name.startswith(incomplete))
 
 
 def quantization_names(incomplete: str) -> Iterator[str]:
-    """Schemes that begin so."""
+    """Yield the schemes whose names begin with that text."""
     from rosin.cli.help_text import QUANTIZATIONS
 
     yield from (name for name in QUANTIZATIONS if name.startswith(incomplete))

@@ -14,13 +14,13 @@ from rosin.cli.field_options import in_options
 
 DEBUG_VARIABLE = "ROSIN_DEBUG"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says where a disk, or a user's share of it, has no room left."""
+"""Numbers of the errors that say that a disk, or a user's share of it, has no room left."""
 OWN_PACKAGES = ("hwprofiles", "sim", "planner", "validation", "rosin")
 
 
 class ExitCode(IntEnum):
-    """What the shell learns. 70 is EX_SOFTWARE of sysexits.h; 130 and 141 are 128 + SIGINT and 128
-    + SIGPIPE.
+    """Exit codes of the process. 70 is EX_SOFTWARE of sysexits.h; 130 and 141 are 128 + SIGINT and
+    128 + SIGPIPE.
     """
 
     OK = 0
@@ -87,7 +87,7 @@ def usage_problem(error: typer.TyperException) -> str:
 
 
 def _judge(error: Exception) -> int:
-    """A user's mistake (InputError) or a bug of ours: the one import that tells them apart is paid
+    """Say a user's mistake (InputError), or a bug of ours. The import that tells them apart is paid
     for on failure only.
     """
     from hwprofiles.errors import InputError

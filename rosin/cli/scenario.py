@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from sim.step.simulate import Scenario
 
 DEFAULT_TOKENS = 128
-"""Of a prompt, and of an answer."""
+"""Tokens of a prompt, and of an answer, where no option says how many."""
 
 MAX_SELECTIONS = 1_000_000_000
-"""Of experts by tokens, in one run: each takes two bytes of memory while it is simulated."""
+"""Selections of experts in one run. Each takes two bytes of memory while it is simulated."""
 
 LISTED: Mapping[str, str] = {"allow_import": "--allow-import", "settings": "--set"}
 """Options that may be repeated, by their names here."""
@@ -191,8 +191,8 @@ def compiling(engine_name: str, output: "Output") -> "AbstractContextManager[obj
 
 
 def compile_first(engine_name: str, output: "Output") -> None:
-    """Compile everything in two processes before a first plan on a computer: so it takes half as
-    long, and somebody at a terminal sees how far it is.
+    """Compile everything in two processes before a first plan on a computer. Two take half as long,
+    and a terminal shows how far they are.
     """
     from planner.search.prepare import is_prepared
     from rosin.cli.preparing import compile_all

@@ -2,7 +2,7 @@
 
 
 def require_torch(purpose: str) -> None:
-    """Raises InputError, naming what to install, where torch is not installed. ``purpose`` as in
+    """Raise InputError, naming what to install, where torch is not installed. ``purpose`` as in
     "validate runs the plan".
     """
     from importlib.util import find_spec

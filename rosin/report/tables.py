@@ -102,7 +102,7 @@ def share_bar(fraction: float, width: int) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """The text, cut at a word with "…" where it is longer than that: only for what is shown in full
+    """The text, cut at a word with "…" where it is longer than that. It must be shown in full
     elsewhere.
     """
     if len(text) <= width:

@@ -35,7 +35,7 @@ class NoAnswer:
 
 
 def answer_to(question: PageQuestion) -> PageAnswer | NoAnswer:
-    """Plan what the page asks for one user; what is asked at once is not looked at."""
+    """Plan what the page asks, for one user: the number of answers at once does not count."""
     try:
         return _answer(question.setting, question.runtime, question.room_tokens)
     except InputError as error:

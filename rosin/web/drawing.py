@@ -11,7 +11,7 @@ from rosin.commands.plan.runtime_document import RuntimePlanResult
 from sim.runtimes.placement import DevicePlacement
 
 WIDTH = 1000
-"""Of a picture's own coordinates; the page stretches them."""
+"""Width of a picture in its own coordinates; the page stretches them."""
 MAP_HEIGHT = 100
 PARTS = (("weights", "weights", "c0"), ("kv", "KV cache", "c1"), ("compute", "buffers", "c2"))
 """What memory is used for: its name in the document, in words, and the class of its colour."""

@@ -11,7 +11,7 @@ from rosin.web.answering import NoAnswer, PageAnswer, answer_to
 from rosin.web.question import PageQuestion
 
 ENDINGS = {"preset": "ini"}
-"""Of files that their reader knows by one; others are plain text."""
+"""Endings of files that programs know by their ending; other files are plain text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ EXAMPLE_PC = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
 MAX_TEXT = 2_000
 """Characters of one field: a line of parts is far shorter."""
 MAX_MOVED = 1e6
-"""Of a number of the PC, in its unit: far above any machine."""
+"""Limit of a number of the PC, in its unit: far above any machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

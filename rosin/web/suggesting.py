@@ -9,7 +9,7 @@ from hwprofiles.parts.line import parse_line
 from hwprofiles.units import GIB
 
 MOST = 24
-"""Suggestions at once: more than that nobody reads."""
+"""Suggestions at once: nobody reads more."""
 MODULES_GIB = (8, 16, 32, 48, 64)
 """Sizes in which modules of DDR4 and DDR5 are sold."""
 

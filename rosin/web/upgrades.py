@@ -14,7 +14,7 @@ from rosin.web.question import PageQuestion
 from rosin.web.sliders import PC_NUMBERS
 
 MAX_OFFERS = 12
-"""Each is a plan: a table of them should take seconds, not minutes."""
+"""Offers in a table. Each takes a plan, and the table should take seconds, not minutes."""
 MAX_GPUS = 6
 """Cards that are offered where the user names nothing."""
 TWICE = 2.0

@@ -20,7 +20,7 @@ quicker than a replay of each.
 """
 
 SHARES = (0.5, 0.9, 0.99)
-"""Of the hits without limit, for which people ask how much memory they need."""
+"""Shares of the hits without limit for which people ask how much memory they take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

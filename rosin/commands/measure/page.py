@@ -65,7 +65,7 @@ def _rates(machine: dict[str, Any]) -> RenderableType:
     for path in RATES:
         part: Any = machine
         for key in path.split("."):
-            # A machine file may leave out numbers, such as those of a link that it does not have.
+            # The file leaves out what was not measured.
             part = part.get(key) if part is not None else None
         if part is None:
             continue

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 RUNTIMES = ("llama.cpp",)
 DEFAULT_MODELS = "granite-3-1b-a400m,olmoe-1b-7b,qwen3-30b-a3b"
-"""Whose shapes are measured, cut down to small files: three, so that laws can be told from noise."""
+"""Models whose shapes are measured, cut down to small files. Three tell laws from noise."""
 
 DEFAULT_FORMATS = "q8_0,q4_k,bf16"
 QUICK_ROUNDS = 3

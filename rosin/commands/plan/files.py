@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFiles:
-    """What is written."""
+    """The plan file and the figure, where they are asked for."""
 
     plan: Path | None
     figure: Path | None

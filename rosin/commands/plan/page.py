@@ -57,7 +57,7 @@ RULED_OUT_WORDS: Mapping[str, str] = {
     "short_runs": "by short runs",
     "draws": "by whole runs",
 }
-"""Of ``PlanRuledOut``, in the order in which it happens."""
+"""Words for the counts of ``PlanRuledOut``, in the order in which the search makes them."""
 LAYERS_PER_LINE = 15
 BAR_WIDTH = 12
 

@@ -112,7 +112,7 @@ def _miss_words(policy: Policy) -> str:
 
 
 def _spilled_words(run: Run) -> str:
-    """How much of what the GPU holds the CPU computes; nothing where that is nothing."""
+    """How much of what the GPU holds is computed by the CPU; empty where nothing is."""
     spilled = run.decisions.spilled
     if spilled is None or not spilled.any():
         return ""

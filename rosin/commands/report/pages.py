@@ -107,7 +107,7 @@ def _answer(run: Run) -> str:
 
 
 def repeat_section(command: str, run: Run) -> Section:
-    """How to have the same again, to the nanosecond."""
+    """How to repeat the run, to the nanosecond."""
     rows = [
         ("version", __version__),
         ("seed", str(run.scenario.seed)),

@@ -163,7 +163,7 @@ def validate(
 
 
 def _check_device(device: str) -> None:
-    """Raises InputError for a device that is not known."""
+    """Raise InputError for a device that is not known."""
     from hwprofiles import unknown_name
 
     if device not in DEVICES:
@@ -171,7 +171,7 @@ def _check_device(device: str) -> None:
 
 
 def _check_runtime_options(stated: dict[str, object]) -> None:
-    """Raises InputError for an option of runtimes without --runtime."""
+    """Raise InputError for an option of runtimes without --runtime."""
     from hwprofiles import InputError
 
     name = next((name for name, value in stated.items() if value is not None), None)

@@ -18,7 +18,7 @@ MEASURED_COLOR = VERMILION
 PLAIN_COLOR = "#999999"
 LANE_HEIGHT = 0.38
 SHOWN_LAYERS = 4
-"""Of the step that is drawn, the first layers: more cannot be told apart."""
+"""First layers that are drawn of the step: more cannot be told apart."""
 
 
 def draw(result: ValidateResult, predicted: Timeline, measured: Timeline, suffix: str) -> bytes:

@@ -164,8 +164,8 @@ def _widest_gap(values: Sequence[float]) -> float:
 
 
 def _scale_up(axes: Any, *, is_time: bool) -> None:
-    """From zero; but times that lie far apart on a logarithmic axis, where the short ones can be
-    told apart.
+    """Draw from zero. Times that lie far apart get a logarithmic axis, on which the short ones can
+    be told apart.
     """
     drawn = [float(y) for line in axes.get_lines() for y in line.get_ydata() if y > 0]
     if is_time and drawn and max(drawn) / min(drawn) >= LOG_SPAN:

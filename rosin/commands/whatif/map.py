@@ -40,7 +40,7 @@ def draw_map(figure: Any, result: WhatifResult, x: str, y: str) -> None:
     name, factor, label = FIGURES[result.objective]
     shown = [row.metrics[name] * factor for rows in panels for row in rows if row.is_feasible]
     limits = (min(shown), max(shown)) if shown else (0.0, 1.0)
-    # Without this, a single panel would come back without a list around it.
+    # Without squeeze=False, a single panel would come back without a list around it.
     places = figure.subplots(1, len(panels), squeeze=False)[0]
     letters = policy_letters(row for rows in panels for row in rows)
     image = None

@@ -27,7 +27,7 @@ class Bar:
 
     @property
     def length(self) -> float:
-        """Of all its parts."""
+        """The length of all its parts."""
         return sum(length for _, length, _ in self.parts)
 
 

@@ -21,7 +21,7 @@ from sim.step.provenance import RunProvenance
 from sim.step.simulate import Run
 
 MAX_SLICES = 2_500
-"""Of one step: more would make a page of many megabytes."""
+"""Tasks that are drawn of one step: more would make a page of many megabytes."""
 MAX_HEAT_COLUMNS = 512
 KIND_COLORS: Mapping[str, str] = MappingProxyType(
     {

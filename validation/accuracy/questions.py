@@ -69,6 +69,7 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
     host = _host(row, host_of)
     reader = read_kt_arguments if row.runtime == KTRANSFORMERS else None
     arguments = reader(row.args) if reader else read_llama_arguments(row.args, row.runtime)
+    # Without a GPU llama.cpp has nothing to place, and its arguments may name one all the same.
     if isinstance(arguments, LlamaArguments) and not host.gpus:
         arguments = replace(arguments, placements=())
     return RuntimeQuestion(
@@ -115,6 +116,7 @@ def read_probes(text: str) -> dict[str, float]:
     return probes
 
 
+# Thousands of rows are of a few models, and loading one takes longer than pricing it.
 @lru_cache(maxsize=256)
 def model_of(name: str, quantization: str, bytes_per_weight: str) -> Model:
     """Return the model with a row's bytes, else in its quantization.
@@ -147,6 +149,7 @@ def build_of(row: MeasuredRow) -> int:
     number = stated or thread
     if number is None:
         return NEWEST_BUILD
+    # A pull request is compared with the build before it.
     is_before = row.runtime_version.startswith("main")
     return int(number.group(1)) - is_before
 

@@ -116,7 +116,7 @@ def read_probes(text: str) -> dict[str, float]:
     return probes
 
 
-# Thousands of rows are of a few models, and loading one takes longer than pricing it.
+# Many rows are of one model in one format.
 @lru_cache(maxsize=256)
 def model_of(name: str, quantization: str, bytes_per_weight: str) -> Model:
     """Return the model with a row's bytes, else in its quantization.

@@ -9,6 +9,7 @@ from validation.measuring.measure import (
     check_dtypes,
     measure,
 )
+from validation.measuring.stated_facts import with_stated_facts
 from validation.measuring.workplace import Emulation, choose_device
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "choose_device",
     "machine_data",
     "measure",
+    "with_stated_facts",
 ]

@@ -141,7 +141,7 @@ def measure(
     require_torch("measure runs operations")
     from rosin.commands.measure.document import measure_result, measure_warnings
     from rosin.commands.measure.page import measure_page
-    from validation.measuring import Emulation, machine_data
+    from validation.measuring import Emulation, machine_data, with_stated_facts
 
     emulation = Emulation(link_bytes_per_s=rate, memory_bytes=memory)
     findings = _measured(
@@ -153,7 +153,8 @@ def measure(
         seed,
         output,
     )
-    data = machine_data(findings, path.stem, __version__)
+    measured = machine_data(findings, path.stem, __version__)
+    data = with_stated_facts(measured, has_gpu=findings.is_cuda)
     write_yaml(data, path)
     result = measure_result(findings, data, path)
     output.emit(

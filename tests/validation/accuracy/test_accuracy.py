@@ -260,3 +260,10 @@ def _write(path: Path, rows: list[MeasuredRow], change: dict[str, str] | None = 
                 name: "" if value is None else str(value) for name, value in asdict(row).items()
             }
             writer.writerow(cells | {"extra": "x"} | (change or {}))
+
+
+def test_rows_of_which_none_can_be_expressed_are_refused() -> None:
+    """With the reasons, where there is nothing to compare."""
+    unknown = replace(ROW, model="no-such-model")
+    with pytest.raises(InputError, match="none of 1 rows can be expressed: no model named"):
+        compare([unknown], host_of, leave_one_rig_out=False)

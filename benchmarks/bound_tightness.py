@@ -27,7 +27,7 @@ from sim.costs.memory import MemoryRule
 from sim.engine import engine
 from sim.model.library import load_model
 from sim.policies.actions import Action
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.fitting import bytes_for_experts
 from sim.policies.problem import Problem
 from sim.policies.table import find_policy
@@ -179,7 +179,7 @@ def end_to_end_s(
 def row(name: str, quantization: str, overrides: tuple[str, ...]) -> str:
     """One line of the table."""
     model = load_model(name, quantization)
-    policy = replace(find_policy("on-demand"), overlap=LanesOverlap())
+    policy = replace(find_policy("on-demand"), overlap=Overlap())
     batch = Batch(prompt_tokens=128, output_tokens=64)
     scenario = Scenario(
         machine=load_machine(MACHINE, overrides),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from sim.policies.actions import LayerMode
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.problem import Problem
 from sim.step.lowering.prices import Prices, price
 from sim.workload.batch import Passes
@@ -140,7 +140,7 @@ def prices_on(
     if problem.num_gpus > 1:
         raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
     # Fused and captured kernels are the cheapest, so no plan's way of launching beats them.
-    overlap = LanesOverlap(is_pinned=is_pinned, groups_experts=True, captures_graphs=True)
+    overlap = Overlap(is_pinned=is_pinned, groups_experts=True, captures_graphs=True)
     either = replace(problem, overlap=overlap, common_costs=problem.costs)
     modes = np.full(tokens.shape[:2], mode, np.uint8)
     return price(either, passes, modes, modes[:, 0], int(tokens.max(initial=0)))

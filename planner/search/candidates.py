@@ -17,8 +17,8 @@ from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
-from sim.policies.overlap.lanes import LanesOverlap
-from sim.policies.pipeline_search import Choice, choices, with_choice
+from sim.policies.overlap import Overlap
+from sim.policies.pipeline_search import PipelineChoice, choices, with_choice
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layer_times import Misses
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
@@ -132,8 +132,8 @@ def named_systems() -> Iterator[Policy]:
     yield from POLICIES.values()
 
 
-LAUNCHED = LanesOverlap(groups_experts=True)
-CAPTURED = LanesOverlap(groups_experts=True, captures_graphs=True)
+LAUNCHED = Overlap(groups_experts=True)
+CAPTURED = Overlap(groups_experts=True, captures_graphs=True)
 """How runtimes of today run kernels: fused; as a captured graph where no copy depends on what a
 gate selects.
 """
@@ -273,7 +273,7 @@ def _paged(scenario: Scenario) -> Iterator[Policy]:
         if scenario.batch.num_sequences == 1:
             return
         placement = PagedPlacement(kv_layers=problem.model.num_layers)
-    found: dict[tuple[bool, int], list[Choice]] = {}
+    found: dict[tuple[bool, int], list[PipelineChoice]] = {}
     for choice in choices(replace(row, placement=placement), problem):
         found.setdefault((choice.ffn_on_gpu, choice.kv_layers), []).append(choice)
     for (ffn_on_gpu, kv_layers), same in found.items():
@@ -317,7 +317,7 @@ def _combination(
     summary: str,
     placement: Placement,
     dispatch: Dispatch,
-    overlap: LanesOverlap,
+    overlap: Overlap,
     feeding: Feeding,
 ) -> Policy:
     """A policy that caches and prefetches nothing."""

@@ -9,7 +9,7 @@ from hwprofiles import load_machine
 from planner.search.plan import Setting
 from planner.study.axes import with_override
 from planner.study.machine_paths import machine_values
-from sim.costs.cost_model import compute_type
+from sim.costs.roofline import compute_type
 from sim.model.model import TensorClass
 
 STEP_FRACTION = 0.2

@@ -9,10 +9,17 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
 from sim.costs.cost_model import CostModel
-from sim.costs.memory import Infeasible, MemoryRule, Residency, fixed_items, machine_bytes
+from sim.costs.memory import (
+    DenseShare,
+    Infeasible,
+    MemoryRule,
+    Residency,
+    fixed_items,
+    machine_bytes,
+)
 from sim.engine.timeline import Timeline
 from sim.model.model import Model
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.placement.fitting import bytes_by_gpu
 from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
@@ -113,6 +120,7 @@ def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn:
     foresight = foresight_of(scenario, problem, residency, drawn)
     execution = execute(scenario.policy, residency, foresight, scenario.engine)
     items = memory_items(problem, residency, scenario.policy)
+    # Where nothing is predicted, all runs over a draw share what is selected.
     selected = (
         drawn.selected if execution.tokens is drawn.tokens else np.flatnonzero(execution.tokens)
     )
@@ -211,19 +219,11 @@ def memory_items(problem: Problem, residency: Residency, policy: Policy) -> dict
     """Memory of GPU 0 held throughout the run, by item: all that the run really needs, whatever the
     policy budgeted.
     """
+    # The policy's own rule may leave something out: what the run needs is counted by the default.
     budgeted = getattr(policy.placement, "memory", MemoryRule())
     rule = MemoryRule(micro_batch_tokens=budgeted.micro_batch_tokens, is_eager=budgeted.is_eager)
-    items = fixed_items(
-        problem.machine,
-        problem.model,
-        problem.batch,
-        problem.feeding,
-        rule,
-        residency.dense,
-        has_head=residency.has_head,
-        staging_bytes=0,
-        kv=residency.kv,
-    )
+    held = DenseShare(dense=residency.dense, has_head=residency.has_head, kv=residency.kv)
+    items = fixed_items(problem.machine, problem.model, problem.batch, problem.feeding, rule, held)
     return dict(items) | {"resident experts": bytes_by_gpu(problem, residency.experts)[0]}
 
 

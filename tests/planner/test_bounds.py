@@ -20,7 +20,7 @@ from planner.bounds.work import work_of
 from sim.costs.memory import MemoryRule, Residency, weight_bytes
 from sim.model.model import TensorClass
 from sim.policies.cache.lru import LruCache
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.problem import Problem
 from sim.policies.table import POLICIES
@@ -447,7 +447,7 @@ def test_no_placement_of_a_tiny_model_beats_the_bound() -> None:
                     actions=split(work, tokens.shape, resident), modes=zeros, head_modes=zeros[:, 0]
                 )
                 plan = RandomPlan(residency=residency, decisions=decisions)
-                times.append(run_plan(problem, passes, tokens, plan, LanesOverlap()).end_to_end_s)
+                times.append(run_plan(problem, passes, tokens, plan, Overlap()).end_to_end_s)
         bound_s = _bounds(scenario).static_s
         assert bound_s <= min(times)
         ratios.append(bound_s / min(times))

@@ -3,7 +3,7 @@
 import torch
 
 from sim.costs.memory import Residency
-from sim.policies.problem import Overlap
+from sim.policies.overlap import Overlap
 from validation.backend.crossing import ON_HOST, brought
 from validation.backend.weights import Block, LayerWeights, Weights, empty
 

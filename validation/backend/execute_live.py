@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.step.lowering.decisions import Decisions
 from sim.step.lowering.live_run import LIVE_RESOURCES, LiveJob, live_job, process

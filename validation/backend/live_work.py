@@ -8,7 +8,7 @@ import numpy as np
 
 from sim.engine.task import TaskKind
 from sim.policies.actions import Action
-from sim.step.lowering.emit import CPU, D2H, GPU
+from sim.step.lowering.draft import CPU, D2H, GPU
 from sim.step.lowering.live_run import LiveJob
 from sim.workload.batch import Passes
 from validation.backend.accelerator_memory import AcceleratorMemory, expert_buffer

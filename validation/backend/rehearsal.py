@@ -13,7 +13,7 @@ from torch import Tensor
 from hwprofiles import Kind, Provenance
 from sim.costs.memory import Residency
 from sim.model.model import Model
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.problem import Problem
 from sim.routing.base import Draw, Routing, tokens_per_expert
 from sim.routing.recorded import RecordedRouting

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Curve, Operation
-from sim.costs.cost_model import CostModel, Device
+from sim.costs.cost_model import CostModel
 from sim.costs.curve_shapes import (
     Shape,
     attention_shape,
@@ -17,6 +17,7 @@ from sim.costs.curve_shapes import (
     gate_shape,
     head_shape,
 )
+from sim.costs.roofline import Device
 from sim.model.model import Attention, TensorClass, layer_shapes
 from validation.calibrating.observed_run import CostPart
 

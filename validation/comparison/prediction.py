@@ -10,7 +10,7 @@ from sim.costs.memory import Residency
 from sim.engine import engine
 from sim.engine.program import Program
 from sim.engine.timeline import Timeline
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.step.lowering.decisions import decide

@@ -7,7 +7,7 @@ import torch
 from hwprofiles import InputError, Machine, Quantity
 from hwprofiles.units import format_bytes
 from sim.costs.memory import Infeasible, Residency
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
@@ -108,7 +108,7 @@ def as_executed(policy: Policy, tier: Tier) -> Policy:
     Where operations are real, copies start from page-locked memory: that is where the backend's
     weights are.
     """
-    if not isinstance(policy.overlap, LanesOverlap):
+    if not isinstance(policy.overlap, Overlap):
         return policy
     is_pinned = policy.overlap.is_pinned or tier is not Tier.PACED
     overlap = replace(

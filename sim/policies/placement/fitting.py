@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from hwprofiles import InputError
 from hwprofiles.units import format_bytes
 from sim.costs.memory import (
+    DenseShare,
     Infeasible,
     MemoryRule,
     Residency,
@@ -51,7 +52,7 @@ class RankedPlacement(Placement):
         raise NotImplementedError
 
     def place(self, problem: Problem) -> Residency | Infeasible:
-        """See Placement."""
+        """Place the best experts by the part's own ranking."""
         return self.place_ranked(problem, self.ranking)
 
     def place_ranked(
@@ -76,6 +77,7 @@ class RankedPlacement(Placement):
             stated = [
                 int(self.gpu_experts_fraction * size) for size in bytes_by_gpu(problem, exists)
             ]
+            # A share that was asked for is not made smaller in silence.
             over = max(wanted - budget for wanted, budget in zip(stated, budgets, strict=True))
             if over > 0:
                 reason = f"{self.gpu_experts_fraction:.0%} of the experts do not fit GPU memory"
@@ -102,9 +104,9 @@ class RankedPlacement(Placement):
         order = np.argsort(-score, axis=None, kind="stable")
         order = order[can_be[order]]
         chosen = np.zeros(score.size, bool)
-        while len(
-            order
-        ):  # all up to the first that does not fit; then again without those too large for what is left
+        # All up to the first that does not fit, then again without those too large for what is left:
+        # as one by one, in few steps.
+        while len(order):
             held = np.cumsum(sizes[order])
             number = int(np.searchsorted(held, left, "right"))
             chosen[order[:number]] = True
@@ -124,17 +126,8 @@ def bytes_for_experts(
     """Bytes that the memory of GPU 0 has left for routed experts, or by how many it falls short of
     everything else.
     """
-    items = fixed_items(
-        problem.machine,
-        problem.model,
-        problem.batch,
-        problem.feeding,
-        rule,
-        dense,
-        has_head=has_head,
-        staging_bytes=problem.staging_bytes,
-        kv=kv,
-    )
+    held = DenseShare(dense=dense, has_head=has_head, staging_bytes=problem.staging_bytes, kv=kv)
+    items = fixed_items(problem.machine, problem.model, problem.batch, problem.feeding, rule, held)
     left = machine_bytes(problem.machine) - sum(items.values())
     if left >= 0:
         return left
@@ -207,6 +200,7 @@ def host_checked(problem: Problem, residency: Residency) -> Residency | Infeasib
     stated = problem.machine.cpu.memory_bytes
     stays = residency
     if problem.keeps_host_copies:
+        # What the GPU holds does not relieve the host, which keeps a copy of it.
         stays = replace(residency, experts=np.zeros_like(residency.experts))
     behind = problem.model.total_bytes - weight_bytes(problem.model, stays)
     if stated is not None and behind > stated.effective:

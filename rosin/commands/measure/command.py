@@ -173,7 +173,7 @@ def _measured(
 ) -> "Findings":
     """What is found, with a line on the terminal that says how far it is."""
     from sim.model.library import load_model
-    from validation.measuring import EFFORTS, check_dtypes, choose_device, measure
+    from validation.measuring import EFFORTS, Subject, check_dtypes, choose_device, measure
 
     check_dtypes(dtypes)
     chosen = choose_device(device)
@@ -184,10 +184,8 @@ def _measured(
     try:
         return measure(
             models,
-            device=chosen,
-            dtypes=dtypes,
+            Subject(device=chosen, dtypes=dtypes, emulation=emulation),
             effort=EFFORTS[effort],
-            emulation=emulation,
             seed=seed,
             on_stage=progress,
         )

@@ -127,6 +127,10 @@ class CostModel:
             found = self._kept[key] = priced()
         return cast(Priced, found)
 
+    def at(self, layer: int) -> "CostModel":
+        """Prices on the GPU that the layer lies on: these, unless layers lie on unlike ones."""
+        return self
+
     def expert(self, device: Device, layer: int, tokens: ArrayLike) -> Price:
         """One routed expert of the layer over that many tokens."""
         model = self.model
@@ -363,6 +367,16 @@ class CostModel:
             linear,
             (rate.provenance, latency.provenance),
         )
+
+    def disk_read(self, num_bytes: ArrayLike) -> Price:
+        """A read from the disk to host memory. Raises InputError for a machine that states none."""
+        disk = self.machine.disk
+        if disk is None:
+            raise InputError(f"{self.machine.name} states no disk")
+        sizes = np.asarray(num_bytes, np.float64)
+        ns = disk.latency_ns.effective + sizes / disk.bytes_per_s.effective * NS_PER_S
+        rates = (disk.bytes_per_s.provenance, disk.latency_ns.provenance)
+        return _price(None, sizes, lambda _: ns, rates)
 
     def layer_overhead_ns(self) -> int:
         """Host time per layer that nothing hides."""

@@ -9,7 +9,13 @@ import numpy as np
 from sim.engine.program import Platform
 from sim.engine.task import NONE, Task, TaskKind, task_table
 from sim.engine.timeline import Timeline
-from sim.step.lowering.emit import CPU, D2H, GPU, H2D, HOST
+from sim.step.lowering.sheet import (
+    CPU,
+    D2H,
+    GPU,
+    H2D,
+    HOST,
+)
 from validation.backend.lane import Line, finish
 from validation.backend.ticket import Ticket, Work
 

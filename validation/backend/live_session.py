@@ -7,7 +7,9 @@ from collections.abc import Generator, Sequence
 
 from sim.engine.program import Wait
 from sim.engine.task import TaskKind, TaskTable
-from sim.step.lowering.emit import H2D
+from sim.step.lowering.sheet import (
+    H2D,
+)
 from validation.backend.lane import Line, finish
 from validation.backend.live_work import LiveWork
 from validation.backend.priority_lane import PriorityLane

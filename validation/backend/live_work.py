@@ -8,8 +8,12 @@ import numpy as np
 
 from sim.engine.task import TaskKind
 from sim.policies.actions import Action
-from sim.step.lowering.emit import CPU, D2H, GPU
 from sim.step.lowering.live_run import LiveJob
+from sim.step.lowering.sheet import (
+    CPU,
+    D2H,
+    GPU,
+)
 from sim.workload.batch import Passes
 from validation.backend.accelerator_memory import AcceleratorMemory, expert_buffer
 from validation.backend.crossing import ON_HOST

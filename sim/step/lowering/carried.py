@@ -11,13 +11,6 @@ from sim.engine.compilation import inner, kernel
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action, LayerMode
 from sim.step.lowering.emit import (
-    CPU,
-    GPU,
-    H2D,
-    IS_SERIAL,
-    STEP,
-    N,
-    append,
     emit_expert,
     emit_fetched_expert,
     emit_group_launch,
@@ -25,10 +18,19 @@ from sim.step.lowering.emit import (
     move_hidden,
     send_down,
     set_join,
-    wait_for,
     wait_for_join,
 )
 from sim.step.lowering.passes import emit_head, emit_layer
+from sim.step.lowering.sheet import (
+    CPU,
+    GPU,
+    H2D,
+    IS_SERIAL,
+    STEP,
+    N,
+    append,
+    wait_for,
+)
 
 _ON_CPU = int(Action.CPU)
 _DEFERRED = int(Action.DEFERRED)

@@ -6,31 +6,27 @@ experts · resident experts · each missing expert's copy (after the one that le
 run · activations back. The next layer waits for the last of each lane.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from sim.engine.compilation import inner
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action, LayerMode
-
-GPU, H2D, D2H, CPU, HOST = range(5)
-"""Resource numbers of the step scale, GPU and copies being those of GPU 0; ``lane_of`` those of
-further ones.
-"""
-
-STATE_SIZE = 11
-N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, NUM_JOINS = range(
-    STATE_SIZE
+from sim.step.lowering.sheet import (
+    CPU,
+    D2H,
+    GPU,
+    H2D,
+    HOST,
+    JOIN_A,
+    JOIN_B,
+    NUM_JOINS,
+    PLACE,
+    STAGED,
+    STATE_SIZE,
+    append,
+    wait_for,
 )
-"""Slots of the running state, in order: tasks so far, dependencies so far, the last task, the two
-ends to wait for, where the hidden state is, buffers of experts and of layers used so far, whether
-one thing runs at a time, the output token, and how many further ends to wait for.
-
-Those further ends stand behind the slots, those of further GPUs first; then STAGED of each further
-GPU.
-"""
+from sim.step.lowering.shelf import bring_in
 
 _CPU_ACTION = int(Action.CPU)
 _FETCH = int(Action.FETCH)
@@ -56,132 +52,6 @@ _OVERHEAD = int(TaskKind.OVERHEAD)
 _SLOT_FETCH = int(TaskKind.SLOT_FETCH)
 _EARLY_FETCH = int(TaskKind.EARLY_FETCH)
 _NONE = NONE
-
-
-ROW = np.dtype(
-    [
-        ("duration_ns", "i8"),
-        ("num_bytes", "i8"),
-        ("end_of_dependencies", "i8"),
-        ("priority", "i4"),
-        ("num_chunks", "i4"),
-        ("step", "i4"),
-        ("expert", "i4"),
-        ("resource", "i2"),
-        ("layer", "i2"),
-        ("kind", "u1"),
-    ],
-    align=True,
-)
-"""A task under construction.
-
-One array of records, not one a column: compiled calls pass few arguments, and compile fast.
-"""
-
-
-class Columns(NamedTuple):
-    """A task table under construction: ROW records, and the dependencies of all of them one after
-    another.
-    """
-
-    rows: NDArray[np.void]
-    dependencies: NDArray[np.int64]
-
-
-LAYER = np.dtype([(name, "i8") for name in ("shape", "is_moe", "fetch", "evict", "expert_bytes")])
-"""What a layer is and what copies of its experts cost (ns) and move (bytes)."""
-
-SHARE = np.dtype([(name, "i8") for name in ("fetch", "num_bytes")])
-"""What a copy of all that one GPU runs of a layer costs (ns) and moves (bytes)."""
-
-WORK = np.dtype([(name, "i8") for name in ("mode", "attention", "gate", "ffn")])
-"""Where a layer runs in a pass (LayerMode) and what it costs there, in ns."""
-
-PASS = np.dtype(
-    [
-        (name, "i8")
-        for name in ("step", "num_tokens", "num_sequences", "is_serial", "head_mode", "head")
-    ]
-)
-"""A pass: what it feeds, whether one thing runs at a time, and its vocabulary projection (0 ns:
-none).
-"""
-
-RUN = np.dtype(
-    [
-        (name, "i8")
-        for name in (
-            *(
-                "head_fetch",
-                "head_bytes",
-                "activation_bytes",
-                "group_gpu",
-                "least_gpu",
-                "group_cpu",
-                "layer_overhead",
-                "step_overhead",
-            ),
-            *("num_gpus", "first_peer", "hand_over"),
-        )
-    ]
-)
-"""What holds for the whole run; ``first_peer`` is the resource number of GPU 1, which its two
-directions of copies follow.
-
-``hand_over``: what every MoE layer on the GPU takes to reach the CPU pool, in ns; 0: only those go
-there that have experts there.
-"""
-
-
-class Sheet(NamedTuple):
-    """What compiled code reads of a run: few arrays of records, for the same reason as ROW.
-
-    ``tokens`` and ``actions`` are [pass, layer, expert], and so is ``leaving``, as in Decisions,
-    where anything is swapped; ``work`` is [pass, layer]; ``experts`` is ns [GPU or CPU, layer
-    shape, tokens]; ``activations`` is ns [H2D or D2H, tokens]; ``shares`` is [layer, GPU] of SHARE;
-    ``run`` has one record.
-    """
-
-    tokens: NDArray[np.int32]
-    actions: NDArray[np.uint8]
-    passes: NDArray[np.void]
-    layers: NDArray[np.void]
-    work: NDArray[np.void]
-    experts: NDArray[np.int64]
-    activations: NDArray[np.int64]
-    shares: NDArray[np.void]
-    run: NDArray[np.void]
-    leaving: NDArray[np.int16]
-
-
-@inner
-def wait_for(out, state, task):
-    """The task about to be emitted waits for that one (NONE: for nothing)."""
-    if task >= 0:
-        out.dependencies[state[M]] = task
-        state[M] += 1
-
-
-@inner
-def append(out, state, resource, duration_ns, kind, layer, expert, num_bytes):
-    """Emit one task; in a serial pass it also waits for the task before it."""
-    number = state[N]
-    if state[IS_SERIAL] == 1:
-        wait_for(out, state, state[PREVIOUS])
-    row = out.rows[number]
-    row.resource = resource
-    row.duration_ns = duration_ns
-    row.kind = kind
-    row.step = state[STEP]
-    row.layer = layer
-    row.expert = expert
-    row.num_bytes = num_bytes
-    row.priority = -1 if kind == _ACTIVATIONS else 0  # on a copy engine, tokens go before weights
-    row.num_chunks = 1
-    row.end_of_dependencies = state[M]
-    state[N] = number + 1
-    state[PREVIOUS] = number
-    return number
 
 
 @inner
@@ -239,9 +109,19 @@ def emit_overhead(out, state, duration_ns, layer):
 
 @inner
 def move_hidden(out, state, sheet, place, tokens, layer):
-    """Bring the hidden state to the GPU or the CPU if it is not there."""
-    if state[PLACE] == place:
-        return
+    """Bring the hidden state to the GPU or the CPU if it is not there; by way of the host, if it is
+    on another card.
+    """
+    is_across = place == GPU and layer >= 0 and sheet.layers[layer].is_border == 1
+    if state[PLACE] == place and is_across:
+        _carry_hidden(out, state, sheet, CPU, tokens, layer)
+    if state[PLACE] != place:
+        _carry_hidden(out, state, sheet, place, tokens, layer)
+
+
+@inner
+def _carry_hidden(out, state, sheet, place, tokens, layer):
+    """Copy the hidden state to the GPU or the CPU, once the layer before has ended."""
     wait_for_join(out, state)
     if place == CPU:
         copy = append(
@@ -280,6 +160,7 @@ def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, las
     num_bytes = sheet.layers[layer].expert_bytes
     source = gate
     owner = owner_of(sheet, layer, expert)
+    read = bring_in(out, state, sheet, layer, expert, gate, 0)
     is_swap = sheet.actions[index, layer, expert] == _SWAP
     if is_swap:
         wait_for(out, state, last_on(state, owner, last))
@@ -295,6 +176,7 @@ def emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, las
             num_bytes,
         )
     wait_for(out, state, source)
+    wait_for(out, state, read)
     counter = STAGED if owner == 0 else STATE_SIZE + state[NUM_JOINS] + owner - 1
     slot = state[counter] % ring.shape[1]
     if not is_swap:
@@ -326,10 +208,16 @@ def emit_early_copies(out, state, sheet, ring, index, layer):
     The copies are consecutive tasks.
     """
     first = _NONE
+    read = np.int64(_NONE)
+    free = ring[0, state[STAGED] % ring.shape[1]]
+    for expert in range(sheet.actions.shape[2]):
+        if sheet.actions[index, layer, expert] == _EARLY:
+            read = max(read, bring_in(out, state, sheet, layer, expert, free, 0))
     for expert in range(sheet.actions.shape[2]):
         if sheet.actions[index, layer, expert] == _EARLY:
             slot = state[STAGED] % ring.shape[1]
             wait_for(out, state, ring[0, slot])
+            wait_for(out, state, read)
             copy = append(
                 out,
                 state,
@@ -424,7 +312,9 @@ def emit_cpu_experts(out, state, sheet, index, layer, gate, experts):
             append(out, state, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer, _NONE, 0)
         for expert in experts:
             if sheet.actions[index, layer, expert] == _CPU_ACTION:
+                read = bring_in(out, state, sheet, layer, expert, gate, 0)
                 wait_for(out, state, sent)
+                wait_for(out, state, read)
                 last = emit_expert(out, state, sheet, index, layer, expert, CPU)
     return last, tokens
 

@@ -18,12 +18,6 @@ from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
 from sim.policies.dispatch.rule import Rule
 from sim.step.lowering.emit import (
-    D2H,
-    GPU,
-    H2D,
-    HOST,
-    N,
-    append,
     emit_cpu_experts,
     emit_expert,
     emit_fetched_expert,
@@ -34,13 +28,22 @@ from sim.step.lowering.emit import (
     note_last,
     owner_of,
     set_join,
-    wait_for,
     wait_for_join,
 )
 from sim.step.lowering.live_ahead import append_aside, fetch_ahead, fetch_gainful, hold_back
 from sim.step.lowering.live_dispatch import dispatch_missing
 from sim.step.lowering.operations import empty, take_back
 from sim.step.lowering.passes import emit_head
+from sim.step.lowering.sheet import (
+    D2H,
+    GPU,
+    H2D,
+    HOST,
+    N,
+    append,
+    wait_for,
+)
+from sim.step.lowering.shelf import bring_in
 from sim.step.lowering.slots import (
     ARRIVED,
     COMING,
@@ -365,6 +368,7 @@ def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
     )
     if not has_room:
         return False
+    read = bring_in(out, state, sheet, layer, expert, gate, 0)
     source = gate
     num_bytes = sheet.layers[layer].expert_bytes
     owner = owner_of(sheet, layer, expert)
@@ -384,6 +388,7 @@ def _fetch(out, state, sheet, cached, live, index, layer, expert, gate, stamp):
         )
     wait_for(out, state, source)
     wait_for(out, state, freed_by)
+    wait_for(out, state, read)
     slot = cached.slots[layer, expert]
     slot.copy = append(
         out,

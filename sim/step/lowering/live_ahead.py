@@ -9,18 +9,21 @@ import numpy as np
 from sim.engine.compilation import inner, part
 from sim.engine.task import NONE, TaskKind
 from sim.step.lowering.emit import (
+    lane_of,
+    owner_of,
+)
+from sim.step.lowering.live_dispatch import END, LINK, RESULTS, ask, copy_left_ns
+from sim.step.lowering.operations import DROP, operate
+from sim.step.lowering.sheet import (
     H2D,
     IS_SERIAL,
     NUM_JOINS,
     PREVIOUS,
     STATE_SIZE,
     append,
-    lane_of,
-    owner_of,
     wait_for,
 )
-from sim.step.lowering.live_dispatch import END, LINK, RESULTS, ask, copy_left_ns
-from sim.step.lowering.operations import DROP, operate
+from sim.step.lowering.shelf import bring_in
 from sim.step.lowering.slots import (
     ABSENT,
     COMING,
@@ -54,6 +57,20 @@ def append_aside(out, state, resource, duration_ns, kind, layer, expert, num_byt
     state[PREVIOUS] = previous
     state[IS_SERIAL] = is_serial
     return number
+
+
+@inner
+def _read_aside(out, state, sheet, layer, expert, after, priority):
+    """Have an expert in host memory that is fetched ahead: the read takes no part in a serial pass,
+    and waits behind reads on demand.
+    """
+    previous = state[PREVIOUS]
+    is_serial = state[IS_SERIAL]
+    state[IS_SERIAL] = 0
+    read = bring_in(out, state, sheet, layer, expert, after, priority)
+    state[PREVIOUS] = previous
+    state[IS_SERIAL] = is_serial
+    return read
 
 
 @part
@@ -315,6 +332,8 @@ def _queue(out, state, sheet, live, slot, layer, expert, priority):
     copied = sheet.layers[layer]
     rules = live.rules[0]
     owner = owner_of(sheet, layer, expert)
+    read = _read_aside(out, state, sheet, layer, expert, slot.looked_up, priority)
+    wait_for(out, state, read)
     wait_for(out, state, slot.looked_up)
     wait_for(out, state, slot.freed_by)
     if rules.pauses_on_miss:

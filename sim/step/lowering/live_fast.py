@@ -11,7 +11,6 @@ from sim.engine.state import AWAITED, BUSY, DONE, DROPPED, END, ENTRY, FINISHED,
 from sim.engine.state import STARTED as RUNNING
 from sim.engine.task import NONE, Discipline
 from sim.engine.timeline import Timeline
-from sim.step.lowering.emit import IS_SERIAL, STEP, N
 from sim.step.lowering.live import (
     emit_after_gate,
     emit_end_of_pass,
@@ -22,6 +21,11 @@ from sim.step.lowering.live import (
 from sim.step.lowering.live_run import LiveJob
 from sim.step.lowering.lower import table
 from sim.step.lowering.operations import PROMOTE
+from sim.step.lowering.sheet import (
+    IS_SERIAL,
+    STEP,
+    N,
+)
 from sim.step.lowering.slots import ARRIVED, NOW_NS, NUM_COMING, NUM_OPERATIONS, STARTED
 
 _NONE = NONE

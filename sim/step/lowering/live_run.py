@@ -19,7 +19,6 @@ from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.policies.shares import gate_shares
 from sim.step.lowering.decisions import Decisions, beliefs, surroundings
-from sim.step.lowering.emit import H2D, IS_SERIAL, STEP, Columns, N, Sheet
 from sim.step.lowering.live import (
     MATCHER,
     RULES,
@@ -36,6 +35,7 @@ from sim.step.lowering.lower import (
     columns,
     fresh_state,
     platform,
+    resources_of,
     rings_of,
     sheet_of,
     table,
@@ -43,6 +43,14 @@ from sim.step.lowering.lower import (
 )
 from sim.step.lowering.operations import DROP, PROMOTE
 from sim.step.lowering.prices import price
+from sim.step.lowering.sheet import (
+    H2D,
+    IS_SERIAL,
+    STEP,
+    Columns,
+    N,
+    Sheet,
+)
 from sim.step.lowering.slots import (
     ABSENT,
     ARRIVED,
@@ -146,11 +154,14 @@ def live_job(
         else len(predictions.candidates)
     )
     num_tasks += int(np.count_nonzero(predictions.expected))
+    num_resources = len(with_peers(LIVE_RESOURCES, gpus))
+    if decisions.shelf is not None:
+        num_tasks *= 2  # a read before each copy
     return LiveJob(
-        platform=platform(problem.machine, with_peers(LIVE_RESOURCES, gpus)),
+        platform=platform(problem.machine, resources_of(problem, decisions, LIVE_RESOURCES)),
         out=columns(num_tasks, num_gpus=gpus + 1),
         state=fresh_state(gpus, gpus if live.rules[0]["is_copy_awaited"] else 0),
-        sheet=sheet_of(problem, passes, tokens, decisions, prices),
+        sheet=sheet_of(problem, passes, tokens, decisions, prices, num_resources),
         cached=_cached(policy.cache, residency, predictions, foresight),
         live=live,
         rings=rings_of(problem),

@@ -2,19 +2,12 @@
 vocabulary projection. Compiled.
 """
 
+import numpy as np
+
 from sim.engine.compilation import inner, kernel
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action, LayerMode
 from sim.step.lowering.emit import (
-    CPU,
-    GPU,
-    H2D,
-    IS_SERIAL,
-    JOIN_A,
-    STEP,
-    STREAMED,
-    N,
-    append,
     emit_cpu_experts,
     emit_early_copies,
     emit_early_runs,
@@ -28,9 +21,21 @@ from sim.step.lowering.emit import (
     note_last,
     owner_of,
     set_join,
-    wait_for,
     wait_for_join,
 )
+from sim.step.lowering.sheet import (
+    CPU,
+    GPU,
+    H2D,
+    IS_SERIAL,
+    JOIN_A,
+    STEP,
+    STREAMED,
+    N,
+    append,
+    wait_for,
+)
+from sim.step.lowering.shelf import bring_in
 
 _RESIDENT = int(Action.RESIDENT)
 _FETCH = int(Action.FETCH)
@@ -88,6 +93,18 @@ def _stream_peers(out, state, sheet, ring, layer):
 
 
 @inner
+def _read_layer(out, state, sheet, ring, layer):
+    """Have all experts of a layer in host memory, no sooner than the buffer is free that they go
+    to; returns the last read, behind all others in the disk's order.
+    """
+    after = ring[0, state[STREAMED] % ring.shape[1]]
+    read = np.int64(_NONE)
+    for expert in range(sheet.tokens.shape[2]):
+        read = max(read, bring_in(out, state, sheet, layer, expert, after, 0))
+    return read
+
+
+@inner
 def _layer_on_cpu(out, state, sheet, index, layer):
     """Attention, gate, feed-forward and all experts, one after another on the CPU."""
     move_hidden(out, state, sheet, CPU, sheet.passes[index].num_tokens, layer)
@@ -112,6 +129,7 @@ def _layer_on_cpu(out, state, sheet, index, layer):
     for expert in range(sheet.tokens.shape[2]):
         tokens = sheet.tokens[index, layer, expert]
         if tokens > 0:
+            wait_for(out, state, bring_in(out, state, sheet, layer, expert, last, 0))
             last = append(
                 out, state, CPU, sheet.experts[1, shape, tokens], _EXPERT, layer, expert, 0
             )
@@ -167,6 +185,7 @@ def _layer_on_gpu(out, state, sheet, rings, index, layer):
     streamed = _NONE
     if is_streamed:
         share = sheet.shares[layer, 0]
+        wait_for(out, state, _read_layer(out, state, sheet, rings[1], layer))
         weights = _stream(out, state, rings[1], share.fetch, share.num_bytes, layer)
         streamed = _stream_peers(out, state, sheet, rings[1], layer)
     early = emit_early_copies(out, state, sheet, rings[0], index, layer)

@@ -12,6 +12,14 @@ from sim.engine.compilation import kernel, part
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
 from sim.step.lowering.emit import (
+    emit_cpu_experts,
+    emit_expert,
+    emit_group_launch,
+    emit_overhead,
+    set_join,
+)
+from sim.step.lowering.passes import emit_head
+from sim.step.lowering.sheet import (
     CPU,
     D2H,
     GPU,
@@ -22,14 +30,8 @@ from sim.step.lowering.emit import (
     STEP,
     N,
     append,
-    emit_cpu_experts,
-    emit_expert,
-    emit_group_launch,
-    emit_overhead,
-    set_join,
     wait_for,
 )
-from sim.step.lowering.passes import emit_head
 
 AHEAD = 2
 """How many micro-batches the first halves are ahead of the second."""

@@ -8,7 +8,6 @@ from sim.engine.program import Program
 from sim.engine.task import NONE, Discipline, Resource
 from sim.policies.problem import Problem
 from sim.step.lowering.decisions import Decisions
-from sim.step.lowering.emit import N
 from sim.step.lowering.lower import (
     RESOURCES,
     Lowered,
@@ -22,6 +21,9 @@ from sim.step.lowering.lower import (
 from sim.step.lowering.pipeline import emit_pipelined_run
 from sim.step.lowering.pipeline_prices import pipeline_prices
 from sim.step.lowering.prices import price
+from sim.step.lowering.sheet import (
+    N,
+)
 from sim.workload.batch import Passes
 
 PIPELINE_RESOURCES = tuple(
@@ -64,7 +66,7 @@ def lower_pipelined(
     firsts = np.append(np.flatnonzero(np.diff(passes.group, prepend=-1)), len(passes))
     ends = np.full((int(np.diff(firsts).max()), 2), NONE)
     buffers = np.full((2, max(1, overlap.staging_layers)), NONE)
-    sheet = sheet_of(problem, passes, tokens, decisions, prices)
+    sheet = sheet_of(problem, passes, tokens, decisions, prices, len(PIPELINE_RESOURCES))
     emit_pipelined_run(out, state, sheet, rings_of(problem), pipe, firsts, ends, buffers, last_task)
     program = Program(
         platform=platform(problem.machine, PIPELINE_RESOURCES), tasks=table(out, 0, int(state[N]))

@@ -15,8 +15,10 @@ from sim.policies.prefetch.map_store import MapStore, embeddings_of, select
 from sim.policies.shares import gate_shares, maps_of
 from sim.routing.base import Draw, expert_maps
 from sim.routing.recorded import RecordedRouting
-from sim.step.lowering.emit import LAYER
 from sim.step.lowering.live_run import next_uses
+from sim.step.lowering.sheet import (
+    LAYER,
+)
 from sim.step.lowering.slots import (
     ABSENT,
     COMING,

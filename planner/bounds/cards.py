@@ -1,0 +1,281 @@
+"""Bounds for plans that lay whole layers out over several cards, which may be unlike.
+
+One card works at a time, and copies to the cards go one after another, as in the simulation of
+such plans. Every choice of the cards in use is bounded apart, and the least is the bound: where two
+or more are used, each pass carries its hidden states from card to card, down to the host and up
+again. Cards that are alike are one card with the memory of all, for their layers cost the same.
+Where they are unlike, each card's bytes have a price of their own, and each layer lies on whichever
+card is cheapest for it. The proof is in docs/explanation/bounds.md.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from hwprofiles import Machine
+from planner.bounds.bound import seconds_below
+from planner.bounds.clairvoyant import repeated_bound
+from planner.bounds.draws import (
+    LINK_WEIGHTS,
+    NUM_PRICES,
+    PRICE_PARTS,
+    WITHIN,
+    Kind,
+    MeanBounds,
+    Sums,
+    relaxed_draws,
+    summed,
+    sums_of,
+    wholes_of,
+    works_of,
+)
+from planner.bounds.part import Part
+from planner.bounds.static import KINDS
+from planner.bounds.stores import LOOSEST, Stores, stores_of
+from planner.bounds.work import Experts, Floats, Work
+from sim.costs.cost_model import CostModel
+from sim.costs.memory import MemoryRule, working_bytes
+from sim.policies.problem import Problem
+from sim.step.simulate import Drawn
+
+RATIOS = tuple(float(ratio) for ratio in np.geomspace(0.2, 5.0, 15))
+"""Prices of a byte on the second card over those on the first that are tried: any pair is valid."""
+
+NUM_HALVINGS = 8
+"""How often the steps of the search for prices are halved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Card:
+    """A card in use: its work in every draw, and what it has room for under a rule and in all."""
+
+    works: Sequence[Work]
+    stores: Stores
+    loosest: Stores
+
+
+def bounds_over_cards(
+    problem: Problem, cards: Sequence[Machine], draws: Sequence[Drawn], *, are_alike: bool
+) -> MeanBounds:
+    """Both bounds for plans that use any of these cards, each a machine whose one GPU it is.
+
+    The static one is for plans that keep to the default budget of each card's memory; both are for
+    plans whose layers each lie on one card.
+    """
+    known: list[tuple[Machine, _Card]] = []
+    for machine in cards:
+        if machine not in [before for before, _ in known]:
+            known.append((machine, _card(problem, machine, draws)))
+    kinds = [next(at for at, (before, _) in enumerate(known) if before == own) for own in cards]
+    crossing_ns = _crossings_ns(problem, cards, draws)
+    found = [
+        _bounds_ns([known[kind] for kind in used], are_alike=are_alike)
+        + np.array([(len(used) - 1) * crossing_ns, 0.0])
+        for used in _choices(kinds)
+    ]
+    static_ns, clairvoyant_ns = np.min(found, axis=0)
+    number = len(draws)
+    return MeanBounds(
+        static_s=seconds_below(max(static_ns, clairvoyant_ns) / number),
+        clairvoyant_s=seconds_below(clairvoyant_ns / number),
+        byte_price_s=0.0,
+        num_draws=number,
+        are_alike=are_alike,
+    )
+
+
+def _choices(kinds: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Every choice of cards by kind, each once."""
+    for number in range(1, len(kinds) + 1):
+        yield from sorted(set(combinations(sorted(kinds), number)))
+
+
+def _card(problem: Problem, machine: Machine, draws: Sequence[Drawn]) -> _Card:
+    alone = replace(problem, machine=machine, split=None, common_costs=None)
+    rule = MemoryRule()
+    stores = stores_of(alone, rule)
+    spared = [
+        working_bytes(problem.model, problem.batch, problem.feeding, rule, has_head=has_head)
+        for has_head in (True, False)
+    ]
+    room = stores.capacity_bytes + spared[0] - spared[1]  # a card may have no head
+    return _Card(
+        works=works_of(alone, draws),
+        stores=replace(stores, capacity_bytes=room),
+        loosest=stores_of(alone, LOOSEST),
+    )
+
+
+def _crossings_ns(problem: Problem, cards: Sequence[Machine], draws: Sequence[Drawn]) -> float:
+    """The least that hidden states take from one card to another in all passes of all draws."""
+    model = problem.model
+    total = 0.0
+    for drawn in draws:
+        sizes = drawn.passes.num_tokens.astype(np.int64) * model.hidden * model.activation_bytes
+        for way in ("d2h", "h2d"):
+            found = [
+                CostModel(machine=card, model=model).copy(way, sizes, is_pinned=is_pinned).ns
+                for card in cards
+                for is_pinned in (True, False)
+            ]
+            total += float(np.min(found, axis=0).sum())
+    return total
+
+
+def _bounds_ns(used: Sequence[tuple[Machine, _Card]], *, are_alike: bool) -> Floats:
+    """Static and clairvoyant bound over all draws for plans on those cards, crossings left out."""
+    own = [card for _, card in used]
+    first = own[0]
+    if all(machine == used[0][0] for machine, _ in used):
+        stores = _joined([card.stores for card in own])
+        static_ns = relaxed_draws(wholes_of(first.works), stores, are_alike=are_alike).ns
+    else:
+        static_ns = _unlike_ns(own, are_alike=are_alike)
+    best = [_least_work([card.works[draw] for card in own]) for draw in range(len(first.works))]
+    loosest = _joined([card.loosest for card in own])
+    first_ns, guess = repeated_bound(best[0], loosest, None)
+    others = sum(repeated_bound(work, loosest, guess)[0] for work in best[1:])
+    return np.array([static_ns, first_ns + others])
+
+
+def _joined(stores: Sequence[Stores]) -> Stores:
+    """One card with the memory of all."""
+    return replace(
+        stores[0],
+        capacity_bytes=sum(own.capacity_bytes for own in stores),
+        memory_bytes=sum(own.memory_bytes for own in stores),
+    )
+
+
+def _least_work(works: Sequence[Work]) -> Work:
+    """Each piece of work on the card where it takes least."""
+    least: dict[str, Any] = {}
+    for field in fields(Work):
+        if field.name not in ("experts", "num_tokens", "is_prefill"):
+            values = [getattr(work, field.name) for work in works]
+            found = np.min(values, axis=0)
+            least[field.name] = found if isinstance(values[0], np.ndarray) else float(found)
+    on_gpu = np.min([work.experts.gpu_ns for work in works], axis=0)
+    experts: Experts = replace(works[0].experts, gpu_ns=on_gpu)
+    return replace(works[0], experts=experts, **least)
+
+
+def _unlike_ns(cards: Sequence[_Card], *, are_alike: bool) -> float:
+    """The static bound for unlike cards, in ns over all draws."""
+    stores = [card.stores for card in cards]
+    wholes = [wholes_of(card.works) for card in cards]
+    within = list(WITHIN)
+    sums = [
+        summed(whole, own, within, are_alike=are_alike)
+        for whole, own in zip(wholes, stores, strict=True)
+    ]
+    best, prices = min(
+        (_best_prices(sums, stores, number) for number in range(len(within))),
+        key=lambda found: found[0],
+    )
+    for kind in KINDS:
+        if kind.is_ahead or kind.is_early:
+            weighed = [_weighed(wholes, stores, kind, prices, are_alike=are_alike)]
+            again = [
+                summed(whole, own, weighed, are_alike=are_alike)
+                for whole, own in zip(wholes, stores, strict=True)
+            ]
+            best = min(best, _best_prices(again, stores, 0)[0])
+    return best
+
+
+def _weighed(
+    wholes: Sequence[Sequence[Part]],
+    stores: Sequence[Stores],
+    kind: Kind,
+    prices: Sequence[float],
+    *,
+    are_alike: bool,
+) -> Kind:
+    """The kind with the weights of the link's total that bound the first draw best: any are valid."""
+    assert kind is not None
+    number = len(wholes[0])
+    found: list[tuple[float, Kind]] = []
+    for share in LINK_WEIGHTS:
+        tried = replace(kind, link_shares=(share, 0.0 if kind.is_early else share))
+        sums = [
+            sums_of(whole[0], own, [tried], are_alike=are_alike)
+            for whole, own in zip(wholes, stores, strict=True)
+        ]
+        value = max(
+            value_over_cards(sums, stores, 0, [price * part / number for price in prices])
+            for part in PRICE_PARTS
+        )
+        found.append((value, tried))
+    return max(found, key=lambda pair: pair[0])[1]
+
+
+def value_over_cards(
+    sums: Sequence[Sums], stores: Sequence[Stores], number: int, prices: Sequence[float]
+) -> float:
+    """What those prices of a byte on each card prove, in ns: each layer, and the head, lies where
+    it costs least.
+
+    A buffer for what is streamed is not charged, since it may lie on any of the cards.
+    """
+    parts = list(zip(sums, stores, prices, strict=True))
+    layers = [
+        own.experts.each_layer_ns(
+            number, own.on[number], own.off[number], room.dense_bytes, room.expert_bytes, price
+        )
+        for own, room, price in parts
+    ]
+    heads = [
+        min(own.head_on[number] + price * room.head_bytes, own.head_off[number])
+        for own, room, price in parts
+    ]
+    paid = sum(
+        own.ahead[number] * (room.memory_bytes - room.capacity_bytes)
+        + max(price, own.ahead[number]) * room.capacity_bytes
+        for own, room, price in parts
+    )
+    return float(np.min(layers, axis=0).sum() + min(heads) + sums[0].rest[number] - paid)
+
+
+def _best_prices(
+    sums: Sequence[Sums], stores: Sequence[Stores], number: int
+) -> tuple[float, tuple[float, ...]]:
+    """The prices of a byte with the highest bound, and that bound: it is concave in them."""
+    rates = sums[0].experts.savings_per_byte(stores[0].expert_bytes)
+    starts = np.quantile(rates, np.linspace(0, 1, NUM_PRICES)) if len(rates) else np.zeros(1)
+
+    def value(prices: tuple[float, ...]) -> float:
+        return value_over_cards(sums, stores, number, prices)
+
+    ways = [(1.0,) + (ratio,) * (len(sums) - 1) for ratio in RATIOS]
+    tried = {(0.0,) * len(sums): value((0.0,) * len(sums))}
+    for way in ways:
+        for start in starts:
+            prices = tuple(float(start) * share for share in way)
+            tried[prices] = value(prices)
+    best = max(tried, key=lambda prices: tried[prices])
+    step = float(np.max(np.diff(np.sort(starts)), initial=float(starts.max()) / NUM_PRICES))
+    for _ in range(NUM_HALVINGS):
+        best = _climbed(value, best, step)
+        step /= 2
+    return value(best), best
+
+
+def _climbed(
+    value: Callable[[tuple[float, ...]], float], best: tuple[float, ...], step: float
+) -> tuple[float, ...]:
+    """Move along each price, and along all together, while that helps."""
+    moves = [np.eye(len(best))[place] * step for place in range(len(best))]
+    moves += [np.full(len(best), step)]
+    is_moved = True
+    while is_moved:
+        is_moved = False
+        for move in (*moves, *(-move for move in moves)):
+            tried = tuple(float(price) for price in np.maximum(0.0, np.array(best) + move))
+            if value(tried) > value(best) * (1 + 1e-12):
+                best = tried
+                is_moved = True
+    return best

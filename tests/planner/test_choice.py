@@ -19,7 +19,7 @@ def _question(machine: str = PC, model: str = "gpt-oss-120b") -> ChoiceQuestion:
 def test_best_comes_first() -> None:
     """Arms are in the order of their whole request, and all four ways are there."""
     choice = choose(_question())
-    seconds = [own.request_s for own in choice.arms]
+    seconds = [own.expected_s for own in choice.arms]
     assert seconds == sorted(seconds)
     names = {own.arm.arm for own in choice.arms}
     assert names >= {"static layers", "expert cache", "fetch", "hybrid"}

@@ -17,10 +17,6 @@ from validation.accuracy.rows import MeasuredRow
 SAME_FRACTION = 1e-3
 """Speeds this close to each other have no order."""
 
-TIE_FRACTION = 0.03
-"""Predictions this close to the highest cannot be told from it: what ``TieBreak`` says decides. Published
-speeds of one set-up differ by 1 % between launches and by 4 % between boots (ik_llama.cpp's threads)."""
-
 CLOSE_FRACTION = 0.05
 """A choice that loses no more than this counts as right: launches of one program differ by as much."""
 
@@ -91,15 +87,16 @@ def _predicted(
 
 
 def _first(scored: Sequence[tuple[MeasuredArm, ArmPrediction]]) -> MeasuredArm | None:
-    """The arm with the highest prediction; on a tie what ``TieBreak`` says, then the file's order.
+    """The arm with the least expected time, and so the least expected regret; where predictions are
+    the same what ``TieBreak`` says, then the file's order.
 
     None where fewer than two arms are predicted: then nothing is chosen.
     """
     if len(scored) < 2:
         return None
-    top = max(made.tokens_per_s for _, made in scored)
-    close = [pair for pair in scored if pair[1].tokens_per_s >= top * (1 - TIE_FRACTION)]
-    return max(close, key=lambda pair: pair[1].tie)[0]
+    least = min(made.expected_s for _, made in scored)
+    same = [pair for pair in scored if pair[1].expected_s <= least * (1 + SAME_FRACTION)]
+    return max(same, key=lambda pair: pair[1].tie)[0]
 
 
 def kendall_tau(scored: Sequence[tuple[MeasuredArm, ArmPrediction]]) -> float | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from planner.choice.question import ChoiceQuestion
 from sim.runtimes.caching.lanes import BOTH_SPREAD
+from sim.runtimes.caching.pricing import PAGE_COPY_SPREAD
 from sim.runtimes.constants import Constants, ConstantsFile
 
 MEASURED_SPREAD = 0.05
@@ -51,6 +52,7 @@ def uncertainties(question: ChoiceQuestion, file: ConstantsFile) -> Iterator[Unc
         "the GPU's part": GPU_SPREAD,
         "a change of device": file.constants["crossing_us"].prior_spread / 2,
         "the rate of the disk": DATASHEET_SPREAD,
+        "the copy out of the page cache": PAGE_COPY_SPREAD,
     }
     for (name, spread), move in zip(spreads.items(), MOVERS, strict=True):
         yield Uncertainty(name=name, spread=spread, move=move)
@@ -110,4 +112,10 @@ def _disk(inputs: Inputs, factor: float) -> Inputs:
     return replace(inputs, question=replace(inputs.question, host=replace(host, disk=disk)))
 
 
-MOVERS: tuple[Mover, ...] = (_cpu, _link, _both, _misses, _gpu, _crossing, _disk)
+def _page_copy(inputs: Inputs, factor: float) -> Inputs:
+    rates = inputs.question.rates
+    moved = replace(rates, page_factor=rates.page_factor * factor)
+    return replace(inputs, question=replace(inputs.question, rates=moved))
+
+
+MOVERS: tuple[Mover, ...] = (_cpu, _link, _both, _misses, _gpu, _crossing, _disk, _page_copy)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hwprofiles import InputError
+from planner.choice.choose import QUANTILE
 from sim.runtimes.caching.arguments import CACHING_READERS, FREETOKEN, read_caching_arguments
 from sim.runtimes.caching.experts import MissRule
 from sim.runtimes.caching.locality import locality_of
@@ -55,6 +56,12 @@ class ArmPrediction:
         known of an arm, the longer.
         """
         return math.exp(self.spread**2 / 2) / self.tokens_per_s
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Ends of the interval of 80 %, in tokens a second, as ``planner.choice`` states it."""
+        factor = math.exp(QUANTILE * self.spread)
+        return self.tokens_per_s / factor, self.tokens_per_s * factor
 
 
 def predict_arm(

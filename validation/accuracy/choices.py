@@ -37,6 +37,7 @@ def summary_of(cases: Sequence[CaseAccuracy]) -> CaseSummary:
     if not regrets:
         raise InputError("no case has two arms that can be predicted, so nothing was chosen")
     orders = [case.kendall_tau for case in cases if case.kendall_tau is not None]
+    known = [arm.is_covered for case in cases for arm in case.arms if arm.is_covered is not None]
     return CaseSummary(
         num_cases=len(cases),
         num_chosen=len(regrets),
@@ -44,6 +45,8 @@ def summary_of(cases: Sequence[CaseAccuracy]) -> CaseSummary:
         median_regret_fraction=float(np.median(regrets)),
         worst_regret_fraction=max(regrets),
         median_kendall_tau=float(np.median(orders)) if orders else None,
+        covered_fraction=sum(known) / len(known) if known else None,
+        num_speeds=len(known),
     )
 
 
@@ -61,16 +64,25 @@ def _choose(
         best_arm=best.arm,
         regret_fraction=1 - chosen.speed / best.speed if chosen else None,
         kendall_tau=kendall_tau(scored),
-        arms=tuple(
-            CaseArm(
-                arm=arm.arm,
-                measured=arm.speed,
-                predicted_tokens_per_s=made.tokens_per_s if made else None,
-                is_scored=arm.is_scored,
-                reason=reason,
-            )
-            for arm, made, reason in found
-        ),
+        arms=tuple(_case_arm(arm, made, reason) for arm, made, reason in found),
+    )
+
+
+def _case_arm(arm: MeasuredArm, made: ArmPrediction | None, reason: str | None) -> CaseArm:
+    """The arm beside its prediction and the ends of its interval."""
+    low, high = (None, None) if made is None else made.interval
+    is_covered = None
+    if low is not None and high is not None and not arm.is_relative:
+        is_covered = low <= arm.speed <= high
+    return CaseArm(
+        arm=arm.arm,
+        measured=arm.speed,
+        predicted_tokens_per_s=made.tokens_per_s if made else None,
+        low_tokens_per_s=low,
+        high_tokens_per_s=high,
+        is_covered=is_covered,
+        is_scored=arm.is_scored,
+        reason=reason,
     )
 
 

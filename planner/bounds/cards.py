@@ -58,11 +58,17 @@ class _Card:
 
 
 def bounds_over_cards(
-    problem: Problem, cards: Sequence[Machine], draws: Sequence[Drawn], *, are_alike: bool
+    problem: Problem,
+    cards: Sequence[Machine],
+    draws: Sequence[Drawn],
+    *,
+    are_alike: bool,
+    held_bytes: int = 0,
 ) -> MeanBounds:
     """Both bounds for plans that use any of these cards, each a machine whose one GPU it is.
 
-    The static one is for plans that keep to the default budget of each card's memory; both are for
+    The static one is for plans that keep to the default budget of each card's memory, or hold up to
+    ``held_bytes`` of weights on as many cards as the problem's own, whichever is more; both are for
     plans whose layers each lie on one card.
     """
     known: list[tuple[Machine, _Card]] = []
@@ -70,9 +76,14 @@ def bounds_over_cards(
         if machine not in [before for before, _ in known]:
             known.append((machine, _card(problem, machine, draws)))
     kinds = [next(at for at, (before, _) in enumerate(known) if before == own) for own in cards]
+    least_bytes = float(held_bytes + _kv_bytes(problem)) if held_bytes else 0.0
     crossing_ns = _crossings_ns(problem, cards, draws)
     found = [
-        _bounds_ns([known[kind] for kind in used], are_alike=are_alike)
+        _bounds_ns(
+            [known[kind] for kind in used],
+            least_bytes if len(used) == problem.num_cards else 0.0,
+            are_alike=are_alike,
+        )
         + np.array([(len(used) - 1) * crossing_ns, 0.0])
         for used in _choices(kinds)
     ]
@@ -125,15 +136,31 @@ def _crossings_ns(problem: Problem, cards: Sequence[Machine], draws: Sequence[Dr
     return total
 
 
-def _bounds_ns(used: Sequence[tuple[Machine, _Card]], *, are_alike: bool) -> Floats:
-    """Static and clairvoyant bound over all draws for plans on those cards, crossings left out."""
-    own = [card for _, card in used]
-    first = own[0]
+def _kv_bytes(problem: Problem) -> int:
+    model = problem.model
+    batch = problem.batch
+    each = (model.layer_kv_bytes(layer, batch.context_tokens) for layer in range(model.num_layers))
+    return batch.num_sequences * sum(each)
+
+
+def _bounds_ns(
+    used: Sequence[tuple[Machine, _Card]], least_bytes: float, *, are_alike: bool
+) -> Floats:
+    """Static and clairvoyant bound over all draws for plans on those cards, crossings left out;
+    the cards hold ``least_bytes`` together, or what they have room for.
+    """
+    room = sum(card.stores.capacity_bytes for _, card in used)
+    grown = max(1.0, least_bytes / room) if room > 0 else 1.0
+    stores = [
+        replace(card.stores, capacity_bytes=card.stores.capacity_bytes * grown) for _, card in used
+    ]
+    first = used[0][1]
     if all(machine == used[0][0] for machine, _ in used):
-        stores = _joined([card.stores for card in own])
-        static_ns = relaxed_draws(wholes_of(first.works), stores, are_alike=are_alike).ns
+        static_ns = relaxed_draws(wholes_of(first.works), _joined(stores), are_alike=are_alike).ns
     else:
-        static_ns = _unlike_ns(own, are_alike=are_alike)
+        wholes = [wholes_of(card.works) for _, card in used]
+        static_ns = _unlike_ns(wholes, stores, are_alike=are_alike)
+    own = [card for _, card in used]
     best = [_least_work([card.works[draw] for card in own]) for draw in range(len(first.works))]
     loosest = _joined([card.loosest for card in own])
     first_ns, guess = repeated_bound(best[0], loosest, None)
@@ -163,10 +190,10 @@ def _least_work(works: Sequence[Work]) -> Work:
     return replace(works[0], experts=experts, **least)
 
 
-def _unlike_ns(cards: Sequence[_Card], *, are_alike: bool) -> float:
+def _unlike_ns(
+    wholes: Sequence[Sequence[Part]], stores: Sequence[Stores], *, are_alike: bool
+) -> float:
     """The static bound for unlike cards, in ns over all draws."""
-    stores = [card.stores for card in cards]
-    wholes = [wholes_of(card.works) for card in cards]
     within = list(WITHIN)
     sums = [
         summed(whole, own, within, are_alike=are_alike)

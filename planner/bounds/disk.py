@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles import Machine
 from planner.bounds.bound import seconds_below
 from planner.bounds.clairvoyant import Ways, cheapest_ns
 from planner.bounds.draws import MeanBounds
@@ -30,16 +31,17 @@ def with_reads(
     problem: Problem,
     draws: Sequence[Drawn],
     works: Sequence[Work],
-    residency: Residency,
+    held: tuple[Residency, Sequence[Machine]],
 ) -> MeanBounds:
     """The bounds, or those of the reads where they are higher.
 
     The static one is for plans that read nothing ahead of its gate but for the prompt, and whose
-    experts on the GPU and in host memory stay. ``residency`` says what else lies in host memory.
+    experts on the GPU and in host memory stay. ``held`` are what else lies in host memory, and the
+    cards that may be in use.
     """
+    residency, cards = held
     read_ns = problem.costs.disk_read(_expert_bytes(problem)).ns.astype(np.float64)
-    gpus = [problem.machine] if problem.split is None else problem.split.machines
-    on_gpus = float(sum(machine_bytes(gpu) for gpu in gpus))
+    on_gpus = float(sum(machine_bytes(card) for card in cards))
     shelf = float(shelf_bytes(problem.machine, problem.model, residency))
     static_ns = _static_ns(problem, draws, works, read_ns, on_gpus + shelf, bounds.are_alike)
     clairvoyant_ns = _clairvoyant_ns(problem, draws, read_ns, on_gpus + shelf + RESERVED_BYTES)

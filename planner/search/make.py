@@ -124,7 +124,10 @@ def bounds_of(found: Search, cards: Sequence[Machine] = ()) -> dict[str, Any]:
     problem = problem_of(best.scenario)
     if cards and not problem.feeding.is_pipelined:
         alike = best.scenario.routing.treats_experts_alike
-        return _stated(best, bounds_over_cards(problem, cards, found.draws, are_alike=alike))
+        bounds = bounds_over_cards(
+            problem, cards, found.draws, are_alike=alike, held_bytes=found.held_bytes
+        )
+        return _stated(best, _beside_reads(bounds, problem, found, cards))
     rule = memory_rule(problem_of(best.scenario), found.held_bytes)
     # The bounds go step by step, which leaves a core to spare.
     with ThreadPoolExecutor(1) if NUM_THREADS > 1 else InlineExecutor() as threads:
@@ -138,12 +141,22 @@ def bounds_of(found: Search, cards: Sequence[Machine] = ()) -> dict[str, Any]:
             problem, found.draws, rule, are_alike=best.scenario.routing.treats_experts_alike
         )
         prices: dict[str, float] | None = _prices(problem, found, bounds, rule)
-    if best.decisions.shelf is not None and not problem.feeding.is_pipelined:
-        works = works_of(problem, found.draws)
-        bounds = with_reads(bounds, problem, found.draws, works, best.residency)
+    if best.decisions.shelf is not None:
+        bounds = _beside_reads(bounds, problem, found, (problem.machine,))
         prices = None  # those of the bound without reads
     more = {"shadow_prices": prices, "resimulated_prices": larger.result()}
     return _stated(best, bounds) | more
+
+
+def _beside_reads(
+    bounds: MeanBounds, problem: Problem, found: Search, cards: Sequence[Machine]
+) -> MeanBounds:
+    """The bounds, with those of reads from the disk where the plan reads."""
+    best = found.best
+    if best.decisions.shelf is None or problem.feeding.is_pipelined:
+        return bounds
+    works = works_of(problem, found.draws)
+    return with_reads(bounds, problem, found.draws, works, (best.residency, cards))
 
 
 def _stated(best: Run, bounds: MeanBounds) -> dict[str, Any]:

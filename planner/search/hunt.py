@@ -11,7 +11,8 @@ from planner.search.floors import Floors
 from planner.search.objectives import Goal
 from planner.search.ties import half_width, is_tied
 from planner.search.trials import SHORT_STEPS, Trial, Trials, is_feasible
-from sim.costs.memory import Residency, machine_bytes
+from sim.costs.cards import gpu_bytes
+from sim.costs.memory import Residency
 from sim.step.draws import mean_metrics
 from sim.step.metrics import Metrics
 from sim.step.simulate import Scenario, fits_cards
@@ -410,7 +411,7 @@ def as_time(score: float) -> float:
 
 def _overflows(trial: Trial) -> bool:
     """Whether a run exceeded GPU memory: a named system may set aside less than it needs."""
-    room = machine_bytes(trial.problem.machine)
+    room = gpu_bytes(trial.problem.machine, trial.problem.split)
     return any(metrics.peak_gpu_memory_bytes > room for metrics in trial.metrics)
 
 

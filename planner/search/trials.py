@@ -164,9 +164,9 @@ class Trials:
         if number:
             return run.metrics, "", 0
         self._keep(trial, run)
-        # Of cards that layers are laid out on, the budget of each holds its buffers, too.
-        staged = run.metrics.peak_gpu_memory_bytes - sum(run.memory_items.values())
-        staged = max(0, staged)
+        staged = run.metrics.peak_gpu_memory_bytes - sum(
+            run.memory_items.values()
+        )  # plans are for one GPU, or for cards that count as one
         return (
             run.metrics,
             run.timeline.digest,

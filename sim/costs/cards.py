@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwprofiles import Curve, Gpu, InputError, Link, Machine
 from sim.costs.cost_model import CostModel, Device, Price, Way
+from sim.costs.memory import machine_bytes
 from sim.model.model import Model, TensorClass
 
 
@@ -77,6 +78,12 @@ def layer_split(machine: Machine, model: Model, layers: Sequence[int]) -> LayerS
         machines=tuple(cards[number] for number in used),
         layers=tuple(layers[number] for number in used),
     )
+
+
+def gpu_bytes(machine: Machine, split: LayerSplit | None) -> int:
+    """Memory of all cards that layers are laid out over, or of one GPU."""
+    cards = (machine,) if split is None else split.machines
+    return sum(machine_bytes(card) for card in cards)
 
 
 def laid_out(model: Model, split: LayerSplit) -> Model:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
-from sim.costs.cards import LayerSplit
+from sim.costs.cards import LayerSplit, gpu_bytes
 from sim.costs.cost_model import CostModel
 from sim.costs.host_room import DiskReads
-from sim.costs.memory import Infeasible, MemoryRule, Residency, machine_bytes
+from sim.costs.memory import Infeasible, MemoryRule, Residency
 from sim.engine.timeline import Timeline
 from sim.model.model import Model
 from sim.policies.base import Foresight
@@ -151,14 +151,10 @@ def fixed_bytes(
 ) -> tuple[int, ...]:
     """What is held throughout of each GPU's memory; ``items`` are those of GPU 0.
 
-    Of cards that layers are laid out on, only the one that holds most, whose lanes stand for all.
+    Cards that layers are laid out on count as one, whose lanes stand for all.
     """
     if problem.split is not None:
-        held = (
-            sum(_items(problem, residency, MemoryRule(), card).values())
-            for card in range(problem.num_cards)
-        )
-        return (max(held),)
+        return (sum(items.values()),)
     others = bytes_by_gpu(problem, residency.experts)[1:]
     return (sum(items.values()), *(items["CUDA context"] + held for held in others))
 
@@ -318,8 +314,7 @@ def fits_cards(scenario: Scenario) -> bool:
 def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     """What a reader must know before trusting the figures."""
     found = list(scenario.machine.assumptions)
-    cards = (scenario.machine,) if scenario.split is None else scenario.split.machines
-    memory = max(machine_bytes(card) for card in cards)
+    memory = gpu_bytes(scenario.machine, scenario.split)
     if metrics.peak_gpu_memory_bytes > memory:
         over = metrics.peak_gpu_memory_bytes - memory
         found.append(

@@ -31,7 +31,7 @@ from rosin.report.tables import (
     share_bar,
     text_column,
 )
-from sim.costs.memory import machine_bytes
+from sim.costs.cards import gpu_bytes
 from sim.policies import POLICIES
 from sim.step.metrics import Metrics
 from sim.step.simulate import Run
@@ -333,8 +333,8 @@ def _spills(rival: PlanRival) -> bool:
 
 
 def _overflows(rival: PlanRival, run: Run) -> bool:
-    return rival.metrics is not None and rival.metrics.peak_gpu_memory_bytes > machine_bytes(
-        run.scenario.machine
+    return rival.metrics is not None and rival.metrics.peak_gpu_memory_bytes > gpu_bytes(
+        run.scenario.machine, run.scenario.split
     )
 
 

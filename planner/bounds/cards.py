@@ -10,7 +10,7 @@ card is cheapest for it. The proof is in docs/explanation/bounds.md.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,10 @@ from planner.bounds.bound import seconds_below
 from planner.bounds.clairvoyant import repeated_bound
 from planner.bounds.draws import (
     LINK_WEIGHTS,
+    MOST_WEIGHT,
     NUM_PRICES,
     PRICE_PARTS,
+    WEIGHT_FACTORS,
     WITHIN,
     Kind,
     MeanBounds,
@@ -33,7 +35,7 @@ from planner.bounds.draws import (
     works_of,
 )
 from planner.bounds.part import Part
-from planner.bounds.static import KINDS
+from planner.bounds.static import KINDS, Streaming
 from planner.bounds.stores import LOOSEST, Stores, stores_of
 from planner.bounds.work import Experts, Floats, Work
 from sim.costs.cost_model import CostModel
@@ -205,7 +207,9 @@ def _unlike_ns(
     )
     for kind in KINDS:
         if kind.is_ahead or kind.is_early:
-            weighed = [_weighed(wholes, stores, kind, prices, are_alike=are_alike)]
+            weighed: list[Kind] = [
+                _weighed(wholes, stores, kind, (best, prices), are_alike=are_alike)
+            ]
             again = [
                 summed(whole, own, weighed, are_alike=are_alike)
                 for whole, own in zip(wholes, stores, strict=True)
@@ -217,27 +221,47 @@ def _unlike_ns(
 def _weighed(
     wholes: Sequence[Sequence[Part]],
     stores: Sequence[Stores],
-    kind: Kind,
-    prices: Sequence[float],
+    kind: Streaming,
+    rival: tuple[float, Sequence[float]],
     *,
     are_alike: bool,
-) -> Kind:
-    """The kind with the weights of the link's total that bound the first draw best: any are valid."""
-    assert kind is not None
+) -> Streaming:
+    """The kind with the weights of the link's total, in prefill and in decode, that bound the first
+    draw best: any are valid.
+
+    ``rival`` is the bound of plans that copy nothing ahead, with its prices, over all draws. As for
+    one card, weights are moved by ever less while that helps, until the rival is exceeded.
+    """
     number = len(wholes[0])
-    found: list[tuple[float, Kind]] = []
-    for share in LINK_WEIGHTS:
-        tried = replace(kind, link_shares=(share, 0.0 if kind.is_early else share))
-        sums = [
-            sums_of(whole[0], own, [tried], are_alike=are_alike)
-            for whole, own in zip(wholes, stores, strict=True)
-        ]
-        value = max(
-            value_over_cards(sums, stores, 0, [price * part / number for price in prices])
-            for part in PRICE_PARTS
-        )
-        found.append((value, tried))
-    return max(found, key=lambda pair: pair[0])[1]
+    known: dict[tuple[float, float], float] = {}
+
+    def bound(shares: tuple[float, float]) -> float:
+        """What those weights prove, in ns, computed once each."""
+        if shares not in known:
+            tried = replace(kind, link_shares=shares)
+            sums = [
+                sums_of(whole[0], own, [tried], are_alike=are_alike)
+                for whole, own in zip(wholes, stores, strict=True)
+            ]
+            known[shares] = max(
+                value_over_cards(sums, stores, 0, [price * part / number for price in rival[1]])
+                for part in PRICE_PARTS
+            )
+        return known[shares]
+
+    best = max(((share, 0.0 if kind.is_early else share) for share in LINK_WEIGHTS), key=bound)
+    moved = (0,) if kind.is_early else (1, 0)
+    for factors in WEIGHT_FACTORS:
+        is_moved = True
+        while is_moved and bound(best) < rival[0] / number:
+            is_moved = False
+            for phase, factor in product(moved, factors):
+                share = min(best[phase] * factor, MOST_WEIGHT)
+                tried = (share, best[1]) if phase == 0 else (best[0], share)
+                if bound(tried) > bound(best):
+                    best = tried
+                    is_moved = True
+    return replace(kind, link_shares=best)
 
 
 def value_over_cards(

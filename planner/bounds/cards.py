@@ -21,7 +21,6 @@ from planner.bounds.clairvoyant import repeated_bound
 from planner.bounds.draws import (
     LINK_WEIGHTS,
     MOST_WEIGHT,
-    NUM_PRICES,
     PRICE_PARTS,
     WEIGHT_FACTORS,
     WITHIN,
@@ -43,11 +42,9 @@ from sim.costs.memory import MemoryRule, working_bytes
 from sim.policies.problem import Problem
 from sim.step.simulate import Drawn
 
-RATIOS = tuple(float(ratio) for ratio in np.geomspace(0.2, 5.0, 15))
-"""Prices of a byte on the second card over those on the first that are tried: any pair is valid."""
-
-NUM_HALVINGS = 8
-"""How often the steps of the search for prices are halved."""
+GOLDEN = (5**0.5 - 1) / 2
+NUM_SECTIONS = 36
+"""Steps of a search by golden section: the place is known to 3 in 10^8 of the range."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -160,14 +157,29 @@ def _bounds_ns(
     if all(machine == used[0][0] for machine, _ in used):
         static_ns = relaxed_draws(wholes_of(first.works), _joined(stores), are_alike=are_alike).ns
     else:
-        wholes = [wholes_of(card.works) for _, card in used]
-        static_ns = _unlike_ns(wholes, stores, are_alike=are_alike)
+        static_ns = _unlike_ns(*_by_kind(used, stores), are_alike=are_alike)
     own = [card for _, card in used]
     best = [_least_work([card.works[draw] for card in own]) for draw in range(len(first.works))]
     loosest = _joined([card.loosest for card in own])
     first_ns, guess = repeated_bound(best[0], loosest, None)
     others = sum(repeated_bound(work, loosest, guess)[0] for work in best[1:])
     return np.array([static_ns, first_ns + others])
+
+
+def _by_kind(
+    used: Sequence[tuple[Machine, _Card]], stores: Sequence[Stores]
+) -> tuple[list[list[Part]], list[Stores]]:
+    """The work on each kind of card, and what all cards of that kind have room for."""
+    kinds: list[Machine] = []
+    for machine, _ in used:
+        if machine not in kinds:
+            kinds.append(machine)
+    wholes = [wholes_of(next(card.works for own, card in used if own == kind)) for kind in kinds]
+    rooms = [
+        _joined([room for (own, _), room in zip(used, stores, strict=True) if own == kind])
+        for kind in kinds
+    ]
+    return wholes, rooms
 
 
 def _joined(stores: Sequence[Stores]) -> Stores:
@@ -294,39 +306,48 @@ def value_over_cards(
 def _best_prices(
     sums: Sequence[Sums], stores: Sequence[Stores], number: int
 ) -> tuple[float, tuple[float, ...]]:
-    """The prices of a byte with the highest bound, and that bound: it is concave in them."""
-    rates = sums[0].experts.savings_per_byte(stores[0].expert_bytes)
-    starts = np.quantile(rates, np.linspace(0, 1, NUM_PRICES)) if len(rates) else np.zeros(1)
+    """The highest bound that prices of a byte prove, and those prices.
 
-    def value(prices: tuple[float, ...]) -> float:
+    The bound is concave in them: one price is searched within the search for the other. Of more
+    than two kinds of cards, all but the first have one price in common, which is valid, too.
+    """
+    rates = [
+        own.experts.savings_per_byte(room.expert_bytes)
+        for own, room in zip(sums, stores, strict=True)
+    ]
+    top = max(float(rate.max()) if len(rate) else 0.0 for rate in rates)
+
+    def value(first: float, second: float) -> float:
+        prices = (first, *(second,) * (len(sums) - 1))
         return value_over_cards(sums, stores, number, prices)
 
-    ways = [(1.0,) + (ratio,) * (len(sums) - 1) for ratio in RATIOS]
-    tried = {(0.0,) * len(sums): value((0.0,) * len(sums))}
-    for way in ways:
-        for start in starts:
-            prices = tuple(float(start) * share for share in way)
-            tried[prices] = value(prices)
-    best = max(tried, key=lambda prices: tried[prices])
-    step = float(np.max(np.diff(np.sort(starts)), initial=float(starts.max()) / NUM_PRICES))
-    for _ in range(NUM_HALVINGS):
-        best = _climbed(value, best, step)
-        step /= 2
-    return value(best), best
+    def second_of(first: float) -> float:
+        return _highest(lambda second: value(first, second), top)
+
+    first = _highest(lambda tried: value(tried, second_of(tried)), top)
+    second = second_of(first)
+    return value(first, second), (first, *(second,) * (len(sums) - 1))
 
 
-def _climbed(
-    value: Callable[[tuple[float, ...]], float], best: tuple[float, ...], step: float
-) -> tuple[float, ...]:
-    """Move along each price, and along all together, while that helps."""
-    moves = [np.eye(len(best))[place] * step for place in range(len(best))]
-    moves += [np.full(len(best), step)]
-    is_moved = True
-    while is_moved:
-        is_moved = False
-        for move in (*moves, *(-move for move in moves)):
-            tried = tuple(float(price) for price in np.maximum(0.0, np.array(best) + move))
-            if value(tried) > value(best) * (1 + 1e-12):
-                best = tried
-                is_moved = True
-    return best
+def _highest(value: Callable[[float], float], top: float) -> float:
+    """Where between 0 and ``top`` a concave function is highest, by golden section."""
+    low = 0.0
+    high = top
+    left = high - GOLDEN * (high - low)
+    right = low + GOLDEN * (high - low)
+    at_left = value(left)
+    at_right = value(right)
+    for _ in range(NUM_SECTIONS):
+        if at_left < at_right:
+            low = left
+            left = right
+            at_left = at_right
+            right = low + GOLDEN * (high - low)
+            at_right = value(right)
+        else:
+            high = right
+            right = left
+            at_right = at_left
+            left = high - GOLDEN * (high - low)
+            at_left = value(left)
+    return left if at_left > at_right else right

@@ -62,6 +62,9 @@ def cards_of(machine: Machine) -> tuple[Machine, ...]:
 def layer_split(machine: Machine, model: Model, layers: Sequence[int]) -> LayerSplit:
     """The cards with that many layers each, in the order of ``cards_of``; a card with 0 is not used.
 
+    The slower a card reads its memory, the earlier are its layers: the last card has the head, which
+    every token reads whole.
+
     Raises InputError where there are not that many cards, or layers.
     """
     cards = cards_of(machine)
@@ -74,6 +77,7 @@ def layer_split(machine: Machine, model: Model, layers: Sequence[int]) -> LayerS
             f"--layers-by-card must lay out all {model.num_layers} layers of {model.name}, got {','.join(map(str, layers))}"
         )
     used = [number for number, count in enumerate(layers) if count]
+    used.sort(key=lambda number: cards[number].gpu.memory_bytes_per_s.effective)
     return LayerSplit(
         machines=tuple(cards[number] for number in used),
         layers=tuple(layers[number] for number in used),

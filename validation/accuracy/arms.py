@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hwprofiles import InputError
-from planner.choice.choose import QUANTILE
+from planner.choice.uncertain import QUANTILE
 from sim.runtimes.caching.arguments import CACHING_READERS, FREETOKEN, read_caching_arguments
 from sim.runtimes.caching.experts import MissRule
 from sim.runtimes.caching.locality import locality_of
@@ -44,10 +44,13 @@ class TieBreak:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmPrediction:
-    """A predicted speed, the spread of its logarithm, and what breaks a tie."""
+    """A predicted speed, the spread of its logarithm as arms are compared and of its interval, and
+    what breaks a tie.
+    """
 
     tokens_per_s: float
     spread: float
+    interval_spread: float
     tie: TieBreak
 
     @property
@@ -60,7 +63,7 @@ class ArmPrediction:
     @property
     def interval(self) -> tuple[float, float]:
         """Ends of the interval of 80 %, in tokens a second, as ``planner.choice`` states it."""
-        factor = math.exp(QUANTILE * self.spread)
+        factor = math.exp(QUANTILE * self.interval_spread)
         return self.tokens_per_s / factor, self.tokens_per_s * factor
 
 
@@ -78,10 +81,13 @@ def predict_arm(
     prediction = predict(question)
     speed = prediction.decode if arm.phase == "decode" else prediction.prefill
     probes = read_probes(arm.probe)
-    spread = spread_of(question, arm.phase, None, CacheRates(), is_link_measured="h2d" in probes)
+    spread, interval_spread = spread_of(
+        question, arm.phase, None, CacheRates(), is_link_measured="h2d" in probes
+    )
     return ArmPrediction(
         tokens_per_s=speed.tokens_per_s,
         spread=spread,
+        interval_spread=interval_spread,
         tie=_tie(question, arm, speed.seconds["upload"]),
     )
 
@@ -180,8 +186,12 @@ def _cached(arm: MeasuredArm, row: MeasuredRow, host_of: HostOf) -> ArmPredictio
     is_free = cached.misses is MissRule.SPLIT and cached.fetch_table is None
     tie = TieBreak(without_upload_s=-float(seconds.upload), is_free_split=is_free)
     is_measured = "h2d" in probes or "gather" in probes
-    spread = spread_of(question, arm.phase, cached, _rates(probes), is_link_measured=is_measured)
-    return ArmPrediction(tokens_per_s=speed, spread=spread, tie=tie)
+    spread, interval_spread = spread_of(
+        question, arm.phase, cached, _rates(probes), is_link_measured=is_measured
+    )
+    return ArmPrediction(
+        tokens_per_s=speed, spread=spread, interval_spread=interval_spread, tie=tie
+    )
 
 
 def _probed(host: RuntimeHost, probes: Mapping[str, float]) -> RuntimeHost:

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from planner.choice.question import ChoiceQuestion
-from planner.choice.uncertain import Inputs, uncertainties
+from planner.choice.uncertain import Inputs, law_spread, spread_beside, uncertainties
 from sim.runtimes.caching.experts import CachedExperts
 from sim.runtimes.caching.locality import locality_of
 from sim.runtimes.caching.pricing import CacheRates, cached_decode, cached_prefill
@@ -21,9 +21,9 @@ def spread_of(
     rates: CacheRates,
     *,
     is_link_measured: bool,
-) -> float:
+) -> tuple[float, float]:
     """The standard deviation of the logarithm of an arm's time, each input moved by its spread, as
-    ``planner.choice`` has it.
+    ``planner.choice`` compares arms; and that of its interval, which counts how laws scatter.
     """
     usual = Inputs(
         question=ChoiceQuestion(
@@ -40,11 +40,13 @@ def spread_of(
         constants=shipped_constants(),
     )
     now_s = _seconds(question, phase, cached, usual)
+    known = list(uncertainties(usual.question, shipped()))
     moved = (
-        _seconds(question, phase, cached, own.move(usual, math.exp(own.spread)))
-        for own in uncertainties(usual.question, shipped())
+        _seconds(question, phase, cached, own.move(usual, math.exp(own.spread))) for own in known
     )
-    return math.sqrt(sum(math.log(seconds / now_s) ** 2 for seconds in moved))
+    changes = [math.log(seconds / now_s) for seconds in moved]
+    beside = spread_beside(known, changes, law_spread(question, phase))
+    return math.sqrt(sum(change**2 for change in changes)), beside
 
 
 def _seconds(

@@ -92,7 +92,7 @@ def test_more_memory_reads_less() -> None:
 
 def test_what_is_no_expert_must_fit() -> None:
     """Weights outside experts are not read again and again: without room for them nothing runs."""
-    found = simulate(_scenario("fiddler", "4GB"))
+    found = simulate(_scenario("fiddler", "3.9GB"))
     assert isinstance(found, Infeasible)
     assert "no room for what is no expert" in found.reason
     assert 0 < found.missing_bytes < RESERVED_BYTES

@@ -17,8 +17,8 @@ from planner.bounds.bound import seconds_below
 from planner.bounds.clairvoyant import Ways, cheapest_ns
 from planner.bounds.draws import MeanBounds
 from planner.bounds.work import Floats, Work
-from sim.costs.host_room import RESERVED_BYTES, shelf_bytes
-from sim.costs.memory import Residency, machine_bytes
+from sim.costs.host_room import RESERVED_BYTES
+from sim.costs.memory import MemoryRule, context_bytes, machine_bytes, working_bytes
 from sim.policies.problem import Problem
 from sim.step.simulate import Drawn
 
@@ -31,24 +31,42 @@ def with_reads(
     problem: Problem,
     draws: Sequence[Drawn],
     works: Sequence[Work],
-    held: tuple[Residency, Sequence[Machine]],
+    cards: Sequence[Machine],
 ) -> MeanBounds:
-    """The bounds, or those of the reads where they are higher.
+    """The bounds, or those of the reads where they are higher; ``cards`` are those that may be in
+    use.
 
-    The static one is for plans that read nothing ahead of its gate but for the prompt, and whose
-    experts on the GPU and in host memory stay. ``held`` are what else lies in host memory, and the
-    cards that may be in use.
+    The static one is for plans that read nothing ahead of its gate but for the prompt, whose
+    experts on the GPU and in host memory stay, and that set aside what a default budget does.
     """
-    residency, cards = held
     read_ns = problem.costs.disk_read(_expert_bytes(problem)).ns.astype(np.float64)
-    on_gpus = float(sum(machine_bytes(card) for card in cards))
-    shelf = float(shelf_bytes(problem.machine, problem.model, residency))
-    static_ns = _static_ns(problem, draws, works, read_ns, on_gpus + shelf, bounds.are_alike)
-    clairvoyant_ns = _clairvoyant_ns(problem, draws, read_ns, on_gpus + shelf + RESERVED_BYTES)
+    room = _room_bytes(problem, cards)
+    aside = _aside_bytes(problem, cards)
+    static_ns = _static_ns(problem, draws, works, read_ns, room - aside, bounds.are_alike)
+    clairvoyant_ns = _clairvoyant_ns(problem, draws, read_ns, room)
     number = len(draws)
     clairvoyant_s = max(bounds.clairvoyant_s, seconds_below(clairvoyant_ns / number))
     static_s = max(bounds.static_s, seconds_below(static_ns / number), clairvoyant_s)
     return replace(bounds, static_s=static_s, clairvoyant_s=clairvoyant_s)
+
+
+def _room_bytes(problem: Problem, cards: Sequence[Machine]) -> float:
+    """The most that GPUs and host memory hold of experts together: weights that are no experts lie
+    in one of them, and the system takes its part.
+    """
+    assert problem.machine.cpu.memory_bytes is not None
+    on_gpus = sum(machine_bytes(card) for card in cards)
+    in_host = problem.machine.cpu.memory_bytes.effective - RESERVED_BYTES
+    return max(0.0, on_gpus + in_host - problem.model.non_expert_bytes)
+
+
+def _aside_bytes(problem: Problem, cards: Sequence[Machine]) -> float:
+    """What default budgets set aside on each card beside weights: the context, and buffers of a
+    card without the head.
+    """
+    rule = MemoryRule()
+    buffers = working_bytes(problem.model, problem.batch, problem.feeding, rule, has_head=False)
+    return float(sum(context_bytes(card) + buffers for card in cards))
 
 
 def _static_ns(

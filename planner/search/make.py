@@ -152,11 +152,10 @@ def _beside_reads(
     bounds: MeanBounds, problem: Problem, found: Search, cards: Sequence[Machine]
 ) -> MeanBounds:
     """The bounds, with those of reads from the disk where the plan reads."""
-    best = found.best
-    if best.decisions.shelf is None or problem.feeding.is_pipelined:
+    if found.best.decisions.shelf is None or problem.feeding.is_pipelined:
         return bounds
     works = works_of(problem, found.draws)
-    return with_reads(bounds, problem, found.draws, works, (best.residency, cards))
+    return with_reads(bounds, problem, found.draws, works, cards)
 
 
 def _stated(best: Run, bounds: MeanBounds) -> dict[str, Any]:

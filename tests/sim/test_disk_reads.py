@@ -50,7 +50,10 @@ def test_with_room_for_all_nothing_is_read() -> None:
     assert "disk" not in _run(_scenario("fiddler", "96GB")).metrics.busy_s
 
 
-@pytest.mark.parametrize("policy", ["fiddler", "lru", "hybrimoe", "on-demand"])
+@pytest.mark.parametrize(
+    "policy",
+    ["fiddler", "lru", "hybrimoe", "on-demand", "kt-deferral", "mixtral-next-gate"],
+)
 def test_engines_agree(policy: str) -> None:
     """Both engines read the same experts at the same times."""
     fast, slow = (_run(_scenario(policy, "14GB", engine)) for engine in ("fast", "reference"))

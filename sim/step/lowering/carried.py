@@ -31,6 +31,7 @@ from sim.step.lowering.sheet import (
     append,
     wait_for,
 )
+from sim.step.lowering.shelf import bring_in
 
 _ON_CPU = int(Action.CPU)
 _DEFERRED = int(Action.DEFERRED)
@@ -69,7 +70,9 @@ def _run_on_cpu(out, state, sheet, index, layer, action, sent, last):
         append(out, state, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer, _NONE, 0)
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[index, layer, expert] == action:
+            read = bring_in(out, state, sheet, layer, expert, sent, 0)
             wait_for(out, state, sent)
+            wait_for(out, state, read)
             last = emit_expert(out, state, sheet, index, layer, expert, CPU)
     return last
 

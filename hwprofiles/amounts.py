@@ -11,6 +11,7 @@ from hwprofiles.quantity import Quantity
 
 def above_zero(quantity: Quantity) -> Quantity:
     """Raises ValueError for a rate that nothing can be divided by."""
+    # Zero has words of its own: beside the limit below it would look like a matter of degree.
     if quantity.value == 0:
         raise ValueError("a rate must be greater than 0, got 0")
     if quantity.effective < MIN_RATE:
@@ -24,6 +25,7 @@ Rate = Annotated[Quantity, AfterValidator(above_zero)]
 
 
 def _at_most_one(quantity: Quantity) -> Quantity:
+    # The effective value, since that is what is multiplied with.
     if quantity.effective > 1:
         raise ValueError(f"a share must be at most 1, got {quantity.effective:g}")
     return quantity

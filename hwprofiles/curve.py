@@ -15,9 +15,13 @@ from hwprofiles.quantity import Kind, Number, Provenance, SourceDate, SourceText
 class Operation(StrEnum):
     """What a curve prices; the x axis is tokens, bytes for copies, context tokens for decoding,
     threads for reads of memory.
+
+    ``expert_in_group`` is one of the experts that a single call runs, without what the call itself
+    takes; tokens are those of that expert.
     """
 
     EXPERT = "expert"
+    EXPERT_IN_GROUP = "expert_in_group"
     DENSE = "dense"
     ATTENTION_PREFILL = "attention_prefill"
     ATTENTION_DECODE = "attention_decode"
@@ -31,7 +35,8 @@ class Curve(BaseModel):
     """Durations in ns of one operation on one device at given sizes.
 
     ``shape`` says for which dimensions the curve holds (for ``expert``: ``hidden``,
-    ``intermediate``); an operation of another shape does not use it. Between points: straight in
+    ``intermediate``); an operation of another shape does not use it, but for those of a call's
+    experts with ``covers_other_shapes``, which are scaled by the ratio of rooflines. Between points: straight in
     log-log, so monotone wherever the points are. ``threads`` of the CPU computed it (None: as many
     as the machine's own rates are for). ``spread_fractions`` says how noisy each point was: the
     interquartile range of its samples by their median; empty where not known.
@@ -43,6 +48,7 @@ class Curve(BaseModel):
     device: Literal["gpu", "cpu", "h2d", "h2d_pageable", "d2h", "d2h_pageable", "disk"]
     dtype: str = "bf16"
     shape: dict[str, int] = {}
+    covers_other_shapes: bool = False
     threads: Annotated[int, Field(ge=1, le=MAX_DEVICES)] | None = None
     points: Annotated[tuple[tuple[Number, Number], ...], Field(min_length=1)]
     spread_fractions: tuple[Annotated[float, Field(ge=0)], ...] = ()
@@ -54,6 +60,23 @@ class Curve(BaseModel):
     def _words_are_known(self) -> Self:
         check_words("weight format", {self.dtype}, WEIGHT_FORMATS)
         check_words("dimension of a shape", set(self.shape), SHAPE_KEYS)
+        return self
+
+    @model_validator(mode="after")
+    def _only_experts_of_a_call_are_scaled(self) -> Self:
+        if self.covers_other_shapes and self.operation is not Operation.EXPERT_IN_GROUP:
+            raise ValueError(
+                f"covers_other_shapes is for {Operation.EXPERT_IN_GROUP}, not for {self.operation}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _experts_of_a_call_have_a_shape(self) -> Self:
+        missing = {"hidden", "intermediate"} - set(self.shape)
+        if self.operation is Operation.EXPERT_IN_GROUP and (missing or self.device != "gpu"):
+            raise ValueError(
+                f"{self.operation} is of the gpu, and its shape has hidden and intermediate"
+            )
         return self
 
     @model_validator(mode="after")
@@ -99,5 +122,8 @@ class Curve(BaseModel):
 
     def duration_ns(self, x: np.ndarray) -> np.ndarray:
         """Durations in ns (float) at sizes ``x``; outside the range, the value of the nearest end."""
+        # In logarithms a power law between two points is a straight line, which durations by size
+        # often are. Outside the range np.interp holds the ends, so nothing is extrapolated without
+        # being said.
         xs, ns = np.array(self.points).T
         return np.asarray(np.exp(np.interp(np.log(x), np.log(xs), np.log(ns))))

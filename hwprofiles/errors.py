@@ -16,6 +16,7 @@ SLIP_RATIO, NEAR_RATIO = 0.85, 0.6
 """How alike two names are (difflib's ratio) where one is a slip of the other, and where it may be."""
 MIN_PART, MAX_NEAR = 2, 4
 """Characters that a part of a name has, and names that a hint lists."""
+# A word that long is a path or data; its head and its tail say which.
 _LONG_WORD = re.compile(r"\S{161,}")
 _WORD_HEAD = 110
 _WORD_TAIL = 40
@@ -45,10 +46,13 @@ def _near(name: str, names: list[str]) -> list[str]:
     MAX_NEAR that begin with it or have it as a part, else the nearest of all.
     """
     folded = {each.lower(): each for each in names}
+    # A slip goes before a part: what is a name but for a letter is meant whole, though others may
+    # begin with it.
     slips = difflib.get_close_matches(name, folded, n=1, cutoff=SLIP_RATIO)
     if not slips and len(name) >= MIN_PART:
         begun = [each for each in folded if each.startswith(name)]
         parts = begun or [each for each in folded if name in each]
+        # A part of very many names says too little to list them all.
         if 0 < len(parts) <= MAX_NEAR:
             return [folded[each] for each in parts]
     near = slips or difflib.get_close_matches(name, folded, n=1, cutoff=NEAR_RATIO)
@@ -62,6 +66,7 @@ def unknown_name(what: str, name: str, choices: Iterable[str]) -> InputError:
 
 def shortened(text: str, most: int = MAX_SHOWN) -> str:
     """The text on one line, cut where it is longer than ``most`` characters."""
+    # Cut before it is split: the text may be a whole file. Four times, as spaces are folded.
     words = " ".join(text[: 4 * most].split())
     return words if len(words) <= most and len(text) <= 4 * most else f"{words[:most]}..."
 
@@ -72,6 +77,7 @@ def one_line(message: str) -> str:
 
     What is no printable character, such as what moves a terminal's cursor, becomes a question mark.
     """
+    # Text from a file goes to a terminal, which would obey control characters in it.
     words = "".join(each if each.isprintable() else "?" for each in " ".join(message.split()))
     words = _LONG_WORD.sub(
         lambda found: f"{found[0][:_WORD_HEAD]}...{found[0][-_WORD_TAIL:]}", words

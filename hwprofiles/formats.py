@@ -55,6 +55,7 @@ SHAPE_KEYS = frozenset([*_SIZES, *_ATTENTION])
 
 def check_words(what: str, words: frozenset[str] | set[str], known: frozenset[str]) -> None:
     """Raise ValueError for a word that is not known, with the closest that is."""
+    # Sorted, so that the same file is always refused for the same word.
     unknown = sorted(words - known)
     if unknown:
         raise ValueError(f"no {what} named {unknown[0][:60]!r}{closest(unknown[0], known)}")

@@ -21,6 +21,7 @@ def is_there(path: Path) -> bool:
     """Whether there is something of that name; a name that no file can have is not there."""
     try:
         return path.exists()
+    # Such as a name longer than the file system takes.
     except OSError:
         return False
 
@@ -47,10 +48,12 @@ def read_text(path: Path, what: str, kind: str) -> str:
 
     Raises InputError; ``kind`` is what such a file is, YAML or JSON.
     """
+    # Asked before it is opened: to open a pipe waits for a writer, to read a device may never end.
     size = check_regular(path, what)
     if size > MAX_FILE_BYTES:
         raise InputError(f"{path}: {size:,} bytes, a {what} has at most {MAX_FILE_BYTES:,}")
     try:
+        # Editors on Windows put a byte-order mark in front, which is no part of the text.
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read {what} {path}: {error.strerror}") from None
@@ -69,6 +72,7 @@ def text_lines(
     try:
         with path.open(encoding="utf-8-sig", newline=None) as file:
             number = 0
+            # With a limit: a file without line ends would otherwise be read into memory whole.
             while line := file.readline(max_characters + 1):
                 number += 1
                 if len(line) > max_characters:

@@ -12,6 +12,7 @@ from hwprofiles.input_file import read_text
 from hwprofiles.yaml_tree import MAX_DEPTH, MAX_DIGITS, MAX_VALUES
 
 _MANY_DIGITS = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
+# A double ends at 1e308, so only exponents of three digits can pass it.
 _LARGE_EXPONENT = re.compile(r"\d[eE]\+?\d{3}")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -88,6 +89,8 @@ def _loaded(text: str, max_values: int, *, takes_infinity: bool) -> Any:
     What reads numbers by functions of ours is five times slower, so it is done only where a number
     looks odd.
     """
+    # Counted in the text, an upper bound that takes no parsing: brackets and commas in strings
+    # count too. So nothing large is built before it is refused.
     num_brackets = text.count("[") + text.count("{")
     if text.count(",") + num_brackets > max_values:
         raise _Refused(f"more than {max_values:,} values")
@@ -99,6 +102,7 @@ def _loaded(text: str, max_values: int, *, takes_infinity: bool) -> Any:
         parse_int=_integer if is_odd else None,
         parse_float=_finite if is_odd and not takes_infinity else None,
     )
+    # As many brackets as are allowed in depth cannot lie deeper than that.
     if num_brackets > MAX_DEPTH and _is_deep(data):
         raise _Refused(_too_deep())
     if _SURROGATE.search(text):
@@ -113,6 +117,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         for key, value in pairs:
+            # The same value twice is harmless, and stands in files that tools have written.
             if found[key] != value:
                 raise _Refused(f"key {key!r} is written twice, with two values")
     return found
@@ -137,6 +142,7 @@ def _finite(text: str) -> float:
 
 def _is_deep(data: Any) -> bool:
     """Whether lists and objects lie deeper inside each other than is read."""
+    # Level by level, not by recursion: what is looked for is what recursion would fail on.
     level = [data]
     for _ in range(MAX_DEPTH):
         level = [item for value in level for item in _inner(value)]

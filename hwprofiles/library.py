@@ -37,11 +37,14 @@ def load_machine(name: str, overrides: Sequence[str] = ()) -> Machine:
         data = machine_data(machine) if overrides else {}
     else:
         data = read_yaml(path, "machine")
+        # Before any override, which must not be blamed for an error of the file.
         stated = parse_machine(
             data,
             name,
-        )  # before any override, which must not be blamed for an error of the file
+        )
         machine = over_sockets(stated)
+        # Overrides go over what was derived too, so that a share that the user sets is not derived
+        # again.
         data = data if machine is stated else machine_data(machine)
     if not overrides:
         return machine
@@ -82,6 +85,7 @@ def _path(name: str) -> Path | None:
     if name in library:
         return library[name]
     path = Path(name)
+    # A folder of a machine's or a part's name in the working folder must not hide it.
     if is_there(path) and not path.is_dir():
         return path
     if path.suffix in {".yaml", ".yml"}:
@@ -95,12 +99,14 @@ def _of_parts(name: str) -> Machine:
     """The machine of a line of parts. One word that is no part is taken for the misspelt name of a
     machine.
     """
+    # Imported here: the library of parts is read only where a line of parts is given.
     from hwprofiles.parts import is_one_part, machine_of_line, nearest_part
 
     if is_one_part(name) or len(name.split()) > 1 or "+" in name:
         return machine_of_line(name)
     error = unknown_name("machine", name, _library())
     near = nearest_part(name)
+    # A machine's name that is near goes before a part's: one word is usually a machine.
     if near is None or "did you mean" in str(error):
         raise error
     raise InputError(f"no machine or part named {name!r}; did you mean the part {near!r}?")

@@ -98,6 +98,7 @@ class Cpu(_Part):
     def _counts_differ(self) -> Self:
         if self.by_threads and self.threads is None:
             raise ValueError("by_threads needs threads, the number that the other rates are for")
+        # A number that is there twice would leave open which of its rates hold.
         counts = [self.threads, *(entry.threads for entry in self.by_threads)]
         repeated = next((count for count in counts if counts.count(count) > 1), None)
         if repeated is not None:
@@ -238,6 +239,7 @@ class Machine(_Part):
             raise InputError(
                 f"{self.name} states no rates for {threads} CPU threads (cpu.by_threads); stated: {stated}"
             )
+        # The rates and curves are those of this number already.
         if threads == self.cpu.threads:
             return self
         entry = next(entry for entry in self.cpu.by_threads if entry.threads == threads)
@@ -246,12 +248,15 @@ class Machine(_Part):
             for name in ("threads", "memory_bytes_per_s", "flops_per_s", "call_overhead_ns")
         }
         curves = tuple(
+            # None means the machine's own number, which this now is.
             curve.model_copy(update={"threads": None}) if curve.threads == threads else curve
             for curve in self.curves
         )
         kept = tuple(
             own
             for curve, own in zip(self.curves, curves, strict=True)
+            # What the CPU takes with other numbers of threads would contradict the rates stated for
+            # this one.
             if not curve.is_of_cpu_rates or curve.threads == threads
         )
         return self.model_copy(

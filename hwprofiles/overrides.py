@@ -37,6 +37,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
                 if keys[0] == "interference"
                 else _with_value(data, Machine, keys, text)
             )
+            # A measured curve goes before a rate: without this, what was set would change nothing.
             data = _without_copy_curves(data, keys)
         except InputError as error:
             raise InputError(" ".join(f"--set {override}: {error}".split())) from None
@@ -61,6 +62,7 @@ def _with_value(
         raise InputError("curves are set in a machine file, not with --set")
     if get_origin(annotation) is dict:
         return {**node, key: _with_entry(node.get(key), rest, text, place)}
+    # A quantity is set as one value: its source, kind and date follow from who set it.
     if inner is None or inner is Quantity:
         if rest:
             raise InputError(f"{place} is a single value; write {place}={text}")
@@ -80,6 +82,8 @@ def _with_entry(table: Any, keys: list[str], text: str, place: str) -> dict[str,
         raise InputError(f"{place} is not a mapping in the file")
     if len(keys) != 1:
         raise InputError(f"{place} is a group; its keys: {', '.join(table)}")
+    # No rate of a type that the machine lacks is added: it would be used by weights that are now
+    # priced at another type, without a word.
     if keys[0] not in table:
         raise InputError(f"{place} has no key {keys[0]!r}{closest(keys[0], table)}")
     return {**table, keys[0]: _quantity(text, f"{place}.{keys[0]}")}
@@ -116,6 +120,7 @@ def _with_factor(data: dict[str, Any], keys: list[str], text: str) -> dict[str, 
     for name in (busy, slows):
         if name not in resources:
             raise InputError(f"no resource named {name!r}{closest(name, resources)}")
+    # The factor of a pair stands once; the entry that was there is replaced.
     others = [
         entry
         for entry in data.get("interference") or ()

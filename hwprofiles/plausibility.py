@@ -6,6 +6,7 @@ from typing import Any
 from hwprofiles.machine import Machine
 from hwprofiles.quantity import Quantity
 
+# A forgotten kilo, mega or giga is a factor of 1000 at least.
 FAR_TIMES = 1000.0
 """From this many times more, or less, a number that was set is taken for a slip worth a warning."""
 

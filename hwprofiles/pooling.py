@@ -23,6 +23,7 @@ def pooled(machine: Machine) -> Machine:
             update={"value": quantity.value * count, "kind": Kind.ASSUMED, "source": source}
         )
 
+    # Launch and kernel times stay those of one card: all cards launch at the same time.
     gpu = machine.gpu.model_copy(
         update={
             "name": f"{count} x {machine.gpu.name}, pooled",

@@ -21,6 +21,7 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem as ``a.b.c: message, got value``; unknown keys come first, with the closest
     valid name.
     """
+    # A misspelt key is often also a key that is missing; the misspelling is the cause.
     problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     location = problem["loc"]
     value = problem["input"]
@@ -29,6 +30,7 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {path}{closest(str(location[-1]), model_at(model, location[:-1]).model_fields)}"
     if problem["type"] == "missing":
         return f"key {path} is missing"
+    # pydantic's own words name our classes, which users do not know.
     if problem["type"] == "model_type":
         keys = ", ".join(
             name
@@ -38,6 +40,7 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{path}: write a mapping with the keys {keys}, got {_shown(value)}"
     if problem["type"] == "too_short":
         return f"{path}: at least {problem['ctx']['min_length']} must be given, got {problem['ctx']['actual_length']}"
+    # Our validators raise ValueError, which pydantic puts its own words before.
     message = _bound(problem) or problem["msg"].removeprefix("Value error, ")
     ending = "" if problem["type"] == "value_error" else f", got {_shown(value)}{_nearest(problem)}"
     return " ".join(f"{path}: {message[:1].lower()}{message[1:]}{ending}".split())
@@ -68,6 +71,7 @@ def model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:
     current = model
     for part in path:
         field = current.model_fields.get(part) if isinstance(part, str) else None
+        # Places in lists and keys of tables are in the path too; they lead to no other model.
         current = (nested_model(field.annotation) if field else None) or current
     return current
 

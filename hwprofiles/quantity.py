@@ -39,6 +39,8 @@ def _date_text(value: Any) -> str:
         return text
     try:
         if _DATE.fullmatch(text):
+            # A year or a month is completed to a day, so that the calendar checks it: 2024-13 is no
+            # month.
             date.fromisoformat((text + "-01-01")[:10])
             return text
     except ValueError:
@@ -51,6 +53,7 @@ def _number(value: Any) -> Any:
 
     YAML reads ``50e9`` as text, and ``24GiB`` is easier to check than its bytes.
     """
+    # YAML reads yes and on as true, which Python would take for 1.
     if isinstance(value, bool):
         raise ValueError(f"write a number, got {value}")
     return parse_number(value) if isinstance(value, str) else value
@@ -81,6 +84,7 @@ def weakest(provenances: Iterable[Provenance]) -> Provenance:
 
     Raises ValueError when there is none.
     """
+    # max keeps the first of equals, so the source that is named does not depend on chance.
     return max(provenances, key=lambda provenance: STRENGTH[provenance.kind])
 
 

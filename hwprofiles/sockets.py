@@ -22,11 +22,14 @@ def spread_share(own: Efficiency | None, sockets: int) -> Efficiency:
     """
     spread = efficiencies().sockets
     low, high = spread.range
-    factor = 2 / sockets  # the published share is of two
+    # The published share is of two sockets: with more, one socket's memory is a smaller share of
+    # all.
+    factor = 2 / sockets
     own_low, own_high = own.range if own else (1.0, 1.0)
     return Efficiency(
         value=(own.value if own else 1.0) * spread.value * factor,
         low=own_low * low * factor,
+        # Not lowered: with weights copied to each socket, four reach as large a share as two.
         high=own_high * high,
         kind=spread.kind if own is None else max(own.kind, spread.kind, key=list(Kind).index),
         source=f"{own.source}; and {spread.source}" if own else spread.source,
@@ -47,6 +50,7 @@ def over_sockets(machine: Machine) -> Machine:
     if sockets == 1:
         return machine
     rate = cpu.memory_bytes_per_s
+    # What was measured or published is of work over all sockets already.
     if rate.kind not in UNMEASURED or rate.efficiency is not None:
         return machine.model_copy(update={"cpu": cpu.model_copy(update={"sockets": sockets})})
     share = spread_share(None, sockets)
@@ -67,6 +71,7 @@ def over_sockets(machine: Machine) -> Machine:
 
 
 def _sockets(cpu: Cpu) -> int:
+    # Also where the file says 1, the default: then the name is not looked at.
     if "sockets" in cpu.model_fields_set:
         return cpu.sockets
     counted = _COUNTED.match(cpu.name)

@@ -35,6 +35,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     target is removed. Missing folders are not made. Raises InputError where it cannot be written.
     """
     check_target(path)
+    # Through links: to replace a link itself would leave its target as it was.
     target = path.resolve()
     try:
         if (
@@ -43,6 +44,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             with target.open("wb") as file:
                 yield file
             return
+        # Here, where the folder is known: nobody else ever looks at what killed writers left.
         _sweep(target)
         with _replacing(target) as file:
             yield file
@@ -52,6 +54,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[IO[bytes]]:
+    # Beside the target, as os.replace is atomic only within a file system; by process, so that two
+    # writers do not share it.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
@@ -107,6 +111,7 @@ def check_yaml_target(path: Path, what: str) -> None:
 def check_folder(path: Path) -> None:
     """Refuse, before any work, a folder that could not be made or written to. Raises InputError."""
     existing = path.resolve()
+    # Folders that are missing will be made below the nearest that is there, which must allow it.
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
@@ -136,6 +141,7 @@ def _sweep(target: Path) -> None:
 
 def _is_running(process: int) -> bool:
     try:
+        # Signal 0 sends nothing; it only asks whether the process is there.
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
@@ -148,8 +154,13 @@ def write_yaml(data: Any, path: Path) -> None:
     """Write data as YAML, as ``whole_file`` does: keys in their order, lists without mappings on
     one line.
     """
-    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
-    write_text(text, path)
+    write_text(yaml_text(data), path)
+
+
+def yaml_text(data: Any) -> str:
+    """Return data as the YAML that ``write_yaml`` writes."""
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
+    return text
 
 
 class _Dumper(yaml.SafeDumper):

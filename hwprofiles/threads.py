@@ -16,8 +16,10 @@ def with_threads(machine: Machine, threads: int) -> Machine:
         cpu.memory_bytes_per_s.kind,
         *(rate.kind for rate in cpu.flops_per_s.values()),
     }
+    # Measured rates are not scaled: what is missing beside them is measured too, not guessed.
     if threads in machine.thread_counts or is_measured or threads < 1:
         return machine.at_threads(threads)
+    # One thread on each performance core is what rates without a number are taken to be for.
     own = cpu.threads or cpu.cores - cpu.efficiency_cores
     if threads == own:
         return machine
@@ -59,6 +61,8 @@ def _of_few(rate: Quantity, threads: int, shares: ThreadShares) -> Quantity:
     _, most = rate.effective_range
     return Quantity(
         value=threads * one.value,
+        # The spread of one thread holds for each, but all of them read no more than the memory
+        # gives.
         low=min(threads * low, threads * one.value),
         high=max(threads * one.value, min(threads * high, most)),
         kind=Kind.ASSUMED,
@@ -89,6 +93,7 @@ def _lowered(rate: Quantity, share: Efficiency, threads: int) -> Quantity:
         value=(own.value if own else 1.0) * share.value,
         low=own_low * low,
         high=own_high * high,
+        # Kinds are listed from strong to weak: the result is as weak as the weaker of both.
         kind=share.kind if own is None else max(own.kind, share.kind, key=list(Kind).index),
         source=f"{threads} threads: {share.source}" + (f"; and {own.source}" if own else ""),
         date=share.date,

@@ -24,6 +24,7 @@ MEGAHERTZ = 10**6
 GIGAHERTZ = 10**9
 BITS_PER_BYTE = 8
 
+# A small b is read as byte, as people type it; no rate here is stated in bits.
 _SUFFIXES = {
     "": 1, "b": 1,
     "k": KB, "kb": KB, "kib": KIB,

@@ -43,6 +43,7 @@ class TreeBuilder:
 
     def __init__(self) -> None:
         """Nothing is read yet."""
+        # A stack of our own: PyYAML composes by recursion, which a deep file ends with a crash.
         self._stack: list[_Open] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._num_values = 0
@@ -76,6 +77,8 @@ class TreeBuilder:
         if self._is_key_due():
             self._set_key(event.value, event, can_merge=event.implicit[0])
             if event.anchor is not None:
+                # Anchors keep how many values they stand for, so that an alias of aliases cannot
+                # grow without end.
                 self._anchors[event.anchor] = (event.value, 1)
             return
         value = self._converted(event)
@@ -103,6 +106,7 @@ class TreeBuilder:
         value = done.value
         if done.merged:
             assert isinstance(value, dict)
+            # YAML's merge: keys of the mapping itself go before merged ones, wherever "<<" stands.
             value = {**done.merged, **value}
         if done.anchor is not None:
             self._anchors[done.anchor] = (value, self._num_values - done.num_values_before)
@@ -173,6 +177,7 @@ class TreeBuilder:
             is_plain = event.implicit[0] and event.tag is None
             implicit = (is_plain, not is_plain)
             tag = self._resolver.resolve(yaml.ScalarNode, event.value, implicit)  # type: ignore[no-untyped-call]
+            # Dates and "=" stay text: a date is checked where it is used, with the key's name.
             if tag not in _SCALAR_TAGS:
                 return event.value
         if tag not in _SCALAR_TAGS:
@@ -189,6 +194,8 @@ class TreeBuilder:
             return self._constructor.bool_values[text.lower()]
         if kind == "str":
             return text
+        # Python takes time that grows with the square of the digits, and refuses beyond 4,300 of
+        # them.
         if kind == "int" and len(_DIGITS.findall(text)) > MAX_DIGITS:
             raise _problem(f"a whole number has at most {MAX_DIGITS} digits", event)
         node = yaml.ScalarNode(_PREFIX + kind, text)

@@ -23,6 +23,7 @@ def machine_of_parts(line: PartsLine, library: PartsLibrary) -> Machine:
     """The machine of a line that was read. Raises InputError for parts that do not fit together."""
     rig = complete(line, library)
     cpu = cpu_of(rig, library)
+    # The first GPU named is the machine's own; policies plan for it, runtimes use the others too.
     first, *others = rig.gpus or (None,)
     return Machine(
         format="rosin-machine/1",
@@ -74,6 +75,7 @@ def _disk(rig: Rig, library: PartsLibrary) -> Store | None:
         kind=Kind.DATASHEET,
         source=f"the parts line: {item.text}",
         date=ASSUMED_DATE,
+        # The rate in a line is the box's, as that of memory is, so a share of it is reached.
         efficiency=library.efficiencies.disk,
     )
     latency = Quantity(

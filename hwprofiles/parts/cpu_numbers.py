@@ -50,6 +50,7 @@ def _other_counts(part: CpuPart, sockets: int) -> list[int]:
     and all that the cores take.
     """
     own = part.cores * sockets
+    # Memory is often saturated by a part of the cores, so fewer threads may be as fast.
     halved = [own // 4, own // 2]
     physical = own + part.e_cores * sockets
     logical = own * part.threads_per_core + part.e_cores * sockets
@@ -76,6 +77,8 @@ def all_core_clock(part: CpuPart) -> Quantity:
     if base is not None and boost is not None:
         rule = f"halfway from base to boost, as no clock of all cores is listed; {source}"
         return Quantity(
+            # Boost clocks are of one core, base clocks of all under the worst load: all cores lie
+            # between.
             value=(base + boost) / 2,
             kind=Kind.ASSUMED,
             source=rule,
@@ -166,6 +169,7 @@ def _rates(
     the cores have no bf16.
     """
     operations = dict(part.design.operations_per_cycle)
+    # Without units for bf16, it is widened to f32 and multiplied there.
     operations.setdefault("bf16", operations["f32"])
     return {name: _rate(part, threads, clock, count, library) for name, count in operations.items()}
 

@@ -65,6 +65,7 @@ def cpu_parts(family: Mapping[str, Any], designs: Mapping[str, CoreDesign]) -> I
     """The CPUs of one family of the data file, in its order."""
     columns = family["columns"]
     for row in family["cpus"]:
+        # Absent, not None: a family's own value then holds for the row.
         own = {key: value for key, value in zip(columns, row, strict=True) if value is not None}
         yield _part(family, own, designs[family["cores"]])
 

@@ -35,6 +35,7 @@ def detected_machine(found: FoundSystem | None = None) -> Machine:
     notes = []
     if not _knows_cpu(system, library):
         part = _unknown_cpu(system, library)
+        # The unknown CPU is put into the library, so that all else goes the way of a line of parts.
         library = with_cpu(library, part)
         notes.append(
             f"the library has no CPU {part.name!r}: cores and instructions are the system's own, "
@@ -43,6 +44,7 @@ def detected_machine(found: FoundSystem | None = None) -> Machine:
     if system.modules is None:
         notes.append(_NO_MODULES)
     machine = machine_of_parts(parse_line(" + ".join(_parts(system, library)), library), library)
+    # The line names no memory because the system did not say; the note above says so better.
     kept = [said for said in machine.assumptions if not said.startswith(NO_MEMORY)]
     size = f"{system.memory_bytes / GIB:.0f} GiB of memory"
     return machine.model_copy(
@@ -81,6 +83,7 @@ def _gpu(gpu: FoundGpu, library: PartsLibrary) -> str:
         right = "write the machine from the nearest one: rosin machines new"
         raise InputError(f"the library has no GPU {gpu.name!r}; {right}")
     sizes = library.gpus[known[0]]
+    # Drivers report a little less than the box says, so no size is equal.
     nearest = min(sizes, key=lambda part: abs(part.memory_bytes - gpu.memory_bytes))
     size = nearest.memory_bytes // GIB
     link = f" PCIe {gpu.pcie_generation} x{gpu.lanes}" if gpu.pcie_generation and gpu.lanes else ""
@@ -89,6 +92,7 @@ def _gpu(gpu: FoundGpu, library: PartsLibrary) -> str:
 
 def _without_size(name: str) -> str:
     words = name.replace("-", " ").split()
+    # Names such as "A100-SXM4-80GB" carry the size, which is compared apart.
     return " ".join(word for word in words if not word.upper().endswith("GB"))
 
 
@@ -102,6 +106,7 @@ def _library_name(system: FoundSystem, library: PartsLibrary) -> str:
 
 def _model_cpu(system: FoundSystem, library: PartsLibrary) -> CpuPart:
     """The CPU of the library whose memory an unknown one is taken to have."""
+    # What matters is the number of memory channels: servers have 8 or 12, desktops 2.
     is_server = system.sockets > 1 or any(word in system.cpu_name for word in ("EPYC", "Xeon"))
     return library.cpus[library.assumed["server_cpu" if is_server else "desktop_cpu"]]
 
@@ -119,6 +124,7 @@ def _unknown_cpu(system: FoundSystem, library: PartsLibrary) -> CpuPart:
         family=name,
         design=_design(system.flags, said),
         cores=system.cores,
+        # /proc/cpuinfo does not tell efficiency cores apart.
         e_cores=0,
         threads_per_core=max(1, system.threads // (system.cores * system.sockets)),
         memory=model.memory if system.modules is None else system.modules.type_name,

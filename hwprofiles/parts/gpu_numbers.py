@@ -71,6 +71,7 @@ def _memory(part: GpuPart, library: PartsLibrary) -> Quantity:
     """What a process sees of the memory: as published, else the box's size by the maker's usual
     share.
     """
+    # What a source saw a process get goes before any share of the box's size.
     if part.reported_bytes is not None:
         assert part.reported is not None
         return _quantity(part.reported_bytes, part.reported, None)

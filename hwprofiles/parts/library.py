@@ -99,6 +99,7 @@ def _spellings(
     for name, sizes in gpus.items():
         yield name, sizes[0].aliases
     for name, cpu in cpus.items():
+        # Named, it would come without its GPU, and the machine would be wrong.
         if cpu.kind != "unified":
             yield name, ()
 

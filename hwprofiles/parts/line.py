@@ -9,9 +9,13 @@ from dataclasses import dataclass, replace
 from hwprofiles.errors import InputError, shortened
 from hwprofiles.parts.library import PartsLibrary, parts_library
 from hwprofiles.parts.names import nearest
-from hwprofiles.units import GIB, parse_number
+from hwprofiles.units import GB, GIB, MB, parse_number
 
 BY_SOCKET = "2x(8x64GB DDR5-4800)"
+# A bare "NVMe 7" would be 7 bytes a second, and "NVMe 2TB" is a size: neither is what was meant.
+SLOWEST_DISK_BYTES_PER_S = MB
+FASTEST_DISK_BYTES_PER_S = 100 * GB
+
 ORDER = "[Nx]GPU [SIZE] [PCIe G xL] + [Nx]CPU + CHANNELSxSIZE TYPE-SPEED + NVMe RATE"
 GRAMMAR = f"{ORDER}, memory by socket as {BY_SOCKET}"
 EXAMPLE = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
@@ -57,7 +61,7 @@ class CpuItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryItem:
+class MemoryModules:
     """Modules of one kind: those of each of so many sockets, or all of them where ``sockets`` is
     None.
 
@@ -80,7 +84,7 @@ class DiskItem:
     bytes_per_s: float
 
 
-Item = GpuItem | CpuItem | MemoryItem | DiskItem
+Item = GpuItem | CpuItem | MemoryModules | DiskItem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,7 @@ class PartsLine:
     text: str
     gpus: tuple[GpuItem, ...] = ()
     cpu: CpuItem | None = None
-    memory: MemoryItem | None = None
+    memory: MemoryModules | None = None
     disk: DiskItem | None = None
 
 
@@ -112,6 +116,7 @@ def split_line(text: str) -> list[str]:
     """The parts of a line, spaces collapsed. The sign in the name of a processor such as ``8480+``
     or ``AI Max+ 395`` divides nothing.
     """
+    # A plus divides where a space is before it or a word behind it.
     parts = re.split(r"\s\+\s*|\+(?=\w)", f" {text} ")
     return [" ".join(part.split()) for part in parts if part.strip()]
 
@@ -133,7 +138,7 @@ def _with_item(line: PartsLine, item: Item) -> PartsLine:
     if isinstance(item, CpuItem):
         _once(line.cpu, item, "2xNAME for two sockets of one CPU")
         return replace(line, cpu=item)
-    if isinstance(item, MemoryItem):
+    if isinstance(item, MemoryModules):
         _once(line.memory, item, "memory once, by socket as 2x(8x64GB DDR5-4800)")
         return replace(line, memory=item)
     _once(line.disk, item, "one disk")
@@ -146,6 +151,7 @@ def _once(known: Item | None, item: Item, right: str) -> None:
 
 
 def _item(part: str, library: PartsLibrary) -> Item:
+    # Memory first: "2x32GB DDR5-4800" also begins like a count with a name.
     for read in (_memory, _disk, _device):
         item = read(part, library)
         if item is not None:
@@ -153,14 +159,14 @@ def _item(part: str, library: PartsLibrary) -> Item:
     raise _not_understood(part, library)
 
 
-def _memory(part: str, library: PartsLibrary) -> MemoryItem | None:
+def _memory(part: str, library: PartsLibrary) -> MemoryModules | None:
     match = _MEMORY.fullmatch(part)
     if match is None or bool(match["open"]) != bool(match["close"]):
         return None
     type_name = match["type"].upper()
     speed = None if match["speed"] is None else int(match["speed"])
     _check_memory(part, type_name, speed, library)
-    item = MemoryItem(
+    item = MemoryModules(
         text=part,
         sockets=_whole(match["sockets"], part),
         modules=_whole(match["modules"], part),
@@ -192,8 +198,10 @@ def _disk(part: str, library: PartsLibrary) -> DiskItem | None:
         raise InputError(
             f"part {part!r}: write the rate at which the disk is read, for example NVMe 7GB/s",
         ) from None
-    if not 0 < rate < float("inf"):
-        raise InputError(f"part {part!r}: write a rate above 0, for example NVMe 7GB/s")
+    if not SLOWEST_DISK_BYTES_PER_S <= rate <= FASTEST_DISK_BYTES_PER_S:
+        raise InputError(
+            f"part {part!r}: write the rate of reading, 1 MB/s to 100 GB/s, for example NVMe 7GB/s"
+        )
     return DiskItem(text=part, bytes_per_s=rate)
 
 
@@ -201,6 +209,7 @@ def _device(part: str, library: PartsLibrary) -> GpuItem | CpuItem | None:
     """The GPU or CPU that a part names; None where it names none. Raises InputError where it may be
     more than one.
     """
+    # The link and the size are taken out first: what is left must be a name with its count.
     rest, pcie = _taken(_PCIE, part)
     counted = _COUNT.fullmatch(rest)
     if counted is None:
@@ -262,6 +271,7 @@ def _whole(text: str | None, part: str) -> int | None:
 
 
 def _at_least_one(count: int, part: str) -> int:
+    # Said here rather than in the pattern, so that the message can name the number.
     if count < 1:
         raise InputError(f"part {part!r}: a count is at least 1, got {count}")
     return count

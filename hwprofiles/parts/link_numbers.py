@@ -69,6 +69,7 @@ def pcie_bytes_per_s(generation: int, lanes: int) -> float:
 
 def _link(name: str, rate: float, source: str, kind: Kind, library: PartsLibrary) -> Link:
     shares = library.efficiencies
+    # Pageable copies pass a buffer in host memory, whose rate does not grow with faster links.
     pageable_share = _lowered(shares.pageable, min(1.0, PAGEABLE_PEAK / rate))
 
     def quantity(share: Efficiency) -> Quantity:

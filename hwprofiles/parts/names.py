@@ -87,8 +87,10 @@ def keys_of(name: str) -> set[str]:
 def _without_optional(words: list[str]) -> Iterator[str]:
     optional = [place for place, word in enumerate(words) if _is_optional(word, words)]
     for count in range(len(optional) + 1):
+        # Every combination: people leave out any of these words, and names have few of them.
         for left_out in combinations(optional, count):
             key = "".join(word for place, word in enumerate(words) if place not in left_out)
+            # A spelling without a number, such as "ti", would stand for too many parts.
             if len(key) > 1 and not key.isalpha():
                 yield key
 

@@ -8,7 +8,7 @@ from hwprofiles.errors import InputError
 from hwprofiles.parts.cpu_part import CpuPart
 from hwprofiles.parts.gpu_part import Citation, GpuPart
 from hwprofiles.parts.library import PartsLibrary
-from hwprofiles.parts.line import GpuItem, MemoryItem, PartsLine
+from hwprofiles.parts.line import GpuItem, MemoryModules, PartsLine
 from hwprofiles.parts.memory_part import peak_bytes_per_s
 from hwprofiles.quantity import Kind
 from hwprofiles.units import GIB
@@ -75,6 +75,7 @@ def complete(line: PartsLine, library: PartsLibrary) -> Rig:
     be in one machine.
     """
     assumptions = _Assumptions()
+    # GPUs before the CPU: some come with theirs, and all say what kind of CPU is likely.
     parts = [(item, _sized(item, library, assumptions)) for item in line.gpus]
     unified = _unified(parts, line)
     cpu, sockets = _cpu(line, library, parts, assumptions)
@@ -157,12 +158,14 @@ def _assumed_cpu(
     parts: list[tuple[GpuItem, GpuPart]],
 ) -> str:
     assumed = library.assumed
+    # Cards with HBM are mostly sold in servers; all else is taken to be a desktop.
     if line.memory is None:
         is_server = any(part.is_data_centre for _, part in parts)
         return str(assumed["server_cpu"] if is_server else assumed["desktop_cpu"])
     modules = line.memory.modules or 2
     fitting = [row for row in assumed["cpus"] if row["memory"] == line.memory.type_name]
     enough = [row for row in fitting if row["channels"] >= modules]
+    # Rows rise by channels: the smallest CPU whose channels hold the modules, else the largest.
     return str((enough or fitting[-1:])[0]["cpu"])
 
 
@@ -193,6 +196,7 @@ def _memory(
         assumptions.add(f"the line names no speed of memory: {item.type_name}-{speed} assumed")
     peak = peak_bytes_per_s(channels, speed)
     source = f"the parts line: {item.text}; {channels} channels x {speed} MT/s x 8 bytes"
+    # Some CPUs move less than their channels give: the links between their dies bound it.
     if cpu.most_memory_bytes_per_s is not None and peak > cpu.most_memory_bytes_per_s * sockets:
         peak = cpu.most_memory_bytes_per_s * sockets
         source = f"{cpu.listed.source}: all that {cpu.name} moves"
@@ -206,7 +210,7 @@ def _memory(
     )
 
 
-def _channels(item: MemoryItem, cpu: CpuPart, sockets: int, assumptions: _Assumptions) -> int:
+def _channels(item: MemoryModules, cpu: CpuPart, sockets: int, assumptions: _Assumptions) -> int:
     """Channels of all sockets that have a module: no more than the CPU has."""
     most = cpu.channels * sockets
     if item.modules is None:
@@ -217,6 +221,7 @@ def _channels(item: MemoryItem, cpu: CpuPart, sockets: int, assumptions: _Assump
     if item.sockets is None and sockets > 1:
         together = f"taken as the modules of all {sockets} sockets together"
         assumptions.add(f"{item.text!r} is {together}; write {sockets}x(...) for each")
+    # Two modules on a channel add size but no rate.
     if modules > most:
         assumptions.add(f"{modules} modules of memory share the {most} channels of {cpu.name}")
     return min(modules, most)
@@ -284,6 +289,7 @@ def _linked(
     own = part.pcie_generation
     assert own is not None
     assert part.lanes is not None
+    # A link trains at the older generation of its two ends.
     generation = min(own, cpu.pcie_generation or own)
     lanes = _lanes(part.lanes, cpu, sockets, sum(each.count for each in line.gpus))
     both = f"which {part.name} and {cpu.name} both have"
@@ -306,5 +312,6 @@ def _lanes(own: int, cpu: CpuPart, sockets: int, num_gpus: int) -> int:
     share = max(1, (cpu.lanes * sockets - LANES_BESIDE_GPUS) // num_gpus)
     lanes = own
     while lanes > share and lanes > 1:
+        # Boards split a slot's lanes in halves.
         lanes //= 2
     return lanes

@@ -65,6 +65,7 @@ def found_system(run: Run | None = None, read: Read | None = None) -> FoundSyste
     ask = run or _run
     text_of = read or _read
     processors = text_of("/proc/cpuinfo")
+    # Virtual machines may leave the key out; then there is one.
     sockets = len(set(_values(processors, "physical id"))) or 1
     threads = len(_values(processors, "processor")) or 1
     per_socket = next(iter(_values(processors, "cpu cores")), "")
@@ -83,6 +84,7 @@ def found_system(run: Run | None = None, read: Read | None = None) -> FoundSyste
 def _gpus(printed: str) -> Iterable[FoundGpu]:
     """One GPU a line: name, MiB, generation, lanes."""
     for line in printed.splitlines():
+        # Lines that do not fit, such as an error message of the driver, are no GPU.
         fields = [field.strip() for field in line.split(",")]
         if len(fields) == 4 and fields[1].isdigit():
             name, mib, generation, lanes = fields
@@ -99,6 +101,7 @@ def _modules(printed: str) -> FoundModules | None:
     ones.
     """
     found = [module for block in printed.split("\n\n") if (module := _module(block))]
+    # A line of parts has one kind of module; unlike ones are left to the user to state.
     if not found or len(set(found)) != 1:
         return None
     gib, type_name, speed = found[0]
@@ -109,6 +112,7 @@ def _module(block: str) -> tuple[int, str, int] | None:
     """Size in GiB, type and rate of one module; None for an empty slot or what is none."""
     size = re.search(r"^\s*Size: (\d+) ([GM])i?B", block, re.MULTILINE)
     type_name = re.search(r"^\s*Type: (DDR\d)\b", block, re.MULTILINE)
+    # The configured speed, as boards often run modules slower than they could.
     configured = r"^\s*Configured (?:Memory|Clock) Speed: (\d+)"
     speed = re.search(configured, block, re.MULTILINE) or re.search(
         r"^\s*Speed: (\d+)",

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from planner.choice.question import ChoiceQuestion
 from sim.runtimes.caching.lanes import BOTH_SPREAD
 from sim.runtimes.caching.pricing import PAGE_COPY_SPREAD
-from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped
-from sim.runtimes.intervals import half_width
+from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped, shipped_constants
+from sim.runtimes.intervals import stated_spread
 from sim.runtimes.placing import placement_of
+from sim.runtimes.prices import decode_seconds, prefill_seconds
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.steps import decode_step, prompt_step
 
@@ -139,12 +140,17 @@ def spread_beside(inputs: Iterable[Uncertainty], changes: Iterable[float], of_la
 
 
 def law_spread(asked: RuntimeQuestion, phase: Phase) -> float:
-    """The spread in the logarithm with which machines left out of the fit scatter about the laws of
-    runtimes, which the published interval of 80 % states; ``asked`` leaves experts to the CPU.
+    """The spread in the logarithm of what the laws of runtimes give, by which their own intervals
+    are stated; ``asked`` leaves experts to the CPU.
     """
+    file = shipped()
     placement = placement_of(asked)
     step = decode_step(asked, placement) if phase == "decode" else prompt_step(asked, placement)
-    return math.log(float(half_width(step, shipped().intervals[phase]))) / QUANTILE
+    price = decode_seconds if phase == "decode" else prefill_seconds
+    spread = stated_spread(
+        lambda constants: price(step, constants).total, shipped_constants(), file, phase
+    )
+    return float(spread) * file.spreads_to_an_end / QUANTILE
 
 
 MOVERS: tuple[Mover, ...] = (_cpu, _link, _both, _misses, _gpu, _crossing, _disk, _page_copy)

@@ -19,6 +19,11 @@ PLACING = (
     "gpu_experts",
     "gpu_experts_fraction",
     "strategy",
+    "offload_bytes",
+    "is_experts_alone",
+    "host_layers",
+    "cpu_layers",
+    "split_experts",
 )
 """Arguments that say where bytes go; forms may leave others out, such as the room of a cache."""
 

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwprofiles import InputError, unknown_name
-from planner.export import ktransformers, llama_cpp
+from planner.export import accelerate, exllamav3, ktransformers, llama_cpp, vllm
 from planner.export.runtime_command import RuntimeCommand
+from sim.runtimes.accelerate.arguments import ACCELERATE
+from sim.runtimes.exllamav3.arguments import EXLLAMAV3
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
+from sim.runtimes.vllm.arguments import VLLM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,30 @@ WRITERS: Mapping[str, Writer] = {
         arguments_in=ktransformers.arguments_in,
         model_words=lambda model: ("--model", model, "--kt-weight-path", model),
         expresses="a number of experts of each layer on the GPU, threads, chunks of a prompt",
+    ),
+    VLLM: Writer(
+        words=vllm.vllm_words,
+        environment=lambda _: {},
+        forms=vllm.FORMS,
+        arguments_in=vllm.arguments_in,
+        model_words=lambda model: (model,),
+        expresses="bytes of weights, or of experts, that the GPU reads in host memory, chunks of a prompt",
+    ),
+    ACCELERATE: Writer(
+        words=accelerate.device_map_words,
+        environment=lambda _: {},
+        forms=accelerate.FORMS,
+        arguments_in=accelerate.arguments_in,
+        model_words=lambda _: (),
+        expresses="whole layers in host memory, copied to the GPU at each pass",
+    ),
+    EXLLAMAV3: Writer(
+        words=exllamav3.exl3_words,
+        environment=lambda _: {},
+        forms=exllamav3.FORMS,
+        arguments_in=exllamav3.arguments_in,
+        model_words=lambda model: ("-m", model),
+        expresses="experts of the first layers, or a number of each layer's, on the CPU, threads, chunks",
     ),
 }
 """Writers by the runtime's name."""

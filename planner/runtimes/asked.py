@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
-from planner.runtimes.load import RuntimeLimits, RuntimeLoad
-from planner.runtimes.option import Arguments, Option, Timing, option_of
+from planner.runtimes.load import RuntimeLimits, RuntimeLoad, with_room
+from planner.runtimes.option import Option, Timing, option_of
 from sim.model.model import Model
+from sim.runtimes.arguments import Arguments
+from sim.runtimes.asking import read_runtime_arguments
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.memory import DeviceMemory
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.tensors import EXPERT_PARTS, TensorTable
@@ -73,7 +75,7 @@ class Asked:
             tensors=self.tensors,
         )
 
-    def option(self, arguments: Arguments, placement: Placement | None = None) -> Option:
+    def option(self, arguments: Arguments, placement: DevicePlacement | None = None) -> Option:
         """Price the arguments. Raises InputError where they do not fit the machine's devices.
 
         A placement is evaluated from the arguments where none is given.
@@ -81,6 +83,13 @@ class Asked:
         question = self.question(arguments)
         placed = placement_of(question) if placement is None else placement
         return option_of(question, placed, self.load)
+
+    def read(self, line: str) -> Arguments:
+        """Read a line of arguments, with room for the load's keys and values where it states none.
+
+        Raises InputError as the runtime's reader does.
+        """
+        return with_room(read_runtime_arguments(self.runtime, line), self.load)
 
     def room_bytes(self) -> dict[str, float]:
         """Bytes that a plan may take of each device whose memory is known."""

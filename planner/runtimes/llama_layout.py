@@ -7,7 +7,7 @@ from planner.export.llama_cpp.placements import expert_overrides
 from planner.runtimes.asked import Asked
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LlamaArguments
 from sim.runtimes.llama_cpp.placement import place_matrices
-from sim.runtimes.placement import HOST, Placement
+from sim.runtimes.placement import HOST, DevicePlacement
 
 Matrices = tuple[int, int, int]
 """Devices of a layer's matrices gate, up and down."""
@@ -70,7 +70,7 @@ def arguments_of(asked: Asked, base: LlamaArguments, layout: Layout) -> LlamaArg
     )
 
 
-def placement_in(asked: Asked, layout: Layout) -> Placement:
+def placement_in(asked: Asked, layout: Layout) -> DevicePlacement:
     """Return where the layout puts the model."""
     return place_matrices(
         asked.model,

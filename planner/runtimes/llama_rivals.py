@@ -24,8 +24,8 @@ def llama_rivals(asked: Asked) -> Iterator[Rival]:
     if not asked.host.gpus:
         yield _of_arguments(asked, "no arguments", _plain(asked))
         return
-    if asked.runtime == "llama.cpp":
-        yield _of_arguments(asked, "--fit, its own choice", replace(_plain(asked), is_fitted=True))
+    fitting = replace(_plain(asked), is_fitted=True, is_fit_asked=asked.runtime != "llama.cpp")
+    yield _of_arguments(asked, "--fit, its own choice", fitting)
     if not asked.model.is_dense:
         yield _cpu_experts(asked, "-ncmoe, best N", [DEFAULT_MICRO_BATCH_TOKENS])
         yield _cpu_experts(asked, "-ncmoe and -ub, best", micro_batches(asked))

@@ -1,11 +1,13 @@
 """What a runtime is to do, and what it may take: the load of one user, and the limits of memory."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from hwprofiles.limits import MAX_BYTES, Tokens
 from hwprofiles.units import GIB
+from sim.runtimes.arguments import Arguments
 
 MOST_ROUNDS = 100_000
 KV_BLOCK_TOKENS = 256
@@ -48,6 +50,16 @@ class RuntimeLoad(BaseModel):
         """Tokens that the cache has room for, in whole blocks."""
         needed = max(self.rounds * self.round_tokens, self.room_tokens or 0)
         return -(-needed // KV_BLOCK_TOKENS) * KV_BLOCK_TOKENS
+
+
+def with_room(arguments: Arguments, load: RuntimeLoad) -> Arguments:
+    """Return the arguments with room for the load's keys and values where they state none.
+
+    A device map never does.
+    """
+    if arguments.context_tokens:
+        return arguments
+    return replace(arguments, context_tokens=load.cache_tokens)
 
 
 class RuntimeLimits(BaseModel):

@@ -4,14 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from planner.runtimes.load import RuntimeLoad
-from sim.runtimes.ktransformers.arguments import KtArguments
-from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.arguments import Arguments
 from sim.runtimes.memory import DeviceMemory, memory_of
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.predict import seconds_of
 from sim.runtimes.question import RuntimeQuestion
-
-Arguments = LlamaArguments | KtArguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +35,7 @@ class Option:
     """Arguments with what they come to: a placement, its memory, and the time of a round."""
 
     question: RuntimeQuestion
-    placement: Placement
+    placement: DevicePlacement
     memory: dict[str, DeviceMemory]
     load: RuntimeLoad
 
@@ -53,7 +50,7 @@ class Option:
         return self.question.arguments
 
 
-def option_of(question: RuntimeQuestion, placement: Placement, load: RuntimeLoad) -> Option:
+def option_of(question: RuntimeQuestion, placement: DevicePlacement, load: RuntimeLoad) -> Option:
     """Price arguments whose placement is known."""
     return Option(
         question=question,
@@ -63,7 +60,7 @@ def option_of(question: RuntimeQuestion, placement: Placement, load: RuntimeLoad
     )
 
 
-def timing_of(question: RuntimeQuestion, placement: Placement, load: RuntimeLoad) -> Timing:
+def timing_of(question: RuntimeQuestion, placement: DevicePlacement, load: RuntimeLoad) -> Timing:
     """Return the seconds of a round, by the middle of the runtime's predictions."""
     decode, prefill = seconds_of(question, placement)
     return Timing(

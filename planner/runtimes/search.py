@@ -1,22 +1,30 @@
 """The best plan for a runtime: its options, its rivals, and what a user runs today."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from hwprofiles import InputError, unknown_name
-from planner.export.streaming import STREAMED
+from hwprofiles import unknown_name
 from planner.runtimes.asked import Asked
+from planner.runtimes.copying_search import (
+    accelerate_options,
+    accelerate_rivals,
+    vllm_options,
+    vllm_rivals,
+)
+from planner.runtimes.exl3_search import exl3_options, exl3_rivals
 from planner.runtimes.kt_search import kt_options, kt_refined, kt_rivals
 from planner.runtimes.llama_refine import refined
 from planner.runtimes.llama_rivals import llama_rivals
 from planner.runtimes.llama_search import llama_options
 from planner.runtimes.option import Option
 from planner.runtimes.rival import Rival
-from sim.runtimes.asking import read_runtime_arguments
+from sim.runtimes.accelerate.arguments import ACCELERATE
+from sim.runtimes.exllamav3.arguments import EXLLAMAV3
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
 from sim.runtimes.placing import placement_of
 from sim.runtimes.predict import RuntimePrediction, predict
+from sim.runtimes.vllm.arguments import VLLM
 
 SAME_FRACTION = 1e-9
 """Prices that differ by less are the same."""
@@ -37,8 +45,13 @@ WAYS: Mapping[str, Way] = {
     LLAMA_CPP: _LLAMA,
     IK_LLAMA_CPP: _LLAMA,
     KTRANSFORMERS: Way(options=kt_options, rivals=kt_rivals, refine=kt_refined),
+    VLLM: Way(options=vllm_options, rivals=vllm_rivals),
+    ACCELERATE: Way(options=accelerate_options, rivals=accelerate_rivals),
+    EXLLAMAV3: Way(options=exl3_options, rivals=exl3_rivals),
 }
 """The runtimes that a plan can be made for, by name."""
+
+NEED_A_GPU = (VLLM, ACCELERATE, EXLLAMAV3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +85,7 @@ def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRu
     Raises InputError for an unknown runtime and for arguments of ``against`` that are wrong.
     """
     if asked.runtime not in WAYS:
-        raise _no_way(asked.runtime)
+        raise unknown_name("runtime", asked.runtime, WAYS)
     way = WAYS[asked.runtime]
     users = None if against is None else _of_user(asked, against)
     found = list(way.options(asked))
@@ -101,15 +114,6 @@ def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRu
     )
 
 
-def _no_way(runtime: str) -> InputError:
-    if runtime in STREAMED:
-        return InputError(
-            f"{runtime} is not priced, as no published rows were fitted; "
-            f"rosin export PLAN --to {runtime} writes what fits the memory, from any plan"
-        )
-    return unknown_name("runtime", runtime, WAYS)
-
-
 def _is_better(asked: Asked, rival: Option, own: Option) -> bool:
     """Return whether a rival is better by more than sums in another order may differ."""
     late, score = asked.rank(rival.timing)
@@ -130,17 +134,16 @@ def _evaluated(asked: Asked, best: Option) -> Option:
 
 
 def _of_user(asked: Asked, line: str) -> Option:
-    """Return what a user runs, with room for the load's keys and values where none is stated."""
-    arguments = read_runtime_arguments(asked.runtime, line)
-    if not arguments.context_tokens:
-        arguments = replace(arguments, context_tokens=asked.load.cache_tokens)
-    return asked.option(arguments)
+    """Return what a user runs."""
+    return asked.option(asked.read(line))
 
 
 def _too_large(asked: Asked) -> str:
     """Say by how much the model is too large for all memory together."""
     from hwprofiles.units import format_bytes
 
+    if asked.runtime in NEED_A_GPU and not asked.host.gpus:
+        return f"{asked.runtime} needs a GPU, and the machine has none"
     room = asked.room_bytes()
     if "host" not in room:
         return f"no arguments of {asked.runtime} fit the machine"

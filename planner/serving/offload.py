@@ -19,9 +19,9 @@ from sim.costs.memory import Infeasible
 from sim.model.model import Model
 from sim.serving import ServingMetrics, prepare, serve, source_of
 from sim.serving.metrics import NothingAnswered
-from sim.serving.offload_options import Loading, Mode
+from sim.serving.offload_options import Loading, Mode, OffloadSpec
 from sim.serving.setting import serving_setting
-from sim.serving.spec import OffloadSpec, ServingSpec, TierSpec
+from sim.serving.spec import ServingSpec, TierSpec
 from sim.workload.requests.spec import RequestsSpec
 
 Share = tuple[int, int]

@@ -35,6 +35,7 @@ COMMANDS = (
     "calibrate",
     "validate",
     "report",
+    "serve",
     "prepare",
 )
 """In the order of the help; each a function of its name (with _ for -) in a module of that name, or
@@ -79,6 +80,7 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
 def _machines_app() -> typer.Typer:
     """``rosin machines`` and its sub-commands."""
     from rosin.commands.machines import command as machines
+    from rosin.commands.machines import import_command
 
     app = typer.Typer(
         cls=DefaultCommandGroup,
@@ -90,6 +92,7 @@ def _machines_app() -> typer.Typer:
     app.command("new")(machines.new)
     app.command("detect")(machines.detect)
     app.command("parts")(machines.parts)
+    app.command("import")(import_command.import_)
     return app
 
 

@@ -44,6 +44,7 @@ EXAMPLES: Mapping[str, str] = MappingProxyType(
         "validate": "rosin validate plan.yaml --device paced --quick",
         "prepare": "rosin prepare",
         "report": "rosin report plan.yaml -o report.html",
+        "serve": "rosin serve --machine 'RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800'",
     }
 )
 """One command line for each command."""

@@ -388,6 +388,7 @@ class ValidateResult(Document):
     error_fraction: PairedErrors
     noise_floor_fraction: float
     calibration_variation_fraction: float
+    num_preempted_runs: int
     regret_fraction: float
     kendall_tau: float | None
     plans: list[ValidatedPlan]

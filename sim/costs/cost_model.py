@@ -37,6 +37,7 @@ from sim.costs.curve_shapes import (
     gate_shape,
     head_shape,
 )
+from sim.costs.grouped_curves import FromGroups, from_grouped_curve, grouped_curve
 from sim.model.model import Model, TensorClass
 
 Device = Literal["gpu", "cpu"]
@@ -137,23 +138,23 @@ class CostModel:
         spec = self.model.layers[layer]
         dtype = model.dtype(TensorClass.EXPERT)
         params = spec.params[TensorClass.EXPERT]
-        bytes_per_token = (
-            2 * (model.hidden + 2 * model.expert_intermediate) * model.activation_bytes
-        )
+        own = model.hidden, model.expert_intermediate
+        counts = np.asarray(tokens, np.float64)
+        rates = self._rates(device, dtype)
 
-        def roofline(count: Sizes) -> Sizes:
-            """ns for that many tokens."""
-            num_bytes = self.as_read(device, spec.expert_bytes, params) + count * bytes_per_token
-            return self._roofline(
-                device, num_bytes, FLOPS_PER_WEIGHT * params * count, "expert", dtype
-            )
+        def law(hidden: int, intermediate: int, count: Sizes) -> Sizes:
+            """ns for that many tokens of an expert of that shape, its weights stored as here."""
+            weights = params if (hidden, intermediate) == own else 3 * hidden * intermediate
+            num_bytes = spec.expert_bytes * weights / params
+            activations = 2 * (hidden + 2 * intermediate) * model.activation_bytes
+            read = self.as_read(device, num_bytes, weights) + count * activations
+            return self._roofline(device, read, FLOPS_PER_WEIGHT * weights * count, "expert", dtype)
 
-        return _price(
-            self.expert_curve(device),
-            np.asarray(tokens, np.float64),
-            roofline,
-            self._rates(device, dtype),
-        )
+        if self.is_in_group and device == "gpu":
+            grouped = grouped_curve(self.machine, dtype, *own)
+            if grouped is not None:
+                return _grouped_price(from_grouped_curve(grouped, *own, counts, law), rates)
+        return _price(self.expert_curve(device), counts, lambda count: law(*own, count), rates)
 
     def run_as(self, *, is_fused: bool, captures_graphs: bool) -> "CostModel":
         """Prices of the same operations with the GPU's kernels run that way."""
@@ -505,6 +506,16 @@ def _price(
         )
         provenance = weakest((curve.provenance, *rates)) if outside.any() else curve.provenance
     return Price(ns=np.rint(ns).astype(np.int64), provenance=provenance, is_extrapolated=outside)
+
+
+def _grouped_price(found: FromGroups, rates: tuple[Provenance, ...]) -> Price:
+    """A price from curves of experts within a call."""
+    own = found.curve.provenance
+    return Price(
+        ns=np.rint(found.ns).astype(np.int64),
+        provenance=weakest((own, *rates)) if found.is_extrapolated.any() else own,
+        is_extrapolated=found.is_extrapolated,
+    )
 
 
 def output_params(model: Model, layer: int) -> int:

@@ -9,7 +9,7 @@ Sizes = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
+class AttentionCache:
     """One cache that attention reads: entries of ``elements`` each, an entry for
     ``tokens_per_entry`` tokens.
 
@@ -27,11 +27,13 @@ class Cache:
 
     def kept_elements(self, context_tokens: int) -> int:
         """Elements of a sequence that long; none of another layer's cache."""
+        # Counted in the layer that keeps it: twice would take memory for one cache twice.
         if self.is_borrowed:
             return 0
         kept = context_tokens
         if self.window_tokens is not None:
             kept = min(kept, self.window_tokens)
+        # An entry is written once all of its tokens are there; until then the window holds them.
         return kept // self.tokens_per_entry * self.elements
 
     @property
@@ -47,8 +49,12 @@ class Cache:
         tokens = end - first
         kept = end
         if self.window_tokens is not None:
+            # A chunk reads the windows of all its tokens: that of the last, and one token more for
+            # each before it.
             kept = np.minimum(kept, float(self.window_tokens) + tokens - 1)
         if self.chosen_tokens is not None:
+            # An upper bound: if all queries of a chunk chose different entries, each would be read
+            # for one alone.
             kept = np.minimum(kept, float(self.chosen_tokens) * tokens)
         return np.asarray(kept * self.elements / self.tokens_per_entry)
 
@@ -101,13 +107,17 @@ class Attention:
     keeps_kv: bool = True
 
     @property
-    def caches(self) -> tuple[Cache, ...]:
+    def caches(self) -> tuple[AttentionCache, ...]:
         """What a query reads: the tokens themselves, compressed entries, the indexer's keys; each
         where there is one.
         """
         ratio = self.tokens_per_entry or 1
+        # The indexer chooses entries; all limits here are in tokens, so that they compare with
+        # windows.
         chosen_tokens = None if self.indexer is None else self.indexer.top_k * ratio
         found = []
+        # Compressed attention has two caches of tokens: the last ones whole, all of them
+        # compressed.
         if self.tokens_per_entry is None:
             found.append(self._cache(1, self.window_tokens, chosen_tokens))
         else:
@@ -116,15 +126,18 @@ class Attention:
             )
             found.append(self._cache(ratio, None, chosen_tokens))
         if self.indexer is not None:
+            # To choose, the indexer scores every entry, however few of them are then attended to.
             keys = self.indexer.key_elements
             scores = self.indexer.score_elements
-            found.append(Cache(elements=keys, pair_elements=scores, tokens_per_entry=ratio))
+            found.append(
+                AttentionCache(elements=keys, pair_elements=scores, tokens_per_entry=ratio)
+            )
         return tuple(found)
 
     def _cache(
         self, tokens_per_entry: int, window_tokens: int | None, chosen_tokens: int | None
-    ) -> Cache:
-        return Cache(
+    ) -> AttentionCache:
+        return AttentionCache(
             elements=self.kv_elements_per_token,
             pair_elements=self.score_elements + self.value_elements,
             tokens_per_entry=tokens_per_entry,
@@ -159,4 +172,5 @@ def _pairs(length: Sizes, limit: int | None) -> Sizes:
     the limit.
     """
     inside = length if limit is None else np.minimum(length, float(limit))
+    # Up to the limit each query sees one token more than the last; beyond it all see as many.
     return np.asarray(inside * (inside + 1) / 2 + (length - inside) * inside)

@@ -63,6 +63,7 @@ def load_model(
             )
         assert spec.tensors is not None
         model = explicit_model(spec, spec.tensors)
+    # What is asked for may be what the file has: then its exact bytes stay.
     is_stored_so = quantization is None or quantization.lower() == model.quantization.lower()
     return model if is_stored_so else requantized(model, str(quantization))
 
@@ -119,6 +120,7 @@ def requantized(model: Model, quantization: str) -> Model:
     scheme = reduced(quantization)
     layers = []
     for layer in model.layers:
+        # Weights stay as they are counted: only their bytes depend on the scheme.
         layers.append(replace(layer, bytes=class_bytes(layer.params, scheme.classes)))
     return replace(
         model,
@@ -137,6 +139,7 @@ def save_model(model: Model | ModelSpec, path: str | Path) -> None:
     Raises InputError where the file cannot be written.
     """
     spec = explicit_spec(model) if isinstance(model, Model) else model
+    # Defaults are left out: a file says what its source says, and no more.
     write_yaml(spec.model_dump(mode="json", exclude_defaults=True), Path(path))
 
 
@@ -145,6 +148,7 @@ def _spec_of_config(path: Path, quantization: str | None, family: str | None) ->
     folder = path.resolve().parent.name
     return ModelSpec(
         format=FORMAT,
+        # All such files have one name; the folder is the checkpoint's.
         name=folder if path.name == "config.json" and folder else path.stem,
         source=str(path),
         date=datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat(),
@@ -161,6 +165,7 @@ def as_family(config: Mapping[str, Any], family: str) -> dict[str, Any]:
     if family not in MODEL_TYPES:
         raise unknown_name("model family", family, MODEL_TYPES)
     changed = {**config, "model_type": family}
+    # In both places, as keys of the text part stand before those of the top level.
     nested = config.get("text_config")
     if isinstance(nested, Mapping):
         changed["text_config"] = {**nested, "model_type": family}
@@ -179,6 +184,7 @@ def _is_known(quantization: str, config: Mapping[str, Any], where: str) -> bool:
 
 def _with_settings_beside(path: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The configuration with quantisation settings that its checkpoint keeps in a file beside it."""
+    # A file of another name may lie anywhere; what lies beside it need not be of it.
     if path.name != "config.json" or states_settings(config):
         return config
     for name in BESIDE:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Provenance
-from sim.model.attention import Attention, Cache, Indexer, Sizes, State
+from sim.model.attention import Attention, AttentionCache, Indexer, Sizes, State
 
 __all__ = [
     "LAYER_CLASSES",
     "Attention",
-    "Cache",
+    "AttentionCache",
     "Indexer",
     "Layer",
     "Model",
@@ -41,6 +41,7 @@ class TensorClass(StrEnum):
     EXPERT = "expert"
 
 
+# Routed experts are left out: each of them has a place of its own.
 LAYER_CLASSES = (
     TensorClass.NORM,
     TensorClass.ATTENTION,
@@ -92,7 +93,7 @@ class Layer:
         return 0 if self.state is None else self.state.elements
 
     @property
-    def caches(self) -> tuple[Cache, ...]:
+    def caches(self) -> tuple[AttentionCache, ...]:
         """The caches of the layer's attention, none where it has none."""
         return () if self.attention is None else self.attention.caches
 
@@ -177,7 +178,7 @@ class Model:
 
     @cached_property
     def shapes(self) -> tuple[list[int], NDArray[np.int64]]:
-        """See ``layer_shapes``."""
+        """One representative layer per distinct shape, and the shape number of every layer."""
         return _shapes_of(self)
 
     @property
@@ -252,6 +253,7 @@ class Model:
         are.
         """
         caches = [cache for layer in self.layers for cache in layer.caches if not cache.is_borrowed]
+        # A window's share of a long context goes to nothing, while compressed entries grow with it.
         if any(cache.tokens_per_entry > 1 for cache in caches):
             caches = [cache for cache in caches if cache.window_tokens is None]
         elements = sum(cache.elements / cache.tokens_per_entry for cache in caches)
@@ -287,6 +289,7 @@ class Model:
                 sizes[tensor_class] += size * (
                     layer.num_experts if tensor_class is TensorClass.EXPERT else 1
                 )
+        # In the order of the classes, so that of two equal ones always the same is taken.
         known = [tensor_class for tensor_class in TensorClass if tensor_class in self.dtypes]
         return self.dtypes[max(known, key=lambda tensor_class: sizes[tensor_class])]
 
@@ -305,6 +308,7 @@ def layer_shapes(model: Model) -> tuple[list[int], NDArray[np.int64]]:
 
     Not to be changed: a model's are made once.
     """
+    # The model keeps it, since every table of prices asks for it again.
     return model.shapes
 
 

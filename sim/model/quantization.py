@@ -24,6 +24,7 @@ class StorageFormat:
 
     def num_bytes(self, num_weights: int) -> int:
         """Bytes of that many weights, whole blocks."""
+        # Rounded up: a block that is not full takes its bytes all the same.
         return -(-num_weights // self.block_weights) * self.block_bytes
 
     @property
@@ -61,6 +62,8 @@ def _formats(*rows: tuple[str, int, int, str]) -> Mapping[str, StorageFormat]:
         for name, weights, size, source in rows
     }
     for kind in STORAGE_TYPES.values():
+        # Rows stated below go first: they cite the format's own definition, not one program's
+        # layout.
         if kind.name not in made and kind.name not in _NO_WEIGHTS:
             made[kind.name] = StorageFormat(
                 name=kind.name,
@@ -137,6 +140,7 @@ def class_bytes(
 
     Raises InputError for an unknown format.
     """
+    # Before any is looked up: the message lists what there is, where a KeyError would not.
     for dtype in dtypes.values():
         if dtype not in FORMATS:
             raise InputError(f"no storage format named {dtype!r}; known: {', '.join(FORMATS)}")

@@ -113,12 +113,15 @@ class LayerSpec(_Part):
             raise ValueError(
                 f"top_k ≤ num_experts must hold, got {self.top_k} > {self.num_experts}"
             )
+        # A router without experts, or experts that nobody selects, would be priced as something.
         if (self.top_k > 0) != (self.num_experts > 0):
             raise ValueError(
                 f"a layer with experts selects at least one, got top_k 0 of {self.num_experts}"
             )
+        # Weights say what is computed, bytes what is read: one without the other is half a price.
         if set(self.params) != set(self.bytes):
             raise ValueError("params and bytes must name the same tensor classes")
+        # Files written before states had a key of their own are still read.
         old = self.attention is not None and (
             self.attention.state_elements or self.attention.state_bytes
         )
@@ -152,6 +155,7 @@ class TensorSpec(_Part):
     @model_validator(mode="after")
     def _covers_all_layers(self) -> Self:
         indices = sorted(index for layer in self.layers for index in layer.at)
+        # Sorted and compared whole: this finds gaps, repetitions and a first layer that is not 0.
         if indices != list(range(len(indices))):
             raise ValueError(
                 f"the indices under layers.*.at must be 0 to {len(indices) - 1}, each once"
@@ -255,6 +259,7 @@ def explicit_model(spec: ModelSpec, tensors: TensorSpec) -> Model:
 def _layer_specs(model: Model) -> tuple[LayerSpec, ...]:
     groups: list[tuple[Layer, list[int]]] = []
     for index, layer in enumerate(model.layers):
+        # Layers hold mappings and have no hash, so they are compared one by one; kinds are few.
         for known, indices in groups:
             if known == layer:
                 indices.append(index)
@@ -309,6 +314,7 @@ def _attention(spec: AttentionSpec | None) -> Attention | None:
     if spec is None:
         return None
     has_state = spec.state_elements > 0 or spec.state_bytes > 0
+    # Zeros everywhere were how such a file wrote a layer without attention.
     if has_state and not (spec.kv_elements_per_token or spec.score_elements or spec.value_elements):
         return None
     indexer = spec.indexer

@@ -22,7 +22,8 @@ class StorageType:
     def size(self, shape: tuple[int, ...]) -> int:
         """Bytes of a tensor whose rows are ``shape[0]`` long, a multiple of ``block``."""
         if self.name == "i2_s":
-            return prod(shape) // 4 + 32  # 2 bits a weight and one scale for all
+            # 2 bits a weight and one scale for all: the only type whose bytes are not by row.
+            return prod(shape) // 4 + 32
         return prod(shape[1:]) * (self.row_bytes + shape[0] // self.block * self.num_bytes)
 
 

@@ -12,7 +12,7 @@ from math import ceil, inf
 
 from hwprofiles.units import NS_PER_S
 from sim.costs.cost_model import FLOPS_PER_WEIGHT, compute_type
-from sim.model.model import Cache, Layer, TensorClass
+from sim.model.model import AttentionCache, Layer, TensorClass
 from sim.policies.problem import Problem
 
 
@@ -166,14 +166,14 @@ def _kv_bytes(problem: Problem, spec: Layer, stage: Stage) -> float:
     return stage.sequences * elements * problem.model.kv_element_bytes
 
 
-def _seen(cache: Cache, stage: Stage) -> float:
+def _seen(cache: AttentionCache, stage: Stage) -> float:
     """Entries that a query looks at."""
     limit = cache.looks_at_tokens
     tokens = stage.context_tokens if limit is None else min(stage.context_tokens, limit)
     return tokens / cache.tokens_per_entry
 
 
-def _entries(cache: Cache, stage: Stage) -> float:
+def _entries(cache: AttentionCache, stage: Stage) -> float:
     return (
         stage.tokens_per_sequence / cache.tokens_per_entry
         if stage.is_prefill

@@ -11,11 +11,6 @@ from sim.engine.compilation import kernel
 from sim.model.model import Model
 from sim.workload.batch import Passes
 
-Accuracy = tuple[tuple[int, tuple[float | None, ...]], ...]
-"""Distance in layers with the accuracy of predictions so far ahead, by MoE layer (None: not
-predicted).
-"""
-
 OTHER_SEED = 1_000_003
 """Added to a run's seed for requests that came before it."""
 
@@ -54,6 +49,7 @@ class Draw:
         ).copy()
         np.put_along_axis(full, chosen, 0.0, axis=3)
         left = np.maximum(1.0 - self.weights.sum(axis=3, keepdims=True), 0.0)
+        # Where nothing is left to share out, the quotient must still be a number.
         full *= left / np.maximum(full.sum(axis=3, keepdims=True), np.finfo(np.float32).tiny)
         np.put_along_axis(full, chosen, self.weights, axis=3)
         return full
@@ -88,6 +84,8 @@ def expert_maps(
         _share_choices(np.ascontiguousarray(draw.ids), spans, shares)
     else:
         for number, (_, sequence, first, end) in enumerate(spans.tolist()):
+            # One iteration at a time: the softmax of all tokens at once takes memory for every
+            # expert.
             full = None if draw.full is None else draw.full[None, sequence, first:end]
             part = Draw(
                 ids=draw.ids[None, sequence, first:end],
@@ -130,6 +128,7 @@ def _share_choices(
                     shares[number, layer, ids[sequence, token, layer, rank]] += 1
         for layer in range(num_layers if num_choices > top_k else 0):
             for expert in range(shares.shape[2]):
+                # Divided in 64 bits, so that whole shares such as a third round once.
                 shares[number, layer, expert] = (
                     np.float64(shares[number, layer, expert]) / num_choices
                 )
@@ -141,6 +140,7 @@ def _share_choices(
 def _spans(passes: Passes, by_token: bool) -> NDArray[np.int64]:
     """Rows (pass, sequence, first position, end) of iterations, in order of passes."""
     of_pass = np.repeat(np.arange(len(passes)), passes.num_sequences)
+    # The number of a sequence within its pass: its row less the pass's first row.
     within = np.arange(len(of_pass)) - np.searchsorted(of_pass, of_pass)
     first = passes.first_position[of_pass]
     end = passes.context_tokens[of_pass]
@@ -227,6 +227,7 @@ class Routing(ABC):
 
         Fewer than asked for, or none, where a recording has no more.
         """
+        # Another seed, not later sequences of the same: those belong to a longer run of this seed.
         return self.draw(model, num_sequences, num_tokens, seed + OTHER_SEED)
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
@@ -253,14 +254,6 @@ class Routing(ABC):
         """A few words for a report."""
 
 
-def stated_accuracy(accuracy: Accuracy, layer: int, distance: int) -> float | None:
-    """The accuracy of predicting that MoE layer from that many layers before; None where it is not
-    stated.
-    """
-    by_layer = dict(accuracy).get(distance, ())
-    return by_layer[layer] if 0 <= layer < len(by_layer) else None
-
-
 def tokens_per_expert(
     model: Model, expert_ids: NDArray[np.int16], passes: Passes
 ) -> NDArray[np.int32]:
@@ -269,14 +262,17 @@ def tokens_per_expert(
     ``expert_ids`` is [sequence, token, MoE layer, rank] as ``Routing.experts`` gives it.
     """
     counts = np.zeros((len(passes), model.num_layers, model.num_experts), np.int32)
-    spans = (
-        passes.first_sequence,
-        passes.num_sequences,
-        passes.first_position,
-        passes.context_tokens,
+    spans = np.stack(
+        [
+            passes.first_sequence,
+            passes.num_sequences,
+            passes.first_position,
+            passes.context_tokens,
+        ],
+        axis=1,
     )
     _count_tokens(
-        np.ascontiguousarray(expert_ids), np.array(model.moe_layers, np.int64), *spans, counts
+        np.ascontiguousarray(expert_ids), np.array(model.moe_layers, np.int64), spans, counts
     )
     return counts
 
@@ -285,9 +281,12 @@ def choices_of_sequences(expert_ids: NDArray[np.int16], num_experts: int) -> NDA
     """How often each whole sequence chose each expert [sequence, MoE layer, expert]."""
     num_sequences, num_tokens, num_layers, _ = expert_ids.shape
     counts = np.zeros((num_sequences, num_layers, num_experts), np.int32)
-    same = np.ones(num_sequences, np.int32)
-    spans = np.arange(num_sequences, dtype=np.int32), same, 0 * same, num_tokens * same
-    _count_tokens(np.ascontiguousarray(expert_ids), np.arange(num_layers), *spans, counts)
+    # A whole sequence is a span like a pass's: it alone, from its first token to its last.
+    spans = np.zeros((num_sequences, 4), np.int32)
+    spans[:, 0] = np.arange(num_sequences)
+    spans[:, 1] = 1
+    spans[:, 3] = num_tokens
+    _count_tokens(np.ascontiguousarray(expert_ids), np.arange(num_layers), spans, counts)
     return counts
 
 
@@ -295,16 +294,17 @@ def choices_of_sequences(expert_ids: NDArray[np.int16], num_experts: int) -> NDA
 def _count_tokens(
     expert_ids: NDArray[np.int16],
     moe_layers: NDArray[np.int64],
-    first_sequence: NDArray[np.int32],
-    num_sequences: NDArray[np.int32],
-    first_position: NDArray[np.int32],
-    context_tokens: NDArray[np.int32],
+    spans: NDArray[np.int32],
     counts: NDArray[np.int32],
 ) -> None:
-    """Add to ``counts`` [pass, layer, expert] what the tokens of each pass select."""
-    for index in range(len(first_sequence)):
-        for sequence in range(first_sequence[index], first_sequence[index] + num_sequences[index]):
-            for token in range(first_position[index], context_tokens[index]):
+    """Add to ``counts`` [span, layer, expert] what the tokens of each span select.
+
+    A row of ``spans`` is (first sequence, number of sequences, first position, end).
+    """
+    for index in range(len(spans)):
+        first_sequence = spans[index, 0]
+        for sequence in range(first_sequence, first_sequence + spans[index, 1]):
+            for token in range(spans[index, 2], spans[index, 3]):
                 for place in range(len(moe_layers)):
                     for rank in range(expert_ids.shape[3]):
                         counts[

@@ -36,57 +36,58 @@ class BeamRouting(Routing):
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """See Routing."""
+        """Expert ids of the other routing, those of shared tokens taken from the first hypothesis."""
         return self._shared(self.base.experts(model, num_sequences, num_tokens, seed))
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
-        """See Routing."""
+        """The other routing's: sharing tokens changes no expert's share."""
         return self.base.popularity(model)
 
     def gate_weights(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """See Routing."""
+        """Gate weights of what ``experts`` gives; None where the other routing knows none."""
         found = self.base.gate_weights(model, num_sequences, num_tokens, seed)
         return None if found is None else self._shared(found)
 
     def gate_distribution(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """See Routing."""
+        """The gate's softmax of what ``experts`` gives; None where the other routing knows none."""
         found = self.base.gate_distribution(model, num_sequences, num_tokens, seed)
         return None if found is None else self._shared(found)
 
     def token_embeddings(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """See Routing."""
+        """Embeddings of what ``experts`` gives; None where the other routing knows none."""
         found = self.base.token_embeddings(model, num_sequences, num_tokens, seed)
         return None if found is None else self._shared(found)
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """See Routing."""
+        """The other routing's."""
         return self.base.prediction_accuracy(layer, distance)
 
     @property
     def treats_experts_alike(self) -> bool:
-        """See Routing."""
+        """Whether the other routing does."""
         return self.base.treats_experts_alike
 
     @property
     def provenance(self) -> Provenance:
-        """See Routing."""
+        """Where the statistics of the other routing come from."""
         return self.base.provenance
 
     @property
     def description(self) -> str:
-        """See Routing."""
+        """The other routing, and how far hypotheses part."""
         return f"{self.base.description}, {self.divergence:.0%} of a hypothesis's tokens its own"
 
     def _shared(self, rows: NDArray[T]) -> NDArray[T]:
         """Rows [sequence, token, …] in which shared tokens have the first hypothesis's."""
         numbers = np.arange(len(rows))
         hypothesis = numbers[:, None] // self.num_prompts
+        # Spread evenly, not drawn: so the share holds for short answers too, and no seed is needed.
         place = hypothesis * HYPOTHESIS_STEP + np.arange(rows.shape[1])[None, :] * TOKEN_STEP
         is_own = (place % 1.0 < self.divergence).reshape(rows.shape[:2] + (1,) * (rows.ndim - 2))
         shared: NDArray[T] = np.where(is_own, rows, rows[numbers % self.num_prompts])

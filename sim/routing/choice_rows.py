@@ -17,6 +17,7 @@ def dense(rows: NDArray[np.float64], has_weights: bool, where: str) -> dict[str,
     tokens, index = np.unique(rows[:, :2], axis=0, return_inverse=True)
     layers = int(rows[:, 2].max()) + 1
     ranks = int(rows[:, 3].max()) + 1
+    # Each choice has one place in the trace; complete is what has every place once.
     place = (index.reshape(-1) * layers + rows[:, 2].astype(np.int64)) * ranks + rows[:, 3].astype(
         np.int64
     )

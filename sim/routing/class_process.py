@@ -32,6 +32,7 @@ def class_process(
     generated sequences agree less often than the trace's so many tokens apart, and lowered where
     they agree more.
     """
+    # What is matched is how often classes agree, since that is what makes experts recur.
     wanted = _agreement(classes, borders, lags)
     lengths = np.tile(np.diff(borders), NUM_REPEATS)
     longer = np.concatenate([[0], np.cumsum(lengths)])
@@ -41,7 +42,10 @@ def class_process(
         shown = _agreement(
             _generate(share, lags, kept, chain, lengths, seed + attempt), longer, lags
         )
+        # A part of the difference at a time: copies at one lag raise agreement at its multiples
+        # too.
         kept = np.maximum(kept + STEP * (wanted - shown), 0.0)
+        # Scaled down together, so that lags keep their proportions.
         kept *= min(1.0, MAX_KEPT / max(float(kept.sum()), MAX_KEPT))
         chain = _chain(classes, borders, lags, kept, chain, share)
     return kept, chain
@@ -94,6 +98,7 @@ def _chain(
     copied = is_same @ kept
     for _ in range(NUM_LIKELIHOOD_ROUNDS):
         followed = (1.0 - kept.sum()) * chain[before, now]
+        # A little everywhere: a step that the trace never took is rare, not impossible.
         counts = np.full(chain.shape, 1e-3)
         np.add.at(counts, (before, now), followed / (followed + copied))
         chain = _balanced(counts, share)
@@ -105,6 +110,7 @@ def _balanced(counts: Array, share: Array) -> Array:
     scaled in turn (Sinkhorn).
     """
     joint = counts
+    # More than enough for a few classes to settle; no step costs more than a few dozen numbers.
     for _ in range(50):
         joint = joint * (share / joint.sum(axis=0))
         joint = joint * (share / joint.sum(axis=1))[:, None]

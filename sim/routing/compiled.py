@@ -2,7 +2,10 @@
 choice depends on how many are asked.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.engine.compilation import allocating_kernel, allocating_part, inner
 
@@ -16,6 +19,7 @@ LOW_24 = np.uint64((1 << 24) - 1)
 SCALE_24 = np.float32(2.0**-24)
 REQUEST, CLASS, LINK, GATE, CHOICE, DRIFT = 1, 2, 3, 4, 5, 6
 """What a random number is for."""
+# Draws of one choice before the likeliest expert that is left is taken.
 MAX_ATTEMPTS = 64
 
 
@@ -49,6 +53,7 @@ def middle(bits):  # type: ignore[no-untyped-def]
 @inner
 def normal(bits):  # type: ignore[no-untyped-def]
     """A standard normal number (Box and Muller)."""
+    # Half a step up, as the logarithm of 0 has no value.
     return np.sqrt(-2.0 * np.log(low(bits) + 0.5 * SCALE_24)) * np.cos(2.0 * np.pi * middle(bits))
 
 
@@ -64,44 +69,50 @@ def search(cumulative, target):  # type: ignore[no-untyped-def]
     return first
 
 
+class ChoiceLaw(NamedTuple):
+    """What choices follow: ``weights`` [class, layer, expert] of experts, the spreads [layer] of a
+    request's log preferences and of their drift, one in ``drift_tokens`` tokens; and the share
+    ``copied`` [layer] of choices that repeat those of a token ``lags`` before, by the cumulative
+    ``kernel`` [lag]. The share ``linked`` of random numbers is the same in all layers.
+    """
+
+    weights: NDArray[np.float64]
+    request_spread: NDArray[np.float64]
+    drift_spread: NDArray[np.float64]
+    drift_tokens: float
+    lags: NDArray[np.int64]
+    kernel: NDArray[np.float64]
+    copied: NDArray[np.float64]
+    linked: float
+
+
 @allocating_kernel
-def choose_sequence(  # type: ignore[no-untyped-def]
-    weights,
-    request_spread,
-    drift_spread,
-    drift_tokens,
-    classes,
-    lags,
-    kernel,
-    copied,
-    linked,
-    key,
-    out,
-):
+def choose_sequence(law, classes, key, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` [token, layer, rank]: segment by segment, as preferences drift.
 
-    ``weights`` is [class, layer, expert], ``kernel`` [lag] cumulative, ``copied`` [layer],
-    ``classes`` [token].
+    ``classes`` is [token].
     """
-    cumulative = np.empty(weights.shape, np.float32)
+    cumulative = np.empty(law.weights.shape, np.float32)
     first = 0
     while first < len(out):
         last = first + 1
-        while last < len(out) and low(hashed(key, DRIFT, last)) * drift_tokens >= 1.0:
+        while last < len(out) and low(hashed(key, DRIFT, last)) * law.drift_tokens >= 1.0:
             last += 1
-        if first == 0 or drift_spread.any():
-            _fill_cumulative(
-                weights, request_spread, drift_spread, key, hashed(key, DRIFT, first), cumulative
-            )
-        _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, first, last, out)
+        # Where nothing drifts, all segments share the table of the first, which is dear to fill.
+        if first == 0 or law.drift_spread.any():
+            _fill_cumulative(law, key, hashed(key, DRIFT, first), cumulative)
+        _choose_segment(law, cumulative, classes, key, (first, last), out)
         first = last
 
 
 @allocating_part
-def _fill_cumulative(weights, request_spread, drift_spread, key, segment, out):  # type: ignore[no-untyped-def]
+def _fill_cumulative(law, key, segment, out):  # type: ignore[no-untyped-def]
     """Cumulative probabilities [class, layer, expert] with the log preferences of a request and
     segment, the same in all classes.
     """
+    weights = law.weights
+    request_spread = law.request_spread
+    drift_spread = law.drift_spread
     classes, layers, experts = weights.shape
     preferences = np.ones(experts, np.float32)
     for layer in range(layers):
@@ -114,6 +125,7 @@ def _fill_cumulative(weights, request_spread, drift_spread, key, segment, out): 
                     preference + drift_spread[layer] * normal(hashed(passing, expert, 0))
                 )
         for group in range(classes):
+            # Weights are brought to sum to 1 here: preferences change their sum.
             running = np.float32(0.0)
             for expert in range(experts):
                 running += weights[group, layer, expert] * preferences[expert]
@@ -132,16 +144,22 @@ def draw_classes(share, lags, kept, chain, key, num_tokens):  # type: ignore[no-
         classes[token] = search(chain[classes[token - 1]] if token > 0 else share, middle(bits))
         if len(lags) > 0 and low(bits) < kept[-1]:
             lag = lags[search(kept, low(bits))]
+            # A lag before the sequence's beginning leaves the chain's class.
             if lag <= token:
                 classes[token] = classes[token - lag]
     return classes
 
 
 @allocating_part
-def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, first, last, out):  # type: ignore[no-untyped-def]
-    """Fill tokens from first to last: copies of an earlier token's choices, or draws, without
-    repetition.
+def _choose_segment(law, cumulative, classes, key, segment, out):  # type: ignore[no-untyped-def]
+    """Fill the tokens of a segment, (first, end): copies of an earlier token's choices, or draws,
+    without repetition.
     """
+    first, last = segment
+    linked = law.linked
+    lags = law.lags
+    kernel = law.kernel
+    copied = law.copied
     _, layers, top_k = out.shape
     choice_key = hashed(key, CHOICE, 0)
     for layer in range(layers):
@@ -155,6 +173,7 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
                     if linked > 0.0 and low(hashed(own_link, number, 0)) < linked
                     else own_key
                 )
+                # -1 stands for no expert yet: numba types a local once, so None cannot.
                 expert = np.int64(-1)
                 attempt = 0
                 while expert < 0 and attempt < MAX_ATTEMPTS:
@@ -166,14 +185,16 @@ def _choose_segment(cumulative, classes, lags, kernel, copied, linked, key, firs
                                 out[
                                     token - lag,
                                     layer,
+                                    # The highest 16 bits, used for nothing else, as a rank: a
+                                    # product and a shift, without a remainder.
                                     ((bits >> np.uint64(48)) * np.uint64(top_k)) >> np.uint64(16),
                                 ]
                             )
-                        bits = hashed(
-                            source, number, MAX_ATTEMPTS + attempt
-                        )  # a draw after all: the lag used those
+                        # A draw after all: the lag has used those bits.
+                        bits = hashed(source, number, MAX_ATTEMPTS + attempt)
                     if expert < 0:
                         expert = search(cumulative[classes[token], layer], middle(bits))
+                    # Drawn again: a token selects an expert once.
                     for earlier in range(rank):
                         if out[token, layer, earlier] == expert:
                             expert = np.int64(-1)
@@ -226,10 +247,12 @@ def fill_gate_weights(log_mean, log_spread, correlation, key, out):  # type: ign
                 )
                 total += value
                 place = rank
+                # Put in order as they come: ranks are few, so this is cheaper than a sort.
                 while place > 0 and out[token, layer, place - 1] < value:
                     out[token, layer, place] = out[token, layer, place - 1]
                     place -= 1
                 out[token, layer, place] = value
+            # Shares of a softmax cannot sum to more than all of it.
             if total > 1.0:
                 for rank in range(top_k):
                     out[token, layer, rank] /= total

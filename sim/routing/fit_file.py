@@ -32,6 +32,7 @@ def fit_file(
     """
     trace = import_trace(path)
     num_values = num_classes * trace.expert_ids.shape[1] * trace.num_experts
+    # Refused before the fit, and not only when its file is read.
     if num_values > MAX_FITTED_VALUES:
         limit = f"a routing file holds {MAX_FITTED_VALUES:,}"
         raise InputError(

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError, Provenance
+from hwprofiles import InputError
 from sim.model.model import Model
-from sim.routing.base import Accuracy, Draw, Routing, stated_accuracy
-from sim.routing.compiled import choose_sequence, draw_classes, fill_gate_weights, sequence_key
+from sim.routing.base import Draw
+from sim.routing.compiled import (
+    ChoiceLaw,
+    choose_sequence,
+    draw_classes,
+    fill_gate_weights,
+    sequence_key,
+)
 from sim.routing.preferences import base_weights
+from sim.routing.stated import StatedRouting
 
 Array = NDArray[np.float64]
 
@@ -28,7 +35,7 @@ class GateProfile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FittedRouting(Routing):
+class FittedRouting(StatedRouting):
     """How docs/reference/routing.md says: each token has a class; each of its choices is copied
     from an earlier token, or drawn.
 
@@ -44,8 +51,6 @@ class FittedRouting(Routing):
     embedding tells their class; those of the others are of a class at random.
     """
 
-    label: str
-    stated_provenance: Provenance
     top_k: int
     class_share: Array
     inclusion: Array
@@ -60,18 +65,19 @@ class FittedRouting(Routing):
     drift_tokens: float
     linked_fraction: float
     gate: GateProfile | None = None
-    accuracy: Accuracy = ()
     embedded_fraction: float = 1.0
 
     def popularity(self, model: Model) -> Array:
-        """See Routing."""
+        """Share of selections [MoE layer, expert], over all classes."""
         self._check(model)
         return np.asarray(np.tensordot(self.class_share, self.inclusion, 1) / self.top_k)
 
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """See Routing. A longer sequence, or more of them, begin with the same choices."""
+        """Expert ids [sequence, token, MoE layer, rank]. A longer sequence, or more of them, begin with
+        the same choices.
+        """
         self._check(model)
         return self.choose(np.full(num_sequences, num_tokens), seed).reshape(
             num_sequences, num_tokens, *self._shape
@@ -80,7 +86,7 @@ class FittedRouting(Routing):
     def gate_weights(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """See Routing."""
+        """Gate weights by the fitted profile; None where the trace had none."""
         self._check(model)
         flat = self.weigh(np.full(num_sequences, num_tokens), seed)
         return None if flat is None else flat.reshape(num_sequences, num_tokens, *self._shape)
@@ -88,7 +94,9 @@ class FittedRouting(Routing):
     def token_embeddings(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32]:
-        """See Routing: those of one class are alike, and at right angles to those of the others."""
+        """Embeddings [sequence, token, class]: those of one class are alike, and at right angles to those
+        of the others.
+        """
         self._check(model)
         keys = [np.uint64(sequence_key(seed, sequence)) for sequence in range(num_sequences)]
         classes = np.array([draw_classes(*self._class_process, key, num_tokens) for key in keys])
@@ -101,14 +109,24 @@ class FittedRouting(Routing):
         """Choices [token, layer, rank] of sequences of these lengths, one after another."""
         borders = np.concatenate([[0], np.cumsum(lengths)])
         out = np.empty((borders[-1], *self._shape), np.int16)
+        # Preferences of both kinds add up in the logarithm, so their variances do.
         weights = base_weights(self.inclusion, np.hypot(self.request_spread, self.drift_spread))
-        spreads = self.request_spread, self.drift_spread, self.drift_tokens
-        copies = self.copy_lags, np.cumsum(self.copy_kernel), self.copied
+        law = ChoiceLaw(
+            weights=weights,
+            request_spread=self.request_spread,
+            drift_spread=self.drift_spread,
+            drift_tokens=self.drift_tokens,
+            lags=self.copy_lags,
+            kernel=np.cumsum(self.copy_kernel),
+            copied=self.copied,
+            linked=self.linked_fraction,
+        )
         for sequence, length in enumerate(lengths):
+            # A key for each sequence: how many others are drawn changes none of its choices.
             key = np.uint64(sequence_key(seed, sequence))
             classes = draw_classes(*self._class_process, key, int(length))
             rows = out[borders[sequence] : borders[sequence + 1]]
-            choose_sequence(weights, *spreads, classes, *copies, self.linked_fraction, key, rows)
+            choose_sequence(law, classes, key, rows)
         return out
 
     def weigh(self, lengths: NDArray[np.int64], seed: int) -> NDArray[np.float32] | None:
@@ -132,10 +150,6 @@ class FittedRouting(Routing):
             ids=self.choose(lengths, seed)[None], weights=None if weights is None else weights[None]
         )
 
-    def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """See Routing."""
-        return stated_accuracy(self.accuracy, layer, distance)
-
     @property
     def _class_process(self) -> tuple[Array, NDArray[np.int64], Array, Array]:
         return (
@@ -157,13 +171,3 @@ class FittedRouting(Routing):
                 f"{self.label}: fitted to {stated[0]} MoE layers, top-{stated[1]} of {stated[2]}, "
                 f"does not fit {model.name} ({wanted[0]} MoE layers, top-{wanted[1]} of {wanted[2]})"
             )
-
-    @property
-    def provenance(self) -> Provenance:
-        """See Routing."""
-        return self.stated_provenance
-
-    @property
-    def description(self) -> str:
-        """See Routing."""
-        return self.label

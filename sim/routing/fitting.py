@@ -50,6 +50,8 @@ def fit(
             f"{trace.name}: a fit needs at least {MIN_TOKENS} tokens, got {len(trace.expert_ids)}"
         )
     routing = _without_copies(trace, provenance, num_classes, seed)
+    # In this order, from what lasts longest to what fades first: each step explains what those
+    # before it leave.
     routing = replace(routing, request_spread=_request_spread(trace, routing))
     routing = replace(routing, drift_spread=_drift_spread(trace, routing, seed))
     routing = _with_copies(trace, routing, seed)
@@ -90,6 +92,7 @@ def _without_copies(
 
 def _possible(lags: NDArray[np.int64], trace: RecordedRouting) -> NDArray[np.int64]:
     """Those lags that leave the longest sequence some tokens to compare."""
+    # Fewer than eight pairs say nothing of a lag.
     return lags[lags <= max(1, int(np.diff(trace.borders).max()) - 8)]
 
 
@@ -101,6 +104,7 @@ def _solve_copies(at_zero: float, excess: Array, pairs: NDArray[np.int64]) -> Ar
     """
     curve = np.concatenate([[at_zero], excess])
     index = np.arange(1, len(curve))
+    # Square roots, as the equations' errors are squared.
     weight = np.sqrt(pairs / max(pairs.max(), 1))
     from scipy.optimize import nnls  # a quarter of a second, which no other command should pay
 
@@ -127,10 +131,12 @@ def _request_spread(trace: RecordedRouting, routing: FittedRouting) -> Array:
     far = reuse(trace.expert_ids, trace.borders, trace.num_experts, lags)[pairs > 0].T @ (
         pairs[pairs > 0] / pairs.sum()
     )
+    # The floor is reuse of far tokens as a spread gives it; the trace's is looked up among them.
     floors = [
         float(floor(routing.inclusion, routing.class_share, np.full(layers, spread)).mean())
         for spread in SPREADS
     ]
+    # Sampled floors may fall by noise; interpolation needs them rising.
     return np.full(layers, np.interp(float(far.mean()), np.maximum.accumulate(floors), SPREADS))
 
 
@@ -152,6 +158,7 @@ def _drift_spread(trace: RecordedRouting, routing: FittedRouting, seed: int) -> 
         ~is_far
     ].min()  # copies can add to short lags, nothing can take away
     amount *= min(1.0, max(float(least), 0.0) / max(float(amount.mean()), 1e-12))
+    # Passing preferences come on top of lasting ones.
     spreads = [np.hypot(routing.request_spread, spread) for spread in SPREADS]
     floors = np.array([floor(routing.inclusion, routing.class_share, spread) for spread in spreads])
     raised = np.maximum.accumulate(floors - floors[0], axis=0)
@@ -180,12 +187,17 @@ def _with_copies(trace: RecordedRouting, routing: FittedRouting, seed: int) -> F
             routing, copy_kernel=kernel, copied=np.clip(total * by_layer, 0.0, MAX_COPIED)
         )
         shown = _curve(
-            routing.choose(lengths, seed + 2 + attempt), trace.borders, trace.num_experts, lags
+            # Another seed each time, so that the noise of one draw is not fitted.
+            routing.choose(lengths, seed + 2 + attempt),
+            trace.borders,
+            trace.num_experts,
+            lags,
         )
         missing = wanted - shown
         solution = np.maximum(solution + 0.5 * missing.mean(axis=1), 0.0)
         unusual = (missing - missing.mean(axis=1, keepdims=True)).mean(axis=0)
         by_layer = np.maximum(by_layer + 0.5 * unusual / max(float(solution.sum()), 0.02), 0.0)
+        # Layers differ around 1: how much is copied in all is the solution's.
         by_layer /= max(float(by_layer.mean()), 1e-12)
     return routing
 
@@ -205,6 +217,7 @@ def _linked_fraction(trace: RecordedRouting, routing: FittedRouting, seed: int) 
         return 0.0
     lengths = np.diff(trace.borders)
     wanted = next_layer_recall(trace.expert_ids, trace.borders, trace.num_experts, 1)
+    # Recall rises smoothly with the share that is linked, so five points and lines between do.
     tried = np.linspace(0.0, 1.0, 5)
     recalls = []
     for fraction in tried:
@@ -240,6 +253,7 @@ def _log_moments(weights: NDArray[np.float32]) -> tuple[Array, Array, float]:
     """Mean and spread of log weights [layer, rank], and the mean correlation between two ranks, 0
     where it is negative.
     """
+    # Half precision may have rounded a small share to 0.
     logs = np.log(np.maximum(weights.astype(np.float64), 1e-6))
     mean = logs.mean(axis=0)
     spread = logs.std(axis=0)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError, Kind, Provenance
 from sim.model.model import Model
-from sim.routing.base import Accuracy, Routing, stated_accuracy
+from sim.routing.stated import StatedRouting
 from sim.routing.successive import choose
 
 UNIFORM = Provenance(
@@ -18,7 +18,7 @@ UNIFORM = Provenance(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GeneratedRouting(Routing):
+class GeneratedRouting(StatedRouting):
     """Each of a token's choices is, with probability ``kept``, the previous token's of the same
     rank; else a fresh draw.
 
@@ -28,14 +28,14 @@ class GeneratedRouting(Routing):
     between them.
     """
 
-    label: str
-    stated_provenance: Provenance
     weights: tuple[tuple[float, ...], ...] | None = None
     kept: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
-    accuracy: Accuracy = ()
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
-        """See Routing. Raises InputError when the weights are of another shape than the model."""
+        """Share of selections [MoE layer, expert], of fresh draws.
+
+        Raises InputError when the weights are of another shape than the model.
+        """
         shape = (len(model.moe_layers), model.num_experts)
         if self.weights is None:
             return np.full(shape, 1.0 / model.num_experts)
@@ -51,14 +51,18 @@ class GeneratedRouting(Routing):
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """See Routing."""
+        """Expert ids [sequence, token, MoE layer, rank], drawn sequence by sequence."""
         generator = np.random.default_rng(seed)
         popularity = self.popularity(model)
         shape = (num_sequences, num_tokens, len(model.moe_layers), model.top_k)
         chosen = np.empty(shape, np.int16)
         kept = self._kept_by_layer(len(model.moe_layers))
         draws = np.empty(shape[1:], np.float32)
+        # Nothing is drawn for what is never kept: it would shift all later numbers of the
+        # generator.
         keeps = np.empty_like(draws) if kept.any() else draws[:, :, :0]
+        # Sequence by sequence: random numbers of all at once would take as much memory as the
+        # choices.
         for sequence in range(num_sequences):
             generator.random(out=draws, dtype=np.float32)
             if keeps.size:
@@ -66,28 +70,14 @@ class GeneratedRouting(Routing):
             choose(popularity, kept, draws, keeps, chosen[sequence])
         return chosen
 
-    def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """See Routing."""
-        return stated_accuracy(self.accuracy, layer, distance)
-
     @property
     def treats_experts_alike(self) -> bool:
-        """See Routing: whatever is kept of the token before, where every expert is equally likely."""
+        """Whether every expert is equally likely, whatever is kept of the token before."""
         return self.weights is None or all(len(set(row)) == 1 for row in self.weights)
 
     def _kept_by_layer(self, num_layers: int) -> NDArray[np.float64]:
         positions, fractions = np.array(self.kept).T
         return np.asarray(np.interp(np.linspace(0, 1, num_layers), positions, fractions))
-
-    @property
-    def provenance(self) -> Provenance:
-        """See Routing."""
-        return self.stated_provenance
-
-    @property
-    def description(self) -> str:
-        """See Routing."""
-        return self.label
 
 
 def draw(

@@ -79,6 +79,7 @@ def _read_lines(path: Path) -> Imported:
     """Lines by request or by layer: the first that holds expert ids tells."""
     meta = MetaLines()
     lines = data_lines(path, meta)
+    # The first line with ids decides the format; lines of another are then errors.
     first = next(lines, None)
     if first is None:
         nothing = (
@@ -143,6 +144,7 @@ def _csv_row(fields: list[str], header: list[str], where: str) -> list[float]:
             f"{where}: {len(header)} columns are due ({', '.join(header)}), got {len(fields)}"
         )
     row = dict(zip(header, fields, strict=True))
+    # Without a column of sequences there is one, and without weights none are used.
     return [_csv_value(name, row.get(name, "0"), where) for name in CSV_KEYS]
 
 

@@ -3,33 +3,41 @@ the unselected too.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from hwprofiles import InputError, Provenance
+from hwprofiles import InputError
+from hwprofiles.limits import MAX_QUANTITY
 from sim.model.model import Model
-from sim.routing.base import Accuracy, Draw, Routing, stated_accuracy
+from sim.routing.base import Draw
 from sim.routing.compiled import sequence_key
 from sim.routing.latent_scores import fill_popularity, fill_scores, select
+from sim.routing.stated import StatedRouting
 
 Array = NDArray[np.float64]
 Points = tuple[tuple[float, float], ...]
 """(position in depth from 0 first MoE layer to 1 last, value), straight between them."""
+Share = Annotated[float, Field(ge=0, le=1)]
+SharePoints = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
+"""Points whose values are shares, at least one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fading:
+class Fading(BaseModel):
     """A part of the scores that is drawn anew at random tokens, in all layers at once: correlation
     falls by e every ``memory_tokens``.
     """
 
-    memory_tokens: float
-    share: Points
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    memory_tokens: Annotated[float, Field(gt=0, le=MAX_QUANTITY)]
+    share: SharePoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatentRouting(Routing):
+class LatentRouting(StatedRouting):
     """Each token selects the top-k experts by a score; the softmax of ``score_spread`` · score is
     its gate.
 
@@ -41,23 +49,19 @@ class LatentRouting(Routing):
     same seed gives the same choices to a longer sequence, or more of them.
     """
 
-    label: str
-    stated_provenance: Provenance
     num_experts: int
     score_spread: float
     popularity_share: Points
     request_share: Points
     fading: tuple[Fading, ...] = ()
     skew: float = 0.0
-    accuracy: Accuracy = ()
 
     def popularity(self, model: Model) -> Array:
-        """See Routing: with the score beyond which a layer selects taken as fixed, close for many
-        experts, a few percent off for eight.
+        """Share of selections [MoE layer, expert], with the score beyond which a layer selects taken as
+        fixed: close for many experts, a few percent off for eight.
         """
-        from scipy.optimize import (
-            brentq,
-        )  # with the next line 0.4 s, which no other command should pay
+        # Imported here: with the next line it takes 0.4 s, which no other command should pay.
+        from scipy.optimize import brentq
         from scipy.special import ndtr
 
         own = self._own_scores(model)
@@ -65,19 +69,21 @@ class LatentRouting(Routing):
         shares = np.empty_like(own)
         for layer, scores in enumerate(own):
 
-            def excess(
+            def _excess(
                 threshold: float, scores: Array = scores, spread: float = float(left[layer])
             ) -> float:
                 return float(ndtr((scores - threshold) / max(spread, 1e-9)).sum()) - model.top_k
 
-            selected = ndtr((scores - brentq(excess, -10.0, 10.0)) / max(float(left[layer]), 1e-9))
+            # The threshold beyond which top_k are expected; scores have variance 1, so it lies
+            # within ten.
+            selected = ndtr((scores - brentq(_excess, -10.0, 10.0)) / max(float(left[layer]), 1e-9))
             shares[layer] = selected / selected.sum()
         return shares
 
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """See Routing."""
+        """Expert ids [sequence, token, MoE layer, rank] of the largest scores."""
         chosen = np.empty((num_sequences, num_tokens, len(model.moe_layers), model.top_k), np.int16)
         for sequence in range(num_sequences):
             select(self._scores(model, sequence, num_tokens, seed), chosen[sequence])
@@ -86,13 +92,13 @@ class LatentRouting(Routing):
     def gate_weights(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """See Routing."""
+        """The selected experts' shares of the softmax."""
         return self.draw(model, num_sequences, num_tokens, seed).weights
 
     def gate_distribution(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """See Routing."""
+        """The softmax over all experts."""
         return self.draw(model, num_sequences, num_tokens, seed).full
 
     def draw(
@@ -103,7 +109,7 @@ class LatentRouting(Routing):
         seed: int,
         ids: NDArray[np.int16] | None = None,
     ) -> Draw:
-        """See Routing."""
+        """Expert ids with the whole softmax; ``ids``, where given, are not selected again."""
         shape = (num_sequences, num_tokens, len(model.moe_layers))
         is_drawn = ids is not None
         ids = np.empty((*shape, model.top_k), np.int16) if ids is None else ids
@@ -112,15 +118,12 @@ class LatentRouting(Routing):
             scores = self._scores(model, sequence, num_tokens, seed)
             if not is_drawn:
                 select(scores, ids[sequence])
+            # Less the largest, so that no exponential overflows; the softmax stays as it is.
             gates = np.exp(self.score_spread * (scores - scores.max(axis=2, keepdims=True)))
             full[sequence] = gates / gates.sum(axis=2, keepdims=True)
         return Draw(
             ids=ids, weights=np.take_along_axis(full, ids.astype(np.int64), axis=3), full=full
         )
-
-    def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """See Routing."""
-        return stated_accuracy(self.accuracy, layer, distance)
 
     def _scores(
         self, model: Model, sequence: int, num_tokens: int, seed: int
@@ -129,6 +132,7 @@ class LatentRouting(Routing):
         own = self._own_scores(model)
         shares = self._shares(model)
         out = np.empty((num_tokens, *own.shape), np.float32)
+        # Kept that often from token to token, a part lasts memory_tokens in the mean.
         kept = np.exp(-1.0 / np.array([part.memory_tokens for part in self.fading], np.float64))
         fill_scores(
             own,
@@ -156,13 +160,3 @@ class LatentRouting(Routing):
         parts = (self.popularity_share, self.request_share, *(part.share for part in self.fading))
         shares = np.array([np.interp(depth, *np.array(points).T) for points in parts])
         return np.vstack([shares, np.maximum(1.0 - shares.sum(axis=0), 0.0)])
-
-    @property
-    def provenance(self) -> Provenance:
-        """See Routing."""
-        return self.stated_provenance
-
-    @property
-    def description(self) -> str:
-        """See Routing."""
-        return self.label

@@ -21,6 +21,8 @@ def fill_popularity(spread, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` [layer, expert] with normal numbers of that ``spread`` [layer], always the same."""
     for layer in range(out.shape[0]):
         for expert in range(out.shape[1]):
+            # Key 0 whatever the seed: which experts are popular is a fact of the model, not of a
+            # run.
             first, _ = _pair(hashed(np.uint64(0), layer, expert))
             out[layer, expert] = spread[layer] * first
 
@@ -32,6 +34,7 @@ def _lasting(bits, skew):  # type: ignore[no-untyped-def]
     """
     value, _ = _pair(bits)
     if skew > 0.0:
+        # Mean and variance of a lognormal number: exp(k²/2) and (exp(k²) − 1)·exp(k²).
         square = np.exp(skew * skew)
         value = (np.exp(skew * value) - np.sqrt(square)) / np.sqrt((square - 1.0) * square)
     return value
@@ -42,6 +45,7 @@ def last_drawn(kept, key, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` [token, part] with the token at which each part was last drawn anew; from token
     to token it is ``kept`` that often.
     """
+    # One key for all layers: a change of topic shows in all of them at once.
     jumps = hashed(key, CLASS, 0)
     for part in range(len(kept)):
         drawn = 0
@@ -75,6 +79,7 @@ def fill_scores(own, spread, kept, skew, key, out):  # type: ignore[no-untyped-d
             )
         for token in range(tokens):
             for part in range(parts):
+                # Only then: between these tokens the part's numbers stay as they are.
                 if drawn[token, part] == token:
                     part_key = hashed(fading, token, part)
                     for expert in range(experts):
@@ -100,6 +105,8 @@ def select(scores, out):  # type: ignore[no-untyped-def]
             for rank in range(top_k):
                 best = -1
                 for expert in range(len(row)):
+                    # Not larger than the best so far: ties go to the lower number, which came
+                    # first.
                     if best >= 0 and row[expert] <= row[best]:
                         continue
                     is_taken = False

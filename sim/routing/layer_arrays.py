@@ -28,6 +28,7 @@ def read_layer_arrays(path: Path) -> Imported:
     """
     _, names = read_arrays(path, ())
     by_layer = sorted(names, key=layer_of)
+    # Numbers may have gaps, where dense layers are; their order is what counts.
     layers = [layer_of(name) for name in by_layer]
     if len(set(layers)) < len(layers):
         raise InputError(

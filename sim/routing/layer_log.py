@@ -54,6 +54,7 @@ class _Rows:
                 f"{where}: no key {', '.join(IDS[:3])} or the like beside {named(entry, LAYERS)}"
             )
         ids = _by_token(entry[key], np.int64, f"{where}: {key}")
+        # Arrays need one width; a model selects as many experts in every layer.
         if self.ids and ids.shape[1] != self.ids[0].shape[1]:
             first = self.ids[0].shape[1]
             raise InputError(
@@ -86,6 +87,7 @@ class _Rows:
         """
         key = named(entry, TOKENS)
         first = self.num_seen[at] if key is None else entry[key]
+        # By type, since True is an int for isinstance.
         if type(first) is not int or not 0 <= first < MAX_TOKEN:
             raise InputError(
                 f"{where}: {key} must be a whole number of at least 0, got {shortened(repr(first))}"
@@ -106,10 +108,13 @@ def read_layer_log(path: Path, lines: Iterable[Line]) -> Imported:
         if not is_layer_row(entry):
             raise InputError(f"{where}: no key {' or '.join(LAYERS)}, which the lines before have")
         found.add(entry, where)
+    if not found.ids:
+        raise InputError(f"{path}: no rows of expert ids under the header")
     if found.weights and len(found.weights) != len(found.ids):
         raise InputError(
             f"{path}: weights must be on every line or on none, they are on {len(found.weights)} of {len(found.ids)}"
         )
+    # Logs number layers as the model does, dense ones included; a trace has the MoE layers alone.
     layers, number = np.unique([layer for _, _, layer in found.places], return_inverse=True)
     ids = np.concatenate(found.ids)
     weights = np.concatenate(found.weights) if found.weights else np.zeros(ids.shape)

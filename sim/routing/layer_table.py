@@ -39,6 +39,7 @@ def _entry(row: dict[str, str], where: str) -> dict[str, Any]:
         if role is not None:
             entry.setdefault(role, []).append(_number(text, name, where))
         elif name in IDS or name in WEIGHTS:
+            # Loggers print lists in their language's way; brackets and separators carry nothing.
             parts = [part for part in _SEPARATORS.split(text.strip(_BRACKETS + " ")) if part]
             entry[name] = [_number(part, name, where) for part in parts]
         elif name in LAYERS or name in TOKENS:

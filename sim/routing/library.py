@@ -25,6 +25,7 @@ def load_routing(spec: str | None, model: Model) -> Routing:
     None stands for the statistics that ship for the model, uniform where none do. Raises
     InputError.
     """
+    # Shipped names go first, so that a file of that name in the working folder changes no run.
     shipped = shipped_spec(model.name if spec is None else spec)
     if shipped is not None:
         return _from_yaml(shipped, model)
@@ -93,6 +94,7 @@ def _from_counts(path: Path) -> Routing:
         raise InputError(
             f"{path}: key counts_layer_expert must hold one row of counts per MoE layer, equally long"
         )
+    # Sums that overflow are refused below, in our own words.
     with np.errstate(over="ignore", invalid="ignore"):
         sums = table.sum(axis=1)
     if not (np.isfinite(sums).all() and (table >= 0).all() and (sums > 0).all()):

@@ -47,6 +47,7 @@ def read_arrays(path: Path, keys: Sequence[str]) -> tuple[dict[str, NDArray[Any]
 def _array(archive: zipfile.ZipFile, key: str, where: str) -> NDArray[Any]:
     member = archive.getinfo(key + _SUFFIX)
     with archive.open(member) as file:
+        # The header alone: a small file may claim an array that no memory holds.
         shape, dtype = _header(file)
     num_bytes = prod(shape) * dtype.itemsize
     if num_bytes > max(SMALL_BYTES, MAX_RATIO * member.compress_size):
@@ -55,6 +56,7 @@ def _array(archive: zipfile.ZipFile, key: str, where: str) -> NDArray[Any]:
             f"{where}: {key} of shape {shape} would take {packed}, {MAX_RATIO} times as many at most"
         )
     with archive.open(member) as file:
+        # A pickle could run code.
         return np.asarray(npy.read_array(file, allow_pickle=False))
 
 

@@ -27,6 +27,7 @@ def base_weights(inclusion: Array, spread: Array) -> Array:
         return weights
     for _ in range(6):
         mean = request_inclusion(weights, spread, inclusion.sum(axis=2)).mean(axis=0)
+        # Each weight is corrected by the ratio of its wanted rate to the one that came out.
         weights *= np.where(
             target > 0, target / np.maximum(-np.log1p(-np.minimum(mean, 1 - 1e-9)), 1e-12), 1.0
         )
@@ -37,8 +38,10 @@ def request_inclusion(weights: Array, spread: Array, top_k: Array) -> Array:
     """Inclusion [request, class, layer, expert] for sampled requests; ``top_k`` [class, layer] is
     what rows sum to.
     """
+    # The same sample every time: a correction by other noise each round would not settle.
     normal = np.random.default_rng(0).standard_normal((NUM_REQUESTS, 1, *weights.shape[1:]))
     rates = weights * np.exp(spread[:, None] * normal)
+    # The time at which so many clocks have rung: the fixed time of Rosén's approximation.
     time = np.ones((*rates.shape[:3], 1))
     for _ in range(6):  # Newton's method on a convex function: from below it never overshoots
         left = np.exp(-rates * time)

@@ -39,7 +39,8 @@ class RecordedRouting(Routing):
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """See Routing; the seed plays no part, a recording is replayed as it is.
+        """Expert ids [sequence, token, MoE layer, rank]. The seed plays no part: a recording is replayed
+        as it is.
 
         Sequence i of a batch of n starts where recorded sequence ⌊i · recorded / n⌋ does and runs
         on into those that follow; a batch of more sequences than were recorded starts evenly spread
@@ -51,7 +52,7 @@ class RecordedRouting(Routing):
     def gate_weights(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """See Routing."""
+        """The recorded gate weights; None where the trace has none."""
         self.check(model)
         return (
             None
@@ -60,8 +61,8 @@ class RecordedRouting(Routing):
         )
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
-        """See Routing: counted over the whole trace, so a placement made from it knows the trace it
-        is tested on.
+        """Share of selections [MoE layer, expert], counted over the whole trace: a placement made from
+        it knows the trace that it is tested on.
         """
         self.check(model)
         layers = self.expert_ids.shape[1]
@@ -77,8 +78,9 @@ class RecordedRouting(Routing):
     def other_requests(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]
     ) -> Draw:
-        """See Routing: pieces, evenly spread, of what of the recording is not replayed."""
+        """Pieces of the recording, evenly spread, that are not replayed."""
         self.check(model)
+        # What is replayed must not also be what the system learned from.
         left = np.setdiff1d(np.arange(len(self.expert_ids)), self._rows(*used))
         count = min(num_sequences, len(left) // num_tokens)
         starts = np.arange(count) * (len(left) - num_tokens + 1) // max(1, count)
@@ -92,6 +94,7 @@ class RecordedRouting(Routing):
         total = len(self.expert_ids)
         borders = self.borders
         if num_sequences < len(borders):
+            # At borders of recorded sequences, so that each of the batch starts as a request did.
             starts = borders[np.arange(num_sequences) * (len(borders) - 1) // num_sequences]
         else:
             starts = np.arange(num_sequences) * total // num_sequences
@@ -109,10 +112,10 @@ class RecordedRouting(Routing):
 
     @property
     def provenance(self) -> Provenance:
-        """See Routing."""
+        """The trace, as measured."""
         return Provenance(kind=Kind.MEASURED, source=f"recorded trace {self.name}", date="2026")
 
     @property
     def description(self) -> str:
-        """See Routing."""
+        """The trace and its length."""
         return f"trace {self.name}, {len(self.expert_ids):,} tokens, replayed in order"

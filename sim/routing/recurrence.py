@@ -44,6 +44,7 @@ def next_layer_recall(
     tokens, layers, _ = expert_ids.shape
     if distance >= layers:
         return float("nan")
+    # Learned and tested on different sequences, or recall would be that of a memory.
     halves = np.diff(borders) if len(borders) > 2 else [tokens // 2, tokens - tokens // 2]
     is_learned = np.repeat(np.arange(len(halves)) % 2 == 0, halves)
     found = [
@@ -104,6 +105,7 @@ def _shared(ids, borders, num_experts, lags):  # type: ignore[no-untyped-def]
     layers, tokens, top_k = ids.shape
     shared = np.zeros((len(lags), layers))
     pairs = np.zeros(len(lags))
+    # A table of who selected whom: then a lag takes top_k look-ups a token, not top_k².
     member = np.zeros((tokens, num_experts), np.uint8)
     for layer in range(layers):
         member[:] = 0
@@ -132,6 +134,7 @@ def _recalled(here, there, is_learned, num_experts):  # type: ignore[no-untyped-
     """
     tokens, top_k = here.shape
     pairs = np.zeros((num_experts, num_experts))
+    # Not 0: an expert that was never seen predicts nothing, and divides nothing.
     seen = np.full(num_experts, 1e-9)
     for token in range(tokens):
         if is_learned[token]:

@@ -42,6 +42,7 @@ def hit_rates(
     tokens, layers, top_k = expert_ids.shape
     hits = np.empty(layers, np.int64)
     for layer in range(layers):
+        # By number within a token, which makes the result independent of ranks.
         ids = np.sort(expert_ids[:, layer], axis=1)
         following = (
             next_uses(ids, num_experts)
@@ -80,6 +81,7 @@ def _replay(ids, following, num_experts, capacity, policy):  # type: ignore[no-u
     missing = np.empty(ids.shape[1], np.int64)
     for token in range(len(ids)):
         num_missing = 0
+        # Hits first, as they count as used before what comes in.
         for is_hit in (True, False):
             for rank in range(ids.shape[1]):
                 expert = ids[token, rank]
@@ -103,6 +105,7 @@ def _replay(ids, following, num_experts, capacity, policy):  # type: ignore[no-u
             else:
                 victim = _victim(resident, worth, used, selected_at, token)
                 if victim == NOBODY or (
+                    # Belady with bypass: what is used later than all that is held stays out.
                     policy == CachePolicy.BELADY and worth[victim] >= worth[expert]
                 ):
                     continue
@@ -120,6 +123,7 @@ def _victim(resident, worth, used, selected_at, token):  # type: ignore[no-untyp
             continue
         if victim == NOBODY:
             victim = expert
+        # What the token itself selected goes last, whatever its worth.
         elif (selected_at[expert] == token) != (selected_at[victim] == token):
             if selected_at[victim] == token:
                 victim = expert

@@ -69,6 +69,7 @@ class _Parts:
                 f"{piece.where}: expert ids are of {shape} layers and ranks, the first were of {first}"
             )
         self.ids.append(piece.ids)
+        # A name for each token: sequences are what stands together under one name.
         self.requests += [piece.request] * len(piece.ids)
         if piece.weights is not None:
             self.weights.append(piece.weights)
@@ -153,6 +154,7 @@ def _of_response(entry: Mapping[str, Any], where: str, left_out: _LeftOut) -> It
             if ids is not None:
                 found = True
                 yield _Piece(where=where, request=request, ids=ids)
+        # The prompt's experts are given out once, with the first choice.
         tables = []
     if not found:
         left_out.num_responses += 1
@@ -174,6 +176,7 @@ def _recorded(value: Any, where: str, left_out: _LeftOut) -> NDArray[np.int64] |
     if value is None or value == []:
         return None
     ids = table(value, np.int64, where)
+    # Only where all of a token's are missing: single ones would be a broken record, refused later.
     is_missing = (ids == NOT_RECORDED).all(axis=(1, 2))
     left_out.num_tokens += int(is_missing.sum())
     return None if is_missing.all() else ids[~is_missing]

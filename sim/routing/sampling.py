@@ -47,6 +47,7 @@ def trace_of(source: str, model: Model | None, seed: int) -> RecordedRouting:
     if path.suffix == ".npz":
         trace = load_trace(path)
         if model is not None:
+            # Asked for its error alone: it raises where trace and model do not fit.
             trace.popularity(model)  # raises where they do not fit
         return trace
     if path.suffix in {".yaml", ".yml"}:

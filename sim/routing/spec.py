@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hwprofiles import Kind, Provenance
 from hwprofiles.limits import MAX_EXPERTS, MAX_LAYERS, MAX_QUANTITY, MAX_TOKENS
 from hwprofiles.quantity import SourceDate, SourceText
-from sim.routing.base import Accuracy, Routing
+from sim.routing.base import Routing
 from sim.routing.fitted import FittedRouting, GateProfile
 from sim.routing.generated import GeneratedRouting
-from sim.routing.latent import Fading, LatentRouting
+from sim.routing.latent import Fading, LatentRouting, Share, SharePoints
+from sim.routing.stated import Accuracy
 
 FORMAT: Literal["rosin-routing/1"] = "rosin-routing/1"
-Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=MAX_QUANTITY)]
 MAX_SPREAD = 1e6
 """Of scores, in natural logarithms."""
@@ -69,6 +69,7 @@ class GeneratorSpec(_Frozen):
             raise ValueError(
                 f"inclusion must be [class][MoE layer][expert] for the {classes} classes of class_share, all equally long"
             )
+        # With a tolerance, as numbers in the file are rounded.
         off = np.abs(np.array(self.inclusion).sum(axis=2) / self.top_k - 1.0).max()
         if off > SUM_TOLERANCE:
             raise ValueError(
@@ -101,22 +102,15 @@ class GeneratorSpec(_Frozen):
         return self
 
 
-class FadingSpec(_Frozen):
-    """The fields of ``Fading``."""
-
-    memory_tokens: Annotated[float, Field(gt=0, le=MAX_QUANTITY)]
-    share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
-
-
 class LatentSpec(_Frozen):
     """The numbers of ``LatentRouting``: shares of the score's variance as [position, share],
     positions in depth from 0 to 1.
     """
 
     score_spread: Annotated[float, Field(gt=0, le=MAX_SPREAD)]
-    popularity_share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
-    request_share: Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
-    fading: tuple[FadingSpec, ...] = ()
+    popularity_share: SharePoints
+    request_share: SharePoints
+    fading: tuple[Fading, ...] = ()
     skew: Annotated[float, Field(ge=0, le=3)] = 0.0
 
     @model_validator(mode="after")
@@ -126,6 +120,7 @@ class LatentSpec(_Frozen):
             positions = [position for position, _ in points]
             if any(later <= earlier for earlier, later in pairwise(positions)):
                 raise ValueError(f"positions of a share must rise strictly, got {positions}")
+        # Shares are straight between points, so their sum is largest at one of them.
         positions = sorted({position for points in parts for position, _ in points})
         total = np.sum([np.interp(positions, *np.array(points).T) for points in parts], axis=0)
         if total.max() > 1.0 + SUM_TOLERANCE:
@@ -249,9 +244,7 @@ def _latent(
         score_spread=spec.score_spread,
         popularity_share=spec.popularity_share,
         request_share=spec.request_share,
-        fading=tuple(
-            Fading(memory_tokens=part.memory_tokens, share=part.share) for part in spec.fading
-        ),
+        fading=spec.fading,
         skew=spec.skew,
         accuracy=accuracy,
     )
@@ -265,6 +258,7 @@ def _fitted(
         label=label,
         stated_provenance=provenance,
         top_k=spec.top_k,
+        # Brought to sum to 1 again after the file's rounding: numpy's choice asks for it exactly.
         class_share=np.array(spec.class_share) / sum(spec.class_share),
         inclusion=np.array(spec.inclusion),
         class_lags=np.arange(1, len(spec.class_kept) + 1),
@@ -295,7 +289,7 @@ def fitted_spec(
     of the sequences it was fitted to.
     """
 
-    def rounded(array: np.ndarray) -> list:  # type: ignore[type-arg]
+    def _rounded(array: np.ndarray) -> list:  # type: ignore[type-arg]
         return list(np.round(array, num_digits).tolist())
 
     gate = routing.gate
@@ -303,22 +297,22 @@ def fitted_spec(
     generator = {
         "top_k": routing.top_k,
         **{
-            name: rounded(getattr(routing, name))
+            name: _rounded(getattr(routing, name))
             for name in ("class_share", "class_chain", "class_kept", "copy_kernel", "copied")
         },
-        "request_spread": rounded(routing.request_spread),
-        "drift_spread": rounded(routing.drift_spread),
+        "request_spread": _rounded(routing.request_spread),
+        "drift_spread": _rounded(routing.drift_spread),
         "drift_tokens": routing.drift_tokens,
         "linked_fraction": round(routing.linked_fraction, num_digits),
         "gate": {
-            "log_mean": rounded(gate.log_mean),
-            "log_spread": rounded(gate.log_spread),
+            "log_mean": _rounded(gate.log_mean),
+            "log_spread": _rounded(gate.log_spread),
             "correlation": round(gate.correlation, num_digits),
         }
         if gate
         else None,
         "sequence_num_tokens": sequence_num_tokens,
-        "inclusion": rounded(routing.inclusion),
+        "inclusion": _rounded(routing.inclusion),
     }
     return RoutingSpec(
         format=FORMAT,

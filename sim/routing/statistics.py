@@ -99,6 +99,7 @@ def inclusion(expert_ids: NDArray[np.int16], num_experts: int) -> NDArray[np.flo
 
 def entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Entropy of each row of shares over that of the uniform distribution."""
+    # 0 · log 0 counts as 0, its limit.
     logs = np.log(np.where(shares > 0, shares, 1.0))
     return np.asarray(-(shares * logs).sum(axis=-1) / np.log(shares.shape[-1]))
 

@@ -26,6 +26,7 @@ def choose(
     ``draws`` and ``keeps`` [token, layer, rank] are random numbers from 0 up to 1; without
     ``keeps`` nothing is kept. ``popularity`` [layer, expert], ``kept`` [layer].
     """
+    # Uniform routing is the default, and by far the most drawn.
     if keeps.size == 0 and popularity.size and (popularity == popularity[0, 0]).all():
         _choose_alike(popularity[0], draws, chosen)
     else:
@@ -74,6 +75,7 @@ def _place(
     """How many experts that are left have no more than each target together; notes where rounding
     might decide.
     """
+    # A product instead of a division for each lane; the margin below covers its rounding.
     per_share = 1.0 / popularity[0]
     margin = len(popularity) * len(popularity) * ROUNDING
     for lane in range(TOGETHER):
@@ -88,6 +90,7 @@ def _pass_over(taken: NDArray[np.int32], found: NDArray[np.int32]) -> None:
     """From places among those left to experts; ``taken`` [rank, lane] ascend by rank."""
     for rank in range(len(taken)):
         for lane in range(TOGETHER):
+            # Without a branch, so that lanes go through the processor's vectors together.
             found[lane] += np.int32(taken[rank, lane] <= found[lane])
 
 
@@ -125,7 +128,7 @@ def _count_out(
 def _choose_any(
     popularity: Floats, kept: Floats, draws: Draws, keeps: Draws, chosen: NDArray[np.int16]
 ) -> None:
-    """As ``choose``."""
+    """Fill ``chosen`` for any popularity, with kept choices or without."""
     num_tokens, num_layers, top_k = draws.shape
     num_experts = popularity.shape[1]
     cumulative = np.empty((num_layers, num_experts))
@@ -190,6 +193,8 @@ def _index(popularity: Floats, cumulative: Floats, guide: NDArray[np.int32]) -> 
     for expert in range(num_experts):
         running += popularity[expert]
         cumulative[expert] = running
+    # A guide table (Chen and Asau 1974): a look-up starts where its target's share points, mostly
+    # at the answer.
     for place in range(num_experts):
         while first < num_experts - 1 and cumulative[first] <= place / num_experts:
             first += 1
@@ -216,5 +221,6 @@ def _looked_up(
     while found < num_experts - 1 and cumulative[found] <= target:
         found += 1
     before = cumulative[found - 1] if found > 0 else 0.0
+    # Sums in another order may differ by rounding; near a border the exact count decides.
     margin = num_experts * ROUNDING
     return found if before + margin < target < cumulative[found] - margin else np.int64(-1)

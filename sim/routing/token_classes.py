@@ -29,9 +29,11 @@ def token_classes(
         _one_run(flat, layers * num_experts, min(num_classes, tokens), generator)
         for _ in range(NUM_RUNS)
     ]
+    # k-means ends in a local optimum; of several starts the best is kept.
     labels = max(runs, key=lambda run: run[1])[0]
     used, labels, counts = np.unique(labels, return_inverse=True, return_counts=True)
     rank = np.empty(len(used), np.int64)
+    # Stable, so that classes of one size keep their order on every machine.
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(used))
     return rank[labels]
 
@@ -61,6 +63,8 @@ def _first_centres(
     distance = np.full(len(flat), np.inf)
     for index in range(1, count):
         shared = _scores(flat, centres[index - 1 : index])[:, 0]
+        # The squared distance of two tokens' indicator vectors: twice the experts that they do not
+        # share.
         distance = np.minimum(distance, 2.0 * (flat.shape[1] - shared))
         if not distance.any():
             return centres[:index]
@@ -74,6 +78,7 @@ def _means(
     means = centres.copy()
     for index in range(len(centres)):
         members = flat[labels == index]
+        # A class that lost all members keeps its centre, and may win some back.
         if len(members):
             means[index] = np.bincount(members.ravel(), minlength=centres.shape[1]) / len(members)
     return means

@@ -79,6 +79,7 @@ def save_trace(trace: RecordedRouting, path: Path) -> None:
 
     Raises InputError where it cannot be written.
     """
+    # A byte an id where it suffices: traces have millions.
     small = np.uint8 if trace.num_experts <= np.iinfo(np.uint8).max + 1 else np.int16
     arrays: dict[str, NDArray[Any]] = {
         "expert_ids": trace.expert_ids.astype(small),
@@ -106,6 +107,7 @@ def check_ids(ids: NDArray[Any], where: str) -> None:
         raise InputError(
             f"{where}: expert_ids must be between 0 and {np.iinfo(np.int16).max}, got {ids.min()} to {ids.max()}"
         )
+    # Sorted, equal ids stand side by side.
     if (np.diff(np.sort(ids, axis=2), axis=2) == 0).any():
         raise InputError(
             f"{where}: expert_ids must differ along rank: some token selects an expert twice"
@@ -128,6 +130,7 @@ def _by_weight(
         raise InputError(
             f"{where}: gate_weights must be finite, at least 0 and at most {MAX_WEIGHT:g}"
         )
+    # Ranks descend by weight everywhere else; logs have them in any order.
     order = np.argsort(-weights, axis=2, kind="stable")
     return np.take_along_axis(ids, order, axis=2), np.take_along_axis(
         weights, order, axis=2

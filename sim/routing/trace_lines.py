@@ -61,6 +61,7 @@ class MetaLines:
         self.count += 1
         self.keys = self.keys or list(entry)
         stated = entry.get("num_experts")
+        # The first that states it: later lines may be of other layers or models.
         if type(stated) is int and self.num_experts is None:
             self.num_experts = stated
 
@@ -75,6 +76,7 @@ class MetaLines:
 def data_lines(path: Path, meta: MetaLines) -> Iterator[Line]:
     """Every line that should hold expert ids; ``meta`` takes the others. Raises InputError."""
     if path.suffix == ".json":
+        # A .json file is one response, of one line or many.
         yield str(path), read_json(path, "routing trace")
         return
     for where, line in text_lines(path, "routing trace", MAX_LINE_CHARACTERS):
@@ -147,6 +149,7 @@ def numbers(value: Any, dtype: type) -> NDArray[Any] | None:
     except ValueError:
         return None
     is_float = dtype is np.float64 and np.issubdtype(found.dtype, np.floating)
+    # Ids written as 3.0 are refused: they may have been rounded on the way.
     if found.size == 0 or not (np.issubdtype(found.dtype, np.integer) or is_float):
         return None
     return found.astype(dtype)

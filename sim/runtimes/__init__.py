@@ -7,7 +7,7 @@ from sim.runtimes.formats import kernel_format
 from sim.runtimes.host import HostGpu, RuntimeHost, Vector
 from sim.runtimes.machine_host import host_assumptions, runtime_host
 from sim.runtimes.memory import DeviceMemory, memory_of
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of
 from sim.runtimes.predict import RuntimePrediction, Speed, predict
 from sim.runtimes.question import PromptSide, RuntimeQuestion
@@ -15,8 +15,8 @@ from sim.runtimes.question import PromptSide, RuntimeQuestion
 __all__ = [
     "READERS",
     "DeviceMemory",
+    "DevicePlacement",
     "HostGpu",
-    "Placement",
     "PromptSide",
     "RuntimeHost",
     "RuntimePrediction",

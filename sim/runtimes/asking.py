@@ -4,7 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from hwprofiles import InputError, unknown_name
+from sim.runtimes.accelerate.arguments import ACCELERATE, AccelerateArguments, read_device_map
+from sim.runtimes.arguments import Arguments
 from sim.runtimes.caching.locality import locality_of
+from sim.runtimes.exllamav3.arguments import EXLLAMAV3, Exl3Arguments, read_exl3_arguments
 from sim.runtimes.flags import one_of
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments, read_kt_arguments
 from sim.runtimes.llama_cpp.arguments import (
@@ -15,13 +18,15 @@ from sim.runtimes.llama_cpp.arguments import (
     read_llama_arguments,
 )
 from sim.runtimes.question import RuntimeQuestion
-
-Arguments = LlamaArguments | KtArguments
+from sim.runtimes.vllm.arguments import VLLM, VllmArguments, read_vllm_arguments
 
 READERS: Mapping[str, Callable[[str], Arguments]] = {
     LLAMA_CPP: lambda line: read_llama_arguments(line, LLAMA_CPP),
     IK_LLAMA_CPP: lambda line: read_llama_arguments(line, IK_LLAMA_CPP),
     KTRANSFORMERS: read_kt_arguments,
+    VLLM: read_vllm_arguments,
+    ACCELERATE: read_device_map,
+    EXLLAMAV3: read_exl3_arguments,
 }
 """How each runtime's arguments are read, by its name."""
 
@@ -42,7 +47,7 @@ def with_kv_type(arguments: Arguments, kv_type: str) -> Arguments:
     Raises InputError for an unknown one, and for a runtime with its own.
     """
     if not isinstance(arguments, LlamaArguments):
-        raise InputError(f"kv type {kv_type}: {KTRANSFORMERS} keeps keys and values in bf16")
+        raise InputError(f"kv type {kv_type}: only llama.cpp and ik_llama.cpp are told one")
     try:
         name = one_of(*KV_TYPES)(kv_type)
     except ValueError as error:
@@ -57,6 +62,7 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
     arguments = question.arguments
     said = []
     cores = question.host.cores_per_socket * question.host.sockets
+    # Said, not refused: people do run so, and second threads of a core add nothing in the price.
     if (arguments.threads or 0) > cores:
         said.append(
             f"{arguments.threads} threads on {cores} cores are priced as {cores}; published runs of that kind are slower"
@@ -71,6 +77,13 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
         if not question.host.gpus and arguments.placements:
             said.append("the machine has no GPU, so overrides of placement change nothing")
         return tuple(said)
+    if isinstance(arguments, KtArguments):
+        return (*said, *_kt_notes(question, arguments))
+    return (*said, *_borrowed_notes(arguments))
+
+
+def _kt_notes(question: RuntimeQuestion, arguments: KtArguments) -> list[str]:
+    said = []
     if arguments.deferred_experts:
         said.append(
             "deferred experts are priced as if they were waited for; deferral makes decoding faster"
@@ -81,4 +94,29 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
         )
     if len(question.host.gpus) > 1:
         said.append("tensors split over several GPUs are priced on one")
-    return tuple(said)
+    return said
+
+
+BORROWED = (
+    "no published speeds of this program were fitted: its prices are those of llama.cpp's rows, with "
+    "its own placement and copies"
+)
+
+
+def _borrowed_notes(
+    arguments: VllmArguments | AccelerateArguments | Exl3Arguments,
+) -> list[str]:
+    """What is not known of programs whose speeds were not fitted."""
+    if isinstance(arguments, VllmArguments):
+        return [
+            BORROWED,
+            "kernels are taken to read a weight in host memory once a chunk of tokens",
+        ]
+    if isinstance(arguments, AccelerateArguments):
+        return [BORROWED, "Python takes 1.2 ms a layer, measured with tiny weights on one computer"]
+    said = [BORROWED]
+    if arguments.split_experts:
+        said.append(
+            "the CPU's experts are priced as if the GPU waited for them; -mcs overlaps both"
+        )
+    return said

@@ -35,6 +35,7 @@ def with_bytes_per_weight(model: Model, rates: Mapping[str, float]) -> Model:
     embedding that of the rest.
     """
     experts = rates["experts"]
+    # Files of one type have one rate; only mixed ones need more than the experts' stated.
     dense = rates.get("dense", experts)
     embedding = rates.get("embedding", dense)
     layers = tuple(

@@ -22,7 +22,8 @@ class Constant(BaseModel):
     """One constant: its value, what was expected before any fit, and how far refits without one
     machine move it.
 
-    Spreads are standard deviations of the logarithm.
+    Spreads are standard deviations of the logarithm. ``prior_spread`` is also how far the constant
+    of one machine may be from the shared one: intervals rest on it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,17 +37,24 @@ class Constant(BaseModel):
     source: str
 
 
-class Interval(BaseModel):
-    """The half-width of an interval: a factor that 80 % of rows on machines left out stay within."""
+class OwnSpread(BaseModel):
+    """What the form of a law leaves where all its constants are known: the standard deviation of
+    the logarithm.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    factor: Annotated[float, Field(gt=1)]
-    wider: Annotated[float, Field(ge=1)]
+    value: Above0
+    source: str
 
 
 class ConstantsFile(BaseModel):
-    """The file of constants."""
+    """The file of constants.
+
+    ``spreads_to_an_end``: an interval reaches so many stated spreads to each side, which the share
+    ``coverage_fraction`` of published rows stays within on machines that the fit does not know.
+    Of normal errors it would be 1.28.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +62,8 @@ class ConstantsFile(BaseModel):
     source: str
     date: str
     coverage_fraction: Annotated[float, Field(gt=0, lt=1)]
-    intervals: dict[Phase, Interval]
+    spreads_to_an_end: Above0
+    own_spreads: dict[Phase, OwnSpread]
     constants: dict[str, Constant]
 
 
@@ -79,25 +88,32 @@ class Constants:
     cpu_layer_us: float
     gpu_read_fraction: float
     gpu_layer_us: float
+    other_maker_factor: float
     crossing_us: float
     kv_reads: float
     ungrouped_kv_share: float
     mla_flops_fraction: float
+    cpu_kv_reads: float
     flash_flops_per_core_s: float
     optimised_weights_per_core_s: float
     kt_weights_per_core_s: float
     plain_weights_per_core_s: float
+    double_width_gain: float
     amx_factor: float
     optimised_flops_per_core_s: float
     plain_flops_per_core_s: float
     expert_pad_tokens: float
+    activation_passes: float
+    expert_loop_us: float
     matrix_flops_fraction: float
     attention_flops_fraction: float
+    ungrouped_attention_factor: float
     link_fraction: float
 
     @property
     def decode_weights_per_core_s(self) -> tuple[float, ...]:
         """Rates of products of one token in the order of FormatFamily."""
+        # By the families' own names, so that a new family without a constant fails at once.
         return tuple(getattr(self, f"{family.value}_weights_per_core_s") for family in FormatFamily)
 
 

@@ -15,7 +15,7 @@ from sim.model.model import Model
 from sim.runtimes.caching.locality import Locality, locality_of
 from sim.runtimes.host import HostDisk
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 
 READ_AHEAD_BYTES = 128 * 1024
@@ -50,17 +50,19 @@ class HostRoom:
         return max(0.0, self.dense_bytes - self.room_bytes)
 
 
-def host_room(question: RuntimeQuestion, placement: Placement) -> HostRoom | None:
+def host_room(question: RuntimeQuestion, placement: DevicePlacement) -> HostRoom | None:
     """The room; None where the host's memory or its disk is not stated, or everything fits.
 
     Raises InputError where the arguments keep the program from mapping the file.
     """
     host = question.host
+    # Not stated is not "too small": nothing is charged for what nobody said.
     if host.memory_bytes is None or host.disk is None:
         return None
     sizes = _expert_bytes(question.model)
     experts = float(np.sum(placement.expert_fraction[:, 0] * sizes))
     room = HostRoom(
+        # A host of less than that has no room at all, not a negative one.
         room_bytes=max(0.0, host.memory_bytes - RESERVED_BYTES),
         dense_bytes=float(placement.weight_bytes[0]) - experts,
         expert_bytes=experts,
@@ -77,7 +79,7 @@ def host_room(question: RuntimeQuestion, placement: Placement) -> HostRoom | Non
 
 
 def decode_disk_s(
-    question: RuntimeQuestion, placement: Placement, locality: Locality | None = None
+    question: RuntimeQuestion, placement: DevicePlacement, locality: Locality | None = None
 ) -> float:
     """Seconds of reading for one token: experts that the page cache misses, and dense weights it cannot hold.
 
@@ -87,23 +89,26 @@ def decode_disk_s(
     if room is None:
         return 0.0
     assert question.host.disk is not None
+    # The page cache is an LRU over pages; a layer's experts are taken to share it as a cache of
+    # experts would.
     known = locality or locality_of(question.model.name)
     read = room.missing_dense_bytes + expert_misses(question, placement, known, room.expert_share)
     return read / mapped_bytes_per_s(question.host.disk, _threads(question))
 
 
-def prompt_disk_s(question: RuntimeQuestion, placement: Placement, num_batches: int) -> float:
+def prompt_disk_s(question: RuntimeQuestion, placement: DevicePlacement, num_batches: int) -> float:
     """Seconds of reading for a prompt: each micro-batch walks through all experts of the host in order."""
     room = host_room(question, placement)
     if room is None:
         return 0.0
     assert question.host.disk is not None
+    # An LRU that is walked through in order keeps nothing that comes again: all is read each time.
     read = num_batches * (room.missing_dense_bytes + room.expert_bytes)
     return read / mapped_bytes_per_s(question.host.disk, _threads(question))
 
 
 def expert_misses(
-    question: RuntimeQuestion, placement: Placement, locality: Locality, share: float
+    question: RuntimeQuestion, placement: DevicePlacement, locality: Locality, share: float
 ) -> float:
     """Bytes of experts that a token chooses on the host and an LRU with that share lacks."""
     asked = question.arguments.experts_per_token
@@ -117,6 +122,7 @@ def expert_misses(
 
 def mapped_bytes_per_s(disk: HostDisk, threads: int) -> float:
     """The rate of reading by page faults: each thread waits for one read-ahead at a time."""
+    # A fault waits for its read, so a thread has one request under way, where disks want many.
     one = READ_AHEAD_BYTES / (disk.latency_s + READ_AHEAD_BYTES / disk.bytes_per_s)
     return min(disk.bytes_per_s, threads * one)
 

@@ -35,5 +35,6 @@ def distinct_experts(num_experts: int, top_k: int, num_tokens: int) -> float:
 def reads_factor(layers: Sequence[tuple[int, int]], num_drafts: int, acceptance: float) -> float:
     """Experts read for each token kept, over those of a step without drafts; layers as (experts, top-k)."""
     plain = sum(top_k for _, top_k in layers)
+    # One token more than drafts: the step also computes the token that follows the last one kept.
     drafted = sum(distinct_experts(experts, top_k, num_drafts + 1) for experts, top_k in layers)
     return drafted / plain / committed_tokens(num_drafts, acceptance)

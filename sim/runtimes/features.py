@@ -8,7 +8,7 @@ import numpy as np
 
 from sim.runtimes.formats import FormatFamily
 from sim.runtimes.host import RuntimeHost, Vector
-from sim.runtimes.work import Work
+from sim.runtimes.work import StepWork
 
 FAMILIES = tuple(FormatFamily)
 NOMINAL_VECTOR_BITS = 256
@@ -30,7 +30,7 @@ class Features:
     llama.cpp's flash attention, or neither.
     """
 
-    work: Work
+    work: StepWork
     tokens: Any
     micro_batches: Any
     is_server: Any
@@ -45,10 +45,14 @@ class Features:
     is_kt: Any
     is_optimised: Any
     ungrouped_queries: Any
+    is_attention_ungrouped: Any
+    loops_over_experts: Any
     kv_bytes_factor: Any
     is_flash_on_cpu: Any
     is_mla: Any
+    is_cache_expanded: Any
     has_gpu: Any
+    is_other_maker: Any
 
 
 def stacked(steps: Sequence[Features]) -> Features:
@@ -59,15 +63,15 @@ def stacked(steps: Sequence[Features]) -> Features:
     }
     works = {
         item.name: np.array([getattr(step.work, item.name) for step in steps])
-        for item in fields(Work)
+        for item in fields(StepWork)
     }
-    return Features(work=Work(**works), **columns)
+    return Features(work=StepWork(**works), **columns)
 
 
-def added(works: Sequence[Work]) -> Work:
+def added(works: Sequence[StepWork]) -> StepWork:
     """The work of steps one after the other."""
-    return Work(
-        **{item.name: sum(getattr(work, item.name) for work in works) for item in fields(Work)}
+    return StepWork(
+        **{item.name: sum(getattr(work, item.name) for work in works) for item in fields(StepWork)}
     )
 
 
@@ -75,6 +79,7 @@ def cores_in_use(host: RuntimeHost, threads: int | None) -> float:
     """Cores at work: as many as threads, at most all of them (a second thread of a core adds
     nothing).
     """
+    # Efficiency cores are left out: a product is split evenly, so slower cores hold the others up.
     available = host.cores_per_socket * host.sockets
     return float(available if threads is None else min(threads, available))
 
@@ -88,11 +93,12 @@ def lag(host: RuntimeHost) -> float:
     """How far instructions fall behind AVX-512 with VNNI: 1 for AVX2, half of that, in the
     logarithm, for either of both.
     """
-    return {Vector.AVX2: 1.0, Vector.SHORT_DOT: 0.5, Vector.AVX512: 0.5}.get(host.vector, 0.0)
+    return {Vector.AVX2: 1.0, Vector.SHORT_DOT: 0.5, Vector.AVX512: 1.0}.get(host.vector, 0.0)
 
 
 def width(host: RuntimeHost) -> float:
     """The width of vector units over 256 bits, where AVX-512 uses it."""
-    if host.vector in (Vector.AVX2, Vector.SHORT_DOT):
+    if host.vector in (Vector.AVX2, Vector.SHORT_DOT, Vector.AVX512):
         return 1.0
+    # AVX-512 on units of 256 bits takes two steps an instruction (Zen 4), so it is no wider.
     return host.vector_bits / NOMINAL_VECTOR_BITS

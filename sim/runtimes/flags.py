@@ -1,5 +1,6 @@
 """Flags of a runtime as data, and reading a line of arguments against them."""
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,12 @@ class Flag:
     reason: str = ""
 
 
+PROGRAM = re.compile(r"(^|[/\\])(llama-[a-z-]+|python[0-9.]*)(\.exe)?$")
+"""What a line begins with that was copied whole."""
+
+WHERE_FLAGS_STAND = "docs/reference/runtimes.md lists those that are known"
+
+
 @dataclass(frozen=True, slots=True)
 class FlagTable:
     """The flags of one runtime, and the environment variables that stand for some of them."""
@@ -92,6 +99,7 @@ class _Reading:
                 f"{self.table.runtime} argument {name}: {flag.reason}, so it cannot be predicted; leave it out"
             )
         if flag.effect is Effect.IGNORED:
+            # Kept by name: users are told which of their words change nothing.
             self.ignored.append(name)
             return
         value = self._value(name, flag, word)
@@ -102,6 +110,7 @@ class _Reading:
 
     def _value(self, name: str, flag: Flag, word: str | None) -> Any:
         if word is None:
+            # A flag alone turns its switch on.
             return flag.read("1")
         try:
             return flag.read(word)
@@ -121,7 +130,7 @@ def flag_table(runtime: str, flags: Sequence[Flag], variables: Mapping[str, str]
 
 def read_arguments(line: str, table: FlagTable) -> ReadArguments:
     """Read a line of arguments, split as a shell splits it; leading ``NAME=value`` words are
-    environment variables.
+    environment variables, and the program's own name may follow them.
 
     Raises InputError, one line, for an unknown or refused flag, a missing or wrong value, or a
     quote that is not closed.
@@ -130,9 +139,11 @@ def read_arguments(line: str, table: FlagTable) -> ReadArguments:
     words = _words(line, table.runtime)
     while words and _is_assignment(words[0]):
         _take_variable(reading, words.pop(0))
+    words = _without_program(words)
     while words:
         name, word = _pop_flag(words, table)
         reading.take(name, table.flags[name], word)
+    # Each name once, in the order of the line.
     return ReadArguments(reading.values, tuple(dict.fromkeys(reading.ignored)))
 
 
@@ -175,12 +186,12 @@ def no_switch(text: str) -> bool:
 def one_of(*choices: str) -> Callable[[str], str]:
     """A reader of one of some words, case ignored."""
 
-    def read(text: str) -> str:
+    def _read(text: str) -> str:
         if text.lower() not in choices:
             raise ValueError(f"one of {', '.join(choices)} is needed")
         return text.lower()
 
-    return read
+    return _read
 
 
 def _words(line: str, runtime: str) -> list[str]:
@@ -193,6 +204,17 @@ def _words(line: str, runtime: str) -> list[str]:
 def _is_assignment(word: str) -> bool:
     name, equals, _ = word.partition("=")
     return bool(equals) and name.replace("_", "a").isalnum() and not word.startswith("-")
+
+
+def _without_program(words: list[str]) -> list[str]:
+    """The words behind the name of a program, as in ``./llama-server -ngl 99`` or ``python -m
+    sglang.launch_server --tp 1``.
+    """
+    if not words or PROGRAM.search(words[0]) is None:
+        return words
+    if "python" not in words[0]:
+        return words[1:]
+    return words[3:] if words[1:2] == ["-m"] else words[2:]
 
 
 def _take_variable(reading: _Reading, word: str) -> None:
@@ -215,12 +237,14 @@ def _pop_flag(words: list[str], table: FlagTable) -> tuple[str, str | None]:
         word, _, value = word.partition("=")
         words.insert(0, value)
     if word not in table.flags:
-        raise InputError(
-            f"{table.runtime} argument {word}: unknown flag{closest(word, table.flags)}"
-        )
+        near = closest(word, table.flags)
+        # A list of all flags would fill the screen.
+        hint = near if "did you mean" in near else f"; {WHERE_FLAGS_STAND}"
+        raise InputError(f"{table.runtime} argument {word}: unknown flag{hint}")
     arity = table.flags[word].arity
     if arity is Arity.ONE and not words:
         raise InputError(f"{table.runtime} argument {word}: a value must follow")
+    # A switch takes the next word only if it is a state: else that word is the next flag.
     if arity is Arity.ONE or (arity is Arity.SWITCH and words and words[0].lower() in SWITCH_WORDS):
         return word, words.pop(0)
     return word, None

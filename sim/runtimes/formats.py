@@ -53,6 +53,7 @@ def kernel_format(model: Model, stated: str | None) -> str:
         return stated
     if model.quantization.lower() != "gguf":
         return model.quantization
+    # Experts hold most of the weights, so their type says which kernels take the time.
     return model.dtype(TensorClass.DENSE_FFN if model.is_dense else TensorClass.EXPERT)
 
 

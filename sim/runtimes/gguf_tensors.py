@@ -7,19 +7,19 @@ from hwprofiles import InputError
 from sim.model.importers.gguf_file import read_header
 from sim.model.importers.gguf_tensors import block_index, class_of
 from sim.model.model import Model, TensorClass
-from sim.runtimes.tensors import Part, Tensor, TensorTable
+from sim.runtimes.tensors import LayerTensor, TensorPart, TensorTable
 from sim.runtimes.tensors import tensors_of as shared_out
 
 _PARTS = (
-    (Part.EXPERT_GATE, re.compile(r"ffn_gate(_up)?_(ch)?exps\b")),
-    (Part.EXPERT_UP, re.compile(r"ffn_up_(ch)?exps\b")),
-    (Part.EXPERT_DOWN, re.compile(r"ffn_down_(ch)?exps\b")),
-    (Part.ROUTER, re.compile(r"ffn_gate_inp\b|exp_probs_b|ffn_norm|post_attention_norm")),
-    (Part.FEED_FORWARD, re.compile(r"ffn_")),
+    (TensorPart.EXPERT_GATE, re.compile(r"ffn_gate(_up)?_(ch)?exps\b")),
+    (TensorPart.EXPERT_UP, re.compile(r"ffn_up_(ch)?exps\b")),
+    (TensorPart.EXPERT_DOWN, re.compile(r"ffn_down_(ch)?exps\b")),
+    (TensorPart.ROUTER, re.compile(r"ffn_gate_inp\b|exp_probs_b|ffn_norm|post_attention_norm")),
+    (TensorPart.FEED_FORWARD, re.compile(r"ffn_")),
 )
 """The first pattern that a name starts with decides; what none starts with is attention's."""
 
-_ORDER = tuple(Part)
+_ORDER = tuple(TensorPart)
 
 
 def tensors_of(model: Model, path: str, quantization: str | None) -> TensorTable:
@@ -27,6 +27,7 @@ def tensors_of(model: Model, path: str, quantization: str | None) -> TensorTable
 
     ``path`` is where the model is from; ``quantization`` stands for other weights than the file's.
     """
+    # Another quantisation is another file, of which only the classes' bytes are known.
     if path.endswith(".gguf") and quantization is None:
         return tensors_of_file(Path(path), model.num_layers)
     return shared_out(model)
@@ -39,7 +40,7 @@ def tensors_of_file(path: Path, num_layers: int) -> TensorTable:
     which a token reads rows. Raises InputError for a file that is not GGUF, and for one whose
     experts are stored one by one, which no override of today's programs finds.
     """
-    layers: list[list[Tensor]] = [[] for _ in range(num_layers)]
+    layers: list[list[LayerTensor]] = [[] for _ in range(num_layers)]
     for tensor in read_header(path).tensors:
         index = block_index(tensor.name)
         if index is None or index >= num_layers or class_of(tensor.name) is TensorClass.LOOKUP:
@@ -49,11 +50,13 @@ def tensors_of_file(path: Path, num_layers: int) -> TensorTable:
             raise InputError(
                 f"{path}: experts are stored one by one, which llama.cpp reads no more"
             )
-        layers[index].append(Tensor(tensor.name, _part(rest), tensor.num_bytes))
+        layers[index].append(LayerTensor(tensor.name, _part(rest), tensor.num_bytes))
     for tensors in layers:
+        # Files list tensors as they were written, while crossings are counted in the order of work;
+        # the sort is stable, so tensors of one part keep their order.
         tensors.sort(key=lambda own: _ORDER.index(own.part))
     return tuple(map(tuple, layers))
 
 
-def _part(rest: str) -> Part:
-    return next((part for part, pattern in _PARTS if pattern.match(rest)), Part.ATTENTION)
+def _part(rest: str) -> TensorPart:
+    return next((part for part, pattern in _PARTS if pattern.match(rest)), TensorPart.ATTENTION)

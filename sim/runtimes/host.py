@@ -23,13 +23,17 @@ class Vector(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostGpu:
-    """A GPU and its link."""
+    """A GPU and its link; ``pageable_bytes_per_s`` of copies from memory that is not pinned, where it
+    is known. ``is_nvidia``: the published rows that prices rest on are all of such.
+    """
 
     name: str
     memory_bytes: float
     bytes_per_s: float
     flops_per_s: float
     link_bytes_per_s: float
+    pageable_bytes_per_s: float | None = None
+    is_nvidia: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,28 +1,35 @@
-"""How wide a prediction's interval is: a fitted factor, wider where published rows are known to
-scatter more.
-"""
+"""How wide a prediction's interval is: what it rests on, each with a stated spread."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from sim.runtimes.constants import Interval
-from sim.runtimes.features import Features
+from sim.runtimes.constants import Constants, ConstantsFile, Phase
+
+SMALL_STEP = 0.01
+"""A change of a constant's logarithm for which a step's seconds change in proportion."""
 
 
-def relative_width(step: Features, interval: Interval) -> Any:
-    """The width of a step's interval over the usual one, in the logarithm.
+def stated_spread(
+    seconds: Callable[[Constants], Any], constants: Constants, file: ConstantsFile, phase: Phase
+) -> Any:
+    """The standard deviation of the logarithm of a step's seconds, or of many.
 
-    Wider on two sockets, without a GPU, and with a GPU alone: published rows of these are few or
-    scatter more. Wider too where no measured rate of the CPU's memory is known.
+    Each constant may differ on a machine by its prior spread, independently of the others, and the
+    form of the law has a spread of its own. A constant that the step hardly rests on adds nothing,
+    so a measured rate in place of the datasheet's makes the interval narrower.
     """
-    work = step.work
-    is_on_cpu = (work.cpu_expert_bytes + work.cpu_dense_bytes + work.upload_s) > 0
-    wider = np.where(step.is_on_two_sockets, interval.wider, 1.0)
-    wider = wider * np.where(np.asarray(step.probe_bytes_per_s) > 0, 1.0, interval.wider)
-    return wider * np.where(np.logical_and(step.has_gpu, is_on_cpu), 1.0, interval.wider)
+    usual = np.log(np.asarray(seconds(constants), float))
+    squares = np.full_like(usual, file.own_spreads[phase].value ** 2)
+    for name, known in file.constants.items():
+        moved = replace(constants, **{name: getattr(constants, name) * np.exp(SMALL_STEP)})
+        change = (np.log(np.asarray(seconds(moved), float)) - usual) / SMALL_STEP
+        squares = squares + (change * known.prior_spread) ** 2
+    return np.sqrt(squares)
 
 
-def half_width(step: Features, interval: Interval) -> Any:
+def interval_factor(spread: Any, spreads_to_an_end: Any) -> Any:
     """The factor by which predictions are multiplied and divided for the interval's ends."""
-    return interval.factor ** relative_width(step, interval)
+    return np.exp(spreads_to_an_end * spread)

@@ -7,7 +7,7 @@ from hwprofiles.runtime_kernels import RuntimeKernels
 from hwprofiles.units import NS_PER_S
 from sim.model.model import TensorClass
 from sim.runtimes.kernel_work import KernelWork, kernel_work
-from sim.runtimes.placement import HOST, Placement
+from sim.runtimes.placement import HOST, DevicePlacement
 from sim.runtimes.prices import Seconds
 from sim.runtimes.question import RuntimeQuestion
 
@@ -28,6 +28,7 @@ def laws_of(question: RuntimeQuestion, threads: int | None) -> UsedLaws | None:
     own = [
         laws
         for laws in question.host.runtime_kernels
+        # No scaling to other numbers of threads: how rates follow them is what was not measured.
         if laws.runtime == question.runtime and laws.threads == threads
     ]
     cpu = next((laws for laws in own if laws.device == "cpu"), None)
@@ -37,13 +38,14 @@ def laws_of(question: RuntimeQuestion, threads: int | None) -> UsedLaws | None:
 
 
 def decode_by_laws(
-    question: RuntimeQuestion, placement: Placement, laws: UsedLaws, seconds: Seconds
+    question: RuntimeQuestion, placement: DevicePlacement, laws: UsedLaws, seconds: Seconds
 ) -> Seconds | None:
     """The seconds of one token, with the laws' instead of those of the parts that they cover.
 
     None where a format that the model is stored in was not measured.
     """
     host = _work(question, placement, HOST)
+    # One format without a law, and the published constants price the CPU's part whole.
     if not _covers(laws.cpu.decode, host):
         return None
     experts, dense = _decode_parts(host, laws.cpu)
@@ -55,6 +57,7 @@ def decode_by_laws(
     if laws.gpu is None:
         return seconds
     on_gpus = [_work(question, placement, gpu) for gpu in range(placement.num_gpus)]
+    # The CPU's part keeps its laws all the same.
     if not all(_covers(laws.gpu.decode, work) for work in on_gpus):
         return seconds
     total = sum(sum(_decode_parts(work, laws.gpu)) for work in on_gpus)
@@ -62,7 +65,7 @@ def decode_by_laws(
 
 
 def prompt_by_laws(
-    question: RuntimeQuestion, placement: Placement, laws: UsedLaws, seconds: Seconds
+    question: RuntimeQuestion, placement: DevicePlacement, laws: UsedLaws, seconds: Seconds
 ) -> Seconds | None:
     """The seconds of a prompt likewise, where its experts run where they are.
 
@@ -81,18 +84,21 @@ def prompt_by_laws(
     for name, products in work.products.items():
         law = own.prompt[name]
         for item in products:
+            # Behind the last attention only one token is wanted, whatever the prompt's length.
             count = item.weights * (1 if item.is_of_last_token else tokens)
             if item.tensor_class is TensorClass.EXPERT:
                 experts += count / law.expert_products_per_s.effective
             else:
                 dense += count / law.dense_products_per_s.effective
     dense += work.layers * tokens * own.layer_token_ns.effective / NS_PER_S
+    # Pairs of a prompt grow with tokens · (tokens + 2 · context) / 2. What the laws were measured
+    # with is part of their own time a token.
     beyond = max(0.0, 1.0 - own.prompt_tokens / (tokens + 2 * question.prompt_context_tokens))
     attention = seconds.cpu_attention * beyond
     return replace(seconds, cpu_experts=experts, cpu_dense=dense, cpu_attention=attention)
 
 
-def _work(question: RuntimeQuestion, placement: Placement, device: int) -> KernelWork:
+def _work(question: RuntimeQuestion, placement: DevicePlacement, device: int) -> KernelWork:
     return kernel_work(question.model, placement, device, question.arguments.experts_per_token)
 
 
@@ -114,6 +120,7 @@ def _decode_parts(work: KernelWork, own: RuntimeKernels) -> tuple[float, float]:
                 experts += seconds
             else:
                 dense += seconds
+    # Small tensors are in wide formats, which are read at the memory's rate without unpacking.
     fastest = max(law.bytes_per_s.effective for law in own.decode.values())
     nodes = work.layers * own.nodes_per_layer.effective
     dense += work.read_along_bytes / fastest + nodes * own.node_ns.effective / NS_PER_S

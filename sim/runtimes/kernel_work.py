@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from sim.model.model import Layer, Model, TensorClass
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 
 READ_ALONG = frozenset({TensorClass.ROUTER, TensorClass.NORM})
 """Small tensors, in a wide format whatever the others are in."""
@@ -40,7 +40,7 @@ class KernelWork:
 
 
 def kernel_work(
-    model: Model, placement: Placement, device: int, experts_per_token: int | None = None
+    model: Model, placement: DevicePlacement, device: int, experts_per_token: int | None = None
 ) -> KernelWork:
     """Count what the device computes for one token. ``device`` is HOST or a GPU's number."""
     found: dict[str, list[Products]] = defaultdict(list)
@@ -48,6 +48,7 @@ def kernel_work(
     for item in _all(model, placement, device, experts_per_token):
         if item.tensor_class in READ_ALONG:
             along += item.num_bytes
+        # A class without bytes has no format to look a law up by.
         elif item.num_bytes:
             found[model.dtypes[item.tensor_class]].append(item)
     return KernelWork(
@@ -58,19 +59,21 @@ def kernel_work(
 
 
 def _all(
-    model: Model, placement: Placement, device: int, experts_per_token: int | None
+    model: Model, placement: DevicePlacement, device: int, experts_per_token: int | None
 ) -> Iterator[Products]:
     for index, layer in enumerate(model.layers):
         if placement.attention[index] == device:
             yield _attention(layer, model.hidden)
         for item in _after_attention(model, placement, index, device, experts_per_token):
+            # Not for attention, yielded above: it must see all tokens to keep their keys and
+            # values.
             yield replace(item, is_of_last_token=index == model.num_layers - 1)
     if placement.head == device:
         yield replace(_head(model), is_of_last_token=True)
 
 
 def _after_attention(
-    model: Model, placement: Placement, index: int, device: int, experts_per_token: int | None
+    model: Model, placement: DevicePlacement, index: int, device: int, experts_per_token: int | None
 ) -> Iterator[Products]:
     """What runs in a layer behind attention: in the last layer only for the tokens whose logits are
     wanted (llama.cpp, ``inp_out_ids`` in src/models).
@@ -123,6 +126,7 @@ def _feed_forward(
     tensor_class: TensorClass, num_bytes: float, weights: float, hidden: int, count: float
 ) -> Products:
     """Gate, up and down of so many experts."""
+    # Gate, up and down are equally large, so the inner dimension follows from their weights.
     inner = weights / (3 * hidden)
     return Products(
         tensor_class=tensor_class,

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from sim.model.model import Layer, Model
 from sim.model.quantization import FORMATS
-from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.work import has_compressed_cache
@@ -17,6 +16,7 @@ def cached_model(question: RuntimeQuestion) -> Model:
     """
     arguments = question.arguments
     model = question.model
+    # Today's llama.cpp always caches the latent; only ik_llama.cpp lets the user choose.
     if not isinstance(arguments, LlamaArguments) or not arguments.is_ik or arguments.mla != 0:
         return model
     return replace(model, layers=tuple(_expanded(layer) for layer in model.layers))
@@ -42,7 +42,7 @@ def kv_element_bytes(question: RuntimeQuestion) -> float:
     only.
     """
     arguments = question.arguments
-    if isinstance(arguments, KtArguments):
+    if not isinstance(arguments, LlamaArguments):
         return FORMATS["bf16"].bytes_per_weight
     key = _kv_bytes(arguments.key_type)
     if has_compressed_cache(cached_model(question)):

@@ -6,11 +6,17 @@ from hwprofiles import Gpu, Kind, Link, Machine, Quantity, Store
 from hwprofiles.units import GB, NS_PER_S
 from sim.runtimes.host import HostDisk, HostGpu, RuntimeHost, Vector
 
-SERVER_NAMES = r"EPYC|Xeon|Threadripper PRO|Grace|Altra|Graviton"
+SERVER_NAMES = r"EPYC|Xeon|Threadripper|Grace|Altra|Graviton|Core i[79]-(78|79|98|99|109)\d\dXE?\b"
+"""Servers, and workstations with a server's die: its mesh or fabric is between cores and memory
+(Threadripper is EPYC's die; Core X of these numbers that of Skylake and Cascade Lake Xeons).
+"""
 SERVER_BYTES_PER_S = 150 * GB
 """More than two to four channels of memory give: from here on a socket counts as a server's,
 whatever its name.
 """
+
+OTHER_MAKERS = r"Radeon|Instinct|\bArc\b|Apple|Data Center GPU|Iris|Adreno|Mali"
+"""What names of GPUs have that are not NVIDIA's."""
 
 UNKNOWN_CLOCK_HZ = 3.5e9
 UNKNOWN_VECTOR_BITS = 256
@@ -25,10 +31,12 @@ def runtime_host(machine: Machine) -> RuntimeHost:
     memory = cpu.memory_bytes_per_s
     own_gpus = _gpus(machine.gpu, machine.link)
     others = [gpu for other in machine.other_gpus for gpu in _gpus(other.gpu, other.link)]
+    # Only what somebody saw the memory give is a probe: from a datasheet the usual share is taken.
     is_measured = memory.kind in (Kind.MEASURED, Kind.PUBLISHED)
     return RuntimeHost(
         gpus=(*own_gpus, *others),
         sockets=cpu.sockets,
+        # A CPU that is all efficiency cores still computes with one.
         cores_per_socket=max(1, (cpu.cores - cpu.efficiency_cores) // cpu.sockets),
         clock_hz=UNKNOWN_CLOCK_HZ if cpu.clock_hz is None else cpu.clock_hz.value,
         vector=_vector(cpu.instructions),
@@ -55,7 +63,7 @@ def host_assumptions(machine: Machine) -> tuple[str, ...]:
     said = []
     if not machine.cpu.instructions:
         said.append(
-            f"the instructions of {machine.cpu.name} are not stated: AVX-512 without VNNI is assumed"
+            f"the instructions of {machine.cpu.name} are not stated: dot products of bytes on 256 bits are assumed"
         )
     if machine.cpu.clock_hz is None:
         said.append(
@@ -68,25 +76,39 @@ def _gpus(gpu: Gpu, link: Link) -> tuple[HostGpu, ...]:
     one = HostGpu(
         name=gpu.name,
         memory_bytes=gpu.memory_bytes.effective,
+        # The datasheet's, without the efficiency: the fitted constants are shares of that.
         bytes_per_s=gpu.memory_bytes_per_s.value,
         flops_per_s=_peak(gpu.flops_per_s),
         link_bytes_per_s=link.h2d.bytes_per_s.effective,
+        pageable_bytes_per_s=_pageable(link),
+        is_nvidia=re.search(OTHER_MAKERS, gpu.name) is None,
     )
     return (one,) * gpu.count
 
 
+def _pageable(link: Link) -> float | None:
+    rate = link.h2d.pageable_bytes_per_s
+    return None if rate is None else rate.effective
+
+
 def _peak(rates: dict[str, Quantity]) -> float:
-    """The peak of 16-bit products, or the highest that is stated."""
-    for name in ("bf16", "fp16"):
-        if name in rates:
-            return rates[name].value
-    return max(rate.value for rate in rates.values())
+    """The peak of products as the runtimes' kernels sum them: in 16 bits or in integers.
+
+    NVIDIA's GeForce cards halve the rate of 16-bit products that are summed in 32 bits, which is
+    what machines state; ggml asks for sums in 16 bits (CUBLAS_COMPUTE_16F) and multiplies quantised
+    weights as int8 (mmq.cuh). Both run at half the rate of int8 on every card (whitepapers).
+    """
+    stated = [rates[name].value for name in ("bf16", "fp16") if name in rates]
+    if "int8" in rates:
+        stated.append(rates["int8"].value / 2)
+    return max(stated or [rate.value for rate in rates.values()])
 
 
 def _vector(instructions: tuple[str, ...]) -> Vector:
     known = {name.lower() for name in instructions}
+    # Between the least and the most that CPUs of today have.
     if not known:
-        return Vector.AVX512
+        return Vector.SHORT_DOT
     if Vector.AMX.value in known:
         return Vector.AMX
     if Vector.AVX512.value in known:

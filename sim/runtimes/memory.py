@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles.units import MIB
-from sim.model.model import Cache
+from sim.model.model import AttentionCache
+from sim.runtimes.accelerate.arguments import AccelerateArguments
+from sim.runtimes.accelerate.placement import largest_copied_bytes
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.kv import cached_model, kv_element_bytes
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.tensors import is_compressed
 
@@ -49,6 +51,7 @@ def overfull(question: RuntimeQuestion, memory: Mapping[str, DeviceMemory]) -> d
     under GPU 0 among all GPUs that it uses.
     """
     arguments = question.arguments
+    # Its tensors are split over the GPUs in use, so each holds its share.
     shares = arguments.num_gpus_in_use if isinstance(arguments, KtArguments) else 1
     over = {
         f"gpu{index}": memory[f"gpu{index}"].weights
@@ -60,7 +63,7 @@ def overfull(question: RuntimeQuestion, memory: Mapping[str, DeviceMemory]) -> d
     return {name: num_bytes for name, num_bytes in over.items() if num_bytes > 0}
 
 
-def memory_of(question: RuntimeQuestion, placement: Placement) -> dict[str, DeviceMemory]:
+def memory_of(question: RuntimeQuestion, placement: DevicePlacement) -> dict[str, DeviceMemory]:
     """Memory of the host and of each GPU, named host, gpu0, gpu1 and so on."""
     names = ["host", *(f"gpu{index}" for index in range(placement.num_gpus))]
     kv = _kv_bytes(question, placement)
@@ -80,12 +83,13 @@ def reserved_tokens(question: RuntimeQuestion) -> int:
     blocks.
     """
     stated = question.arguments.context_tokens
+    # One more for the token that is decoded.
     needed = question.context_tokens + 1
     tokens = stated or needed
     return math.ceil(tokens / KV_PADDING_TOKENS) * KV_PADDING_TOKENS
 
 
-def _kv_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
+def _kv_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
     tokens = reserved_tokens(question)
     element = kv_element_bytes(question)
     found = np.zeros(placement.num_gpus + 1)
@@ -97,8 +101,10 @@ def _kv_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
     return found
 
 
-def _kept_elements(cache: Cache, tokens: int, micro_batch: int) -> int:
+def _kept_elements(cache: AttentionCache, tokens: int, micro_batch: int) -> int:
     """Elements of a cache with room for so many tokens; a window has room for a micro-batch more."""
+    # A micro-batch is written before any of its tokens attends, and the first must still find its
+    # window.
     room = tokens if cache.window_tokens is None else min(tokens, cache.window_tokens + micro_batch)
     return room // cache.tokens_per_entry * cache.elements
 
@@ -107,10 +113,12 @@ def _micro_batch(question: RuntimeQuestion) -> int:
     arguments = question.arguments
     if isinstance(arguments, LlamaArguments):
         return min(arguments.micro_batch_tokens, arguments.batch_tokens)
+    if isinstance(arguments, AccelerateArguments):
+        return question.prompt_tokens  # it reads a prompt at once
     return arguments.chunk_tokens or 512
 
 
-def _compute_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarray:
+def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
     """Buffers of a micro-batch: activations, or logits where the head is; experts on their way;
     decompressed keys and values.
     """
@@ -121,18 +129,24 @@ def _compute_bytes(question: RuntimeQuestion, placement: Placement) -> np.ndarra
     used = sorted({0, *(placement.attention + 1), placement.head + 1})
     found = np.zeros(placement.num_gpus + 1)
     for column in used:
+        # The two pass through one buffer at different times of a layer, so the larger one counts.
         here = activations + (
             max(_passing_bytes(question, placement), _decompressed_bytes(question)) if column else 0
         )
         found[column] = max(here, logits) if column == placement.head + 1 else here
+    # With all layers on GPUs the host only hands activations over.
     if placement.num_gpus and not np.any(placement.attention < 0):
         found[0] = 2 * tokens * model.hidden * ACTIVATION_BYTES
     return found
 
 
-def _passing_bytes(question: RuntimeQuestion, placement: Placement) -> int:
-    """The largest matrix of a layer's experts that is copied to a GPU for a prompt."""
+def _passing_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> int:
+    """The largest matrix of a layer's experts that is copied to a GPU for a prompt; accelerate copies
+    layers whole.
+    """
     arguments = question.arguments
+    if isinstance(arguments, AccelerateArguments):
+        return largest_copied_bytes(question.model, arguments)
     if (
         not isinstance(arguments, LlamaArguments)
         or not arguments.is_op_offload
@@ -157,6 +171,7 @@ def _decompressed_bytes(question: RuntimeQuestion) -> int:
         return 0
     if attention is None or not is_compressed(attention):
         return 0
+    # Scores run over the latent and the rotary part of each head.
     heads = attention.score_elements // COMPRESSED_HEAD_ELEMENTS
     whole = reserved_tokens(question) * heads * DECOMPRESSED_ELEMENTS * 2
     return whole + (arguments.attention_buffer_mib or 0) * MIB

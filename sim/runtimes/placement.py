@@ -14,7 +14,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
+class DevicePlacement:
     """Devices of the parts of each layer, as arrays over layers. Column 0 of a table by device is
     the host, column g + 1 GPU g.
 
@@ -45,6 +45,7 @@ class Placement:
 
 def count_crossings(sequence: list[int]) -> tuple[int, int]:
     """Changes of device along the order of work that touch the host, and those between GPUs."""
+    # Only changes cost: work that stays on a device is queued behind the work before it.
     pairs = [(first, second) for first, second in pairwise(sequence) if first != second]
     between = sum(HOST not in pair for pair in pairs)
     return len(pairs) - between, between

@@ -7,33 +7,57 @@ from dataclasses import replace
 import numpy as np
 
 from hwprofiles.units import MIB
+from sim.model.model import Model
+from sim.runtimes.accelerate.arguments import AccelerateArguments
+from sim.runtimes.accelerate.placement import place as place_accelerate
 from sim.runtimes.caching.locality import locality_of
+from sim.runtimes.exllamav3.arguments import Exl3Arguments
+from sim.runtimes.exllamav3.placement import computed
+from sim.runtimes.exllamav3.placement import place as place_exl3
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.ktransformers.placement import place as place_kt
 from sim.runtimes.llama_cpp.arguments import ALL_LAYERS, LlamaArguments
-from sim.runtimes.llama_cpp.fit import check_single_gpu, fitted_arguments
+from sim.runtimes.llama_cpp.fit import FitMemory, check_single_gpu, fitted_arguments
 from sim.runtimes.llama_cpp.overrides import CpuExperts
 from sim.runtimes.llama_cpp.placement import place as place_llama
 from sim.runtimes.memory import memory_of
-from sim.runtimes.placement import HOST, Placement
+from sim.runtimes.placement import HOST, DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.rows import with_rows_placed
+from sim.runtimes.vllm.arguments import VllmArguments
+from sim.runtimes.vllm.placement import place as place_vllm
 
 
-def placement_of(question: RuntimeQuestion) -> Placement:
+def placement_of(question: RuntimeQuestion) -> DevicePlacement:
     """Where the arguments put the model. Raises InputError where they do not fit the machine."""
     arguments = question.arguments
     gpus = question.host.gpus
-    if isinstance(arguments, KtArguments):
-        return place_kt(question.model, arguments, len(gpus))
+    if not isinstance(arguments, LlamaArguments):
+        return _placed_otherwise(question.model, arguments, len(gpus))
     if gpus:
         check_single_gpu(arguments, len(gpus))
         arguments = _fitted(question, arguments)
     memories = [gpu.memory_bytes for gpu in gpus]
+    # Every GPU's memory, as llama.cpp splits layers by what each has.
     placement = place_llama(question.model, arguments, memories, question.tensors)
     if question.gpu_expert_layers is not None and gpus and not arguments.placements:
         placement = with_expert_layers(question, placement, question.gpu_expert_layers)
     return with_rows_placed(question, placement)
+
+
+def _placed_otherwise(
+    model: Model,
+    arguments: KtArguments | VllmArguments | AccelerateArguments | Exl3Arguments,
+    num_gpus: int,
+) -> DevicePlacement:
+    """Where programs that place by other units than tensors put the model."""
+    if isinstance(arguments, KtArguments):
+        return place_kt(model, arguments, num_gpus)
+    if isinstance(arguments, VllmArguments):
+        return place_vllm(model, arguments, num_gpus)
+    if isinstance(arguments, AccelerateArguments):
+        return place_accelerate(model, arguments, num_gpus)
+    return place_exl3(model, arguments, num_gpus)
 
 
 def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArguments:
@@ -41,15 +65,18 @@ def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArgume
     if not arguments.uses_fit or question.gpu_expert_layers is not None:
         return arguments
     memory = [gpu.memory_bytes for gpu in question.host.gpus]
+    # Cache and buffers are sized with all layers on the GPU: the fit fills with experts what these
+    # leave.
     tried = replace(arguments, gpu_layers=ALL_LAYERS, placements=(CpuExperts(num_layers=None),))
     placed = place_llama(question.model, tried, memory, question.tensors)
     needed = memory_of(replace(question, arguments=tried), placed)["gpu0"]
-    return fitted_arguments(question.model, arguments, memory[0] - needed.kv - needed.compute)
+    divided = FitMemory(free_bytes=memory[0], kv_bytes=needed.kv, compute_bytes=needed.compute)
+    return fitted_arguments(question.model, arguments, divided, question.tensors)
 
 
 def with_expert_layers(
-    question: RuntimeQuestion, placement: Placement, num_layers: int
-) -> Placement:
+    question: RuntimeQuestion, placement: DevicePlacement, num_layers: int
+) -> DevicePlacement:
     """The placement with the experts of so many layers, the last ones, on the GPUs of their layers
     and all others on the host.
     """
@@ -58,6 +85,7 @@ def with_expert_layers(
     kept = set(moe[len(moe) - num_layers :]) if num_layers else set()
     for layer in moe:
         moved[layer, (placement.attention[layer] if layer in kept else HOST) + 1] = 1.0
+    # Each such layer goes to the host and back: two crossings.
     visits = sum(1 for layer in moe if layer not in kept and placement.attention[layer] != HOST)
     sizes = np.array(
         [layer.num_experts * layer.expert_bytes for layer in question.model.layers], float
@@ -71,11 +99,13 @@ def with_expert_layers(
     )
 
 
-def with_expert_cache(question: RuntimeQuestion, placement: Placement) -> Placement:
+def with_expert_cache(question: RuntimeQuestion, placement: DevicePlacement) -> DevicePlacement:
     """The placement with the share of host experts on the GPU that a token finds in the cache of
-    --moe-cache-mib, an LRU.
+    --moe-cache-mib, an LRU, or among the experts that exllamav3 keeps there as the most chosen.
     """
     arguments = question.arguments
+    if isinstance(arguments, Exl3Arguments):
+        return computed(question.model, arguments, placement)
     if (
         not isinstance(arguments, LlamaArguments)
         or not arguments.expert_cache_mib
@@ -88,6 +118,7 @@ def with_expert_cache(question: RuntimeQuestion, placement: Placement) -> Placem
     held = float(np.sum(sizes * placement.expert_fraction[:, 0]))
     share = min(1.0, arguments.expert_cache_mib * MIB / held) if held else 0.0
     fractions = placement.expert_fraction.copy()
+    # In the mean a token finds that share on the GPU; where it is computed is all that prices ask.
     moved = fractions[:, 0] * (1.0 - locality_of(question.model.name).misses("lru", share))
     fractions[:, 0] -= moved
     fractions[np.arange(len(sizes)), np.maximum(placement.attention, 0) + 1] += moved

@@ -2,19 +2,22 @@
 they rest on.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
+from sim.runtimes.accelerate.arguments import AccelerateArguments
+from sim.runtimes.accelerate.eager import waiting_for_python
 from sim.runtimes.caching.admission import with_admissions
 from sim.runtimes.caching.locality import UNKNOWN_SPREAD
 from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped, shipped_constants
 from sim.runtimes.disk import decode_disk_s, prompt_disk_s
 from sim.runtimes.features import Features
-from sim.runtimes.intervals import half_width
+from sim.runtimes.intervals import interval_factor, stated_spread
 from sim.runtimes.kernel_laws import decode_by_laws, laws_of, prompt_by_laws
+from sim.runtimes.ktransformers.arguments import KTRANSFORMERS
+from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
 from sim.runtimes.memory import DeviceMemory, memory_of
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.steps import RuntimeSteps, prompt_threads, steps_of
@@ -24,8 +27,8 @@ PRICES: Mapping[Phase, Callable[[Features, Constants], Seconds]] = {
     "prefill": prefill_seconds,
 }
 
-HALF_OF_80_PERCENT = 1.2816
-"""Half the width of an interval of 80 % over the standard deviation, for normal errors."""
+FITTED = (LLAMA_CPP, IK_LLAMA_CPP, KTRANSFORMERS)
+"""Programs whose published speeds the constants were fitted on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +46,15 @@ class Speed:
     """Tokens a second, between which ends, how the time is spent, and the assumption that matters
     most.
 
-    ``is_by_measured_kernels``: it rests on laws that were measured on the machine with the program.
+    ``coverage_fraction`` is None for a program of which no published speeds were fitted: the ends are
+    as wide as for llama.cpp, and how often they hold is not known. ``is_by_measured_kernels``: it
+    rests on laws that were measured on the machine with the program.
     """
 
     tokens_per_s: float
     low_tokens_per_s: float
     high_tokens_per_s: float
-    coverage_fraction: float
+    coverage_fraction: float | None
     seconds: Mapping[str, float]
     assumption: Assumption
     is_by_measured_kernels: bool = False
@@ -78,8 +83,8 @@ def predict(question: RuntimeQuestion) -> RuntimePrediction:
     """Place, count and price. Raises InputError where the arguments do not fit the machine."""
     steps = steps_of(question)
     return RuntimePrediction(
-        decode=_speed(_decode_priced(question, steps)),
-        prefill=_speed(_prefill_priced(question, steps)),
+        decode=_speed(_decode_priced(question, steps), question.runtime in FITTED),
+        prefill=_speed(_prefill_priced(question, steps), question.runtime in FITTED),
         memory=memory_of(question, steps.placement),
         is_prompt_uploaded=steps.uploads,
         rests_on_probe=question.host.probe_bytes_per_s is not None,
@@ -87,7 +92,7 @@ def predict(question: RuntimeQuestion) -> RuntimePrediction:
 
 
 def seconds_of(
-    question: RuntimeQuestion, placement: Placement | None = None
+    question: RuntimeQuestion, placement: DevicePlacement | None = None
 ) -> tuple[Seconds, Seconds]:
     """Return the seconds of one decoded token and of the prompt, by part, as ``predict`` has them.
 
@@ -119,17 +124,20 @@ def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     laws = laws_of(question, question.arguments.threads)
     disk_s = decode_disk_s(question, steps.placement)
 
-    def seconds(constants: Constants) -> Seconds:
+    def _seconds(constants: Constants) -> Seconds:
         usual = decode_seconds(step, constants)
         found = laws and decode_by_laws(question, steps.placement, laws, usual)
         priced = found or usual
         if getattr(question.arguments, "expert_cache_mib", 0):
             priced = with_admissions(question.host, step, priced, constants)
+        if isinstance(question.arguments, AccelerateArguments):
+            priced = waiting_for_python(priced, question.model.num_layers, 1)
         return replace(priced, disk=disk_s)
 
+    # The laws' own error holds only where they price everything that runs.
     is_whole = laws is not None and (not question.host.gpus or laws.gpu is not None)
     error = laws.cpu.decode_error.value if laws is not None and is_whole else None
-    return _priced("decode", step, seconds, error)
+    return _priced("decode", step, _seconds, error)
 
 
 def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
@@ -137,8 +145,11 @@ def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     laws = laws_of(question, prompt_threads(question))
     disk_s = prompt_disk_s(question, steps.placement, int(step.micro_batches))
 
-    def seconds(constants: Constants) -> Seconds:
+    def _seconds(constants: Constants) -> Seconds:
         usual = replace(prefill_seconds(step, constants), disk=disk_s)
+        # Laws were measured with experts where they are; copied ones are computed by other kernels.
+        if isinstance(question.arguments, AccelerateArguments):
+            usual = waiting_for_python(usual, question.model.num_layers, 1)
         if laws is None or steps.uploads:
             return usual
         return prompt_by_laws(question, steps.placement, laws, usual) or usual
@@ -146,7 +157,7 @@ def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
     error = None
     if laws is not None and laws.cpu.prompt_error is not None and not question.host.gpus:
         error = laws.cpu.prompt_error.value
-    return _priced("prefill", step, seconds, error)
+    return _priced("prefill", step, _seconds, error)
 
 
 def _priced(
@@ -155,13 +166,14 @@ def _priced(
     """The error of laws counts only where they gave the seconds."""
     constants = shipped_constants()
     usual = seconds(constants)
+    # Compared by result: laws that cover nothing of this question leave the seconds as they were.
     is_by_laws = replace(usual, disk=0.0) != PRICES[phase](step, constants)
     return _Priced(
         phase=phase, step=step, seconds=seconds, error_fraction=error if is_by_laws else None
     )
 
 
-def _speed(priced: _Priced) -> Speed:
+def _speed(priced: _Priced, is_fitted: bool) -> Speed:
     file = shipped()
     seconds = priced.seconds(shipped_constants())
     speed = float(priced.step.tokens / seconds.total)
@@ -170,7 +182,7 @@ def _speed(priced: _Priced) -> Speed:
         tokens_per_s=speed,
         low_tokens_per_s=speed / factor,
         high_tokens_per_s=speed * factor,
-        coverage_fraction=file.coverage_fraction,
+        coverage_fraction=file.coverage_fraction if is_fitted else None,
         seconds={item.name: float(getattr(seconds, item.name)) for item in fields(Seconds)},
         assumption=_most_important(priced, file),
         is_by_measured_kernels=priced.error_fraction is not None,
@@ -182,8 +194,13 @@ def _interval_factor(priced: _Priced, file: ConstantsFile) -> float:
     if priced.error_fraction is not None:
         return 1.0 + priced.error_fraction
     seconds = priced.seconds(shipped_constants())
-    unknown = float(seconds.disk / seconds.total) * UNKNOWN_SPREAD * HALF_OF_80_PERCENT
-    return float(half_width(priced.step, file.intervals[priced.phase])) * math.exp(unknown)
+    # How often the page cache misses is not known, and matters by the share of time that reading
+    # takes.
+    unknown = float(seconds.disk / seconds.total) * UNKNOWN_SPREAD
+    spread = stated_spread(
+        lambda constants: priced.seconds(constants).total, shipped_constants(), file, priced.phase
+    )
+    return float(interval_factor(spread + unknown, file.spreads_to_an_end))
 
 
 def _most_important(priced: _Priced, file: ConstantsFile) -> Assumption:
@@ -191,12 +208,13 @@ def _most_important(priced: _Priced, file: ConstantsFile) -> Assumption:
     constants = shipped_constants()
     usual = float(priced.seconds(constants).total)
 
-    def change(name: str) -> float:
+    def _change(name: str) -> float:
         known = file.constants[name]
         moved = replace(constants, **{name: known.value * (1 + known.prior_spread)})
         return usual / float(priced.seconds(moved).total) - 1
 
-    changes = {item.name: change(item.name) for item in fields(Constants)}
+    # All of them are tried: there are some thirty, and each takes one pricing.
+    changes = {item.name: _change(item.name) for item in fields(Constants)}
     name = max(changes, key=lambda key: abs(changes[key]))
     known = file.constants[name]
     return Assumption(

@@ -52,12 +52,16 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
     """Seconds of one decoded token: every part is read once and waits for the one before."""
     work = step.work
     dram = dram_bytes_per_s(step, constants)
+    # The lag is in the logarithm, so half a lag is the root of the fraction.
     cores = step.cores * AVX2_DECODE_FRACTION**step.lag
     rates = np.array(constants.decode_weights_per_core_s)[step.family] * GIGA
     dense_rate = constants.k_weights_per_core_s * GIGA
     by_products = work.cpu_attention_flops / (constants.flash_flops_per_core_s * GIGA * cores)
-    by_bytes = work.cpu_kv_bytes / dram
+    by_bytes = constants.cpu_kv_reads * work.cpu_kv_bytes / dram
+    maker = _maker_factor(step, constants)
     return Seconds(
+        # Between the larger of both and their sum: cores unpack while memory delivers, but wait for
+        # each other where the two take about as long.
         cpu_experts=np.hypot(
             work.cpu_expert_bytes / dram, work.cpu_expert_weights / (rates * cores)
         ),
@@ -66,9 +70,13 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
         )
         + work.cpu_dense_layers * constants.cpu_layer_us * MICRO,
         cpu_attention=np.where(step.is_flash_on_cpu, np.maximum(by_products, by_bytes), by_bytes),
-        gpu_weights=work.gpu_read_s / constants.gpu_read_fraction
-        + work.gpu_layers * constants.gpu_layer_us * MICRO,
-        gpu_attention=np.where(
+        gpu_weights=maker
+        * (
+            work.gpu_read_s / constants.gpu_read_fraction
+            + work.gpu_layers * constants.gpu_layer_us * MICRO
+        ),
+        gpu_attention=maker
+        * np.where(
             step.is_mla,
             work.gpu_attention_s / constants.mla_flops_fraction,
             work.gpu_kv_s
@@ -76,7 +84,8 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
             * constants.kv_reads
             * np.maximum(1.0, constants.ungrouped_kv_share * step.ungrouped_queries),
         ),
-        upload=work.upload_s * 0.0,
+        # Of the same shape as the other parts, also where steps are stacked.
+        upload=work.upload_s / constants.link_fraction,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO,
     )
 
@@ -87,15 +96,17 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
     """
     work = step.work
     dram = dram_bytes_per_s(step, constants)
-    cores = step.cores * AVX2_PREFILL_FRACTION**step.lag * _useful_share(step)
+    # Attention computes in floating point, so that it lacks nothing without dot products of bytes.
+    all_cores = step.cores * _useful_share(step)
+    cores = all_cores * AVX2_PREFILL_FRACTION**step.lag
     ours = np.where(
         step.is_kt,
         constants.kt_weights_per_core_s,
-        constants.optimised_weights_per_core_s * step.width,
+        constants.optimised_weights_per_core_s * constants.double_width_gain ** np.log2(step.width),
     )
     kernel = np.where(step.is_optimised, ours, constants.plain_weights_per_core_s)
     rate = kernel * np.where(step.has_amx, constants.amx_factor, 1.0) * GIGA
-    elements = np.where(step.is_mla, DECOMPRESSED_FRACTION, 1.0)
+    elements = _elements_of_attention(step)
     attention_rate = np.where(
         step.is_optimised,
         constants.optimised_flops_per_core_s,
@@ -103,32 +114,54 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
             step.is_flash_on_cpu, constants.flash_flops_per_core_s, constants.plain_flops_per_core_s
         ),
     )
-    padded = work.gpu_matrix_s + constants.expert_pad_tokens * work.gpu_pad_s
+    gpu_weights, gpu_attention = _prompt_on_gpus(step, constants)
     return Seconds(
-        cpu_experts=work.cpu_expert_weights / (rate * cores) + work.cpu_expert_bytes / dram,
-        cpu_dense=work.cpu_dense_weights / (rate * cores)
-        + work.cpu_dense_bytes / dram
+        cpu_experts=np.hypot(
+            work.cpu_expert_weights / (rate * cores), work.cpu_expert_bytes / dram
+        ),
+        cpu_dense=np.hypot(work.cpu_dense_weights / (rate * cores), work.cpu_dense_bytes / dram)
         + work.cpu_dense_layers * constants.cpu_layer_us * MICRO,
-        cpu_attention=elements * work.cpu_attention_flops / (attention_rate * GIGA * cores),
-        gpu_weights=work.gpu_read_s / constants.gpu_read_fraction
-        + padded / constants.matrix_flops_fraction
-        + work.gpu_layers * constants.gpu_layer_us * MICRO,
-        gpu_attention=elements * work.gpu_attention_s / constants.attention_flops_fraction,
+        cpu_attention=elements * work.cpu_attention_flops / (attention_rate * GIGA * all_cores),
+        gpu_weights=gpu_weights,
+        gpu_attention=gpu_attention,
         upload=work.upload_s / constants.link_fraction,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO
+        # A prompt's activations take time on the link; a single token's are too few.
         + work.crossing_s / constants.link_fraction,
     )
 
 
-def _useful_share(step: Features) -> Any:
-    """The share of cores that help a prompt: a second socket adds 0.4 of the first, unless each has
-    weights of its own.
-    """
-    return np.where(
-        np.logical_and(step.is_on_two_sockets, np.logical_not(step.is_kt)),
-        SHARED_SOCKETS_FRACTION,
-        1.0,
+def _prompt_on_gpus(step: Features, constants: Constants) -> tuple[Any, Any]:
+    """Seconds of products of a prompt on GPUs, and of attention there."""
+    work = step.work
+    maker = _maker_factor(step, constants)
+    # Grouped products round the tokens of each expert up to a tile.
+    padded = work.gpu_matrix_s + constants.expert_pad_tokens * work.gpu_pad_s
+    passed = constants.activation_passes * work.gpu_activation_s + work.gpu_expansion_s
+    loops = step.loops_over_experts * work.gpu_experts * constants.expert_loop_us * MICRO
+    kernel = np.where(step.is_attention_ungrouped, constants.ungrouped_attention_factor, 1.0)
+    attention = work.gpu_attention_s / (constants.attention_flops_fraction * kernel)
+    products = (
+        (work.gpu_read_s + passed) / constants.gpu_read_fraction
+        + padded / constants.matrix_flops_fraction
+        + work.gpu_layers * constants.gpu_layer_us * MICRO
+        + loops
     )
+    return maker * products, maker * _elements_of_attention(step) * attention
+
+
+def _elements_of_attention(step: Features) -> Any:
+    """Elements that attention of a prompt multiplies over those of the cache."""
+    return np.where(step.is_cache_expanded, DECOMPRESSED_FRACTION, 1.0)
+
+
+def _maker_factor(step: Features, constants: Constants) -> Any:
+    return np.where(step.is_other_maker, constants.other_maker_factor, 1.0)
+
+
+def _useful_share(step: Features) -> Any:
+    """The share of cores that help a prompt: a second socket adds 0.4 of the first."""
+    return np.where(step.is_on_two_sockets, SHARED_SOCKETS_FRACTION, 1.0)
 
 
 def dram_bytes_per_s(step: Features, constants: Constants) -> Any:
@@ -143,5 +176,6 @@ def dram_bytes_per_s(step: Features, constants: Constants) -> Any:
         step.probe_bytes_per_s * constants.probe_fraction,
         step.socket_bytes_per_s * reached,
     )
+    # KTransformers keeps a copy or a part of the experts with each socket; the others read across.
     second = np.where(step.is_kt, constants.numa_aware_factor, constants.two_socket_factor)
     return one * np.where(step.is_on_two_sockets, second, 1.0)

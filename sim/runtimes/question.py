@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sim.model.model import Model
+from sim.runtimes.arguments import Arguments
 from sim.runtimes.host import RuntimeHost
-from sim.runtimes.ktransformers.arguments import KtArguments
-from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.tensors import TensorTable
 
 NEWEST_BUILD = 10**9
@@ -36,7 +35,7 @@ class RuntimeQuestion:
     """
 
     runtime: str
-    arguments: LlamaArguments | KtArguments
+    arguments: Arguments
     model: Model
     quantization: str
     host: RuntimeHost

@@ -10,10 +10,10 @@ import numpy as np
 
 from sim.model.model import Model, TensorClass
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.tensors import EXPERT_PARTS, tensors_of
-from sim.runtimes.work import Work
+from sim.runtimes.work import StepWork
 
 PASSES = 2
 """Changes of device for each matrix and further GPU: its input goes out, its rows come back."""
@@ -27,12 +27,13 @@ def row_shares(question: RuntimeQuestion) -> np.ndarray | None:
         return None
     if len(gpus) < 2:
         return None
+    # By memory where nothing is stated, as layers are split too.
     stated = arguments.tensor_split[: len(gpus)] or tuple(gpu.memory_bytes for gpu in gpus)
     shares = np.array(stated + (0.0,) * (len(gpus) - len(stated)))
     return np.asarray(shares / shares.sum(), float)
 
 
-def with_rows_placed(question: RuntimeQuestion, placement: Placement) -> Placement:
+def with_rows_placed(question: RuntimeQuestion, placement: DevicePlacement) -> DevicePlacement:
     """The placement with the bytes of split matrices on the GPUs that hold their rows."""
     shares = row_shares(question)
     if shares is None:
@@ -46,8 +47,8 @@ def with_rows_placed(question: RuntimeQuestion, placement: Placement) -> Placeme
 
 
 def with_rows_worked(
-    question: RuntimeQuestion, placement: Placement, work: Work, num_tokens: int
-) -> Work:
+    question: RuntimeQuestion, placement: DevicePlacement, work: StepWork, num_tokens: int
+) -> StepWork:
     """The work of one pass with every split matrix read and multiplied by all GPUs at once."""
     shares = row_shares(question)
     if shares is None:
@@ -56,10 +57,12 @@ def with_rows_worked(
     main = _main(question)
     read = _split_bytes(question.model, placement, main)
     operations = 2.0 * num_tokens * _split_params(question.model, placement, main)
+    # All GPUs start a matrix together and the next waits for the last of them.
     reading = max(share * read / gpu.bytes_per_s for share, gpu in zip(shares, gpus, strict=True))
     computing = max(
         share * operations / gpu.flops_per_s for share, gpu in zip(shares, gpus, strict=True)
     )
+    # GPUs without a share take no part in the exchange.
     num_others = int(np.count_nonzero(shares)) - bool(shares[main])
     passes = PASSES * num_others * _num_matrices(question.model, placement, main)
     return replace(
@@ -77,14 +80,14 @@ def _main(question: RuntimeQuestion) -> int:
     return arguments.main_gpu if chosen is None else chosen[arguments.main_gpu]
 
 
-def _split_bytes(model: Model, placement: Placement, main: int) -> float:
+def _split_bytes(model: Model, placement: DevicePlacement, main: int) -> float:
     """Bytes of the matrices beside routed experts that lie on the main GPU."""
     here = placement.dense == main
     dense = sum(layer.dense_bytes for layer, is_in in zip(model.layers, here, strict=True) if is_in)
     return float(dense + (_head(model)[0] if placement.head == main else 0))
 
 
-def _split_params(model: Model, placement: Placement, main: int) -> float:
+def _split_params(model: Model, placement: DevicePlacement, main: int) -> float:
     here = placement.dense == main
     dense = sum(
         layer.dense_params for layer, is_in in zip(model.layers, here, strict=True) if is_in
@@ -97,7 +100,7 @@ def _head(model: Model) -> tuple[int, int]:
     return model.top_bytes.get(name, 0), model.top_params.get(name, 0)
 
 
-def _num_matrices(model: Model, placement: Placement, main: int) -> int:
+def _num_matrices(model: Model, placement: DevicePlacement, main: int) -> int:
     """Matrices that are split; norms and routers are not."""
     found = sum(
         tensor.part not in EXPERT_PARTS and "norm" not in tensor.name and "inp" not in tensor.name

@@ -5,6 +5,9 @@ be priced.
 import math
 from dataclasses import dataclass
 
+from hwprofiles.units import GB
+from sim.runtimes.accelerate.arguments import AccelerateArguments
+from sim.runtimes.exllamav3.arguments import EXLLAMAV3, STREAM_TOKENS_AT_25_GB_PER_S, Exl3Arguments
 from sim.runtimes.features import (
     FAMILIES,
     NOMINAL_CLOCK_HZ,
@@ -15,17 +18,18 @@ from sim.runtimes.features import (
     lag,
     width,
 )
-from sim.runtimes.formats import format_family
+from sim.runtimes.formats import FormatFamily, format_family
 from sim.runtimes.host import Vector
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments
 from sim.runtimes.kv import cached_model, kv_element_bytes
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP, LlamaArguments
 from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of, with_expert_cache
 from sim.runtimes.question import PromptSide, RuntimeQuestion
 from sim.runtimes.rows import with_rows_worked
-from sim.runtimes.work import Load, Work, has_compressed_cache, queries_per_key, work_of
+from sim.runtimes.vllm.arguments import VllmArguments
+from sim.runtimes.work import StepLoad, StepWork, has_compressed_cache, queries_per_key, work_of
 
 F16_BYTES = 2
 GROUPED_KV_SINCE = 370
@@ -33,6 +37,11 @@ GROUPED_KV_SINCE = 370
 group of heads.
 """
 
+GROUPED_EXPERTS_SINCE = 728
+"""The pull request of ik_llama.cpp since which one kernel multiplies by all experts of a prompt."""
+
+COMPRESSED_ON_GPU_SINCE = 13306
+MIN_EXPANDED_TOKENS = 128
 AMX_METHODS = ("amxint4", "amxint8")
 
 
@@ -40,28 +49,32 @@ AMX_METHODS = ("amxint4", "amxint8")
 class RuntimeSteps:
     """A question's placement and its two steps."""
 
-    placement: Placement
+    placement: DevicePlacement
     decode: Features
     prefill: Features
     uploads: bool
 
 
-def steps_of(question: RuntimeQuestion, placement: Placement | None = None) -> RuntimeSteps:
+def steps_of(question: RuntimeQuestion, placement: DevicePlacement | None = None) -> RuntimeSteps:
     """Count both steps, of a placement that is known or else of that of the arguments."""
     if placement is None:
         placement = placement_of(question)
     prompt, uploads = _prompt(question, placement)
     return RuntimeSteps(
         placement=placement,
+        # A prompt uses every expert, so the cache's hits are for decoding alone.
         decode=decode_step(question, with_expert_cache(question, placement)),
         prefill=prompt,
         uploads=uploads,
     )
 
 
-def decode_step(question: RuntimeQuestion, placement: Placement, num_tokens: int = 1) -> Features:
+def decode_step(
+    question: RuntimeQuestion, placement: DevicePlacement, num_tokens: int = 1
+) -> Features:
     """One decoded token with that placement, or several of one sequence that are checked together."""
-    load = _load(question, num_tokens, question.context_tokens)
+    copies = _always_copies(question)
+    load = _load(question, num_tokens, question.context_tokens, (copies, copies))
     work = work_of(cached_model(question), placement, question.host, load)
     work = with_rows_worked(question, placement, work, num_tokens)
     return _features(
@@ -69,12 +82,12 @@ def decode_step(question: RuntimeQuestion, placement: Placement, num_tokens: int
     )
 
 
-def prompt_step(question: RuntimeQuestion, placement: Placement) -> Features:
+def prompt_step(question: RuntimeQuestion, placement: DevicePlacement) -> Features:
     """The whole prompt with that placement."""
     return _prompt(question, placement)[0]
 
 
-def _prompt(question: RuntimeQuestion, placement: Placement) -> tuple[Features, bool]:
+def _prompt(question: RuntimeQuestion, placement: DevicePlacement) -> tuple[Features, bool]:
     work, num_batches, uploads = _prompt_work(question, placement)
     features = _features(
         question,
@@ -99,26 +112,41 @@ def _load(
     tokens: int,
     context_tokens: float,
     side: tuple[bool, bool] = (False, False),
-) -> Load:
-    return Load(
+) -> StepLoad:
+    return StepLoad(
         tokens=tokens,
         context_tokens=context_tokens,
         kv_element_bytes=kv_element_bytes(question),
         experts_per_token=question.arguments.experts_per_token,
         uploads_experts=side[0],
         uploads_dense=side[1],
+        copies_idle_experts=isinstance(question.arguments, AccelerateArguments),
+        is_pageable=isinstance(question.arguments, AccelerateArguments),
+        reads_over_link=isinstance(question.arguments, VllmArguments),
+        expands_cache=_expands_cache(question, tokens),
+        uploads_cache=_uploads_cache(question),
     )
 
 
-def _prompt_work(question: RuntimeQuestion, placement: Placement) -> tuple[Work, int, bool]:
+def _always_copies(question: RuntimeQuestion) -> bool:
+    """Whether weights in host memory are used on the GPU in every pass, answers' too."""
+    is_copying = isinstance(question.arguments, VllmArguments | AccelerateArguments)
+    return is_copying and bool(question.host.gpus)
+
+
+def _prompt_work(
+    question: RuntimeQuestion, placement: DevicePlacement
+) -> tuple[StepWork, int, bool]:
     """Work of the whole prompt, the number of its micro-batches, and whether the first uploads
     experts.
     """
+    # A prompt shorter than a micro-batch is one of its own length.
     size = min(_micro_batch(question), question.prompt_tokens)
     num_batches = math.ceil(question.prompt_tokens / size)
     works = []
     for index in range(num_batches):
         tokens = min(size, question.prompt_tokens - index * size)
+        # Later micro-batches attend to the earlier ones too.
         start = question.prompt_context_tokens + index * size
         load = _load(question, tokens, start, _uploads(question, tokens))
         work = work_of(cached_model(question), placement, question.host, load)
@@ -128,7 +156,7 @@ def _prompt_work(question: RuntimeQuestion, placement: Placement) -> tuple[Work,
 
 def _micro_batch(question: RuntimeQuestion) -> int:
     arguments = question.arguments
-    if isinstance(arguments, KtArguments):
+    if not isinstance(arguments, LlamaArguments):
         return arguments.chunk_tokens or question.prompt_tokens
     return min(arguments.micro_batch_tokens, arguments.batch_tokens)
 
@@ -141,6 +169,10 @@ def _uploads(question: RuntimeQuestion, tokens: int) -> tuple[bool, bool]:
     if isinstance(arguments, KtArguments):
         threshold = arguments.gpu_prefill_tokens
         return threshold is not None and tokens >= threshold, False
+    if isinstance(arguments, Exl3Arguments):
+        return tokens >= stream_tokens(question.host.gpus[0].link_bytes_per_s), False
+    if not isinstance(arguments, LlamaArguments):
+        return True, True
     dense = uploads_dense(arguments, tokens)
     if question.prompt_side is not None:
         return question.prompt_side is PromptSide.UPLOAD and dense, dense
@@ -149,8 +181,19 @@ def _uploads(question: RuntimeQuestion, tokens: int) -> tuple[bool, bool]:
     ), dense
 
 
+def stream_tokens(link_bytes_per_s: float) -> int:
+    """Return the tokens from which on exllamav3 copies a prompt's experts over such a link."""
+    at_25 = 25 * GB / link_bytes_per_s
+    return math.ceil(STREAM_TOKENS_AT_25_GB_PER_S * max(1.0, at_25))
+
+
 def _features(
-    question: RuntimeQuestion, work: Work, *, tokens: int, micro_batches: int, threads: int | None
+    question: RuntimeQuestion,
+    work: StepWork,
+    *,
+    tokens: int,
+    micro_batches: int,
+    threads: int | None,
 ) -> Features:
     host = question.host
     is_flash = getattr(question.arguments, "is_flash_attention", None) is True
@@ -161,20 +204,33 @@ def _features(
         is_server=host.is_server,
         is_on_two_sockets=is_on_two_sockets(host, threads),
         socket_bytes_per_s=host.dram_bytes_per_s or 0.0,
+        # A probe is of the whole CPU, constants are of one socket.
         probe_bytes_per_s=(host.probe_bytes_per_s or 0.0) / host.sockets,
         cores=cores_in_use(host, threads) * host.clock_hz / NOMINAL_CLOCK_HZ,
         lag=lag(host),
         width=width(host),
         has_amx=_uses_amx(question),
-        family=FAMILIES.index(format_family(_cpu_format(question))),
+        family=FAMILIES.index(_family(question)),
         is_kt=question.runtime == KTRANSFORMERS,
         is_optimised=question.runtime != LLAMA_CPP,
         ungrouped_queries=_ungrouped_queries(question),
+        is_attention_ungrouped=_is_before_grouping(question),
+        loops_over_experts=question.runtime == IK_LLAMA_CPP
+        and question.build < GROUPED_EXPERTS_SINCE,
         kv_bytes_factor=_kv_bytes_factor(question),
         is_flash_on_cpu=question.runtime == LLAMA_CPP and is_flash,
         is_mla=has_compressed_cache(cached_model(question)),
+        is_cache_expanded=_expands_cache(question, tokens / micro_batches),
         has_gpu=bool(host.gpus),
+        is_other_maker=not all(gpu.is_nvidia for gpu in host.gpus),
     )
+
+
+def _family(question: RuntimeQuestion) -> FormatFamily:
+    """The family of products on the CPU: exllamav3's own format is a trellis code."""
+    if question.runtime == EXLLAMAV3:
+        return FormatFamily.TRELLIS
+    return format_family(_cpu_format(question))
 
 
 def _cpu_format(question: RuntimeQuestion) -> str:
@@ -190,9 +246,42 @@ def _ungrouped_queries(question: RuntimeQuestion) -> float:
     llama.cpp takes its kernel for one query head where the cache is quantised; so did ik_llama.cpp
     for every cache until its pull request 370 (fattn.cu of both).
     """
-    is_old = question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE
+    is_old = _is_before_grouping(question)
     is_single = question.runtime == LLAMA_CPP and kv_element_bytes(question) < F16_BYTES
     return queries_per_key(cached_model(question)) if is_old or is_single else 0.0
+
+
+def _expands_cache(question: RuntimeQuestion, tokens: float) -> bool:
+    """Whether a prompt's keys and values are expanded from a compressed cache.
+
+    ik_llama.cpp does so with -mla 2 and 3, its default, for 128 tokens and more
+    (build_deepseek2.cpp), and KTransformers for prompts. llama.cpp multiplies queries by the
+    compressed cache instead (its pull request 12801).
+    """
+    if tokens == 1 or not has_compressed_cache(cached_model(question)):
+        return False
+    arguments = question.arguments
+    if not isinstance(arguments, LlamaArguments):
+        return True
+    return arguments.is_ik and arguments.mla != 1 and tokens >= MIN_EXPANDED_TOKENS
+
+
+def _uploads_cache(question: RuntimeQuestion) -> bool:
+    """Whether attention follows its matrices to the GPU where a prompt uploads them.
+
+    The scheduler gives work between two products on a GPU to that GPU too if it has a kernel
+    (ggml_backend_sched_split_graph, second pass), unless -nkvo holds it on the CPU. llama.cpp has a
+    kernel of CUDA for compressed caches since its pull request 13306.
+    """
+    arguments = question.arguments
+    if not isinstance(arguments, LlamaArguments) or not arguments.is_kv_offloaded:
+        return False
+    has_kernel = arguments.is_ik or question.build >= COMPRESSED_ON_GPU_SINCE
+    return has_kernel or not has_compressed_cache(cached_model(question))
+
+
+def _is_before_grouping(question: RuntimeQuestion) -> bool:
+    return question.runtime == IK_LLAMA_CPP and question.build < GROUPED_KV_SINCE
 
 
 def _kv_bytes_factor(question: RuntimeQuestion) -> float:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from sim.model.model import Attention, Layer, Model, TensorClass
 
 
-class Part(StrEnum):
+class TensorPart(StrEnum):
     """What a tensor does, in the order in which a layer runs."""
 
     ATTENTION = "attention"
@@ -18,19 +18,19 @@ class Part(StrEnum):
     FEED_FORWARD = "feed_forward"
 
 
-EXPERT_PARTS = (Part.EXPERT_GATE, Part.EXPERT_UP, Part.EXPERT_DOWN)
+EXPERT_PARTS = (TensorPart.EXPERT_GATE, TensorPart.EXPERT_UP, TensorPart.EXPERT_DOWN)
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class LayerTensor:
     """A tensor of a layer: its name, what it does and its bytes (of all routed experts together)."""
 
     name: str
-    part: Part
+    part: TensorPart
     num_bytes: int
 
 
-TensorTable = tuple[tuple[Tensor, ...], ...]
+TensorTable = tuple[tuple[LayerTensor, ...], ...]
 """The tensors of every layer, in the order in which they run."""
 
 
@@ -39,7 +39,7 @@ def tensors_of(model: Model) -> TensorTable:
     return tuple(layer_tensors(model, index) for index in range(model.num_layers))
 
 
-def layer_tensors(model: Model, index: int) -> tuple[Tensor, ...]:
+def layer_tensors(model: Model, index: int) -> tuple[LayerTensor, ...]:
     """The tensors of a layer in the order in which they run.
 
     A model states bytes by tensor class. Matrices of one class share its bytes by shape where the
@@ -47,15 +47,16 @@ def layer_tensors(model: Model, index: int) -> tuple[Tensor, ...]:
     """
     layer = model.layers[index]
     made = [*_attention(layer, model.hidden), *_feed_forward(layer)]
-    return tuple(Tensor(f"blk.{index}.{name}", part, round(size)) for name, part, size in made)
+    return tuple(LayerTensor(f"blk.{index}.{name}", part, round(size)) for name, part, size in made)
 
 
-def _attention(layer: Layer, hidden: int) -> Iterator[tuple[str, Part, float]]:
+def _attention(layer: Layer, hidden: int) -> Iterator[tuple[str, TensorPart, float]]:
     """The first norm and the matrices of attention."""
-    yield "attn_norm.weight", Part.ATTENTION, layer.bytes.get(TensorClass.NORM, 0) / 2
+    # A layer's norms are counted together; half stands before attention, half behind it.
+    yield "attn_norm.weight", TensorPart.ATTENTION, layer.bytes.get(TensorClass.NORM, 0) / 2
     total = layer.bytes.get(TensorClass.ATTENTION, 0)
     for name, share in _attention_shares(layer, hidden):
-        yield f"{name}.weight", Part.ATTENTION, total * share
+        yield f"{name}.weight", TensorPart.ATTENTION, total * share
 
 
 def _attention_shares(layer: Layer, hidden: int) -> list[tuple[str, float]]:
@@ -78,16 +79,18 @@ def _grouped_shares(attention: Attention, params: int, hidden: int) -> list[tupl
     query = hidden * attention.score_elements / params
     key = hidden * attention.kv_elements_per_token / 2 / params
     shares = {"attn_q": query, "attn_k": key, "attn_v": key}
+    # Not from the shape: some families have gates and biases, which then count to the output.
     shares["attn_output"] = max(0.0, 1 - sum(shares.values()))
     total = sum(shares.values())
     return [(name, share / total) for name, share in shares.items()]
 
 
-def _feed_forward(layer: Layer) -> Iterator[tuple[str, Part, float]]:
+def _feed_forward(layer: Layer) -> Iterator[tuple[str, TensorPart, float]]:
     """The second norm, the router, the routed experts, and what runs for every token."""
-    yield "ffn_norm.weight", Part.ROUTER, layer.bytes.get(TensorClass.NORM, 0) / 2
+    yield "ffn_norm.weight", TensorPart.ROUTER, layer.bytes.get(TensorClass.NORM, 0) / 2
     if layer.is_moe:
-        yield "ffn_gate_inp.weight", Part.ROUTER, layer.bytes.get(TensorClass.ROUTER, 0)
+        yield "ffn_gate_inp.weight", TensorPart.ROUTER, layer.bytes.get(TensorClass.ROUTER, 0)
+        # Gate, up and down have equally many weights; a class states no type for each.
         third = layer.num_experts * layer.expert_bytes / 3
         for name, part in zip(("gate", "up", "down"), EXPERT_PARTS, strict=True):
             yield f"ffn_{name}_exps.weight", part, third
@@ -98,7 +101,7 @@ def _feed_forward(layer: Layer) -> Iterator[tuple[str, Part, float]]:
         third = layer.bytes.get(tensor_class, 0) / 3
         if third:
             for name in ("gate", "up", "down"):
-                yield f"ffn_{name}{suffix}.weight", Part.FEED_FORWARD, third
+                yield f"ffn_{name}{suffix}.weight", TensorPart.FEED_FORWARD, third
 
 
 def is_compressed(attention: Attention) -> bool:

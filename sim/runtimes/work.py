@@ -9,22 +9,31 @@ from typing import Any
 import numpy as np
 
 from sim.model.model import Layer, Model, TensorClass, layer_shapes
-from sim.runtimes.host import RuntimeHost
-from sim.runtimes.placement import FloatArray, IntArray, Placement
+from sim.runtimes.host import HostGpu, RuntimeHost
+from sim.runtimes.placement import DevicePlacement, FloatArray, IntArray
 from sim.runtimes.tensors import is_compressed
 
 STATE_BYTES = 4
 """An activation that crosses between devices is a 32-bit number."""
 
+EXPANSION_PASSES = 4
+"""How often expanded keys and values are read or written as 32 bits: the product writes them, casts
+to 16 bits read and write, and so do concatenation and attention (build_deepseek2.cpp).
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class StepLoad:
     """What one step computes: ``tokens`` of one sequence after ``context_tokens``, with KV elements
     of ``kv_element_bytes``.
 
     ``experts_per_token`` replaces the model's where the arguments do. ``uploads_experts`` says
     whether routed experts in host memory are copied to a GPU and computed there, ``uploads_dense``
-    whether other matrices are.
+    whether other matrices are. ``copies_idle_experts``: experts that no token selects are copied,
+    too. ``is_pageable``: copies are from memory that is not pinned. ``reads_over_link``: nothing is
+    copied, kernels read weights in host memory where they are. ``expands_cache``: keys and values
+    of all heads are made anew from a compressed cache. ``uploads_cache``: where the matrices of
+    attention are copied to a GPU, it runs there too, and its keys and values are copied along.
     """
 
     tokens: int
@@ -33,10 +42,15 @@ class Load:
     experts_per_token: int | None = None
     uploads_experts: bool = False
     uploads_dense: bool = False
+    copies_idle_experts: bool = False
+    is_pageable: bool = False
+    reads_over_link: bool = False
+    expands_cache: bool = False
+    uploads_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class StepWork:
     """Work of one step, or of many as arrays. Seconds are those of the datasheet's rates; the rest
     is counted.
 
@@ -48,6 +62,9 @@ class Work:
     gpu_read_s: Any
     gpu_matrix_s: Any
     gpu_pad_s: Any
+    gpu_activation_s: Any
+    gpu_experts: Any
+    gpu_expansion_s: Any
     gpu_kv_s: Any
     gpu_attention_s: Any
     gpu_layers: Any
@@ -64,35 +81,46 @@ class Work:
     cpu_dense_layers: Any
 
 
-def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -> Work:
+def work_of(
+    model: Model, placement: DevicePlacement, host: RuntimeHost, load: StepLoad
+) -> StepWork:
     """Count one step."""
     table = _LayerTable.of(model, load)
     devices = _Computed.of(placement, load)
     head_bytes, head_params = _head(model)
-    link = min((gpu.link_bytes_per_s for gpu in host.gpus), default=1.0)
+    # The slowest link: work passes the GPUs one after the other. Without a GPU nothing is copied.
+    link = min((_link_bytes_per_s(gpu, load) for gpu in host.gpus), default=1.0)
     reading = [gpu.bytes_per_s for gpu in host.gpus]
     computing = [gpu.flops_per_s for gpu in host.gpus]
+    uploaded = devices.uploaded_bytes(table, placement)
     attention_on_host = devices.attention < 0
     dense_on_host = devices.dense < 0
-    kv_on_host = placement.kv < 0
+    kv_on_host = devices.kv < 0
     head_on_host = float(placement.head < 0)
-    return Work(
+    return StepWork(
         gpu_read_s=devices.on_gpus(
             table.attention_bytes, table.dense_bytes, table.expert_bytes, reading
         )
-        + _at(placement.head, head_bytes, reading),
+        + _at(placement.head, head_bytes, reading)
+        - (uploaded / reading[0] if load.reads_over_link and uploaded else 0.0),
         gpu_matrix_s=devices.on_gpus(
             2 * load.tokens * table.attention_params,
             2 * load.tokens * table.dense_params,
             2 * table.expert_products,
             computing,
         )
+        + _per_gpu(devices.kv, 2 * table.expansion_products, computing)
         + _at(placement.head, 2 * head_params, computing),
         gpu_pad_s=devices.experts_on_gpus(2 * table.distinct_params, computing),
-        gpu_kv_s=_per_gpu(placement.kv, table.kv_bytes, reading),
-        gpu_attention_s=_per_gpu(placement.kv, table.attention_flops, computing),
+        gpu_activation_s=devices.experts_on_gpus(table.activation_bytes, reading),
+        gpu_experts=devices.experts_on_gpus(table.distinct_experts, [1.0] * len(host.gpus)),
+        gpu_expansion_s=_per_gpu(
+            devices.kv, EXPANSION_PASSES * STATE_BYTES * table.expanded_elements, reading
+        ),
+        gpu_kv_s=_per_gpu(devices.kv, table.kv_bytes, reading),
+        gpu_attention_s=_per_gpu(devices.kv, table.attention_flops, computing),
         gpu_layers=float(np.sum(devices.attention >= 0)),
-        upload_s=devices.uploaded_bytes(table, placement) / link,
+        upload_s=uploaded / link,
         crossing_s=placement.num_crossings * load.tokens * model.hidden * STATE_BYTES / link,
         crossings=float(placement.num_crossings),
         gpu_crossings=float(placement.crossings_between_gpus),
@@ -108,6 +136,7 @@ def work_of(model: Model, placement: Placement, host: RuntimeHost, load: Load) -
         cpu_dense_weights=float(
             load.tokens * np.sum(attention_on_host * table.attention_params)
             + load.tokens * np.sum(dense_on_host * table.dense_params)
+            + np.sum(kv_on_host * table.expansion_products)
             + head_on_host * head_params
         ),
         cpu_attention_flops=float(np.sum(kv_on_host * table.attention_flops)),
@@ -121,22 +150,29 @@ class _Computed:
 
     attention: IntArray
     dense: IntArray
+    kv: IntArray
     expert_fraction: FloatArray
 
     @classmethod
-    def of(cls, placement: Placement, load: Load) -> "_Computed":
+    def of(cls, placement: DevicePlacement, load: StepLoad) -> "_Computed":
         """Move what the step uploads to the GPU of its layer, or to the first."""
         fractions = placement.expert_fraction.copy()
+        # A layer on the host is computed by the first GPU where its weights are copied.
         target = np.maximum(placement.attention, 0)
         if load.uploads_experts:
             fractions[np.arange(len(target)), target + 1] += fractions[:, 0]
             fractions[:, 0] = 0.0
         if not load.uploads_dense:
             return cls(
-                attention=placement.attention, dense=placement.dense, expert_fraction=fractions
+                attention=placement.attention,
+                dense=placement.dense,
+                kv=placement.kv,
+                expert_fraction=fractions,
             )
         dense = np.where(placement.dense < 0, target, placement.dense)
-        return cls(attention=target, dense=dense, expert_fraction=fractions)
+        is_moved = (placement.kv < 0) & (placement.attention < 0) & load.uploads_cache
+        kv = np.where(is_moved, target, placement.kv)
+        return cls(attention=target, dense=dense, kv=kv, expert_fraction=fractions)
 
     def on_gpus(
         self, attention: FloatArray, dense: FloatArray, experts: FloatArray, rates: list[float]
@@ -150,15 +186,16 @@ class _Computed:
         shares = self.expert_fraction[:, 1:]
         return float(sum(np.sum(shares[:, gpu] * amounts) / rate for gpu, rate in enumerate(rates)))
 
-    def uploaded_bytes(self, table: "_LayerTable", placement: Placement) -> float:
-        """Bytes of weights that are on the host and computed on a GPU."""
+    def uploaded_bytes(self, table: "_LayerTable", placement: DevicePlacement) -> float:
+        """Bytes of weights and of the KV cache that are on the host and computed on a GPU."""
         experts = (
             placement.expert_fraction[:, 0] - self.expert_fraction[:, 0]
-        ) * table.expert_bytes
+        ) * table.copied_expert_bytes
         attention = (placement.attention < 0) & (self.attention >= 0)
         dense = (placement.dense < 0) & (self.dense >= 0)
+        kv = (placement.kv < 0) & (self.kv >= 0)
         moved = np.sum(attention * table.attention_bytes) + np.sum(dense * table.dense_bytes)
-        return float(np.sum(experts) + moved)
+        return float(np.sum(experts) + moved + np.sum(kv * table.kv_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,21 +207,26 @@ class _LayerTable:
     dense_bytes: FloatArray
     dense_params: FloatArray
     expert_bytes: FloatArray
+    copied_expert_bytes: FloatArray
     expert_products: FloatArray
+    distinct_experts: FloatArray
     distinct_params: FloatArray
+    activation_bytes: FloatArray
     kv_bytes: FloatArray
     attention_flops: FloatArray
+    expanded_elements: FloatArray
+    expansion_products: FloatArray
 
     @classmethod
-    def of(cls, model: Model, load: Load) -> "_LayerTable":
+    def of(cls, model: Model, load: StepLoad) -> "_LayerTable":
         """Count each shape of a layer once."""
         shapes, numbers = layer_shapes(model)
-        table = cls._of_layers([model.layers[index] for index in shapes], load)
+        table = cls._of_layers([model.layers[index] for index in shapes], model.hidden, load)
         columns = {item.name: getattr(table, item.name)[numbers] for item in fields(cls)}
         return cls(**columns)
 
     @classmethod
-    def _of_layers(cls, layers: Sequence[Layer], load: Load) -> "_LayerTable":
+    def _of_layers(cls, layers: Sequence[Layer], hidden: int, load: StepLoad) -> "_LayerTable":
         attention = np.array([layer.bytes.get(TensorClass.ATTENTION, 0) for layer in layers], float)
         attention_params = np.array(
             [layer.params.get(TensorClass.ATTENTION, 0) for layer in layers], float
@@ -200,26 +242,65 @@ class _LayerTable:
         )
         state = np.array([layer.state_bytes for layer in layers], float)
         distinct = _distinct(experts, chosen, load.tokens)
+        sizes = np.array([layer.expert_bytes for layer in layers], float)
+        expanded, products = _expansion(layers, load)
         return cls(
             attention_bytes=attention,
             attention_params=attention_params,
+            activation_bytes=STATE_BYTES * chosen * load.tokens * _widths(layers, hidden),
             dense_bytes=np.array([layer.dense_bytes for layer in layers], float) - attention,
             dense_params=np.array([layer.dense_params for layer in layers], float)
             - attention_params,
-            expert_bytes=distinct * np.array([layer.expert_bytes for layer in layers]),
+            expert_bytes=distinct * sizes,
+            copied_expert_bytes=(experts if load.copies_idle_experts else distinct) * sizes,
             expert_products=chosen * load.tokens * expert_params,
+            distinct_experts=distinct,
             distinct_params=distinct * expert_params,
             kv_bytes=read * load.kv_element_bytes + state,
             attention_flops=2.0 * load.tokens * pairs,
+            expanded_elements=expanded,
+            expansion_products=products,
         )
 
 
-def _chosen(top_k: int, load: Load) -> int:
+def _link_bytes_per_s(gpu: HostGpu, load: StepLoad) -> float:
+    is_slower = load.is_pageable and gpu.pageable_bytes_per_s is not None
+    return gpu.pageable_bytes_per_s or 0.0 if is_slower else gpu.link_bytes_per_s
+
+
+def _expansion(layers: Sequence[Layer], load: StepLoad) -> tuple[FloatArray, FloatArray]:
+    """Elements of keys and values that are made from a compressed cache, and products for that: each
+    cached token's latent part by the matrix of all heads.
+    """
+    elements = np.zeros(len(layers))
+    products = np.zeros(len(layers))
+    if not load.expands_cache:
+        return elements, products
+    for index, layer in enumerate(layers):
+        attention = layer.attention
+        if attention is None or not is_compressed(attention):
+            continue
+        latent = attention.value_elements / attention.num_heads
+        rotary = attention.kv_elements_per_token - latent
+        made = attention.expanded_elements - attention.num_heads * rotary
+        elements[index] = (load.context_tokens + load.tokens) * max(0.0, made)
+        products[index] = elements[index] * latent
+    return elements, products
+
+
+def _widths(layers: Sequence[Layer], hidden: int) -> FloatArray:
+    """Numbers that one token has in one expert: its state, and what is between the matrices."""
+    weights = np.array([layer.params.get(TensorClass.EXPERT, 0) for layer in layers], float)
+    return np.asarray(hidden * (weights > 0) + weights / (3 * hidden), float)
+
+
+def _chosen(top_k: int, load: StepLoad) -> int:
     return top_k if load.experts_per_token is None else min(top_k, load.experts_per_token)
 
 
 def _distinct(experts: FloatArray, chosen: FloatArray, tokens: int) -> FloatArray:
     """Experts of each layer that at least one token selects, tokens choosing evenly and apart."""
+    # Dense layers have no experts and no share.
     share = np.divide(chosen, experts, out=np.zeros_like(chosen), where=experts > 0)
     return np.asarray(experts * (1 - (1 - share) ** tokens), float)
 
@@ -233,6 +314,7 @@ def _per_gpu(devices: IntArray, amounts: FloatArray, rates: list[float]) -> floa
     """Seconds of amounts on their devices, one after the other; what is on the host counts nothing
     here.
     """
+    # Layers follow each other, so GPUs work in turn, never at once.
     return float(sum(np.sum(amounts[devices == gpu]) / rate for gpu, rate in enumerate(rates)))
 
 
@@ -252,4 +334,5 @@ def queries_per_key(model: Model) -> float:
     found = [layer.attention for layer in model.layers if layer.attention is not None]
     if not found or is_compressed(found[-1]):
         return 1.0
+    # Keys are half of what is cached, and scores run over the queries' elements.
     return 2 * found[-1].score_elements / found[-1].kv_elements_per_token

@@ -5,14 +5,14 @@ step scale says.
 from sim.serving.balancing import Balancing
 from sim.serving.cluster import Cluster, ServingSetting, prepare
 from sim.serving.handover import Disaggregation
+from sim.serving.link import TransferRate
 from sim.serving.metrics import Percentiles, ServingMetrics
-from sim.serving.options import AllReduce, InstanceOptions
+from sim.serving.options import InstanceOptions
 from sim.serving.prices import AttentionLine, AttentionPrice, StepPrices
 from sim.serving.serve import ServingRun, serve
 from sim.serving.sources import ClosedLoop, ConstantLoad, OpenLoop, source_of
 
 __all__ = [
-    "AllReduce",
     "AttentionLine",
     "AttentionPrice",
     "Balancing",
@@ -27,6 +27,7 @@ __all__ = [
     "ServingRun",
     "ServingSetting",
     "StepPrices",
+    "TransferRate",
     "prepare",
     "serve",
     "source_of",

@@ -20,6 +20,7 @@ class Balancing(StrEnum):
 
 def choose(instances: Items[Instance], sequence: Sequence, balancing: Balancing) -> Instance:
     """The best instance now; the first of equals."""
+    # With one instance there is nothing to weigh, and looking for the prompt's blocks takes time.
     if balancing is Balancing.LEAST_LIVE or len(instances) == 1:
         return min(instances, key=lambda instance: instance.num_live)
     return min(

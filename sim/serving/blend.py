@@ -2,39 +2,35 @@
 LMCache, arXiv 2510.09665).
 """
 
-from dataclasses import dataclass
 from math import ceil
+from typing import Annotated
 
-from hwprofiles import InputError
+from pydantic import BaseModel, ConfigDict, Field
+
+from hwprofiles.limits import MAX_LAYERS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blend:
+class Blend(BaseModel):
     """Check layers compute every token; the others, of what was found, ``recompute_fraction``.
 
     Either goes on beside the layer's copies.
     """
 
-    recompute_fraction: float = 0.15
-    num_check_layers: int = 1
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.recompute_fraction <= 1:
-            raise InputError(
-                f"offload.blend.recompute_fraction must be between 0 and 1, got {self.recompute_fraction:g}"
-            )
-        if self.num_check_layers < 0:
-            raise InputError(
-                f"offload.blend.num_check_layers must be at least 0, got {self.num_check_layers}"
-            )
+    recompute_fraction: Annotated[float, Field(ge=0, le=1)] = 0.15
+    num_check_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS, strict=True)] = 1
 
     def computed_tokens(self, num_tokens: int, num_found: int) -> int:
         """How many of so many tokens a layer computes that is no check layer."""
+        # CacheBlend picks whole tokens to compute anew; rounded up, so that a small share of few
+        # tokens is not free.
         return num_tokens - num_found + ceil(self.recompute_fraction * num_found)
 
     def duration(self, load: int, full: int, mended: int, num_layers: int) -> int:
         """Of all layers: of a check layer the longer of loading and computing in full, of another
         of loading and mending.
         """
+        # Check layers find out which tokens differ most, so they compute all of them.
         checks = min(self.num_check_layers, num_layers)
         return (checks * max(load, full) + (num_layers - checks) * max(load, mended)) // num_layers

@@ -21,6 +21,7 @@ class BlockPool:
         self.num_empty = num_blocks
         self.num_evictions = 0
         self._references: dict[int, int] = {}
+        # Blocks that nobody refers to, the one that was let go of longest ago first.
         self._unused: OrderedDict[int, None] = OrderedDict()
 
     @property
@@ -82,6 +83,8 @@ class BlockPool:
             if key in references:
                 references[key] += 1
                 self.num_empty += 1
+            # Another sequence computed equal tokens before: one copy is enough, the private block
+            # is empty again.
             elif key in unused:
                 del unused[key]
                 references[key] = 1
@@ -93,6 +96,8 @@ class BlockPool:
         """Refer no more to the blocks of those keys, the last first; empty private ones."""
         references = self._references
         unused = self._unused
+        # The last block first: a shorter prefix is of use to more prompts, so it should stay
+        # longer.
         for key in reversed(keys):
             count = references[key]
             if count > 1:

@@ -1,6 +1,8 @@
-"""The end of a step on SimPy's clock, after all else that falls on the same instant."""
+"""The clock of an instance, finer than SimPy's, and the end of a step on SimPy's clock."""
 
 import simpy
+
+from sim.serving.prices import TICKS_PER_NS
 
 AFTER_ALL = simpy.events.EventPriority(2)
 """Priority of a step's end:
@@ -23,3 +25,49 @@ class StepEnd(simpy.Event):
         assert self.callbacks is not None and other.callbacks is not None
         other.callbacks.extend(self.callbacks)
         self.callbacks.clear()
+
+
+class StepClock:
+    """When an instance's steps end, in ticks, and how it spent its time.
+
+    SimPy's clock counts whole nanoseconds. The steps' own durations are summed in ticks, so that a
+    million steps add no rounding.
+    """
+
+    def __init__(self, env: simpy.Environment) -> None:
+        self.ticks = 0
+        self.busy_ticks = 0
+        self.num_steps = 0
+        self.num_events = 0
+        self._env = env
+
+    def wake(self) -> None:
+        """Go on from SimPy's time, after nothing was to do."""
+        self.ticks = int(self._env.now) * TICKS_PER_NS
+
+    def catch_up(self, before_ns: int) -> None:
+        """Go on from SimPy's time where the instance has waited since ``before_ns``."""
+        # Without a wait, SimPy's time is this clock's rounded up: to take it would add the rounding.
+        if int(self._env.now) > before_ns:
+            self.wake()
+
+    def passed(self, ticks: int, num_steps: int) -> None:
+        """Count steps that computed for that long in all."""
+        self.ticks += ticks
+        self.busy_ticks += ticks
+        self.num_steps += num_steps
+        self.num_events += 1
+
+    def advance(self, ticks: int, stalled_ticks: int = 0) -> StepEnd:
+        """Take a step that computes for ``ticks``, then stands still while KV moves."""
+        self.passed(ticks, 1)
+        return self.stall(stalled_ticks)
+
+    def stall(self, ticks: int) -> StepEnd:
+        """Stand still for that long, which does not count as busy."""
+        self.ticks += ticks
+        return self.end_at(self.ticks)
+
+    def end_at(self, ticks: int) -> StepEnd:
+        """The event at which a step is seen to end: the next whole nanosecond."""
+        return StepEnd(self._env, -(-ticks // TICKS_PER_NS) - int(self._env.now))

@@ -38,6 +38,8 @@ class ServingSetting:
             raise InputError(
                 f"num_instances × instance.num_gpus must be at most the {present} GPUs of {self.machine.name}, got {wanted}"
             )
+        # A recurrent state is of all tokens so far: unlike KV it cannot be cut at the end of a
+        # prefix.
         has_states = any(layer.state_elements for layer in self.model.layers)
         if has_states and (
             self.instance.has_prefix_cache

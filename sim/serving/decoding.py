@@ -32,6 +32,8 @@ class DecodingSet:
         self._members: dict[int, Sequence] = {}
         self._ends: list[Entry] = []
         self._full: list[list[Entry]] = [[] for _ in self._attention]
+        # Sequences by the place in their last block: a step takes a new block exactly for those
+        # whose block is full, so growth needs no visit to each.
         self._by_phase = [0] * block_tokens
 
     def __len__(self) -> int:
@@ -50,12 +52,15 @@ class DecodingSet:
         sequence.joined_step = steps
         sequence.joined_tokens = tokens
         self._members[sequence.number] = sequence
+        # The joining is part of the entry: a sequence that was pre-empted and came back has a new
+        # one, and the heap's old entry is passed over.
         heappush(self._ends, (steps + sequence.tokens_left, sequence.number, sequence.joining))
         self._by_phase[(steps - tokens) % self._block_tokens] += 1
         for index, part in enumerate(self._attention):
             self.seen[index] += part.seen(tokens + 1)
             if part.window_tokens is None:
                 self.growing[index] += 1
+            # Once a window is full, the sequence looks at as many tokens in every step.
             elif tokens + 1 < part.window_tokens:
                 self.growing[index] += 1
                 heappush(
@@ -79,6 +84,7 @@ class DecodingSet:
 
     def advance(self, num_steps: int) -> None:
         """Take steps: no more than ``alike_steps``."""
+        # No step of those ends a sequence or fills a window, so the sums grow as a straight line.
         self.num_steps += num_steps
         for index, growing in enumerate(self.growing):
             self.seen[index] += growing * num_steps
@@ -112,6 +118,7 @@ class DecodingSet:
         size = self._block_tokens
         by_phase = self._by_phase
         now = self.num_steps
+        # Within a whole block's worth of steps every member takes exactly one block.
         rounds, rest = divmod(num_steps, size)
         return rounds * len(self._members) + sum(
             by_phase[(now + step) % size] for step in range(rest)
@@ -125,12 +132,15 @@ class DecodingSet:
             return num_steps
         low = 0
         high = num_steps
+        # Growth never falls as steps are added, so the last number that fits is found by halving.
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self.growth(middle) <= num_blocks else (low, middle)
         return low
 
     def _next(self, entries: list[Entry]) -> int | None:
+        # Entries of sequences that have left are dropped when they come to the top: to find them in
+        # the heap would take a visit to all.
         while entries and not self._is_member(entries[0]):
             heappop(entries)
         return entries[0][0] - self.num_steps if entries else None

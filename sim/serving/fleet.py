@@ -50,11 +50,11 @@ class Together:
         self._cluster = cluster
 
     def can_hold(self, prompt_tokens: int, output_tokens: int) -> bool:
-        """As Fleet."""
+        """Whether one instance has room for prompt and answer together."""
         return self.instances[0].can_hold(prompt_tokens + output_tokens)
 
     def submit(self, sequence: Sequence) -> None:
-        """As Fleet."""
+        """Hand the request to the instance that the balancing chooses."""
         choose(self.instances, sequence, self._cluster.balancing).submit(sequence)
 
 
@@ -79,7 +79,10 @@ class Apart:
         ]
         self.decoders = [_instance(env, cluster, on_end, None) for _ in range(options.num_decode)]
         self.instances = self.prefillers + self.decoders
-        self.buffers = [Buffer(env, options.buffer_bytes) for _ in self.decoders]
+        size = options.buffer_bytes
+        # A file may state a size such as 1.5e9; what is held is counted in whole bytes.
+        capacity = None if size is None else int(size)
+        self.buffers = [Buffer(env, capacity) for _ in self.decoders]
         self.handovers = [
             Handover(env, options, cluster.kv_bytes_per_token, self._buffer_for)
             for _ in self.prefillers
@@ -95,13 +98,16 @@ class Apart:
         self._num_assigned = [0] * options.num_decode
 
     def can_hold(self, prompt_tokens: int, output_tokens: int) -> bool:
-        """As Fleet; the prompt must fit the buffer too."""
+        """Whether a decode instance has room for both, and its buffer for the prompt."""
         size = self.buffers[0].capacity_bytes
         fits_buffer = size is None or prompt_tokens * self._cluster.kv_bytes_per_token <= size
         return fits_buffer and self.decoders[0].can_hold(prompt_tokens + output_tokens)
 
     def submit(self, sequence: Sequence) -> None:
-        """As Fleet: its prompt is computed first, by an instance that is told of one output token."""
+        """Let a prefill instance compute the prompt first; it is told of one output token."""
+        # The one output token is the first of the answer, which the prefill instance drops: the
+        # decode instance computes it again. Its answer has no name, so its blocks hold the prompt
+        # alone.
         request = replace(sequence.request, output_tokens=1, answer=None)
         prompt = Sequence(
             request=request, prompt_tokens=sequence.prompt_tokens, arrival_ns=sequence.arrival_ns
@@ -112,6 +118,8 @@ class Apart:
 
     def _buffer_for(self, sequence: Sequence) -> Buffer:
         """Of the decode instance with the fewest requests, those on their way included."""
+        # Prompts on their way count too: many may be handed over before the first of them is
+        # admitted.
         loads = [
             decoder.num_live + on_way
             for decoder, on_way in zip(self.decoders, self._num_assigned, strict=True)
@@ -129,6 +137,8 @@ class Apart:
         yield from handover.arrived(prompt)
         sequence.admitted_ns = prompt.admitted_ns
         sequence.hit_tokens = prompt.hit_tokens
+        # The last token is computed where the answer is decoded, since the next token comes from
+        # it.
         sequence.brought_tokens = sequence.prompt_tokens - 1
         index = self._decoder_of.pop(sequence.number)
         self._num_assigned[index] -= 1
@@ -136,6 +146,8 @@ class Apart:
 
     def _admitted(self, sequence: Sequence) -> None:
         """A decode instance has blocks for a sequence: the first time, they come from its buffer."""
+        # A sequence that was pre-empted is admitted again, but its buffer has been empty since the
+        # first time.
         found = self._requests.pop(sequence.number, None)
         if found is not None:
             found[1].unload(sequence)

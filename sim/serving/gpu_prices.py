@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from hwprofiles import Machine, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
 from sim.costs.cost_model import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT, CostModel, compute_type
-from sim.model.model import Attention, Cache, Model, State, TensorClass, layer_shapes
-from sim.serving.options import AllReduce, InstanceOptions
+from sim.model.model import Attention, AttentionCache, Model, State, TensorClass, layer_shapes
+from sim.serving.link import TransferRate
+from sim.serving.options import InstanceOptions
 from sim.serving.prices import TICKS_PER_NS, AttentionLine, AttentionPrice, StepPrices
 
 ALL_REDUCES_PER_LAYER = 2
@@ -34,8 +35,10 @@ def gpu_prices(machine: Machine, model: Model, options: InstanceOptions) -> Step
     costs = CostModel(
         machine=pooled, model=model, is_fused=True, captures_graphs=options.captures_graphs
     )
+    # A price for every size that a step may have: a run looks one up at every step.
     tokens = np.arange(options.max_step_tokens + 1)
     base = _base_ns(costs, tokens, options) + _all_reduce_ns(model, tokens, options)
+    # A step without tokens does not happen; the entry only fills the table.
     base[0] = 0
     sampled = costs.head("gpu", np.arange(options.max_sequences + 1)).ns
     sampled[0] = 0
@@ -62,6 +65,8 @@ def pooled_machine(machine: Machine, options: InstanceOptions) -> Machine:
         }
     )
     return machine.model_copy(
+        # Measured curves are of one GPU at its sizes. What several do together follows from their
+        # rates.
         update={"gpu": pooled, "curves": machine.curves if count == 1 else ()}
     )
 
@@ -70,6 +75,7 @@ def attention_prices(costs: CostModel) -> tuple[AttentionPrice, ...]:
     """Attention by kind of layer, as ``CostModel.attention`` prices it; a layer that reads several
     caches has a price for each.
     """
+    # A model has dozens of layers but few kinds; a step then prices each kind once.
     counts: Counter[_Kind] = Counter()
     sample = {}
     for index, layer in enumerate(costs.model.layers):
@@ -110,6 +116,7 @@ def _attention_prices(
     parts += [_of_state(spec.state)] if spec.state is not None else []
     first, *others = parts or [_of_cache(costs, None)]
     weights_read = costs.as_read("gpu", num_bytes, params)
+    # Attention reads and writes the activations twice each: around its projections in and out.
     activations = 4 * model.hidden * model.activation_bytes
     whole = replace(
         first,
@@ -133,7 +140,7 @@ class _Part:
     is_state: bool = False
 
 
-def _of_cache(costs: CostModel, cache: Cache | None) -> _Part:
+def _of_cache(costs: CostModel, cache: AttentionCache | None) -> _Part:
     """Reading one cache and computing over it; nothing where there is none."""
     elements = 0.0 if cache is None else cache.elements / cache.tokens_per_entry
     pair_elements = 0.0 if cache is None else cache.pair_elements / cache.tokens_per_entry
@@ -149,6 +156,8 @@ def _of_state(state: State) -> _Part:
     return _Part(
         read_bytes=np.array([0, 0, 2.0 * state.bytes, 0]),
         flops=np.array([0, 0, 0, float(FLOPS_PER_STATE_ELEMENT * state.elements)]),
+        # With a window of one token, a state counts as one entry that does not grow with the
+        # context.
         window_tokens=1,
         is_state=True,
     )
@@ -165,6 +174,9 @@ def _priced(costs: CostModel, part: _Part, num_layers: int, *, has_kernels: bool
         num_layers=num_layers,
         window_tokens=part.window_tokens,
         floor=round(costs.launches_ns("attention") * TICKS_PER_NS) if has_kernels else 0,
+        # The longer of reading and computing counts, and the serial share of the shorter: the two
+        # do not overlap wholly. Which of the two is longer changes with the contexts, hence two
+        # lines.
         lines=(
             _line(reading + serial * computing + kernels),
             _line(computing + serial * reading + kernels),
@@ -200,6 +212,8 @@ def _base_ns(costs: CostModel, tokens: NDArray[np.int64], options: InstanceOptio
 
 def _experts_ns(costs: CostModel, layer: int, tokens: NDArray[np.int64]) -> Ns:
     spec = costs.model.layers[layer]
+    # The expected number of distinct experts, where each token selects top_k of them evenly and
+    # independently of others. An expert then gets the mean number of tokens.
     chosen = spec.num_experts * (1 - (1 - spec.top_k / spec.num_experts) ** np.maximum(tokens, 1))
     each = costs.in_groups().expert("gpu", layer, np.maximum(tokens, 1) * spec.top_k / chosen).ns
     return np.asarray(
@@ -210,6 +224,7 @@ def _experts_ns(costs: CostModel, layer: int, tokens: NDArray[np.int64]) -> Ns:
 
 def _all_reduce_ns(model: Model, tokens: NDArray[np.int64], options: InstanceOptions) -> Ns:
     link = options.all_reduce
+    # Without a stated link all-reduces are left out, and a warning says so: no rate is invented.
     if options.num_gpus == 1 or link is None:
         return np.zeros(len(tokens))
     num_bytes = tokens * model.hidden * model.activation_bytes
@@ -223,7 +238,8 @@ def _all_reduce_ns(model: Model, tokens: NDArray[np.int64], options: InstanceOpt
 def _provenance(costs: CostModel, options: InstanceOptions) -> Provenance:
     gpu = costs.machine.gpu
     used: list[Quantity] = [gpu.memory_bytes, gpu.memory_bytes_per_s, *gpu.flops_per_s.values()]
-    link: list[AllReduce] = (
+    link: list[TransferRate] = (
+        # What is not used cannot make a result less certain.
         [options.all_reduce] if options.all_reduce is not None and options.num_gpus > 1 else []
     )
     return weakest([quantity.provenance for quantity in used] + [part.provenance for part in link])

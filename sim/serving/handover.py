@@ -8,39 +8,34 @@ while there is no room, the prefill instance stands still.
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import simpy
+from pydantic import BaseModel, ConfigDict, Field
 
-from hwprofiles import InputError, Kind, Provenance
-from sim.serving.link import Link, TransferRate
+from hwprofiles.limits import Devices, Tokens
+from sim.serving.link import LinkQueue, TransferRate
+from sim.serving.numbers import Above
 from sim.serving.sequence import Sequence
 
 Process = Generator[simpy.Event, Any, None]
-_UNSTATED = Provenance(kind=Kind.ASSUMED, source="stated in the serving file", date="undated")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disaggregation:
+class Disaggregation(BaseModel):
     """How many instances prefill and how many decode, the link that each prefill instance sends
     over, a chunk a message.
 
     ``buffer_bytes`` of each decode instance receive prompts (None: unlimited).
     """
 
-    num_prefill: int
-    num_decode: int
-    link: TransferRate
-    chunk_tokens: int = 256
-    buffer_bytes: int | None = None
-    provenance: Provenance = field(default=_UNSTATED)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __post_init__(self) -> None:
-        for name in ("num_prefill", "num_decode", "chunk_tokens", "buffer_bytes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"disaggregation.{name} must be at least 1, got {value}")
+    num_prefill: Devices
+    num_decode: Devices
+    link: TransferRate
+    chunk_tokens: Tokens = 256
+    buffer_bytes: Annotated[Above, Field(ge=1)] | None = None
 
 
 class Buffer:
@@ -61,6 +56,7 @@ class Buffer:
     def claim(self, num_bytes: int) -> Process:
         """Ends when there is room."""
         if self._room is not None:
+            # SimPy serves waiting claims in order: a short prompt does not overtake a long one.
             yield self._room.get(num_bytes)
         self.used_bytes += num_bytes
         self.peak_bytes = max(self.peak_bytes, self.used_bytes)
@@ -95,7 +91,7 @@ class Handover:
         bytes_per_token: int,
         buffer_for: Callable[[Sequence], Buffer],
     ) -> None:
-        self.link = Link()
+        self.link = LinkQueue()
         self.stalled_ns = 0
         self.sent_bytes = 0
         self._env = env
@@ -110,6 +106,8 @@ class Handover:
         Waits while its buffer has no room.
         """
         shipment = self._shipments.get(sequence.number)
+        # Room for the whole prompt is taken before its first chunk leaves. With room chunk by
+        # chunk, two prompts could each hold half a buffer and wait for each other without end.
         if shipment is None:
             shipment = _Shipment(
                 buffer=self._buffer_for(sequence),
@@ -120,6 +118,8 @@ class Handover:
             yield from shipment.buffer.claim(shipment.num_bytes)
             self.stalled_ns += int(self._env.now) - before_ns
         size = self._options.chunk_tokens
+        # Chunks of a prompt are full but for its last, which leaves once all of the prompt is
+        # computed.
         end = (
             computed_tokens
             if computed_tokens >= sequence.prompt_tokens
@@ -136,6 +136,7 @@ class Handover:
 
     def arrived(self, sequence: Sequence) -> Process:
         """Ends when all of the prompt is in the buffer."""
+        # The link serves in order, so the arrival of the last chunk is that of the whole prompt.
         wait_ns = self._shipments[sequence.number].arrival_ns - int(self._env.now)
         if wait_ns > 0:
             yield self._env.timeout(wait_ns)

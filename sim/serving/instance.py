@@ -14,9 +14,8 @@ from typing import Any
 
 import simpy
 
-from sim.serving.blend import Blend
 from sim.serving.blocks import BlockPool
-from sim.serving.clock import StepEnd
+from sim.serving.clock import StepClock, StepEnd
 from sim.serving.decoding import DecodingSet
 from sim.serving.handover import Handover
 from sim.serving.lines import pipelined
@@ -24,11 +23,9 @@ from sim.serving.offload import Offload
 from sim.serving.options import InstanceOptions
 from sim.serving.prices import TICKS_PER_NS, StepPrices
 from sim.serving.sequence import Sequence
-from sim.workload.requests.prefix_keys import prefix_keys
-from sim.workload.requests.request import Span
+from sim.serving.sequence_blocks import SequenceBlocks
+from sim.serving.step_ticks import Chunk, LoadingStep, step_ticks
 
-Chunk = tuple[Sequence, int]
-"""A sequence and how many tokens of its context a step computes."""
 Waiting = Generator[simpy.Event, Any, None]
 """A process, or part of one."""
 
@@ -40,16 +37,6 @@ class _Leap:
     start_ticks: int
     num_steps: int
     end: StepEnd
-
-
-@dataclass(slots=True, kw_only=True)
-class Busy:
-    """How an instance spent its time."""
-
-    busy_ticks: int = 0
-    num_steps: int = 0
-    num_events: int = 0
-    peak_blocks: int = 0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -67,8 +54,10 @@ class Instance:
     offload: Offload | None = None
     handover: Handover | None = None
     on_admitted: Callable[[Sequence], None] | None = None
-    busy: Busy = field(default_factory=Busy)
     decoding: DecodingSet = field(init=False)
+    blocks: SequenceBlocks = field(init=False)
+    clock: StepClock = field(init=False)
+    peak_blocks: int = 0
     _waiting: list[tuple[int, Sequence]] = field(default_factory=list)
     _running: dict[int, Sequence] = field(default_factory=dict)
     _prefilling: list[Sequence] = field(default_factory=list)
@@ -76,12 +65,13 @@ class Instance:
     _num_coming: int = 0
     pending_tokens: int = 0
     _is_full: bool = False
-    _clock_ticks: int = 0
     _idle: simpy.Event | None = None
     _leap: _Leap | None = None
 
     def __post_init__(self) -> None:
         self.decoding = DecodingSet(self.prices.attention, self.options.block_tokens)
+        self.blocks = SequenceBlocks(self.pool, self.options)
+        self.clock = StepClock(self.env)
         self.env.process(self._run())
 
     @property
@@ -93,13 +83,12 @@ class Instance:
         """Whether a sequence of that length fits at all; one block is kept for the growth of
         others.
         """
-        return self._blocks(context_tokens) + 1 <= self.pool.num_blocks
+        return self.blocks.count(context_tokens) + 1 <= self.pool.num_blocks
 
     def found_tokens(self, sequence: Sequence) -> int:
         """Tokens of a prompt whose KV is on the GPUs already."""
-        keys = self._keys(sequence)
-        size = self.options.block_tokens
-        return size * self.pool.match(keys, min(len(keys), (sequence.prompt_tokens - 1) // size))[0]
+        hits, _ = self.blocks.match(sequence, sequence.prompt_tokens)
+        return hits * self.options.block_tokens
 
     def submit(self, sequence: Sequence) -> None:
         """A sequence arrives. It must fit."""
@@ -118,6 +107,7 @@ class Instance:
     def _queue(self, sequence: Sequence) -> None:
         self._num_coming -= 1
         was_waiting = bool(self._waiting)
+        # By number, so that who was pre-empted comes before those who arrived after it.
         heappush(self._waiting, (sequence.number, sequence))
         if not was_waiting and len(self._running) < self.options.max_sequences:
             self._wake()
@@ -132,7 +122,9 @@ class Instance:
 
     def _run(self) -> Waiting:
         while True:
-            has_room = self._make_room()  # after a pre-emption nobody is admitted for one step
+            # After a pre-emption nobody is admitted for one step: the blocks just freed are for
+            # those who decode.
+            has_room = self._make_room()
             chunks = self._next_chunks(may_admit=has_room)
             if chunks:
                 yield from self._step(chunks)
@@ -141,7 +133,7 @@ class Instance:
             else:
                 self._idle = self.env.event()
                 yield self._idle
-                self._clock_ticks = int(self.env.now) * TICKS_PER_NS
+                self.clock.wake()
 
     def _make_room(self) -> bool:
         """Take the blocks that decoding needs for one more step, pre-empting as often as it takes;
@@ -152,7 +144,10 @@ class Instance:
             self._preempt(
                 next(
                     each
+                    # The one admitted last has the least to lose, and nobody starves: the first
+                    # always goes on.
                     for each in reversed(self._running.values())
+                    # Copies into its blocks are under way, so they cannot be given away.
                     if each.number not in self._loading
                 )
             )
@@ -161,6 +156,7 @@ class Instance:
         return has_room
 
     def _next_chunks(self, *, may_admit: bool) -> list[Chunk]:
+        # Decoding comes first: every sequence that decodes gets its token in every step.
         left = self.options.max_step_tokens - len(self.decoding)
         chunks: list[Chunk] = []
         for sequence in self._prefilling:
@@ -174,12 +170,13 @@ class Instance:
         ):
             sequence = self._waiting[0][1]
             if not self._admit(sequence):
+                # Asking again is of no use until somebody leaves.
                 self._is_full = True
                 break
             heappop(self._waiting)
             if sequence.number not in self._loading:
                 left = self._add_chunk(chunks, sequence, left)
-        self.busy.peak_blocks = max(self.busy.peak_blocks, self.pool.num_held)
+        self.peak_blocks = max(self.peak_blocks, self.pool.num_held)
         return chunks
 
     def _add_chunk(self, chunks: list[Chunk], sequence: Sequence, left: int) -> int:
@@ -192,27 +189,23 @@ class Instance:
         """Give the sequence blocks for all of its context, those of its prefix that are here first;
         False if there are too few.
         """
-        keys = self._keys(sequence)
-        size = self.options.block_tokens
-        target = sequence.target_tokens
-        hits, num_unused = self.pool.match(keys, min(len(keys), (target - 1) // size))
-        total = self._blocks(target)
-        if total - hits + 1 > self.pool.num_available - num_unused:
+        hits = self.blocks.claim(sequence)
+        if hits is None:
             return False
-        self.pool.hold(keys[:hits])
-        self.pool.take(total - hits)
-        sequence.num_blocks = total
-        sequence.num_keyed = hits
+        hit_tokens = hits * self.options.block_tokens
         if sequence.admitted_ns is None:
+            # A sequence that was pre-empted comes here again; its wait and hits are of the first time.
             sequence.admitted_ns = int(self.env.now)
-            sequence.hit_tokens["gpu"] = hits * size
+            sequence.hit_tokens["gpu"] = hit_tokens
         self._running[sequence.number] = sequence
-        present = hits * size if self.offload is None else self.offload.plan(sequence, hits * size)
+        present = hit_tokens if self.offload is None else self.offload.plan(sequence, hit_tokens)
         sequence.computed_tokens = max(present, sequence.brought_tokens)
         sequence.brought_tokens = 0
         self.pending_tokens -= sequence.computed_tokens
         if self.on_admitted is not None:
             self.on_admitted(sequence)
+        # Beside the server's copies the instance goes on with others; the sequence joins when they
+        # end.
         if self.offload is not None and self.offload.is_server and sequence.load is not None:
             self._loading.add(sequence.number)
             self.env.process(self._load_beside(self.offload, sequence))
@@ -232,9 +225,10 @@ class Instance:
         """
         offload = self.offload
         if offload is None or offload.is_server:
-            yield self._pass(self._step_ticks(chunks))
+            yield self.clock.advance(step_ticks(self.prices, self.decoding, chunks))
         else:
             yield from self._step_and_move(offload, chunks)
+        # Those who decode take part in every step, also in one of chunks.
         if len(self.decoding):
             self._decoded(1)
         for sequence, tokens in chunks:
@@ -250,8 +244,7 @@ class Instance:
         """
         before_ns = int(self.env.now)
         yield from handover.ship(sequence, sequence.computed_tokens + tokens)
-        if int(self.env.now) > before_ns:
-            self._clock_ticks = int(self.env.now) * TICKS_PER_NS
+        self.clock.catch_up(before_ns)
 
     def _step_and_move(self, offload: Offload, chunks: list[Chunk]) -> Waiting:
         """Fetch what the step loads, then copy it in, compute, and copy out what has become full:
@@ -261,13 +254,18 @@ class Instance:
         copy_in_ns = yield from offload.bring(
             [sequence for sequence, _ in chunks if sequence.load is not None]
         )
-        if int(self.env.now) > before_ns:
-            self._clock_ticks = int(self.env.now) * TICKS_PER_NS
+        self.clock.catch_up(before_ns)
         stages = self.prices.num_layers if offload.options.is_layerwise else 1
-        ticks, without_stores = self._compute_and_load_ticks(
-            offload, chunks, copy_in_ns * TICKS_PER_NS, stages
+        work = LoadingStep(
+            prices=self.prices,
+            decoding=self.decoding,
+            chunks=chunks,
+            load_ticks=copy_in_ns * TICKS_PER_NS,
+            stages=stages,
         )
-        yield self._pass(ticks, without_stores - ticks)
+        ticks, without_stores = work.ticks(offload.options.blend)
+        yield self.clock.advance(ticks, without_stores - ticks)
+        # Chunks are copied out after the step, since only then they have KV.
         copied = sum(
             offload.store(sequence, sequence.computed_tokens + tokens)
             for sequence, tokens in chunks
@@ -279,84 +277,50 @@ class Instance:
                 else (without_stores,)
             )
             every = (*before, offload.copy_out_ns(copied) * TICKS_PER_NS)
-            self._clock_ticks += pipelined(every, stages) - without_stores
-            yield self._end_at(self._clock_ticks)
-
-    def _compute_and_load_ticks(
-        self, offload: Offload, chunks: list[Chunk], load_ticks: int, stages: int
-    ) -> tuple[int, int]:
-        """How long a step computes, and how long it takes with what it loads."""
-        ticks = self._step_ticks(chunks)
-        blend = offload.options.blend
-        num_layers = self.prices.num_layers
-        if blend is None:
-            return ticks, pipelined((load_ticks, ticks), stages)
-        mended = self._step_ticks(chunks, blend)
-        return blend.duration(0, ticks, mended, num_layers), blend.duration(
-            load_ticks, ticks, mended, num_layers
-        )
-
-    def _step_ticks(self, chunks: list[Chunk], blend: Blend | None = None) -> int:
-        """All tokens of the chunks computed; with ``blend``, as in a layer that mends what was
-        found.
-        """
-        kept = list(self.decoding.seen)
-        pairs = list(self.decoding.seen)
-        num_tokens = num_sampled = len(self.decoding)
-        for sequence, tokens in chunks:
-            first = sequence.computed_tokens
-            end = sequence.computed_tokens + tokens
-            computed = (
-                tokens
-                if blend is None
-                else blend.computed_tokens(tokens, sequence.found_tokens(first, end))
-            )
-            num_tokens += computed
-            num_sampled += end == sequence.target_tokens
-            for index, part in enumerate(self.prices.attention):
-                kept[index] += part.kept(first, end)
-                pairs[index] += part.pairs(first, end) * computed // tokens
-        return self.prices.step(num_tokens, num_sampled, kept, pairs)
+            yield self.clock.stall(pipelined(every, stages) - without_stores)
 
     def _take_leap(self, max_steps: int | None) -> Waiting:
-        """As many decode steps as are alike and find blocks; those of the first are taken already."""
+        """Take at once all decode steps that are alike and find blocks; the blocks of the first are
+        taken already.
+        """
         decoding = self.decoding
-        start_ticks = self._clock_ticks
+        start_ticks = self.clock.ticks
         steps = min(
             limit
             for limit in (decoding.alike_steps(), max_steps, self.options.max_leap_steps)
             if limit is not None
         )
         first = decoding.growth(1)
+        # The blocks of the first step are taken already, so one step is always possible.
         steps = max(1, decoding.steps_within(self.pool.num_available + first, steps))
         self._leap = _Leap(
             start_ticks=start_ticks,
             num_steps=steps,
-            end=self._end_at(start_ticks + self._leap_ticks(steps)),
+            end=self.clock.end_at(start_ticks + self._leap_ticks(steps)),
         )
         yield self._leap.end
         taken = self._leap.num_steps
         self._leap = None
-        self._passed(self._leap_ticks(taken), taken)
+        self.clock.passed(self._leap_ticks(taken), taken)
         self.pool.take(decoding.growth(taken) - first)
         self._decoded(taken)
 
     def _cut(self, leap: _Leap) -> None:
         """End the leap with the first step that ends now or later."""
-        now_ticks = (
-            int(self.env.now) - 1
-        ) * TICKS_PER_NS  # a step's end is seen at the next whole nanosecond
+        # A step's end is seen at the next whole nanosecond.
+        now_ticks = (int(self.env.now) - 1) * TICKS_PER_NS
         low = 0
+        # The ends of steps rise, so the first that ends now or later is found by halving.
         high = leap.num_steps
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (
-                (low, middle)
-                if leap.start_ticks + self._leap_ticks(middle) > now_ticks
-                else (middle, high)
-            )
+            if leap.start_ticks + self._leap_ticks(middle) > now_ticks:
+                high = middle
+            else:
+                low = middle
         if high < leap.num_steps:
-            end = self._end_at(leap.start_ticks + self._leap_ticks(high))
+            end = self.clock.end_at(leap.start_ticks + self._leap_ticks(high))
+            # The process waits for the old end; it must wake at the new one instead.
             leap.end.hand_over(end)
             leap.num_steps = high
             leap.end = end
@@ -365,25 +329,10 @@ class Instance:
         decoding = self.decoding
         return self.prices.leap(len(decoding), decoding.seen, decoding.growing, num_steps)
 
-    def _pass(self, ticks: int, stalled_ticks: int = 0) -> StepEnd:
-        """A step that computes for so long, and stands still for so long while KV moves."""
-        self._passed(ticks, 1)
-        self._clock_ticks += stalled_ticks
-        return self._end_at(self._clock_ticks)
-
-    def _passed(self, ticks: int, num_steps: int) -> None:
-        self._clock_ticks += ticks
-        self.busy.busy_ticks += ticks
-        self.busy.num_steps += num_steps
-        self.busy.num_events += 1
-
-    def _end_at(self, ticks: int) -> StepEnd:
-        return StepEnd(self.env, -(-ticks // TICKS_PER_NS) - int(self.env.now))
-
     def _decoded(self, num_steps: int) -> None:
         self.decoding.advance(num_steps)
         for sequence in self.decoding.finished():
-            sequence.num_blocks = self._blocks(self.decoding.remove(sequence))
+            sequence.num_blocks = self.blocks.count(self.decoding.remove(sequence))
             self._finish(sequence)
 
     def _computed(self, sequence: Sequence, tokens: int) -> None:
@@ -392,7 +341,8 @@ class Instance:
         """
         sequence.computed_tokens += tokens
         self.pending_tokens -= tokens
-        self._publish(sequence)
+        # Each chunk's blocks can be found at once, by prompts that share only the beginning.
+        self.blocks.publish(sequence)
         if sequence.computed_tokens < sequence.target_tokens:
             return
         self._prefilling.remove(sequence)
@@ -405,57 +355,27 @@ class Instance:
             self._finish(sequence)
 
     def _finish(self, sequence: Sequence) -> None:
-        self._publish(sequence)
+        self.blocks.publish(sequence)
         self._release(sequence)
         self.on_end(sequence)
 
     def _preempt(self, sequence: Sequence) -> None:
         if sequence.computed_tokens == sequence.target_tokens:
-            sequence.num_blocks = self._blocks(self.decoding.remove(sequence))
-            self._publish(sequence)
+            sequence.num_blocks = self.blocks.count(self.decoding.remove(sequence))
+            self.blocks.publish(sequence)
         else:
             self._prefilling.remove(sequence)
+            # What was still to compute is counted anew below, with the whole context.
             self.pending_tokens -= sequence.target_tokens - sequence.computed_tokens
         self._release(sequence)
         sequence.num_preemptions += 1
         sequence.target_tokens = sequence.prompt_tokens + sequence.generated_tokens
+        # KV is not moved away but computed again, as vLLM's scheduler does by default.
         sequence.computed_tokens = 0
         self.pending_tokens += sequence.target_tokens
         heappush(self._waiting, (sequence.number, sequence))
 
-    def _publish(self, sequence: Sequence) -> None:
-        """Name the blocks that have become full."""
-        keys = self._keys(sequence)
-        full = min(len(keys), sequence.computed_tokens // self.options.block_tokens)
-        if full > sequence.num_keyed:
-            self.pool.publish(keys[sequence.num_keyed : full])
-            sequence.num_keyed = full
-
     def _release(self, sequence: Sequence) -> None:
-        self.pool.release(
-            self._keys(sequence)[: sequence.num_keyed], sequence.num_blocks - sequence.num_keyed
-        )
-        sequence.num_blocks = sequence.num_keyed = 0
+        self.blocks.release(sequence)
         del self._running[sequence.number]
         self._is_full = False
-
-    def _keys(self, sequence: Sequence) -> tuple[int, ...]:
-        """Keys of the blocks of prompt and answer, made when first needed; none without a prefix
-        cache.
-        """
-        if sequence.keys is None:
-            request = sequence.request
-            answer = (
-                ()
-                if request.answer is None
-                else (Span(content=request.answer, num_tokens=request.output_tokens),)
-            )
-            sequence.keys = (
-                prefix_keys(request.prompt + answer, self.options.block_tokens)
-                if self.options.has_prefix_cache
-                else ()
-            )
-        return sequence.keys
-
-    def _blocks(self, tokens: int) -> int:
-        return -(-tokens // self.options.block_tokens)

@@ -15,12 +15,14 @@ def sum_of_max(lines: Sequence[Line], num_steps: int) -> int:
     """
     total = step = 0
     while step < num_steps:
+        # Of lines that are equal now, the steepest is the largest from the next step on.
         value, slope = max((start + rise * step, rise) for start, rise in lines)
         stop = num_steps
         for start, rise in lines:
             if rise > slope:  # it will overtake, from the first step on at which it is larger
                 stop = min(stop, step + (value - start - rise * step) // (rise - slope) + 1)
         count = stop - step
+        # The sum of an arithmetic series; count · (count − 1) is even, so nothing is rounded.
         total += count * value + slope * (count * (count - 1) // 2)
         step = stop
     return total
@@ -30,4 +32,5 @@ def pipelined(works: Sequence[int], num_stages: int) -> int:
     """How long works take that follow each other in each of ``num_stages`` equal stages, at once
     over stages; one stage: their sum.
     """
+    # The first stage passes through all works; each later one ends one longest work after it.
     return (sum(works) + (num_stages - 1) * max(works)) // num_stages

@@ -1,30 +1,39 @@
 """Moving KV: how long a transfer takes, and the queue of a link."""
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from hwprofiles import InputError
+from pydantic import BaseModel, ConfigDict, Field
+
+from hwprofiles import Kind, Provenance
+from hwprofiles.quantity import UNDATED, SourceDate
 from hwprofiles.units import NS_PER_S
+from sim.serving.numbers import Above, Latency
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransferRate:
-    """A transfer takes messages · ``latency_ns`` + bytes / ``bytes_per_s``."""
+class TransferRate(BaseModel):
+    """A transfer takes messages · ``latency_ns`` + bytes / ``bytes_per_s``; ``source`` says where
+    the two numbers are from.
+    """
 
-    bytes_per_s: float
-    latency_ns: float = 0.0
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __post_init__(self) -> None:
-        if not 0 < self.bytes_per_s < float("inf"):
-            raise InputError(f"bytes_per_s must be above 0, got {self.bytes_per_s:g}")
-        if not 0 <= self.latency_ns < float("inf"):
-            raise InputError(f"latency_ns must be at least 0, got {self.latency_ns:g}")
+    bytes_per_s: Above
+    latency_ns: Latency = 0.0
+    kind: Kind = Kind.ASSUMED
+    source: Annotated[str, Field(min_length=1)] = "stated in the serving file"
+    date: SourceDate = UNDATED
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of both numbers."""
+        return Provenance(kind=self.kind, source=self.source, date=self.date)
 
     def duration_ns(self, num_messages: int, num_bytes: float) -> int:
         """Of a transfer, to the nearest ns."""
         return round(num_messages * self.latency_ns + num_bytes / self.bytes_per_s * NS_PER_S)
 
 
-class Link:
+class LinkQueue:
     """One transfer at a time, first come, first served: since durations are known, when each ends
     is known as it comes.
     """
@@ -39,6 +48,8 @@ class Link:
 
     def reserve(self, now_ns: int, duration_ns: int) -> int:
         """A transfer comes: returns when it ends."""
+        # No process and no queue: the end of the last reservation is all that later transfers
+        # depend on.
         self.free_ns = max(now_ns, self.free_ns) + duration_ns
         self.busy_ns += duration_ns
         return self.free_ns

@@ -21,6 +21,7 @@ def num_kv_blocks(machine: Machine, model: Model, options: InstanceOptions) -> i
         machine.gpu.memory_bytes.effective * options.num_gpus * options.gpu_memory_fraction
     )
     step = Batch(prompt_tokens=options.max_step_tokens, output_tokens=1)
+    # Logits are kept in 32 bits. The activations below have those of one sequence already.
     logits = 4 * (options.max_sequences - 1) * model.vocab
     states = options.max_sequences * model.state_bytes
     left = usable - model.total_bytes - activation_bytes(model, step, Feeding()) - logits - states

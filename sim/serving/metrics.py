@@ -10,7 +10,7 @@ from hwprofiles.units import NS_PER_S
 from sim.serving.instance import Instance
 from sim.serving.prices import TICKS_PER_NS
 from sim.serving.recorder import Recorder
-from sim.serving.tier import Tier
+from sim.serving.tier import KvTier
 
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
 
@@ -84,7 +84,7 @@ class ServingMetrics:
 
 
 def measure_serving(
-    recorder: Recorder, instances: Sequence[Instance], tiers: Sequence[Tier] = ()
+    recorder: Recorder, instances: Sequence[Instance], tiers: Sequence[KvTier] = ()
 ) -> ServingMetrics:
     """Read the metrics off a finished run. Raises NothingAnswered when no request was."""
     if not recorder.num_finished:
@@ -93,14 +93,14 @@ def measure_serving(
         )
     assert recorder.first_arrival_ns is not None
     duration_s = (recorder.last_end_ns - recorder.first_arrival_ns) / NS_PER_S
-    busy_s = sum(instance.busy.busy_ticks for instance in instances) / TICKS_PER_NS / NS_PER_S
+    busy_s = sum(instance.clock.busy_ticks for instance in instances) / TICKS_PER_NS / NS_PER_S
     return ServingMetrics(
         num_requests=recorder.num_finished,
         num_warmup_requests=recorder.num_warmup_requests,
         num_rejected_requests=recorder.num_rejected,
         num_preemptions=recorder.num_preemptions,
-        num_steps=sum(instance.busy.num_steps for instance in instances),
-        num_events=sum(instance.busy.num_events for instance in instances),
+        num_steps=sum(instance.clock.num_steps for instance in instances),
+        num_events=sum(instance.clock.num_events for instance in instances),
         duration_s=duration_s,
         queue_s=_percentiles(recorder.queue_s),
         ttft_s=_percentiles(recorder.ttft_s),
@@ -114,7 +114,7 @@ def measure_serving(
         },
         gpu_busy_fraction=busy_s / len(instances) / duration_s,
         gpu_kv_peak_fraction=max(
-            instance.busy.peak_blocks / instance.pool.num_blocks for instance in instances
+            instance.peak_blocks / instance.pool.num_blocks for instance in instances
         ),
         gpu_kv_evicted_blocks=sum(instance.pool.num_evictions for instance in instances),
         tiers=tuple(_tier_uses(tiers, instances, duration_s)),
@@ -122,12 +122,15 @@ def measure_serving(
 
 
 def _tier_uses(
-    tiers: Sequence[Tier], instances: Sequence[Instance], duration_s: float
+    tiers: Sequence[KvTier], instances: Sequence[Instance], duration_s: float
 ) -> Iterator[TierUse]:
     offloads = [instance.offload for instance in instances if instance.offload is not None]
+    # Tiers that are not shared exist once for each instance: one row for all of a name.
     for name in dict.fromkeys(tier.name for tier in tiers):
         same = [tier for tier in tiers if tier.name == name]
         size = same[0].stored_bytes
+        # Host memory itself is never waited for; what is busy are the copies between it and the
+        # GPUs.
         is_host = same[0] is tiers[0]
         reads = (
             [offload.copies_in for offload in offloads]

@@ -13,15 +13,14 @@ from typing import Any
 
 import simpy
 
-from hwprofiles.units import NS_PER_S
 from sim.serving.blend import Blend
 from sim.serving.kv.replay import TouchOrder
-from sim.serving.link import Link
+from sim.serving.link import LinkQueue
 from sim.serving.offload_options import Loading, Mode, OffloadOptions
 from sim.serving.pins import PinnedChunks
 from sim.serving.prices import StepPrices
-from sim.serving.sequence import Load, Sequence
-from sim.serving.tier import Tier
+from sim.serving.sequence import ChunkLoad, Sequence
+from sim.serving.tier import KvTier
 from sim.workload.requests.content_keys import content_keys
 from sim.workload.requests.prefix_keys import prefix_keys
 
@@ -38,18 +37,19 @@ class Offload:
         self,
         env: simpy.Environment,
         options: OffloadOptions,
-        tiers: Items[Tier],
+        tiers: Items[KvTier],
         prices: StepPrices,
         pinned: PinnedChunks,
     ) -> None:
-        self.options = options
-        self.copies_in = Link()
-        self.copies_out = Link()
+        self.options = options.rules
+        self.copies_in = LinkQueue()
+        self.copies_out = LinkQueue()
         self._env = env
         self._tiers = tuple(tiers)
         self._host = self._tiers[0]
         self._prices = prices
         self._pinned = pinned
+        # Chunks on their way to a tier, by its name: two sequences of one prefix write it once.
         self._pending: set[tuple[str, int]] = set()
 
     @property
@@ -70,11 +70,14 @@ class Offload:
             self._plan_blend(self.options.blend, sequence, gpu_tokens)
             return gpu_tokens
         places = self._search(keys)
+        # What was found counts as used even where loading it turns out not to pay: it was looked
+        # up.
         self._touch(keys[: len(places)], places)
         sequence.num_saved_chunks = len(places)
         start = gpu_tokens // size
         most = sequence.target_tokens - 1
         end = len(places)
+        # The limit is on all that was found, before any part of it is left out.
         if min(end * size, most) - gpu_tokens < max(1, self.options.min_retrieve_tokens):
             end = start
         elif self.options.loading is Loading.CHEAPER:
@@ -82,9 +85,11 @@ class Offload:
         origins = self._let_go(sequence)
         if min(end * size, most) <= gpu_tokens:
             return gpu_tokens
-        sequence.load = Load(keys=keys[start:end], places=tuple(places[start:end]))
+        sequence.load = ChunkLoad(keys=keys[start:end], places=tuple(places[start:end]))
+        # Pinned until loaded: other sequences may evict in the meantime.
         for key, place in zip(sequence.load.keys, sequence.load.places, strict=True):
             self._tiers[place].store.pin(key)
+        # Hits are of prompts; a sequence that was pre-empted finds its own KV again.
         if sequence.num_preemptions == 0:
             self._count_hits(sequence, origins, gpu_tokens, start)
         return min(end * size, most)
@@ -103,6 +108,7 @@ class Offload:
             for chunk, key in enumerate(keys)
             if (place := self._place(key)) is not None
         ]
+        # Tail first: the beginning of a prompt, which more prompts share, is the last to go.
         for chunk, place in reversed(found):
             self._tiers[place].store.touch(keys[chunk])
         found = [
@@ -119,7 +125,7 @@ class Offload:
             blend, sequence, gpu_tokens, num_found, places
         ):
             return
-        sequence.load = Load(keys=tuple(keys[chunk] for chunk, _ in found), places=places)
+        sequence.load = ChunkLoad(keys=tuple(keys[chunk] for chunk, _ in found), places=places)
         sequence.found_ranges = ranges
         for key, place, (first, end) in zip(sequence.load.keys, places, ranges, strict=True):
             self._tiers[place].store.pin(key)
@@ -135,6 +141,7 @@ class Offload:
         """
         full = self._prices.prefill_ns(gpu_tokens, sequence.target_tokens)
         num_tokens = sequence.target_tokens - gpu_tokens
+        # An estimate for the decision: mending is taken as that share of computing.
         mended = full * blend.computed_tokens(num_tokens, num_found) // num_tokens
         copies_ns = self._host.read_ns(len(places))
         before_ns = self._load_ns(places) - copies_ns
@@ -148,6 +155,9 @@ class Offload:
             if place:
                 yield self._read(self._tiers[place], count)
         for key, place in zip(load.keys, load.places, strict=True):
+            # Every copy passes host memory. In-process it stays there; the server drops it by
+            # default.
+            # Host memory itself is place 0; what is there only waits for the copy to the GPUs.
             if place and (not self.is_server or self.options.retains_deep_hits):
                 self._keep_in_host(key)
 
@@ -172,6 +182,8 @@ class Offload:
         copy_ns = 0
         for sequence in loading:
             yield from self.fetch(sequence)
+            # Loads of a step are copied together, after the last of them has come from deeper
+            # tiers.
             copy_ns += self.copy_in_ns(sequence)
             self.loaded(sequence)
         self.copies_in.reserve(int(self._env.now), copy_ns)
@@ -190,6 +202,8 @@ class Offload:
         """
         copied = []
         for key in self._unsaved(sequence, computed_tokens):
+            # A chunk may have been evicted since the sequence was planned, so it is looked for
+            # again.
             if key not in self._host.store:
                 if self._keep_in_host(key):
                     copied.append(key)
@@ -212,12 +226,14 @@ class Offload:
         fresh = [key for key in keys if (name, key) not in self._pending]
         if not fresh:
             return
+        # Marked before the copy starts: another sequence with the same prefix must not copy it too.
         self._pending.update((name, key) for key in fresh)
         now_ns = int(self._env.now)
         yield self._env.timeout(
             self.copies_out.reserve(now_ns, self.copy_out_ns(len(fresh))) - now_ns
         )
         self._pending.difference_update((name, key) for key in fresh)
+        # Deeper tiers are written from host memory: what it does not take goes no further.
         self._write_deeper([key for key in fresh if self._keep_in_host(key)])
 
     def load_beside(self, sequence: Sequence) -> Process:
@@ -243,6 +259,7 @@ class Offload:
             self._tiers[place].store.pin(key)
         for place, count in sorted(Counter(place for _, place in found).items()):
             yield self._read(self._tiers[place], count)
+        # Unpinned below and pinned in host memory: the deeper tier may let go of it from then on.
         for key, place in found:
             self._tiers[place].store.unpin(key)
             if self._keep_in_host(key):
@@ -299,6 +316,8 @@ class Offload:
         """
         size = self.options.chunk_tokens
         target = sequence.target_tokens
+        # Within one tier a further chunk costs as much to load as the last but more to compute, so
+        # a minimum lies only at the ends of stretches of one tier.
         borders = [
             chunk for chunk in range(start + 1, len(places)) if places[chunk] != places[chunk - 1]
         ]
@@ -322,7 +341,7 @@ class Offload:
         )
         return deep + self.copies_in.wait_ns(now_ns) + self._host.read_ns(len(places))
 
-    def _read(self, tier: Tier, num_chunks: int) -> simpy.Event:
+    def _read(self, tier: KvTier, num_chunks: int) -> simpy.Event:
         now_ns = int(self._env.now)
         tier.num_read += num_chunks
         return self._env.timeout(tier.reads.reserve(now_ns, tier.read_ns(num_chunks)) - now_ns)
@@ -347,6 +366,7 @@ class Offload:
         """
         saved = sequence.num_saved_chunks
         full = computed_tokens // self.options.chunk_tokens
+        # A sequence that was pre-empted computes the same chunks again; they are not stored twice.
         sequence.num_saved_chunks = max(saved, full)
         return self._keys(sequence)[saved:full]
 
@@ -360,7 +380,7 @@ class Offload:
             if missing:
                 self._env.process(self._write_through(tier, missing))
 
-    def _write_through(self, tier: Tier, keys: list[int]) -> Process:
+    def _write_through(self, tier: KvTier, keys: list[int]) -> Process:
         """Write chunks to a deeper tier, even if host memory lets go of them meanwhile: a buffer of
         the writer's holds them.
         """
@@ -372,16 +392,8 @@ class Offload:
             tier.keep(key)
 
     def _keys(self, sequence: Sequence) -> tuple[int, ...]:
+        # Made once: planning, prefetching and storing ask for the same keys.
         if sequence.chunk_keys is None:
             keys_of = prefix_keys if self.options.blend is None else content_keys
             sequence.chunk_keys = keys_of(sequence.request.prompt, self.options.chunk_tokens)
         return sequence.chunk_keys
-
-
-def sweep(env: simpy.Environment, host: Tier, options: OffloadOptions) -> Process:
-    """The server's sweep of host memory, once a second without end."""
-    capacity = host.store.capacity_blocks
-    while capacity is not None:
-        yield env.timeout(NS_PER_S)
-        if len(host.store) > options.watermark_fraction * capacity:
-            host.store.evict(int(options.evicted_fraction * len(host.store)))

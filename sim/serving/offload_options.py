@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from hwprofiles import InputError
+from hwprofiles.limits import MAX_BYTES, Tokens, TokensOrNone
 from sim.serving.blend import Blend
 from sim.serving.kv.replay import TouchOrder
+from sim.serving.numbers import Fraction
 from sim.serving.pins import Pin
 from sim.serving.tier import TierOptions
 
@@ -28,9 +33,8 @@ class Loading(StrEnum):
     CHEAPER = "cheaper"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OffloadOptions:
-    """Tiers, searched in order; the first is the host memory that every copy goes through.
+class OffloadSpec(BaseModel):
+    """How KV moves between an instance and its tiers, as a serving file states it.
 
     KV moves in chunks of ``chunk_tokens`` over all layers, ``bytes_per_token`` each (None: as many
     as on the GPU). ``is_layerwise`` pipelines copies between host memory and GPUs with the
@@ -42,72 +46,78 @@ class OffloadOptions:
     anywhere in a prompt.
     """
 
-    tiers: tuple[TierOptions, ...]
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
     mode: Mode = Mode.IN_PROCESS
-    chunk_tokens: int = 256
-    bytes_per_token: int | None = None
+    chunk_tokens: Tokens = 256
+    bytes_per_token: Annotated[int, Field(ge=1, le=MAX_BYTES, strict=True)] | None = None
     loading: Loading = Loading.ALWAYS
-    min_retrieve_tokens: int = 0
+    min_retrieve_tokens: TokensOrNone = 0
     is_layerwise: bool = False
     prefetches: bool = False
     touch_order: TouchOrder = TouchOrder.TAIL_FIRST
-    watermark_fraction: float = 0.8
-    evicted_fraction: float = 0.2
+    watermark_fraction: Fraction = 0.8
+    evicted_fraction: Fraction = 0.2
     retains_deep_hits: bool = False
     pins: tuple[Pin, ...] = ()
     blend: Blend | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffloadOptions:
+    """Tiers, searched in order, and the rules by which an instance uses them.
+
+    The first tier is the host memory that every copy goes through. What does not go together is
+    refused here, where the tiers are known, not in OffloadSpec.
+    """
+
+    tiers: tuple[TierOptions, ...]
+    rules: OffloadSpec
 
     def __post_init__(self) -> None:
         if not self.tiers:
             raise InputError("offload.tiers must name at least one tier, the host memory first")
         names = [tier.name for tier in self.tiers]
+        # Hit rates are reported by tier, and those of the GPUs' own blocks under this name.
         repeated = next((name for name in names if names.count(name) > 1 or name == "gpu"), None)
         if repeated is not None:
             raise InputError(
                 f"offload.tiers: each tier needs a name of its own, other than gpu; got {', '.join(names)}"
             )
-        for name in ("chunk_tokens", "bytes_per_token"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"offload.{name} must be at least 1, got {value}")
-        for name in ("watermark_fraction", "evicted_fraction"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(
-                    f"offload.{name} must be above 0 and at most 1, got {getattr(self, name):g}"
-                )
         self._check_pins()
         self._check_blend()
         self._check_mode()
 
     def _check_pins(self) -> None:
-        numbers = [pin.request for pin in self.pins]
+        numbers = [pin.request for pin in self.rules.pins]
         if len(set(numbers)) < len(numbers):
             raise InputError("offload.pins: each request may be named once")
-        short = next((pin for pin in self.pins if pin.tokens < self.chunk_tokens), None)
+        # Only full chunks are stored: such a pin would keep nothing, without a word.
+        short = next((pin for pin in self.rules.pins if pin.tokens < self.rules.chunk_tokens), None)
         if short is not None:
             raise InputError(
-                f"offload.pins: tokens must be at least offload.chunk_tokens ({self.chunk_tokens}), got {short.tokens}"
+                f"offload.pins: tokens must be at least offload.chunk_tokens ({self.rules.chunk_tokens}), got {short.tokens}"
             )
 
     def _check_blend(self) -> None:
-        if self.blend is None:
+        if self.rules.blend is None:
             return
-        if self.mode is Mode.SERVER or self.prefetches:
+        if self.rules.mode is Mode.SERVER or self.rules.prefetches:
             raise InputError(
                 "offload.blend is for mode in-process without prefetches: it loads layer by layer inside the step"
             )
-        if self.touch_order is not TouchOrder.TAIL_FIRST:
+        if self.rules.touch_order is not TouchOrder.TAIL_FIRST:
             raise InputError("offload.blend needs touch_order tail-first")
 
     def _check_mode(self) -> None:
-        if self.mode is Mode.SERVER:
-            wrong = [name for name in ("is_layerwise", "prefetches") if getattr(self, name)]
+        if self.rules.mode is Mode.SERVER:
+            wrong = [name for name in ("is_layerwise", "prefetches") if getattr(self.rules, name)]
             if wrong:
                 raise InputError(
                     f"offload.{wrong[0]} is for mode in-process; the server always works beside the instance's steps"
                 )
             return
-        if self.retains_deep_hits:
+        if self.rules.retains_deep_hits:
             raise InputError(
                 "offload.retains_deep_hits is for mode server; in-process, what is found deeper always moves to host memory"
             )

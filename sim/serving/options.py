@@ -1,21 +1,9 @@
 """How a serving engine is set up."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
-from hwprofiles import InputError, Kind, Provenance
-
-_UNSTATED = Provenance(kind=Kind.ASSUMED, source="stated in the serving file", date="undated")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllReduce:
-    """Time of one all-reduce between the GPUs of an instance: latency_ns + bytes / bytes_per_s,
-    bytes those of the activations.
-    """
-
-    latency_ns: float
-    bytes_per_s: float
-    provenance: Provenance = field(default=_UNSTATED)
+from hwprofiles import InputError
+from sim.serving.link import TransferRate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +13,8 @@ class InstanceOptions:
     ``max_step_tokens`` bounds the tokens of a step, prefill chunks and decoding sequences together;
     ``max_sequences`` those that run at once. KV comes in blocks of ``block_tokens``;
     ``gpu_memory_fraction`` of the GPUs' memory is used in all, and KV has what weights and
-    activations leave of it, or room for ``kv_tokens``. ``captures_graphs``: kernels are launched as
+    activations leave of it, or room for ``kv_tokens``. ``all_reduce`` is one between the GPUs: a
+    message of the bytes of the activations. ``captures_graphs``: kernels are launched as
     one graph, so that launches take no time of their own. ``step_overhead_ns`` is what the
     instance's own software adds to each step, beside what the machine states. ``max_leap_steps``
     bounds the steps taken at once (None: as many as are alike); it changes no result.
@@ -40,7 +29,7 @@ class InstanceOptions:
     captures_graphs: bool = True
     step_overhead_ns: float = 0.0
     kv_tokens: int | None = None
-    all_reduce: AllReduce | None = None
+    all_reduce: TransferRate | None = None
     max_leap_steps: int | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +41,7 @@ class InstanceOptions:
             raise InputError(
                 f"instance.gpu_memory_fraction must be above 0 and at most 1, got {self.gpu_memory_fraction:g}"
             )
+        # Else a step could not hold the one token that each decoding sequence must have.
         if self.max_step_tokens < self.max_sequences:
             raise InputError(
                 f"instance.max_step_tokens must be at least instance.max_sequences (each decodes a token), got {self.max_step_tokens} < "

@@ -1,19 +1,23 @@
 """Prefixes that no tier lets go of, such as a system prompt that many requests share."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
-from sim.serving.tier import Tier
+from pydantic import BaseModel, ConfigDict, Field
+
+from hwprofiles.limits import MAX_REQUESTS, Tokens
+from sim.serving.tier import KvTier
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
+class Pin(BaseModel):
     """The full chunks of the first ``tokens`` of the prompt of request number ``request``: pinned
     from when it is admitted.
     """
 
-    request: int
-    tokens: int
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request: Annotated[int, Field(ge=0, le=MAX_REQUESTS, strict=True)] = 0
+    tokens: Tokens
 
 
 class PinnedChunks:
@@ -22,10 +26,11 @@ class PinnedChunks:
     def __init__(self, pins: Iterable[Pin], chunk_tokens: int) -> None:
         self._num_chunks = {pin.request: pin.tokens // chunk_tokens for pin in pins}
         self._keys: set[int] = set()
-        self._tiers: list[Tier] = []
+        self._tiers: list[KvTier] = []
 
-    def watch(self, tier: Tier) -> None:
+    def watch(self, tier: KvTier) -> None:
         """A tier that is to keep them."""
+        # The set itself, not a copy: chunks that are pinned later count for this tier too.
         tier.pinned_keys = self._keys
         self._tiers.append(tier)
 
@@ -34,7 +39,10 @@ class PinnedChunks:
         or comes to be held.
         """
         fresh = [
-            key for key in chunk_keys[: self._num_chunks.pop(number, 0)] if key not in self._keys
+            # Popped, since a request that is admitted again after a pre-emption pins nothing new.
+            key
+            for key in chunk_keys[: self._num_chunks.pop(number, 0)]
+            if key not in self._keys
         ]
         self._keys.update(fresh)
         for tier in self._tiers:

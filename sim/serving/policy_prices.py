@@ -29,6 +29,7 @@ from sim.workload.batch import Batch, Feeding, Passes
 
 STEPS_PER_DOUBLING = 2
 """Points of the grid of tokens between a number and its double."""
+# The spread of a mean over draws falls with the number of tokens that each draw has.
 DRAWS_OF_FEW, DRAWS_OF_MANY = 16, 2
 """Batches simulated at a point of the grid: more where few tokens make them differ."""
 MANY_TOKENS = 128
@@ -48,13 +49,14 @@ class ServedPolicy:
 
 
 def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | Infeasible:
-    """As ``prepare``, with experts where the policy puts them. Infeasible where it finds no
-    placement.
+    """Prices and memory of a model with experts where the policy puts them; Infeasible where it
+    finds no placement.
 
     Raises InputError for a policy that cannot be served.
     """
     policy = served.policy
     instance = setting.instance
+    # A policy that keeps all on the GPUs is what the plain prices are of, at any number of GPUs.
     if instance.num_gpus > 1 and isinstance(policy.placement, AllLayersPlacement):
         return prepare(setting)
     _check(setting, served)
@@ -71,6 +73,7 @@ def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | I
     check(
         replace(scenario, batch=Batch(prompt_tokens=1, output_tokens=1))
     )  # KV of many sequences may be longer than any one of them
+    # Activations are those of the longest step, not of all the KV as one prompt.
     problem = replace(
         problem_of(scenario), feeding=Feeding(prefill_chunk_tokens=instance.max_step_tokens)
     )
@@ -99,6 +102,8 @@ def _check(setting: ServingSetting, served: ServedPolicy) -> None:
         raise InputError(
             f"--policy {policy.name}: {setting.model.name} has no experts; leave --policy out"
         )
+    # The table of prices is by number of tokens alone: whatever else a step's time depends on
+    # cannot be served by it.
     reasons = {
         "it holds other experts from step to step": policy.cache.score is not None,
         "it fetches ahead": policy.prefetch.is_active,
@@ -138,6 +143,8 @@ def _prices(
     costs = problem.costs
     instance = setting.instance
     grid = _grid(instance.max_step_tokens)
+    # Decoding sequences select experts independently, tokens of a prompt resemble each other: two
+    # kinds of steps, two simulations. Larger steps always hold a chunk of a prompt.
     decode = [tokens for tokens in grid if tokens <= instance.max_sequences]
     prefill = [tokens for tokens in grid if tokens > instance.max_sequences]
     points = _simulated(served, problem, residency, decode, is_prefill=False)
@@ -149,6 +156,7 @@ def _prices(
         known,
         [points[tokens] for tokens in known.tolist()],
     )
+    # The simulation has the machine's own overheads in it, but not what the server's software adds.
     base += instance.step_overhead_ns
     base[0] = 0
     head = costs.head("gpu", np.arange(instance.max_sequences + 1)).ns
@@ -192,6 +200,7 @@ def _simulated(
         for draw in range(DRAWS_OF_FEW if size < MANY_TOKENS else DRAWS_OF_MANY)
     ]
     passes = _passes(rows, is_prefill=is_prefill)
+    # A draw is another sequence in prefill and another position in decode.
     sequences, positions = (DRAWS_OF_FEW, max(sizes)) if is_prefill else (max(sizes), DRAWS_OF_FEW)
     ids = served.routing.experts(problem.model, sequences, positions, served.seed)
     tokens = tokens_per_expert(problem.model, ids, passes)
@@ -206,6 +215,7 @@ def _simulated(
     )
     execution = execute(served.policy, residency, foresight, "fast")
     ends_ns = execution.timeline.end_ns[execution.last_task]
+    # Passes follow each other without overlap, so the time between their ends is what each took.
     rest_ns = np.diff(ends_ns, prepend=0) - _attention_and_head_ns(problem.costs, passes)
     return {
         size: float(
@@ -266,6 +276,7 @@ def _warnings(setting: ServingSetting, served: ServedPolicy, residency: Residenc
         + _kv_tokens(setting) * model.kv_bytes_per_token
         + activation_bytes(model, step, Feeding())
     )
+    # Said, not refused: published policies may set aside less than serving needs.
     over = held - machine_bytes(setting.machine)
     if over > 0:
         found.append(

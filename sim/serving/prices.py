@@ -83,8 +83,11 @@ class AttentionPrice:
         """Ticks of that many decode steps of the same sequences; ``seen`` in the first, ``growing``
         more in each later one.
         """
+        # The floor is a line that does not rise, so that the sum has one rule for all.
         lines = [(self.floor, 0)]
         for line in self.lines:
+            # A decoding sequence reads as many tokens of KV as it has pairs: its one query sees
+            # each once.
             each = line.kept + line.pair
             lines.append((line.fixed + line.token * num_sequences + each * seen, each * growing))
         return self.num_layers * sum_of_max(lines, num_steps)
@@ -142,6 +145,7 @@ class StepPrices:
             stop = min(end, first + longest)
             kept = [part.kept(first, stop) for part in self.attention]
             pairs = [part.pairs(first, stop) for part in self.attention]
+            # No head: a decision compares loading with computing, and both sample one token.
             ticks += self.step(stop - first, 0, kept, pairs)
             first = stop
         return ticks // TICKS_PER_NS

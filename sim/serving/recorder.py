@@ -24,6 +24,7 @@ class Recorder:
         self.hit_tokens: dict[str, int] = {}
         self.first_arrival_ns: int | None = None
         self.last_end_ns = 0
+        # Arrays of doubles: a list of floats takes four times the memory.
         self.queue_s = array("d")
         self.ttft_s = array("d")
         self.tpot_s = array("d")
@@ -60,6 +61,7 @@ class Recorder:
         self.queue_s.append((sequence.admitted_ns - sequence.arrival_ns) / NS_PER_S)
         self.ttft_s.append((sequence.first_token_ns - sequence.arrival_ns) / NS_PER_S)
         self.end_to_end_s.append((now_ns - sequence.arrival_ns) / NS_PER_S)
+        # One token has no time after its first: such a request has no TPOT at all, not one of 0.
         if sequence.generated_tokens > 1:
             self.tpot_s.append(
                 (now_ns - sequence.first_token_ns) / (sequence.generated_tokens - 1) / NS_PER_S

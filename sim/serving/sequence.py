@@ -6,7 +6,7 @@ from sim.workload.requests.request import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class ChunkLoad:
     """Chunks that a sequence is about to load: their keys, and the tier of each (its place in the
     search), where they are pinned.
     """
@@ -47,7 +47,7 @@ class Sequence:
     hit_tokens: dict[str, int] = field(default_factory=dict)
     chunk_keys: tuple[int, ...] | None = None
     num_saved_chunks: int = 0
-    load: Load | None = None
+    load: ChunkLoad | None = None
     brought_tokens: int = 0
     prefetched: dict[int, int] = field(default_factory=dict)
     found_ranges: tuple[tuple[int, int], ...] = ()

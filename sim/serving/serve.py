@@ -48,6 +48,7 @@ class _Run:
         self.env.process(self._feed(source))
         self.env.run(until=self._done)
         instances = self._fleet.instances
+        # A leak of blocks would make long runs slower and slower without any other sign.
         assert all(instance.pool.num_held == 0 for instance in instances), (
             "who has left holds nothing"
         )
@@ -58,7 +59,10 @@ class _Run:
         )
 
     def submit(self, request: Request) -> simpy.Event:
-        """As FrontDoor: a request goes to the fleet, or is turned away if it can never be held."""
+        """Pass a request on to the fleet, or turn it away if it can never be held.
+
+        The event is that of FrontDoor.
+        """
         now_ns = int(self.env.now)
         length = request.prompt_tokens
         answer = self.env.event()
@@ -67,6 +71,7 @@ class _Run:
         is_too_long = longest is not None and length + request.output_tokens > longest
         if is_too_long or not self._fleet.can_hold(length, request.output_tokens):
             self._recorder.rejected(request.number)
+            # At once: a closed loop whose request is turned away lets the next one in.
             return answer.succeed(False)
         self._answers[request.number] = answer
         self._fleet.submit(Sequence(request=request, prompt_tokens=length, arrival_ns=now_ns))
@@ -83,6 +88,7 @@ class _Run:
         self._end_if_done()
 
     def _end_if_done(self) -> None:
+        # The clock would not stop by itself: a server's sweep of host memory goes on without end.
         if self._has_all_arrived and not self._answers:
             self._done.succeed()
 

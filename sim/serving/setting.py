@@ -6,13 +6,10 @@ from collections.abc import Iterator
 
 from hwprofiles import InputError, Machine, Quantity, Store, weakest
 from sim.model.model import Model
-from sim.serving.blend import Blend
 from sim.serving.cluster import ServingSetting
-from sim.serving.handover import Disaggregation
 from sim.serving.link import TransferRate
-from sim.serving.offload_options import OffloadOptions
-from sim.serving.pins import Pin
-from sim.serving.spec import OffloadSpec, RateSpec, ServingSpec, TierSpec
+from sim.serving.offload_options import OffloadOptions, OffloadSpec
+from sim.serving.spec import ServingSpec, TierSpec
 from sim.serving.tier import TierOptions
 from sim.step.provenance import UsedNumber
 
@@ -46,7 +43,7 @@ def _setting(spec: ServingSpec, machine: Machine, model: Model) -> ServingSettin
         instance=spec.instance.options(num_gpus),
         num_instances=num_instances,
         offload=_offload(spec, machine, num_gpus),
-        disaggregation=_disaggregation(spec),
+        disaggregation=spec.disaggregation,
         balancing=spec.balancing,
     )
 
@@ -56,6 +53,7 @@ def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
     gpu = setting.machine.gpu
     instance = setting.instance
     quantities = {
+        # Memory is a charge too: it sets how much KV fits, and with it the waiting.
         "gpu.memory_bytes": gpu.memory_bytes,
         "gpu.memory_bytes_per_s": gpu.memory_bytes_per_s,
     }
@@ -81,7 +79,7 @@ def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
         yield UsedNumber(
             path="disaggregation.link.bytes_per_s",
             value=rate,
-            provenance=setting.disaggregation.provenance,
+            provenance=setting.disaggregation.link.provenance,
         )
     for tier in setting.offload.tiers if setting.offload else ():
         yield UsedNumber(
@@ -101,35 +99,17 @@ def _compute_types(setting: ServingSetting) -> set[str]:
     return {dtype if dtype in present else "bf16" for dtype in setting.model.dtypes.values()}
 
 
-def _disaggregation(spec: ServingSpec) -> Disaggregation | None:
-    parts = spec.disaggregation
-    if parts is None:
-        return None
-    return Disaggregation(
-        num_prefill=parts.num_prefill,
-        num_decode=parts.num_decode,
-        link=TransferRate(bytes_per_s=parts.link.bytes_per_s, latency_ns=parts.link.latency_ns),
-        chunk_tokens=parts.chunk_tokens,
-        buffer_bytes=None if parts.buffer_bytes is None else int(parts.buffer_bytes),
-        provenance=parts.link.provenance,
-    )
-
-
 def _offload(spec: ServingSpec, machine: Machine, num_gpus: int) -> OffloadOptions | None:
     if not spec.tiers:
         return None
     tiers = tuple(
         _tier(tier, machine, num_gpus, is_host=index == 0) for index, tier in enumerate(spec.tiers)
     )
-    offload = spec.offload or OffloadSpec()
-    pins = tuple(Pin(request=pin.request, tokens=pin.tokens) for pin in offload.pins)
-    blend = None if offload.blend is None else Blend(**offload.blend.model_dump())
-    return OffloadOptions(
-        tiers=tiers, pins=pins, blend=blend, **offload.model_dump(exclude={"pins", "blend"})
-    )
+    return OffloadOptions(tiers=tiers, rules=spec.offload or OffloadSpec())
 
 
 def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> TierOptions:
+    # Rates that are left out, and the copies to the GPUs, follow from the name and the place.
     if is_host != (spec.name == HOST):
         raise InputError(
             f"tiers: the first must be named {HOST} (the memory that every copy goes through), and no other; got {spec.name}"
@@ -138,29 +118,30 @@ def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> 
     write = spec.write
     if read is None or write is None:
         own = _host_rates(machine, num_gpus) if is_host else _store_rates(spec.name, machine)
+        # What the file states goes before the machine's number, each way by itself.
         read = read or own[0]
         write = write or own[1]
     is_remote = spec.name == "remote"
     return TierOptions(
         name=spec.name,
         capacity_bytes=None if spec.capacity_bytes is None else int(spec.capacity_bytes),
-        read=TransferRate(bytes_per_s=read.bytes_per_s, latency_ns=read.latency_ns),
-        write=TransferRate(bytes_per_s=write.bytes_per_s, latency_ns=write.latency_ns),
+        read=read,
+        write=write,
         policy=spec.policy,
+        # PCIe and networks send and receive at once; a disk serves reads and writes from one queue.
         is_duplex=(is_host or is_remote) if spec.is_duplex is None else spec.is_duplex,
         is_shared=is_remote if spec.is_shared is None else spec.is_shared,
-        compression=None if spec.compression is None else spec.compression.compression,
-        provenance=weakest([read.provenance, write.provenance]),
+        compression=spec.compression,
     )
 
 
-def _host_rates(machine: Machine, num_gpus: int) -> tuple[RateSpec, RateSpec]:
+def _host_rates(machine: Machine, num_gpus: int) -> tuple[TransferRate, TransferRate]:
     """Each GPU of an instance copies its share over a link of its own, all at once."""
     link = machine.link
     return tuple(_rate(way.bytes_per_s, way.latency_ns, num_gpus) for way in (link.h2d, link.d2h))  # type: ignore[return-value]  # two
 
 
-def _store_rates(name: str, machine: Machine) -> tuple[RateSpec, RateSpec]:
+def _store_rates(name: str, machine: Machine) -> tuple[TransferRate, TransferRate]:
     store: Store | None = getattr(machine, name) if name in {"disk", "remote"} else None
     if store is None:
         raise InputError(
@@ -170,9 +151,9 @@ def _store_rates(name: str, machine: Machine) -> tuple[RateSpec, RateSpec]:
     return rate, rate
 
 
-def _rate(bytes_per_s: Quantity, latency_ns: Quantity, factor: int) -> RateSpec:
+def _rate(bytes_per_s: Quantity, latency_ns: Quantity, factor: int) -> TransferRate:
     worst = weakest([bytes_per_s.provenance, latency_ns.provenance])
-    return RateSpec(
+    return TransferRate(
         bytes_per_s=bytes_per_s.effective * factor,
         latency_ns=latency_ns.effective,
         kind=worst.kind,

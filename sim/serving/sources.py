@@ -11,7 +11,7 @@ import simpy
 
 from hwprofiles import InputError
 from hwprofiles.units import NS_PER_S
-from sim.workload.requests.multi_round import Session
+from sim.workload.requests.multi_round import Conversation
 from sim.workload.requests.request import Request
 from sim.workload.requests.spec import RequestsSpec
 
@@ -53,7 +53,9 @@ class OpenLoop:
     num_warmup_requests: int = 0
 
     def feed(self, door: FrontDoor) -> Process:
-        """As Source. Raises InputError for a request that arrives before the one ahead of it."""
+        """Hand each request in at its time. Raises InputError for one that arrives before the one ahead
+        of it.
+        """
         env = door.env
         for request in self.requests:
             wait = request.arrival_ns - int(env.now)
@@ -80,9 +82,11 @@ class ConstantLoad:
     num_warmup_requests: int = 0
 
     def feed(self, door: FrontDoor) -> Process:
-        """As Source. Who is turned away makes room at once."""
+        """Keep ``num_in_flight`` requests under way. One that is turned away makes room at once."""
         coming = iter(self.requests)
         first = islice(coming, self.num_in_flight)
+        # Each place in flight is a process of its own; all take from one iterator, so requests keep
+        # their order.
         yield door.env.all_of(
             [door.env.process(_one_by_one(request, coming, door)) for request in first]
         )
@@ -94,12 +98,12 @@ class ClosedLoop:
     has come; ``num_requests`` in all.
     """
 
-    sessions: Iterator[Session]
+    sessions: Iterator[Conversation]
     num_requests: int
     num_warmup_requests: int = 0
 
     def feed(self, door: FrontDoor) -> Process:
-        """As Source."""
+        """Let conversations begin at their times; each then waits for its own answers."""
         counter = _Counter(limit=self.num_requests)
         env = door.env
         talks = []
@@ -109,6 +113,7 @@ class ClosedLoop:
             if counter.is_exhausted:
                 break
             talks.append(env.process(_converse(session, door, counter)))
+            # Else the list would grow with the number of sessions, which has no end.
             talks = [talk for talk in talks if talk.is_alive]
         yield from talks
 
@@ -139,12 +144,13 @@ class _Counter:
         return self.number - 1
 
 
-def _converse(session: Session, door: FrontDoor, counter: _Counter) -> Process:
+def _converse(session: Conversation, door: FrontDoor, counter: _Counter) -> Process:
     for round_number in range(session.num_rounds):
         if counter.is_exhausted:
             return
         arrival_ns = int(door.env.now)
         is_answered = yield door.submit(session.request(round_number, counter.next(), arrival_ns))
+        # Later rounds contain this one, so they would be too long as well.
         if not is_answered:
             return
         wait = session.next_arrival_ns(arrival_ns, int(door.env.now)) - int(door.env.now)
@@ -165,7 +171,7 @@ def source_of(spec: RequestsSpec, seed: int, num_requests: int | None = None) ->
             f"{num_requests} requests of {spec.name}: the first {warmup} only warm caches up and are not counted, so more are needed"
         )
     spec = spec if num_requests is None else spec.model_copy(update={"num_requests": num_requests})
-    scenario = spec.scenario
+    scenario = spec.multi_round
     if scenario is not None:
         assert spec.num_requests is not None
         return ClosedLoop(

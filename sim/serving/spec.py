@@ -9,53 +9,26 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hwprofiles import InputError, Kind, Provenance, closest, first_problem, read_yaml
+from hwprofiles import InputError, closest, first_problem, read_yaml
 from hwprofiles.limits import (
     MAX_BYTES,
-    MAX_DURATION_NS,
-    MAX_LAYERS,
-    MAX_QUANTITY,
-    MAX_REQUESTS,
-    MAX_SEQUENCES,
-    MIN_RATE,
     Devices,
     Tokens,
-    TokensOrNone,
 )
-from hwprofiles.quantity import UNDATED, Number, SourceDate
 from sim.serving.balancing import Balancing
+from sim.serving.handover import Disaggregation
 from sim.serving.kv.eviction.library import EVICTIONS
-from sim.serving.kv.replay import TouchOrder
-from sim.serving.offload_options import Loading, Mode
-from sim.serving.options import AllReduce, InstanceOptions
+from sim.serving.link import TransferRate
+from sim.serving.numbers import Above, Fraction, Latency, Sequences
+from sim.serving.offload_options import OffloadSpec
+from sim.serving.options import InstanceOptions
 from sim.serving.tier import Compression
 
 FORMAT: Literal["rosin-serving/1"] = "rosin-serving/1"
-Above = Annotated[Number, Field(ge=MIN_RATE, le=MAX_QUANTITY)]
-Latency = Annotated[Number, Field(ge=0, le=MAX_DURATION_NS)]
-Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES, strict=True)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class RateSpec(_Part):
-    """A transfer takes messages · latency_ns + bytes / bytes_per_s; ``source`` says where the two
-    numbers are from.
-    """
-
-    bytes_per_s: Above
-    latency_ns: Latency = 0.0
-    kind: Kind = Kind.ASSUMED
-    source: Annotated[str, Field(min_length=1)] = "stated in the serving file"
-    date: SourceDate = UNDATED
-
-    @property
-    def provenance(self) -> Provenance:
-        """Of both numbers."""
-        return Provenance(kind=self.kind, source=self.source, date=self.date)
 
 
 class InstanceSpec(_Part):
@@ -72,31 +45,12 @@ class InstanceSpec(_Part):
     captures_graphs: bool = True
     step_overhead_ns: Latency = 0.0
     kv_tokens: Annotated[int, Field(ge=1, le=MAX_BYTES, strict=True)] | None = None
-    all_reduce: RateSpec | None = None
+    all_reduce: TransferRate | None = None
 
     def options(self, num_gpus: int) -> InstanceOptions:
         """Of an instance with so many GPUs."""
-        link = self.all_reduce
         values = self.model_dump(exclude={"num_gpus", "all_reduce"})
-        if link is None:
-            return InstanceOptions(num_gpus=num_gpus, **values)
-        all_reduce = AllReduce(
-            latency_ns=link.latency_ns, bytes_per_s=link.bytes_per_s, provenance=link.provenance
-        )
-        return InstanceOptions(num_gpus=num_gpus, all_reduce=all_reduce, **values)
-
-
-class CompressionSpec(_Part):
-    """The fields of sim.serving.tier.Compression; a rate left out takes no time."""
-
-    factor: Above
-    encode_bytes_per_s: Above | None = None
-    decode_bytes_per_s: Above | None = None
-
-    @property
-    def compression(self) -> Compression:
-        """With what is stated."""
-        return Compression(**self.model_dump(exclude_none=True))
+        return InstanceOptions(num_gpus=num_gpus, all_reduce=self.all_reduce, **values)
 
 
 def _known_policy(name: str) -> str:
@@ -114,54 +68,12 @@ class TierSpec(_Part):
 
     name: Annotated[str, Field(min_length=1)]
     capacity_bytes: Above | None = None
-    read: RateSpec | None = None
-    write: RateSpec | None = None
+    read: TransferRate | None = None
+    write: TransferRate | None = None
     policy: Annotated[str, AfterValidator(_known_policy)] = "lru"
     is_duplex: bool | None = None
     is_shared: bool | None = None
-    compression: CompressionSpec | None = None
-
-
-class PinSpec(_Part):
-    """The fields of sim.serving.pins.Pin."""
-
-    request: Annotated[int, Field(ge=0, le=MAX_REQUESTS, strict=True)] = 0
-    tokens: Tokens
-
-
-class BlendSpec(_Part):
-    """The fields of sim.serving.blend.Blend."""
-
-    recompute_fraction: Annotated[float, Field(ge=0, le=1)] = 0.15
-    num_check_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS, strict=True)] = 1
-
-
-class OffloadSpec(_Part):
-    """The fields of sim.serving.offload_options.OffloadOptions, but for the tiers."""
-
-    mode: Mode = Mode.IN_PROCESS
-    chunk_tokens: Tokens = 256
-    bytes_per_token: Annotated[int, Field(ge=1, le=MAX_BYTES, strict=True)] | None = None
-    loading: Loading = Loading.ALWAYS
-    min_retrieve_tokens: TokensOrNone = 0
-    is_layerwise: bool = False
-    prefetches: bool = False
-    touch_order: TouchOrder = TouchOrder.TAIL_FIRST
-    watermark_fraction: Fraction = 0.8
-    evicted_fraction: Fraction = 0.2
-    retains_deep_hits: bool = False
-    pins: tuple[PinSpec, ...] = ()
-    blend: BlendSpec | None = None
-
-
-class DisaggregationSpec(_Part):
-    """The fields of sim.serving.handover.Disaggregation."""
-
-    num_prefill: Devices
-    num_decode: Devices
-    link: RateSpec
-    chunk_tokens: Tokens = 256
-    buffer_bytes: Above | None = None
+    compression: Compression | None = None
 
 
 class ServingSpec(_Part):
@@ -174,7 +86,7 @@ class ServingSpec(_Part):
     num_instances: Devices = 1
     balancing: Balancing = Balancing.LEAST_LIVE
     instance: InstanceSpec = InstanceSpec()
-    disaggregation: DisaggregationSpec | None = None
+    disaggregation: Disaggregation | None = None
     tiers: tuple[TierSpec, ...] = ()
     offload: OffloadSpec | None = None
 
@@ -190,6 +102,8 @@ class ServingSpec(_Part):
     @classmethod
     def _add_up(cls, data: Any) -> Any:
         parts = data.get("disaggregation") if isinstance(data, dict) else None
+        # Looked at before validation, since the count that is left out is itself a field; what is
+        # no number is left for the validation to name.
         counts = (
             [parts.get(name) for name in ("num_prefill", "num_decode")]
             if isinstance(parts, dict)
@@ -222,11 +136,13 @@ def load_serving(
     where = "" if path is None else f"{path}: "
     data: dict[str, Any] = {} if path is None else read_yaml(path, "serving")
     if path is not None:
+        # A file must name its format; without this the field's default would let it leave that out.
         data = {"format": None, **data}
     for key, value in changes.items():
         _set(data, key, value)
     listed = data.get("tiers") or []
     if tiers and isinstance(listed, list):
+        # What is no mapping is dropped only here; without sizes to set, the validation names it.
         named = {tier.get("name"): tier for tier in listed if isinstance(tier, dict)}
         for name, size in tiers.items():
             named[name] = {**named.get(name, {"name": name}), "capacity_bytes": size}
@@ -241,6 +157,7 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
     for part in path:
         inner = data.get(part)
+        # A copy: the caller's own mapping must not change.
         data[part] = dict(inner) if isinstance(inner, dict) else {}
         data = data[part]
     data[last] = value

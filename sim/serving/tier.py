@@ -1,28 +1,33 @@
 """A tier of KV behind the GPU: what it may hold, how fast it is, and what it holds now."""
 
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from hwprofiles import InputError, Kind, Provenance
+from pydantic import BaseModel, ConfigDict
+
+from hwprofiles import InputError, Provenance, weakest
+from hwprofiles.units import NS_PER_S
 from sim.serving.kv.block_store import BlockStore
 from sim.serving.kv.eviction.library import eviction
-from sim.serving.link import Link, TransferRate
+from sim.serving.link import LinkQueue, TransferRate
+from sim.serving.numbers import Above
 
-_UNSTATED = Provenance(kind=Kind.ASSUMED, source="stated in the serving file", date="undated")
 
+class Compression(BaseModel):
+    """KV takes 1 / ``factor`` of its bytes in the tier; coding takes its full bytes / these rates,
+    and no time where a rate is left out.
+    """
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compression:
-    """KV takes 1 / ``factor`` of its bytes in the tier; coding takes its full bytes / these rates."""
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    factor: float
-    encode_bytes_per_s: float = float("inf")
-    decode_bytes_per_s: float = float("inf")
+    factor: Above
+    encode_bytes_per_s: Above | None = None
+    decode_bytes_per_s: Above | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("factor", "encode_bytes_per_s", "decode_bytes_per_s"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"compression.{name} must be above 0, got {getattr(self, name):g}")
+    def coding_ns(self, num_bytes: int, *, is_read: bool) -> int:
+        """Time to decode what is read, or to encode what is written; in full bytes."""
+        rate = self.decode_bytes_per_s if is_read else self.encode_bytes_per_s
+        return 0 if rate is None else round(num_bytes / rate * NS_PER_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +47,6 @@ class TierOptions:
     is_duplex: bool = True
     is_shared: bool = False
     compression: Compression | None = None
-    provenance: Provenance = field(default=_UNSTATED)
 
     def __post_init__(self) -> None:
         eviction(self.policy)
@@ -51,8 +55,13 @@ class TierOptions:
                 f"tier {self.name}: capacity_bytes must be at least 1, got {self.capacity_bytes}"
             )
 
+    @property
+    def provenance(self) -> Provenance:
+        """The less certain of both rates'."""
+        return weakest([self.read.provenance, self.write.provenance])
 
-class Tier:
+
+class KvTier:
     """A tier during a run.
 
     Chunks are whole: what does not fit is not kept. Of ``pinned_keys`` none is let go of.
@@ -62,14 +71,16 @@ class Tier:
         self.options = options
         self.chunk_bytes = chunk_bytes
         factor = options.compression.factor if options.compression else 1.0
+        # At least one byte, so that a store of limited size holds a limited number of chunks.
         self.stored_bytes = max(1, round(chunk_bytes / factor))
         self.store = BlockStore(
             block_bytes=self.stored_bytes,
             capacity_bytes=options.capacity_bytes,
             eviction=eviction(options.policy),
         )
-        self.reads = Link()
-        self.writes = Link() if options.is_duplex else self.reads
+        self.reads = LinkQueue()
+        # One queue for both ways where they share the medium: reads then wait for writes.
+        self.writes = LinkQueue() if options.is_duplex else self.reads
         self.num_stored = 0
         self.num_read = 0
         self.peak_bytes = 0
@@ -77,7 +88,7 @@ class Tier:
 
     @property
     def name(self) -> str:
-        """As in its options."""
+        """The name that its options state."""
         return self.options.name
 
     def read_ns(self, num_chunks: int) -> int:
@@ -92,6 +103,7 @@ class Tier:
         """Hold a chunk, evicting what it takes; whether it is held then."""
         if key in self.store:
             return True
+        # It may fail: where all is pinned, or the tier is smaller than a chunk, nothing is kept.
         self.store.insert(key)
         is_held = key in self.store
         if is_held and key in self.pinned_keys:
@@ -101,13 +113,8 @@ class Tier:
         return is_held
 
     def _duration_ns(self, rate: TransferRate, num_chunks: int, *, is_read: bool) -> int:
-        codec_ns = 0
-        compression = self.options.compression
-        if compression:
-            speed = compression.decode_bytes_per_s if is_read else compression.encode_bytes_per_s
-            codec_ns = (
-                TransferRate(bytes_per_s=speed).duration_ns(0, num_chunks * self.chunk_bytes)
-                if speed != float("inf")
-                else 0
-            )
-        return rate.duration_ns(num_chunks, num_chunks * self.stored_bytes) + codec_ns
+        taken_ns = rate.duration_ns(num_chunks, num_chunks * self.stored_bytes)
+        if self.options.compression is None:
+            return taken_ns
+        full_bytes = num_chunks * self.chunk_bytes
+        return taken_ns + self.options.compression.coding_ns(full_bytes, is_read=is_read)

@@ -2,23 +2,24 @@
 
 import simpy
 
-from sim.serving.offload import Offload, sweep
-from sim.serving.offload_options import OffloadOptions
+from hwprofiles.units import NS_PER_S
+from sim.serving.offload import Offload, Process
+from sim.serving.offload_options import OffloadOptions, OffloadSpec
 from sim.serving.pins import PinnedChunks
 from sim.serving.prices import StepPrices
-from sim.serving.tier import Tier
+from sim.serving.tier import KvTier
 
 
 class Tiers:
     """Makes the tiers as instances come, and remembers them all. Without options there are none."""
 
     def __init__(self, options: OffloadOptions | None, kv_bytes_per_token: int) -> None:
-        self.all: list[Tier] = []
+        self.all: list[KvTier] = []
         self._options = options
         self._kv_bytes_per_token = kv_bytes_per_token
-        self._shared: dict[str, Tier] = {}
+        self._shared: dict[str, KvTier] = {}
         self._pinned = (
-            PinnedChunks(options.pins, options.chunk_tokens)
+            PinnedChunks(options.rules.pins, options.rules.chunk_tokens)
             if options is not None
             else PinnedChunks((), 1)
         )
@@ -33,17 +34,30 @@ class Tiers:
             for name in (tier.name for tier in self._options.tiers)
         ]
         offload = Offload(env, self._options, tiers, prices, self._pinned)
+        # One sweep for each host memory: a shared one had its own started with its first instance.
         if offload.is_server and tiers[0] in self.all[known:]:
-            env.process(sweep(env, tiers[0], self._options))
+            env.process(_sweep(env, tiers[0], self._options.rules))
         return offload
 
-    def _made(self, name: str) -> Tier:
+    def _made(self, name: str) -> KvTier:
         assert self._options is not None
         options = next(tier for tier in self._options.tiers if tier.name == name)
-        per_token = self._options.bytes_per_token or self._kv_bytes_per_token
-        tier = Tier(options, self._options.chunk_tokens * per_token)
+        rules = self._options.rules
+        per_token = rules.bytes_per_token or self._kv_bytes_per_token
+        tier = KvTier(options, rules.chunk_tokens * per_token)
         self.all.append(tier)
         self._pinned.watch(tier)
         if options.is_shared:
             self._shared[name] = tier
         return tier
+
+
+def _sweep(env: simpy.Environment, host: KvTier, rules: OffloadSpec) -> Process:
+    """The server's sweep of host memory, once a second without end."""
+    capacity = host.store.capacity_blocks
+    # A host memory without limit is never above its watermark.
+    while capacity is not None:
+        yield env.timeout(NS_PER_S)
+        # The server's defaults are a watermark of 0.8 and a share of 0.2 (LMCache's documentation).
+        if len(host.store) > rules.watermark_fraction * capacity:
+            host.store.evict(int(rules.evicted_fraction * len(host.store)))

@@ -144,12 +144,15 @@ def forward_passes(batch: Batch, feeding: Feeding) -> Passes:
     prefill_sequences = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
     per_sequence = batch.prompt_tokens
     if feeding.prefill_chunk_tokens is not None:
+        # A chunk is shared out evenly over the prompts; each gets a token at least, however many
+        # they are.
         per_sequence = max(1, feeding.prefill_chunk_tokens // prefill_sequences)
     rows = []
     for start in range(0, batch.prompt_tokens, per_sequence):
         end = min(start + per_sequence, batch.prompt_tokens)
         rows.append((0, (end - start) * prefill_sequences, prefill_sequences, 0, start, end, True))
     sequences = batch.num_sequences
+    # The first output token comes from the prefill.
     for step in range(1, batch.output_tokens):
         position = batch.prompt_tokens + step - 1
         if feeding.decodes_beams_apart:
@@ -166,8 +169,11 @@ def _beams_apart(
     llama_beam_search).
     """
     end = batch.prompt_tokens + step
+    # Beams share the prompt, so no beam feeds any of it again.
     start = max(batch.prompt_tokens, end - lag) if batch.beams > 1 else end - 1
     is_moved = batch.beams > 1 and start > batch.prompt_tokens
+    # The tokens that all beams have come to share leave their own contexts: one pass puts the last
+    # of them behind the prompt.
     moving = range(batch.batch_size if is_moved else 0)
 
     rows = [(step, 1, 1, prompt, start - 1, start, False) for prompt in moving]
@@ -179,7 +185,7 @@ def _beams_apart(
 
 
 def _micro_batches(batch: Batch, feeding: Feeding) -> Passes:
-    """The same, whole prompts and decode steps cut into micro-batches of sequences; the last of
+    """The passes of whole prompts and decode steps, cut into micro-batches of sequences; the last of
     each may be smaller.
     """
     total = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
@@ -195,6 +201,7 @@ def _micro_batches(batch: Batch, feeding: Feeding) -> Passes:
         for first in range(0, total, most):
             count = min(most, total - first)
             rows.append((step, count, count, first, position, position + 1, False))
+    # Micro-batches of one step are a group: they go through each layer one after another.
     return _passes(rows, np.array([row[0] for row in rows], np.int32))
 
 
@@ -234,5 +241,6 @@ def with_shared_prompts(rows: NDArray[T], batch: Batch) -> NDArray[T]:
     """
     if batch.beams == 1:
         return rows
+    # Hypotheses are numbered beam by beam, so that the first of all prompts come first.
     prompts = rows[np.arange(batch.num_sequences) % batch.batch_size, : batch.prompt_tokens]
     return np.concatenate([prompts, rows[:, batch.prompt_tokens :]], axis=1)

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.fuzz.harness import Report, mutant
+from tests.fuzz.harness import Fault, Report, mutant
 from tests.fuzz.processes import Campaign, run
 
 SILENCE_S = 60
@@ -19,17 +19,21 @@ def main() -> int:
     campaign = Campaign(num_inputs=chosen.inputs, seed=chosen.seed, only=chosen.only)
     start_s = time.monotonic()
     last_s = start_s
+    num_shown = 0
 
     def progress(report: Report) -> None:
-        nonlocal last_s
+        nonlocal last_s, num_shown
+        # A campaign takes long and may be stopped: a fault is shown, and kept, when it is found.
+        _show_faults(report.faults[num_shown:], campaign, chosen.keep)
+        num_shown = len(report.faults)
         if time.monotonic() - last_s >= SILENCE_S:
             last_s = time.monotonic()
             print(f"{report.num_inputs:,} inputs, {len(report.faults)} faults so far", flush=True)
 
     report = run(campaign, chosen.processes, progress)
+    _show_faults(report.faults[num_shown:], campaign, chosen.keep)
     for name in sorted(report.num_refused | report.num_read):
         print(f"{name}: {report.num_read[name]:,} read, {report.num_refused[name]:,} refused")
-    _show_faults(report, campaign, chosen.keep)
     took_s = time.monotonic() - start_s
     print(f"{report.num_inputs:,} inputs, {len(report.faults)} faults, {took_s:.0f} s")
     return 1 if report.faults else 0
@@ -45,10 +49,10 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _show_faults(report: Report, campaign: Campaign, folder: Path | None) -> None:
-    found = campaign.formats()
-    for fault in report.faults:
-        print(f"FAULT {fault.number} {fault.format_name}: {fault.what}")
+def _show_faults(faults: list[Fault], campaign: Campaign, folder: Path | None) -> None:
+    found = campaign.formats() if faults else []
+    for fault in faults:
+        print(f"FAULT {fault.number} {fault.format_name}: {fault.what}", flush=True)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             each, data = mutant(found, fault.number, campaign.seed)

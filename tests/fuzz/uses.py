@@ -32,12 +32,23 @@ ROWS = (
 )
 PARTS = (
     b"RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800",
-    b"2x RTX 3090 + 2x EPYC 7763 + 16x32GB DDR4-3200 + NVMe 4.0",
+    b"2x RTX 3090 + 2x EPYC 7763 + 16x32GB DDR4-3200 + NVMe 4GB/s",
 )
+NUM_LAYERS = 24
+"""Of the model that they are read for."""
+DEVICE_MAP = {
+    "model.embed_tokens": 0,
+    **{f"model.layers.{index}": 0 if index < 10 else "cpu" for index in range(NUM_LAYERS)},
+    "model.norm": 0,
+    "lm_head": 0,
+}
 ARGUMENTS = {
     "llama.cpp": b'-ngl 99 -ncmoe 20 -ub 2048 -t 16 -ot "blk.(1|2).ffn_.*_exps.=CPU" -fa on',
     "ik_llama.cpp": b'-ngl 99 -fmoe -rtr -ot "exps=CPU" -ctk q8_0 -ctv q8_0 -amb 512',
     "ktransformers": b"--cpu_infer 32 --max_new_tokens 100 --optimize_config_path DeepSeek-V3-Chat.yaml",
+    "vllm": b"--cpu-offload-gb 1 --cpu-offload-params experts --max-num-batched-tokens 8192",
+    "accelerate": json.dumps(DEVICE_MAP).encode(),
+    "exllamav3": b"-mcl 7 -mcs 16 -mct 8 -cs 8192",
 }
 assert set(ARGUMENTS) == set(READERS)
 

@@ -218,6 +218,9 @@ def test_a_processor_with_e_cores_computes_on_its_p_cores() -> None:
             "part '2x32GB DR5-4800' is not understood; memory is written as 2x32GB DDR5-4800",
         ),
         ("RTX 4080 + NVMe", "part 'NVMe' is not understood; a disk is written as NVMe 7GB/s"),
+        ("RTX 4080 + NVMe 4.0", "part 'NVMe 4.0': write the rate of reading, 1 MB/s to 100 GB/s"),
+        ("RTX 4080 + NVMe 2TB", "write the rate of reading"),
+        ("RTX 4080 + NVMe 1e-300", "write the rate of reading"),
         (
             "RTX 4080 + NVMe fast",
             "write the rate at which the disk is read, for example NVMe 7GB/s",

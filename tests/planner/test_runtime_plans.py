@@ -8,7 +8,6 @@ import pytest
 from hwprofiles import InputError
 from planner.runtimes.plan_file import call_of
 from planner.runtimes.search import NoRuntimePlan, plan_runtime
-from sim.runtimes.asking import read_runtime_arguments
 from sim.runtimes.llama_cpp import LlamaArguments
 from sim.runtimes.placing import placement_of
 from sim.runtimes.predict import predict
@@ -16,7 +15,8 @@ from tests.planner.runtime_plans import TWO_GPUS, asked, planned, small_gpu
 from tests.sim.runtimes.examples import NO_GPU, SERVER, deepseek
 
 LLAMAS = ("llama.cpp", "ik_llama.cpp")
-RUNTIMES = (*LLAMAS, "ktransformers")
+BORROWED = ("vllm", "accelerate", "exllamav3")
+RUNTIMES = (*LLAMAS, "ktransformers", *BORROWED)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -38,7 +38,7 @@ def test_a_plan_fits(runtime: str, gib: int) -> None:
     """Every device keeps its margin, by the memory of the arguments themselves."""
     search = asked(runtime, host=small_gpu(gib))
     plan = planned(search)
-    question = search.question(read_runtime_arguments(runtime, call_of(plan.best).line))
+    question = search.question(search.read(call_of(plan.best).line))
     assert search.missing_bytes(predict(question).memory) == {}
 
 
@@ -47,7 +47,7 @@ def test_the_command_means_the_plan(runtime: str) -> None:
     """The arguments, read as the runtime reads them, are predicted as the plan is."""
     search = asked(runtime)
     plan = planned(search)
-    question = search.question(read_runtime_arguments(runtime, call_of(plan.best).line))
+    question = search.question(search.read(call_of(plan.best).line))
     again = predict(question)
     assert again.decode.tokens_per_s == pytest.approx(1 / plan.best.timing.tpot_s)
     assert again.prefill.tokens_per_s == pytest.approx(1024 / plan.best.timing.ttft_s)
@@ -193,3 +193,27 @@ def test_search_and_evaluation_place_alike() -> None:
         plan = planned(asked(host=host))
         placed = placement_of(plan.best.question)
         assert np.array_equal(placed.weight_bytes, plan.best.placement.weight_bytes)
+
+
+@pytest.mark.parametrize("runtime", LLAMAS)
+def test_the_programs_own_fit_is_a_rival(runtime: str) -> None:
+    """What each chooses by itself is priced, and its words make the program choose again."""
+    (fit,) = (
+        rival for rival in planned(asked(runtime)).rivals if rival.name == "--fit, its own choice"
+    )
+    assert fit.option is not None
+    words = call_of(fit.option).arguments
+    assert ("--fit" in words) == (runtime == "ik_llama.cpp")
+    read = asked(runtime).read(call_of(fit.option).line)
+    assert isinstance(read, LlamaArguments)
+    assert read.uses_fit
+
+
+def test_the_fit_of_ik_fails_without_room_for_dense_parts() -> None:
+    """llama.cpp leaves whole layers to the host then; ik_llama.cpp's fit ends with an error."""
+    (fit,) = (
+        rival
+        for rival in planned(asked("ik_llama.cpp", host=small_gpu(1.9))).rivals
+        if rival.name == "--fit, its own choice"
+    )
+    assert "do not fit the GPU, so it fails" in str(fit.reason)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rosin.__main__ import main
+from sim.model.library import load_model
 from sim.runtimes import read_runtime_arguments
 from tests.rosin.command_line import assert_one_line_error, run_rosin
 from tests.rosin.scenarios import json_of
@@ -52,7 +53,59 @@ def test_page_ends_in_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in text
 
 
-@pytest.mark.parametrize("runtime", ["llama.cpp", "ik_llama.cpp", "ktransformers"])
+def test_the_figure_has_every_way_that_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The picture names the plan, its rivals and the user's own arguments; it is the same twice."""
+    figure = tmp_path / "plan.svg"
+    words = (*LLAMA, "--against", "-ngl 99 -cmoe", "--figure", str(figure))
+    data = json_of(capsys, *words)
+    first = figure.read_bytes()
+    shown = [row["name"] for row in (*data["rivals"], data["against"]) if not row["reason"]]
+    assert len(shown) > 3
+    # Beside the outlines of each text stands a comment of it, where "--" may not be.
+    text = first.decode("utf-8")
+    for name in ("this plan", *shown):
+        assert f"<!-- {name.replace('--', '- -')} -->" in text
+    assert main([*words, "--quiet"]) == 0
+    assert figure.read_bytes() == first
+
+
+def test_a_device_map_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file is read in the program's own form: a map with every layer in host memory is far off."""
+    path = tmp_path / "device_map.json"
+    devices = {"model.embed_tokens": 0, "model.norm": 0, "lm_head": 0}
+    path.write_text(json.dumps(devices | {f"model.layers.{index}": "cpu" for index in range(48)}))
+    figure = ("--figure", str(tmp_path / "plan.svg"))
+    data = json_of(capsys, *ASKED, "--runtime", "accelerate", "--against", str(path), *figure)
+    assert data["against"]["speed_fraction"] < 0.7
+    assert data["predicted"]["decode"]["coverage_fraction"] is None
+
+
+def test_a_command_in_a_file_is_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command that a plan ends in, saved, is the plan itself."""
+    said = json_of(capsys, *LLAMA)
+    path = tmp_path / "run.sh"
+    path.write_text(said["command_line"] + "\n")
+    data = json_of(capsys, *LLAMA, "--against", str(path))
+    assert data["against"]["speed_fraction"] == pytest.approx(1.0)
+
+
+def test_other_models_keep_their_room(capsys: pytest.CaptureFixture[str]) -> None:
+    """Their weights stay free on the GPU beside the margin, so that fewer experts fit."""
+    alone = json_of(capsys, *LLAMA)
+    beside = json_of(capsys, *LLAMA, "--also-loaded", "olmoe-1b-7b")
+    lost = alone["room_bytes"]["gpu0"] - beside["room_bytes"]["gpu0"]
+    assert lost == load_model("olmoe-1b-7b").total_bytes
+    assert beside["memory_bytes"]["gpu0"]["weights"] < alone["memory_bytes"]["gpu0"]["weights"]
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    ["llama.cpp", "ik_llama.cpp", "ktransformers", "vllm", "accelerate", "exllamav3"],
+)
 def test_a_plan_file_is_read_again(
     runtime: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,8 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tests.sim import ling_and_grok
+
 Config = dict[str, Any]
 
 
@@ -467,6 +469,7 @@ SHAPES: Mapping[str, Callable[[random.Random], Config]] = {
     "qwen2_moe": _qwen2_moe,
     "qwen3_moe": _qwen3_moe,
     "qwen3_next": _qwen3_next,
+    **ling_and_grok.SHAPES,
 }
 """The keys of each family besides the common ones."""
 

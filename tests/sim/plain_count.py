@@ -8,6 +8,8 @@ importer against it, and it against the modelling classes of transformers.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tests.sim import ling_and_grok
+
 Keys = Mapping[str, Any]
 
 
@@ -535,5 +537,6 @@ LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     "qwen2_moe": _qwen2_moe,
     "qwen3_moe": _qwen3_moe,
     "qwen3_next": _qwen3_next,
+    **ling_and_grok.LAYERS,
 }
 """The weights of each layer, by family."""

@@ -13,6 +13,8 @@ from sim.model.importers import model_from_config
 from sim.model.library import load_model, load_spec, save_model
 from sim.model.model import Model, TensorClass
 from tests.sim.family_configs import CONFIGS
+from tests.sim.ling_and_grok import MODELS
+from tests.sim.plain_count import plain_total
 
 HERE = Provenance(kind=Kind.PUBLISHED, source="c.json", date="2026-01")
 
@@ -55,6 +57,59 @@ def test_sizes_are_those_published(family: str, total: float, active: float) -> 
     model = _model(family)
     assert model.total_params == pytest.approx(total, rel=0.005)
     assert model.active_params == pytest.approx(active, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "active"),
+    [
+        # model card: 16.8 billion, 2.75 billion active
+        ("Ling-lite-1.5", 16.8e9, 2.75e9),
+        # model card: 16 billion, 1.4 billion active; the family's arXiv report: 16.26
+        ("Ling-mini-2.0", 16.26e9, 1.43e9),
+        # its four files of 16 bits: 9.08 + 9.94 + 9.94 + 3.89 GB
+        ("Ring-mini-linear-2.0", 32.85e9 / 2, 1.6e9),
+        # model card: 104 billion, 7.4 billion active
+        ("Ling-2.6-flash", 104e9, 7.45e9),
+        # model card: 124 billion, 5.1 billion active without the embedding's 0.4
+        ("Ling-3.0-flash", 124.4e9, 5.5e9),
+        # Hugging Face counts 49 billion in its files; the card says 48 billion, 3 billion active
+        ("Kimi-Linear-48B-A3B", 49.1e9, 3.48e9),
+        # counted tensor by tensor in xai-org/grok-2, discussion 24, which says 115.02 active
+        ("grok-2", 269_515_497_472, 114.9e9),
+        # the README says 314 billion, which is 0.5 % less than its shapes sum up to
+        ("grok-1", 315.7e9, 83.8e9),
+    ],
+)
+def test_sizes_of_ling_and_grok(name: str, total: float, active: float) -> None:
+    """As published, and as an independent count says: to the weight."""
+    config = MODELS[name]
+    model = model_from_config(config, name="m", provenance=HERE, quantization=None)
+    assert model.total_params == pytest.approx(total, rel=0.005)
+    assert model.active_params == pytest.approx(active, rel=0.01)
+    assert model.total_params == plain_total({**config, "model_type": model.family})
+
+
+def test_ling_hybrids_keep_a_matrix_a_head() -> None:
+    """Lightning attention keeps 128 x 128 numbers a head, delta attention a convolution's inputs
+    beside; one layer in a group caches latents.
+    """
+    lightning = _named("Ling-2.6-flash")
+    assert lightning.layers[0].state_bytes == 4 * 32 * 128 * 128
+    assert lightning.kv_bytes_per_token == 4 * (512 + 64) * 2
+    delta = _named("Ling-3.0-flash")
+    assert delta.layers[0].state_bytes == 4 * (32 * 128 * 128 + 3 * 3 * 4096)
+    assert delta.kv_bytes_per_token == 7 * (512 + 64) * 2
+
+
+def _named(name: str) -> Model:
+    return model_from_config(MODELS[name], name="m", provenance=HERE, quantization=None)
+
+
+def test_grok_is_known_by_its_class() -> None:
+    """Where model_type is missing or another model's; a family's own name comes first."""
+    assert (_named("grok-1").family, _named("grok-2").family) == ("grok", "grok")
+    with pytest.raises(InputError, match="model_type is missing"):
+        model_from_config({"architectures": ["X"]}, name="m", provenance=HERE)
 
 
 def test_qwen3_5_keeps_a_state_and_few_keys() -> None:

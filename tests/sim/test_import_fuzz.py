@@ -18,6 +18,7 @@ from hwprofiles import InputError, Kind, Provenance
 from sim.model.importers import model_from_config
 from sim.model.importers.families import FAMILIES
 from tests.sim.generated_configs import SETTINGS, SHAPES, generated, spoiled
+from tests.sim.ling_and_grok import WITHOUT_CLASS
 from tests.sim.plain_count import plain_total
 
 NUM_EXAMPLES = 1_000
@@ -70,7 +71,7 @@ def test_each_configuration_imports_rightly_or_is_refused(seed: int) -> None:
 
 
 # Step-3.5 has no class of a decoder alone in transformers
-@pytest.mark.parametrize("family", sorted(set(SHAPES) - {"step3p5"}))
+@pytest.mark.parametrize("family", sorted(set(SHAPES) - {"step3p5"} - WITHOUT_CLASS))
 def test_the_plain_count_is_that_of_the_modelling_classes(family: str) -> None:
     """A few shapes of each family, built without memory by transformers, weigh what the plain count
     says.

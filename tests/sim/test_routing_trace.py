@@ -106,6 +106,8 @@ def test_formats_say_the_same(form: str, tmp_path: Path) -> None:
         ("t.jsonl", '{"expert_ids": [[0, 0]]}', r"some token selects an expert twice"),
         ("t.jsonl", "{", r"t\.jsonl:1: broken JSON: .* \(column 2\)"),
         ("t.jsonl", "", r"t\.jsonl: no lines"),
+        ("t.csv", "token,layer,rank,expert\n", r"t\.csv: no rows under the header"),
+        ("t.csv", "token,layer,topk_ids\n\n", r"t\.csv: no rows of expert ids"),
         ("t.txt", "", r"\.npz, \.csv, \.jsonl or \.json"),
     ],
 )

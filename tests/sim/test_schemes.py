@@ -11,7 +11,7 @@ from sim.model.importers.schemes import find_scheme
 from sim.model.importers.schemes.assumed import ASSUMED
 from sim.model.importers.schemes.checkpoints import CHECKPOINTS
 from sim.model.importers.schemes.llama_cpp import CONDITIONS, MIXES
-from sim.model.importers.schemes.scheme import Rule
+from sim.model.importers.schemes.scheme import MixRule
 from sim.model.library import load_model, model_names, requantized, save_model
 from sim.model.model import Model, TensorClass
 from sim.model.quantization import FORMATS, SCHEMES
@@ -387,7 +387,7 @@ def test_a_checkpoint_that_states_its_settings_keeps_them(tmp_path: Path) -> Non
 def test_rules_name_conditions_and_types_that_exist() -> None:
     """Every rule of every mix can be carried out."""
     mixes = [*MIXES.values(), *(scheme.mix for scheme in ASSUMED.values() if scheme.mix)]
-    rules: list[Rule] = [rule for mix in mixes for rule in (*mix.rules, *mix.expert)]
+    rules: list[MixRule] = [rule for mix in mixes for rule in (*mix.rules, *mix.expert)]
     assert {rule.condition for rule in rules} == set(CONDITIONS)
     assert {rule.type_name for rule in rules} | {mix.default for mix in mixes} <= set(FORMATS)
 

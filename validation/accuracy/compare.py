@@ -1,6 +1,6 @@
 """The whole comparison: rows to questions, questions to prices, prices to errors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hwprofiles import InputError
 from sim.runtimes.constants import NAMES, Phase, shipped, shipped_constants
@@ -9,10 +9,10 @@ from validation.accuracy.points import PricedRow, points_of, priced, rows_of_pha
 from validation.accuracy.prediction import (
     PhasePrediction,
     Refits,
-    interval_factor,
     predict_left_out,
     predict_shipped,
     refit,
+    spreads_that_cover,
 )
 from validation.accuracy.questions import HostOf, ask
 from validation.accuracy.result import AccuracyResult, PointAccuracy, RowAccuracy
@@ -42,15 +42,15 @@ def compare(
                 f"leaving one machine out needs rows of at least {NUM_RIGS_TO_REFIT}, got {len(rigs)}"
             )
         refits = refit(points, file)
-    predictions = {phase: _predict(own, refits) for phase, own in points.items()}
-    return _result(all_rows, by_phase, predictions, refits)
+    return _result(all_rows, by_phase, _predict(points, refits), refits)
 
 
-def _predict(points: Points, refits: Refits | None) -> PhasePrediction:
+def _predict(points: Mapping[Phase, Points], refits: Refits | None) -> dict[Phase, PhasePrediction]:
     file = shipped()
-    if refits is None:
-        return predict_shipped(points, shipped_constants(), file)
-    return predict_left_out(points, refits, file)
+    if refits is not None:
+        return predict_left_out(points, refits, file)
+    constants = shipped_constants()
+    return {phase: predict_shipped(own, constants, file) for phase, own in points.items()}
 
 
 def _result(
@@ -64,22 +64,13 @@ def _result(
         item for phase, own in predictions.items() for item in group_summaries(by_phase[phase], own)
     ]
     baselines = [item for own in predictions.values() for item in baseline_summaries(own)]
-    factors: dict[str, float] = {
-        phase: interval_factor(
-            own.points,
-            own.predicted,
-            own.is_covered | True,
-            file.intervals[phase],
-            file.coverage_fraction,
-        )
-        for phase, own in predictions.items()
-    }
+    reach = spreads_that_cover(predictions.values(), file.coverage_fraction)
     values = {name: file.constants[name].value for name in NAMES}
     spreads = {name: file.constants[name].spread for name in NAMES}
     return AccuracyResult(
         leaves_one_rig_out=refits is not None,
         coverage_fraction=file.coverage_fraction,
-        interval_factors=factors,
+        spreads_that_cover=reach,
         rows=_rows(all_rows, by_phase, predictions),
         summary=tuple(summary),
         baselines=tuple(baselines),

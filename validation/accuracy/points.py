@@ -10,7 +10,7 @@ from hwprofiles import InputError
 from sim.runtimes.constants import Phase
 from sim.runtimes.features import Features, stacked
 from sim.runtimes.steps import RuntimeSteps, steps_of
-from sim.runtimes.work import Work
+from sim.runtimes.work import StepWork
 from validation.accuracy.fit import Points
 from validation.accuracy.questions import AskedRow
 
@@ -70,11 +70,13 @@ def chosen(points: Points, which: NDArray[np.bool_]) -> Points:
     columns = {
         item.name: getattr(points.features, item.name)[which] for item in fields(Features)[1:]
     }
-    works = {item.name: getattr(points.features.work, item.name)[which] for item in fields(Work)}
+    works = {
+        item.name: getattr(points.features.work, item.name)[which] for item in fields(StepWork)
+    }
     rigs = tuple(rig for rig, is_kept in zip(points.rigs, which, strict=True) if is_kept)
     return Points(
         phase=points.phase,
-        features=Features(work=Work(**works), **columns),
+        features=Features(work=StepWork(**works), **columns),
         tokens_per_s=points.tokens_per_s[which],
         rigs=rigs,
     )

@@ -2,16 +2,15 @@
 all others.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.runtimes.constants import NAMES, Constants, ConstantsFile, Interval, Phase, constants_of
-from sim.runtimes.intervals import relative_width
-from validation.accuracy.errors import weighted_quantile
-from validation.accuracy.fit import Points, fitted, rig_weights
+from sim.runtimes.constants import NAMES, Constants, ConstantsFile, Phase, constants_of
+from sim.runtimes.intervals import interval_factor, stated_spread
+from validation.accuracy.fit import Points, fitted
 from validation.accuracy.points import chosen
 
 FloatArray = NDArray[np.float64]
@@ -19,12 +18,33 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class PhasePrediction:
-    """Predictions of the points of a phase with the ends of their intervals."""
+    """Predictions of the points of a phase, the spreads that they state of themselves, and how many
+    of these their intervals reach to each side.
+    """
 
     points: Points
     predicted: FloatArray
-    low: FloatArray
-    high: FloatArray
+    spreads: FloatArray
+    spreads_to_an_end: FloatArray
+
+    @property
+    def low(self) -> FloatArray:
+        """The low end of each interval."""
+        return np.asarray(self.predicted / self._factor, float)
+
+    @property
+    def high(self) -> FloatArray:
+        """The high end of each interval."""
+        return np.asarray(self.predicted * self._factor, float)
+
+    @property
+    def _factor(self) -> FloatArray:
+        return np.asarray(interval_factor(self.spreads, self.spreads_to_an_end), float)
+
+    @property
+    def errors_in_spreads(self) -> FloatArray:
+        """How many stated spreads each measurement is off."""
+        return np.abs(np.log(self.predicted / self.points.tokens_per_s)) / self.spreads
 
     @property
     def is_covered(self) -> NDArray[np.bool_]:
@@ -59,58 +79,68 @@ def refit(points: Mapping[Phase, Points], file: ConstantsFile) -> Refits:
     )
 
 
-def predict_left_out(points: Points, refits: Refits, file: ConstantsFile) -> PhasePrediction:
-    """Each machine's points with the constants, and an interval's width, that all other machines
+def predict_left_out(
+    points: Mapping[Phase, Points], refits: Refits, file: ConstantsFile
+) -> dict[Phase, PhasePrediction]:
+    """Each machine's points with the constants, and the widths of intervals, that all other machines
     give.
     """
-    rigs = np.array(points.rigs)
-    predicted = np.zeros(len(rigs))
-    for rig in sorted(set(points.rigs)):
-        own = rigs == rig
-        predicted[own] = chosen(points, own).predicted(refits.without[rig])
-    interval = file.intervals[points.phase]
-    width = np.asarray(relative_width(points.features, interval), float)
-    factors = np.zeros(len(rigs))
-    for rig in sorted(set(points.rigs)):
-        own = rigs == rig
-        factors[own] = interval_factor(points, predicted, ~own, interval, file.coverage_fraction)
-    return _with_ends(points, predicted, factors**width)
+    found = {phase: _left_out(own, refits, file) for phase, own in points.items()}
+    reach = {
+        rig: spreads_that_cover(found.values(), file.coverage_fraction, without=rig)
+        for rig in refits.without
+    }
+    return {
+        phase: replace(own, spreads_to_an_end=np.array([reach[rig] for rig in own.points.rigs]))
+        for phase, own in found.items()
+    }
+
+
+def spreads_that_cover(
+    predictions: Iterable[PhasePrediction], coverage_fraction: float, without: str | None = None
+) -> float:
+    """Stated spreads that hold this share of the errors of all phases, but for one machine's."""
+    errors = [
+        own.errors_in_spreads[np.array([rig != without for rig in own.points.rigs])]
+        for own in predictions
+    ]
+    return float(np.quantile(np.concatenate(errors), coverage_fraction))
 
 
 def predict_shipped(points: Points, constants: Constants, file: ConstantsFile) -> PhasePrediction:
-    """All points with the constants and widths of the file."""
-    interval = file.intervals[points.phase]
-    width = np.asarray(relative_width(points.features, interval), float)
-    return _with_ends(points, points.predicted(constants), interval.factor**width)
+    """All points with the constants and the width of intervals of the file."""
+    return PhasePrediction(
+        points=points,
+        predicted=points.predicted(constants),
+        spreads=_spreads(points, constants, file),
+        spreads_to_an_end=np.full(len(points.rigs), file.spreads_to_an_end),
+    )
 
 
-def interval_factor(
-    points: Points,
-    predicted: FloatArray,
-    which: NDArray[np.bool_],
-    interval: Interval,
-    coverage_fraction: float,
-) -> float:
-    """The factor within which that share of the chosen points lies, machines with many points
-    weighing less for each.
+def _left_out(points: Points, refits: Refits, file: ConstantsFile) -> PhasePrediction:
+    rigs = np.array(points.rigs)
+    predicted = np.zeros(len(rigs))
+    spreads = np.zeros(len(rigs))
+    for rig in sorted(set(points.rigs)):
+        own = rigs == rig
+        machine = chosen(points, own)
+        predicted[own] = machine.predicted(refits.without[rig])
+        spreads[own] = _spreads(machine, refits.without[rig], file)
+    return PhasePrediction(
+        points=points,
+        predicted=predicted,
+        spreads=spreads,
+        spreads_to_an_end=np.full(len(rigs), file.spreads_to_an_end),
+    )
 
-    A share of so few machines is taken a little higher, as if the machine that is predicted were
-    one more (split conformal prediction).
-    """
-    errors = np.abs(np.log(predicted / points.tokens_per_s))
-    scaled = errors / np.asarray(relative_width(points.features, interval), float)
-    weights = rig_weights(points.rigs)
-    num_rigs = float(np.sum(weights[which] ** 2))
-    share = min(1.0, coverage_fraction * (1 + 1 / num_rigs))
-    return float(np.exp(weighted_quantile(scaled[which], weights[which], share)))
+
+def _spreads(points: Points, constants: Constants, file: ConstantsFile) -> FloatArray:
+    def seconds(moved: Constants) -> FloatArray:
+        return np.asarray(1.0 / points.predicted(moved), float)
+
+    return np.asarray(stated_spread(seconds, constants, file, points.phase), float)
 
 
 def _without(points: Mapping[Phase, Points], rig: str) -> dict[Phase, Points]:
     kept = {phase: np.array([name != rig for name in own.rigs]) for phase, own in points.items()}
     return {phase: chosen(own, kept[phase]) for phase, own in points.items() if kept[phase].any()}
-
-
-def _with_ends(points: Points, predicted: FloatArray, factors: FloatArray) -> PhasePrediction:
-    return PhasePrediction(
-        points=points, predicted=predicted, low=predicted / factors, high=predicted * factors
-    )

@@ -9,7 +9,7 @@ from hwprofiles import InputError, machine_names, names_machine_file
 from sim.model.library import load_model
 from sim.model.model import Model
 from sim.runtimes.bytes import read_bytes_per_weight, with_bytes_per_weight
-from sim.runtimes.host import RuntimeHost
+from sim.runtimes.host import RuntimeHost, Vector
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, read_kt_arguments
 from sim.runtimes.llama_cpp.arguments import (
     IK_LLAMA_CPP,
@@ -89,6 +89,8 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
 def _host(row: MeasuredRow, host_of: HostOf) -> RuntimeHost:
     """The row's machine with its probe. A machine whose memory is not stated needs one."""
     host = host_of(row.machine)
+    if "without VNNI" in row.assumed:
+        host = replace(host, vector=Vector.AVX512)
     probes = read_probes(row.probe)
     host = replace(host, probe_bytes_per_s=probes.get("dram", host.probe_bytes_per_s))
     is_file = row.machine in machine_names() or names_machine_file(row.machine)
@@ -133,14 +135,15 @@ def _tokens(stated: float | None, otherwise: int) -> int:
 def build_of(row: MeasuredRow) -> int:
     """The number of the newest pull request in the build.
 
-    The version says it; else a row of ik_llama.cpp is taken as of the time of its thread, whose
-    number says which pull requests came before. ``main of PR #n`` is the build that the pull
-    request was compared with.
+    The version says it; else a row is taken as of the time of its thread in the program's own
+    repository, whose number says which pull requests came before. ``main of PR #n`` is the build
+    that the pull request was compared with.
     """
-    if row.runtime != IK_LLAMA_CPP:
+    if row.runtime not in (IK_LLAMA_CPP, LLAMA_CPP):
         return NEWEST_BUILD
     stated = re.search(r"(?:PR |pull/)#?(\d+)", row.runtime_version)
-    thread = re.search(r"ik_llama\.cpp/(?:pull|issues|discussions)/(\d+)", row.source)
+    own = re.escape(row.runtime)
+    thread = re.search(rf"/{own}/(?:pull|issues|discussions)/(\d+)", row.source)
     number = stated or thread
     if number is None:
         return NEWEST_BUILD

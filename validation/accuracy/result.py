@@ -121,7 +121,7 @@ class AccuracyResult(_Part):
 
     leaves_one_rig_out: bool
     coverage_fraction: float
-    interval_factors: dict[str, float]
+    spreads_that_cover: float
     rows: tuple[RowAccuracy, ...]
     summary: tuple[GroupAccuracy, ...]
     baselines: tuple[BaselineAccuracy, ...]

@@ -36,6 +36,7 @@ class MeasuredRow:
     args: str
     quantization: str = ""
     bytes_per_weight: str = ""
+    assumed: str = ""
     probe: str = ""
     runtime_version: str = ""
     mechanism: str = ""

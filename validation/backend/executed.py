@@ -21,8 +21,9 @@ class Executed:
     """A run that happened: its timeline, what was decided, and what came out.
 
     ``work_ns`` [task] is how long the real work took, ``submitted_ns`` when the task was given to
-    its lane, ``lane_order`` its place among the tasks its lane served; ``is_paced`` [resource] says
-    whose tasks were made to last their price; ``logits_SV`` has one entry for each pass that gives
+    its lane, ``lost_ns`` how long its thread had no core while it worked, ``lane_order`` its place
+    among the tasks its lane served; ``is_paced`` [resource] says whose tasks were made to last their
+    price; ``logits_SV`` has one entry for each pass that gives
     tokens, ``expert_ids`` is as in Foresight.
     """
 
@@ -35,8 +36,15 @@ class Executed:
     tokens_SC: Tensor
     work_ns: NDArray[np.int64]
     submitted_ns: NDArray[np.int64]
+    lost_ns: NDArray[np.int64]
     lane_order: NDArray[np.int64]
     is_paced: NDArray[np.bool_]
+
+    @property
+    def lost_fraction(self) -> float:
+        """The time in which tasks had no core, over the time that tasks worked."""
+        worked_ns = int(self.work_ns.sum())
+        return int(self.lost_ns.sum()) / worked_ns if worked_ns else 0.0
 
 
 def executed_of(
@@ -64,6 +72,7 @@ def executed_of(
         tokens_SC=sequences.tokens_SC,
         work_ns=np.array([ticket.worked_ns - ticket.start_ns for ticket in tickets], np.int64),
         submitted_ns=np.array([ticket.submitted_ns - began_ns for ticket in tickets], np.int64),
+        lost_ns=np.array([ticket.lost_ns for ticket in tickets], np.int64),
         lane_order=np.array([ticket.lane_order for ticket in tickets], np.int64),
         is_paced=is_paced,
     )

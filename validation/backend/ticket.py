@@ -30,8 +30,8 @@ class Ticket:
 
     ``duration_ns`` is how long it is made to last where its lane is paced; ``worked_ns`` is the
     instant its real work was done. What is done in ``num_chunks`` pieces may be overtaken between
-    them: ``busy_ns`` leaves that out. On a stream, ``launch`` is set once the task stands in the
-    queue, between its two ``marks``.
+    them: ``busy_ns`` leaves that out. For ``lost_ns`` of its work its thread had no core. On a stream,
+    ``launch`` is set once the task stands in the queue, between its two ``marks``.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Ticket:
         self.submitted_ns = self.start_ns = self.worked_ns = self.end_ns = self.busy_ns = (
             self._paused_ns
         ) = 0
-        self.num_bytes = self.chunks_done = 0
+        self.num_bytes = self.chunks_done = self.lost_ns = 0
         self.lane_order = -1
         self.is_dropped = False
         self.error: BaseException | None = None
@@ -97,7 +97,7 @@ class Ticket:
         """
         began_ns = time.perf_counter_ns() if self.chunks_done else self.start_ns
         try:
-            self.num_bytes += self._do_piece(began_ns, pace)
+            self.num_bytes += self._do_counted(began_ns, pace)
             if settle is not None:
                 settle()
         except BaseException as error:
@@ -108,6 +108,17 @@ class Ticket:
             sleep_until(began_ns + self._piece_ns)
         self._paused_ns = time.perf_counter_ns()
         self.busy_ns += self._paused_ns - began_ns
+
+    def _do_counted(self, began_ns: int, pace: Pace) -> int:
+        """Do the next piece, and count the time in which its thread had no core."""
+        if pace is not Pace.OWN:  # it sleeps, or waits for the instants of an even copy
+            return self._do_piece(began_ns, pace)
+        wall_ns = time.perf_counter_ns()
+        cpu_ns = time.thread_time_ns()
+        num_bytes = self._do_piece(began_ns, pace)
+        worked_ns = time.thread_time_ns() - cpu_ns
+        self.lost_ns += max(0, time.perf_counter_ns() - wall_ns - worked_ns)
+        return num_bytes
 
     def launch_work(self) -> None:
         """Give all of the work to a stream; an error is kept for whoever looks."""

@@ -17,7 +17,16 @@ from hwprofiles.units import NS_PER_S
 from validation.comparison.rounds import Report
 
 AIMS = "errors are predicted / measured - 1; |error| is over single runs"
-COLUMNS = ("plan", "round", "measured_s", "plain_s", "absolute_s", "paired_s", "unmatched_fraction")
+COLUMNS = (
+    "plan",
+    "round",
+    "measured_s",
+    "plain_s",
+    "absolute_s",
+    "paired_s",
+    "unmatched_fraction",
+    "lost_fraction",
+)
 
 
 def host_words() -> str:
@@ -72,6 +81,7 @@ def csv_rows(report: Report) -> Iterator[tuple[object, ...]]:
                 run.plain.measured_ns / NS_PER_S,
                 *predicted_s,
                 run.paired.unmatched_fraction,
+                run.lost_fraction,
             )
 
 
@@ -115,6 +125,8 @@ def summary_lines(report: Report) -> Iterator[str]:
         yield f"- order of plans, predicted against measured: Kendall tau {report.kendall_tau:.2f}"
     chosen = report.plans[0].name
     yield f"- regret of {chosen}: {report.regret_fraction(chosen) * 100:.2f} % slower than the best measured"
+    if report.num_preempted:
+        yield f"- {report.num_preempted} runs left out: other processes took the cores of their tasks"
     yield f"- calibration runs vary by {report.calibration_variation_fraction * 100:.1f} %"
     yield from (
         f"- {kind}: |error| of single tasks {100 * error:.1f} %, median of medians"

@@ -3,12 +3,13 @@ predictions were from what was measured.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import kendalltau
 
 from validation.backend.executed import Executed
+from validation.backend.tier import Tier
 from validation.comparison.compare import Comparison, ErrorSummary, compare, summary_of
 from validation.comparison.lane_costs import LaneCosts, fit_lane_costs, fit_scale
 from validation.comparison.trial import Trial
@@ -19,17 +20,30 @@ with anything.
 """
 
 
+MOST_LOST_FRACTION = 0.05
+"""Of the time that tasks worked, what they may have been without a core: one that loses more was
+preempted. Runs of llama.cpp count as undisturbed by the same share (runtimes/llama_cpp/sample.py).
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedRun:
     """One run against three predictions.
 
     ``plain`` is the simulator alone; ``absolute`` adds lane costs fitted once, at the start;
-    ``paired`` those of the calibration runs just before and after.
+    ``paired`` those of the calibration runs just before and after. ``lost_fraction`` is the most that
+    tasks of these three runs were without a core, by CPU time; 0 where that says nothing.
     """
 
     plain: Comparison
     absolute: Comparison
     paired: Comparison
+    lost_fraction: float = 0.0
+
+    @property
+    def is_preempted(self) -> bool:
+        """Whether other processes took the cores of it, or of its calibration runs."""
+        return self.lost_fraction > MOST_LOST_FRACTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +70,8 @@ class Report:
     median of its plan.
 
     ``kendall_tau`` compares the order of the plans as predicted (absolute) with the order as
-    measured; None where there is but one.
+    measured; None where there is but one. ``num_preempted`` runs were left out, of plans that have
+    others.
     """
 
     plans: tuple[PlanErrors, ...]
@@ -66,6 +81,7 @@ class Report:
     noise: ErrorSummary
     calibration_variation_fraction: float
     kendall_tau: float | None
+    num_preempted: int = 0
 
     @property
     def is_too_noisy(self) -> bool:
@@ -110,18 +126,21 @@ def run_rounds(
             executed = trial.run()
             after = calibration.run()
             calibration_ns.append(after.timeline.makespan_ns)
-            runs.append(_compared(trial, executed, first, fitted(calibration, before, after)))
+            compared = _compared(trial, executed, first, fitted(calibration, before, after))
+            lost = _lost_fraction(trial.tier, before, executed, after)
+            runs.append(replace(compared, lost_fraction=lost))
             before = after
             if on_run is not None:
                 on_run(trial.name)
         if stops_when_noisy and _variation(calibration_ns) > MOST_VARIATION_FRACTION:
             break
     plans = tuple(
-        _plan_errors(trial.name, tuple(runs))
+        _plan_errors(trial.name, undisturbed(tuple(runs)))
         for trial, runs in zip(trials, found, strict=True)
         if runs
     )
-    return _report(plans, _variation(calibration_ns))
+    left_out = sum(map(len, found)) - sum(len(plan.runs) for plan in plans)
+    return replace(_report(plans, _variation(calibration_ns)), num_preempted=left_out)
 
 
 def fitted(calibration: Trial, *runs: Executed) -> LaneCosts:
@@ -146,6 +165,19 @@ def _compared(trial: Trial, executed: Executed, first: LaneCosts, adjacent: Lane
         absolute=compare(executed.timeline, prediction.on_lanes(first)),
         paired=compare(executed.timeline, prediction.on_lanes(adjacent)),
     )
+
+
+def _lost_fraction(tier: Tier, *runs: Executed) -> float:
+    """Return the most that the tasks of a run were without a core.
+
+    Only the tier of real operations on the CPU has threads that are to compute all the while.
+    """
+    return max(run.lost_fraction for run in runs) if tier is Tier.CPU else 0.0
+
+
+def undisturbed(runs: tuple[PairedRun, ...]) -> tuple[PairedRun, ...]:
+    """Return the runs that no other process took cores of; all where there is none."""
+    return tuple(run for run in runs if not run.is_preempted) or runs
 
 
 def _plan_errors(name: str, runs: tuple[PairedRun, ...]) -> PlanErrors:

@@ -47,6 +47,8 @@ def llama_flags(arguments: LlamaArguments) -> Iterator[Flag]:
         yield "-nkvo", None
     if arguments.is_flash_attention is not None:
         yield "-fa", "on" if arguments.is_flash_attention else "off"
+    if arguments.is_ik and arguments.is_fit_asked:
+        yield "--fit", None
     if not arguments.is_fitted and not arguments.is_ik:
         yield "--fit", "off"
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from planner.export.llama_cpp.layer_patterns import layer_pattern
 from sim.model.model import Model
 from sim.runtimes.llama_cpp.overrides import EXPERTS, Override
-from sim.runtimes.tensors import EXPERT_PARTS, Part
+from sim.runtimes.tensors import EXPERT_PARTS, TensorPart
 
-MATRIX_NAMES: Mapping[frozenset[Part], str] = {
+MATRIX_NAMES: Mapping[frozenset[TensorPart], str] = {
     frozenset(EXPERT_PARTS): "(up|down|gate|gate_up)",
-    frozenset({Part.EXPERT_GATE, Part.EXPERT_UP}): "(up|gate|gate_up)",
-    frozenset({Part.EXPERT_GATE, Part.EXPERT_DOWN}): "(down|gate|gate_up)",
-    frozenset({Part.EXPERT_UP, Part.EXPERT_DOWN}): "(up|down)",
-    frozenset({Part.EXPERT_GATE}): "(gate|gate_up)",
-    frozenset({Part.EXPERT_UP}): "up",
-    frozenset({Part.EXPERT_DOWN}): "down",
+    frozenset({TensorPart.EXPERT_GATE, TensorPart.EXPERT_UP}): "(up|gate|gate_up)",
+    frozenset({TensorPart.EXPERT_GATE, TensorPart.EXPERT_DOWN}): "(down|gate|gate_up)",
+    frozenset({TensorPart.EXPERT_UP, TensorPart.EXPERT_DOWN}): "(up|down)",
+    frozenset({TensorPart.EXPERT_GATE}): "(gate|gate_up)",
+    frozenset({TensorPart.EXPERT_UP}): "up",
+    frozenset({TensorPart.EXPERT_DOWN}): "down",
 }
 """Names of matrices in a pattern. Files that store gate and up as one matrix keep it with gate."""
 
@@ -31,7 +31,7 @@ def expert_overrides(
     ``homes`` has the device of each layer. Each group of layers with the same matrices on the same
     device is one override; no two of them find the same tensor, so their order does not matter.
     """
-    groups: dict[tuple[int, frozenset[Part]], list[int]] = defaultdict(list)
+    groups: dict[tuple[int, frozenset[TensorPart]], list[int]] = defaultdict(list)
     for layer in model.moe_layers:
         moved = defaultdict(set)
         for part, device in zip(EXPERT_PARTS, devices[layer], strict=True):
@@ -45,7 +45,7 @@ def expert_overrides(
     )
 
 
-def _pattern(model: Model, layers: Sequence[int], parts: frozenset[Part]) -> str:
+def _pattern(model: Model, layers: Sequence[int], parts: frozenset[TensorPart]) -> str:
     if parts == frozenset(EXPERT_PARTS) and len(layers) == len(model.moe_layers):
         return EXPERTS
     return rf"blk\.{layer_pattern(layers)}\.ffn_{MATRIX_NAMES[parts]}_(ch|)exps"

@@ -11,7 +11,10 @@ from rosin.cli.output import Output
 
 DEFAULT_FORM = "args"
 MASK_FORM = "mask"
-"""A file of the experts that KTransformers is to hold on the GPU; its flags are printed."""
+PROFILE_FORM = "profile"
+FILE_FORMS = {MASK_FORM: "ktransformers", PROFILE_FORM: "llama.cpp"}
+"""Files of the experts that the GPU is to hold, with the program that reads them; the flags for them
+are printed."""
 
 TargetOption = Annotated[
     str,
@@ -20,7 +23,7 @@ TargetOption = Annotated[
         metavar="PROGRAM",
         help="For which program. Plans: llama.cpp and ik_llama.cpp (matrices of experts by layer, "
         "micro-batch, threads, split over GPUs), ktransformers (experts of each layer), vllm "
-        "(bytes in host memory), accelerate (layers in host memory). "
+        "(bytes in host memory), accelerate (layers in host memory), exllamav3 (experts on the CPU). "
         "Files of KV tiers: lmcache, vllm.",
     ),
 ]
@@ -30,7 +33,8 @@ FormOption = Annotated[
         "--form",
         metavar="FORM",
         help="For plans: args (a command, the default), env (variables), bench (llama-bench), "
-        "preset (llama-server), mask (ktransformers: a policy's experts as plan.pt, with -o).",
+        "preset (llama-server), mask (ktransformers: a policy's experts as plan.pt, with -o), profile "
+        "(llama.cpp with a static expert cache: the same as a CSV, with -o).",
         show_default=False,
     ),
 ]
@@ -64,8 +68,8 @@ def export(
     if output_file is not None:
         check_target(output_file)
     output = Output(json=json, seed=seed, quiet=quiet)
-    if form == MASK_FORM:
-        text, warnings = _mask(plan, to, output_file)
+    if form in FILE_FORMS:
+        text, warnings = _experts(plan, to, form, output_file)
     else:
         text, warnings = _text(plan, to, form)
         if output_file is not None:
@@ -73,41 +77,39 @@ def export(
     path = None if output_file is None else str(output_file)
     payload = {"engine": to, "text": text, "path": path}
     output.emit(payload, (), warnings=warnings)
-    if (path is None or form == MASK_FORM) and output.has_tables:
+    if (path is None or form in FILE_FORMS) and output.has_tables:
         sys.stdout.write(
             text
         )  # as it is: whoever copies it wants no lines broken at the terminal's width
 
 
-def _mask(path: Path, to: str, target: Path | None) -> tuple[str, tuple[str, ...]]:
+def _experts(path: Path, to: str, form: str, target: Path | None) -> tuple[str, tuple[str, ...]]:
     """Write a file of experts, and return the flags that read it. Raises InputError."""
     from hwprofiles import InputError
+
+    if to != FILE_FORMS[form]:
+        raise InputError(f"--form {form} is for {FILE_FORMS[form]} alone, which reads such files")
+    if target is None:
+        name = "plan.pt" if form == MASK_FORM else "profile.csv"
+        raise InputError(f"--form {form} writes a file; say where with -o {name}")
+    if form == PROFILE_FORM:
+        from rosin.commands.export.profile_text import write_profile
+
+        return write_profile(path, target)
     from rosin.commands.export.mask_text import write_mask
 
-    if to != "ktransformers":
-        raise InputError(f"--form {MASK_FORM} is for ktransformers alone, which reads such files")
-    if target is None:
-        raise InputError(f"--form {MASK_FORM} writes a file; say where with -o plan.pt")
     return write_mask(path, target)
 
 
 def _text(path: Path, to: str, form: str | None) -> tuple[str, tuple[str, ...]]:
     """The text, and what a reader must know of it. Raises InputError."""
-    from hwprofiles import InputError
     from planner.export.runtimes import WRITERS
-    from planner.export.streaming import STREAMED
     from planner.runtimes.plan_file import is_any_plan
 
     if to in WRITERS and is_any_plan(path):
         from rosin.commands.export.runtime_text import plan_text
 
         return plan_text(path, to, form or DEFAULT_FORM)
-    if to in STREAMED and is_any_plan(path):
-        from rosin.commands.export.streamed_text import streamed_text
-
-        if form is not None:
-            raise InputError(f"--form: {to} has one form")
-        return streamed_text(path, to)
     return _kv_text(path, to, form), ()
 
 
@@ -116,10 +118,9 @@ def _kv_text(path: Path, to: str, form: str | None) -> str:
     from hwprofiles import InputError, unknown_name
     from planner.export.kv import KV_EXPORTERS
     from planner.export.runtimes import WRITERS
-    from planner.export.streaming import STREAMED
     from planner.serving.kv_tiers import load_kv_tiers
 
-    known = tuple(dict.fromkeys((*KV_EXPORTERS, *WRITERS, *STREAMED)))
+    known = tuple(dict.fromkeys((*KV_EXPORTERS, *WRITERS)))
     if to not in known:
         raise unknown_name("engine", to, known)
     if to not in KV_EXPORTERS:

@@ -23,6 +23,7 @@ from rosin.cli.scenario import (
 from rosin.commands.plan.files import PlanFiles
 from rosin.commands.plan.runtime_options import (
     AgainstOption,
+    AlsoLoadedOption,
     AnyPolicyOption,
     MarginOption,
     PlanRuntimeOption,
@@ -99,7 +100,7 @@ PlanFigureOption = Annotated[
     typer.Option(
         "--figure",
         metavar="FILE",
-        help="Draw the plan beside the named systems: .png, .svg or .pdf.",
+        help="Draw the plan beside its rivals: .png, .svg or .pdf.",
         show_default=False,
     ),
 ]
@@ -128,6 +129,7 @@ def plan(
     room_tokens: RoomOption = None,
     vram_margin: MarginOption = None,
     reserve_ram: ReserveRamOption = None,
+    also_loaded: AlsoLoadedOption = None,
     any_policy: AnyPolicyOption = False,
     json: JsonOption = None,
     quiet: QuietOption = False,
@@ -149,6 +151,7 @@ def plan(
         room_tokens=room_tokens,
         vram_margin=vram_margin,
         reserve_ram=reserve_ram,
+        also_loaded=also_loaded,
         any_policy=any_policy,
     )
     if runtime is None:
@@ -157,7 +160,7 @@ def plan(
         return
     from rosin.commands.plan.runtime_command import plan_for_runtime
 
-    _refuse_with_runtime(lossless=lossless, no_bounds=no_bounds, figure=figure)
+    _refuse_with_runtime(lossless=lossless, no_bounds=no_bounds)
     request = read_options(options)
     goal = _goal(request, said)
     output = Output(json=json, seed=request.setting.seed, quiet=quiet)
@@ -165,24 +168,20 @@ def plan(
         options,
         asked,
         goal,
-        output_file=output_file,
+        files=files,
         output=output,
         best_policy=partial(planned_best, options, goal, output),
     )
 
 
-def _refuse_with_runtime(*, lossless: bool | None, no_bounds: bool, figure: Path | None) -> None:
+def _refuse_with_runtime(*, lossless: bool | None, no_bounds: bool) -> None:
     """Refuse what a plan for a runtime does not have. Raises InputError."""
     from hwprofiles import InputError
 
-    if figure is not None:
-        raise InputError("--figure does not go with --runtime: no named systems stand beside it")
     if lossless is not None:
         raise InputError("--lossless and --allow-lossy do not go with --runtime: no token changes")
     if no_bounds:
         raise InputError("--no-bounds does not go with --runtime, whose plans have none")
-    if figure is not None:
-        raise InputError("--figure draws a plan of policies; it does not go with --runtime")
 
 
 def _plan_policies(

@@ -14,6 +14,7 @@ from planner.search.plan import Plan
 from rosin.cli.failures import Infeasible
 from rosin.commands.plan.runtime_command import plan_again
 from rosin.report.json_documents import PlanResult, PlanRuntime
+from sim.runtimes.predict import FITTED
 from sim.step.metrics import Metrics
 
 
@@ -25,7 +26,7 @@ def nearest_runtimes(plan: Plan, metrics: Metrics) -> list[PlanRuntime]:
     setting = plan.setting
     if setting.batch_size > 1 or setting.beams > 1 or setting.gpus > 1:
         return []
-    found = [_reached(plan, metrics, runtime) for runtime in WAYS]
+    found = [_reached(plan, metrics, runtime) for runtime in WAYS if runtime in FITTED]
     found.sort(key=lambda row: (row.lost_fraction is None, row.lost_fraction or 0.0))
     return found
 

@@ -1,13 +1,14 @@
 """`rosin plan --runtime`: the best that a program's own arguments can say, ready to paste."""
 
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rosin.cli.failures import Infeasible
 from rosin.cli.output import Output
 from rosin.cli.scenario import ScenarioOptions, read_options
+from rosin.commands.plan.files import PlanFiles
 from rosin.commands.plan.runtime_options import RuntimePlanOptions
 from rosin.version import __version__
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from planner.runtimes.search import RuntimePlan
     from planner.search.objectives import Goal
     from planner.search.setting import Setting
-    from rosin.commands.plan.runtime_document import AnyPolicy
+    from rosin.commands.plan.runtime_document import AnyPolicy, RuntimePlanResult
     from sim.step.simulate import Run
 
 LLAMAS = ("llama.cpp", "ik_llama.cpp")
@@ -51,7 +52,7 @@ def plan_for_runtime(
     said: RuntimePlanOptions,
     goal: "Goal",
     *,
-    output_file: Path | None,
+    files: PlanFiles,
     output: Output,
     best_policy: "Callable[[str | None], Run]",
 ) -> None:
@@ -61,41 +62,73 @@ def plan_for_runtime(
 
     Raises InputError and Infeasible.
     """
-    from planner.runtimes.plan_text import command_of, text_of
-    from planner.runtimes.search import NoRuntimePlan, plan_runtime
-    from rosin.commands.plan.runtime_document import runtime_plan_result
     from rosin.commands.plan.runtime_page import runtime_plan_page
-    from sim.runtimes import notes_on
 
     _check(options)
     request = read_options(options)
-    asked, assumptions = asked_of(request.setting, said, goal)
-    plan = plan_runtime(asked, said.against)
-    if isinstance(plan, NoRuntimePlan):
-        raise Infeasible(f"no feasible plan: {plan.reason}")
-    setting = _with_chosen_type(request.setting, plan)
-    file = plan_file(plan, setting, goal)
-    if output_file is not None:
+    # Here alone, so that who asks through a page names no file of this computer.
+    said = replace(said, against=_of_file(said.runtime, said.against))
+    answer = runtime_answer(request.setting, said, goal)
+    if files.plan is not None:
         from planner.runtimes.plan_file import save_runtime_plan
 
-        save_runtime_plan(file, output_file)
-    command = command_of(file)
-    result = runtime_plan_result(
-        plan,
-        file,
-        command=list(command.all_words),
-        command_line=text_of(file, "args").rstrip("\n"),
-        path=None if output_file is None else str(output_file),
-        any_policy=_any_policy(best_policy(setting.kv_type)) if said.any_policy else None,
+        save_runtime_plan(answer.file, files.plan)
+    kv_type = answer.file.setting.kv_type
+    result = answer.document(
+        path=None if files.plan is None else str(files.plan),
+        any_policy=_any_policy(best_policy(kv_type)) if said.any_policy else None,
     )
+    if files.figure is not None:
+        from hwprofiles.text_file import write_bytes
+        from rosin.commands.plan.runtime_figure import draw_runtime_plan
+
+        write_bytes(draw_runtime_plan(result, files.figure.suffix), files.figure)
     output.emit(
         result.model_dump(mode="json"),
         runtime_plan_page(result),
-        provenance=file.provenance,
-        warnings=(*notes_on(plan.best.question), *assumptions),
+        provenance=answer.file.provenance,
+        warnings=answer.notes,
     )
     if output.has_tables:
         sys.stdout.write(result.command_line + "\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeAnswer:
+    """A plan for a runtime, its file, and what a reader must know before trusting it."""
+
+    plan: "RuntimePlan"
+    file: "RuntimePlanFile"
+    notes: tuple[str, ...]
+
+    def document(
+        self, *, path: str | None = None, any_policy: "AnyPolicy | None" = None
+    ) -> "RuntimePlanResult":
+        """Return the answer as JSON has it; ``path`` is where its file was written."""
+        from planner.runtimes.plan_text import command_of, text_of
+        from rosin.commands.plan.runtime_document import runtime_plan_result
+
+        return runtime_plan_result(
+            self.plan,
+            self.file,
+            command=list(command_of(self.file).all_words),
+            command_line=text_of(self.file, "args").rstrip("\n"),
+            path=path,
+            any_policy=any_policy,
+        )
+
+
+def runtime_answer(setting: "Setting", said: RuntimePlanOptions, goal: "Goal") -> RuntimeAnswer:
+    """Plan a setting for a runtime. Raises InputError, and Infeasible where nothing fits."""
+    from planner.runtimes.search import NoRuntimePlan, plan_runtime
+    from sim.runtimes import notes_on
+
+    asked, assumptions = asked_of(setting, said, goal)
+    plan = plan_runtime(asked, said.against)
+    if isinstance(plan, NoRuntimePlan):
+        raise Infeasible(f"no feasible plan: {plan.reason}")
+    file = plan_file(plan, _with_chosen_type(setting, plan), goal)
+    return RuntimeAnswer(plan=plan, file=file, notes=(*notes_on(plan.best.question), *assumptions))
 
 
 def _with_chosen_type(setting: "Setting", plan: "RuntimePlan") -> "Setting":
@@ -116,8 +149,6 @@ def plan_again(
 
     Raises InputError, and Infeasible where nothing fits.
     """
-    from planner.runtimes.search import NoRuntimePlan, plan_runtime
-
     said = RuntimePlanOptions(
         runtime=runtime,
         rounds=None if like is None else like.rounds,
@@ -127,11 +158,7 @@ def plan_again(
     )
     if runtime not in LLAMAS:
         setting = setting.model_copy(update={"kv_type": None})
-    asked, _ = asked_of(setting, said, goal)
-    plan = plan_runtime(asked)
-    if isinstance(plan, NoRuntimePlan):
-        raise Infeasible(f"no feasible plan: {plan.reason}")
-    return plan_file(plan, setting, goal)
+    return runtime_answer(setting, said, goal).file
 
 
 def plan_file(plan: "RuntimePlan", setting: "Setting", goal: "Goal") -> "RuntimePlanFile":
@@ -198,6 +225,20 @@ def asked_of(
     return asked, host_assumptions(machine)
 
 
+def _of_file(runtime: str | None, against: str | None) -> str | None:
+    """Return the arguments in a file, in the runtime's own form; other text as it is.
+
+    Raises InputError for a file that cannot be read.
+    """
+    from hwprofiles.input_file import is_there, read_text
+    from planner.export.runtimes import WRITERS
+
+    if against is None or runtime is None or runtime not in WRITERS or not is_there(Path(against)):
+        return against
+    text = read_text(Path(against), "arguments", "text")
+    return WRITERS[runtime].arguments_in("args", text.strip())
+
+
 def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":
     from planner.runtimes.load import RuntimeLimits
 
@@ -207,7 +248,18 @@ def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":
         "reserve_ram_bytes": _bytes("--reserve-ram", said.reserve_ram),
     }
     stated = {name: value for name, value in given.items() if value is not None}
-    return RuntimeLimits.model_validate(limits.model_dump() | stated)
+    values = limits.model_dump() | stated
+    values["margin_vram_bytes"] += _loaded_bytes(said.also_loaded)
+    return RuntimeLimits.model_validate(values)
+
+
+def _loaded_bytes(names: str | None) -> int:
+    """Return the bytes of the weights of other models on the GPU. Raises InputError."""
+    from sim.model.library import load_model
+
+    if names is None:
+        return 0
+    return sum(load_model(name.strip()).total_bytes for name in names.split(","))
 
 
 def _bytes(option: str, text: str | None) -> int | None:

@@ -11,7 +11,7 @@ PlanRuntimeOption = Annotated[
         "--runtime",
         metavar="NAME",
         help="Plan what this program can express, and end in the command to paste: llama.cpp, "
-        "ik_llama.cpp or ktransformers.",
+        "ik_llama.cpp, ktransformers, vllm, accelerate or exllamav3.",
         show_default=False,
     ),
 ]
@@ -20,7 +20,8 @@ AgainstOption = Annotated[
     typer.Option(
         "--against",
         metavar="ARGS",
-        help="Arguments that you run today, in quotes: how far from the best they are.",
+        help="Arguments that you run today, in quotes, or a file of them, such as a device map: how "
+        "far from the best they are.",
         show_default=False,
     ),
 ]
@@ -62,6 +63,15 @@ ReserveRamOption = Annotated[
         show_default=False,
     ),
 ]
+AlsoLoadedOption = Annotated[
+    str | None,
+    typer.Option(
+        "--also-loaded",
+        metavar="MODELS",
+        help="Models that the GPU holds beside this one, with commas: their weights stay free, too.",
+        show_default=False,
+    ),
+]
 AnyPolicyOption = Annotated[
     bool,
     typer.Option(
@@ -81,6 +91,7 @@ class RuntimePlanOptions:
     room_tokens: int | None = None
     vram_margin: str | None = None
     reserve_ram: str | None = None
+    also_loaded: str | None = None
     any_policy: bool = False
 
     def check_unused(self) -> None:

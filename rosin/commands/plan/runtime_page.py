@@ -8,7 +8,12 @@ from rich.text import Text
 
 from hwprofiles.units import format_bytes, format_duration
 from rosin.commands.plan.runtime_document import RuntimePlanResult, RuntimeRivalRow
-from rosin.commands.simulate.runtime_page import limit_words, number_words, speed_words
+from rosin.commands.simulate.runtime_page import (
+    coverage_words,
+    limit_words,
+    number_words,
+    speed_words,
+)
 from rosin.report.tables import name_column, number_column, plain_table
 
 
@@ -37,17 +42,13 @@ def _load_words(result: RuntimePlanResult) -> str:
 
 def _speeds(result: RuntimePlanResult) -> Iterator[RenderableType]:
     both = result.predicted
-    share = both.decode.coverage_fraction
     yield Text(f"decode   {speed_words(both.decode)}, limited by {limit_words(both.decode)}")
     yield Text(f"prefill  {speed_words(both.prefill)}, limited by {limit_words(both.prefill)}")
     yield Text(
         f"first token after {format_duration(both.ttft_s)}, "
         f"the whole answer after {format_duration(both.end_to_end_s)}"
     )
-    yield Text(
-        f"ranges hold for {share:.0%} of published rows of machines left out; "
-        f"they rest on {result.rests_on}"
-    )
+    yield Text(f"{coverage_words(both.decode)}; they rest on {result.rests_on}")
 
 
 def _rivals(result: RuntimePlanResult) -> Table:

@@ -94,6 +94,7 @@ def simulate_runtime(
 def simulate_runtime_plan(options: ScenarioOptions, *, json: str | None, quiet: bool) -> None:
     """Predict a plan for a runtime again, from its file. Raises InputError."""
     from hwprofiles import InputError
+    from planner.runtimes.load import with_room
     from planner.runtimes.plan_file import load_runtime_plan
     from sim.model.library import load_model
     from sim.runtimes import RuntimeQuestion, host_assumptions, kernel_format, runtime_host
@@ -110,7 +111,9 @@ def simulate_runtime_plan(options: ScenarioOptions, *, json: str | None, quiet: 
     model = load_model(plan.setting.model, plan.setting.quantization)
     question = RuntimeQuestion(
         runtime=plan.runtime.name,
-        arguments=read_runtime_arguments(plan.runtime.name, plan.runtime.line),
+        arguments=with_room(
+            read_runtime_arguments(plan.runtime.name, plan.runtime.line), plan.load
+        ),
         model=model,
         quantization=kernel_format(model, plan.setting.quantization),
         host=runtime_host(machine),

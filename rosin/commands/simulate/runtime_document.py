@@ -18,7 +18,7 @@ class SpeedRange(_Part):
     tokens_per_s: float
     low_tokens_per_s: float
     high_tokens_per_s: float
-    coverage_fraction: float
+    coverage_fraction: float | None
     limit: str
     seconds: dict[str, float]
     assumption: str

@@ -36,10 +36,16 @@ def runtime_page(result: RuntimeResult) -> Iterator[RenderableType]:
     yield Text(f"prefill is limited by {limit_words(both.prefill)}")
     yield Text(f"what decode rests on most: {_assumption(both.decode)}")
     yield Text(f"what prefill rests on most: {_assumption(both.prefill)}")
-    share = both.decode.coverage_fraction
     yield Text(f"it all rests on {result.rests_on};")
-    yield Text(f"ranges hold for {share:.0%} of published rows of machines left out\n")
+    yield Text(f"{coverage_words(both.decode)}\n")
     yield _memory(result)
+
+
+def coverage_words(speed: SpeedRange) -> str:
+    """Say how often ranges hold."""
+    if speed.coverage_fraction is None:
+        return "ranges are as wide as llama.cpp's: no published speeds of this program were fitted"
+    return f"ranges hold for {speed.coverage_fraction:.0%} of published rows of machines left out"
 
 
 def speed_words(speed: SpeedRange) -> str:

@@ -49,6 +49,7 @@ def validate_result(validation: PlanValidation) -> ValidateResult:
         ),
         noise_floor_fraction=report.noise.median_fraction,
         calibration_variation_fraction=report.calibration_variation_fraction,
+        num_preempted_runs=report.num_preempted,
         regret_fraction=validation.regret_fraction,
         kendall_tau=report.kendall_tau,
         plans=[_plan(plan) for plan in report.plans],

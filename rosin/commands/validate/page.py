@@ -34,5 +34,9 @@ def validate_page(result: ValidateResult) -> Iterator[RenderableType]:
         yield Text(f"|{name} error|: median {share.median:.2%}, 90th percentile {share.p90:.2%}")
     floor = f"{result.noise_floor_fraction:.2%}" if result.noise_floor_fraction else "unknown"
     yield Text(f"noise floor {floor}; regret of the plan {result.regret_fraction:.2%}")
+    if result.num_preempted_runs:
+        yield Text(
+            f"{result.num_preempted_runs} runs left out: other processes took the cores of their tasks"
+        )
     for name, reason in result.left_out.items():
         yield Text(f"not run: {name}: {reason}")

@@ -54,6 +54,7 @@ def heads_of(keys: ConfigKeys) -> Heads:
 
 def head_dim(keys: ConfigKeys) -> int:
     """The key ``head_dim``, else hidden_size over num_attention_heads."""
+    # It goes first: some models have heads wider or narrower than hidden_size over their number.
     if keys.has("head_dim"):
         return keys.count("head_dim")
     hidden = keys.count("hidden_size")
@@ -86,6 +87,7 @@ def grouped(
         value_elements=heads.num_queries * heads.value_dim,
     )
     hidden = keys.count("hidden_size")
+    # The gate comes out of the same projection, but no score is taken over it.
     queries = 2 * query if traits.has_query_gate else query
     output = heads.num_queries * heads.value_dim
     weights = [
@@ -103,6 +105,7 @@ def _query_and_key_norms(name: str, traits: GroupedTraits, heads: Heads) -> list
     if traits.norm is None:
         return []
     is_full = traits.norm == "full"
+    # One vector of head_dim serves all heads; a norm over all heads has a weight for each element.
     of_queries = heads.key_dim * (heads.num_queries if is_full else 1)
     of_keys = heads.key_dim * (heads.num_keys if is_full else 1)
     return [
@@ -125,6 +128,8 @@ def latent(keys: ConfigKeys, name: str = "self_attn") -> AttentionWeights:
     plain = keys.count("qk_nope_head_dim")
     value_dim = keys.count("v_head_dim")
     has_bias = keys.flag_or(False, "attention_bias")
+    # Absorbed: decoding multiplies queries with the keys' matrix, so that the cache is used as it
+    # lies. A prompt expands the latent instead, which takes fewer operations where tokens are many.
     geometry = Attention(
         num_heads=heads,
         kv_elements_per_token=rank + rotary,
@@ -145,6 +150,7 @@ def latent(keys: ConfigKeys, name: str = "self_attn") -> AttentionWeights:
 def _latent_queries(keys: ConfigKeys, name: str, width: int) -> list[Weight]:
     """Projected directly without ``q_lora_rank``, else through a latent of that rank with its norm."""
     hidden = keys.count("hidden_size")
+    # The small models of the family state null or 0.
     rank = keys.count_or(0, "q_lora_rank")
     if not rank:
         return linear(f"{name}.q_proj", _CLASS, hidden, width)

@@ -24,6 +24,9 @@ class AttentionWeights:
         assert self.geometry is not None
         plain = self.geometry
         made = {
-            size: replace(self, geometry=replace(plain, window_tokens=size)) for size in set(sizes)
+            # One object a size: layers are told apart by identity further on, which takes no
+            # comparing.
+            size: replace(self, geometry=replace(plain, window_tokens=size))
+            for size in set(sizes)
         }
         return [made[size] for size in sizes]

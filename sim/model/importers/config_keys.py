@@ -41,6 +41,7 @@ class ConfigKeys:
                 continue
             if not isinstance(nested, Mapping):
                 raise self.error(part, f"must be a mapping, got {shown(nested)}")
+            # A null of the text part must not hide a value of the top level.
             stated = {name: value for name, value in nested.items() if value is not None}
             self._config |= stated
             self.names_of_text = frozenset(stated)
@@ -55,6 +56,7 @@ class ConfigKeys:
         for own, usual in _SYNONYMS.items():
             if config.get(own) is None:
                 continue
+            # Which of two that differ is meant cannot be known.
             if config.get(usual) not in (None, config[own]):
                 raise self.error(
                     own, f"must equal {usual}, got {shown(config[own])} and {shown(config[usual])}"
@@ -77,6 +79,8 @@ class ConfigKeys:
 
     def value(self, *names: str) -> Any:
         """The value of the first of the keys that is present. Raises InputError when none is."""
+        # All names that were asked for count as read, also those after the first that is there:
+        # another name of a key that is read must not be refused as unread.
         self.used.update(names)
         for name in names:
             if self._config.get(name) is not None:
@@ -149,6 +153,7 @@ class ConfigKeys:
         return next(name for name in names if self._config.get(name) is not None)
 
     def _integer(self, value: Any, name: str, minimum: int) -> int:
+        # True is an int in Python, but no count in a configuration.
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             raise self.error(name, f"must be an integer of at least {minimum}, got {shown(value)}")
         if value > largest(name):
@@ -160,6 +165,7 @@ def shown(value: object) -> str:
     """A value as an error shows it: on one line, cut where it is long."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, or deep nesting
+    # Python refuses to print an integer of thousands of digits, and what is nested too deep.
+    except (ValueError, RecursionError):
         text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

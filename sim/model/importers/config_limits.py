@@ -30,6 +30,8 @@ _LIMITS = (
 
 def largest(name: str) -> int:
     """The largest value that the key of that name may have."""
+    # The first that fits: "num_experts_per_tok" and the like count experts, whatever else is in the
+    # name.
     for pattern, limit in _LIMITS:
         if pattern.fullmatch(name):
             return limit

@@ -7,7 +7,7 @@ from sim.model.model import Attention, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class DecoderLayer:
     """One decoder layer: attention, a state, a dense feed-forward, experts, each or none.
 
     ``weights`` hold those of one routed expert; both counts are 0 in a layer without any.
@@ -24,7 +24,7 @@ class Block:
 class Decoder:
     """All layers, and the weights outside them: embedding, final norm and head (absent where tied)."""
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[DecoderLayer, ...]
     top: tuple[Weight, ...]
     expert_intermediate: int = 0
     is_head_tied: bool = False

@@ -15,7 +15,8 @@ class Family:
     ``decode`` reads the keys. ``required`` lists those that real configurations state and without
     which weights would be guessed. ``idle`` lists keys that look as if they changed the weights,
     stand in real files of this family, and are not read by its class. ``aliases`` are other values
-    of ``model_type`` for the same layers. ``layers`` is the module that holds the layers.
+    of ``model_type`` for the same layers. ``architectures`` name it where ``model_type`` is missing
+    or is that of no family. ``layers`` is the module that holds the layers.
     """
 
     name: str
@@ -23,4 +24,5 @@ class Family:
     required: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
     layers: str = "model.layers"

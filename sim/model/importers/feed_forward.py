@@ -2,7 +2,7 @@
 blocks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hwprofiles import InputError
@@ -32,18 +32,33 @@ class Experts:
     shared_name: str = "shared_experts"
 
 
-def selection(keys: ConfigKeys) -> tuple[int, int]:
-    """How many experts there are, and how many a token selects.
+def selection(
+    keys: ConfigKeys,
+    expert_keys: Sequence[str] = ("num_local_experts", "num_experts", "n_routed_experts"),
+    top_k_keys: Sequence[str] = (
+        "num_experts_per_tok",
+        "experts_per_token",
+        "moe_topk",
+        "moe_k",
+        "num_experts_per_token",
+    ),
+) -> tuple[int, int]:
+    """How many experts there are, and how many a token selects, under the first of those keys that
+    is stated.
 
     Raises InputError when more are selected than there are.
     """
-    num_experts = keys.count("num_local_experts", "num_experts", "n_routed_experts")
-    top_k = keys.count("num_experts_per_tok", "experts_per_token", "moe_topk", "moe_k")
-    if top_k > num_experts:
-        raise keys.error(
-            "num_experts_per_tok", f"≤ number of experts must hold, got {top_k} > {num_experts}"
-        )
+    num_experts = keys.count(*expert_keys)
+    top_k = keys.count(*top_k_keys)
+    check_selection(keys, top_k_keys[0], num_experts, top_k)
     return num_experts, top_k
+
+
+def check_selection(keys: ConfigKeys, name: str, num_experts: int, top_k: int) -> None:
+    """Raise InputError, of the key of that name, when more are selected than there are."""
+    # Else the model would be priced with experts that it does not have.
+    if top_k > num_experts:
+        raise keys.error(name, f"≤ number of experts must hold, got {top_k} > {num_experts}")
 
 
 def leading_dense(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
@@ -70,6 +85,7 @@ def listed_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
     if not keys.has("mlp_layer_types"):
         keys.value("first_k_dense_replace", "mlp_layer_types")
         return leading_dense(keys, num_layers)
+    # Asked for and not used: files state both, and what the list says goes first.
     keys.has("first_k_dense_replace", "moe_layer_freq")
     kinds = keys.per_layer("mlp_layer_types", num_layers)
     for kind in kinds:
@@ -81,6 +97,7 @@ def listed_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
 def routing(keys: ConfigKeys, layers: Iterable[int]) -> frozenset[int]:
     """Those layers. Raises InputError when there are none."""
     routed = frozenset(layers)
+    # Its layers would all be dense, and wrong: a key that says where experts are was misread.
     if not routed:
         raise InputError(
             f"{keys.where}: no layer routes to experts, though the family is one of Mixture-of-Experts models"
@@ -105,7 +122,12 @@ def moe_weights(hidden: int, experts: Experts) -> list[Weight]:
         *linear(f"{name}.gate", TensorClass.ROUTER, hidden, experts.num_experts),
         *loose(f"{name}.gate", TensorClass.ROUTER, experts.router_vectors * experts.num_experts),
         *gated_mlp(
-            f"{name}.experts.0", TensorClass.EXPERT, hidden, experts.intermediate, experts.has_bias
+            # One expert stands for all: they are of one size, and packed alike.
+            f"{name}.experts.0",
+            TensorClass.EXPERT,
+            hidden,
+            experts.intermediate,
+            experts.has_bias,
         ),
     ]
     if experts.shared:

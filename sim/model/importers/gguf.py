@@ -70,6 +70,8 @@ def import_gguf(path: str | Path) -> GgufImport:
     header = read_header(path)
     keys = GgufKeys(header)
     by_layer, top, predicting = _sorted(header, keys)
+    # Some lie inside layers, but a token reads a row of them, not the whole: they stay outside the
+    # layers, which move as wholes.
     lookups = [
         tensor
         for tensors in by_layer
@@ -85,6 +87,7 @@ def import_gguf(path: str | Path) -> GgufImport:
         name=_name(header, path),
         family=keys.architecture,
         hidden=keys.count("embedding_length"),
+        # From the table: not every architecture states vocab_size.
         vocab=_embedding_rows(top),
         expert_intermediate=_expert_width(keys, kept)
         if any(layer.is_moe for layer in layers)
@@ -110,6 +113,7 @@ def _sorted(
 ) -> tuple[list[list[Tensor]], list[Tensor], list[Tensor]]:
     """The tensors of each layer, of none, and those for multi-token prediction."""
     num_blocks = keys.count("block_count", most=MOST_LAYERS)
+    # Layers for prediction are the last ones, and decoding does not run them.
     num_layers = num_blocks - keys.count_or(0, "nextn_predict_layers")
     groups: dict[int | None, list[Tensor]] = defaultdict(list)
     predicting: list[Tensor] = []
@@ -120,10 +124,13 @@ def _sorted(
                 f"{header.where}: tensor {shown(tensor.name)} is of layer {index}, but {keys.architecture}.block_count is {num_blocks}"
             )
         is_predicting = index is not None and (
+            # Some files have the tensors for prediction in a layer of their own, others within the
+            # last.
             index >= num_layers or MTP.match(tensor.name) is not None
         )
         (predicting if is_predicting else groups[index]).append(tensor)
     missing = next((index for index in range(num_layers) if index not in groups), None)
+    # A part of a split file lacks layers; its sizes would be too small without a word.
     if missing is not None or num_layers < 1:
         raise InputError(
             f"{header.where}: the tensor table has no tensors of layer {missing or 0} (of {num_layers})"
@@ -133,6 +140,8 @@ def _sorted(
 
 def _layer(keys: GgufKeys, index: int, tensors: Sequence[Tensor]) -> Layer:
     found = totals(tensors)
+    # By its tensors, not by the metadata: leading layers of a Mixture-of-Experts model may be
+    # dense.
     is_moe = TensorClass.EXPERT in found.params
     num_experts = keys.count("expert_count", index, MOST_EXPERTS) if is_moe else 0
     top_k = keys.count("expert_used_count", index) if is_moe else 0
@@ -164,9 +173,11 @@ def _check_experts(keys: GgufKeys, tensors: Sequence[Tensor], num_experts: int) 
     for tensor in tensors:
         if class_of(tensor.name) is not TensorClass.EXPERT or "_chexps" in tensor.name:
             continue
+        # Early files of Mixtral have a tensor for each expert.
         alone = re.match(r"(blk\.\d+\.ffn_[a-z]+)\.\d+\.(.+)", tensor.name)
         if alone:
             apart["".join(alone.groups())] += 1
+        # The last dimension of a tensor of experts counts them; the keys and the table must agree.
         elif tensor.shape[-1] != num_experts:
             raise keys.refused(
                 "expert_count",

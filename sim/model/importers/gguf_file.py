@@ -82,6 +82,7 @@ def read_header(path: Path) -> GgufHeader:
     """
     header = _read_part(path)
     num_parts = header.fields.get("split.count", 0)
+    # Any part names how many there are, so any of them may be given.
     if isinstance(num_parts, int) and num_parts > 1:
         return _read_parts(path, num_parts)
     return header
@@ -96,6 +97,7 @@ def _read_parts(path: Path, num_parts: int) -> GgufHeader:
     stem = path.name[: match.start()]
     parts = [
         path.with_name(f"{stem}-{number:05d}-of-{num_parts:05d}.gguf")
+        # Names have five digits; a count beyond is a broken file, of which no list is made.
         for number in range(1, min(num_parts, 99_999) + 1)
     ]
     missing = [part.name for part in parts if not part.is_file()]
@@ -111,6 +113,7 @@ def _read_parts(path: Path, num_parts: int) -> GgufHeader:
         )
     _check_names(str(path), tensors)
     fields: dict[str, Any] = {}
+    # The first part has the model's keys; where parts differ, it goes before the others.
     for header in reversed(headers):
         fields |= header.fields
     return GgufHeader(
@@ -145,13 +148,18 @@ class _Reader:
     fields: dict[str, Any] = field(default_factory=dict)
 
     def header(self) -> GgufHeader:
+        """The whole header, checked as it is read."""
         if self.take(4) != b"GGUF":
             raise InputError(f"{self.where}: not a GGUF file: it does not begin with GGUF")
         version = self.number("I")
+        # Version 1 counted in 32 bits, and llama.cpp itself does not read it any more.
         if version not in (2, 3):
             raise InputError(
                 f"{self.where}: not a GGUF file of version 2 or 3, got version {version}"
             )
+        # The least that an entry takes: 8 bytes each for a name's length, an offset and one
+        # dimension, 4 for their number and 4 for the type, and 1 of the name; a key has 8, 4 and a
+        # value of 1.
         num_tensors = self.counted("tensors", self.number("Q"), 33, MOST_TENSORS)
         num_keys = self.counted("metadata keys", self.number("Q"), 13, MOST_KEYS)
         for _ in range(num_keys):
@@ -167,6 +175,7 @@ class _Reader:
 
     def take(self, num_bytes: int) -> bytes:
         """The next bytes."""
+        # A wrong length could ask for exabytes; what the file does not hold is not asked for.
         content = self.file.read(num_bytes) if num_bytes <= self.num_bytes - self.at else b""
         if len(content) != num_bytes:
             raise InputError(f"{self.where}: truncated: its header ends at byte {self.num_bytes}")
@@ -208,6 +217,7 @@ class _Reader:
         if name in self.fields:
             raise InputError(f"{self.where}: metadata key {shown(name)} stands twice")
         kind = self.number("I")
+        # A vocabulary is most of a header's bytes, and nothing here depends on it.
         is_kept = not name.startswith("tokenizer.")
         value = self.array(name, is_kept=is_kept) if kind == _ARRAY else self.scalar(name, kind)
         if is_kept:
@@ -247,6 +257,7 @@ class _Reader:
         """Strings of an array; a vocabulary is passed over."""
         if is_kept:
             return tuple(self.text("a metadata value", MOST_NAME_BYTES) for _ in range(count))
+        # Local names and no calls of ours: a vocabulary may have 200,000 strings to pass over.
         unpack = struct.Struct("<Q").unpack
         read = self.file.read
         seek = self.file.seek
@@ -280,6 +291,7 @@ class _Reader:
             raise InputError(
                 f"{what} has storage type {kind}, which is neither llama.cpp's nor ik_llama.cpp's"
             )
+        # llama.cpp cannot store such a row; a table that claims one is broken.
         if shape[0] % storage.block:
             raise InputError(
                 f"{what}: rows of {storage.name} hold whole blocks of {storage.block}, got rows of {shape[0]}"
@@ -314,6 +326,7 @@ class _Reader:
                 raise InputError(
                     f"{self.where}: tensor {shown(tensor.name)} must begin at a multiple of {alignment}, got {tensor.offset}"
                 )
+            # Sorted by offset, so that any overlap is one of neighbours.
             if tensor.offset < end:
                 raise InputError(
                     f"{self.where}: tensor {shown(tensor.name)} begins at {tensor.offset}, inside another that ends at {end}"

@@ -89,6 +89,7 @@ class GgufKeys:
         self.architecture = self._architecture()
         for name in self._fields:
             own = name.removeprefix(f"{self.architecture}.")
+            # Only keys that may change a price are refused: new files bring new keys all the time.
             is_careful = own != name and own.startswith(_CAREFUL)
             if is_careful and own not in _READ | _HARMLESS:
                 raise self.refused(own, "is not understood; it may change cost or KV cache")
@@ -151,6 +152,7 @@ class GgufKeys:
 
     def count_or(self, default: int, name: str, layer: int = 0, most: int = MOST_COUNT) -> int:
         """A positive integer, or the default where the key is missing or 0."""
+        # 0 stands for "not so here" in arrays that have a value for each layer.
         return self.count(name, layer, most) if self.get(name, layer) else default
 
     def count_or_none(self, name: str, layer: int = 0) -> int | None:

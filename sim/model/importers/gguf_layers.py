@@ -58,6 +58,8 @@ def attention_of(keys: GgufKeys, index: int, tensors: Sequence[Tensor]) -> Atten
     In a layer with tensors of a state, attention stands beside it only if it has an output
     projection of its own.
     """
+    # Layers with a state have tensors named like attention's (attn_qkv, attn_gate) for their own
+    # use.
     needed = _OUTPUT if _has(_STATE, tensors) else _ATTENTION
     if (
         not _has(needed, tensors)
@@ -75,6 +77,7 @@ def attention_of(keys: GgufKeys, index: int, tensors: Sequence[Tensor]) -> Atten
     ratio = _ratio(keys, index)
     return Attention(
         num_heads=heads,
+        # Where one tensor makes both, keys and values are the same numbers, cached once.
         kv_elements_per_token=kv_heads * (key_dim if is_shared else key_dim + value_dim),
         score_elements=heads * key_dim,
         value_elements=heads * value_dim,
@@ -103,12 +106,14 @@ def state_of(keys: GgufKeys, tensors: Sequence[Tensor]) -> State | None:
     elif keys.get("kda.head_dim"):
         width = keys.count("attention.head_count") * keys.count("kda.head_dim")
         recurrent = width * keys.count("kda.head_dim")
+        # A convolution each over queries, keys and values.
         kept = 3 * width * max(keys.count_or(1, "ssm.conv_kernel") - 1, 0)
     else:
         inner = keys.count_or(0, "ssm.inner_size")
         size = keys.count_or(0, "ssm.state_size")
         recurrent = inner * size
         kept = max(keys.count_or(1, "ssm.conv_kernel") - 1, 0) * (
+            # The convolution runs over the inputs and over B and C, which every group has.
             inner + 2 * keys.count_or(0, "ssm.group_count") * size
         )
     return State(elements=recurrent, bytes=_F32_BYTES * (recurrent + kept))
@@ -121,6 +126,7 @@ def window_of(keys: GgufKeys, index: int) -> int | None:
     if keys.architecture in _WITHOUT_WINDOW:
         return None
     size = keys.count_or(_CHUNK_TOKENS.get(keys.architecture, 0), "attention.sliding_window", index)
+    # A window as long as the context leaves nothing out.
     if not 0 < size < keys.count("context_length"):
         return None
     name = "attention.sliding_window_pattern"
@@ -128,6 +134,7 @@ def window_of(keys: GgufKeys, index: int) -> int | None:
     if keys.is_by_layer(name) or isinstance(pattern, bool):
         return size if pattern else None
     period = keys.count_or_none(name) or _WINDOW_PERIODS.get(keys.architecture)
+    # The last layer of each period attends to all; without a period every layer has the window.
     return None if period and (index + 1) % period == 0 else size
 
 
@@ -149,6 +156,7 @@ def _head_dimensions(
     keys: GgufKeys, index: int, heads: int, *, is_windowed: bool
 ) -> tuple[int, int]:
     """Dimensions of a head's keys and values; windowed layers may have their own."""
+    # By the first layer's heads, as llama.cpp has it: layers with fewer heads keep their dimension.
     default = keys.count("embedding_length") // keys.count_or(heads, "attention.head_count")
     key_dim = keys.count_or(default, "attention.key_length", index)
     value_dim = keys.count_or(default, "attention.value_length", index)

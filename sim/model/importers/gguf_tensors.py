@@ -12,6 +12,7 @@ from sim.model.model import TensorClass, without_zeros
 
 _BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
 
+# The order matters: an expert's tensor also begins with ffn_, and a router's with ffn_gate.
 _BLOCK_CLASSES = (
     (re.compile(r"ffn_gate_tid2eid|.*n_?gram.*embd|engram.*(embd|table)"), TensorClass.LOOKUP),
     (re.compile(r"ffn_(gate|up|down|gate_up)_(ch)?exps\b"), TensorClass.EXPERT),
@@ -29,7 +30,7 @@ _TOP_CLASSES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class TensorTotals:
     """Weights and bytes by tensor class, and bytes by (class, storage type)."""
 
     params: Counter[TensorClass] = field(default_factory=Counter)
@@ -63,9 +64,9 @@ def class_of(name: str) -> TensorClass:
     return next((tensor_class for pattern, tensor_class in rules if pattern.match(rest)), default)
 
 
-def totals(tensors: Iterable[Tensor]) -> Totals:
+def totals(tensors: Iterable[Tensor]) -> TensorTotals:
     """Weights and bytes of the tensors, by class."""
-    result = Totals()
+    result = TensorTotals()
     for tensor in tensors:
         tensor_class = class_of(tensor.name)
         result.params[tensor_class] += tensor.num_weights
@@ -77,6 +78,7 @@ def totals(tensors: Iterable[Tensor]) -> Totals:
 def per_expert(counts: Mapping[TensorClass, int], num_experts: int) -> Mapping[TensorClass, int]:
     """The counts with EXPERT divided among the experts, rounded up; classes of zero left out."""
     result = dict(counts)
+    # Rounded up, so that all experts together take no less than the file says.
     result[TensorClass.EXPERT] = -(-counts.get(TensorClass.EXPERT, 0) // num_experts)
     return without_zeros(result)
 
@@ -87,6 +89,7 @@ def dominant_types(tensors: Iterable[Tensor]) -> Mapping[TensorClass, str]:
     """
     types = totals(tensors).types
     result: dict[TensorClass, str] = {}
+    # Most bytes first; the first of a class stays.
     for (tensor_class, type_name), _ in sorted(types.items(), key=lambda item: (-item[1], item[0])):
         result.setdefault(tensor_class, type_name)
     return {

@@ -7,8 +7,9 @@ from typing import Any
 
 from hwprofiles import Kind, Provenance
 from sim.model.importers.config_keys import ConfigKeys
-from sim.model.importers.decoder import Block, Decoder
+from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.families import family_of
+from sim.model.importers.families.registry import CONTEXT_KEYS
 from sim.model.importers.family import Family
 from sim.model.importers.schemes import Scheme, find_scheme, scheme_named, sizes_by_layer
 from sim.model.importers.stored import Storage, native_storage
@@ -38,7 +39,8 @@ def model_from_config(
     family = family_of(keys)
     decoder = family.decode(keys)
     stored = _stored(keys, family, decoder, quantization)
-    context_tokens = keys.count("max_position_embeddings")
+    # Asked for before unread keys are refused, as it is read by no family.
+    context_tokens = keys.count(*CONTEXT_KEYS)
     refuse_unused(keys, family)
     top_params = params_of(decoder.top)
     return Model(
@@ -88,6 +90,8 @@ def _stored(
     keys: ConfigKeys, family: Family, decoder: Decoder, quantization: str | None
 ) -> _Stored:
     """In the named scheme, or as the checkpoint is stored where that is what is meant."""
+    # A name may be a scheme and also what the checkpoint says of itself, such as fp8: then the
+    # checkpoint's own settings go first, as they are byte for byte.
     scheme = None if quantization is None else find_scheme(quantization)
     storage = None if scheme and not _is_settled(keys) else native_storage(keys)
     if storage is None or not _is_native(storage, quantization):
@@ -125,6 +129,7 @@ def _by_class_format(decoder: Decoder, scheme: Scheme) -> _Stored:
     formats = scheme.classes
     made: dict[int, Layer] = {}
     for block in decoder.blocks:
+        # Equal layers share one block, so each kind is counted once, however many layers there are.
         if id(block) not in made:
             params = params_of(block.weights)
             made[id(block)] = _layer(block, params, class_bytes(params, formats))
@@ -144,6 +149,7 @@ def _in_mix(family: Family, decoder: Decoder, scheme: Scheme) -> _Stored:
     made: dict[tuple[int, tuple[tuple[tuple[TensorClass, str], int], ...]], Layer] = {}
     layers = []
     for block, num_bytes in zip(decoder.blocks, sizes, strict=True):
+        # A mix may store equal layers in different types, by their place in the model.
         kind = (id(block), tuple(num_bytes.items()))
         if kind not in made:
             made[kind] = _layer(block, params_of(block.weights), _by_class(num_bytes))
@@ -165,6 +171,7 @@ def _native(family: Family, decoder: Decoder, storage: Storage) -> _Stored:
     layers = []
     for index, block in enumerate(decoder.blocks):
         prefix = f"{family.layers}.{index}."
+        # Settings may name single layers, so the name that is asked about has the layer's number.
         packings = tuple(storage.packing(weight, prefix + weight.name) for weight in block.weights)
         kind = (id(block), packings)
         if kind not in made:
@@ -200,13 +207,14 @@ def _dominant(formats: Mapping[tuple[TensorClass, str], int], rest: str) -> dict
     """The format of most bytes of each class, ``rest`` without any; of two equal ones the first."""
     result = {}
     for tensor_class in TensorClass:
+        # Negative, so that the smallest pair has the most bytes and of equals the first name.
         held = [(-count, name) for (which, name), count in formats.items() if which is tensor_class]
         result[tensor_class] = min(held)[1] if held else rest
     return result
 
 
 def _layer(
-    block: Block, params: Mapping[TensorClass, int], num_bytes: Mapping[TensorClass, int]
+    block: DecoderLayer, params: Mapping[TensorClass, int], num_bytes: Mapping[TensorClass, int]
 ) -> Layer:
     return Layer(
         attention=block.attention,

@@ -46,7 +46,9 @@ def linear_attention_weights(keys: ConfigKeys) -> AttentionWeights:
     key_dim = keys.count("linear_key_head_dim")
     value_dim = keys.count("linear_value_head_dim")
     valued = heads * value_dim
+    # Queries have as many heads as keys here; both pass the convolution together with the values.
     convolved = 2 * key_heads * key_dim + valued
+    # Each value head keeps a matrix from keys to values.
     state = heads * key_dim * value_dim
     kept = kept_state(state, convolved, kernel)
     weights = [

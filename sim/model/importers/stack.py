@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys
-from sim.model.importers.decoder import Block, Decoder
+from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.feed_forward import Experts, moe_weights
 from sim.model.importers.weights import Weight, linear, loose
 from sim.model.model import TensorClass
@@ -20,7 +20,8 @@ class Stack:
 
     ``attention`` has one entry a layer. The layers in ``routed`` hold ``experts``, the others the
     weights ``dense``. ``num_norms`` counts those of hidden_size a layer; with ``has_norm_bias``
-    each has a bias too.
+    each has a bias too. ``is_head_tied`` is for families whose files may leave that out; None: as
+    the configuration says, else untied.
     """
 
     attention: Sequence[AttentionWeights]
@@ -29,31 +30,36 @@ class Stack:
     experts: Experts | None = None
     num_norms: int = 2
     has_norm_bias: bool = False
+    is_head_tied: bool | None = None
 
 
 def decoder_of(keys: ConfigKeys, stack: Stack) -> Decoder:
     """The decoder of those parts; equal layers share one block."""
-    made: dict[tuple[bool, int], Block] = {}
+    made: dict[tuple[bool, int], DecoderLayer] = {}
     blocks = []
     for index, attention in enumerate(stack.attention):
+        # By identity: families give equal layers the same object.
         kind = (index in stack.routed, id(attention))
         if kind not in made:
             made[kind] = _block(keys, stack, attention, is_moe=kind[0])
         blocks.append(made[kind])
+    tied = is_tied(keys) if stack.is_head_tied is None else stack.is_head_tied
     return Decoder(
         blocks=tuple(blocks),
-        top=top_weights(keys, stack.has_norm_bias),
+        top=top_weights(keys, stack.has_norm_bias, tied),
         expert_intermediate=stack.experts.intermediate if stack.experts else 0,
-        is_head_tied=is_tied(keys),
+        is_head_tied=tied,
     )
 
 
-def _block(keys: ConfigKeys, stack: Stack, attention: AttentionWeights, is_moe: bool) -> Block:
+def _block(
+    keys: ConfigKeys, stack: Stack, attention: AttentionWeights, is_moe: bool
+) -> DecoderLayer:
     hidden = keys.count("hidden_size")
     experts = stack.experts if is_moe else None
     feed_forward = moe_weights(hidden, experts) if experts else stack.dense
     norms = norm_weights(hidden, stack.num_norms, stack.has_norm_bias)
-    return Block(
+    return DecoderLayer(
         attention=attention.geometry,
         state=attention.state,
         weights=(*norms, *attention.weights, *feed_forward),
@@ -64,12 +70,15 @@ def _block(keys: ConfigKeys, stack: Stack, attention: AttentionWeights, is_moe: 
 
 def norm_weights(hidden: int, num_norms: int, has_bias: bool = False) -> list[Weight]:
     """The norms of a layer, each with its bias where it has one."""
+    # One entry for all norms of a layer: none of them is ever packed or placed apart.
     count = num_norms * hidden * (2 if has_bias else 1)
     return loose(_NORM_NAMES[0], TensorClass.NORM, count)
 
 
-def top_weights(keys: ConfigKeys, has_norm_bias: bool = False) -> tuple[Weight, ...]:
-    """Embedding, final norm, and the head where it is not the embedding."""
+def top_weights(
+    keys: ConfigKeys, has_norm_bias: bool = False, is_head_tied: bool | None = None
+) -> tuple[Weight, ...]:
+    """Embedding, final norm, and the head where it is not the embedding (None: as ``is_tied``)."""
     hidden = keys.count("hidden_size")
     vocabulary = keys.count("vocab_size")
     embedding = Weight(
@@ -79,7 +88,8 @@ def top_weights(keys: ConfigKeys, has_norm_bias: bool = False) -> tuple[Weight, 
         columns=hidden,
     )
     final = loose("model.norm", TensorClass.NORM, hidden * (2 if has_norm_bias else 1))
-    head = [] if is_tied(keys) else linear("lm_head", TensorClass.HEAD, hidden, vocabulary)
+    tied = is_tied(keys) if is_head_tied is None else is_head_tied
+    head = [] if tied else linear("lm_head", TensorClass.HEAD, hidden, vocabulary)
     return (embedding, *final, *head)
 
 

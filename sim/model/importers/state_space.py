@@ -19,6 +19,7 @@ def kept_state(elements: int, convolved: int, kernel: int) -> State:
     """A recurrent state of that many elements, and a convolution's last inputs: all but one of its
     kernel.
     """
+    # The newest input comes with the token itself.
     inputs = convolved * (kernel - 1)
     return State(elements=elements, bytes=STATE_ELEMENT_BYTES * (elements + inputs))
 
@@ -45,6 +46,7 @@ def mamba2_weights(keys: ConfigKeys, shape: Mamba2, name: str) -> AttentionWeigh
     hidden = keys.count("hidden_size")
     inner = shape.num_heads * shape.head_dim
     convolved = inner + 2 * shape.num_groups * shape.state
+    # The gate, what is convolved (the inputs, B and C), and a time step for each head.
     projected = inner + convolved + shape.num_heads
     kernels = convolved * (shape.kernel + shape.has_kernel_bias)
     weights = [
@@ -87,6 +89,7 @@ def mamba_weights(keys: ConfigKeys, name: str) -> AttentionWeights:
 def _time_step_rank(keys: ConfigKeys) -> int:
     """The key, or a sixteenth of hidden_size where it says ``auto``."""
     if keys.value("mamba_dt_rank") == "auto":
+        # Jamba's own rule for "auto" (JambaConfig of transformers 5.23.0).
         return -(-keys.count("hidden_size") // 16)
     return keys.count("mamba_dt_rank")
 

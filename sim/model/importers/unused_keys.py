@@ -58,12 +58,15 @@ def refuse_unused(keys: ConfigKeys, family: Family) -> None:
 
     A value that leaves the weights as they are (null, false, 0, empty) is none.
     """
+    # They say how weights are stored, not which there are, and are read elsewhere.
     keys.has("quantization_config", "quantization", "compression_config", "dtype", "torch_dtype")
     for name, value in keys.stated().items():
+        # A key that is null, false, 0 or empty says that the model has no such part.
         if name in keys.used or name in family.idle or not _matters(value):
             continue
         if _IS_OF_PREDICTION.fullmatch(name) or _HARMLESS.fullmatch(name):
             continue
+        # Sections are of other parts, or of training; those that a family needs it has read.
         if _CHANGES_WEIGHTS.fullmatch(name) and not isinstance(value, dict):
             raise keys.error(
                 name,

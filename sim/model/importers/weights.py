@@ -33,6 +33,7 @@ def linear(
 ) -> list[Weight]:
     """A linear layer of that many inputs and outputs: its matrix, and its bias where it has one."""
     matrix = Weight(name=name, tensor_class=tensor_class, rows=rows, columns=columns)
+    # The bias apart, since quantisers pack the matrix alone.
     return [matrix, *loose(name, tensor_class, rows if has_bias else 0)]
 
 

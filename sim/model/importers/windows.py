@@ -14,6 +14,7 @@ def windows(keys: ConfigKeys, num_layers: int, full_period: int | None = None) -
     window: what a layer keeps is at most the chunk. A window that is not used, or no shorter than
     the context, is None.
     """
+    # Read even where no window is in use, so that wrong lists are still refused.
     windowed = _windowed_layers(keys, num_layers, full_period)
     size = _window_tokens(keys)
     if size is None:
@@ -24,6 +25,7 @@ def windows(keys: ConfigKeys, num_layers: int, full_period: int | None = None) -
 def _window_tokens(keys: ConfigKeys) -> int | None:
     if not keys.flag_or(True, "use_sliding_window"):
         return None
+    # A chunk goes first where a file states both.
     size = keys.count_or(0, "attention_chunk_size", "sliding_window")
     return size if 0 < size < keys.count("max_position_embeddings") else None
 

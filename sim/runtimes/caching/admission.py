@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sim.runtimes.caching.lanes import Lanes, estimated_both
+from sim.runtimes.caching.lanes import ExpertLanes, estimated_both
 from sim.runtimes.constants import Constants
 from sim.runtimes.features import Features
 from sim.runtimes.host import RuntimeHost
@@ -20,9 +20,10 @@ def with_admissions(
     if not read or not host.gpus:
         return seconds
     link = min(gpu.link_bytes_per_s for gpu in host.gpus)
-    lanes = Lanes(
+    lanes = ExpertLanes(
         cpu_bytes_per_s=read / float(seconds.cpu_experts),
         link_bytes_per_s=link,
         both_bytes_per_s=estimated_both(float(dram_bytes_per_s(step, constants)), link),
     )
+    # Each miss is computed and copied: the same bytes on both lanes.
     return replace(seconds, upload=lanes.seconds(read, read) - float(seconds.cpu_experts))

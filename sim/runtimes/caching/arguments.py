@@ -99,11 +99,13 @@ class _Words:
 
     def others(self) -> LlamaArguments:
         """What is left, read as llama.cpp's, with every layer on the GPU and every expert off it."""
+        # What a fork adds is taken off the line first; all else means what it means in llama.cpp.
         read = read_llama_arguments(shlex.join(self.words))
         return replace(
             read,
             gpu_layers=ALL_LAYERS,
             placements=(CpuExperts(num_layers=None),),
+            # Repacked weights lie in buffers that no GPU can copy from.
             is_repacked=False,
         )
 
@@ -139,6 +141,7 @@ def _expert_cache(words: _Words, model: Model) -> CachingArguments:
     slots = words.variable("LLAMA_EC_SLOTS")
     fetch = words.variable("LLAMA_EC_FETCH")
     table = None if fetch in (None, "unstated") else _table(fetch or "")
+    # A table of zeros alone copies nothing: every miss is the CPU's.
     is_split = fetch is not None and (table is None or any(table))
     is_empty = policy == "none"
     share = 0.0 if is_empty else _count(slots or "0", "LLAMA_EC_SLOTS") / model.num_experts

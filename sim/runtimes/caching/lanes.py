@@ -11,7 +11,7 @@ BOTH_SPREAD = 0.11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lanes:
+class ExpertLanes:
     """Rates at which expert bytes move: by the CPU alone, by the link alone, by both at once."""
 
     cpu_bytes_per_s: float
@@ -26,6 +26,8 @@ class Lanes:
         by_cpu = cpu_bytes / self.cpu_bytes_per_s
         by_link = link_bytes / self.link_bytes_per_s
         together = self.cpu_bytes_per_s + self.link_bytes_per_s
+        # Both are slowed in proportion while both work; the longer one goes on alone at its own
+        # rate.
         slowing = max(1.0, together / self.both_bytes_per_s)
         shorter = min(by_cpu, by_link)
         return shorter * slowing + max(by_cpu, by_link) - shorter
@@ -41,6 +43,6 @@ def estimated_both(dram_bytes_per_s: float, link_bytes_per_s: float) -> float:
     return BOTH_OVER_FASTER * max(dram_bytes_per_s, link_bytes_per_s)
 
 
-def with_cards(lanes: Lanes, num_links: int) -> Lanes:
+def with_cards(lanes: ExpertLanes, num_links: int) -> ExpertLanes:
     """The lanes where so many cards copy at once, each over a link of its own."""
     return replace(lanes, link_bytes_per_s=lanes.link_bytes_per_s * num_links)

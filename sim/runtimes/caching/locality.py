@@ -78,7 +78,10 @@ class Locality:
         if share >= 1:
             return 0.0
         optimum = float(np.exp(-self.strength * share**DECAY))
+        # Without a cache every policy misses as the optimum does: all.
         ratio = float(np.interp(share, (0.0, *table.shares), (1.0, *table.over_optimum[policy])))
+        # The law is fitted to few points; a cache is never worse than one of experts chosen at
+        # random.
         return min(1.0 - share, ratio * optimum * self.miss_factor)
 
 
@@ -90,6 +93,7 @@ def locality_of(model: str) -> Locality:
         return Locality(strength=_strength(known), spread=KNOWN_SPREAD, source=known.source)
     strengths = [_strength(other) for other in models.values()]
     return Locality(
+        # In the logarithm, as their spread is stated so.
         strength=float(np.exp(np.mean(np.log(strengths)))),
         spread=UNKNOWN_SPREAD,
         source=f"not published for {model}: the mean of {', '.join(models)}",

@@ -7,12 +7,12 @@ import numpy as np
 
 from sim.model.model import Layer
 from sim.runtimes.caching.experts import CachedExperts, MissRule
-from sim.runtimes.caching.lanes import Lanes, estimated_both, fetches, with_cards
+from sim.runtimes.caching.lanes import ExpertLanes, estimated_both, fetches, with_cards
 from sim.runtimes.caching.locality import Locality, admitted_fraction
 from sim.runtimes.constants import Constants
 from sim.runtimes.disk import expert_misses
 from sim.runtimes.features import Features
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of
 from sim.runtimes.prices import MICRO, Seconds, decode_seconds, dram_bytes_per_s, prefill_seconds
 from sim.runtimes.question import RuntimeQuestion
@@ -57,7 +57,7 @@ class CachedStep:
     seconds: Seconds
     miss_fraction: float
     cpu_fraction: float
-    lanes: Lanes
+    lanes: ExpertLanes
 
     @property
     def tokens_per_s(self) -> float:
@@ -100,6 +100,7 @@ def cached_decode(
         for index in question.model.moe_layers
     }
     shares = {index: own.on_cpu for index, own in layers.items()}
+    # Hits are priced as experts that lie on the GPU.
     step = decode_step(question, _placed(placement, shares), num_tokens)
     seconds = _with_misses(
         decode_seconds(step, constants), list(layers.values()), cached, step, constants
@@ -125,23 +126,24 @@ def cached_prefill(
 
 
 def lanes_of(
-    question: RuntimeQuestion, placement: Placement, rates: CacheRates, constants: Constants
-) -> Lanes:
+    question: RuntimeQuestion, placement: DevicePlacement, rates: CacheRates, constants: Constants
+) -> ExpertLanes:
     """The lanes of a machine: measured rates where there are some, else those of its prices."""
     step = decode_step(question, placement)
     dram = float(dram_bytes_per_s(step, constants))
     read = float(step.work.cpu_expert_bytes)
+    # The CPU's rate with its products, not the memory's alone: small formats are unpacked slower.
     by_price = read / float(decode_seconds(step, constants).cpu_experts) if read else dram
     link = rates.link_bytes_per_s or min(gpu.link_bytes_per_s for gpu in question.host.gpus)
     both = rates.both_bytes_per_s or estimated_both(dram, link)
-    return Lanes(
+    return ExpertLanes(
         cpu_bytes_per_s=rates.cpu_experts_bytes_per_s or by_price,
         link_bytes_per_s=link,
         both_bytes_per_s=both * rates.both_factor,
     )
 
 
-def _placed(placement: Placement, on_host: dict[int, float]) -> Placement:
+def _placed(placement: DevicePlacement, on_host: dict[int, float]) -> DevicePlacement:
     """The placement with those shares of layers' experts on the host, the rest on the layer's GPU."""
     fractions = placement.expert_fraction.copy()
     for layer, share in on_host.items():
@@ -157,13 +159,16 @@ def _chosen(question: RuntimeQuestion, index: int, num_tokens: int) -> Layer:
     asked = question.arguments.experts_per_token
     each = layer.top_k if asked is None else min(layer.top_k, asked)
     distinct = layer.num_experts * (1 - (1 - each / layer.num_experts) ** num_tokens)
+    # A whole number, since the sum below runs over numbers of misses.
     return replace(layer, top_k=round(distinct))
 
 
-def _expected(layer: Layer, cached: CachedExperts, missing: float, lanes: Lanes) -> _Layer:
+def _expected(layer: Layer, cached: CachedExperts, missing: float, lanes: ExpertLanes) -> _Layer:
     """Expectations over the number of misses, choices missing apart from each other."""
     found = [_with_count(layer, cached, count, lanes) for count in range(layer.top_k + 1)]
     weights = [
+        # Binomial: the lanes are not linear in the misses, so the mean number of them is not
+        # enough.
         math.comb(layer.top_k, count) * missing**count * (1 - missing) ** (layer.top_k - count)
         for count in range(layer.top_k + 1)
     ]
@@ -175,7 +180,7 @@ def _expected(layer: Layer, cached: CachedExperts, missing: float, lanes: Lanes)
     )
 
 
-def _with_count(layer: Layer, cached: CachedExperts, count: int, lanes: Lanes) -> _Layer:
+def _with_count(layer: Layer, cached: CachedExperts, count: int, lanes: ExpertLanes) -> _Layer:
     """One layer with so many misses, of which as many are copied as its rule says."""
     copied = _num_fetched(layer, cached, count, lanes)
     computed = count - copied
@@ -183,11 +188,12 @@ def _with_count(layer: Layer, cached: CachedExperts, count: int, lanes: Lanes) -
         misses_s=_lane_seconds(layer, cached, (computed, copied), lanes),
         on_cpu=computed / layer.top_k if layer.top_k else 0.0,
         cpu_visits=float(computed > 0),
+        # Where the CPU computes too, its own visit covers the wait for the copies.
         link_visits=float(copied > 0 and computed == 0),
     )
 
 
-def _num_fetched(layer: Layer, cached: CachedExperts, count: int, lanes: Lanes) -> int:
+def _num_fetched(layer: Layer, cached: CachedExperts, count: int, lanes: ExpertLanes) -> int:
     if cached.misses is MissRule.CPU:
         return 0
     if cached.misses in COPYING:
@@ -204,7 +210,7 @@ def _num_fetched(layer: Layer, cached: CachedExperts, count: int, lanes: Lanes) 
 
 
 def _lane_seconds(
-    layer: Layer, cached: CachedExperts, counts: tuple[int, int], lanes: Lanes
+    layer: Layer, cached: CachedExperts, counts: tuple[int, int], lanes: ExpertLanes
 ) -> float:
     """Seconds of misses computed and misses copied; where none is copied, a policy admits some
     besides.
@@ -217,7 +223,7 @@ def _lane_seconds(
     return lanes.seconds(cpu_bytes, link_bytes)
 
 
-def _admitted_bytes(policy: str, cpu_bytes: float, lanes: Lanes) -> float:
+def _admitted_bytes(policy: str, cpu_bytes: float, lanes: ExpertLanes) -> float:
     """What is copied into the cache while the CPU computes. A policy with bypass skips what would
     make the layer wait.
     """
@@ -225,6 +231,7 @@ def _admitted_bytes(policy: str, cpu_bytes: float, lanes: Lanes) -> float:
     wanted = fraction * cpu_bytes
     if fraction == 1.0:
         return wanted
+    # Copies end with the CPU's work: what would take longer is left out.
     return min(wanted, cpu_bytes / lanes.cpu_bytes_per_s * lanes.link_bytes_per_s)
 
 
@@ -257,7 +264,7 @@ def _with_misses(
 def _streamed(
     seconds: Seconds,
     question: RuntimeQuestion,
-    placement: Placement,
+    placement: DevicePlacement,
     cached: CachedExperts,
     known: tuple[Locality, CacheRates],
 ) -> Seconds:
@@ -265,6 +272,7 @@ def _streamed(
     assert question.host.disk is not None
     locality, rates = known
     page_bytes_per_s = PAGE_COPY_BYTES_PER_S * rates.page_factor
+    # Host memory holds other experts than the cache does.
     held = min(1.0, cached.share + cached.memory_share)
     read = expert_misses(question, placement, locality, held)
     copied = expert_misses(question, placement, locality, cached.share)

@@ -75,6 +75,7 @@ def _scored(own: ReplayedStream, slots: int, *, rule: int, window: int = 0) -> t
 
 def _fixed(own: ReplayedStream, slots: int, *, is_hindsight: bool) -> tuple[int, int]:
     stream = own.stream
+    # In hindsight the set is chosen from the very stream: the most that any fixed set can hit.
     seen = stream.ids if is_hindsight else stream.profile
     counts = np.bincount(seen.ravel(), minlength=stream.num_experts).astype(float)
     found: tuple[int, int] = kernels.replay_fixed(stream.ids, counts, slots)

@@ -47,6 +47,7 @@ class LatentLocality:
         """A stream of so many tokens, with a profile before it."""
         profiled = math.ceil(num_tokens * PROFILE_FRACTION)
         shares = [self.popularity, self.request, *(share for _, share in self.fading)]
+        # Shares are of the variance; what they leave of 1 is new with every token.
         spreads = np.sqrt([*shares, max(0.0, 1.0 - sum(shares))])
         memories = np.array([memory for memory, _ in self.fading])
         ids = latent_stream(

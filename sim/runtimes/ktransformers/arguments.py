@@ -90,6 +90,7 @@ def _rule_file(text: str) -> str:
     """Rule files with one GPU for chats leave every expert on the CPU; others are not known by
     their name.
     """
+    # What other rule files place stands inside them, and they are not here to be read.
     if not text.endswith("-Chat.yaml"):
         raise ValueError(
             "only rule files that keep all experts on the CPU (…-Chat.yaml) are known by name"
@@ -119,6 +120,8 @@ _FLAGS = (
     *_ignored(
         "--max-running-requests", "--attention-backend", "--kt-numa-nodes", "--max_new_tokens"
     ),
+    *_ignored("--max-total-tokens", "--watchdog-timeout", "--cuda-graph-max-bs", "--dtype"),
+    *_ignored("--tool-call-parser", "--reasoning-parser", "--chat-template", "--tokenizer-path"),
     *_ignored("--trust-remote-code", "--enable-mixed-chunk", arity=Arity.SWITCH),
     *_ignored("--disable-shared-experts-fusion", "--enable-p2p-check", arity=Arity.SWITCH),
     *_ignored("--kt-enable-dynamic-expert-update", arity=Arity.SWITCH),

@@ -7,10 +7,10 @@ import numpy as np
 from sim.model.model import Model, TensorClass
 from sim.model.quantization import FORMATS
 from sim.runtimes.ktransformers.arguments import KtArguments
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 
 
-def place(model: Model, arguments: KtArguments, num_gpus: int) -> Placement:
+def place(model: Model, arguments: KtArguments, num_gpus: int) -> DevicePlacement:
     """Evaluate the arguments.
 
     Host memory holds every expert, those on the GPU too (KTransformers issue 2084).
@@ -27,12 +27,14 @@ def place(model: Model, arguments: KtArguments, num_gpus: int) -> Placement:
         fractions[index, 0] = 1 - share
         fractions[index, gpu + 1] += share
         weights[0] += factor * layer.num_experts * layer.expert_bytes
+        # The GPU's copy has the model's own format, whatever the CPU's is.
         weights[gpu + 1] += share * layer.num_experts * layer.expert_bytes
     weights[gpu + 1] += model.top_bytes.get(TensorClass.HEAD, 0)
     weights[0] += model.top_bytes.get(TensorClass.EMBEDDING, 0)
     devices = np.full(model.num_layers, gpu)
+    # A layer with all experts on the GPU never leaves it.
     visits = int(np.count_nonzero(fractions[:, 0])) if num_gpus else 0
-    return Placement(
+    return DevicePlacement(
         attention=devices,
         kv=devices,
         dense=devices,

@@ -67,6 +67,7 @@ class LlamaArguments:
     experts_per_token: int | None = None
     expert_cache_mib: int = 0
     is_fitted: bool = True
+    is_fit_asked: bool = False
     fit_margin_mib: int = 1024
     fit_context_tokens: int = 4096
     context_tokens: int | None = None
@@ -80,11 +81,12 @@ class LlamaArguments:
 
     @property
     def uses_fit(self) -> bool:
-        """Whether llama.cpp chooses the placement: nothing in the arguments places anything
-        (common/fit.cpp).
+        """Whether the program chooses the placement: nothing in the arguments places anything
+        (common/fit.cpp). ik_llama.cpp does so only where it is asked to (its pull request 1501).
         """
         is_stated = self.gpu_layers is not None or self.placements or self.tensor_split
-        return self.is_fitted and not is_stated and not self.is_ik
+        is_on = self.is_fit_asked if self.is_ik else self.is_fitted
+        return is_on and not is_stated
 
 
 def read_llama_arguments(line: str, runtime: str = LLAMA_CPP) -> LlamaArguments:
@@ -98,6 +100,7 @@ def read_llama_arguments(line: str, runtime: str = LLAMA_CPP) -> LlamaArguments:
     for placed in values.pop("placements", ()):
         placements.extend(placed)
     known = {item.name for item in fields(LlamaArguments)}
+    # A key of the tables that is no field is our own mistake.
     assert set(values) <= known, set(values) - known
     return LlamaArguments(
         runtime=runtime, placements=tuple(placements), ignored=read.ignored, **values
@@ -135,6 +138,7 @@ def _split(text: str) -> tuple[float, ...]:
 def _devices(text: str) -> tuple[int, ...]:
     if text == "none":
         return ()
+    # Only the number counts here: each back end numbers its devices from 0.
     found = [re.fullmatch(r"(?:CUDA|Vulkan|ROCm)(\d+)", name.strip()) for name in text.split(",")]
     if None in found:
         raise ValueError("names such as CUDA0,CUDA1, or none, are needed")
@@ -163,6 +167,12 @@ def _smart_experts(text: str) -> int:
             "only a threshold of 1 can be predicted; below, the gate's values decide how many experts run"
         )
     return positive(kept)
+
+
+def _threads(text: str) -> int | None:
+    """A number of threads; none or fewer leave the choice to the program (common/arg.cpp)."""
+    number = whole(text)
+    return number if number > 0 else None
 
 
 def _mla_mode(text: str) -> int:
@@ -204,8 +214,8 @@ _SHARED = (
     _switch("-kvo --kv-offload", "is_kv_offloaded"),
     _set("-b --batch-size", "batch_tokens", positive),
     _set("-ub --ubatch-size", "micro_batch_tokens", positive),
-    _set("-t --threads", "threads", positive),
-    _set("-tb --threads-batch", "batch_threads", positive),
+    _set("-t --threads", "threads", _threads),
+    _set("-tb --threads-batch", "batch_threads", _threads),
     _set("-ctk --cache-type-k", "key_type", one_of(*KV_TYPES)),
     _set("-ctv --cache-type-v", "value_type", one_of(*KV_TYPES)),
     _switch("-fa --flash-attn", "is_flash_attention"),
@@ -217,6 +227,23 @@ _SHARED = (
         "-m --model -a --alias --host --port --api-key -s --seed -n --n-predict -p -r --repetitions -d -o -pg",
         Arity.ONE,
     ),
+    *_ignored(
+        "-hf -hfr --hf-repo -hff --hf-file -hft --hf-token -mu --model-url --mmproj --prompt -f --file",
+        Arity.ONE,
+    ),
+    *_ignored(
+        "--rope-scaling --rope-scale --rope-freq-base --rope-freq-scale --yarn-orig-ctx --repeat-penalty",
+        Arity.ONE,
+    ),
+    *_ignored(
+        "--presence-penalty --chat-template-kwargs --chat-template-file --reasoning-format --timeout",
+        Arity.ONE,
+    ),
+    *_ignored(
+        "--verbosity --log-verbosity --log-file --prio --reasoning-budget -cram --cache-ram",
+        Arity.ONE,
+    ),
+    *_ignored("--slots --no-slots --no-mmproj -kvu --kv-unified -nocb", Arity.SWITCH),
     *_ignored(
         "--temp --top-k --top-p --min-p -lv --numa --chat-template -lm --load-mode --cache-reuse",
         Arity.ONE,
@@ -259,9 +286,10 @@ _IK = (
     _set("-amb --attention-max-batch", "attention_buffer_mib"),
     _set("-ser --smart-expert-reduction", "experts_per_token", _smart_experts),
     _set("-op --offload-policy", "offload_operations", _pairs),
-    _switch("--fit", "is_fitted"),
-    *_ignored("-ooae -no-ooae -gr -ger -mqkv --merge-qkv", Arity.SWITCH),
-    *_ignored("-cuda --cuda-params", Arity.ONE),
+    _switch("--fit", "is_fit_asked"),
+    *_ignored("-ooae -no-ooae -gr -no-gr -ger -mqkv --merge-qkv -muge -rcache", Arity.SWITCH),
+    *_ignored("--merge-up-gate-experts -khad --k-cache-hadamard", Arity.SWITCH),
+    *_ignored("-cuda --cuda-params -grt --graph-reduce-type", Arity.ONE),
 )
 """Flags of ik_llama.cpp alone."""
 

@@ -67,6 +67,7 @@ class CpuExperts:
             return moe_layers
         if self.is_from_end:
             return moe_layers[max(0, len(moe_layers) - self.num_layers) :]
+        # By number of layer: a pattern for a dense layer matches nothing there.
         return tuple(range(min(self.num_layers, num_layers)))
 
 
@@ -91,6 +92,8 @@ def _override(text: str) -> Override:
                 f"{pattern!r} uses {name}, which ECMAScript does not read as Python does"
             )
     try:
+        # Python warns of patterns that it reads as ECMAScript does; the user can do nothing about
+        # it.
         with warnings.catch_warnings(action="ignore"):
             re.compile(pattern)
     except re.error as error:

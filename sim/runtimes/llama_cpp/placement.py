@@ -15,8 +15,8 @@ from hwprofiles import InputError
 from sim.model.model import Model, TensorClass
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.llama_cpp.overrides import CpuExperts, Override
-from sim.runtimes.placement import HOST, Placement, count_crossings
-from sim.runtimes.tensors import EXPERT_PARTS, Part, Tensor, TensorTable, tensors_of
+from sim.runtimes.placement import HOST, DevicePlacement, count_crossings
+from sim.runtimes.tensors import EXPERT_PARTS, LayerTensor, TensorPart, TensorTable, tensors_of
 
 EVERY_LAYER = 10**6
 
@@ -26,7 +26,7 @@ def place(
     arguments: LlamaArguments,
     gpu_memory_bytes: Sequence[float],
     tensors: TensorTable | None = None,
-) -> Placement:
+) -> DevicePlacement:
     """Evaluate the arguments over the model's tensors. ``gpu_memory_bytes`` of each GPU sets the
     default split of layers.
 
@@ -56,7 +56,7 @@ def place_matrices(
     *,
     num_gpus: int,
     tensors: TensorTable | None = None,
-) -> Placement:
+) -> DevicePlacement:
     """Place layers at home, the head as the last of ``homes``, and each layer's matrices gate, up
     and down of its experts on the devices of ``matrices``.
 
@@ -96,6 +96,7 @@ def layer_devices(
 def _home(layer: int, first: int, on_gpu: int, limits: Sequence[float], gpus: Sequence[int]) -> int:
     if layer < first or on_gpu == 0:
         return HOST
+    # The first GPU whose share of the layers is not yet full.
     position = bisect_right(limits, (layer - first) / on_gpu)
     return gpus[min(position, len(gpus) - 1)]
 
@@ -108,6 +109,7 @@ def _gpus_in_use(arguments: LlamaArguments, num_gpus: int) -> list[int]:
         raise InputError(
             f"{arguments.runtime} argument -dev: the machine has {num_gpus} GPUs, got number {unknown[0]}"
         )
+    # By rows too, layers have one home, the main GPU; their rows are spread afterwards.
     if arguments.split_mode in ("none", "row") and chosen:
         if arguments.main_gpu >= len(chosen):
             raise InputError(
@@ -122,6 +124,7 @@ def _overrides(model: Model, arguments: LlamaArguments, num_gpus: int) -> tuple[
     found: list[Override] = []
     for item in arguments.placements:
         if isinstance(item, CpuExperts):
+            # Which layers these are then is not known, and a guess would place them wrong.
             if item.is_from_end and num_gpus > 1:
                 raise InputError(
                     f"{arguments.runtime} argument -ncmoe: with several GPUs its layers are not known; use -ot"
@@ -134,6 +137,7 @@ def _overrides(model: Model, arguments: LlamaArguments, num_gpus: int) -> tuple[
         raise InputError(
             f"{arguments.runtime} argument -ot {missing[0].pattern}=CUDA{missing[0].device}: the machine has {num_gpus} GPUs"
         )
+    # Without a GPU, overrides to one change nothing, and a note says so.
     return tuple(item for item in found if item.device < max(num_gpus, 1))
 
 
@@ -144,10 +148,10 @@ def _first_match(name: str, home: int, overrides: Sequence[Override]) -> int:
 def _placement(
     model: Model,
     kv: Sequence[int],
-    devices: Sequence[list[tuple[Tensor, int]]],
+    devices: Sequence[list[tuple[LayerTensor, int]]],
     head: int,
     num_gpus: int,
-) -> Placement:
+) -> DevicePlacement:
     """Sum devices of tensors up into those of parts."""
     fractions = np.zeros((model.num_layers, num_gpus + 1))
     weights = np.zeros(num_gpus + 1)
@@ -161,8 +165,8 @@ def _placement(
     weights[0] += model.top_bytes.get(TensorClass.EMBEDDING, 0)
     sequence = [device for placed in devices for device in _run_order(placed)] + [head]
     crossings, between = count_crossings(sequence)
-    return Placement(
-        attention=np.array([_most(placed, Part.ATTENTION) for placed in devices]),
+    return DevicePlacement(
+        attention=np.array([_most(placed, TensorPart.ATTENTION) for placed in devices]),
         kv=np.array(kv),
         dense=np.array([_dense_device(placed) for placed in devices]),
         expert_fraction=fractions,
@@ -180,12 +184,12 @@ def _head_bytes(model: Model) -> int:
     return model.top_bytes.get(TensorClass.HEAD, tied)
 
 
-def _run_order(placed: Sequence[tuple[Tensor, int]]) -> list[int]:
+def _run_order(placed: Sequence[tuple[LayerTensor, int]]) -> list[int]:
     """The devices of a layer's work in order: norms go where their neighbours are."""
     return [device for tensor, device in placed if "norm" not in tensor.name]
 
 
-def _most(placed: Sequence[tuple[Tensor, int]], part: Part) -> int:
+def _most(placed: Sequence[tuple[LayerTensor, int]], part: TensorPart) -> int:
     """The device that holds most bytes of a part."""
     totals: dict[int, int] = {}
     for tensor, device in placed:
@@ -194,9 +198,9 @@ def _most(placed: Sequence[tuple[Tensor, int]], part: Part) -> int:
     return max(totals, key=lambda device: totals[device])
 
 
-def _dense_device(placed: Sequence[tuple[Tensor, int]]) -> int:
+def _dense_device(placed: Sequence[tuple[LayerTensor, int]]) -> int:
     """The device of what runs for every token outside attention: the shared expert or the dense
     layer, else the router.
     """
-    has_feed_forward = any(tensor.part is Part.FEED_FORWARD for tensor, _ in placed)
-    return _most(placed, Part.FEED_FORWARD if has_feed_forward else Part.ROUTER)
+    has_feed_forward = any(tensor.part is TensorPart.FEED_FORWARD for tensor, _ in placed)
+    return _most(placed, TensorPart.FEED_FORWARD if has_feed_forward else TensorPart.ROUTER)

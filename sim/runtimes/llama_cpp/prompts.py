@@ -29,9 +29,11 @@ def uploads_experts(
     if not _is_on(arguments, EXPERT_OPERATION) or model.is_dense:
         return False
     if not arguments.is_ik:
+        # Only from host buffers can the back end copy by itself.
         return tokens >= _min_tokens(arguments) and arguments.is_host_buffer
     if _is_interleaved(arguments, quantization) and not _has_gpu_kernel(quantization, build):
         return False
+    # With few tokens an expert, copying it takes longer than its products on the CPU.
     scale = model.num_experts / model.top_k if build >= SCALED_BY_EXPERTS_SINCE else 1.0
     return tokens >= _min_tokens(arguments) * scale
 

@@ -5,7 +5,6 @@ costs, and when it is worth it.
 from sim.serving.kv.block_store import BlockStore
 from sim.serving.kv.channel import CHANNELS, HOST_TO_GPU, NETWORK, NVLINK, Channel
 from sim.serving.kv.eviction import EVICTIONS, Eviction, eviction
-from sim.serving.kv.pipeline import blended_ns, layerwise_ns, sequential_ns
 from sim.serving.kv.replay import Pool, PoolResult, TouchOrder, replay
 from sim.serving.kv.reuse import (
     Compute,
@@ -30,14 +29,11 @@ __all__ = [
     "Pool",
     "PoolResult",
     "TouchOrder",
-    "blended_ns",
     "crossover_tokens",
     "eviction",
-    "layerwise_ns",
     "least_bytes_per_s",
     "lru_curve",
     "mooncake_bytes_per_s",
     "prefill_flops",
     "replay",
-    "sequential_ns",
 ]

@@ -61,6 +61,7 @@ class BlockStore:
 
     def insert_all(self, keys: Iterable[int]) -> list[int]:
         """``insert`` each key in turn; returns all that was evicted, in order."""
+        # Local names, since this loop runs once for each block of each request.
         held = self._held
         capacity = self.capacity_blocks
         victims = list[int]()
@@ -71,9 +72,12 @@ class BlockStore:
             if key in held:
                 touch(key)
                 continue
+            # Before room is made: ARC moves its border by the key that comes, then picks the
+            # victim.
             expect(key)
             if len(held) == capacity:
                 victim = self._evict_one()
+                # All is pinned, or the store has no room for one block.
                 if victim is None:
                     continue
                 victims.append(victim)

@@ -82,6 +82,7 @@ def replay(
         )
         for pool in pools
     ]
+    # Looked up once: the inner loop runs for every pool and every request.
     serve = [
         _head_first if pool.touch_order is TouchOrder.HEAD_FIRST else _tail_first for pool in pools
     ]
@@ -91,6 +92,7 @@ def replay(
     for number, request in enumerate(requests):
         keys = prefix_keys(request.prompt, block_tokens)
         is_counted = number >= num_warmup_requests
+        # Booleans count as 0 or 1: the warm-up takes the same path as what is counted.
         num_requests += is_counted
         prompt_tokens += is_counted * request.prompt_tokens
         for index, store in enumerate(stores):
@@ -127,6 +129,8 @@ def _tail_first(store: BlockStore, keys: Sequence[int]) -> int:
     """
     matched = store.match(keys)
     for key in keys[:matched]:
+        # Else storing the rest could evict what was just matched, and the end of a prompt would
+        # push out its beginning.
         store.pin(key)
     store.insert_all(reversed(keys[matched:]))
     for key in reversed(keys[:matched]):

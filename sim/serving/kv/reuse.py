@@ -71,6 +71,7 @@ def mooncake_bytes_per_s(model: Model, prefix_tokens: int, compute: Compute) -> 
     hidden = model.hidden
     kv_elements = sum(cache.elements / cache.tokens_per_entry for cache in model.layers[0].caches)
     flops = ATTENTION_COEFFICIENT * prefix_tokens * hidden + WEIGHTS_COEFFICIENT * hidden**2
+    # The paper's 2·d·s / gqa is the KV of a token and layer, stated here as the model has it.
     return compute.flops_per_s * kv_elements * model.kv_element_bytes / flops
 
 
@@ -89,16 +90,17 @@ def crossover_tokens(model: Model, compute: Compute, bytes_per_s: float) -> int 
     stands: beyond the crossover, loading wins.
     """
 
-    def is_loaded_faster(tokens: int) -> bool:
+    def _is_loaded_faster(tokens: int) -> bool:
         return model.kv_bytes(tokens) * NS_PER_S / bytes_per_s < compute.prefill_ns(model, tokens)
 
-    if not is_loaded_faster(LONGEST_TOKENS):
+    if not _is_loaded_faster(LONGEST_TOKENS):
         return None
+    # Loading's share falls as prefixes get longer (see above), so the border is found by halving.
     low = 0
     high = LONGEST_TOKENS
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if is_loaded_faster(middle) else (middle, high)
+        low, high = (low, middle) if _is_loaded_faster(middle) else (middle, high)
     return high
 
 

@@ -49,6 +49,7 @@ class LruCurve:
         """The smallest pool that has at least that share of the hits of one without limit; 0 where
         there are no hits at all.
         """
+        # Rounded up: at least that share, never a little less.
         needed = -(-len(self.match_blocks) * share // 1)
         return (
             int(self.match_blocks[max(int(needed), 1) - 1]) * self.block_bytes
@@ -153,8 +154,12 @@ def _num_larger_before(values: Blocks, ends: Blocks, limits: Blocks) -> Blocks:
     counts = np.zeros(len(ends), np.int64)
     length = 1
     while length <= size:
+        # Bit by bit of ``ends``: each query visits one run for each bit that is set, so all take
+        # n·log² n.
         asked = np.flatnonzero(ends & length)
         if len(asked):
+            # Each run is shifted by more than any value, so that one sorted array holds all runs of
+            # a length and one search answers the queries of all.
             runs = (
                 np.sort(padded.reshape(-1, length), axis=1)
                 + (np.arange(size // length) * (size + 1))[:, None]

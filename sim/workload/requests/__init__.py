@@ -8,7 +8,7 @@ from sim.workload.requests.arrivals import (
     with_arrivals,
 )
 from sim.workload.requests.library import load_requests, request_names
-from sim.workload.requests.multi_round import MultiRound, Session
+from sim.workload.requests.multi_round import Conversation, MultiRound
 from sim.workload.requests.prefix_keys import prefix_keys
 from sim.workload.requests.request import Request, Span
 from sim.workload.requests.spec import RequestsSpec
@@ -16,10 +16,10 @@ from sim.workload.requests.trace_file import read_trace, trace_notes
 from sim.workload.requests.trace_units import TraceUnits, trace_units
 
 __all__ = [
+    "Conversation",
     "MultiRound",
     "Request",
     "RequestsSpec",
-    "Session",
     "Span",
     "TraceUnits",
     "at_speed",

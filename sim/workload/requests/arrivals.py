@@ -32,6 +32,7 @@ def gamma_arrivals_ns(
     now_ns = 0.0
     while True:
         for gap in generator.gamma(shape, 1.0 / (shape * requests_per_s), DRAWS).tolist():
+            # Summed before rounding: rounded gaps would let the rate drift over a long run.
             now_ns += gap * NS_PER_S
             yield round(now_ns)
 
@@ -51,6 +52,7 @@ def even_arrivals_ns(requests_per_s: float) -> Iterator[int]:
     """
     _check_rate(requests_per_s)
     for number in count():
+        # From the number, not from the arrival before: no rounding adds up.
         yield round(number * NS_PER_S / requests_per_s)
 
 

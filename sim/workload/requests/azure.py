@@ -13,8 +13,8 @@ from pathlib import Path
 from hwprofiles import InputError
 from hwprofiles.units import NS_PER_S
 from sim.workload.requests.csv_rows import csv_rows
-from sim.workload.requests.request import Request, Span
-from sim.workload.requests.trace_lines import answer_of, count_of, in_order
+from sim.workload.requests.request import Request
+from sim.workload.requests.row_reader import RowReader, own_content
 from sim.workload.requests.trace_units import TraceUnits
 
 TIME = "TIMESTAMP"
@@ -33,22 +33,17 @@ def read_azure(path: Path, units: TraceUnits) -> Iterator[Request]:
     The trace says nothing of what prompts have in common: each is its own content. Its times are
     dates, whatever the units.
     """
-    start_ns = None
-    previous_ns = 0
-    for number, (where, row) in enumerate(
-        csv_rows(path, (TIME, PROMPT, OUTPUT), takes_others=True)
-    ):
-        time_ns = in_order(_time_ns(row[TIME], where), previous_ns, TIME, where)
-        start_ns = time_ns if start_ns is None else start_ns
-        previous_ns = time_ns
-        prompt = (Span(content=number, num_tokens=count_of(row, PROMPT, where)),)
-        output_tokens = answer_of(row, OUTPUT, where)
-        yield Request(
-            number=number, arrival_ns=time_ns - start_ns, prompt=prompt, output_tokens=output_tokens
-        )
+    reader = RowReader(
+        time=TIME,
+        time_ns=lambda row, where: _time_ns(row[TIME], where),
+        prompt=own_content(PROMPT),
+        output=OUTPUT,
+    )
+    return reader.requests(csv_rows(path, (TIME, PROMPT, OUTPUT), takes_others=True))
 
 
 def _time_ns(text: str, where: str) -> int:
+    # datetime keeps six digits of a second, the traces have seven; so the fraction is taken apart.
     match = _TIMESTAMP.fullmatch(text.strip())
     try:
         seconds = (
@@ -62,4 +57,5 @@ def _time_ns(text: str, where: str) -> int:
         raise InputError(
             f"{where}: {TIME} must be a time such as 2023-11-16 18:15:46.6805900, got {text!r}"
         )
+    # The fraction is read as digits: a double of seconds since 1970 resolves no more than 240 ns.
     return seconds * NS_PER_S + int((match.group(2) or "0").ljust(NANO_DIGITS, "0"))

@@ -47,6 +47,8 @@ def read_vllm_result(path: Path, units: TraceUnits) -> Iterator[Request]:
     for number, start in enumerate(starts):
         row = {INPUTS: inputs[number], OUTPUTS: outputs[number], STARTS: start}
         where = f"{path}: request {number}"
+        # A request that failed may still have some tokens; as in vLLM's own figures, it does not
+        # count.
         tokens = 0 if errors[number] else answer_of(row, OUTPUTS, where)
         time_ns = time_ns_of(row, STARTS, where, NS_PER_S)
         found.append(
@@ -88,6 +90,7 @@ def _record(row: Mapping[str, Any], where: str) -> Iterator[Lengths]:
 def _metric(metrics: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
     """The value of a metric, under its name."""
     value = value_of(_object(metrics, name, where), "value", f"{where}: {name}")
+    # AIPerf writes every metric as a float, counts too.
     is_whole = isinstance(value, float) and value.is_integer()
     return {name: int(value) if is_whole else value}
 

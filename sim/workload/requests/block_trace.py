@@ -5,7 +5,6 @@ Bailian (github.com/alibaba-edu/qwen-bailian-usagetraces-anon): blocks of 16 tok
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,13 @@ from typing import Any
 from hwprofiles import InputError
 from hwprofiles.units import NS_PER_MS, NS_PER_S
 from sim.workload.requests.request import Request, Span, private_content
-from sim.workload.requests.trace_lines import answer_of, count_of, in_order, json_rows, time_ns_of
+from sim.workload.requests.row_reader import RowReader
+from sim.workload.requests.trace_lines import count_of, json_rows, time_ns_of
 from sim.workload.requests.trace_units import TraceUnits
 
+TIME = "timestamp"
 HASHES = "hash_ids"
-FIELDS = ("timestamp", "input_length", "output_length", HASHES)
+FIELDS = (TIME, "input_length", "output_length", HASHES)
 MOONCAKE_BLOCK_TOKENS = 512
 BAILIAN_BLOCK_TOKENS = 16
 PUBLISHED_BLOCKS: Mapping[int, str] = {
@@ -32,53 +33,40 @@ PUBLISHED_BLOCKS: Mapping[int, str] = {
 """Sizes of blocks that a wrong number of hashes is compared with, and whose they are."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Counting:
-    """What the numbers of a trace count in."""
-
-    block_tokens: int
-    ns_per_time: int
-
-
 def read_mooncake(path: Path, units: TraceUnits) -> Iterator[Request]:
     """The requests of a trace, in its order. Raises InputError when it comes to a wrong line.
 
     Equal hashes stand for equal blocks, since a hash covers all tokens before its block too.
     """
-    block_tokens = units.tokens_per_block(MOONCAKE_BLOCK_TOKENS)
-    return _read(
-        path, _Counting(block_tokens=block_tokens, ns_per_time=units.ns_per_time(NS_PER_MS))
-    )
+    return _read(path, units.tokens_per_block(MOONCAKE_BLOCK_TOKENS), units.ns_per_time(NS_PER_MS))
 
 
 def read_bailian(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """As read_mooncake. Each line holds its whole prompt: who asked before plays no part."""
-    block_tokens = units.tokens_per_block(BAILIAN_BLOCK_TOKENS)
-    return _read(
-        path, _Counting(block_tokens=block_tokens, ns_per_time=units.ns_per_time(NS_PER_S))
+    """Read as read_mooncake does. Each line holds its whole prompt: who asked before plays no part."""
+    return _read(path, units.tokens_per_block(BAILIAN_BLOCK_TOKENS), units.ns_per_time(NS_PER_S))
+
+
+def _read(path: Path, block_tokens: int, ns_per_time: int) -> Iterator[Request]:
+    reader = RowReader(
+        time=TIME,
+        time_ns=lambda row, where: time_ns_of(row, TIME, where, ns_per_time),
+        prompt=lambda row, number, where: _prompt(row, number, where, block_tokens),
+        output="output_length",
+        starts_at_zero=False,
     )
-
-
-def _read(path: Path, counting: _Counting) -> Iterator[Request]:
-    previous_ns = 0
-    for number, (where, row) in enumerate(json_rows(path)):
-        time_ns = time_ns_of(row, "timestamp", where, counting.ns_per_time)
-        previous_ns = in_order(time_ns, previous_ns, "timestamp", where)
-        output_tokens = answer_of(row, "output_length", where)
-        prompt = _prompt(row, number, where, counting.block_tokens)
-        yield Request(
-            number=number, arrival_ns=previous_ns, prompt=prompt, output_tokens=output_tokens
-        )
+    return reader.requests(json_rows(path))
 
 
 def _prompt(row: Mapping[str, Any], number: int, where: str, block_tokens: int) -> tuple[Span, ...]:
     tokens = count_of(row, "input_length", where)
+    # Some published traces leave hashes out; then nothing is known to be shared.
     if HASHES not in row:
         return (Span(content=private_content(number), num_tokens=tokens),)
     hashes = row[HASHES]
     num_blocks = -(-tokens // block_tokens)
     if not isinstance(hashes, list) or len(hashes) != num_blocks:
         raise InputError(_wrong_hashes(hashes, tokens, where, block_tokens))
+    # By type, since True is an int for isinstance, and would count as block 1.
     wrong = next((each for each in hashes if type(each) is not int or each < 0), None)
     if wrong is not None:
         raise InputError(f"{where}: {HASHES} must be whole numbers of at least 0, got {wrong!r}")
@@ -94,6 +82,7 @@ def _wrong_hashes(hashes: Any, tokens: int, where: str, block_tokens: int) -> st
     due = f"{HASHES} must list {-(-tokens // block_tokens)} hashes for an input_length of {tokens}"
     if not isinstance(hashes, list):
         return f"{where}: {due}, got {hashes!r}"
+    # The number of hashes often fits one published size alone, so the mistake can be named.
     fitting = (size for size in PUBLISHED_BLOCKS if -(-tokens // size) == len(hashes))
     size = next(fitting, None)
     hint = ""

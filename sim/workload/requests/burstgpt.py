@@ -9,8 +9,9 @@ from pathlib import Path
 
 from hwprofiles.units import NS_PER_S
 from sim.workload.requests.csv_rows import csv_rows
-from sim.workload.requests.request import Request, Span
-from sim.workload.requests.trace_lines import answer_of, count_of, in_order, time_ns_of
+from sim.workload.requests.request import Request
+from sim.workload.requests.row_reader import RowReader, own_content
+from sim.workload.requests.trace_lines import time_ns_of
 from sim.workload.requests.trace_units import TraceUnits
 
 TIME = "Timestamp"
@@ -25,15 +26,10 @@ def read_burstgpt(path: Path, units: TraceUnits) -> Iterator[Request]:
     InputError when it comes to a wrong line.
     """
     ns_per_time = units.ns_per_time(NS_PER_S)
-    start_ns: int | None = None
-    previous_ns = 0
-    rows = csv_rows(path, (TIME, PROMPT, OUTPUT), takes_others=True)
-    for number, (where, row) in enumerate(rows):
-        previous_ns = in_order(time_ns_of(row, TIME, where, ns_per_time), previous_ns, TIME, where)
-        start_ns = previous_ns if start_ns is None else start_ns
-        yield Request(
-            number=number,
-            arrival_ns=previous_ns - start_ns,
-            prompt=(Span(content=number, num_tokens=count_of(row, PROMPT, where)),),
-            output_tokens=answer_of(row, OUTPUT, where),
-        )
+    reader = RowReader(
+        time=TIME,
+        time_ns=lambda row, where: time_ns_of(row, TIME, where, ns_per_time),
+        prompt=own_content(PROMPT),
+        output=OUTPUT,
+    )
+    return reader.requests(csv_rows(path, (TIME, PROMPT, OUTPUT), takes_others=True))

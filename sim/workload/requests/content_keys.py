@@ -16,6 +16,7 @@ def content_keys(prompt: tuple[Span, ...], block_tokens: int) -> tuple[int, ...]
     for span in prompt:
         start = 0
         while start < span.num_tokens:
+            # A block may hold the ends of several spans, so its key is of all their parts.
             taken = min(block_tokens - filled, span.num_tokens - start)
             parts.append((span.content, start, taken))
             start += taken

@@ -16,6 +16,7 @@ def header_of(path: Path) -> tuple[str, ...]:
     """
     _, line = next(text_lines(path), ("", ""))
     names = tuple(name.strip() for name in csv_fields(line, f"{path}:1"))
+    # Rows become mappings: the later column of a name would hide the earlier one.
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise InputError(f"{path}:1: two columns are named {shortened(repeated)}")

@@ -9,8 +9,9 @@ from typing import Any
 from hwprofiles import InputError, closest
 from hwprofiles.units import NS_PER_S
 from sim.workload.requests.csv_rows import csv_rows
-from sim.workload.requests.request import Request, Span
-from sim.workload.requests.trace_lines import answer_of, count_of, in_order, json_rows, time_ns_of
+from sim.workload.requests.request import Request
+from sim.workload.requests.row_reader import RowReader, own_content
+from sim.workload.requests.trace_lines import json_rows, time_ns_of
 from sim.workload.requests.trace_units import TraceUnits
 
 PROMPT = "prompt_tokens"
@@ -24,19 +25,16 @@ def read_lengths(path: Path, units: TraceUnits) -> Iterator[Request]:
 
     Nothing is known of what prompts have in common: each is its own content. Keys say the units.
     """
-    previous_ns = 0
-    for number, (where, row) in enumerate(_rows(path)):
-        if ARRIVAL in row:
-            previous_ns = in_order(
-                time_ns_of(row, ARRIVAL, where, NS_PER_S), previous_ns, ARRIVAL, where
-            )
-        prompt = (Span(content=number, num_tokens=count_of(row, PROMPT, where)),)
-        yield Request(
-            number=number,
-            arrival_ns=previous_ns,
-            prompt=prompt,
-            output_tokens=answer_of(row, OUTPUT, where),
-        )
+    reader = RowReader(
+        time=ARRIVAL,
+        time_ns=lambda row, where: (
+            time_ns_of(row, ARRIVAL, where, NS_PER_S) if ARRIVAL in row else None
+        ),
+        prompt=own_content(PROMPT),
+        output=OUTPUT,
+        starts_at_zero=False,
+    )
+    return reader.requests(_rows(path))
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -49,6 +47,7 @@ def _known_keys(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     keys = (PROMPT, OUTPUT, ARRIVAL)
     for where, row in json_rows(path):
         for key in row:
+            # A misspelt arrival_s would otherwise be ignored, and all requests would come at once.
             if key not in keys:
                 raise InputError(f"{where}: unknown key {key}{closest(key, keys)}")
         yield where, row

@@ -40,6 +40,7 @@ def _load_file(path: Path, where: str, units: TraceUnits) -> RequestsSpec:
     if not is_there(path):
         raise InputError(f"no request file {where}{closest(path.stem, _library())}")
     try:
+        # A file must name its format; without this the field's default would let it leave that out.
         spec = RequestsSpec.model_validate({"format": None, **read_yaml(path, "request")})
     except ValidationError as error:
         raise InputError(f"{where}: {first_problem(error, RequestsSpec)}") from None
@@ -49,7 +50,9 @@ def _load_file(path: Path, where: str, units: TraceUnits) -> RequestsSpec:
                 f"{where}: {min(units.stated)} is of a trace, and these requests are none"
             )
         return spec
+    # A request file and its trace are moved together, so the path is relative to the file.
     trace = path.parent / spec.trace
+    # What is typed goes before what the file says, key by key.
     both = spec.trace_units.model_copy(update=units.model_dump(exclude_none=True))
     read_trace(trace, both)
     return spec.model_copy(update={"trace": trace, "trace_units": both})

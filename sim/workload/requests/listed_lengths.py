@@ -55,6 +55,7 @@ def _lengths(item: Any, where: str) -> Lengths:
 def _as_row(item: Any, where: str) -> Mapping[str, Any]:
     """An item by the names of its lengths. A pair may have its text ahead of it."""
     if isinstance(item, list) and len(item) in (2, 3):
+        # From the end: vLLM's sampled requests are (prompt, prompt length, output length).
         return dict(zip(PAIR, item[-2:], strict=True))
     if not isinstance(item, dict):
         raise InputError(f"{where} must be an object or a pair of lengths")
@@ -77,6 +78,7 @@ def _count(turn: Any, where: str) -> Any:
 
 
 def _key(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> str:
+    # Names are of several tools; their order decides where a row has more than one.
     found = next((name for name in names if name in row), None)
     if found is None:
         raise InputError(f"{where}: none of the keys {', '.join(names)} is there")

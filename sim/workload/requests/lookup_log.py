@@ -11,9 +11,11 @@ from typing import Any
 from hwprofiles import InputError
 from hwprofiles.units import NS_PER_S
 from sim.workload.requests.request import Request, Span, private_content
-from sim.workload.requests.trace_lines import count_of, in_order, json_rows, time_ns_of, value_of
+from sim.workload.requests.row_reader import RowReader
+from sim.workload.requests.trace_lines import count_of, json_rows, time_ns_of, value_of
 from sim.workload.requests.trace_units import TraceUnits
 
+TIME = "timestamp"
 HASHES = "chunk_hashes"
 HEXADECIMAL = 16
 
@@ -26,20 +28,13 @@ def read_lookup_log(path: Path, units: TraceUnits) -> Iterator[Request]:
     chunk is shared by nobody.
     """
     ns_per_time = units.ns_per_time(NS_PER_S)
-    start_ns = None
-    previous_ns = 0
-    for number, (where, row) in enumerate(json_rows(path)):
-        time_ns = in_order(
-            time_ns_of(row, "timestamp", where, ns_per_time), previous_ns, "timestamp", where
-        )
-        start_ns = time_ns if start_ns is None else start_ns
-        previous_ns = time_ns
-        yield Request(
-            number=number,
-            arrival_ns=time_ns - start_ns,
-            prompt=_prompt(row, number, where),
-            output_tokens=1,
-        )
+    reader = RowReader(
+        time=TIME,
+        time_ns=lambda row, where: time_ns_of(row, TIME, where, ns_per_time),
+        prompt=_prompt,
+        output=None,
+    )
+    return reader.requests(json_rows(path))
 
 
 def _prompt(row: Mapping[str, Any], number: int, where: str) -> tuple[Span, ...]:
@@ -60,6 +55,7 @@ def _prompt(row: Mapping[str, Any], number: int, where: str) -> tuple[Span, ...]
 
 def _content(text: Any, where: str) -> int:
     try:
+        # A hash covers all tokens before its chunk too, so equal hashes mean equal content.
         content = int(text, HEXADECIMAL)
     except (TypeError, ValueError):
         content = -1

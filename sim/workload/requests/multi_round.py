@@ -9,18 +9,28 @@ many users are active at a time; who leaves is replaced by a new one.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush, merge
+from typing import Annotated, Self
 
-from hwprofiles import InputError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hwprofiles.limits import (
+    MAX_ROUNDS,
+    MAX_TOKENS,
+    MAX_USERS,
+    RequestsPerSecond,
+    Tokens,
+    TokensOrNone,
+)
 from hwprofiles.units import NS_PER_S
 from sim.workload.requests.request import Request, Span
 
+# Contents of users are numbered from 1 on, see ``_content``.
 SYSTEM_CONTENT = 0
 PIECES_PER_ROUND = 2
 """A question and an answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MultiRound:
+class MultiRound(BaseModel):
     """What users ask, and how often. A user asks each num_users / ``requests_per_s``.
 
     With the original's joining of new users, num_rounds / (num_rounds - 1) times ``requests_per_s``
@@ -29,34 +39,28 @@ class MultiRound:
     warm-up run leaves there.
     """
 
-    num_users: int
-    num_rounds: int
-    system_tokens: int
-    history_tokens: int
-    question_tokens: int
-    answer_tokens: int
-    requests_per_s: float
-    num_warmup_users: int = 0
-    warmup_requests_per_s: float = 2.0
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __post_init__(self) -> None:
-        lowest = {"num_users": 1, "num_rounds": 2, "question_tokens": 1, "answer_tokens": 1}
-        for name in (
-            "num_users",
-            "num_rounds",
-            "system_tokens",
-            "history_tokens",
-            "question_tokens",
-            "answer_tokens",
-            "num_warmup_users",
-        ):
-            if getattr(self, name) < lowest.get(name, 0):
-                raise InputError(
-                    f"{name} must be at least {lowest.get(name, 0)}, got {getattr(self, name)}"
-                )
-        for name in ("requests_per_s", "warmup_requests_per_s"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(f"{name} must be above 0, got {getattr(self, name):g}")
+    num_users: Annotated[int, Field(ge=1, le=MAX_USERS, strict=True)]
+    num_rounds: Annotated[int, Field(ge=2, le=MAX_ROUNDS, strict=True)]
+    system_tokens: TokensOrNone
+    history_tokens: TokensOrNone
+    question_tokens: Tokens
+    answer_tokens: Tokens
+    requests_per_s: RequestsPerSecond
+    num_warmup_users: Annotated[int, Field(ge=0, le=MAX_USERS, strict=True)] = 0
+    warmup_requests_per_s: RequestsPerSecond = 2.0
+
+    @model_validator(mode="after")
+    def _last_prompt_fits(self) -> Self:
+        # Here, not when the last round is reached: that may be hours into a run.
+        asked = self.num_rounds * (self.question_tokens + self.answer_tokens)
+        total = self.system_tokens + self.history_tokens + asked
+        if total > MAX_TOKENS:
+            raise ValueError(
+                f"the last round has a prompt and an answer of {total:,} tokens, at most {MAX_TOKENS:,} are simulated"
+            )
+        return self
 
     @property
     def gap_ns(self) -> int:
@@ -68,7 +72,7 @@ class MultiRound:
         """How long the warm-up takes."""
         return round(self.num_warmup_users * NS_PER_S / self.warmup_requests_per_s)
 
-    def sessions(self) -> Iterator["Session"]:
+    def sessions(self) -> Iterator["Conversation"]:
         """Every session in the order of their starts, without end; those of the warm-up first, as
         sessions of one round.
 
@@ -78,9 +82,13 @@ class MultiRound:
         """
         for user in range(self.num_warmup_users):
             start_ns = round(user * NS_PER_S / self.warmup_requests_per_s)
-            yield Session(scenario=self, user=user, number=user, start_ns=start_ns, num_rounds=1)
+            yield Conversation(
+                scenario=self, user=user, number=user, start_ns=start_ns, num_rounds=1
+            )
+        # A user stays for num_rounds − 1 gaps, so at this rate num_users are there at any time.
         join_gap_ns = self.gap_ns * (self.num_rounds - 1) / self.num_users
         joining = self._joining(join_gap_ns)
+        # Merged, not sorted: those who join have no end.
         yield from merge(sorted(self._under_way(join_gap_ns), key=_start), joining, key=_start)
 
     def requests(self) -> Iterator[Request]:
@@ -90,9 +98,11 @@ class MultiRound:
         sessions = self.sessions()
         coming = next(sessions)
         number = 0
-        due: list[tuple[int, int, int, Session]] = []  # arrival, session, round
+        due: list[tuple[int, int, int, Conversation]] = []  # arrival, session, round
         while True:
+            # All sessions that start before the next round is due must be known first.
             while not due or coming.start_ns <= due[0][0]:
+                # The number comes before the session, which has no order, and is never equal.
                 heappush(due, (coming.start_ns, coming.number, 0, coming))
                 coming = next(sessions)
             arrival_ns, _, round_number, session = heappop(due)
@@ -101,28 +111,29 @@ class MultiRound:
             if round_number + 1 < session.num_rounds:
                 heappush(due, (arrival_ns + self.gap_ns, session.number, round_number + 1, session))
 
-    def _under_way(self, join_gap_ns: float) -> Iterator["Session"]:
+    def _under_way(self, join_gap_ns: float) -> Iterator["Conversation"]:
         """The sessions that the start of the clock finds: user i joined (num_users − i) joins
         before it.
         """
         for user in range(self.num_users):
             age_ns = (self.num_users - user) * join_gap_ns
             passed = int(age_ns / self.gap_ns) + 1
+            # A user who has asked all rounds has left, and whoever took the place joins later.
             if passed < self.num_rounds:
                 start_ns = self.warmup_ns + round(passed * self.gap_ns - age_ns)
                 yield self._session(user, start_ns, passed)
 
-    def _joining(self, join_gap_ns: float) -> Iterator["Session"]:
+    def _joining(self, join_gap_ns: float) -> Iterator["Conversation"]:
         user = self.num_users
         while True:
             start_ns = self.warmup_ns + round((user - self.num_users) * join_gap_ns)
             yield self._session(user, start_ns, 0)
             user += 1
 
-    def _session(self, user: int, start_ns: int, passed: int) -> "Session":
+    def _session(self, user: int, start_ns: int, passed: int) -> "Conversation":
         number = self.num_warmup_users + user
         rounds = self.num_rounds - passed
-        return Session(
+        return Conversation(
             scenario=self,
             user=user,
             number=number,
@@ -133,7 +144,7 @@ class MultiRound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Conversation:
     """One conversation: ``num_rounds`` requests, the first at ``start_ns``. ``number`` tells it
     apart; ``user`` and ``first_question`` (the number of its first question among the user's)
     decide its content.
@@ -187,5 +198,5 @@ class Session:
         return 1 + self.user * (1 + PIECES_PER_ROUND * self.scenario.num_rounds) + piece
 
 
-def _start(session: Session) -> int:
+def _start(session: Conversation) -> int:
     return session.start_ns

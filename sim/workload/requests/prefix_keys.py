@@ -18,7 +18,11 @@ def prefix_keys(prompt: tuple[Span, ...], block_tokens: int) -> tuple[int, ...]:
     for span in prompt:
         content = span.content
         tokens = span.num_tokens
+        # Where the block that the span before left open ends inside this span.
         first = block_tokens - before % block_tokens
+        # A key depends on what is before the span, which content it is, and how far into it the
+        # block ends: so no token is visited, and a prompt of a million tokens takes only as many
+        # hashes as it has blocks.
         keys += [
             hash((chain, content, inside)) for inside in range(first, tokens + 1, block_tokens)
         ]

@@ -57,6 +57,7 @@ def from_lengths(found: Iterable[Lengths]) -> Iterator[Request]:
 
     Each prompt is its own content.
     """
+    # Benchmarks write requests in the order in which they ended.
     in_order = sorted(found, key=lambda each: each.time_ns)
     for number, each in enumerate(in_order):
         yield Request(
@@ -71,4 +72,5 @@ def private_content(number: int) -> int:
     """An identity for content that only the request of that number has: of 61 bits, apart from
     hashes and from small numbers.
     """
+    # Masked, since contents are never negative.
     return hash((_PRIVATE, number)) & _CONTENT_BITS

@@ -13,13 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hwprofiles import InputError
 from hwprofiles.limits import (
     MAX_REQUESTS,
-    MAX_ROUNDS,
     MAX_SEQUENCES,
-    MAX_TOKENS,
-    MAX_USERS,
     RequestsPerSecond,
     Tokens,
-    TokensOrNone,
 )
 from hwprofiles.quantity import SourceDate, SourceText
 from sim.workload.requests.arrivals import (
@@ -54,30 +50,6 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class MultiRoundSpec(_Part):
-    """The fields of sim.workload.requests.multi_round.MultiRound."""
-
-    num_users: Annotated[int, Field(ge=1, le=MAX_USERS, strict=True)]
-    num_rounds: Annotated[int, Field(ge=2, le=MAX_ROUNDS, strict=True)]
-    system_tokens: TokensOrNone
-    history_tokens: TokensOrNone
-    question_tokens: Tokens
-    answer_tokens: Tokens
-    requests_per_s: RequestsPerSecond
-    num_warmup_users: Annotated[int, Field(ge=0, le=MAX_USERS, strict=True)] = 0
-    warmup_requests_per_s: RequestsPerSecond = 2.0
-
-    @model_validator(mode="after")
-    def _last_prompt_fits(self) -> Self:
-        asked = self.num_rounds * (self.question_tokens + self.answer_tokens)
-        total = self.system_tokens + self.history_tokens + asked
-        if total > MAX_TOKENS:
-            raise ValueError(
-                f"the last round has a prompt and an answer of {total:,} tokens, at most {MAX_TOKENS:,} are simulated"
-            )
-        return self
-
-
 class LengthsSpec(_Part):
     """Requests that are all of one size and have nothing in common."""
 
@@ -103,6 +75,7 @@ class ArrivalsSpec(_Part):
         needed = PROCESS_KEYS[self.process]
         allowed = needed | ({"speed"} if self.process == "trace" else set())
         stated = {name for name in ARRIVAL_KEYS if getattr(self, name) is not None}
+        # Sorted, so that the same file is always refused for the same key.
         for name in sorted(needed - stated):
             raise ValueError(f"process {self.process} needs the key {name}")
         for name in sorted(stated - allowed):
@@ -120,6 +93,7 @@ class ArrivalsSpec(_Part):
         assert self.requests_per_s is not None
         if self.process == "even":
             return with_arrivals(requests, even_arrivals_ns(self.requests_per_s))
+        # Arrivals have a generator of their own: they stay the same whatever else draws numbers.
         generator = np.random.default_rng(seed)
         if self.process == "poisson":
             return with_arrivals(requests, poisson_arrivals_ns(self.requests_per_s, generator))
@@ -143,7 +117,7 @@ class RequestsSpec(_Part):
     source: SourceText
     date: SourceDate
     num_requests: Annotated[int, Field(ge=1, le=MAX_REQUESTS, strict=True)] | None = None
-    multi_round: MultiRoundSpec | None = None
+    multi_round: MultiRound | None = None
     lengths: LengthsSpec | None = None
     trace: Path | None = None
     trace_units: TraceUnits = AS_FORMAT
@@ -167,13 +141,6 @@ class RequestsSpec(_Part):
         if self.lengths is not None and (self.arrivals is None or self.arrivals.process == "trace"):
             raise ValueError("lengths needs the key arrivals, with a process of its own")
         return self
-
-    @property
-    def scenario(self) -> MultiRound | None:
-        """The sessions behind the requests, for who issues a round only when the one before has
-        ended; None where there are none.
-        """
-        return None if self.multi_round is None else MultiRound(**self.multi_round.model_dump())
 
     @property
     def num_warmup_requests(self) -> int:
@@ -216,6 +183,7 @@ class RequestsSpec(_Part):
 
         Raises InputError when it comes to a wrong line of a trace.
         """
+        # Cut after arrivals are given: they have no end either.
         made = self._made()
         return islice(
             made if self.arrivals is None else self.arrivals.apply(made, seed), self.num_requests
@@ -233,9 +201,8 @@ class RequestsSpec(_Part):
         return tuple(trace_notes(self.trace, self.trace_units, most))
 
     def _made(self) -> Iterator[Request]:
-        scenario = self.scenario
-        if scenario is not None:
-            return scenario.requests()
+        if self.multi_round is not None:
+            return self.multi_round.requests()
         if self.trace is not None:
             return read_trace(self.trace, self.trace_units)
         assert self.lengths is not None

@@ -75,6 +75,8 @@ LISTED_FIELDS = (*PROMPTS, *LISTED_OUTPUTS, *ARRIVALS, CONVERSATIONS)
 PAIRS = "pairs of lengths"
 """Stands for the keys of a list whose items have none."""
 
+# Bailian before Mooncake: it has all of Mooncake's keys besides its own. Likewise the own format of
+# lengths comes before lists of lengths.
 FORMATS: Sequence[TraceFormat] = (
     TraceFormat(
         name="Bailian",
@@ -175,6 +177,7 @@ def read_trace(path: Path, units: TraceUnits = AS_FORMAT) -> Iterator[Request]:
     first = next(requests, None)
     if first is None:
         raise InputError(f"{path}: no request with an answer in it")
+    # The first is read now, so that a file that is no trace is refused before anything runs.
     return chain((first,), requests)
 
 
@@ -229,6 +232,7 @@ def _unknown(path: Path, names: Sequence[str], formats: Sequence[TraceFormat]) -
     """What is wrong with a file of no known format; the format most of whose keys it has."""
     kind = "columns" if path.suffix == ".csv" else "keys"
     what = f"{path}:1: no request trace has the {kind} {shortened(', '.join(names) or '(none)')}"
+    # With one misspelt mark, most other keys are still right and tell what was meant.
     nearest = max(formats, key=lambda each: len(set(each.fields) & set(names)))
     if set(nearest.fields) & set(names):
         return f"{what}; it looks like {nearest.name}, which has {', '.join(nearest.fields)}"
@@ -262,6 +266,7 @@ def _answered(requests: Iterator[Request]) -> Iterator[Request]:
     number = 0
     for request in requests:
         if request.output_tokens:
+            # Numbers say the order of arrival without gaps; those who failed leave gaps.
             yield request if request.number == number else replace(request, number=number)
             number += 1
 

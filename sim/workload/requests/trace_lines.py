@@ -42,6 +42,7 @@ def count_of(row: Mapping[str, Any], key: str, where: str, at_least: int = 1) ->
     value = value_of(row, key, where)
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         value = int(value)
+    # True is an int in Python, but no count in JSON.
     if not isinstance(value, int) or isinstance(value, bool) or not at_least <= value <= MAX_TOKENS:
         limits = f"a whole number of at least {at_least}, and at most {MAX_TOKENS:,}"
         raise InputError(f"{where}: {key} must be {limits}, got {shortened(repr(value))}")
@@ -68,6 +69,7 @@ def time_ns_of(row: Mapping[str, Any], key: str, where: str, ns_per_unit: int) -
         raise InputError(
             f"{where}: {key} must be a number of at least 0, and at most {latest:,}, got {shortened(repr(value))}"
         )
+    # Whole numbers stay exact: a double has 53 bits, nanoseconds since 1970 take 61.
     return value * ns_per_unit if isinstance(value, int) else round(time * ns_per_unit)
 
 

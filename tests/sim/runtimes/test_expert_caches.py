@@ -8,7 +8,7 @@ from hwprofiles import InputError
 from sim.model.library import load_model
 from sim.runtimes.caching.arguments import read_caching_arguments
 from sim.runtimes.caching.experts import CachedExperts, MissRule
-from sim.runtimes.caching.lanes import Lanes, estimated_both
+from sim.runtimes.caching.lanes import ExpertLanes, estimated_both
 from sim.runtimes.caching.locality import locality_of, shipped_locality
 from sim.runtimes.caching.pricing import CachedStep, CacheRates, cached_decode
 from sim.runtimes.constants import shipped_constants
@@ -16,7 +16,7 @@ from sim.runtimes.predict import predict
 from tests.sim.runtimes.examples import question, qwen
 
 GB = 1e9
-APART = Lanes(cpu_bytes_per_s=50 * GB, link_bytes_per_s=25 * GB, both_bytes_per_s=75 * GB)
+APART = ExpertLanes(cpu_bytes_per_s=50 * GB, link_bytes_per_s=25 * GB, both_bytes_per_s=75 * GB)
 SHARED = replace(APART, both_bytes_per_s=50 * GB)
 
 

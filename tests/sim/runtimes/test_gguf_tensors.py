@@ -11,7 +11,7 @@ from sim.model.library import load_model
 from sim.runtimes.gguf_tensors import tensors_of
 from sim.runtimes.llama_cpp import read_llama_arguments
 from sim.runtimes.llama_cpp.placement import place
-from sim.runtimes.tensors import Part
+from sim.runtimes.tensors import TensorPart
 from tests.sim.gguf_files import MadeFile, TableRow
 
 F32, Q8_0, Q4_K, Q6_K = 0, 8, 12, 14
@@ -96,7 +96,7 @@ def test_matrices_have_their_own_bytes(tmp_path: Path) -> None:
     model = load_model(str(path))
     tensors = tensors_of(model, str(path), None)
     sizes = {tensor.part: tensor.num_bytes for tensor in tensors[0]}
-    assert sizes[Part.EXPERT_DOWN] == pytest.approx(sizes[Part.EXPERT_UP] * 210 / 144)
+    assert sizes[TensorPart.EXPERT_DOWN] == pytest.approx(sizes[TensorPart.EXPERT_UP] * 210 / 144)
     arguments = read_llama_arguments("-ngl 99 -ot ffn_down_exps=CPU")
     placed = place(model, arguments, [24e9], tensors)
     assert placed.expert_fraction[0, 0] == pytest.approx(210 / (210 + 2 * 144))
@@ -112,7 +112,7 @@ def test_layers_have_all_tensors_in_the_order_of_work(tmp_path: Path) -> None:
     [*_, last] = tensors_of(load_model(str(path)), str(path), None)
     parts = [tensor.part for tensor in last]
     assert len(last) == 12
-    assert parts == sorted(parts, key=list(Part).index)
+    assert parts == sorted(parts, key=list(TensorPart).index)
     assert last[-1].name == "blk.47.ffn_down_exps.weight"
 
 

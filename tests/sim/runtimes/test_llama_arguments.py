@@ -123,7 +123,7 @@ def test_patterns_that_two_engines_read_differently(pattern: str) -> None:
         ("--rpc 10.0.0.1:50052", "other computers"),
         ("-ngl", "a value must follow"),
         ("-ngl many", "whole number"),
-        ("-t 0", "at least 1"),
+        ("-ub 0", "at least 1"),
         ("-ctk q9_9", "one of f32"),
         ("-ot exps", "no pattern=buffer"),
         ("-ot exps=CUDA", "no buffer type 'CUDA'"),
@@ -169,3 +169,26 @@ def test_published_arguments_are_read(file: str) -> None:
     assert len(lines) > 10
     read = [read_runtime_arguments(runtime, line) for runtime, line in sorted(lines)]
     assert any(isinstance(arguments, LlamaArguments) and arguments.placements for arguments in read)
+
+
+@pytest.mark.parametrize(
+    "start", ["llama-server", "./build/bin/llama-bench", "C:\\\\llama\\\\llama-server.exe"]
+)
+def test_a_line_may_begin_with_its_program(start: str) -> None:
+    """A command that was copied whole reads as its arguments do."""
+    read = read_llama_arguments(f"{start} -hf unsloth/some-GGUF:Q4_K_M -ngl 20")
+    assert read.gpu_layers == 20
+
+
+@pytest.mark.parametrize("word", ["-1", "0"])
+def test_the_program_chooses_threads(word: str) -> None:
+    """No threads, or fewer, leave the choice to the program."""
+    read = read_llama_arguments(f"-t {word} --threads-batch {word}")
+    assert (read.threads, read.batch_threads) == (None, None)
+
+
+def test_an_unknown_flag_with_no_near_one_is_refused_in_a_short_line() -> None:
+    """The message says where the flags stand; it does not list them all."""
+    with pytest.raises(InputError, match=r"unknown flag; docs/reference/runtimes\.md") as refused:
+        read_llama_arguments("--zzyzx")
+    assert len(str(refused.value)) < 120

@@ -48,5 +48,29 @@ def test_no_gpu() -> None:
 def test_machine_file_that_states_little() -> None:
     """What a file does not state of its CPU is assumed, and said."""
     machine = load_machine("desktop-rtx-4090-ddr5")
-    assert runtime_host(machine).vector is Vector.AVX512
+    assert runtime_host(machine).vector is Vector.SHORT_DOT
     assert any("clock" in sentence for sentence in host_assumptions(machine))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "tera"),
+    [("RTX 3090", 142), ("RTX A6000", 155), ("RTX 4080", 195), ("H100", 990), ("Tesla P100", 19)],
+)
+def test_a_gpu_s_peak_is_of_sums_in_16_bits(gpu: str, tera: float) -> None:
+    """Half of int8 where a card has that, which GeForce cards state halved for sums in 32 bits."""
+    host = runtime_host(load_machine(f"{gpu} + Ryzen 9 7950X"))
+    assert host.gpus[0].flops_per_s == pytest.approx(tera * 1e12, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "is_server"),
+    [
+        ("Core i9-10900X", True),
+        ("Threadripper PRO 7965WX", True),
+        ("Core i9-14900HX", False),
+        ("Core i9-13900K", False),
+    ],
+)
+def test_workstations_with_a_server_s_die(cpu: str, is_server: bool) -> None:
+    """They read memory through a server's mesh or fabric."""
+    assert runtime_host(load_machine(f"RTX 3090 + {cpu}")).is_server is is_server

@@ -4,6 +4,7 @@ conserved.
 
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from hwprofiles import InputError
 from hwprofiles.units import MIB
 from sim.model.model import Model, TensorClass
 from sim.runtimes.llama_cpp import read_llama_arguments
+from sim.runtimes.llama_cpp.fit import ALL_OF_FEED_FORWARD, FitMemory, fitted_arguments
+from sim.runtimes.llama_cpp.overrides import Override
 from sim.runtimes.llama_cpp.placement import place
-from sim.runtimes.placement import Placement
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of
 from sim.runtimes.tensors import layer_tensors
 from tests.sim.runtimes.examples import DESKTOP, GPU, deepseek, question, qwen
@@ -25,11 +28,11 @@ TWO = [24e9, 24e9]
 
 def _placed(
     line: str, memories: list[float], model: Model | None = None, runtime: str = "llama.cpp"
-) -> Placement:
+) -> DevicePlacement:
     return place(model or qwen(), read_llama_arguments(line, runtime), memories)
 
 
-def _expert_layers(placement: Placement, column: int) -> list[int]:
+def _expert_layers(placement: DevicePlacement, column: int) -> list[int]:
     return np.flatnonzero(placement.expert_fraction[:, column] > 0.99).tolist()
 
 
@@ -219,7 +222,34 @@ def test_fit_of_a_model_that_does_not_fit() -> None:
 
 def test_fit_among_gpus_is_refused() -> None:
     """How llama.cpp shares a model among several GPUs is not reproduced."""
-    from dataclasses import replace
-
     with pytest.raises(InputError, match="state -ngl"):
         placement_of(question("-c 4096", host=replace(DESKTOP, gpus=(GPU, GPU))))
+
+
+def test_fit_where_not_all_dense_parts_fit() -> None:
+    """Layers go to a small GPU from the last on, and their experts stay on the host."""
+    small = replace(DESKTOP, gpus=(replace(GPU, memory_bytes=8e9),))
+    placement = placement_of(question("-c 4096", model=deepseek(), host=small))
+    on_gpu = [layer for layer, device in enumerate(placement.attention) if device == 0]
+    assert 0 < len(on_gpu) < 61
+    assert on_gpu == list(range(61 - len(on_gpu), 61))
+    assert placement.expert_fraction[:, 1].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("left_share", "pattern"),
+    [(0.9, r"\.ffn_down.*"), (0.5, r"\.ffn_(gate|gate_up|down).*"), (0.1, ALL_OF_FEED_FORWARD)],
+)
+def test_fit_divides_the_first_layer_that_does_not_fit(left_share: float, pattern: str) -> None:
+    """Its matrix up stays on the GPU, then gate too, as far as they fit."""
+    model = qwen()
+    experts = 128 * model.expert_bytes
+    asked = read_llama_arguments("-c 4096")
+    dense = sum(layer.dense_bytes for layer in model.layers) + model.top_bytes[TensorClass.HEAD]
+    free = dense + (3 + left_share) * experts + asked.fit_margin_mib * MIB
+    memory = FitMemory(free_bytes=free, kv_bytes=0.0, compute_bytes=0.0)
+    chosen = fitted_arguments(model, asked, memory)
+    first = chosen.placements[0]
+    assert isinstance(first, Override)
+    assert first.pattern == rf"blk\.3{pattern}"
+    assert len(chosen.placements) == 45

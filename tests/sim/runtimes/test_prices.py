@@ -9,6 +9,7 @@ from sim.runtimes.constants import NAMES, shipped, shipped_constants
 from sim.runtimes.features import stacked
 from sim.runtimes.formats import FormatFamily, format_family, is_interleaved
 from sim.runtimes.host import RuntimeHost, Vector
+from sim.runtimes.intervals import stated_spread
 from sim.runtimes.predict import predict
 from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
 from sim.runtimes.question import PromptSide, RuntimeQuestion
@@ -282,3 +283,90 @@ def test_a_quantised_cache_is_not_cheaper_on_a_gpu() -> None:
     assert _gpu_attention_s(quantised, "llama.cpp", 32768, 10**9) > _gpu_attention_s(
         line, "llama.cpp", 32768, 10**9
     )
+
+
+def test_attention_follows_its_matrices_to_the_gpu() -> None:
+    """Where a prompt uploads the matrices of attention, its cache is copied along, unless -nkvo."""
+    uploaded = steps_of(question("-ngl 0")).prefill.work
+    held = steps_of(question("-ngl 0 -nkvo")).prefill.work
+    assert uploaded.cpu_attention_flops == 0 < uploaded.gpu_attention_s
+    assert held.gpu_attention_s == 0 < held.cpu_attention_flops
+    assert uploaded.upload_s > held.upload_s
+
+
+def test_compressed_caches_are_expanded_for_prompts() -> None:
+    """ik_llama.cpp makes keys and values of all heads for 128 tokens and more, but for -mla 1;
+    llama.cpp never does.
+    """
+    line = "-ngl 99 -ot exps=CPU -fa on"
+    whole = question(line, runtime="ik_llama.cpp", model=deepseek())
+    few = replace(whole, prompt_tokens=127)
+    absorbed = question(f"{line} -mla 1", runtime="ik_llama.cpp", model=deepseek())
+    other = question(line, model=deepseek())
+    expanded = [steps_of(asked).prefill for asked in (whole, few, absorbed, other)]
+    assert [step.is_cache_expanded for step in expanded] == [True, False, False, False]
+    assert [step.work.gpu_expansion_s > 0 for step in expanded] == [True, False, False, False]
+
+
+def test_products_hide_reading_on_the_cpu() -> None:
+    """Experts of a prompt take less than products and reading one after the other, and not less
+    than either.
+    """
+    step = steps_of(question("-ngl 99 -cmoe -nopo")).prefill
+    constants = shipped_constants()
+    seconds = prefill_seconds(step, constants).cpu_experts
+    read_only = replace(step, work=replace(step.work, cpu_expert_weights=0.0))
+    computed_only = replace(step, work=replace(step.work, cpu_expert_bytes=0.0))
+    reading = prefill_seconds(read_only, constants).cpu_experts
+    computing = prefill_seconds(computed_only, constants).cpu_experts
+    assert max(reading, computing) <= seconds < reading + computing
+
+
+def test_vnni_is_what_avx512_adds() -> None:
+    """ik_llama.cpp runs its AVX2 kernels where AVX-512 has no dot products of bytes."""
+    line = "-ngl 99 -ot exps=CPU -rtr -fa on"
+    speeds = {
+        vector: _prefill(
+            question(line, runtime="ik_llama.cpp", host=_faster(vector=vector, vector_bits=512))
+        )
+        for vector in (Vector.AVX2, Vector.AVX512, Vector.VNNI)
+    }
+    assert speeds[Vector.AVX2] == pytest.approx(speeds[Vector.AVX512])
+    assert speeds[Vector.VNNI] > 1.5 * speeds[Vector.AVX512]
+
+
+def test_old_builds_launch_kernels_for_each_expert() -> None:
+    """ik_llama.cpp before its pull request 728, and attention before 370, were slower."""
+    asked = question("-ngl 99 -fa on", runtime="ik_llama.cpp")
+    speeds = [_prefill(replace(asked, build=build)) for build in (369, 727, 728)]
+    assert speeds == sorted(speeds)
+    assert len(set(speeds)) == len(speeds)
+
+
+def test_a_measured_rate_makes_the_range_narrower() -> None:
+    """A probe of the memory has a narrower spread than its datasheet."""
+    datasheet = predict(question("-ngl 99 -cmoe")).decode
+    probed = predict(question("-ngl 99 -cmoe", host=_faster(probe_bytes_per_s=65e9))).decode
+    assert (
+        probed.high_tokens_per_s / probed.tokens_per_s
+        < datasheet.high_tokens_per_s / datasheet.tokens_per_s
+    )
+
+
+def test_spread_of_one_constant_is_its_share() -> None:
+    """A step that is all upload has the link's spread, beside the law's own."""
+    file = shipped()
+    spread = stated_spread(
+        lambda constants: 3.0 / constants.link_fraction, shipped_constants(), file, "prefill"
+    )
+    link = file.constants["link_fraction"].prior_spread
+    assert spread == pytest.approx(np.hypot(link, file.own_spreads["prefill"].value))
+
+
+def test_other_makers_have_wider_ranges() -> None:
+    """The constants of GPUs are of NVIDIA's cards, so others' work has a spread of its own."""
+    other = _faster(gpus=(replace(GPU, is_nvidia=False),))
+    known = predict(question("-ngl 99")).decode
+    unknown = predict(question("-ngl 99", host=other)).decode
+    assert unknown.tokens_per_s == pytest.approx(known.tokens_per_s)
+    assert unknown.high_tokens_per_s > 1.2 * known.high_tokens_per_s

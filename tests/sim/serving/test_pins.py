@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from hwprofiles import InputError, load_machine
 from sim.model.library import load_model
-from sim.serving.offload_options import Mode, OffloadOptions
+from sim.serving.offload_options import Mode, OffloadOptions, OffloadSpec
 from sim.serving.pins import Pin, PinnedChunks
 from sim.serving.setting import serving_setting
 from sim.serving.spec import ServingSpec
-from sim.serving.tier import Tier
+from sim.serving.tier import KvTier
 from sim.workload.requests.prefix_keys import prefix_keys
 from sim.workload.requests.request import Request, Span
 from tests.sim.serving.clusters import request, serve_all
@@ -56,7 +56,7 @@ def test_every_instance_keeps_what_is_pinned() -> None:
     """
     pinned, tiers = (
         PinnedChunks((Pin(request=0, tokens=CHUNK_TOKENS),), CHUNK_TOKENS),
-        [Tier(tier(capacity_chunks=1), CHUNK_BYTES) for _ in "ab"],
+        [KvTier(tier(capacity_chunks=1), CHUNK_BYTES) for _ in "ab"],
     )
     for each in tiers:
         pinned.watch(each)
@@ -115,7 +115,7 @@ def test_pins_of_a_serving_file() -> None:
         }
     )
     offload = serving_setting(spec, load_machine("h100"), load_model("llama-3.1-8b")).offload
-    assert offload is not None and offload.pins == (
+    assert offload is not None and offload.rules.pins == (
         Pin(request=0, tokens=512),
         Pin(request=3, tokens=300),
     )
@@ -131,7 +131,7 @@ def test_pins_of_a_serving_file() -> None:
 def test_pins_that_say_nothing_are_refused(pins: tuple[Pin, ...], message: str) -> None:
     """Less than a chunk, and a request twice."""
     with pytest.raises(InputError, match=message):
-        OffloadOptions(tiers=(tier(),), chunk_tokens=CHUNK_TOKENS, pins=pins)
+        OffloadOptions(tiers=(tier(),), rules=OffloadSpec(chunk_tokens=CHUNK_TOKENS, pins=pins))
 
 
 def test_keys_of_the_system_prompt_are_shared() -> None:

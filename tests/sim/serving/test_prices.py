@@ -12,7 +12,7 @@ from sim.policies import find_policy
 from sim.routing import load_routing
 from sim.serving import Cluster, InstanceOptions, ServingSetting, StepPrices, prepare
 from sim.serving.gpu_prices import gpu_prices, pooled_machine
-from sim.serving.options import AllReduce
+from sim.serving.link import TransferRate
 from sim.serving.policy_prices import ServedPolicy, prepare_policy
 from sim.serving.prices import TICKS_PER_NS
 from sim.step.simulate import Run, Scenario, simulate
@@ -117,7 +117,7 @@ def test_gpus_pool_their_rates() -> None:
         machine, model, InstanceOptions(max_step_tokens=512, max_sequences=64, num_gpus=8)
     )
     assert _decode_ns(eight, 8, 1000) == pytest.approx(_decode_ns(one, 8, 1000) / 8, rel=2e-3)
-    link = AllReduce(latency_ns=1000, bytes_per_s=1e9)
+    link = TransferRate(latency_ns=1000, bytes_per_s=1e9)
     linked = gpu_prices(
         machine,
         model,

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from hwprofiles import InputError
 from hwprofiles.units import GIB
 from sim.serving import Cluster, ServingRun
 from sim.serving.kv.replay import Pool, TouchOrder, replay
 from sim.serving.link import TransferRate
-from sim.serving.offload_options import Loading, Mode, OffloadOptions
+from sim.serving.offload_options import Loading, Mode, OffloadOptions, OffloadSpec
 from sim.serving.tier import Compression, TierOptions
 from sim.workload.requests import load_requests
 from sim.workload.requests.request import Request
@@ -45,7 +46,7 @@ def offloading(*tiers: TierOptions, prices: Any = None, **rest: Any) -> Cluster:
         if key in rest
     }
     made = cluster(prices or constant_prices(STEP_NS), **({"has_prefix_cache": False} | instance))
-    options = OffloadOptions(tiers=tiers, chunk_tokens=CHUNK_TOKENS, **rest)
+    options = OffloadOptions(tiers=tiers, rules=OffloadSpec(chunk_tokens=CHUNK_TOKENS, **rest))
     return Cluster(
         prices=made.prices,
         num_blocks=made.num_blocks,
@@ -210,20 +211,27 @@ def test_tiers_may_be_shared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("tiers", "rules", "message"),
     [
-        ({"tiers": ()}, "at least one tier"),
-        ({"tiers": (tier(), tier())}, "a name of its own"),
-        ({"tiers": (tier(is_shared=True),)}, "belongs to one instance"),
-        ({"tiers": (tier(),), "mode": Mode.SERVER, "is_layerwise": True}, "is for mode in-process"),
-        ({"tiers": (tier(),), "retains_deep_hits": True}, "is for mode server"),
-        ({"tiers": (tier(),), "chunk_tokens": 0}, "must be at least 1"),
+        ((), {}, "at least one tier"),
+        ((tier(), tier()), {}, "a name of its own"),
+        ((tier(is_shared=True),), {}, "belongs to one instance"),
+        ((tier(),), {"mode": Mode.SERVER, "is_layerwise": True}, "is for mode in-process"),
+        ((tier(),), {"retains_deep_hits": True}, "is for mode server"),
     ],
 )
-def test_options_that_do_not_go_together(wrong: dict[str, Any], message: str) -> None:
+def test_options_that_do_not_go_together(
+    tiers: tuple[TierOptions, ...], rules: dict[str, Any], message: str
+) -> None:
     """Each is refused in one line that says why."""
     with pytest.raises(InputError, match=message):
-        OffloadOptions(**wrong)
+        OffloadOptions(tiers=tiers, rules=OffloadSpec(**rules))
+
+
+def test_a_chunk_has_tokens() -> None:
+    """None would be a prompt of chunks without end."""
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        OffloadSpec(chunk_tokens=0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -325,7 +333,10 @@ def test_one_pool_of_the_conversation_trace() -> None:
         has_prefix_cache=False,
     )
     options = OffloadOptions(
-        tiers=(host,), chunk_tokens=512, bytes_per_token=131_072, touch_order=TouchOrder.HEAD_FIRST
+        tiers=(host,),
+        rules=OffloadSpec(
+            chunk_tokens=512, bytes_per_token=131_072, touch_order=TouchOrder.HEAD_FIRST
+        ),
     )
     run = serve_all(replace(made, offload=options), apart)
     assert run.metrics.kv_hit_rate["cpu"] == pytest.approx(0.046089, abs=5e-7)

@@ -138,7 +138,7 @@ def test_machine_without_memory_needs_a_probe() -> None:
 @pytest.mark.parametrize(
     ("change", "build"),
     [
-        ({"runtime": "llama.cpp", "runtime_version": "PR #520"}, NEWEST_BUILD),
+        ({"runtime": "ktransformers", "runtime_version": "PR #520"}, NEWEST_BUILD),
         ({"runtime_version": "PR #520, minimum 64"}, 520),
         ({"runtime_version": "main of PR #520"}, 519),
         (

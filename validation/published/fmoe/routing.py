@@ -15,8 +15,8 @@ import numpy as np
 from hwprofiles import Kind, Provenance
 from sim.model.model import Model
 from sim.policies.prefetch.next_gate import mixtral_accuracy
-from sim.routing.base import Accuracy
 from sim.routing.fitted import FittedRouting
+from sim.routing.stated import Accuracy
 
 NUM_CLASSES = 16
 """Kinds of context that route alike."""

@@ -7,7 +7,8 @@ import numpy as np
 
 from hwprofiles.units import GB, TIB
 from sim.serving import OpenLoop, ServingMetrics
-from sim.serving.spec import RateSpec, TierSpec
+from sim.serving.link import TransferRate
+from sim.serving.spec import TierSpec
 from sim.workload.requests.request import Request, Span
 from validation.published.lmcache.rows import rows
 from validation.published.lmcache.serving import cluster_of, metrics_of
@@ -24,7 +25,7 @@ LARGE = "4.0 to 4.3 M tokens"
 SMALL = "1.1 to 1.3 M tokens"
 CACHE_TOKENS: Mapping[str, int] = {LARGE: 4_150_000, SMALL: 1_200_000}
 RAM = TierSpec(name="cpu", capacity_bytes=TIB)
-SSD_RATE = RateSpec(bytes_per_s=10 * GB, source="assumed: some NVMe disks together")
+SSD_RATE = TransferRate(bytes_per_s=10 * GB, source="assumed: some NVMe disks together")
 SSD = TierSpec(name="disk", capacity_bytes=5 * TIB, read=SSD_RATE, write=SSD_RATE)
 TIERS: Mapping[int, tuple[TierSpec, ...]] = {
     1_000: (RAM,),

@@ -4,7 +4,7 @@ from sim.model.importers.attention import GroupedTraits, Heads, grouped
 from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
-from sim.model.importers.feed_forward import Experts, routing
+from sim.model.importers.feed_forward import Experts, routing, selection
 from sim.model.importers.stack import Stack, decoder_of
 
 
@@ -22,12 +22,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
         key_dim=hidden // num_heads,
         value_dim=hidden // num_heads,
     )
-    num_experts = feed_forward.count("moe_num_experts")
-    top_k = feed_forward.count("moe_top_k")
-    if top_k > num_experts:
-        raise feed_forward.error(
-            "moe_top_k", f"≤ moe_num_experts must hold, got {top_k} > {num_experts}"
-        )
+    num_experts, top_k = selection(feed_forward, ("moe_num_experts",), ("moe_top_k",))
     experts = Experts(
         num_experts=num_experts,
         top_k=top_k,

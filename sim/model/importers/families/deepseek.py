@@ -22,6 +22,7 @@ def _decode(keys: ConfigKeys, *, has_correction: bool, is_sparse: bool = False) 
     num_layers = keys.count("num_hidden_layers")
     plain = latent(keys)
     indexed = _indexed(keys, plain) if is_sparse else plain
+    # V3.2 has an indexer in every layer; later ones let layers share the choice of one below.
     has_indexer = _indexers(keys, num_layers) if is_sparse else [False] * num_layers
     # a layer that shares the choice of one below it has no indexer of its own
     shared = replace(plain, geometry=indexed.geometry)
@@ -37,6 +38,8 @@ def _decode(keys: ConfigKeys, *, has_correction: bool, is_sparse: bool = False) 
     )
     stack = Stack(
         attention=[indexed if has_own else shared for has_own in has_indexer],
+        # The width of dense layers is asked for only where there are some: files without may leave
+        # it out.
         dense=dense_weights(keys) if len(routed) < num_layers else (),
         routed=routed,
         experts=experts,
@@ -71,6 +74,8 @@ def _indexed(keys: ConfigKeys, plain: AttentionWeights) -> AttentionWeights:
     weights = [
         *linear("self_attn.indexer.wq_b", attention, keys.count("q_lora_rank"), heads * dim),
         *linear("self_attn.indexer.wk", attention, hidden, dim),
+        # A layer norm with weight and bias, where all other norms of the family have a weight
+        # alone.
         *loose("self_attn.indexer.k_norm", TensorClass.NORM, 2 * dim),
         *linear("self_attn.indexer.weights_proj", attention, hidden, heads),
     ]

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys, shown
-from sim.model.importers.decoder import Block, Decoder
+from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import Experts, moe_weights, selection
 from sim.model.importers.stack import is_tied, norm_weights, top_weights
@@ -31,13 +31,16 @@ def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     ratios = _ratios(keys, num_layers)
     is_hashed = _hashed(keys, num_layers)
-    made: dict[tuple[int, bool], Block] = {}
+    made: dict[tuple[int, bool], DecoderLayer] = {}
     blocks = []
+    # These two decide what a layer is, so there are few kinds.
     for kind in zip(ratios, is_hashed, strict=True):
         if kind not in made:
             made[kind] = _block(keys, *kind)
         blocks.append(made[kind])
     streams = keys.count("hc_mult")
+    # The head reads one mix of all streams: a matrix makes a weight for each out of all of them,
+    # with a base each and a scale.
     mixed = streams * streams * keys.count("hidden_size") + streams + 1
     return Decoder(
         blocks=tuple(blocks),
@@ -83,7 +86,7 @@ def _first(keys: ConfigKeys, name: str, num_layers: int) -> Sequence[object]:
     return items[:num_layers]
 
 
-def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> Block:
+def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> DecoderLayer:
     hidden = keys.count("hidden_size")
     num_experts, top_k = selection(keys)
     width = keys.count("moe_intermediate_size")
@@ -95,7 +98,7 @@ def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> Block:
         router_vectors=0 if is_hashed else 1,
     )
     attention = _attention(keys, ratio)
-    return Block(
+    return DecoderLayer(
         attention=attention.geometry,
         weights=(
             *norm_weights(hidden, 2),
@@ -111,6 +114,7 @@ def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> Block:
 def _streams(keys: ConfigKeys) -> list[Weight]:
     """Hyper-connections before attention and before the experts; they mix the residual streams."""
     streams = keys.count("hc_mult")
+    # A mix of all streams into one, one out to all, and from each stream to each.
     outputs = (2 + streams) * streams
     return loose(
         "hc", TensorClass.NORM, 2 * (outputs * (streams * keys.count("hidden_size") + 1) + 3)
@@ -134,6 +138,7 @@ def _attention(keys: ConfigKeys, ratio: int) -> AttentionWeights:
         *linear(f"{name}.q_a_proj", _ATTENTION, hidden, rank),
         *linear(f"{name}.q_b_proj", _ATTENTION, rank, heads * dim),
         *linear(f"{name}.kv_proj", _ATTENTION, hidden, dim),
+        # Each group of heads is projected by itself: the inputs of one, the outputs of all.
         *linear(f"{name}.o_a_proj", _ATTENTION, heads * dim // groups, output),
         *linear(f"{name}.o_b_proj", _ATTENTION, output, hidden),
         *loose(f"{name}.sinks", _ATTENTION, heads),

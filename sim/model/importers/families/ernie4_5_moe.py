@@ -6,7 +6,7 @@ from sim.model.importers.attention import GroupedTraits, grouped
 from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
-from sim.model.importers.feed_forward import Experts, dense_weights, routing
+from sim.model.importers.feed_forward import Experts, dense_weights, routing, selection
 from sim.model.importers.stack import Stack, decoder_of
 from sim.model.importers.weights import loose
 from sim.model.model import TensorClass
@@ -15,10 +15,7 @@ from sim.model.model import TensorClass
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     has_bias = keys.flag_or(False, "use_bias")
-    num_experts = keys.count("moe_num_experts")
-    top_k = keys.count("moe_k", "num_experts_per_tok")
-    if top_k > num_experts:
-        raise keys.error("moe_k", f"≤ moe_num_experts must hold, got {top_k} > {num_experts}")
+    num_experts, top_k = selection(keys, ("moe_num_experts",), ("moe_k", "num_experts_per_tok"))
     width = keys.count("moe_intermediate_size")
     routed = _moe_layers(keys, num_layers)
     experts = Experts(
@@ -48,6 +45,7 @@ def _moe_layers(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
     first = keys.count_or(0, "moe_layer_start_index")
     step = max(keys.count_or(1, "moe_layer_interval"), 1)
     last = num_layers - 1
+    # -1 counts from the end, as a Python index does.
     if keys.has("moe_layer_end_index") and keys.value("moe_layer_end_index") != -1:
         last = keys.count_or(last, "moe_layer_end_index")
     layers = range(first, min(last, num_layers - 1) + 1)

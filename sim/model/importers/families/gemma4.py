@@ -9,7 +9,7 @@ from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
-from sim.model.importers.feed_forward import Experts
+from sim.model.importers.feed_forward import Experts, selection
 from sim.model.importers.stack import Stack, decoder_of
 from sim.model.importers.weights import loose
 from sim.model.importers.windows import windows
@@ -22,10 +22,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     _refuse_other_shapes(keys)
     hidden = keys.count("hidden_size")
-    num_experts = keys.count("num_experts")
-    top_k = keys.count("top_k_experts", "num_experts_per_tok")
-    if top_k > num_experts:
-        raise keys.error("top_k_experts", f"≤ num_experts must hold, got {top_k} > {num_experts}")
+    num_experts, top_k = selection(keys, ("num_experts",), ("top_k_experts", "num_experts_per_tok"))
     experts = Experts(
         num_experts=num_experts,
         top_k=top_k,
@@ -68,6 +65,7 @@ def _attention(keys: ConfigKeys, num_layers: int) -> list[AttentionWeights]:
     full = _full(keys)
     window = keys.count("sliding_window")
     windowed = local.windowed([window])[0]
+    # A window as long as the context leaves nothing out.
     if window >= keys.count("max_position_embeddings"):
         windowed = local
     assert len(sizes) == len(kinds)
@@ -89,6 +87,7 @@ def _full(keys: ConfigKeys) -> AttentionWeights:
     attention = grouped(keys, GroupedTraits(norm="head"), heads)
     if not are_values_keys:
         return attention
+    # Keys stand for values: there is no matrix for them, while the cache still holds both.
     kept = tuple(weight for weight in attention.weights if not weight.name.endswith("v_proj"))
     return replace(attention, weights=kept)
 

@@ -37,5 +37,7 @@ GLM4_MOE = Family(
     name="glm4_moe",
     decode=_decode,
     required=("attention_bias", "head_dim", "first_k_dense_replace", "n_shared_experts"),
+    # the text part of GLM-4.5V and 4.6V
+    aliases=("glm4v_moe",),
     idle=("intermediate_size",),
 )

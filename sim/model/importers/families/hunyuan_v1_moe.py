@@ -4,7 +4,7 @@ from sim.model.importers.attention import GroupedTraits, grouped
 from sim.model.importers.config_keys import ConfigKeys, shown
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
-from sim.model.importers.feed_forward import Experts, routing
+from sim.model.importers.feed_forward import Experts, check_selection, routing
 from sim.model.importers.stack import Stack, decoder_of
 
 
@@ -15,8 +15,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
     has_bias = keys.flag_or(False, "attention_bias")
     num_experts = _uniform(keys, "num_experts")
     top_k = _uniform(keys, "moe_topk")
-    if top_k > num_experts:
-        raise keys.error("moe_topk", f"≤ num_experts must hold, got {top_k} > {num_experts}")
+    check_selection(keys, "moe_topk", num_experts, top_k)
     width = keys.count("intermediate_size")
     experts = Experts(
         num_experts=num_experts,
@@ -48,6 +47,7 @@ def _uniform(keys: ConfigKeys, name: str) -> int:
     if not isinstance(keys.value(name), list | tuple):
         return keys.count(name)
     items = keys.per_layer(name, keys.count("num_hidden_layers"))
+    # All layers are built alike here, so numbers that differ would be lost.
     if any(item != items[0] or isinstance(item, bool) for item in items):
         raise keys.error(name, f"must be the same in all layers, got {shown(items)}")
     return ConfigKeys({name: items[0]}, keys.where, keys.prefix).count(name)

@@ -13,6 +13,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     num_experts, top_k = selection(keys)
     routed = (
+        # With one expert, its class builds dense layers (JambaMLP).
         routing(keys, _periodic(keys, "expert", num_layers)) if num_experts > 1 else frozenset()
     )
     experts = Experts(

@@ -2,7 +2,7 @@
 
 from sim.model.importers.attention import GroupedTraits, grouped
 from sim.model.importers.config_keys import ConfigKeys, shown
-from sim.model.importers.decoder import Block, Decoder
+from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import selection
 from sim.model.importers.stack import is_tied, norm_weights, top_weights
@@ -21,6 +21,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
             "num_hidden_layers",
             f"must be the {len(kinds)} layers of the pattern, got {keys.count('num_hidden_layers')}",
         )
+    # Only kinds that the pattern names are made: keys of the others may be absent.
     made = {kind: _MAKERS[kind](keys) for kind in dict.fromkeys(kinds)}
     has_experts = "moe" in made
     return Decoder(
@@ -54,12 +55,12 @@ def _norm(keys: ConfigKeys) -> list[Weight]:
     return norm_weights(keys.count("hidden_size"), 1)
 
 
-def _attention(keys: ConfigKeys) -> Block:
+def _attention(keys: ConfigKeys) -> DecoderLayer:
     attention = grouped(keys, GroupedTraits(), name="mixer")
-    return Block(attention=attention.geometry, weights=(*_norm(keys), *attention.weights))
+    return DecoderLayer(attention=attention.geometry, weights=(*_norm(keys), *attention.weights))
 
 
-def _mamba(keys: ConfigKeys) -> Block:
+def _mamba(keys: ConfigKeys) -> DecoderLayer:
     shape = Mamba2(
         num_heads=keys.count("mamba_num_heads"),
         head_dim=keys.count("mamba_head_dim"),
@@ -70,7 +71,7 @@ def _mamba(keys: ConfigKeys) -> Block:
         has_kernel_bias=keys.flag_or(True, "use_conv_bias"),
     )
     mixer = mamba2_weights(keys, shape, "mixer")
-    return Block(state=mixer.state, weights=(*_norm(keys), *mixer.weights))
+    return DecoderLayer(state=mixer.state, weights=(*_norm(keys), *mixer.weights))
 
 
 def _ungated(
@@ -84,14 +85,14 @@ def _ungated(
     ]
 
 
-def _mlp(keys: ConfigKeys) -> Block:
+def _mlp(keys: ConfigKeys) -> DecoderLayer:
     hidden = keys.count("hidden_size")
     width = keys.count("intermediate_size")
     weights = _ungated(keys, "mixer", TensorClass.DENSE_FFN, hidden, width)
-    return Block(weights=(*_norm(keys), *weights))
+    return DecoderLayer(weights=(*_norm(keys), *weights))
 
 
-def _moe(keys: ConfigKeys) -> Block:
+def _moe(keys: ConfigKeys) -> DecoderLayer:
     """Experts may work on a latent, which two shared products lead into and out of (Nemotron 3
     Super).
     """
@@ -117,7 +118,7 @@ def _moe(keys: ConfigKeys) -> Block:
         shared_class = TensorClass.SHARED_EXPERT
         weights += linear("mixer.fc1_latent_proj", shared_class, hidden, latent, has_bias)
         weights += linear("mixer.fc2_latent_proj", shared_class, latent, hidden, has_bias)
-    return Block(weights=tuple(weights), num_experts=num_experts, top_k=top_k)
+    return DecoderLayer(weights=tuple(weights), num_experts=num_experts, top_k=top_k)
 
 
 _MAKERS = {"mamba": _mamba, "attention": _attention, "mlp": _mlp, "moe": _moe}
@@ -153,6 +154,7 @@ NEMOTRON_H = Family(
         "moe_shared_expert_intermediate_size",
         "mtp_hybrid_override_pattern",
         "mamba_chunk_size",
+        "moe_shared_expert_overlap",
     ),
     layers="backbone.layers",
 )

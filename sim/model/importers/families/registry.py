@@ -6,6 +6,8 @@ from types import MappingProxyType
 
 from hwprofiles import InputError
 from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.families.bailing_hybrid import BAILING_HYBRID, BAILING_MOE_LINEAR
+from sim.model.importers.families.bailing_moe import BAILING_MOE
 from sim.model.importers.families.dbrx import DBRX
 from sim.model.importers.families.deepseek import (
     DEEPSEEK_V2,
@@ -23,8 +25,10 @@ from sim.model.importers.families.glm4_moe import GLM4_MOE
 from sim.model.importers.families.gpt_oss import GPT_OSS
 from sim.model.importers.families.granitemoe import GRANITEMOE
 from sim.model.importers.families.granitemoehybrid import GRANITEMOEHYBRID
+from sim.model.importers.families.grok import GROK
 from sim.model.importers.families.hunyuan_v1_moe import HUNYUAN_V1_MOE
 from sim.model.importers.families.jamba import JAMBA
+from sim.model.importers.families.kimi_linear import KIMI_LINEAR
 from sim.model.importers.families.lfm2_moe import LFM2_MOE
 from sim.model.importers.families.llama import LLAMA
 from sim.model.importers.families.llama4 import LLAMA4
@@ -44,6 +48,11 @@ from sim.model.importers.family import Family
 from sim.model.importers.unused_keys import refuse_unused
 
 _ALL = (
+    BAILING_MOE,
+    BAILING_MOE_LINEAR,
+    BAILING_HYBRID,
+    GROK,
+    KIMI_LINEAR,
     DEEPSEEK_V4,
     STEP3P5,
     GEMMA4,
@@ -83,6 +92,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for famil
 """Families by name."""
 
 
+CONTEXT_KEYS = ("max_position_embeddings", "model_max_length")
+"""What the longest context is called; Kimi-Linear has the second name."""
+
 _ALIKE = 0.75
 """From this likeness on, a name is taken for a misspelt one."""
 
@@ -100,6 +112,10 @@ def _by_model_type() -> Mapping[str, Family]:
 MODEL_TYPES = _by_model_type()
 """Families by each ``model_type`` that is theirs."""
 
+_BY_ARCHITECTURE = MappingProxyType(
+    {name: family for family in _ALL for name in family.architectures}
+)
+
 
 def _unknown(keys: ConfigKeys, model_type: str) -> InputError:
     return keys.error(
@@ -109,6 +125,7 @@ def _unknown(keys: ConfigKeys, model_type: str) -> InputError:
 
 def _hint(keys: ConfigKeys, model_type: str) -> str:
     """A family whose name is near, else one that all keys fit, else the page that lists them."""
+    # The name decides between equals, so that the hint does not depend on the order of families.
     nearest = max(MODEL_TYPES, key=lambda name: (_likeness(name, model_type), name))
     misfits = {family.name: _misfit(keys, family) for family in _ALL}
     if _likeness(nearest, model_type) >= _ALIKE:
@@ -128,12 +145,13 @@ def _likeness(name: str, other: str) -> float:
 
 def _misfit(keys: ConfigKeys, family: Family) -> str | None:
     """What keeps the configuration from being read as that family, None where nothing does."""
+    # Tried as a whole: a family fits only if nothing is missing and nothing is left unread.
     tried = ConfigKeys({**keys.stated(), "model_type": family.name}, "")
     try:
         for name in family.required:
             tried.value(name)
         family.decode(tried)
-        tried.count("max_position_embeddings")
+        tried.count(*CONTEXT_KEYS)
         refuse_unused(tried, family)
     except InputError as problem:
         return str(problem).removeprefix(": ")
@@ -145,10 +163,23 @@ def family_of(keys: ConfigKeys) -> Family:
 
     Raises InputError for an unknown one, or for one of its required keys missing.
     """
-    model_type = keys.text("model_type").removesuffix("_text")
-    if model_type not in MODEL_TYPES:
-        raise _unknown(keys, model_type)
-    family = MODEL_TYPES[model_type]
+    by_architecture = _by_architecture(keys)
+    if by_architecture is not None and not keys.has("model_type"):
+        family = by_architecture
+    else:
+        # Multimodal models name their text part so; its layers are the family's own.
+        model_type = keys.text("model_type").removesuffix("_text")
+        found = MODEL_TYPES.get(model_type, by_architecture)
+        if found is None:
+            raise _unknown(keys, model_type)
+        family = found
     for name in family.required:
         keys.value(name)
     return family
+
+
+def _by_architecture(keys: ConfigKeys) -> Family | None:
+    """The family of the modelling class that the configuration names, if one is known by it."""
+    stated = keys.stated().get("architectures")
+    names = stated if isinstance(stated, list) else []
+    return next((_BY_ARCHITECTURE[name] for name in names if name in _BY_ARCHITECTURE), None)

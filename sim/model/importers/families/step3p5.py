@@ -9,7 +9,13 @@ from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys, shown
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
-from sim.model.importers.feed_forward import Experts, dense_weights, listed_kinds, routing
+from sim.model.importers.feed_forward import (
+    Experts,
+    dense_weights,
+    listed_kinds,
+    routing,
+    selection,
+)
 from sim.model.importers.stack import Stack, decoder_of
 from sim.model.importers.weights import linear
 from sim.model.model import TensorClass
@@ -19,10 +25,11 @@ _KINDS = ("full_attention", "sliding_attention")
 
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    num_experts = keys.count("moe_num_experts", "n_routed_experts", "num_local_experts")
-    top_k = keys.count("moe_top_k", "num_experts_per_tok")
-    if top_k > num_experts:
-        raise keys.error("moe_top_k", f"≤ moe_num_experts must hold, got {top_k} > {num_experts}")
+    num_experts, top_k = selection(
+        keys,
+        ("moe_num_experts", "n_routed_experts", "num_local_experts"),
+        ("moe_top_k", "num_experts_per_tok"),
+    )
     routed = _moe_layers(keys, num_layers)
     stack = Stack(
         attention=_attention(keys, num_layers),
@@ -61,6 +68,7 @@ def _attention(keys: ConfigKeys, num_layers: int) -> list[AttentionWeights]:
         if kind not in _KINDS:
             raise keys.error("layer_types", f"may hold {', '.join(_KINDS)}, got {shown(kind)}")
     full = _gated(keys, keys.count("num_attention_heads"))
+    # The original files have a section for windowed layers, transformers' own a key.
     other = keys.section("attention_other_setting") if keys.has("attention_other_setting") else keys
     name = "num_attention_heads" if other is not keys else "num_sliding_attention_heads"
     local = _gated(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from sim.model.importers.schemes.llama_cpp import MIXES, output_rules
-from sim.model.importers.schemes.scheme import Mix, Rule, Scheme
+from sim.model.importers.schemes.scheme import Mix, MixRule, Scheme
 from sim.model.importers.schemes.tensors import Role
 
 _UD = (
@@ -22,23 +22,24 @@ _IK = "a recipe of ik_llama.cpp's users ({source}): {recipe}; other files differ
 _LARGE = "{base}, embedding and head in q8_0 (bartowski's model cards); other files differ"
 
 
-def _experts(gate_and_up: str, down: str) -> tuple[Rule, ...]:
+def _experts(gate_and_up: str, down: str) -> tuple[MixRule, ...]:
     return (
-        Rule(Role.GATE, gate_and_up),
-        Rule(Role.UP, gate_and_up),
-        Rule(Role.DOWN, down),
+        MixRule(Role.GATE, gate_and_up),
+        MixRule(Role.UP, gate_and_up),
+        MixRule(Role.DOWN, down),
     )
 
 
 def _own_recipe(name: str, gate_and_up: str, down: str, rest: str = "q8_0") -> Scheme:
     """Experts in those types, all else in ``rest``; embedding and head in q8_0."""
-    embedding = Rule(Role.TOKEN_EMBEDDING, "q8_0")
+    embedding = MixRule(Role.TOKEN_EMBEDDING, "q8_0")
     experts = f"experts {gate_and_up} and {down} (down)"
     recipe = f"{experts}, attention and shared blocks {rest}, embedding and head q8_0"
     return Scheme(
         name=name,
         mix=Mix(
             default=rest,
+            # Head and embedding first: the first rule that holds for a tensor decides.
             rules=(*output_rules("q8_0"), embedding),
             expert=_experts(gate_and_up, down),
         ),
@@ -52,7 +53,7 @@ def _dynamic(name: str, gate_and_up: str, down: str, rest: str) -> Scheme:
         name=name,
         mix=Mix(
             default=rest,
-            rules=(*output_rules("q6_k"), Rule(Role.TOKEN_EMBEDDING, "q4_k")),
+            rules=(*output_rules("q6_k"), MixRule(Role.TOKEN_EMBEDDING, "q4_k")),
             expert=_experts(gate_and_up, down),
         ),
         approximation=_UD.format(gate_and_up=gate_and_up, down=down, rest=rest),
@@ -62,7 +63,7 @@ def _dynamic(name: str, gate_and_up: str, down: str, rest: str) -> Scheme:
 def _large(name: str, base: str) -> Scheme:
     """A mix whose embedding and head are q8_0, by the quantiser's two options for them."""
     mix = MIXES[base]
-    outside = (*output_rules("q8_0"), Rule(Role.TOKEN_EMBEDDING, "q8_0"))
+    outside = (*output_rules("q8_0"), MixRule(Role.TOKEN_EMBEDDING, "q8_0"))
     return Scheme(
         name=name,
         mix=replace(mix, rules=(*outside, *mix.rules)),

@@ -8,7 +8,7 @@ matrix, which most of their types require; the others without one.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from sim.model.importers.schemes.scheme import Condition, Mix, Rule, Traits
+from sim.model.importers.schemes.scheme import Condition, Mix, MixRule, Traits
 from sim.model.importers.schemes.tensors import Role
 
 _MIXTRAL_EXPERTS = 8
@@ -19,6 +19,7 @@ _WIDE_GROUP = 4
 def _takes_more_bits(index: int, count: int) -> bool:
     """The first and the last eighth, and every third between them."""
     first = count // 8
+    # use_more_bits of llama-quant.cpp, with its whole-number divisions.
     return index < first or index >= 7 * count // 8 or (index - first) % 3 == 2
 
 
@@ -81,48 +82,50 @@ FALLBACKS: Mapping[str, str] = MappingProxyType(
 """What a row that does not divide into blocks is stored in; f16 where that does not fit either."""
 
 
-def output_rules(type_name: str) -> tuple[Rule, ...]:
+def output_rules(type_name: str) -> tuple[MixRule, ...]:
     """The head's type, which is the embedding's too where both are one tensor."""
     return (
-        Rule(Role.OUTPUT, type_name),
-        Rule(Role.TOKEN_EMBEDDING, type_name, "tied"),
+        MixRule(Role.OUTPUT, type_name),
+        MixRule(Role.TOKEN_EMBEDDING, type_name, "tied"),
     )
 
 
 _EIGHT_EXPERTS = (
-    Rule(Role.VALUE, "q8_0", "eight experts"),
-    Rule(Role.KEY, "q8_0", "eight experts"),
+    MixRule(Role.VALUE, "q8_0", "eight experts"),
+    MixRule(Role.KEY, "q8_0", "eight experts"),
 )
 
 
-def _mix(default: str, *rules: Rule, output: str = "q6_k") -> Mix:
+def _mix(default: str, *rules: MixRule, output: str = "q6_k") -> Mix:
+    # Values and keys of Mixtral's eight experts are small beside them, so every mix keeps them
+    # wide.
     return Mix(default=default, rules=(*output_rules(output), *_EIGHT_EXPERTS, *rules))
 
 
-def _with_seventy(*rules: Rule) -> tuple[Rule, ...]:
+def _with_seventy(*rules: MixRule) -> tuple[MixRule, ...]:
     """Those rules for values, after the one by which dense models of 80 layers get q5_k."""
-    return (Rule(Role.VALUE, "q5_k", "seventy"), *rules)
+    return (MixRule(Role.VALUE, "q5_k", "seventy"), *rules)
 
 
 def _small(default: str, *, embedding: str, output: str | None, first: str) -> Mix:
     """A mix of 1 or 2 bits; ``output`` None leaves the attention's output in the default."""
-    own = () if output is None else (Rule(Role.ATTENTION_OUTPUT, output),)
+    own = () if output is None else (MixRule(Role.ATTENTION_OUTPUT, output),)
     return Mix(
         default=default,
         rules=(
             *output_rules("q5_k"),
-            Rule(Role.TOKEN_EMBEDDING, embedding),
-            Rule(Role.VALUE, "q4_k", "grouped or experts"),
-            Rule(Role.VALUE, first),
-            Rule(Role.KEY, "q4_k", "eight experts"),
-            Rule(Role.DOWN, first, "first eighth by count"),
-            Rule(Role.ATTENTION_OUTPUT, "q5_k", "eight experts"),
+            MixRule(Role.TOKEN_EMBEDDING, embedding),
+            MixRule(Role.VALUE, "q4_k", "grouped or experts"),
+            MixRule(Role.VALUE, first),
+            MixRule(Role.KEY, "q4_k", "eight experts"),
+            MixRule(Role.DOWN, first, "first eighth by count"),
+            MixRule(Role.ATTENTION_OUTPUT, "q5_k", "eight experts"),
             *own,
         ),
     )
 
 
-_EIGHT_OUTPUT = Rule(Role.ATTENTION_OUTPUT, "q5_k", "eight experts")
+_EIGHT_OUTPUT = MixRule(Role.ATTENTION_OUTPUT, "q5_k", "eight experts")
 
 MIXES: Mapping[str, Mix] = MappingProxyType(
     {
@@ -133,87 +136,87 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
         "Q6_K": _mix("q6_k"),
         "Q5_K_M": _mix(
             "q5_k",
-            Rule(Role.VALUE, "q6_k", "more bits by count"),
-            Rule(Role.DOWN, "q6_k", "more bits"),
+            MixRule(Role.VALUE, "q6_k", "more bits by count"),
+            MixRule(Role.DOWN, "q6_k", "more bits"),
         ),
         "Q5_K_S": _mix("q5_k"),
         "Q5_1": _mix("q5_1"),
         "Q5_0": _mix("q5_0"),
         "Q4_K_M": _mix(
             "q4_k",
-            Rule(Role.VALUE, "q6_k", "more bits by count"),
+            MixRule(Role.VALUE, "q6_k", "more bits by count"),
             *_with_seventy(),
-            Rule(Role.DOWN, "q6_k", "more bits"),
+            MixRule(Role.DOWN, "q6_k", "more bits"),
             _EIGHT_OUTPUT,
         ),
         "Q4_K_S": _mix(
             "q4_k",
-            *_with_seventy(Rule(Role.VALUE, "q5_k", "first four")),
-            Rule(Role.DOWN, "q5_k", "first eighth"),
+            *_with_seventy(MixRule(Role.VALUE, "q5_k", "first four")),
+            MixRule(Role.DOWN, "q5_k", "first eighth"),
             _EIGHT_OUTPUT,
         ),
         "Q4_1": _mix("q4_1"),
         "Q4_0": _mix("q4_0"),
-        "IQ4_NL": _mix("iq4_nl", Rule(Role.VALUE, "q5_k", "grouped"), _EIGHT_OUTPUT),
-        "IQ4_XS": _mix("iq4_xs", Rule(Role.VALUE, "q5_k", "grouped"), _EIGHT_OUTPUT),
+        "IQ4_NL": _mix("iq4_nl", MixRule(Role.VALUE, "q5_k", "grouped"), _EIGHT_OUTPUT),
+        "IQ4_XS": _mix("iq4_xs", MixRule(Role.VALUE, "q5_k", "grouped"), _EIGHT_OUTPUT),
         "Q3_K_L": _mix(
             "q3_k",
-            Rule(Role.VALUE, "q5_k"),
-            Rule(Role.DOWN, "q5_k"),
-            Rule(Role.ATTENTION_OUTPUT, "q5_k", "not eight experts"),
+            MixRule(Role.VALUE, "q5_k"),
+            MixRule(Role.DOWN, "q5_k"),
+            MixRule(Role.ATTENTION_OUTPUT, "q5_k", "not eight experts"),
         ),
         "Q3_K_M": _mix(
             "q3_k",
-            *_with_seventy(Rule(Role.VALUE, "q5_k", "first two"), Rule(Role.VALUE, "q4_k")),
-            Rule(Role.DOWN, "q5_k", "first sixteenth"),
-            Rule(Role.DOWN, "q4_k"),
+            *_with_seventy(MixRule(Role.VALUE, "q5_k", "first two"), MixRule(Role.VALUE, "q4_k")),
+            MixRule(Role.DOWN, "q5_k", "first sixteenth"),
+            MixRule(Role.DOWN, "q4_k"),
             _EIGHT_OUTPUT,
-            Rule(Role.ATTENTION_OUTPUT, "q4_k"),
+            MixRule(Role.ATTENTION_OUTPUT, "q4_k"),
         ),
         "Q3_K_S": _mix("q3_k", *_with_seventy(), _EIGHT_OUTPUT),
         "IQ3_M": _mix(
             "iq3_s",
-            *_with_seventy(Rule(Role.VALUE, "q4_k")),
-            Rule(Role.DOWN, "q4_k", "first eighth"),
-            Rule(Role.DOWN, "q4_k", "eight experts, more bits"),
+            *_with_seventy(MixRule(Role.VALUE, "q4_k")),
+            MixRule(Role.DOWN, "q4_k", "first eighth"),
+            MixRule(Role.DOWN, "q4_k", "eight experts, more bits"),
             _EIGHT_OUTPUT,
-            Rule(Role.ATTENTION_OUTPUT, "q4_k"),
+            MixRule(Role.ATTENTION_OUTPUT, "q4_k"),
         ),
         "IQ3_S": _mix(
             "iq3_s",
-            *_with_seventy(Rule(Role.VALUE, "q4_k", "grouped")),
+            *_with_seventy(MixRule(Role.VALUE, "q4_k", "grouped")),
             _EIGHT_OUTPUT,
         ),
         "IQ3_XS": _mix(
             "iq3_s",
-            *_with_seventy(Rule(Role.VALUE, "q4_k", "grouped")),
-            Rule(Role.KEY, "iq3_xxs"),
-            Rule(Role.QUERY, "iq3_xxs"),
+            *_with_seventy(MixRule(Role.VALUE, "q4_k", "grouped")),
+            MixRule(Role.KEY, "iq3_xxs"),
+            MixRule(Role.QUERY, "iq3_xxs"),
             _EIGHT_OUTPUT,
-            Rule(Role.GATE, "iq3_xxs", "middle"),
-            Rule(Role.UP, "iq3_xxs", "middle"),
+            MixRule(Role.GATE, "iq3_xxs", "middle"),
+            MixRule(Role.UP, "iq3_xxs", "middle"),
         ),
         "IQ3_XXS": _mix(
             "iq3_xxs",
-            Rule(Role.TOKEN_EMBEDDING, "iq3_s"),
-            *_with_seventy(Rule(Role.VALUE, "q4_k", "grouped")),
-            Rule(Role.KEY, "iq2_s"),
-            Rule(Role.QUERY, "iq2_s"),
+            MixRule(Role.TOKEN_EMBEDDING, "iq3_s"),
+            *_with_seventy(MixRule(Role.VALUE, "q4_k", "grouped")),
+            MixRule(Role.KEY, "iq2_s"),
+            MixRule(Role.QUERY, "iq2_s"),
             _EIGHT_OUTPUT,
-            Rule(Role.ATTENTION_OUTPUT, "iq3_s"),
+            MixRule(Role.ATTENTION_OUTPUT, "iq3_s"),
             output="q5_k",
         ),
         "Q2_K": _mix(
             "q2_k",
-            *_with_seventy(Rule(Role.VALUE, "q4_k", "grouped"), Rule(Role.VALUE, "q3_k")),
-            Rule(Role.DOWN, "q3_k"),
+            *_with_seventy(MixRule(Role.VALUE, "q4_k", "grouped"), MixRule(Role.VALUE, "q3_k")),
+            MixRule(Role.DOWN, "q3_k"),
             _EIGHT_OUTPUT,
-            Rule(Role.ATTENTION_OUTPUT, "q3_k"),
+            MixRule(Role.ATTENTION_OUTPUT, "q3_k"),
         ),
         "Q2_K_S": _mix(
             "q2_k",
-            *_with_seventy(Rule(Role.VALUE, "q4_k", "grouped")),
-            Rule(Role.DOWN, "q4_k", "first eighth"),
+            *_with_seventy(MixRule(Role.VALUE, "q4_k", "grouped")),
+            MixRule(Role.DOWN, "q4_k", "first eighth"),
         ),
         "IQ2_M": _small("iq2_s", embedding="iq3_s", output="iq3_s", first="iq3_s"),
         "IQ2_S": _small("iq2_xs", embedding="iq3_s", output="iq3_s", first="iq3_s"),
@@ -224,9 +227,9 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
         "MXFP4_MOE": Mix(
             default="q8_0",
             expert=(
-                Rule(Role.GATE, "mxfp4"),
-                Rule(Role.UP, "mxfp4"),
-                Rule(Role.DOWN, "mxfp4"),
+                MixRule(Role.GATE, "mxfp4"),
+                MixRule(Role.UP, "mxfp4"),
+                MixRule(Role.DOWN, "mxfp4"),
             ),
         ),
     }

@@ -17,6 +17,7 @@ _SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     | dict(ASSUMED)
     | dict(CHECKPOINTS)
 )
+# File names have them in capitals, people type them small.
 _BY_FOLDED_NAME = MappingProxyType({name.lower(): scheme for name, scheme in _SCHEMES.items()})
 
 

@@ -20,6 +20,7 @@ _ROLES: Mapping[TensorClass, Role] = MappingProxyType(
         TensorClass.HEAD: Role.OUTPUT,
         TensorClass.NORM: Role.WIDE,
         TensorClass.ROUTER: Role.WIDE,
+        # Of attention's matrices that of queries is the largest, with that of the output.
         TensorClass.ATTENTION: Role.QUERY,
         TensorClass.DENSE_FFN: Role.UP,
         TensorClass.SHARED_EXPERT: Role.UP,

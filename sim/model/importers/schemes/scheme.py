@@ -33,7 +33,7 @@ Condition = Callable[[Traits, Position], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class MixRule:
     """Tensors of a role are stored in ``type_name`` where the condition of that name holds."""
 
     role: Role
@@ -50,8 +50,8 @@ class Mix:
     """
 
     default: str
-    rules: tuple[Rule, ...] = ()
-    expert: tuple[Rule, ...] = ()
+    rules: tuple[MixRule, ...] = ()
+    expert: tuple[MixRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

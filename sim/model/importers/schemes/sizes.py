@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from sim.model.importers.decoder import Block, Decoder
+from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.schemes.llama_cpp import CONDITIONS, FALLBACKS
 from sim.model.importers.schemes.scheme import Mix, Position, Traits
 from sim.model.importers.schemes.tensors import FileTensor, Role, file_tensors, role_of
@@ -28,6 +28,7 @@ def sizes_by_layer(decoder: Decoder, mix: Mix, family: str) -> tuple[list[Sizes]
     layers = []
     for index, block in enumerate(decoder.blocks):
         layers.append(_sizes(_placed(block.weights, block, index, before), mix, traits))
+    # With a count of its own: no rule counts embedding and head among a layer's tensors.
     outside = _placed(decoder.top, None, 0, Counter())
     return layers, _sizes(outside, mix, traits)
 
@@ -41,13 +42,14 @@ def main_type(mix: Mix, role: Role, *, is_expert: bool = False) -> str:
 
 def _placed(
     weights: Iterable[Weight],
-    block: Block | None,
+    block: DecoderLayer | None,
     index: int,
     before: Counter[Role],
 ) -> Iterator[Placed]:
     for weight in weights:
         for tensor in file_tensors(weight, block):
             yield tensor, Position(layer=index, before=before[tensor.role])
+            # Counted after it is given out: rules ask how many came before.
             before[tensor.role] += 1
 
 
@@ -76,9 +78,11 @@ def _fitting(tensor: FileTensor, name: str, *, is_head: bool) -> StorageType:
     """That type, or what stands in for it where rows do not divide into its blocks."""
     if tensor.columns % _TYPES[name].block == 0:
         return _TYPES[name]
+    # Interleaved rows fall back as the type that they interleave.
     plain = name.removesuffix("_r4").removesuffix("_r8")
     # llama.cpp takes q8_0 at once for a head whose rows do not divide
     other = "q8_0" if is_head else FALLBACKS.get(plain, "f16")
+    # The type that stands in has blocks too, of 32 where the first had 256.
     return _TYPES[other if tensor.columns % _TYPES[other].block == 0 else "f16"]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from sim.model.importers.decoder import Block
+from sim.model.importers.decoder import DecoderLayer
 from sim.model.importers.weights import Weight
 from sim.model.model import TensorClass
 
@@ -69,7 +69,7 @@ _OF_FEED_FORWARD: Mapping[str, Role] = MappingProxyType(
 _LATENT_PAIR = "kv_b_proj"
 
 
-def file_tensors(weight: Weight, block: Block | None) -> list[FileTensor]:
+def file_tensors(weight: Weight, block: DecoderLayer | None) -> list[FileTensor]:
     """The tensors that a GGUF file has for that weight; vectors and convolutions are one row."""
     if not weight.is_linear:
         return [_tensor(weight, Role.WIDE, rows=1, columns=weight.num_weights)]
@@ -96,7 +96,7 @@ def _tensor(weight: Weight, role: Role, *, rows: int, columns: int) -> FileTenso
     )
 
 
-def _latent_pair(weight: Weight, block: Block) -> list[FileTensor]:
+def _latent_pair(weight: Weight, block: DecoderLayer) -> list[FileTensor]:
     """Keys and values from a latent: llama.cpp splits them, and transposes the keys' part."""
     attention = block.attention
     output = next((each for each in block.weights if each.name.endswith("o_proj")), None)
@@ -104,6 +104,8 @@ def _latent_pair(weight: Weight, block: Block) -> list[FileTensor]:
         return [_tensor(weight, Role.OTHER, rows=weight.rows, columns=weight.columns)]
     heads = attention.num_heads
     values = output.columns
+    # A head's rows are its keys and its values; the output projection knows how wide the values
+    # are.
     key_dim = weight.rows // heads - values // heads
     return [
         _tensor(weight, Role.OTHER, rows=heads * weight.columns, columns=key_dim),

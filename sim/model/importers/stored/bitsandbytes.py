@@ -16,8 +16,10 @@ def bitsandbytes(keys: ConfigKeys, wide: Packing) -> Storage:
     """4 or 8 bits (QLoRA, arXiv 2305.14314, section 3; LLM.int8(), arXiv 2208.07339)."""
     is_four = _flag(keys, "load_in_4bit")
     is_eight = _flag(keys, "load_in_8bit")
+    # Both false says that nothing is packed, which such settings are not written for.
     if is_four == is_eight:
         raise keys.error("load_in_4bit", "or load_in_8bit must be true, one of the two")
+    # LLM.int8() keeps a 32-bit scale for each output.
     packing = _four_bits(keys) if is_four else Packing(format="int8", bits=8, scale_bits=32)
     skipped = names_in(keys, "llm_int8_skip_modules", "modules_to_not_convert")
     return Storage(name=packing.format, wide=wide, choose=unless(skipped, packing))

@@ -14,7 +14,7 @@ from sim.model.model import TensorClass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class PackingRule:
     """Modules of a list, and their packing; None leaves them wide."""
 
     modules: ModuleNames
@@ -33,11 +33,12 @@ def unless(
     skipped: ModuleNames,
     packing: Packing,
     classes: frozenset[TensorClass] = IN_LAYERS,
-    overrides: Sequence[Rule] = (),
+    overrides: Sequence[PackingRule] = (),
 ) -> Chooser:
     """Pack the linear layers of those classes but what a list names; an override comes first."""
 
-    def choose(weight: Weight, module: str) -> Packing | None:
+    def _choose(weight: Weight, module: str) -> Packing | None:
+        # Left out goes before everything: settings name a kind of layer and then its exceptions.
         if skipped.has(module):
             return None
         for rule in overrides:
@@ -45,15 +46,15 @@ def unless(
                 return rule.packing
         return packing if weight.tensor_class in classes else None
 
-    return choose
+    return _choose
 
 
-def first_of(skipped: ModuleNames, rules: Sequence[Rule]) -> Chooser:
+def first_of(skipped: ModuleNames, rules: Sequence[PackingRule]) -> Chooser:
     """The packing of the first rule that names the module; wide where none does, or where it is
     left out.
     """
 
-    def choose(weight: Weight, module: str) -> Packing | None:
+    def _choose(weight: Weight, module: str) -> Packing | None:
         if skipped.has(module):
             return None
         for rule in rules:
@@ -61,4 +62,4 @@ def first_of(skipped: ModuleNames, rules: Sequence[Rule]) -> Chooser:
                 return rule.packing
         return None
 
-    return choose
+    return _choose

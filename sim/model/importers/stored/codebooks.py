@@ -26,6 +26,7 @@ def aqlm(keys: ConfigKeys, wide: Packing) -> Storage:
         bits=books * code_bits / (group * outputs),
         scale_bits=16,
         tile_rows=outputs,
+        # Every matrix has its own codebooks, in 16 bits.
         tensor_bytes=books * 2**code_bits * group * outputs * 2,
     )
     skipped = names_in(keys, "linear_weights_not_to_quantize")
@@ -36,6 +37,7 @@ def exllama(keys: ConfigKeys, wide: Packing) -> Storage:
     """EXL2 and EXL3: mean bits of the layers' weights, scales included, and bits of the head."""
     body = _bits(keys, "bits")
     is_trellis = keys.text("quant_method") == "exl3"
+    # EXL3 keeps a 16-bit factor for each input and each output.
     signs = 16 if is_trellis else 0
     packing = Packing(format="trellis", bits=body, row_bits=signs, column_bits=signs)
     head_bits = _bits(keys, "head_bits") if keys.has("head_bits") else None
@@ -44,10 +46,10 @@ def exllama(keys: ConfigKeys, wide: Packing) -> Storage:
         head = Packing(format="trellis", bits=head_bits, row_bits=signs, column_bits=signs)
     in_layers = unless(names_in(keys, "ignore"), packing)
 
-    def choose(weight: Weight, module: str) -> Packing | None:
+    def _choose(weight: Weight, module: str) -> Packing | None:
         return head if weight.tensor_class is TensorClass.HEAD else in_layers(weight, module)
 
-    return Storage(name=f"{keys.text('quant_method')}-{body:g}", wide=wide, choose=choose)
+    return Storage(name=f"{keys.text('quant_method')}-{body:g}", wide=wide, choose=_choose)
 
 
 def _bits(keys: ConfigKeys, name: str) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sim.model.importers.config_keys import ConfigKeys, shown
-from sim.model.importers.stored.choosing import Rule, names_in
+from sim.model.importers.stored.choosing import PackingRule, names_in
 from sim.model.importers.stored.floats import block_of
 from sim.model.importers.stored.integers import bits_of, group_of
 from sim.model.importers.stored.module_names import ModuleNames
@@ -73,7 +73,7 @@ def _by_target(group: ConfigKeys, packing: Packing | None) -> list[Chooser]:
     named = [target for target in targets if not isinstance(target, str) or target not in _CLASSES]
     choosers: list[Chooser] = []
     if named:
-        rule = Rule(modules=ModuleNames(group, "targets", named), packing=packing)
+        rule = PackingRule(modules=ModuleNames(group, "targets", named), packing=packing)
         choosers.append(_of_rule(rule))
     for target in targets:
         if isinstance(target, str) and target in _CLASSES:
@@ -81,7 +81,7 @@ def _by_target(group: ConfigKeys, packing: Packing | None) -> list[Chooser]:
     return choosers
 
 
-def _of_rule(rule: Rule) -> Chooser:
+def _of_rule(rule: PackingRule) -> Chooser:
     return lambda weight, module: rule.packing if rule.modules.has(module) else None
 
 
@@ -90,13 +90,14 @@ def _of_classes(classes: frozenset[TensorClass], packing: Packing | None) -> Cho
 
 
 def _first(skipped: ModuleNames, choosers: Sequence[Chooser]) -> Chooser:
-    def choose(weight: Weight, module: str) -> Packing | None:
+    def _choose(weight: Weight, module: str) -> Packing | None:
         if skipped.has(module):
             return None
+        # Names come before classes of modules within a group, and groups in their order.
         found = (chooser(weight, module) for chooser in choosers)
         return next((packing for packing in found if packing is not None), None)
 
-    return choose
+    return _choose
 
 
 def _packing(group: ConfigKeys) -> Packing:
@@ -140,6 +141,7 @@ def _with_shape(packing: Packing, is_whole: bool) -> Packing:
         bits=packing.bits,
         scale_bits=packing.scale_bits,
         zero_bits=packing.zero_bits,
+        # A scale for the whole tensor is one tile of all its rows.
         tile_rows=None if is_whole else 1,
         tile_columns=packing.tile_columns,
         column_bits=packing.column_bits,

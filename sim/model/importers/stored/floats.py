@@ -1,8 +1,7 @@
 """8-bit and 4-bit floats: DeepSeek's blocks, FBGEMM's rows, gpt-oss's MXFP4, FP-Quant."""
 
 from sim.model.importers.config_keys import ConfigKeys, shown
-from sim.model.importers.stored.choosing import Rule, names_in, unless
-from sim.model.importers.stored.module_names import ModuleNames
+from sim.model.importers.stored.choosing import PackingRule, names_in, unless
 from sim.model.importers.stored.packing import (
     Packing,
     fp8_by_block,
@@ -30,7 +29,7 @@ def fp8(keys: ConfigKeys, wide: Packing) -> Storage:
         packing = fp8_by_block(*block_of(keys, "weight_block_size"), scale_bits=_scale_bits(keys))
     skipped = names_in(keys, "modules_to_not_convert", "ignored_layers", "ignore")
     if keys.has("modules_to_convert") and keys.items("modules_to_convert"):
-        overrides = [Rule(modules=names_in(keys, "modules_to_convert"), packing=packing)]
+        overrides = [PackingRule(modules=names_in(keys, "modules_to_convert"), packing=packing)]
     else:
         overrides = []
     classes = unless(skipped, packing, overrides=overrides)
@@ -40,6 +39,7 @@ def fp8(keys: ConfigKeys, wide: Packing) -> Storage:
     return Storage(
         name="fp8-mxfp4",
         wide=wide,
+        # Experts first: the settings' own format is of all that is not an expert.
         choose=lambda weight, module: experts(weight, module) or classes(weight, module),
     )
 
@@ -94,8 +94,3 @@ def fp_quant(keys: ConfigKeys, wide: Packing) -> Storage:
     packing = mx("mxfp4", 4) if name == "mxfp4" else nvfp4()
     skipped = names_in(keys, "modules_to_not_convert")
     return Storage(name=name, wide=wide, choose=unless(skipped, packing))
-
-
-def nothing_left_out(keys: ConfigKeys) -> ModuleNames:
-    """A list of no modules."""
-    return ModuleNames(keys, "ignore", ())

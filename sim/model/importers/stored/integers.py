@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sim.model.importers.config_keys import ConfigKeys, shown
-from sim.model.importers.stored.choosing import Rule, names_in, unless
+from sim.model.importers.stored.choosing import PackingRule, names_in, unless
 from sim.model.importers.stored.module_names import ModuleNames
 from sim.model.importers.stored.packing import Packing, grouped_integers, mx, nvfp4
 from sim.model.importers.stored.storage import IN_LAYERS, Storage
@@ -30,6 +30,7 @@ def group_of(keys: ConfigKeys, default: int | None, *names: str) -> int:
     if default is not None and not keys.has(*names):
         return default
     value = keys.value(*names)
+    # Tools write either for a scale of the whole row.
     return 0 if value in (0, -1) and not isinstance(value, bool) else keys.count(*names)
 
 
@@ -61,7 +62,7 @@ def _gptq_packing(bits: int, group: int) -> Packing:
     return grouped_integers(bits, group, zero_bits=bits, column_bits=_INDEX_BITS)
 
 
-def _dynamic(keys: ConfigKeys, bits: int, group: int) -> list[Rule]:
+def _dynamic(keys: ConfigKeys, bits: int, group: int) -> list[PackingRule]:
     """GPTQModel's rules by regular expression:
 
     ``-:`` leaves modules out, ``+:`` or nothing changes them.
@@ -71,13 +72,14 @@ def _dynamic(keys: ConfigKeys, bits: int, group: int) -> list[Rule]:
     for name in section.stated():
         pattern = name.removeprefix("-:").removeprefix("+:")
         modules = ModuleNames(section, name, [f"re:{pattern}"])
+        # What a rule of that sign names is left out of the packing.
         if name.startswith("-:"):
-            rules.append(Rule(modules=modules, packing=None))
+            rules.append(PackingRule(modules=modules, packing=None))
             continue
         own = section.section(name)
         changed = bits_of(own, "bits") if own.has("bits") else bits
         rules.append(
-            Rule(
+            PackingRule(
                 modules=modules,
                 packing=_gptq_packing(changed, group_of(own, group, "group_size")),
             )
@@ -102,7 +104,7 @@ def auto_round(keys: ConfigKeys, wide: Packing) -> Storage:
         own_group = group_of(own, group, "group_size")
         is_wide = changed >= _WIDE_BITS
         overrides.append(
-            Rule(
+            PackingRule(
                 modules=ModuleNames(extra, name, [name]),
                 packing=None if is_wide else _auto_round_packing(own, kind, changed, own_group),
             )
@@ -153,6 +155,7 @@ def mlx(keys: ConfigKeys, wide: Packing) -> Storage:
     packing = mlx_packing(keys)
     overrides = []
     for name, value in keys.stated().items():
+        # MLX writes modules beside its own settings, under their names.
         if isinstance(value, Mapping) or (isinstance(value, bool) and name not in keys.used):
             overrides.append(_mlx_rule(keys, name, value, packing))
     nothing = ModuleNames(keys, "skip", ())
@@ -161,12 +164,12 @@ def mlx(keys: ConfigKeys, wide: Packing) -> Storage:
     )
 
 
-def _mlx_rule(keys: ConfigKeys, name: str, value: Any, packing: Packing) -> Rule:
+def _mlx_rule(keys: ConfigKeys, name: str, value: Any, packing: Packing) -> PackingRule:
     keys.has(name)
     modules = ModuleNames(keys, name, [name])
     if isinstance(value, bool):
-        return Rule(modules=modules, packing=packing if value else None)
-    return Rule(modules=modules, packing=mlx_packing(keys.section(name)))
+        return PackingRule(modules=modules, packing=packing if value else None)
+    return PackingRule(modules=modules, packing=mlx_packing(keys.section(name)))
 
 
 def mlx_packing(keys: ConfigKeys) -> Packing:

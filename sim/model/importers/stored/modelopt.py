@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sim.model.importers.config_keys import ConfigKeys, shown
-from sim.model.importers.stored.choosing import Rule, first_of, names_in, unless
+from sim.model.importers.stored.choosing import PackingRule, first_of, names_in, unless
 from sim.model.importers.stored.compressed_tensors import grouped_storage
 from sim.model.importers.stored.integers import group_of
 from sim.model.importers.stored.module_names import ModuleNames
@@ -90,9 +90,10 @@ def _mixed(keys: ConfigKeys, wide: Packing, skipped: ModuleNames) -> Storage:
     layers = keys.section("quantized_layers")
     names: dict[Packing, list[str]] = {}
     for name in layers.stated():
+        # One rule a packing, not one a module: the list may name every expert of every layer.
         names.setdefault(_packing(layers.section(name)), []).append(name)
     rules = [
-        Rule(modules=ModuleNames(layers, "*", modules), packing=packing)
+        PackingRule(modules=ModuleNames(layers, "*", modules), packing=packing)
         for packing, modules in names.items()
     ]
     formats = list(dict.fromkeys(packing.format for packing in names))

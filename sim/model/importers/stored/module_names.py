@@ -31,11 +31,14 @@ class ModuleNames:
             else:
                 self._exact.add(_components(name))
         if globs:
+            # One expression for all globs: lists of thousands are compared with thousands of
+            # modules.
             self._patterns.append(re.compile("|".join(globs)))
 
     def has(self, module: str) -> bool:
         """Whether the list names the module, one that holds it, or a part of its name."""
         parts = _components(module)
+        # A set of whole runs of parts: "mlp" names no "mlp2", as a part of the text would.
         if any(run in self._exact for run in _runs(parts)):
             return True
         names = list(_spellings(parts))

@@ -29,6 +29,7 @@ class Packing:
         tiles = _parts(rows, self.tile_rows) * _parts(columns, self.tile_columns)
         bits = rows * columns * self.bits + tiles * (self.scale_bits + self.zero_bits)
         bits += rows * self.row_bits + columns * self.column_bits
+        # Bits are added up first: a row of 3-bit weights need not end at a byte.
         return math.ceil(bits / 8) + self.tensor_bytes
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sim.model.importers.config_keys import ConfigKeys, shown
-from sim.model.importers.stored.choosing import Rule, names_in, unless
+from sim.model.importers.stored.choosing import PackingRule, names_in, unless
 from sim.model.importers.stored.module_names import ModuleNames
 from sim.model.importers.stored.packing import (
     Packing,
@@ -30,7 +30,7 @@ def quark(keys: ConfigKeys, wide: Packing) -> Storage:
     for name in own.stated() if own else ():
         assert own is not None
         overrides.append(
-            Rule(modules=ModuleNames(own, name, [name]), packing=_packing(own.section(name)))
+            PackingRule(modules=ModuleNames(own, name, [name]), packing=_packing(own.section(name)))
         )
     return Storage(
         name=packing.format if packing else "16bit",

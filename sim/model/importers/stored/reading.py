@@ -122,6 +122,7 @@ def native_storage(keys: ConfigKeys) -> Storage:
 
 def states_settings(config: Mapping[str, Any]) -> bool:
     """Whether the configuration itself says how it is quantised."""
+    # Multimodal checkpoints state it beside the text part or within.
     nested = config.get("text_config")
     parts = [config, nested if isinstance(nested, Mapping) else {}]
     return any(part.get(place) is not None for part in parts for place in _PLACES)
@@ -152,6 +153,7 @@ def _read(keys: ConfigKeys, place: str, packing: Packing) -> Storage:
         # DeepSeek-V4 states it beside the settings
         own = {**settings.stated(), "expert_dtype": keys.value("expert_dtype")}
         settings = ConfigKeys(own, settings.where, settings.prefix)
+    # Keys that its reader asks for are marked as used; what is left may change bytes.
     storage = _reader(settings, place)(settings, packing)
     for name, value in settings.stated().items():
         is_empty = value in (False, 0, "", [], {}) and not isinstance(value, float)
@@ -168,6 +170,7 @@ def _reader(settings: ConfigKeys, place: str) -> Reader:
     if not settings.has("quant_method"):
         if settings.has("quant_algo"):
             return modelopt
+        # MLX writes no method; of the methods known here no other leaves it out.
         if settings.has("bits") and (place == "quantization" or settings.has("group_size")):
             return mlx
         if settings.has("config_groups"):

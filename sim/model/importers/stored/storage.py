@@ -35,6 +35,7 @@ class Storage:
 
     def packing(self, weight: Weight, module: str) -> Packing:
         """How that weight of that module is stored."""
+        # Quantisers work on linear layers: norms, biases and loose parameters stay wide.
         chosen = self.choose(weight, module) if weight.is_linear else None
         return chosen or self.wide
 

@@ -53,6 +53,7 @@ def _packing(keys: ConfigKeys, name: str, data: ConfigKeys | None) -> Packing:
         return _FIXED[name]
     if name in _INT4:
         group = group_of(data, _INT4_GROUP, "group_size") if data else _INT4_GROUP
+        # Its zero points are 16-bit numbers, not packed integers.
         return grouped_integers(4, group, zero_bits=16)
     near = difflib.get_close_matches(name, {*_FIXED, *_INT4}, n=3, cutoff=0.3)
     hint = f"; near names: {', '.join(near)}" if near else ""

@@ -34,6 +34,8 @@ class Arc(Eviction):
         frequent = len(self._frequent_ghosts)
         self._is_back_as_frequent = key in self._frequent_ghosts
         if key in self._recent_ghosts:
+            # By more than one where the other side's ghosts are many: its hits are then the rarer
+            # news.
             self._target = min(
                 self._target + max(frequent / recent, 1.0), self.capacity_blocks or 0
             )
@@ -67,6 +69,7 @@ class Arc(Eviction):
         is_recent_due = size > 0 and (
             size > self._target or (self._is_back_as_frequent and size == self._target)
         )
+        # Figure 4 knows no pins. Where all of a side are pinned, the other must give.
         sides = (self._recent, self._frequent) if is_recent_due else (self._frequent, self._recent)
         return next((key for side in sides for key in side if key not in pinned), None)
 

@@ -33,6 +33,7 @@ class Lfu(Eviction):
 
     def victim(self, pinned: Collection[int]) -> int | None:
         """The first of those with the fewest uses."""
+        # The usual case, without sorting all numbers of uses.
         if self._keys and not pinned:
             return next(iter(self._keys[min(self._keys)]))
         return next(

@@ -23,6 +23,7 @@ class Lru(Eviction):
 
     def victim(self, pinned: Collection[int]) -> int | None:
         """The first in the order of last use."""
+        # Pinned blocks are few and in use, so they seldom stand at the front.
         return next((key for key in self._order if key not in pinned), None)
 
     def dropped(self, key: int) -> None:

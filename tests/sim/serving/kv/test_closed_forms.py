@@ -6,28 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwprofiles import InputError, Kind, load_machine
+from hwprofiles import Kind, load_machine
 from hwprofiles.units import BITS_PER_BYTE, GIGA, NS_PER_S
 from sim.model.library import load_model, model_names
+from sim.serving.blend import Blend
 from sim.serving.kv import (
     CHANNELS,
     HOST_TO_GPU,
     Compute,
-    blended_ns,
     crossover_tokens,
-    layerwise_ns,
     least_bytes_per_s,
     mooncake_bytes_per_s,
     prefill_flops,
-    sequential_ns,
 )
+from sim.serving.lines import pipelined
 
 PAGE_TOKENS, CHUNK_TOKENS = 16, 256
 GBIT = GIGA / BITS_PER_BYTE
 
-ROUNDING = 1 + 1e-12
-
-times = st.floats(0, 1e6)
+times = st.integers(0, 10**6)
 layers = st.integers(1, 40)
 
 
@@ -58,41 +55,36 @@ def test_transfers_add_up(name: str, num_bytes: int, num_messages: int) -> None:
 
 
 @given(times, times, layers)
-def test_the_pipeline_is_its_recurrence(load: float, compute: float, num_layers: int) -> None:
+def test_the_pipeline_is_its_recurrence(load: int, compute: int, num_layers: int) -> None:
     """Layer i loads once layer i - 2 has computed (two buffers) and computes once it is loaded and
     layer i - 1 has computed.
     """
-    loaded, computed = 0.0, [0.0, 0.0]
+    loaded, computed = 0, [0, 0]
     for _ in range(num_layers):
         loaded = max(loaded, computed[-2]) + load
         computed.append(max(loaded, computed[-1]) + compute)
-    assert layerwise_ns(load, compute, num_layers) == pytest.approx(computed[-1])
-    made = layerwise_ns(load, compute, num_layers)
-    assert (
-        max(load, compute) * num_layers <= made * ROUNDING
-        and made <= sequential_ns(load, compute, num_layers) * ROUNDING
-    )
+    works = (num_layers * load, num_layers * compute)
+    made = pipelined(works, num_layers)
+    assert made == computed[-1]
+    assert max(works) <= made <= pipelined(works, 1) == sum(works)
 
 
 @given(times, times, layers, st.floats(0, 1))
 def test_blending_lies_between_loading_and_computing(
-    load: float, compute: float, num_layers: int, fraction: float
+    load: int, compute: int, num_layers: int, fraction: float
 ) -> None:
     """Never faster than loading all, never slower than the longer of both throughout; recomputing
-    all is that.
+    all is that; without check layers it is faster.
     """
-    blended = blended_ns(load, compute, num_layers, fraction)
-    assert (
-        num_layers * load <= blended * ROUNDING
-        and blended <= num_layers * max(load, compute) * ROUNDING
+    loads, full, mended = (
+        num_layers * load,
+        num_layers * compute,
+        num_layers * int(fraction * compute),
     )
-    assert blended_ns(load, compute, num_layers, 1.0) == pytest.approx(
-        num_layers * max(load, compute)
-    )
-    assert (
-        blended_ns(load, compute, num_layers, num_check_layers=0)
-        <= blended_ns(load, compute, num_layers) * ROUNDING
-    )
+    blended = Blend().duration(loads, full, mended, num_layers)
+    assert loads <= blended <= max(loads, full)
+    assert Blend().duration(loads, full, full, num_layers) == max(loads, full)
+    assert Blend(num_check_layers=0).duration(loads, full, mended, num_layers) <= blended
 
 
 @pytest.mark.parametrize(("machine", "published"), [("a800-x8", 6), ("h800-x8", 19)])
@@ -154,12 +146,8 @@ def test_the_crossover_is_where_both_take_as_long(name: str, bytes_per_s: float)
 
 
 def test_mistakes_are_named() -> None:
-    """No layers, a fraction above 1, a channel without a rate."""
-    with pytest.raises(InputError, match="num_layers must be at least 1, got 0"):
-        layerwise_ns(1.0, 1.0, 0)
-    with pytest.raises(InputError, match="recomputed_fraction must be between 0 and 1, got 2"):
-        blended_ns(1.0, 1.0, 4, 2.0)
-    with pytest.raises(
-        InputError, match="num_check_layers must be between 0 and the 4 layers, got 5"
-    ):
-        blended_ns(1.0, 1.0, 4, 0.5, 5)
+    """A fraction above 1, a number of layers below 0."""
+    with pytest.raises(ValueError, match="recompute_fraction"):
+        Blend(recompute_fraction=2.0)
+    with pytest.raises(ValueError, match="num_check_layers"):
+        Blend(num_check_layers=-1)

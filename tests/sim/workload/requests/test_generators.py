@@ -20,7 +20,7 @@ from sim.workload.requests import (
     prefix_keys,
     request_names,
 )
-from sim.workload.requests.multi_round import Session
+from sim.workload.requests.multi_round import Conversation
 
 DRAWN = 20_000
 CHAT = MultiRound(
@@ -81,7 +81,7 @@ def test_a_prompt_holds_earlier_rounds_and_answers() -> None:
     """Round n + 1 starts with round n's prompt and its answer, so its prefix keys do, and adds one
     question.
     """
-    session = Session(scenario=CHAT, user=1, number=1, start_ns=0, num_rounds=4)
+    session = Conversation(scenario=CHAT, user=1, number=1, start_ns=0, num_rounds=4)
     for index in range(3):
         earlier, later = session.request(index, index, 0), session.request(index + 1, index + 1, 0)
         assert earlier.answer is not None
@@ -96,7 +96,9 @@ def test_a_prompt_holds_earlier_rounds_and_answers() -> None:
 def test_users_share_the_system_prompt_and_no_more() -> None:
     """Two users' prompts have equal keys over the system prompt, different ones behind it."""
     first, second = (
-        Session(scenario=CHAT, user=user, number=user, start_ns=0, num_rounds=4).request(0, 0, 0)
+        Conversation(scenario=CHAT, user=user, number=user, start_ns=0, num_rounds=4).request(
+            0, 0, 0
+        )
         for user in (0, 1)
     )
     mine, theirs = prefix_keys(first.prompt, 25), prefix_keys(second.prompt, 25)
@@ -105,7 +107,7 @@ def test_users_share_the_system_prompt_and_no_more() -> None:
 
 def test_the_next_round_waits_for_the_answer() -> None:
     """A round comes a gap after the one before, or when that one ends, if later."""
-    session = Session(scenario=CHAT, user=0, number=0, start_ns=0, num_rounds=4)
+    session = Conversation(scenario=CHAT, user=0, number=0, start_ns=0, num_rounds=4)
     assert session.next_arrival_ns(0, 10) == CHAT.gap_ns == round(2.5 * NS_PER_S)
     assert session.next_arrival_ns(0, 9 * NS_PER_S) == 9 * NS_PER_S
 
@@ -183,7 +185,7 @@ def test_a_file_runs_a_trace_at_a_rate(tmp_path: Path) -> None:
 
 def test_wrong_parameters_are_named() -> None:
     """A scenario without users is refused by name and value."""
-    with pytest.raises(InputError, match="num_users must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"num_users\s.*greater than or equal to 1.*input_value=0"):
         MultiRound(
             num_users=0,
             num_rounds=2,

@@ -1,0 +1,131 @@
+"""Our evaluation of llama.cpp's --fit against what llama.cpp prints.
+
+python -m benchmarks.llama_cpp_fit --binary FOLDER [--choices N] [--seed N]
+
+FOLDER has llama-fit-params and ggml-rpc-server. Sparse files (headers, and holes for weights) of
+three models are fitted to one loopback device with random targets and contexts. llama-fit-params
+allocates nothing. Buffers of a loopback device are those that the program prints, as they are not
+those of a GPU.
+"""
+
+import argparse
+import random
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.llama_cpp_placements import SHAPES
+from hwprofiles.units import MIB
+from sim.model.library import load_model
+from sim.runtimes.gguf_tensors import tensors_of_file
+from sim.runtimes.llama_cpp.arguments import LlamaArguments, read_llama_arguments
+from sim.runtimes.llama_cpp.fit import FitMemory, fitted_arguments
+from sim.runtimes.llama_cpp.overrides import Override
+from validation.runtimes.llama_cpp import write_random_gguf
+from validation.runtimes.llama_cpp.rpc import LoopbackDevices, loopback_devices
+
+BREAKDOWN = re.compile(
+    r"RPC0 \(\S+\)\s*\|\s*\d+ = (\d+) \+ \(\s*\d+ =\s*(\d+) \+\s*(\d+) \+\s*(\d+)\)"
+)
+CONTEXTS = (4096, 16384, 32768)
+SMALLEST_MIB = 1500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What both chose: the number of layers, and overrides in words."""
+
+    file: str
+    context_tokens: int
+    target_mib: int
+    said: str
+    ours: str
+
+
+def main() -> None:
+    """Fit, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binary", type=Path, required=True)
+    parser.add_argument("--choices", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    draw = random.Random(asked.seed)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = [
+            write_random_gguf(shape, formats, Path(folder) / f"{shape.name}.gguf", is_sparse=True)
+            for shape, formats in SHAPES
+        ]
+        with loopback_devices(asked.binary, 1) as devices:
+            for index in range(asked.choices):
+                found.append(fit_once(asked.binary, files[index % len(files)], devices, draw))
+    for item in found:
+        if item.said != item.ours:
+            print(item)
+    same = sum(item.said == item.ours for item in found)
+    print(f"{same} of {len(found)} choices are the same, argument by argument")
+
+
+def fit_once(folder: Path, file: Path, devices: LoopbackDevices, draw: random.Random) -> Fitted:
+    """Fit a file to a random part of the device, by llama.cpp and by our evaluation."""
+    context = draw.choice(CONTEXTS)
+    usable_mib = draw.randrange(SMALLEST_MIB, 20000)
+    free_mib = _free_mib(folder, file, devices)
+    target = max(0, free_mib - usable_mib)
+    output, log = _run(folder, file, devices, context, target)
+    said = read_llama_arguments(re.sub(r"^.*(-c \d+)", r"\1", output.strip()))
+    free, _, _, compute = (int(size) * MIB for size in BREAKDOWN.findall(log)[-1])
+    model = load_model(str(file))
+    kv = sum(layer.attention.kv_elements_per_token for layer in model.layers if layer.attention)
+    ours = fitted_arguments(
+        model,
+        LlamaArguments(runtime="llama.cpp", fit_margin_mib=target),
+        FitMemory(free_bytes=free, kv_bytes=2.0 * kv * context, compute_bytes=compute),
+        tensors_of_file(file, model.num_layers),
+    )
+    return Fitted(
+        file=file.stem,
+        context_tokens=context,
+        target_mib=target,
+        said=_in_words(said, model.num_layers),
+        ours=_in_words(ours, model.num_layers),
+    )
+
+
+def _in_words(arguments: LlamaArguments, num_layers: int) -> str:
+    """Layers on the device, and each pattern of an override."""
+    layers = min(
+        num_layers + 1, arguments.gpu_layers if arguments.gpu_layers is not None else 10**6
+    )
+    patterns = sorted(
+        item.pattern.replace("(up|down|gate_up|gate)", "(up|down|gate|gate_up)")
+        for item in arguments.placements
+        if isinstance(item, Override)
+        # llama.cpp counts the head among the layers, and writes a pattern that finds nothing for it.
+        and f"blk\\.{num_layers}\\." not in item.pattern
+    )
+    return f"-ngl {layers} {' '.join(patterns)}"
+
+
+def _free_mib(folder: Path, file: Path, devices: LoopbackDevices) -> int:
+    _, log = _run(folder, file, devices, CONTEXTS[0], 1024)
+    return int(BREAKDOWN.findall(log)[0][0])
+
+
+def _run(
+    folder: Path, file: Path, devices: LoopbackDevices, context: int, target_mib: int
+) -> tuple[str, str]:
+    command = [
+        *(str(folder / "llama-fit-params"), "-m", str(file), "-c", str(context), "-v"),
+        *("--rpc", ",".join(devices.addresses), "--fit-target", str(target_mib)),
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "-c " not in run.stdout:
+        raise SystemExit(f"llama-fit-params said nothing: {run.stderr.strip()[-800:]}")
+    return run.stdout, run.stderr
+
+
+if __name__ == "__main__":
+    main()

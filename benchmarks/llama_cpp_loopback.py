@@ -1,0 +1,201 @@
+"""Two devices by loopback RPC: what runs on them, and the laws and costs that predict it.
+
+A server of one thread on this machine stands for the GPU. Both sides take turns, so a token's time is
+the CPU time of both. Laws of the kernels are measured on the CPU alone on shapes b, c and e; what a
+node costs more behind the server, and what each change of sides costs, on the same shapes with all
+experts there and with none.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import nnls
+
+from benchmarks.llama_cpp_here import TESTED, TRAINED
+from hwprofiles import Kind, Quantity, load_machine
+from hwprofiles.runtime_kernels import RuntimeKernels
+from hwprofiles.units import NS_PER_S
+from sim.model.importers.gguf import model_from_gguf
+from sim.runtimes import RuntimeHost, RuntimeQuestion, predict, runtime_host
+from sim.runtimes.llama_cpp.arguments import LlamaArguments, read_llama_arguments
+from sim.runtimes.placing import placement_of
+from validation.runtimes.llama_cpp import (
+    Case,
+    KernelPoint,
+    Measured,
+    Sample,
+    WeightFormats,
+    fit_laws,
+    runtime_kernels,
+    timed,
+    with_other_top_k,
+    write_random_gguf,
+)
+from validation.runtimes.llama_cpp.bench import BenchSession
+from validation.runtimes.llama_cpp.rpc import LoopbackDevices
+from validation.runtimes.llama_cpp.settings import RunSettings
+
+OUTPUT_TOKENS = 16
+FORMAT = WeightFormats(experts="q8_0")
+FITTED = (TESTED[0], TRAINED[1], TRAINED[2])
+PREDICTED = TRAINED[0]
+MACHINE = "desktop-rtx-4090-ddr5"
+"""Lends the question a GPU; none of its rates is used where laws cover a part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One file with one line of arguments, on the CPU alone or with a device."""
+
+    case: Case
+    arguments: LlamaArguments
+    has_device: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LawRuns:
+    """Runs that laws rest on: on the CPU alone, and with the device."""
+
+    alone: tuple[Run, ...]
+    beside: tuple[Run, ...]
+
+    @property
+    def all(self) -> tuple[Run, ...]:
+        """Both."""
+        return (*self.alone, *self.beside)
+
+
+def law_runs() -> LawRuns:
+    """Return the runs of the shapes that laws are fitted on."""
+    cases = [Case(shape=shape, formats=FORMAT) for shape in FITTED]
+    return LawRuns(
+        alone=tuple(
+            Run(case=case, arguments=read_llama_arguments("-t 1 -ngl 0"), has_device=False)
+            for case in (*cases, *map(with_other_top_k, cases))
+        ),
+        beside=tuple(
+            Run(case=case, arguments=device_arguments(more), has_device=True)
+            for case in cases
+            for more in ("-ncmoe 0", "-cmoe")
+        ),
+    )
+
+
+def device_arguments(more: str) -> LlamaArguments:
+    """Return arguments with all layers on the device but for what ``more`` says."""
+    return read_llama_arguments(f"-t 1 -ngl 99 {more}")
+
+
+def model_file(folder: Path, case: Case) -> Path:
+    """Return the case's file, written when it is first asked for."""
+    path = folder / f"{case.name}.gguf"
+    if not path.exists():
+        write_random_gguf(case.shape, case.formats, path)
+    return path
+
+
+def session_of(run: Run, binary: Path, folder: Path, devices: LoopbackDevices) -> BenchSession:
+    """Return what starts a run."""
+    path = model_file(folder, run.case)
+    buffers = devices.buffers if run.has_device else ()
+    settings = RunSettings(model_file=path, arguments=run.arguments, devices=buffers)
+    layers = range(run.case.shape.num_layers)
+    return BenchSession(
+        binary / "llama-bench",
+        settings,
+        settings.overrides(len(layers), layers),
+        devices.addresses if run.has_device else (),
+        devices.processes if run.has_device else (),
+    )
+
+
+def samples_of(sessions: Mapping[Run, BenchSession], rounds: int) -> dict[Run, list[Sample]]:
+    """Take samples of all runs in rounds, forwards and backwards in turn."""
+    found: dict[Run, list[Sample]] = {run: [] for run in sessions}
+    for index in range(rounds):
+        for run in sessions if index % 2 == 0 else reversed(list(sessions)):
+            found[run].append(sessions[run].decode(OUTPUT_TOKENS))
+        print(f"round {index + 1} of {rounds}", flush=True)
+    return found
+
+
+def fitted_host(
+    runs: LawRuns, sessions: Mapping[Run, BenchSession], samples: Mapping[Run, Sequence[Sample]]
+) -> RuntimeHost:
+    """Return a machine with the laws of the kernels, and the device's costs beside them."""
+    points = [_point(run, sessions[run], samples[run]) for run in runs.alone]
+    program = sessions[runs.alone[0]].program
+    measured = Measured(program=program, threads=1, points=tuple(points))
+    kernels = runtime_kernels(measured, fit_laws(points), "benchmark")
+    kernels = kernels.model_copy(update={"crossing_ns": _quantity(0.0)})
+    without = _host(kernels, 0.0, 0.0)
+    node_ns, crossing_ns = _device_costs(runs.beside, sessions, samples, without, kernels)
+    print(f"a node behind the server {node_ns:.0f} ns more, a change of sides {crossing_ns:.0f} ns")
+    return _host(kernels, node_ns, crossing_ns)
+
+
+def _point(run: Run, session: BenchSession, samples: Sequence[Sample]) -> KernelPoint:
+    took = timed(samples)
+    model = model_from_gguf(session.model_file)
+    return KernelPoint(
+        name=run.case.name,
+        shape_name=run.case.shape.name,
+        model=model,
+        decode=took,
+        prefill=took,
+        prompt_tokens=1,
+        num_nodes=session.log.num_nodes,
+    )
+
+
+def _device_costs(
+    runs: Sequence[Run],
+    sessions: Mapping[Run, BenchSession],
+    samples: Mapping[Run, Sequence[Sample]],
+    host: RuntimeHost,
+    kernels: RuntimeKernels,
+) -> tuple[float, float]:
+    """What a node costs more behind the server, and a change of sides, in ns: least squares of what
+    runs with the device take beyond the laws.
+    """
+    amounts, beyond = [], []
+    for run in runs:
+        question = question_of(run, sessions[run], host)
+        placement = placement_of(question)
+        taken_s = timed(samples[run]).token_s
+        layers = float((placement.attention >= 0).sum())
+        nodes = layers * kernels.nodes_per_layer.value
+        amounts.append([nodes / taken_s, placement.num_crossings / taken_s])
+        beyond.append(1 - 1 / predict(question).decode.tokens_per_s / taken_s)
+    solution, _ = nnls(np.array(amounts), np.array(beyond))
+    return float(solution[0] * NS_PER_S), float(solution[1] * NS_PER_S)
+
+
+def _host(kernels: RuntimeKernels, node_ns: float, crossing_ns: float) -> RuntimeHost:
+    """A machine whose GPU computes as the CPU does, with what the device costs more."""
+    crossing = _quantity(crossing_ns)
+    cpu = kernels.model_copy(update={"crossing_ns": crossing})
+    slower = _quantity(kernels.node_ns.value + node_ns)
+    gpu = cpu.model_copy(update={"device": "gpu", "node_ns": slower})
+    known = runtime_host(load_machine(MACHINE))
+    # One core, as runs have: a plan takes as many threads as there are cores.
+    return replace(known, sockets=1, cores_per_socket=1, runtime_kernels=(cpu, gpu))
+
+
+def question_of(run: Run, session: BenchSession, host: RuntimeHost) -> RuntimeQuestion:
+    """Return the run as a question about one decoded token."""
+    return RuntimeQuestion(
+        runtime="llama.cpp",
+        arguments=run.arguments,
+        model=model_from_gguf(session.model_file),
+        quantization="Q8_0",
+        host=host,
+        context_tokens=0,
+        prompt_tokens=1,
+    )
+
+
+def _quantity(value: float) -> Quantity:
+    return Quantity(value=value, kind=Kind.FITTED, source="this benchmark", date="undated")

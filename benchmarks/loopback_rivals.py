@@ -1,0 +1,112 @@
+"""Twelve placements over two devices beside a plan, all with room for half of the experts."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+from hwprofiles import load_machine
+from planner.runtimes.asked import Asked
+from planner.runtimes.llama_layout import (
+    ON_HOST,
+    Layout,
+    Matrices,
+    arguments_of,
+    layout_of,
+    placement_in,
+)
+from planner.runtimes.load import RuntimeLimits, RuntimeLoad
+from planner.runtimes.search import RuntimePlan, plan_runtime
+from sim.model.importers.gguf import model_from_gguf
+from sim.runtimes import RuntimeHost, runtime_host
+from sim.runtimes.gguf_tensors import tensors_of
+from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.llama_cpp.fit import FitMemory, fitted_arguments
+from sim.runtimes.placement import HOST
+
+MACHINE = "desktop-rtx-4090-ddr5"
+OUTPUT_TOKENS = 16
+ROOM_LAYERS = 8.5
+"""Layers of experts that the device has room for, of sixteen: half of one more is left over, so that
+single matrices matter."""
+
+DEVICE: Matrices = (0, 0, 0)
+GATE_UP: Matrices = (0, 0, HOST)
+DOWN: Matrices = (HOST, HOST, 0)
+
+
+def planned_arguments(path: Path, host: RuntimeHost) -> LlamaArguments:
+    """Return the arguments of the plan for that machine, with the room that rivals have."""
+    found = plan_runtime(_asked(path, host))
+    assert isinstance(found, RuntimePlan), found
+    arguments = found.best.arguments
+    assert isinstance(arguments, LlamaArguments)
+    return replace(arguments, threads=1)
+
+
+def rival_arguments(path: Path) -> dict[str, LlamaArguments]:
+    """Return the rivals by name, each within the room."""
+    asked = _asked(path, runtime_host(load_machine(MACHINE)))
+    base = LlamaArguments(runtime="llama.cpp", threads=1, is_fitted=False, context_tokens=512)
+    layouts = _layouts(asked.model.num_layers)
+    found = {name: arguments_of(asked, base, layout) for name, layout in layouts.items()}
+    room = asked.host.gpus[0].memory_bytes
+    for name, layout in layouts.items():
+        option = asked.option(found[name], placement_in(asked, layout))
+        assert option.memory["gpu0"].total <= room, name
+    empty = asked.option(found["-cmoe"]).memory["gpu0"]
+    memory = FitMemory(free_bytes=room, kv_bytes=empty.kv, compute_bytes=empty.compute)
+    fitted = fitted_arguments(asked.model, replace(base, fit_margin_mib=0), memory)
+    return {"--fit": fitted, **found}
+
+
+def _layouts(num_layers: int) -> dict[str, Layout]:
+    """Layouts of a model of sixteen layers."""
+    homes = (0,) * (num_layers + 1)
+    generator = random.Random(0)
+    half = num_layers // 2
+    every = range(num_layers)
+    quarter = num_layers // 4
+    mixed = [GATE_UP if layer < 3 * quarter else ON_HOST for layer in every]
+    downs = [DEVICE if layer < quarter else DOWN for layer in every]
+    parts = [GATE_UP] * half + [DOWN] * half
+    generator.shuffle(parts)
+    return {
+        "-ncmoe 8": layout_of(homes, range(half)),
+        "-ncmoe 12": layout_of(homes, range(3 * quarter)),
+        "-cmoe": layout_of(homes, every),
+        "last layers on the host": layout_of(homes, range(half, num_layers)),
+        "every other layer": layout_of(homes, range(0, num_layers, 2)),
+        "layers at both ends on the host": layout_of(
+            homes, [*range(quarter), *range(num_layers - quarter, num_layers)]
+        ),
+        "gate and up of twelve layers": Layout(homes, tuple(mixed)),
+        "down of all, four whole": Layout(homes, tuple(downs)),
+        "random layers": layout_of(homes, generator.sample(every, half)),
+        "random matrices": Layout(homes, tuple(parts)),
+        "-ngl 8": Layout(
+            (HOST,) * (num_layers + 1 - half) + (0,) * half,
+            (ON_HOST,) * (num_layers + 1 - half) + (DEVICE,) * (half - 1),
+        ),
+    }
+
+
+def _asked(path: Path, host: RuntimeHost) -> Asked:
+    """A search with room on the device for all but experts, and for some layers of these."""
+    model = model_from_gguf(path)
+    asked = Asked(
+        runtime="llama.cpp",
+        model=model,
+        quantization="Q8_0",
+        host=host,
+        host_memory_bytes=None,
+        load=RuntimeLoad(prompt_tokens=1, output_tokens=OUTPUT_TOKENS, room_tokens=512),
+        limits=RuntimeLimits(margin_vram_bytes=0, reserve_ram_bytes=0),
+        tensors=tensors_of(model, str(path), None),
+        objective="tpot",
+    )
+    layout = layout_of((0,) * (model.num_layers + 1), range(model.num_layers))
+    base = LlamaArguments(runtime="llama.cpp", threads=1, is_fitted=False, context_tokens=512)
+    used = asked.option(arguments_of(asked, base, layout), placement_in(asked, layout))
+    room = used.memory["gpu0"].total + ROOM_LAYERS * sum(asked.matrix_bytes[0])
+    gpus = tuple(replace(gpu, memory_bytes=room) for gpu in host.gpus)
+    return replace(asked, host=replace(host, gpus=gpus))

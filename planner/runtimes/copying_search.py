@@ -1,0 +1,95 @@
+"""The searches over what vLLM and accelerate can express: which weights are read from host memory."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from hwprofiles.units import GIB
+from planner.runtimes.asked import Asked
+from planner.runtimes.option import Option
+from planner.runtimes.rival import Rival, best_rival
+from sim.runtimes.accelerate.arguments import AccelerateArguments
+from sim.runtimes.vllm.arguments import DEFAULT_CHUNK_TOKENS, VllmArguments
+
+CHUNKS = (512, 1024, 2048, 4096, 8192, 16384)
+OFFLOAD_STEP_BYTES = GIB // 100
+"""``--cpu-offload-gb`` is a fraction; hundredths of a GiB are finer than any parameter of experts."""
+
+
+def vllm_options(asked: Asked) -> Iterator[Option]:
+    """Yield options that fit: as few bytes in host memory as the chunk leaves room for."""
+    for chunk in _chunks(asked):
+        for is_experts_alone in (True, False):
+            option = _least_offloaded(asked, chunk, is_experts_alone)
+            if option is not None:
+                yield option
+
+
+def vllm_rivals(asked: Asked) -> Iterator[Rival]:
+    """Yield the bytes alone, as they are usually stated, and with experts named."""
+    for name, is_experts_alone in (
+        ("--cpu-offload-gb, least that fits", False),
+        ("--cpu-offload-params experts", True),
+    ):
+        option = _least_offloaded(asked, DEFAULT_CHUNK_TOKENS, is_experts_alone)
+        yield best_rival(asked, name, [] if option is None else [option])
+
+
+def _least_offloaded(asked: Asked, chunk: int, is_experts_alone: bool) -> Option | None:
+    """Return the option with the fewest bytes in host memory that fits; None where none does."""
+    if not asked.host.gpus:
+        return None
+    base = VllmArguments(
+        chunk_tokens=chunk,
+        context_tokens=asked.load.cache_tokens,
+        is_experts_alone=is_experts_alone and not asked.model.is_dense,
+        memory_fraction=_memory_fraction(asked),
+    )
+    option = asked.option(replace(base, is_experts_alone=False))
+    missing = asked.missing_bytes(option.memory).get("gpu0", 0.0)
+    if missing:
+        steps = math.ceil(missing / OFFLOAD_STEP_BYTES)
+        option = asked.option(replace(base, offload_bytes=steps * OFFLOAD_STEP_BYTES))
+    return option if asked.fits(option) else None
+
+
+def _memory_fraction(asked: Asked) -> float:
+    """Return the share of the GPU's memory that the limits allow, in thousandths, rounded down."""
+    memory = asked.host.gpus[0].memory_bytes
+    return max(1, int(1000 * asked.room_bytes()["gpu0"] / memory)) / 1000
+
+
+def _chunks(asked: Asked) -> Sequence[int]:
+    """Return sizes up to the first that takes the whole prompt; the default is one of them."""
+    limit = max(asked.load.prompt_tokens, DEFAULT_CHUNK_TOKENS)
+    first_over = next((size for size in CHUNKS if size >= limit), CHUNKS[-1])
+    return [size for size in CHUNKS if size <= first_over]
+
+
+def accelerate_options(asked: Asked) -> Iterator[Option]:
+    """Yield the map with the fewest layers in host memory, the last ones: which does not matter."""
+    if not asked.host.gpus:
+        return
+    num_layers = asked.model.num_layers
+
+    def option(on_host: int) -> Option:
+        return asked.option(
+            AccelerateArguments(
+                host_layers=tuple(range(num_layers - on_host, num_layers)),
+                num_layers=num_layers,
+                context_tokens=asked.load.cache_tokens,
+            )
+        )
+
+    found = next((own for own in map(option, range(num_layers + 1)) if asked.fits(own)), None)
+    if found is not None:
+        yield found
+
+
+def accelerate_rivals(asked: Asked) -> Iterator[Rival]:
+    """Yield what accelerate does by itself, which differs by what it leaves room for alone."""
+    del asked
+    yield Rival(
+        name='device_map="auto"',
+        reason="it fills the GPU in the same order, and leaves no room for keys and values",
+    )

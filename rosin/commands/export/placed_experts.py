@@ -1,0 +1,31 @@
+"""The experts that a plan of a policy starts on the GPU, by name."""
+
+from pathlib import Path
+
+from hwprofiles import InputError
+from planner.runtimes.plan_file import is_runtime_plan
+from sim.model.model import Model
+from sim.policies.placement.explicit import ExplicitPlacement
+
+NOTE = (
+    "the {file} is the plan's placement; {program} computes misses on the CPU, whatever else the "
+    "plan's policy does, so its speed is not that of the plan"
+)
+
+
+def placed_experts(path: Path, form: str) -> tuple[Model, tuple[tuple[int, ...], ...]]:
+    """Return the plan's model and its experts by layer.
+
+    Raises InputError for a plan that places no experts by name.
+    """
+    from planner.search.plan import load_plan
+
+    if is_runtime_plan(path):
+        raise InputError(f"{path} is a plan for a runtime; --form {form} takes a plan of a policy")
+    plan = load_plan(path)
+    placement = plan.policy.placement
+    if not isinstance(placement, ExplicitPlacement):
+        raise InputError(f"{path}: {plan.policy.name} names no experts that start on the GPU")
+    model = plan.setting.loaded_model()
+    placement.check(model)
+    return model, tuple(tuple(layer) for layer in placement.experts)

@@ -1,0 +1,83 @@
+"""The page's answers: the plan that `rosin plan --runtime` finds, once for each question."""
+
+import shlex
+from dataclasses import dataclass
+from functools import lru_cache
+
+from hwprofiles import InputError
+from hwprofiles.errors import one_line
+from planner.search.objectives import Goal
+from planner.search.setting import Setting
+from rosin.cli.failures import Infeasible
+from rosin.commands.plan.runtime_command import RuntimeAnswer, runtime_answer
+from rosin.commands.plan.runtime_document import RuntimePlanResult
+from rosin.commands.plan.runtime_options import RuntimePlanOptions
+from rosin.web.question import PageQuestion
+
+KEPT = 256
+"""Answers that are kept: moves go back and forth over the same ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageAnswer:
+    """A plan with its document."""
+
+    found: RuntimeAnswer
+    result: RuntimePlanResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoAnswer:
+    """There is no plan; ``reason`` is one line, ``is_mistake`` whether something asked is wrong."""
+
+    reason: str
+    is_mistake: bool = False
+
+
+def answer_to(question: PageQuestion) -> PageAnswer | NoAnswer:
+    """Plan what the page asks for one user; what is asked at once is not looked at."""
+    try:
+        return _answer(question.setting, question.runtime, question.room_tokens)
+    except InputError as error:
+        return NoAnswer(reason=one_line(str(error)), is_mistake=True)
+
+
+def answer_for(
+    question: PageQuestion, machine: str, overrides: tuple[str, ...] = ()
+) -> PageAnswer | NoAnswer:
+    """Plan the same load on another PC."""
+    try:
+        return _answer(question.on(machine, overrides), question.runtime, question.room_tokens)
+    except InputError as error:
+        return NoAnswer(reason=one_line(str(error)), is_mistake=True)
+
+
+@lru_cache(maxsize=KEPT)
+def _answer(setting: Setting, runtime: str, room_tokens: int | None) -> PageAnswer | NoAnswer:
+    said = RuntimePlanOptions(runtime=runtime, room_tokens=room_tokens)
+    try:
+        found = runtime_answer(setting, said, Goal())
+    except Infeasible as error:
+        return NoAnswer(reason=one_line(str(error)))
+    return PageAnswer(found=found, result=found.document())
+
+
+def plan_command(question: PageQuestion) -> str:
+    """The command that gives the same plan at the prompt."""
+    room = [] if question.room_tokens is None else ["--room-tokens", str(question.room_tokens)]
+    words = ["rosin", "plan", "--runtime", question.runtime]
+    return shlex.join([*words, *setting_words(question.setting), *room])
+
+
+def setting_words(setting: Setting) -> list[str]:
+    """The options that say a setting of the page."""
+    words = ["--model", setting.model, "--machine", setting.machine]
+    if setting.quantization is not None:
+        words += ["--quantization", setting.quantization]
+    words += ["--prompt-tokens", str(setting.prompt_tokens)]
+    words += ["--output-tokens", str(setting.output_tokens)]
+    if setting.batch_size > 1:
+        words += ["--batch", str(setting.batch_size)]
+    for override in setting.machine_overrides:
+        words += ["--set", override]
+    return words

@@ -1,0 +1,53 @@
+"""The page's plan as files: in the forms that its program reads, as a plan file, and as JSON."""
+
+import json
+from dataclasses import dataclass
+
+from hwprofiles.text_file import yaml_text
+from planner.export.runtimes import WRITERS
+from planner.runtimes.plan_text import text_of
+from rosin.cli.json_output import envelope, plain
+from rosin.web.answering import NoAnswer, PageAnswer, answer_to
+from rosin.web.question import PageQuestion
+
+ENDINGS = {"preset": "ini"}
+"""Of files that their reader knows by one; others are plain text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportFile:
+    """A file to save: its name, its type, its text."""
+
+    name: str
+    media_type: str
+    text: str
+
+
+def export_of(question: PageQuestion, form: str) -> ExportFile | None:
+    """The file of that form; None for an unknown form, and where there is no plan."""
+    answer = answer_to(question)
+    if isinstance(answer, NoAnswer):
+        return None
+    stem = f"{question.model.rpartition('/')[2]}-{question.runtime}"
+    if form == "plan":
+        text = yaml_text(answer.found.file.model_dump(mode="json"))
+        return ExportFile(name=f"{stem}.yaml", media_type="application/yaml", text=text)
+    if form == "json":
+        return ExportFile(name=f"{stem}.json", media_type="application/json", text=_json(answer))
+    if form not in WRITERS[question.runtime].forms:
+        return None
+    text = text_of(answer.found.file, form)
+    return ExportFile(
+        name=f"{stem}-{form}.{ENDINGS.get(form, 'txt')}", media_type="text/plain", text=text
+    )
+
+
+def _json(answer: PageAnswer) -> str:
+    """The document of `rosin plan --runtime --json`, in its envelope."""
+    document = envelope(
+        answer.result.model_dump(mode="json"),
+        provenance=answer.found.file.provenance,
+        warnings=answer.found.notes,
+        seed=answer.found.file.setting.seed,
+    )
+    return json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,139 @@
+"""The search of all policies, in a process of its own so that the page stays quick: one at a time."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from planner.search.setting import Setting
+from rosin.web.answering import setting_words
+
+KEPT = 32
+"""Results that are kept, the last ones asked for."""
+PREFIX = "error: "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """How a search stands: ``result`` as `rosin plan --json` writes it, or the reason why there is
+    none, or neither while it runs, ``seconds`` after it began.
+    """
+
+    seconds: float
+    result: dict[str, Any] | None = None
+    reason: str | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is more to come."""
+        return self.result is None and self.reason is None
+
+
+@dataclass(slots=True)
+class _Running:
+    """A search under way; its process writes the answer into its folder."""
+
+    key: Setting
+    process: subprocess.Popen[str]
+    folder: tempfile.TemporaryDirectory[str]
+    began_s: float
+
+
+class SearchDesk:
+    """Starts searches and keeps what they found. Another question ends the search under way.
+
+    ``clock`` gives seconds; its beginning does not matter.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing is searched yet."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._running: _Running | None = None
+        self._found: OrderedDict[Setting, Searched] = OrderedDict()
+
+    def start(self, setting: Setting) -> Searched:
+        """Search this, unless it is known or under way."""
+        with self._lock:
+            known = self._state(setting)
+            if known is not None:
+                return known
+            self._end()
+            self._running = self._begun(setting)
+            return Searched(seconds=0.0)
+
+    def state(self, setting: Setting) -> Searched | None:
+        """How that search stands; None where it was not started, or was ended by another."""
+        with self._lock:
+            return self._state(setting)
+
+    def close(self) -> None:
+        """End what is under way."""
+        with self._lock:
+            self._end()
+
+    def _begun(self, setting: Setting) -> _Running:
+        folder = tempfile.TemporaryDirectory(prefix="rosin-search-")
+        target = str(Path(folder.name) / "plan.json")
+        words = ["plan", *setting_words(setting), "--quiet", "--json", target]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rosin", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A package that is not installed is found by the search as it was by the page.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        return _Running(key=setting, process=process, folder=folder, began_s=self._clock())
+
+    def _state(self, setting: Setting) -> Searched | None:
+        self._collect()
+        if self._running is not None and self._running.key == setting:
+            return Searched(seconds=self._clock() - self._running.began_s)
+        found = self._found.get(setting)
+        if found is not None:
+            self._found.move_to_end(setting)
+        return found
+
+    def _collect(self) -> None:
+        """Keep what the search found, if it has ended."""
+        running = self._running
+        if running is None or running.process.poll() is None:
+            return
+        self._running = None
+        self._found[running.key] = self._ended(running)
+        while len(self._found) > KEPT:
+            self._found.popitem(last=False)
+
+    def _ended(self, running: _Running) -> Searched:
+        seconds = self._clock() - running.began_s
+        stderr = running.process.communicate()[1]
+        try:
+            if running.process.returncode == 0:
+                text = (Path(running.folder.name) / "plan.json").read_text(encoding="utf-8")
+                return Searched(seconds=seconds, result=json.loads(text))
+        finally:
+            running.folder.cleanup()
+        # Failures of commands are one line; the last one, should anything have been said before.
+        lines = stderr.strip().splitlines()
+        reason = lines[-1].removeprefix(PREFIX) if lines else "the search ended without a word"
+        return Searched(seconds=seconds, reason=reason)
+
+    def _end(self) -> None:
+        """End the process, and wait until it has: its folder goes with it."""
+        running = self._running
+        if running is None:
+            return
+        self._running = None
+        running.process.terminate()
+        running.process.communicate()
+        running.folder.cleanup()

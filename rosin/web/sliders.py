@@ -1,0 +1,144 @@
+"""The numbers that the page moves: those of the PC, and those of what is asked of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hwprofiles import Kind, Machine
+from hwprofiles.units import GB, GIB
+
+SPAN = 4.0
+"""A slider of the PC goes from a quarter of the PC's own number to four times it."""
+DIGITS = 4
+"""Digits of a number in a field; one that was not changed stands for the exact one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PcNumber:
+    """A number of the PC that can be moved: ``own`` reads it off a machine in its unit (None where
+    the machine has none to move), ``overrides`` says a new value to a machine.
+    """
+
+    name: str
+    label: str
+    unit: str
+    own: Callable[[Machine], float | None]
+    overrides: Callable[[Machine, float], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadNumber:
+    """A number of what is asked: its ends and what it is at first; ``least`` to ``most`` are what
+    the slider reaches, and a field takes more.
+    """
+
+    name: str
+    label: str
+    unit: str
+    least: int
+    most: int
+    first: int | None
+
+
+def _vram(machine: Machine) -> float | None:
+    return machine.gpu.memory_bytes.effective / GIB if machine.has_gpu else None
+
+
+def _ram(machine: Machine) -> float | None:
+    memory = machine.cpu.memory_bytes
+    return None if memory is None else memory.effective / GIB
+
+
+def _link(machine: Machine) -> float | None:
+    return machine.link.h2d.bytes_per_s.effective / GB if machine.has_gpu else None
+
+
+def _dram(machine: Machine) -> float | None:
+    """None for a measured rate: one set by hand would be read as a datasheet's, and jump."""
+    rate = machine.cpu.memory_bytes_per_s
+    return None if rate.kind in (Kind.MEASURED, Kind.PUBLISHED) else rate.value / GB
+
+
+def _link_overrides(machine: Machine, value: float) -> tuple[str, ...]:
+    """Both directions, pinned and pageable, change alike."""
+    times = value * GB / machine.link.h2d.bytes_per_s.effective
+    found = []
+    for way in ("h2d", "d2h"):
+        direction = getattr(machine.link, way)
+        for key in ("bytes_per_s", "pageable_bytes_per_s"):
+            rate = getattr(direction, key)
+            if rate is not None:
+                found.append(f"link.{way}.{key}={rate.effective * times:.6g}")
+    return tuple(found)
+
+
+PC_NUMBERS = (
+    PcNumber(
+        name="vram_gib",
+        label="GPU memory",
+        unit="GiB",
+        own=_vram,
+        overrides=lambda _, value: (f"gpu.memory_bytes={value * GIB:.0f}",),
+    ),
+    PcNumber(
+        name="ram_gib",
+        label="Main memory",
+        unit="GiB",
+        own=_ram,
+        overrides=lambda _, value: (f"cpu.memory_bytes={value * GIB:.0f}",),
+    ),
+    PcNumber(
+        name="link_gb_per_s",
+        label="Link to the GPU",
+        unit="GB/s",
+        own=_link,
+        overrides=_link_overrides,
+    ),
+    PcNumber(
+        name="dram_gb_per_s",
+        label="Speed of main memory, as listed",
+        unit="GB/s",
+        own=_dram,
+        overrides=lambda _, value: (f"cpu.memory_bytes_per_s={value * GB:.6g}",),
+    ),
+)
+
+LOAD_NUMBERS = (
+    LoadNumber(
+        name="prompt_tokens", label="Prompt", unit="tokens", least=1, most=131_072, first=2_000
+    ),
+    LoadNumber(
+        name="output_tokens", label="Answer", unit="tokens", least=1, most=16_384, first=300
+    ),
+    LoadNumber(
+        name="room_tokens",
+        label="Room for a context of",
+        unit="tokens",
+        least=256,
+        most=262_144,
+        first=None,
+    ),
+    LoadNumber(
+        name="batch_size", label="Answers at once", unit="sequences", least=1, most=64, first=1
+    ),
+)
+
+
+def shown(value: float) -> str:
+    """A number of the PC as its field shows it."""
+    return f"{value:.{DIGITS}g}"
+
+
+def own_numbers(machine: Machine) -> dict[str, float]:
+    """The PC's own numbers that can be moved, by name."""
+    found = {number.name: number.own(machine) for number in PC_NUMBERS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def overrides_of(machine: Machine, moved: Mapping[str, float]) -> tuple[str, ...]:
+    """What says the moved numbers to the machine, in the order of the page."""
+    return tuple(
+        override
+        for number in PC_NUMBERS
+        if number.name in moved
+        for override in number.overrides(machine, moved[number.name])
+    )

@@ -1,0 +1,72 @@
+// Sliders move the fields beside them, on a logarithmic scale; everything else is htmx's.
+"use strict";
+
+const TURNS = 100; // steps of a slider
+
+function ends(slider) {
+  return [Math.log(Number(slider.dataset.least)), Math.log(Number(slider.dataset.most))];
+}
+
+function fieldOf(slider) {
+  return document.getElementById(slider.dataset.moves);
+}
+
+// A number with three digits that count, as people write it; whole ones stay whole.
+function written(value, slider) {
+  const rounded = Number(value.toPrecision(3));
+  return String("whole" in slider.dataset ? Math.round(rounded) : rounded);
+}
+
+function placeSlider(slider) {
+  const field = fieldOf(slider);
+  const value = Number(field.value);
+  const [low, high] = ends(slider);
+  if (field.value && value > 0) {
+    slider.value = String(Math.round(TURNS * (Math.log(value) - low) / (high - low)));
+  }
+  slider.setAttribute("aria-valuetext", field.value || field.placeholder);
+}
+
+function placeSliders() {
+  document.querySelectorAll("[data-moves]").forEach(placeSlider);
+}
+
+// The slider's own event goes on to the form after the field has its new value.
+document.addEventListener("input", event => {
+  const slider = event.target;
+  if (slider.dataset.moves) {
+    const [low, high] = ends(slider);
+    const field = fieldOf(slider);
+    field.value = written(Math.exp(low + (high - low) * slider.value / TURNS), slider);
+    slider.setAttribute("aria-valuetext", field.value);
+  } else {
+    document.querySelectorAll(`[data-moves="${CSS.escape(slider.id)}"]`).forEach(placeSlider);
+  }
+}, true);
+
+document.addEventListener("click", async event => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if ("reset" in button.dataset) {
+    for (const field of document.querySelectorAll("[data-own]")) field.value = field.dataset.own;
+    placeSliders();
+    htmx.trigger("#pc", "input");
+  }
+  if ("copy" in button.dataset) {
+    const code = button.parentElement.querySelector("code");
+    try { await navigator.clipboard.writeText(code.textContent); button.textContent = "Copied"; }
+    catch { getSelection().selectAllChildren(code); button.textContent = "Press Ctrl+C"; }
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  }
+});
+
+// A field with something wrong says so to screen readers, too.
+document.addEventListener("htmx:afterSettle", () => {
+  for (const problem of document.querySelectorAll("p.problem[id]")) {
+    const field = document.getElementById(problem.id.replace(/-problem$/, ""));
+    if (field) field.setAttribute("aria-invalid", String(problem.textContent.trim() !== ""));
+  }
+  placeSliders();
+});
+
+document.addEventListener("DOMContentLoaded", placeSliders);

@@ -1,0 +1,37 @@
+"""Routing from stated statistics: what every such routing says of itself."""
+
+from dataclasses import dataclass
+
+from hwprofiles import Provenance
+from sim.routing.base import Routing
+
+Accuracy = tuple[tuple[int, tuple[float | None, ...]], ...]
+"""Distance in layers with the accuracy of predictions so far ahead, by MoE layer (None: not
+predicted).
+"""
+
+
+# Not compared field by field: what a subclass states may be arrays; those that can be compared say
+# so themselves.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StatedRouting(Routing):
+    """``label`` is what the statistics are of; ``accuracy`` how well choices are predicted."""
+
+    label: str
+    stated_provenance: Provenance
+    accuracy: Accuracy = ()
+
+    def prediction_accuracy(self, layer: int, distance: int) -> float | None:
+        """The stated accuracy; None where none is stated."""
+        by_layer = dict(self.accuracy).get(distance, ())
+        return by_layer[layer] if 0 <= layer < len(by_layer) else None
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the statistics come from."""
+        return self.stated_provenance
+
+    @property
+    def description(self) -> str:
+        """What the statistics are of."""
+        return self.label

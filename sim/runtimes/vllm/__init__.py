@@ -1,0 +1,5 @@
+"""vLLM: what its arguments mean and which weights it leaves in host memory."""
+
+from sim.runtimes.vllm.arguments import VllmArguments, read_vllm_arguments
+
+__all__ = ["VllmArguments", "read_vllm_arguments"]

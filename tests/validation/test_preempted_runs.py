@@ -1,0 +1,67 @@
+"""What other processes take from runs of real operations: counted by CPU time, and left out."""
+
+import time
+
+import pytest
+
+from hwprofiles.units import NS_PER_S
+from sim.engine.task import TaskKind
+from validation.backend.cores import Worker
+from validation.backend.lane import Lane
+from validation.backend.ticket import Pace, Ticket, Work
+from validation.comparison.compare import Comparison, ErrorSummary
+from validation.comparison.rounds import PairedRun, undisturbed
+
+SLEPT_S = 0.05
+
+
+def _ticket(work: Work, duration_ns: int = 0) -> Ticket:
+    return Ticket(0, TaskKind.EXPERT, 0, 0, 0, duration_ns, 0, work)
+
+
+def _sleeps() -> int:
+    time.sleep(SLEPT_S)
+    return 0
+
+
+def _run(pace: Pace, *tickets: Ticket) -> None:
+    lane = Lane("test", pace, Worker())
+    for ticket in tickets:
+        lane.submit(ticket)
+    lane.close()
+
+
+def test_time_without_a_core_is_counted() -> None:
+    """A task whose thread rests in the middle of its work has lost that time."""
+    ticket = _ticket(_sleeps)
+    _run(Pace.OWN, ticket)
+    assert 0.8 * SLEPT_S * NS_PER_S < ticket.lost_ns <= ticket.busy_ns
+
+
+def test_paced_tasks_lose_nothing() -> None:
+    """What is slept out to its duration is to rest."""
+    ticket = _ticket(lambda: 0, duration_ns=round(SLEPT_S * NS_PER_S))
+    _run(Pace.PADDED, ticket)
+    assert ticket.lost_ns == 0
+
+
+def _paired(lost_fraction: float) -> PairedRun:
+    exact = ErrorSummary(median_fraction=0.0, p90_fraction=0.0, num_compared=1)
+    none = Comparison(
+        predicted_ns=1,
+        measured_ns=1,
+        error_fraction=0.0,
+        by_kind={},
+        by_layer=exact,
+        by_step=exact,
+    )
+    return PairedRun(plain=none, absolute=none, paired=none, lost_fraction=lost_fraction)
+
+
+@pytest.mark.parametrize(
+    ("shares", "kept"), [((0.01, 0.2), (0.01,)), ((0.2, 0.3), (0.2, 0.3)), ((0.0,), (0.0,))]
+)
+def test_preempted_runs_are_left_out(shares: tuple[float, ...], kept: tuple[float, ...]) -> None:
+    """Those that lost more than one twentieth, unless a plan has no other runs."""
+    runs = tuple(map(_paired, shares))
+    assert tuple(run.lost_fraction for run in undisturbed(runs)) == kept

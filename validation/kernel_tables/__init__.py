@@ -1,0 +1,16 @@
+"""Kernels that others measured and published, read into the curves of a machine file."""
+
+from validation.kernel_tables.aiconfigurator import aiconfigurator_rows
+from validation.kernel_tables.freetoken import with_freetoken_profile
+from validation.kernel_tables.grouped_rows import GroupedRows
+from validation.kernel_tables.import_curves import ImportedCurves, with_grouped_curves
+from validation.kernel_tables.llmservingsim import llmservingsim_rows
+
+__all__ = [
+    "GroupedRows",
+    "ImportedCurves",
+    "aiconfigurator_rows",
+    "llmservingsim_rows",
+    "with_freetoken_profile",
+    "with_grouped_curves",
+]

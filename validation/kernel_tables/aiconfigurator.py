@@ -1,0 +1,173 @@
+"""The kernel tables of NVIDIA's aiconfigurator-core (Apache-2.0): a wheel, or the folder that it
+unpacks to.
+
+``systems/data/<system>/moe/<framework>/<version>/moe_perf.parquet`` holds latencies in ms of one
+layer's grouped experts.
+"""
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwprofiles import InputError
+from hwprofiles.errors import closest
+from hwprofiles.units import NS_PER_MS
+from validation.kernel_tables.grouped_rows import (
+    ExpertShape,
+    GroupedRow,
+    GroupedRows,
+    fastest,
+    num_activated,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = {
+    "bfloat16": "bf16",
+    "fp8": "fp8",
+    "fp8_block": "fp8",
+    "int4_wo": "int4",
+    "w4a16_mxfp4": "mxfp4",
+    "nvfp4": "nvfp4",
+}
+"""``moe_dtype`` by the format of the weights; others mix formats in ways that no curve tells apart."""
+
+LEAST_EVEN = 16
+"""Tokens an expert from which a power law of 1.01 counts as even, as in
+validation/published/kernels.
+"""
+
+_TABLE = re.compile(r"(?:^|/)systems/data/([^/]+)/moe/([^/]+)/([^/]+)/moe_perf\.parquet$")
+_LICENCE = "Apache-2.0"
+_COLUMNS = ("moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts")
+_UNSPLIT = ("moe_tp_size", "moe_ep_size")
+
+
+def aiconfigurator_rows(path: Path, system: str) -> GroupedRows:
+    """The rows of a system that deal tokens out evenly over unsplit experts, the fastest framework
+    of each.
+
+    Raises InputError for a path without such tables, an unknown system, a table without the columns,
+    or where pyarrow is not installed.
+    """
+    tables = dict(_tables(path))
+    systems = sorted({name for name, _, _ in tables})
+    if system not in systems:
+        known = f"; it has {', '.join(systems)}" if systems else "; it has no moe_perf.parquet"
+        raise InputError(f"{path}: no system {system!r}{closest(system, systems)}{known}")
+    rows: list[GroupedRow] = []
+    ignored: set[str] = set()
+    num_skewed = num_split = 0
+    for (name, framework, version), data in tables.items():
+        if name != system:
+            continue
+        table = _read(data, path)
+        is_even = _counts_as_even(table)
+        is_whole = (table[list(_UNSPLIT)] == 1).all(axis="columns")
+        num_skewed += int((~is_even).sum())
+        num_split += int((is_even & ~is_whole).sum())
+        kept = table[is_even & is_whole]
+        ignored |= set(kept["moe_dtype"]) - set(FORMATS)
+        rows += _rows(kept[kept["moe_dtype"].isin(list(FORMATS))], f"{framework} {version}")
+    chosen = fastest(rows)
+    frameworks = ", ".join(sorted({row.framework for row in chosen}))
+    return GroupedRows(
+        rows=chosen,
+        source=f"NVIDIA aiconfigurator-core{_version(path)} ({_LICENCE}), {system}, grouped experts, "
+        f"tokens dealt out evenly or nearly, the fastest of {frameworks}",
+        date="2026",
+        passed_over=_passed_over(num_skewed, num_split, sorted(ignored)),
+    )
+
+
+def _counts_as_even(table: "pd.DataFrame") -> "pd.Series[bool]":
+    """Rows of tokens dealt out evenly, and of slightly skewed ones where that changes little: one
+    token, and from 16 tokens an expert on.
+
+    Some frameworks measured skewed tokens alone.
+    """
+    selected = table["num_tokens"] * table["topk"]
+    changes_little = (table["num_tokens"] == 1) | (selected >= LEAST_EVEN * table["num_experts"])
+    distribution = table["distribution"]
+    return (distribution == "balanced") | ((distribution == "power_law_1.01") & changes_little)
+
+
+def _passed_over(num_skewed: int, num_split: int, ignored: list[str]) -> tuple[str, ...]:
+    words = ", ".join(ignored)
+    return (
+        f"{num_skewed:,} rows of skewed tokens",
+        f"{num_split:,} rows of experts split over GPUs",
+        *([f"formats {words}"] if ignored else []),
+    )
+
+
+def _tables(path: Path) -> Iterator[tuple[tuple[str, str, str], Any]]:
+    """System, framework and version of each table, with where its bytes are."""
+    if path.is_dir():
+        for file in sorted(path.rglob("moe_perf.parquet")):
+            match = _TABLE.search(file.as_posix())
+            if match:
+                yield (match[1], match[2], match[3]), file
+        return
+    try:
+        with zipfile.ZipFile(path) as wheel:
+            for name in sorted(wheel.namelist()):
+                match = _TABLE.search(name)
+                if match:
+                    yield (match[1], match[2], match[3]), (path, name)
+    except (OSError, zipfile.BadZipFile) as problem:
+        raise InputError(f"{path}: no folder and no wheel: {problem}") from None
+
+
+def _read(where: Any, path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    if find_spec("pyarrow") is None:
+        raise InputError(f"{path}: reading its tables needs pyarrow: pip install pyarrow")
+    try:
+        if isinstance(where, Path):
+            table = pd.read_parquet(where)
+        else:
+            with zipfile.ZipFile(where[0]) as wheel:
+                table = pd.read_parquet(io.BytesIO(wheel.read(where[1])))
+    except (OSError, ValueError, zipfile.BadZipFile) as problem:
+        raise InputError(
+            f"{path}: {where}: no table of Parquet: {str(problem).splitlines()[0]}"
+        ) from None
+    missing = {*_COLUMNS, *_UNSPLIT, "distribution", "latency"} - set(table.columns)
+    if missing:
+        raise InputError(f"{path}: a moe_perf table lacks the columns {', '.join(sorted(missing))}")
+    return table
+
+
+def _rows(table: "pd.DataFrame", framework: str) -> Iterator[GroupedRow]:
+    for dtype, tokens, hidden, inter, top_k, experts, ms in zip(
+        *(table[name] for name in (*_COLUMNS, "latency")), strict=True
+    ):
+        if not (tokens > 0 and hidden > 0 and inter > 0 and 0 < top_k <= experts and ms > 0):
+            continue
+        shape = ExpertShape(
+            hidden=int(hidden), intermediate=int(inter), num_experts=int(experts), top_k=int(top_k)
+        )
+        yield GroupedRow(
+            dtype=FORMATS[dtype],
+            shape=shape,
+            tokens=int(tokens),
+            num_activated=num_activated(int(tokens), shape.num_experts, shape.top_k),
+            ns=float(ms) * NS_PER_MS,
+            framework=framework,
+        )
+
+
+def _version(path: Path) -> str:
+    """The version in the name of a wheel, or of the folder beside the package."""
+    names = [path.name, *(found.name for found in path.glob("*.dist-info"))]
+    match = next(
+        filter(None, (re.search(r"core-(\d[\w.]*?)(?:-|\.dist)", one) for one in names)), None
+    )
+    return f" {match[1]}" if match else ""

@@ -17,7 +17,7 @@ from planner.bounds.bound import seconds_below
 from planner.bounds.clairvoyant import Ways, cheapest_ns
 from planner.bounds.draws import MeanBounds
 from planner.bounds.work import Floats, Work
-from sim.costs.host_room import RESERVED_BYTES
+from sim.costs.host_room import RESERVED_BYTES, disk_read_ns
 from sim.costs.memory import MemoryRule, context_bytes, machine_bytes, working_bytes
 from sim.policies.problem import Problem
 from sim.step.simulate import Drawn
@@ -39,7 +39,7 @@ def with_reads(
     The static one is for plans that read nothing ahead of its gate but for the prompt, whose
     experts on the GPU and in host memory stay, and that set aside what a default budget does.
     """
-    read_ns = problem.costs.disk_read(_expert_bytes(problem)).ns.astype(np.float64)
+    read_ns = disk_read_ns(problem.machine, _expert_bytes(problem)).astype(np.float64)
     room = _room_bytes(problem, cards)
     aside = _aside_bytes(problem, cards)
     static_ns = _static_ns(problem, draws, works, read_ns, room - aside, bounds.are_alike)

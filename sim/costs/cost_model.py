@@ -369,16 +369,6 @@ class CostModel:
             (rate.provenance, latency.provenance),
         )
 
-    def disk_read(self, num_bytes: ArrayLike) -> Price:
-        """A read from the disk to host memory. Raises InputError for a machine that states none."""
-        disk = self.machine.disk
-        if disk is None:
-            raise InputError(f"{self.machine.name} states no disk")
-        sizes = np.asarray(num_bytes, np.float64)
-        ns = disk.latency_ns.effective + sizes / disk.bytes_per_s.effective * NS_PER_S
-        rates = (disk.bytes_per_s.provenance, disk.latency_ns.provenance)
-        return _price(None, sizes, lambda _: ns, rates)
-
     def layer_overhead_ns(self) -> int:
         """Host time per layer that nothing hides."""
         return round(self.machine.host.layer_overhead_ns.effective)

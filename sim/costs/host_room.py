@@ -6,8 +6,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import Machine
-from hwprofiles.units import GB
+from hwprofiles import InputError, Machine
+from hwprofiles.units import GB, NS_PER_S
 from sim.costs.memory import Residency, weight_bytes
 from sim.model.model import Model
 
@@ -27,6 +27,17 @@ class DiskReads(StrEnum):
 
     CACHED = "cached"
     DIRECT = "direct"
+
+
+def disk_read_ns(machine: Machine, num_bytes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Reads of those bytes from the disk to host memory, in ns. Raises InputError for a machine that
+    states no disk.
+    """
+    disk = machine.disk
+    if disk is None:
+        raise InputError(f"{machine.name} states no disk")
+    ns = disk.latency_ns.effective + num_bytes / disk.bytes_per_s.effective * NS_PER_S
+    return np.asarray(np.rint(ns).astype(np.int64))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
-from sim.costs.host_room import DiskReads, HostShelf
+from sim.costs.host_room import DiskReads, HostShelf, disk_read_ns
 from sim.engine.compilation import kernel
 from sim.engine.program import FULL_RATE, Platform, Program
 from sim.engine.task import NONE, Resource, TaskTable
@@ -221,7 +221,7 @@ def sheet_of(
             is_border=np.zeros(len(is_moe)) if problem.split is None else problem.split.borders,
             read=np.zeros(len(is_moe))
             if decisions.shelf is None
-            else problem.costs.disk_read(prices.expert_bytes).ns,
+            else disk_read_ns(problem.machine, prices.expert_bytes),
         ),
         work=_records(
             WORK, mode=decisions.modes, attention=prices.attention, gate=prices.gate, ffn=prices.ffn

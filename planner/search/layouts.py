@@ -10,8 +10,8 @@ from sim.costs.memory import machine_bytes
 from sim.model.model import Model
 
 NUM_BETWEEN = 4
-"""Splits over two unlike cards that are tried: from as many layers on the smaller one as it may
-hold whole, to its share of all memory.
+"""Splits over two unlike cards that are tried: from as few layers on the smaller one as fill it
+whole, or as the larger has no room for, to its share of all memory.
 """
 
 Layout = tuple[int, ...]
@@ -57,7 +57,8 @@ def _over(cards: tuple[Machine, ...], model: Model) -> Iterator[Layout]:
     smaller = int(sizes.argmin())
     whole = min(1.0, float(sizes[smaller]) / model.total_bytes)
     share = float(sizes[smaller] / sizes.sum())
-    for part in np.linspace(min(whole, share), share, NUM_BETWEEN):
+    rest = max(0.0, 1.0 - float(sizes.max()) / model.total_bytes)
+    for part in np.linspace(min(whole, rest, share), share, NUM_BETWEEN):
         shares = np.full(2, 1 - part)
         shares[smaller] = part
         yield _by_share(shares, model)

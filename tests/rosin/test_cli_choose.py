@@ -17,6 +17,7 @@ ARM = {
     "decode",
     "prefill",
     "request_s",
+    "expected_s",
     "regret_fraction",
     "regret_against",
     "rests_on",

@@ -22,7 +22,7 @@ from sim.policies import Policy, find_policy
 from sim.policies.cache.belady import BeladyCache
 from sim.policies.cache.lru import LruCache
 from sim.policies.dispatch.spill import SpillDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.step.draws import simulate_draws
@@ -56,7 +56,7 @@ def foreseeing() -> Iterator[Policy]:
                 cache=cache,
                 prefetch=NextGatePrefetch(accuracy=1.0, distance=distance),
                 dispatch=SpillDispatch(),
-                overlap=LanesOverlap(staging_experts=2),
+                overlap=Overlap(staging_experts=2),
             )
 
 

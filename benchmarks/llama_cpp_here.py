@@ -24,7 +24,7 @@ from validation.runtimes.llama_cpp.kernel_fit import (
     prompt_amounts,
     seconds_of,
 )
-from validation.runtimes.llama_cpp.kernel_points import Effort, KernelPoint, measure_points
+from validation.runtimes.llama_cpp.kernel_points import KernelPoint, RunCounts, measure_points
 from validation.runtimes.llama_cpp.open_session import session_opener
 from validation.runtimes.llama_cpp.random_file import MoeShape
 from validation.runtimes.llama_cpp.shapes import cases_of, with_other_top_k
@@ -95,7 +95,7 @@ def main() -> None:
                 cases,
                 session_opener(asked.binary),
                 Path(folder),
-                effort=Effort(rounds=asked.rounds),
+                effort=RunCounts(rounds=asked.rounds),
                 on_stage=lambda stage, share, name=name: print(
                     f"{name} {stage} {share:.0%}", flush=True
                 ),

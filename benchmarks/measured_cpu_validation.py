@@ -22,7 +22,7 @@ from hwprofiles import Kind, Machine, Provenance, Quantity, load_machine, parse_
 from rosin.version import __version__
 from sim.model.importers import model_from_config
 from sim.model.model import Model
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.table import POLICIES
 from sim.step.simulate import Scenario
 from sim.workload.batch import Batch
@@ -56,7 +56,7 @@ TOO_NOISY = 3
 that round.
 """
 
-_LANES = replace(POLICIES["fiddler"], name="fiddler with lanes", overlap=LanesOverlap())
+_LANES = replace(POLICIES["fiddler"], name="fiddler with lanes", overlap=Overlap())
 CONTENDERS = (
     *(
         Contender(name=name, policy=policy)

@@ -21,7 +21,7 @@ from hwprofiles import load_machine
 from hwprofiles.units import NS_PER_S
 from sim.model.library import load_model
 from sim.policies.dispatch.balanced import BalancedDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.table import POLICIES
 from sim.routing import uniform
 from sim.step.simulate import Scenario
@@ -30,7 +30,7 @@ from validation.comparison import Contender, ErrorSummary, Report, prepare, run_
 
 NUM_LAYERS = 12
 CALIBRATION = Contender(name="calibration", policy=POLICIES["fiddler-v1"], slots_per_layer=3)
-_LANES = replace(POLICIES["fiddler"], name="fiddler, lanes", overlap=LanesOverlap())
+_LANES = replace(POLICIES["fiddler"], name="fiddler, lanes", overlap=Overlap())
 _BALANCED = replace(POLICIES["on-demand"], name="on-demand, balanced", dispatch=BalancedDispatch())
 CONTENDERS = (
     *(

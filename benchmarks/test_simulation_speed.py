@@ -17,7 +17,7 @@ from sim.costs.memory import Residency
 from sim.engine import engine
 from sim.model.library import load_model
 from sim.policies import POLICIES, Policy
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.routing import load_routing
 from sim.step.execute import execute

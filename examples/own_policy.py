@@ -6,7 +6,7 @@ import numpy as np
 
 import rosin
 from sim.policies import Foresight, Predictions, Prefetch, find_policy
-from sim.policies.base import CANDIDATE
+from sim.policies.foresight import CANDIDATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,9 @@ def _logits_of(routers: Sequence[torch.nn.Module]) -> Iterator[dict[int, torch.T
         """A hook that keeps what that router yields."""
 
         def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+            """Note what the module selected."""
             logits = output[0] if isinstance(output, tuple) else output
+            # Copied off the accelerator at once: a long recording would fill its memory.
             found[index] = logits.detach().float().reshape(-1, logits.shape[-1]).cpu()
 
         return hook

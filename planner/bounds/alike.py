@@ -25,12 +25,14 @@ from sim.engine.compilation import allocating_part
 
 class Sizes(NamedTuple):
     """How many experts cells select: the different numbers ``found``, ascending, which of them each
-    cell has, and the layers of each.
+    cell has, and the layers of each. ``layer`` [cell] is the cell's own, of ``num_layers``.
     """
 
     found: NDArray[np.int64]
     of_cell: NDArray[np.int64]
     layers: list[NDArray[np.int64]]
+    layer: NDArray[np.int64]
+    num_layers: int
 
 
 def sizes_of(work: CellWork, layer: NDArray[np.int64], num_layers: int) -> Sizes:
@@ -42,7 +44,13 @@ def sizes_of(work: CellWork, layer: NDArray[np.int64], num_layers: int) -> Sizes
         has.sum(axis=1) == 1
     )  # a product with one row is another one, and rounded differently
     has[:, -1] |= has.sum(axis=1) == 1
-    return Sizes(found=found, of_cell=of_cell, layers=[np.flatnonzero(row) for row in has])
+    return Sizes(
+        found=found,
+        of_cell=of_cell,
+        layers=[np.flatnonzero(row) for row in has],
+        layer=layer,
+        num_layers=num_layers,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,29 +106,30 @@ def count_times(
     work: CellWork,
     tables: Tables,
     sizes: Sizes,
-    layer: NDArray[np.int64],
     caps: Floats,
-    num_layers: int,
     num_experts: int,
 ) -> CountTimes:
     """The sums of these cells, averaged over all renamings of the experts. ``caps`` [kind, cell]:
     the most that a cell takes.
 
-    The cells' own ``cap`` must be out of the way; ``tables`` and ``sizes`` are theirs.
+    ``tables`` and ``sizes`` are those of the cells.
     """
     by_missing = np.zeros(
-        (len(caps), num_layers, len(sizes.found), int(sizes.found.max(initial=0)) + 1)
+        (len(caps), sizes.num_layers, len(sizes.found), int(sizes.found.max(initial=0)) + 1)
     )
     if len(sizes.found):
-        _add_cells(work, tables, layer, sizes.of_cell, np.ascontiguousarray(caps), by_missing)
-    total = np.zeros((len(caps), num_layers, num_experts + 1))
+        _add_cells(work, tables, sizes.layer, sizes.of_cell, np.ascontiguousarray(caps), by_missing)
+    total = np.zeros((len(caps), sizes.num_layers, num_experts + 1))
     for number, (size, layers) in enumerate(zip(sizes.found.tolist(), sizes.layers, strict=True)):
         total[:, layers] += by_missing[:, layers, number, : size + 1] @ missing_shares(
             num_experts, size
         )
+    # One more resident is never worse, since a plan may leave it unused. Rounding may say
+    # otherwise.
     return CountTimes(ns=np.minimum.accumulate(total, axis=2))
 
 
+# A model has few sizes of cells, and every sum over draws asks for them again.
 @lru_cache(maxsize=512)
 def missing_shares(num_experts: int, num_selected: int) -> Floats:
     """Probability [missing, resident] that so many of the selected are not resident, where all
@@ -137,6 +146,7 @@ def missing_shares(num_experts: int, num_selected: int) -> Floats:
         - _log_choose(num_experts, num_selected)
     )
     found: Floats = np.where(is_possible, np.exp(logs), 0.0)
+    # Logarithms of factorials are rounded, and a mean needs shares that sum to one.
     return np.asarray(found / found.sum(axis=0))
 
 
@@ -196,6 +206,7 @@ def _add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-unty
         for kind in range(len(caps)):
             if caps[kind, cell] != cap_of[kind]:
                 cap_of[kind] = caps[kind, cell]
+                # Kinds of plan often have the same cap, for which nothing is computed again.
                 twin = 0
                 while cap_of[twin] != cap_of[kind]:
                     twin += 1

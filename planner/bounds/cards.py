@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from hwprofiles import Machine
-from planner.bounds.bound import seconds_below
 from planner.bounds.clairvoyant import repeated_bound
 from planner.bounds.draws import (
     LINK_WEIGHTS,
@@ -33,10 +32,11 @@ from planner.bounds.draws import (
     wholes_of,
     works_of,
 )
-from planner.bounds.part import Part
+from planner.bounds.part import MarkedPasses
+from planner.bounds.rounding import seconds_below
 from planner.bounds.static import KINDS, Streaming
 from planner.bounds.stores import LOOSEST, Stores, stores_of
-from planner.bounds.work import Experts, Floats, Work
+from planner.bounds.work import Floats, SelectedExperts, Work
 from sim.costs.cost_model import CostModel
 from sim.costs.memory import MemoryRule, working_bytes
 from sim.policies.problem import Problem
@@ -168,7 +168,7 @@ def _bounds_ns(
 
 def _by_kind(
     used: Sequence[tuple[Machine, _Card]], stores: Sequence[Stores]
-) -> tuple[list[list[Part]], list[Stores]]:
+) -> tuple[list[list[MarkedPasses]], list[Stores]]:
     """The work on each kind of card, and what all cards of that kind have room for."""
     kinds: list[Machine] = []
     for machine, _ in used:
@@ -200,12 +200,12 @@ def _least_work(works: Sequence[Work]) -> Work:
             found = np.min(values, axis=0)
             least[field.name] = found if isinstance(values[0], np.ndarray) else float(found)
     on_gpu = np.min([work.experts.gpu_ns for work in works], axis=0)
-    experts: Experts = replace(works[0].experts, gpu_ns=on_gpu)
+    experts: SelectedExperts = replace(works[0].experts, gpu_ns=on_gpu)
     return replace(works[0], experts=experts, **least)
 
 
 def _unlike_ns(
-    wholes: Sequence[Sequence[Part]], stores: Sequence[Stores], *, are_alike: bool
+    wholes: Sequence[Sequence[MarkedPasses]], stores: Sequence[Stores], *, are_alike: bool
 ) -> float:
     """The static bound for unlike cards, in ns over all draws."""
     within = list(WITHIN)
@@ -231,7 +231,7 @@ def _unlike_ns(
 
 
 def _weighed(
-    wholes: Sequence[Sequence[Part]],
+    wholes: Sequence[Sequence[MarkedPasses]],
     stores: Sequence[Stores],
     kind: Streaming,
     rival: tuple[float, Sequence[float]],

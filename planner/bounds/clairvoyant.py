@@ -14,28 +14,26 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.bounds.bound import Bound, seconds_below
 from planner.bounds.compilation import bound_kernel
 from planner.bounds.frontier import Frontiers, frontiers
-from planner.bounds.lanes import lanes_bound
-from planner.bounds.part import NEVER_NS, Part
+from planner.bounds.part import MarkedPasses
 from planner.bounds.simplex import lowest
-from planner.bounds.stores import LOOSEST, Stores, stores_of
-from planner.bounds.work import Floats, Work, work_of
-from sim.costs.memory import MemoryRule
-from sim.policies.problem import Problem
-from sim.workload.batch import Passes
+from planner.bounds.stores import Stores
+from planner.bounds.work import Floats, Work
 
 LINK_STARTS, PRICE_STARTS = (0.05, 0.2, 0.5, 0.9, 0.99), (0.1, 0.4, 0.8, 1.2)
 """First guesses: the weight of the link's total, and the price of a byte against what the last byte
 that fits would save.
 """
 
+NEVER_NS = 1e30
+"""Longer than anything takes: a copy of it never pays within a window."""
+
 NUM_TRIALS = 120
 """Points that the search looks at from the best first guess; any of them is a valid bound."""
 
 
-class Point(NamedTuple):
+class Multipliers(NamedTuple):
     """What proves a bound: the link's weight in [0, 1], ns per byte and border, and slopes as a
     share of the steepest.
     """
@@ -45,11 +43,11 @@ class Point(NamedTuple):
     steepness: float = 0.0
 
 
-Guess = tuple[Point, ...]
+Guess = tuple[Multipliers, ...]
 """A point for the whole run, or one for prefill and one for decode."""
 
 
-class Ways(NamedTuple):
+class Uses(NamedTuple):
     """Uses of what may be on the GPU: experts, layers' dense parts, the head. Ordered by item, then
     by pass; ``starts`` [item + 1].
 
@@ -104,7 +102,7 @@ def _cheapest(ways, slope, link_share, price):  # type: ignore[no-untyped-def]
     return total
 
 
-def cheapest_ns(ways: Ways, byte_price: float) -> float:
+def cheapest_ns(ways: Uses, byte_price: float) -> float:
     """What all uses cost where each is held at that price of a byte and border, or costs its own
     time: that of its copy, or of what serves it elsewhere.
     """
@@ -121,7 +119,7 @@ class ClairvoyantDual:
     """
 
     frontiers: Frontiers
-    ways: Ways
+    ways: Uses
     base_ns: float
     num_passes: int
     capacity_bytes: float
@@ -160,11 +158,12 @@ class ClairvoyantDual:
             - byte_price * self.capacity_bytes * self.num_passes
         )
 
-    def solve(self) -> tuple[float, Point]:
+    def solve(self) -> tuple[float, Multipliers]:
         """The best bound found, in ns, and the point that proves it."""
         if not self.num_passes:
-            return 0.0, Point()
-        lanes = Point(), self.value_ns(*Point())
+            return 0.0, Multipliers()
+        lanes = Multipliers(), self.value_ns(*Multipliers())
+        # The windows alone, which bind where little has to be copied.
         tried = [(lanes[1], 0.0, 0.0, 0.0)]
         for link in LINK_STARTS:
             scale = self.saving(link)
@@ -174,20 +173,23 @@ class ClairvoyantDual:
             ]
         best, link, price, scale = max(tried)
 
-        def point(at: Floats) -> Point:
-            return Point(
+        def point(at: Floats) -> Multipliers:
+            """The multipliers at a corner, cut to what is valid."""
+            return Multipliers(
                 float(np.clip(at[0], 0, 1)),
                 max(0.0, float(at[1])) * scale,
                 float(np.clip(at[2], 0, 1)),
             )
 
         def loss(at: Floats) -> float:
+            """What the search makes small."""
             return -self.value_ns(*point(at))
 
         found, least = lowest(loss, _simplex(link, price), NUM_TRIALS)
+        # Every point proves a bound, so the search's end counts only where it is the best.
         ends = [
             lanes,
-            (Point(link, price * scale, 1.0 if scale else 0.0), best),
+            (Multipliers(link, price * scale, 1.0 if scale else 0.0), best),
             (point(found), -least),
         ]
         at, value = max(ends, key=lambda end: end[1])
@@ -225,31 +227,6 @@ def _simplex(link: float, price: float) -> Floats:
     )
 
 
-def clairvoyant_bound(
-    problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST
-) -> Bound:
-    """The bound over those passes with those tokens per expert [pass, layer, expert], for policies
-    within that memory rule.
-    """
-    if problem.feeding.is_pipelined:
-        return lanes_bound(problem, passes, tokens)
-    work = work_of(problem, passes, tokens)
-    stores = stores_of(problem, rule)
-    everything = np.ones(len(passes), bool)
-    whole, first, rest = (
-        _dual(work, stores, which) for which in (everything, passes.is_prefill, ~passes.is_prefill)
-    )
-    first_ns, rest_ns, whole_ns = (dual.solve()[0] for dual in (first, rest, whole))
-    lanes = whole.value_ns(0.0, 0.0, 0.0)
-    return Bound(
-        end_to_end_s=seconds_below(max(whole_ns, first_ns + rest_ns)),
-        ttft_s=seconds_below(first_ns),
-        decode_s=seconds_below(rest_ns),
-        binding_resource="gpu" if lanes >= max(whole_ns, first_ns + rest_ns) * 0.999 else "h2d",
-        method="clairvoyant: Lagrangian dual over residency that changes between passes",
-    )
-
-
 def repeated_bound(work: Work, stores: Stores, guess: Guess | None) -> tuple[float, Guess]:
     """The end-to-end bound in ns of one of many similar runs, and what proves it: without a guess
     it is solved, else only evaluated.
@@ -266,6 +243,8 @@ def repeated_bound(work: Work, stores: Stores, guess: Guess | None) -> tuple[flo
             dual.value_ns(*point) if dual.num_passes else 0.0
             for dual, point in zip(duals, guess, strict=True)
         ), guess
+    # Each phase may hold at its start what it likes, which loses something; but it has multipliers
+    # of its own, which gains something. Which is more differs from run to run.
     whole, at = _dual(work, stores, everything).solve()
     first, rest = (_dual(work, stores, which).solve() for which in phases)
     return (
@@ -275,9 +254,9 @@ def repeated_bound(work: Work, stores: Stores, guess: Guess | None) -> tuple[flo
 
 def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantDual:
     """The problem over the marked passes."""
-    part = Part(work=work, marked=passes)
+    part = MarkedPasses(work=work, marked=passes)
     found = frontiers(
-        part.uncapped._replace(fetch=np.full(len(part.cell_of), NEVER_NS))
+        part.unweighed._replace(fetch=np.full(len(part.cell_of), NEVER_NS))
     )  # copies count over the whole run, not in the window
     is_moe = np.zeros(work.serial_gpu.shape, bool)
     is_moe.ravel()[work.experts.cell_of] = True
@@ -290,6 +269,7 @@ def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantD
         + np.minimum(work.head_gpu, work.head_cpu)[passes].sum()
         + work.step_overhead * passes.sum()
     )
+    # A dense part that the CPU runs faster stays there, and its place on the GPU saves nothing.
     dense = np.maximum(0.0, np.column_stack([off - on, work.head_cpu - work.head_gpu]))[passes]
     return ClairvoyantDual(
         frontiers=found,
@@ -307,7 +287,7 @@ def _activations(work: Work) -> Floats:
     return (work.activations_d2h + work.activations_h2d)[work.num_tokens]
 
 
-def _ways(part: Part, stores: Stores, weight: Floats, dense: Floats) -> Ways:
+def _ways(part: MarkedPasses, stores: Stores, weight: Floats, dense: Floats) -> Uses:
     """Uses of experts, then of dense parts and the head, by item and pass.
 
     A copy costs its share of a whole layer's, if that is less.
@@ -319,14 +299,17 @@ def _ways(part: Part, stores: Stores, weight: Floats, dense: Floats) -> Ways:
     num_passes, num_dense = dense.shape
     number = np.cumsum(part.marked) - 1
     order = np.argsort(
-        item.astype(np.min_scalar_type(num_items)), kind="stable"
+        # numpy sorts integers of at most 16 bits by their digits, in linear time.
+        item.astype(np.min_scalar_type(num_items)),
+        kind="stable",
     )  # by item and, as triples are ordered, by pass
     cell = cell[order]
     counts = np.append(np.bincount(item, minlength=num_items), np.full(num_dense, num_passes))
+    # An expert may come with its whole layer, which pays the latency of a copy once.
     share = work.layer_fetch / np.maximum(stores.layer_bytes, 1)
     copies = np.minimum(work.fetch, share * stores.expert_bytes), share * stores.weight_bytes
     uses = num_passes * num_dense
-    return Ways(
+    return Uses(
         starts=np.append(0, np.cumsum(counts)),
         pass_of=np.append(number[part.index][cell], np.tile(np.arange(num_passes), num_dense)),
         cell=np.append(cell, np.full(uses, -1)),

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Machine
-from planner.bounds.bound import seconds_below
-from planner.bounds.clairvoyant import Ways, cheapest_ns
+from planner.bounds.clairvoyant import Uses, cheapest_ns
 from planner.bounds.draws import MeanBounds
+from planner.bounds.rounding import seconds_below
 from planner.bounds.work import Floats, Work
 from sim.costs.host_room import RESERVED_BYTES, disk_read_ns
 from sim.costs.memory import MemoryRule, context_bytes, machine_bytes, working_bytes
@@ -119,14 +119,14 @@ def _clairvoyant_ns(
     size = float(_expert_bytes(problem).max())
     prices = np.append(0.0, np.geomspace(1e-3, 1.0, NUM_PRICES) * read_ns.max() / size)
 
-    def value(own: Ways, num_passes: int, price: float) -> float:
+    def value(own: Uses, num_passes: int, price: float) -> float:
         return cheapest_ns(own, price) - price * capacity_bytes * num_passes
 
     best = max(prices, key=lambda price: value(ways[0], passes[0], float(price)))
     return sum(value(own, number, float(best)) for own, number in zip(ways, passes, strict=True))
 
 
-def _uses(problem: Problem, drawn: Drawn, read_ns: Floats) -> Ways:
+def _uses(problem: Problem, drawn: Drawn, read_ns: Floats) -> Uses:
     """Every use of every expert: it is held from use to use, or read."""
     tokens = drawn.tokens
     num_items = tokens.shape[1] * tokens.shape[2]
@@ -135,7 +135,7 @@ def _uses(problem: Problem, drawn: Drawn, read_ns: Floats) -> Ways:
     layer_of = np.arange(num_items) // tokens.shape[2]
     copies = read_ns[layer_of]
     counts = np.bincount(item, minlength=num_items)
-    return Ways(
+    return Uses(
         starts=np.append(0, np.cumsum(counts)),
         pass_of=index[order],
         cell=np.full(len(item), -1),

@@ -16,12 +16,12 @@ import numpy as np
 
 from hwprofiles.units import NS_PER_S
 from planner.bounds.alike import count_times
-from planner.bounds.bound import seconds_below
 from planner.bounds.clairvoyant import Guess, repeated_bound
 from planner.bounds.frontier import frontiers
-from planner.bounds.lanes import lanes_bound
+from planner.bounds.lanes import lanes_bound_ns
 from planner.bounds.lines import lines
-from planner.bounds.part import Part
+from planner.bounds.part import MarkedPasses
+from planner.bounds.rounding import seconds_below
 from planner.bounds.static import (
     KINDS,
     STREAMING,
@@ -164,7 +164,7 @@ def mean_bounds(
     """
     if problem.feeding.is_pipelined:
         least_s = sum(
-            lanes_bound(problem, drawn.passes, drawn.tokens).end_to_end_s for drawn in draws
+            seconds_below(lanes_bound_ns(problem, drawn.passes, drawn.tokens)) for drawn in draws
         ) / len(draws)
         return MeanBounds(
             static_s=least_s, clairvoyant_s=least_s, byte_price_s=0.0, num_draws=len(draws)
@@ -176,6 +176,7 @@ def mean_bounds(
         clairvoyant_ns = _clairvoyant_ns(works, stores_of(problem, LOOSEST), *first.result())
     number = len(draws)
     return MeanBounds(
+        # A fixed plan is one of those that the clairvoyant bound covers, too.
         static_s=seconds_below(max(static.ns, clairvoyant_ns) / number),
         clairvoyant_s=seconds_below(clairvoyant_ns / number),
         byte_price_s=static.byte_price / number / NS_PER_S,
@@ -195,16 +196,16 @@ def works_of(problem: Problem, draws: Sequence[Drawn]) -> list[Work]:
         )
 
 
-def wholes_of(works: Sequence[Work]) -> list[Part]:
+def wholes_of(works: Sequence[Work]) -> list[MarkedPasses]:
     """All passes of each run."""
-    return [Part(work=work, marked=np.ones(len(work.is_prefill), bool)) for work in works]
+    return [MarkedPasses(work=work, marked=np.ones(len(work.is_prefill), bool)) for work in works]
 
 
-def relaxed_draws(wholes: Sequence[Part], stores: Stores, *, are_alike: bool) -> Relaxation:
+def relaxed_draws(wholes: Sequence[MarkedPasses], stores: Stores, *, are_alike: bool) -> Relaxation:
     """The best bound found for each kind of plan, and of those the least."""
     work = wholes[0].work
     phases = [
-        Part(work=work, marked=which)
+        MarkedPasses(work=work, marked=which)
         for which in (work.is_prefill, ~work.is_prefill)
         if which.any()
     ]
@@ -216,6 +217,7 @@ def relaxed_draws(wholes: Sequence[Part], stores: Stores, *, are_alike: bool) ->
     best = _solved(summed(wholes, stores, within, are_alike=are_alike), stores, within, None)
     for kind in KINDS:
         if (kind.is_ahead or kind.is_early) and kind.buffer_bytes(stores) <= stores.capacity_bytes:
+            # Weights are sought on one draw, so the rival has to be of one draw.
             rival = replace(
                 best, ns=best.ns / len(wholes), byte_price=best.byte_price / len(wholes)
             )
@@ -237,6 +239,8 @@ def value_ns(
         number, on, off, stores.dense_bytes, stores.expert_bytes, byte_price
     )
     head = min(sums.head_on[number] + byte_price * stores.head_bytes, sums.head_off[number])
+    # Where a byte that holds no weights saves more by being filled ahead, that is what the byte
+    # costs.
     ahead = sums.ahead[number]
     return float(
         layers
@@ -253,7 +257,7 @@ def room_bytes(stores: Stores, kind: Kind) -> float:
 
 
 def summed(
-    wholes: Sequence[Part], stores: Stores, kinds: Sequence[Kind], *, are_alike: bool
+    wholes: Sequence[MarkedPasses], stores: Stores, kinds: Sequence[Kind], *, are_alike: bool
 ) -> Sums:
     """The sums over several draws."""
     with ThreadPoolExecutor(NUM_THREADS) as threads:
@@ -265,7 +269,7 @@ def summed(
     return total
 
 
-def sums_of(part: Part, stores: Stores, kinds: Sequence[Kind], *, are_alike: bool) -> Sums:
+def sums_of(part: MarkedPasses, stores: Stores, kinds: Sequence[Kind], *, are_alike: bool) -> Sums:
     """One draw's part, or that of some of its passes.
 
     The kinds have the link's weight in common, so they share the frontiers, and differ in what a
@@ -280,9 +284,7 @@ def sums_of(part: Part, stores: Stores, kinds: Sequence[Kind], *, are_alike: boo
     caps = np.stack([(off - on).ravel()[part.cell_of] for on, off in times])
     inside = part.weighed(share, is_prompt_early=kinds[0] is not None and kinds[0].is_early)
     return Sums(
-        experts=count_times(
-            inside, part.tables, part.sizes, part.layer, caps, num_layers, stores.num_experts
-        )
+        experts=count_times(inside, part.tables, part.sizes, caps, stores.num_experts)
         if are_alike
         else lines(
             frontiers(inside), part.cells, caps, num_layers, num_layers * stores.num_experts
@@ -305,6 +307,7 @@ def _solved(
     """
     best = rival
     for number, kind in enumerate(kinds):
+        # The best price would only lift it further above the least.
         if best is not None and value_ns(sums, stores, kinds, number, best.byte_price) >= best.ns:
             continue
         ns, price = _best_price(sums, stores, kinds, number)
@@ -326,6 +329,7 @@ def _best_price(
     for _ in range(NUM_REFINEMENTS):
         order = sorted(values)
         place = max(range(len(order)), key=lambda spot: values[order[spot]])
+        # The value is concave in the price: its top lies next to the best price so far.
         around = order[max(0, place - 1) : place + 2]
         for left, right in pairwise(around):
             values[(left + right) / 2] = value_ns(sums, stores, kinds, number, (left + right) / 2)
@@ -334,7 +338,12 @@ def _best_price(
 
 
 def _weighed(
-    phases: Sequence[Part], stores: Stores, kind: Streaming, rival: Relaxation, *, are_alike: bool
+    phases: Sequence[MarkedPasses],
+    stores: Stores,
+    kind: Streaming,
+    rival: Relaxation,
+    *,
+    are_alike: bool,
 ) -> Streaming:
     """The kind with the weights of the link's total, in prefill and in decode, that bound one draw
     best; ``rival`` is of that draw.

@@ -26,8 +26,8 @@ which only lowers the hull.
 
 class CellWork(NamedTuple):
     """The experts' work of some cells. Triples: CPU and GPU ns, tokens; ``offsets`` [cell + 1].
-    [cell]: ``fetch`` of one of its experts, GPU work beside them (``beside``), the most the cell
-    can take (``cap``), the pass's tokens; activations [tokens].
+    [cell]: ``fetch`` of one of its experts, GPU work beside them (``beside``), the pass's tokens;
+    activations [tokens].
 
     A cell counts ``time_share`` of its window, which lasts as long as the longest lane, and
     ``link_share`` of what keeps the link from copying layers ahead; where ``is_early``, the link is
@@ -40,7 +40,6 @@ class CellWork(NamedTuple):
     offsets: NDArray[np.int64]
     fetch: Floats
     beside: Floats
-    cap: Floats
     num_tokens: NDArray[np.int64]
     down: Floats
     up: Floats
@@ -50,16 +49,15 @@ class CellWork(NamedTuple):
 
 
 class Frontiers(NamedTuple):
-    """Vertices of every cell's lower hull, from no expert missing to all: how much is missing, ns,
-    and the lane that sets it.
+    """Vertices of every cell's lower hull, from no expert missing to all: how much is missing, and
+    ns.
 
-    Lanes: 0 GPU, 1 CPU, 2 link. ``offsets`` [cell + 1] bounds a cell's vertices; ``weight``
-    [triple] is what a missing expert counts.
+    ``offsets`` [cell + 1] bounds a cell's vertices; ``weight`` [triple] is what a missing expert
+    counts.
     """
 
     missing: Floats
     ns: Floats
-    lane: NDArray[np.int64]
     offsets: NDArray[np.int64]
     weight: Floats
 
@@ -75,15 +73,7 @@ def widest_of(offsets):  # type: ignore[no-untyped-def]
 
 
 @allocating_part
-def _longest(gpu, cpu, link):  # type: ignore[no-untyped-def]
-    """The longest lane and its number."""
-    if gpu >= cpu and gpu >= link:
-        return gpu, 0
-    return (cpu, 1) if cpu >= link else (link, 2)
-
-
-@allocating_part
-def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
+def _counted(work, cell, missing, ns):  # type: ignore[no-untyped-def]
     """Points (m, least time with m experts missing) for all m, trying every split of m into CPU and
     copies; returns how many.
 
@@ -92,6 +82,8 @@ def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
     """
     first = work.offsets[cell]
     last = work.offsets[cell + 1]
+    # Each is sorted in the order that is best for a plan by itself. No choice of experts can be
+    # best in all three, so none takes less.
     cpu = np.sort(work.cpu[first:last])
     gpu = np.sort(work.gpu[first:last])[::-1]
     tokens = np.sort(work.tokens[first:last])
@@ -111,21 +103,18 @@ def _counted(work, cell, missing, ns, lane):  # type: ignore[no-untyped-def]
     for total in range(size + 1):
         missing[total] = total
         ns[total] = np.inf
-        lane[total] = 0
     sent = 0
     for count in range(size + 1):
         if count > 0:
             sent = min(sent + tokens[count - 1], work.num_tokens[cell])
         chain = on_cpu[count] + up[count] + (work.down[sent] if count > 0 else 0.0)
         for copies in range(size - count + 1):
+            # Behind the last copy, its expert has still to run or the activations to return.
             link = copies * work.fetch[cell] + max(up[count], gpu[size - 1]) if copies > 0 else 0.0
-            longest, which = _longest(all_gpu - off_gpu[count], chain, 0.0 if is_early else link)
+            longest = max(all_gpu - off_gpu[count], chain, 0.0 if is_early else link)
             alone = copies * work.fetch[cell]
             held_up = work.link_share[cell] * (alone + up[count] if is_early else max(chain, alone))
-            value = min(share * longest + held_up, work.cap[cell])
-            if value < ns[count + copies]:
-                ns[count + copies] = value
-                lane[count + copies] = which
+            ns[count + copies] = min(ns[count + copies], share * longest + held_up)
     return size + 1
 
 
@@ -155,7 +144,7 @@ def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
 
 
 @allocating_part
-def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-def]
+def _weighed(work, cell, weight, missing, ns):  # type: ignore[no-untyped-def]
     """Points (weight missing, least time): f experts copied, any further weight on the CPU; returns
     how many.
 
@@ -170,6 +159,8 @@ def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-
     share = work.time_share[cell]
     is_early = work.is_early[cell]
     least = min(work.tokens[first:last].min(), work.num_tokens[cell])
+    # Activations move as soon as one expert runs on the CPU. Spread over all the weight they are
+    # never overstated.
     slope = (work.cpu[first:last].sum() + work.down[least] + work.up[least]) / total
     start, fall = _gpu_tangent(work, cell, weight, slope)
     ascending = np.sort(weight)
@@ -181,6 +172,7 @@ def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-
             lightest += ascending[copies - 1]
         link = copies * work.fetch[cell] + least_gpu if copies > 0 and not is_early else 0.0
         most = max(0.0, total - lightest)
+        # The longest lane changes at these points alone, and is linear between them.
         for which in range(7):
             if which == 0:
                 at = 0.0
@@ -197,20 +189,17 @@ def _weighed(work, cell, weight, missing, ns, lane):  # type: ignore[no-untyped-
             else:
                 at = (start - link) / fall if fall > 0 else 0.0
             if 0 <= at <= most:
-                longest, longest_lane = _longest(start - fall * at, slope * at, link)
+                longest = max(start - fall * at, slope * at, link)
                 alone = copies * work.fetch[cell]
                 held_up = work.link_share[cell] * (alone if is_early else max(slope * at, alone))
-                missing[num], ns[num], lane[num] = (
-                    min(total, copied + at),
-                    min(share * longest + held_up, work.cap[cell]),
-                    longest_lane,
-                )
+                missing[num] = min(total, copied + at)
+                ns[num] = share * longest + held_up
                 num += 1
     return num
 
 
 @allocating_part
-def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type: ignore[no-untyped-def]
+def _hull(missing, ns, num, out_missing, out_ns, start):  # type: ignore[no-untyped-def]
     """Append the vertices of the lower convex hull of the first ``num`` points; returns the end."""
     end = start
     for point in np.argsort(missing[:num]):
@@ -229,7 +218,8 @@ def _hull(missing, ns, lane, num, out_missing, out_ns, out_lane, start):  # type
             if (by - ay) * (x - ax) < (y - ay) * (bx - ax):
                 break
             end -= 1
-        out_missing[end], out_ns[end], out_lane[end] = x, y, lane[point]
+        out_missing[end] = x
+        out_ns[end] = y
         end += 1
     return end
 
@@ -258,7 +248,7 @@ def has_same_experts(work, cell, other):  # type: ignore[no-untyped-def]
 @allocating_part
 def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
     """Whether two cells are alike in all."""
-    if work.cap[cell] != work.cap[other] or work.is_early[cell] != work.is_early[other]:
+    if work.is_early[cell] != work.is_early[other]:
         return False
     if (
         work.time_share[cell] != work.time_share[other]
@@ -269,12 +259,11 @@ def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
 
 
 @bound_kernel
-def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignore[no-untyped-def]
+def _frontiers(work, missing, ns, offsets, weight, spread):  # type: ignore[no-untyped-def]
     end = 0
     widest = widest_of(work.offsets)
     x = np.empty(7 * widest + 7)
     y = np.empty(7 * widest + 7)
-    z = np.empty(7 * widest + 7, np.int64)
     before = -1
     for cell in range(len(offsets) - 1):
         first = work.offsets[cell]
@@ -284,23 +273,22 @@ def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignor
             count = offsets[before + 1] - offsets[before]
             weight[first:last] = weight[work.offsets[before] : work.offsets[before + 1]]
             for vertex in range(count):
-                missing[end + vertex], ns[end + vertex], lane[end + vertex] = (
-                    missing[start + vertex],
-                    ns[start + vertex],
-                    lane[start + vertex],
-                )
+                missing[end + vertex] = missing[start + vertex]
+                ns[end + vertex] = ns[start + vertex]
             end += count
             offsets[cell + 1] = end
             continue
         before = cell
         prices = work.cpu[first:last]
+        # An expert that costs the CPU nothing has no weight by its price, so such cells are
+        # counted.
         if prices.max() <= spread * prices.min() or prices.min() <= 0:
             weight[first:last] = 1.0
-            num = _counted(work, cell, x, y, z)
+            num = _counted(work, cell, x, y)
         else:
             weight[first:last] = prices / prices.mean()
-            num = _weighed(work, cell, weight[first:last], x, y, z)
-        end = _hull(x, y, z, num, missing, ns, lane, end)
+            num = _weighed(work, cell, weight[first:last], x, y)
+        end = _hull(x, y, num, missing, ns, end)
         offsets[cell + 1] = end
     return end
 
@@ -308,13 +296,11 @@ def _frontiers(work, missing, ns, lane, offsets, weight, spread):  # type: ignor
 def frontiers(work: CellWork) -> Frontiers:
     """The lower hull of every cell."""
     num_cells = len(work.offsets) - 1
+    # As many points as weighing tries for each number of copies.
     size = 7 * (len(work.cpu) + num_cells)
     missing = np.empty(size)
     ns = np.empty(size)
-    lane = np.empty(size, np.int64)
     offsets = np.zeros(num_cells + 1, np.int64)
     weight = np.empty(len(work.cpu))
-    end = _frontiers(work, missing, ns, lane, offsets, weight, UNIFORM_SPREAD) if num_cells else 0
-    return Frontiers(
-        missing=missing[:end], ns=ns[:end], lane=lane[:end], offsets=offsets, weight=weight
-    )
+    end = _frontiers(work, missing, ns, offsets, weight, UNIFORM_SPREAD) if num_cells else 0
+    return Frontiers(missing=missing[:end], ns=ns[:end], offsets=offsets, weight=weight)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.bounds.bound import Bound, seconds_below
 from planner.bounds.work import Floats, prices_on
 from sim.model.model import layer_shapes
 from sim.policies.actions import LayerMode
@@ -26,26 +25,23 @@ WEIGHTS = np.linspace(0.0, 1.0, 101)
 """Weights of the GPU that are tried; each gives a valid bound."""
 
 
-def lanes_bound(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> Bound:
-    """The bound over those passes with those tokens per expert [pass, layer, expert]."""
+def lanes_bound_ns(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> float:
+    """Return the end-to-end bound over those passes with those tokens per expert [pass, layer,
+    expert].
+    """
     gpu, cpu = (
         prices_on(problem, passes, tokens, mode, is_pinned=True)
         for mode in (LayerMode.GPU, LayerMode.CPU)
     )
+    # The CPU may attend while the GPU multiplies, so attention is also offered in two parts.
     split = _products(problem, passes), _cores(problem, passes)
     costs_ns = np.array([_by_pass(gpu, cpu, split, tokens, weight) for weight in WEIGHTS])
     first, rest = (
         costs_ns[:, which].sum(axis=1).max(initial=0.0)
         for which in (passes.is_prefill, ~passes.is_prefill)
     )
-    whole = costs_ns.sum(axis=1)
-    return Bound(
-        end_to_end_s=seconds_below(max(float(whole.max()), float(first + rest))),
-        ttft_s=seconds_below(float(first)),
-        decode_s=seconds_below(float(rest)),
-        binding_resource="gpu" if WEIGHTS[int(whole.argmax())] >= 0.5 else "cpu",
-        method="lanes: the weighted work of GPU and CPU, for layers pipelined over micro-batches",
-    )
+    # One weight for the whole run, or one a phase: prefill ends before decode begins.
+    return max(float(costs_ns.sum(axis=1).max()), float(first + rest))
 
 
 def _by_pass(

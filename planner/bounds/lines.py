@@ -7,6 +7,7 @@ which share is best is settled by layer and phase, from the sums.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,8 +75,7 @@ class Lines:
         return np.asarray((gains / np.maximum(item_bytes, 1)[:, None])[gains > 0])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Cells:
+class Cells(NamedTuple):
     """Cells of experts: layer, phase, the bounds of each one's triples, and the item of each
     triple.
     """
@@ -95,25 +95,19 @@ def lines(found: Frontiers, cells: Cells, caps: Floats, num_layers: int, num_ite
     shares = np.array(MISSING_SHARES)
     height = np.zeros((len(caps), NUM_PHASES, len(shares), num_layers))
     gain = np.zeros((NUM_PHASES, len(shares), num_items))
-    _add_lines(
-        found,
-        cells.layer,
-        cells.phase,
-        cells.offsets,
-        cells.item,
-        np.ascontiguousarray(caps),
-        shares,
-        height,
-        gain,
-    )
+    _add_lines(found, cells, np.ascontiguousarray(caps), shares, height, gain)
     return Lines(height=height, gain=gain)
 
 
 @bound_kernel
-def _add_lines(found, layer, phase, offsets, item, caps, shares, height, gain):  # type: ignore[no-untyped-def]
+def _add_lines(found, cells, caps, shares, height, gain):  # type: ignore[no-untyped-def]
     """For every cell and share: the slope of the frontier there, at least 0, and what the line
     through all vertices from below gives.
     """
+    layer = cells.layer
+    phase = cells.phase
+    offsets = cells.offsets
+    item = cells.item
     for cell in range(len(layer)):
         first = found.offsets[cell]
         last = found.offsets[cell + 1]
@@ -128,6 +122,7 @@ def _add_lines(found, layer, phase, offsets, item, caps, shares, height, gain): 
                 )
                 if found.missing[vertex + 1] > shares[number] * total:
                     break
+            # Where the frontier falls, missing more costs nothing: residents may be left unused.
             slope = max(slope, 0.0)
             least = np.inf
             for vertex in range(first, last):
@@ -164,5 +159,6 @@ def _relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price, 
                     + height[1, late, layer]
                     - saved
                 )
+                # Every pair of lines proves a bound, so the best one counts.
                 found = max(found, min(here, off[layer]))
         least[layer] = found

@@ -15,12 +15,9 @@ from planner.bounds.lines import Cells
 from planner.bounds.tables import Tables, tables_of
 from planner.bounds.work import Floats, Work
 
-NEVER_NS = 1e30
-"""More than any cell takes."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
+class MarkedPasses:
     """The marked passes of a run."""
 
     work: Work
@@ -44,7 +41,7 @@ class Part:
     @cached_property
     def cell_of_triple(self) -> NDArray[np.int64]:
         """[triple]: the place of its cell."""
-        return np.repeat(np.arange(len(self.cell_of)), np.diff(self.uncapped.offsets))
+        return np.repeat(np.arange(len(self.cell_of)), np.diff(self.unweighed.offsets))
 
     @cached_property
     def cells(self) -> Cells:
@@ -53,13 +50,13 @@ class Part:
         return Cells(
             layer=self.layer,
             phase=phase,
-            offsets=self.uncapped.offsets,
+            offsets=self.unweighed.offsets,
             item=self._inside(self.work.experts.item),
         )
 
     @cached_property
-    def uncapped(self) -> CellWork:
-        """The cells' work without caps, all of its time counted and none of the link's."""
+    def unweighed(self) -> CellWork:
+        """The cells' work, all of its time counted and none of the link's."""
         work = self.work
         experts = self.work.experts
         num = len(self.cell_of)
@@ -70,7 +67,6 @@ class Part:
             offsets=np.append(0, np.cumsum(np.diff(experts.offsets)[self._is_used])),
             fetch=work.fetch[self.layer],
             beside=work.beside_gpu.ravel()[self.cell_of],
-            cap=np.full(num, NEVER_NS),
             num_tokens=work.num_tokens[self.index],
             down=work.activations_d2h,
             up=work.activations_h2d,
@@ -82,12 +78,12 @@ class Part:
     @cached_property
     def sizes(self) -> Sizes:
         """How many experts the cells select."""
-        return sizes_of(self.uncapped, self.layer, self.work.num_layers)
+        return sizes_of(self.unweighed, self.layer, self.work.num_layers)
 
     @cached_property
     def tables(self) -> Tables:
         """What the cells take, where experts are alike."""
-        return tables_of(self.uncapped)
+        return tables_of(self.unweighed)
 
     def weighed(self, share: Floats, *, is_prompt_early: bool) -> CellWork:
         """The cells' work where each pass counts that share of the link's total; in prefill, copies
@@ -95,13 +91,16 @@ class Part:
         """
         of_cell = share[self.index]
         is_early = self.work.is_prefill[self.index] & is_prompt_early
-        return self.uncapped._replace(time_share=1 - of_cell, link_share=of_cell, is_early=is_early)
+        return self.unweighed._replace(
+            time_share=1 - of_cell, link_share=of_cell, is_early=is_early
+        )
 
     @cached_property
     def _is_used(self) -> NDArray[np.bool_]:
         return self.marked[self.work.experts.cell_of // self.work.num_layers]
 
     def _inside(self, of_triple: NDArray[Any]) -> NDArray[Any]:
+        # A whole run needs no copy of its arrays.
         if self._is_used.all():
             return of_triple
         return of_triple[np.repeat(self._is_used, np.diff(self.work.experts.offsets))]

@@ -1,68 +1,19 @@
 """Shadow prices: what a little more of a resource would change in the static bound."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
 
 from hwprofiles import Machine, Quantity
 from hwprofiles.units import NS_PER_S
 from planner.bounds.draws import MeanBounds, summed, value_ns, wholes_of, works_of
-from planner.bounds.static import StaticRelaxation, relax, relaxation
-from planner.bounds.stores import LOOSEST, stores_of
-from planner.bounds.work import work_of
+from planner.bounds.stores import stores_of
 from sim.costs.memory import MemoryRule
 from sim.policies.problem import Problem
 from sim.step.simulate import Drawn
-from sim.workload.batch import Passes
 
 GIGA = 10**9
 STEP = 1e-3
 """Relative change of a rate over which the bound's derivative is taken."""
-
-
-def shadow_prices(
-    problem: Problem, passes: Passes, tokens: NDArray[np.int32], rule: MemoryRule = LOOSEST
-) -> dict[str, float]:
-    """Change of the static end-to-end bound in seconds per GB of GPU memory, per GB/s of the link
-    to the GPU, and per GB/s of DRAM (10^9).
-
-    Negative: it would save that much. These are derivatives at the machine as it is, at the bound's
-    own multipliers (the envelope theorem), so they hold for small changes. Layers pipelined over
-    micro-batches have none. A measured curve stands for itself: where it prices an operation, a
-    rate changes nothing.
-    """
-    if problem.feeding.is_pipelined:
-        return {}
-    found = relax(problem, passes, tokens, rule)
-
-    def per_rate(quantity: Quantity, change: Callable[[Machine, float], Machine]) -> float:
-        faster = replace(problem, machine=change(problem.machine, quantity.effective * STEP))
-        return _difference_s(found, faster, passes, tokens) / (quantity.effective * STEP / GIGA)
-
-    return {
-        "end_to_end_s_per_gpu_memory_gb": -found.whole.multipliers.byte_price * GIGA / NS_PER_S,
-        "end_to_end_s_per_h2d_gb_per_s": per_rate(
-            problem.machine.link.h2d.bytes_per_s, with_more_link
-        ),
-        "end_to_end_s_per_dram_gb_per_s": per_rate(
-            problem.machine.cpu.memory_bytes_per_s, with_more_dram
-        ),
-    }
-
-
-def _difference_s(
-    found: StaticRelaxation, faster: Problem, passes: Passes, tokens: NDArray[np.int32]
-) -> float:
-    """What the faster machine changes at the multipliers at hand."""
-    everything = np.ones(len(passes), bool)
-    dual = relaxation(
-        work_of(faster, passes, tokens), found.stores, everything, found.whole.streaming
-    )
-    return (
-        dual.value_ns(found.whole.multipliers) - found.whole.dual.value_ns(found.whole.multipliers)
-    ) / NS_PER_S
 
 
 def mean_shadow_prices(
@@ -74,10 +25,13 @@ def mean_shadow_prices(
     """
     if problem.feeding.is_pipelined:
         return {}
+    # At its best multipliers the bound's change is its change at fixed multipliers (the envelope
+    # theorem), so nothing is solved again.
     stores = stores_of(problem, rule)
     kinds = [bounds.kind]
 
     def value_s(machine: Machine) -> float:
+        """The bound's value at its own multipliers, on that machine."""
         wholes = wholes_of(works_of(replace(problem, machine=machine), draws))
         sums = summed(wholes, stores, kinds, are_alike=bounds.are_alike)
         price = bounds.byte_price_s * NS_PER_S * len(draws)

@@ -65,6 +65,7 @@ class _Search:
             return False
         if value < self.values[0]:
             return self._place(reflected, value, 3 * center - 2 * worst, is_kept=True, most=value)
+        # Better than the second worst: the simplex moves on without another trial.
         if value < self.values[-2]:
             self.simplex[-1] = reflected
             self.values[-1] = value
@@ -75,6 +76,7 @@ class _Search:
                 value,
                 1.5 * center - 0.5 * worst,
                 is_kept=False,
+                # Contracting outwards is kept where it equals the reflected corner, as in scipy.
                 most=np.nextafter(value, np.inf),
             )
         return self._place(

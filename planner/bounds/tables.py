@@ -66,6 +66,7 @@ def _tables(work):  # type: ignore[no-untyped-def]
     is_tried = np.empty(num_cells, np.bool_)
     is_alike = np.empty(num_cells, np.bool_)
     for cell in range(num_cells):
+        # Cells of single tokens are mostly like the one before.
         if cell == 0 or not has_same_experts(work, cell, cell - 1):
             first = work.offsets[cell]
             last = work.offsets[cell + 1]
@@ -126,6 +127,7 @@ def _fill_table(work, cell, is_alike, longer, chain, up, picks):  # type: ignore
     if not is_alike:
         order = np.argsort(cpu)
         for step in range(QUANTILES):
+            # The middle expert of each sixth stands for all of it.
             picks[step] = order[(2 * step + 1) * size // (2 * QUANTILES)]
     return gpu.min()
 

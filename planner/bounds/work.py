@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from sim.policies.actions import LayerMode
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.problem import Problem
 from sim.step.lowering.prices import Prices, price
 from sim.workload.batch import Passes
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Experts:
+class SelectedExperts:
     """The (pass, layer, expert) triples that receive tokens, ordered; ``cell`` is pass · layers +
     layer, ``item`` layer · experts + expert.
 
@@ -67,7 +67,7 @@ class Work:
     activations_d2h: Floats
     num_tokens: NDArray[np.int64]
     is_prefill: NDArray[np.bool_]
-    experts: Experts
+    experts: SelectedExperts
 
     @property
     def num_layers(self) -> int:
@@ -94,6 +94,7 @@ def work_of(
     cells = tokens.shape[0] * tokens.shape[1]
 
     def per_cell(values: Floats) -> Floats:
+        """Sums over the experts of each [pass, layer]."""
         return (
             np.bincount(experts.cell, values, minlength=cells)
             .astype(np.float64)
@@ -108,6 +109,8 @@ def work_of(
     )  # what is sent down is handed over, too
     ffn_gpu = gpu.ffn.astype(np.float64)
     least_away = copies["activations_d2h"][1] + on_cpu + copies["activations_h2d"][1]
+    # A plan may leave the GPU without any expert and be spared the call. That costs it at least the
+    # longest wait for the CPU.
     call_ns = np.clip(least_away - ffn_gpu, 0.0, float(gpu.group_gpu)) * is_used
     serial_cpu = (cpu.attention + cpu.gate + float(cpu.layer_overhead)).astype(np.float64)
     return Work(
@@ -136,7 +139,8 @@ def prices_on(
     """
     if problem.num_gpus > 1:
         raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
-    overlap = LanesOverlap(is_pinned=is_pinned, groups_experts=True, captures_graphs=True)
+    # Fused and captured kernels are the cheapest, so no plan's way of launching beats them.
+    overlap = Overlap(is_pinned=is_pinned, groups_experts=True, captures_graphs=True)
     either = replace(problem, overlap=overlap, common_costs=problem.costs)
     modes = np.full(tokens.shape[:2], mode, np.uint8)
     return price(either, passes, modes, modes[:, 0], int(tokens.max(initial=0)))
@@ -146,6 +150,7 @@ def _copies(pinned: Prices, pageable: Prices) -> dict[str, Any]:
     """Copies at the faster of the two; activations so that more tokens never cost less."""
 
     def least(name: str) -> Floats:
+        """The faster of both kinds of memory."""
         return np.asarray(np.minimum(getattr(pinned, name), getattr(pageable, name)), np.float64)
 
     found = {
@@ -159,13 +164,15 @@ def _copies(pinned: Prices, pageable: Prices) -> dict[str, Any]:
     )
 
 
-def _experts(tokens: NDArray[np.int32], selected: NDArray[np.int64], prices: Prices) -> Experts:
+def _experts(
+    tokens: NDArray[np.int32], selected: NDArray[np.int64], prices: Prices
+) -> SelectedExperts:
     num_layers, num_experts = tokens.shape[1:]
     cell = selected // num_experts
     count = tokens.ravel()[selected].astype(np.int64)
     starts = np.flatnonzero(np.diff(cell, prepend=-1))
     shape = prices.shape_of[cell % num_layers]
-    return Experts(
+    return SelectedExperts(
         cell=cell,
         item=selected % (num_layers * num_experts),
         tokens=count,

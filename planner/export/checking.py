@@ -50,5 +50,6 @@ def misplaced_bytes(question: RuntimeQuestion, form: str, text: str) -> float:
     read = read_runtime_arguments(question.runtime, line)
     wanted = placement_of(question)
     found = placement_of(replace(question, arguments=read))
+    # What one place lacks another has too much, so each byte counts twice.
     apart = np.abs(wanted.weight_bytes - found.weight_bytes).sum() / 2
     return float(apart)

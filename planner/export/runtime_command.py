@@ -51,10 +51,12 @@ def quoted(word: str) -> str:
     """Return a word as a shell needs it, in double quotes where those do, as people write it."""
     if shlex.quote(word) == word:
         return word
+    # Within double quotes a shell still reads these.
     if any(letter in word for letter in '"$`!') or word.endswith("\\"):
         return shlex.quote(word)
     return f'"{word}"'
 
 
 def _is_flag(word: str) -> bool:
+    # A negative number is a value.
     return word.startswith("-") and not word[1:2].isdigit()

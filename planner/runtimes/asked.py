@@ -118,4 +118,5 @@ class Asked:
         """What decides: by how much the first token is late, then the objective."""
         limit = self.max_ttft_s
         late_s = 0.0 if limit is None else max(0.0, timing.ttft_s - limit)
+        # A late first token is worse than any speed.
         return late_s, SCORES[self.objective](timing)

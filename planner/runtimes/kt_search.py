@@ -22,6 +22,7 @@ def kt_options(asked: Asked) -> Iterator[Option]:
     """
     base = _base(asked)
     for chunk in _chunks(asked):
+        # From no token on, or from the first: where between is found for the best alone.
         for threshold in (None, 1):
             for count in _counts(asked):
                 arguments = replace(
@@ -36,6 +37,7 @@ def kt_refined(asked: Asked, best: Option) -> Option:
     """Return the option with the fewest tokens from which on a prompt is faster on the GPU."""
     arguments = best.arguments
     assert isinstance(arguments, KtArguments)
+    # Nothing is computed on the GPU for a prompt, so there is no threshold to find.
     if arguments.gpu_prefill_tokens is None:
         return best
     low = 1
@@ -120,5 +122,6 @@ def _counts(asked: Asked) -> Sequence[int]:
     if not asked.host.gpus:
         return [0]
     most = asked.model.num_experts
+    # At most 65 counts are tried, each of them priced for every size of a chunk.
     step = max(1, most // 64)
     return [*range(0, most, step), most]

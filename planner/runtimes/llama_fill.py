@@ -32,6 +32,7 @@ def fillings(asked: Asked, base: LlamaArguments, homes: tuple[int, ...]) -> list
         return [everything]
     layout = layout_of(homes, asked.model.moe_layers)
     room = _gpu_room(asked, base, layout)
+    # Not even the dense parts fit; fewer layers have to go to the GPUs.
     if any(free < 0 for free in room.values()):
         return []
     found: dict[tuple[Matrices, ...], Layout] = {}
@@ -39,6 +40,7 @@ def fillings(asked: Asked, base: LlamaArguments, homes: tuple[int, ...]) -> list
         filling = layout
         for gpu, free in room.items():
             filling = _with_experts(asked, filling, gpu, free, sign)
+        # Layers of one size give the same filling in both orders.
         found[filling.matrices] = filling
     return list(found.values())
 

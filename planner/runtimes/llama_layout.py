@@ -26,12 +26,6 @@ class Layout:
     homes: tuple[int, ...]
     matrices: tuple[Matrices, ...]
 
-    def with_matrices(self, layer: int, devices: Matrices) -> "Layout":
-        """Return the layout with one layer's matrices elsewhere."""
-        changed = list(self.matrices)
-        changed[layer] = devices
-        return Layout(self.homes, tuple(changed))
-
 
 def layout_of(homes: Sequence[int], host_layers: Sequence[int]) -> Layout:
     """Return a layout in which experts are with their layers, but for some that the host keeps."""

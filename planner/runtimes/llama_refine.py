@@ -29,6 +29,7 @@ def _with_boundaries(asked: Asked, best: Option) -> Option:
     arguments = best.arguments
     assert isinstance(arguments, LlamaArguments)
     split = tuple(map(int, arguments.tensor_split))
+    # From coarse to fine: a long way takes few tries, and the end is exact.
     for step in BOUNDARY_STEPS:
         is_better = True
         while is_better:
@@ -74,6 +75,7 @@ def _with_threshold(asked: Asked, best: Option) -> Option:
     if arguments.is_ik or not is_copying or not asked.host.gpus:
         return best
     tokens = _break_even_tokens(asked, best, arguments.micro_batch_tokens)
+    # The runtime copies from there on by itself.
     if tokens <= MIN_TOKENS:
         return best
     option = asked.option(replace(arguments, offload_min_tokens=tokens), best.placement)

@@ -26,6 +26,7 @@ def llama_rivals(asked: Asked) -> Iterator[Rival]:
         return
     fitting = replace(_plain(asked), is_fitted=True, is_fit_asked=asked.runtime != "llama.cpp")
     yield _of_arguments(asked, "--fit, its own choice", fitting)
+    # A dense model has no experts that a flag could leave on the CPU.
     if not asked.model.is_dense:
         yield _cpu_experts(asked, "-ncmoe, best N", [DEFAULT_MICRO_BATCH_TOKENS])
         yield _cpu_experts(asked, "-ncmoe and -ub, best", micro_batches(asked))
@@ -68,6 +69,7 @@ def _swept(asked: Asked, plain: LlamaArguments) -> Iterator[Option]:
     most = len(asked.model.moe_layers) if plain.is_ik else asked.model.num_layers
 
     def option(count: int) -> Option:
+        """The option of that number, priced."""
         item = CpuExperts(num_layers=count, is_from_end=plain.is_ik)
         layers = item.layers(asked.model.num_layers, asked.model.moe_layers)
         arguments = replace(plain, gpu_layers=len(homes), placements=(item,))
@@ -95,6 +97,7 @@ def _fitting(asked: Asked, option: Callable[[int], Option], most: int) -> Iterat
         found = option(low + step)
         if asked.fits(found):
             yield found
+        # Doubling: far from the least the price hardly changes with one layer.
         step = 2 * step or 1
 
 
@@ -141,6 +144,7 @@ def _layers(asked: Asked) -> Rival:
     entries = asked.model.num_layers + 1
 
     def option(num_left: int) -> Option:
+        """The option of that number, priced."""
         arguments = replace(_plain(asked), gpu_layers=entries - num_left)
         layout = layout_of(_homes(asked, arguments), ())
         return asked.option(arguments, placement_in(asked, layout))

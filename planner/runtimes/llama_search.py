@@ -44,6 +44,7 @@ def micro_batches(asked: Asked) -> Sequence[int]:
     limit = max(asked.load.prompt_tokens, DEFAULT_MICRO_BATCH_TOKENS)
     first_over = next((size for size in MICRO_BATCHES if size >= limit), MICRO_BATCHES[-1])
     others = [size for size in MICRO_BATCHES if size <= first_over]
+    # The default comes first: of sizes that are as fast it is taken, and then needs no option.
     others.remove(DEFAULT_MICRO_BATCH_TOKENS)
     return [DEFAULT_MICRO_BATCH_TOKENS, *others]
 
@@ -111,6 +112,7 @@ def _splits(asked: Asked) -> list[tuple[int, ...]]:
     """Return splits of all layers: each GPU alone, and all by their memory."""
     entries = asked.model.num_layers + 1
     num_gpus = len(asked.host.gpus)
+    # A split over GPUs costs hand-overs, so a model that fits one may be faster there.
     alone = [
         tuple(entries if gpu == other else 0 for other in range(num_gpus))
         for gpu in range(num_gpus)
@@ -130,6 +132,7 @@ def _fewer_layers(asked: Asked, base: LlamaArguments, split: Sequence[int]) -> l
     entries = sum(split)
     low = 0
     high = entries - 1
+    # More layers never need less memory, so the most that fit are found by halving.
     best = None
     while low <= high:
         middle = (low + high) // 2
@@ -153,6 +156,7 @@ def _sides(asked: Asked, base: LlamaArguments, layout: Layout) -> Iterator[Optio
     arguments = arguments_of(asked, base, layout)
     placement = placement_in(asked, layout)
     yield asked.option(arguments, placement)
+    # Without experts on the host, or with a prompt too short to copy for, both sides are the same.
     if placement.weight_bytes[0] and asked.load.prompt_tokens >= MIN_TOKENS:
         yield asked.option(without_copies(arguments), placement)
 

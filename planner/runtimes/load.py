@@ -38,6 +38,7 @@ class RuntimeLoad(BaseModel):
     @property
     def prompt_context_tokens(self) -> int:
         """Tokens in the cache before a prompt, the mean over the rounds."""
+        # The first prompt finds the cache empty, the last one all rounds before it.
         return (self.rounds - 1) * self.round_tokens // 2
 
     @property

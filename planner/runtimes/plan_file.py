@@ -102,6 +102,7 @@ def load_runtime_plan(path: Path) -> RuntimePlanFile:
         raise InputError(
             f"{path}: runtime.name: {unknown_name('runtime', plan.runtime.name, WRITERS)}"
         )
+    # A plan may be read from any folder, so its paths are as seen from its own.
     setting = plan.setting.moved(lambda name: from_folder(name, path.parent))
     return plan.model_copy(update={"setting": setting})
 

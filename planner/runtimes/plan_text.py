@@ -33,5 +33,6 @@ def text_of(plan: RuntimePlanFile, form: str) -> str:
     The text is read back first: it must say what the plan says.
     """
     text = runtime_text(form, command_of(plan))
+    # A writer that drops or reorders an argument would change where bytes go, unseen.
     check_text(plan.runtime.name, plan.runtime.line, form, text)
     return text

@@ -91,10 +91,12 @@ def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRu
     found = list(way.options(asked))
     rivals = tuple(way.rivals(asked))
     known = [rival.option for rival in rivals if rival.option is not None]
+    # What does not fit is shown beside the plan, but it is no rival.
     if users is not None and asked.fits(users):
         known.append(users)
     if not found and not known:
         return NoRuntimePlan(runtime=asked.runtime, reason=_too_large(asked))
+    # Rivals are candidates, too, so that a plan is never slower than one of them.
     best = min(known, key=lambda option: asked.rank(option.timing), default=None)
     if found:
         own = way.refine(asked, min(found, key=lambda option: asked.rank(option.timing)))
@@ -160,6 +162,6 @@ def _too_large(asked: Asked) -> str:
 def _late(asked: Asked, best: Option) -> str:
     assert asked.max_ttft_s is not None
     return (
-        f"no plan meets --max-ttft {asked.max_ttft_s:g} s: the best reaches "
+        f"no plan meets `max_ttft_s` {asked.max_ttft_s:g} s: the best reaches "
         f"{best.timing.ttft_s:.3g} s"
     )

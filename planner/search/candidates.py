@@ -17,8 +17,8 @@ from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
-from sim.policies.overlap.lanes import LanesOverlap
-from sim.policies.pipeline_search import Choice, choices, with_choice
+from sim.policies.overlap import Overlap
+from sim.policies.pipeline_search import PipelineChoice, choices, with_choice
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layer_times import Misses
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
@@ -132,8 +132,8 @@ def named_systems() -> Iterator[Policy]:
     yield from POLICIES.values()
 
 
-LAUNCHED = LanesOverlap(groups_experts=True)
-CAPTURED = LanesOverlap(groups_experts=True, captures_graphs=True)
+LAUNCHED = Overlap(groups_experts=True)
+CAPTURED = Overlap(groups_experts=True, captures_graphs=True)
 """How runtimes of today run kernels: fused; as a captured graph where no copy depends on what a
 gate selects.
 """
@@ -155,9 +155,12 @@ def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:
     )
     for name in FIXED:
         fate, dispatch, misses = DISPATCHES[name]
+        # Where no miss is copied, buffers would only take room.
         for staging in STAGINGS if name != "cpu" else (0,):
             label = f"gain+{name}/{staging}" if staging else f"gain+{name}"
             summary = f"{BY_GAIN}; {fate}; {_buffers(staging)}"
+            # A graph is captured before it runs, so it has no place for copies that a gate decides
+            # on.
             overlap = replace(CAPTURED if name == "cpu" else LAUNCHED, staging_experts=staging)
             yield _combination(
                 f"{label}{mark}", summary, GainPlacement(misses=misses), dispatch, overlap, feeding
@@ -174,13 +177,9 @@ def _early(scenario: Scenario, feeding: Feeding, mark: str) -> Iterator[Policy]:
             summary = f"{BY_GAIN}; of the others the prompt fetches some while their layer attends; {fate}; {_buffers(staging)}"
             placement = GainPlacement(misses=misses)
             overlap = replace(LAUNCHED, staging_experts=staging)
-            policy = _combination(
-                f"gain+{name}+early/{staging}{mark}",
-                summary,
-                placement,
-                dispatch,
-                overlap,
-                feeding,
+            label = f"gain+{name}+early/{staging}{mark}"
+            policy = replace(
+                _combination(label, summary, placement, dispatch, overlap, feeding),
                 prefetch=EarlyPrefetch(),
             )
             if (
@@ -207,6 +206,7 @@ def _may_gain_early(problem: Problem) -> bool:
     )
     if in_prompt.max() < EARLY_LEAD * copy_ns or in_prompt.sum() < EARLY_SHARE * lead.sum():
         return False
+    # Where everything fits there is nothing to copy.
     return isinstance(AllLayersPlacement().place(problem), Infeasible)
 
 
@@ -217,28 +217,19 @@ def _cached(feeding: Feeding, mark: str) -> Iterator[Policy]:
             fate, dispatch, _ = DISPATCHES[name]
             start = f"as many experts of every layer; {fate}; {keeping}"
             overlap = replace(LAUNCHED, staging_experts=2)
-            yield _combination(
-                f"{cache_name}+{name}{mark}",
-                start,
-                UniformPlacement(),
-                dispatch,
-                overlap,
-                feeding,
-                cache,
+            caching = _combination(
+                f"{cache_name}+{name}{mark}", start, UniformPlacement(), dispatch, overlap, feeding
             )
+            caching = replace(caching, cache=cache)
+            yield caching
             for prefetch_name, (ahead, prefetch) in (
                 PREFETCHES.items() if name != "balanced" else ()
             ):
-                label = f"{cache_name}+{name}+{prefetch_name}{mark}"
-                yield _combination(
-                    label,
-                    f"{start}; {ahead}",
-                    UniformPlacement(),
-                    dispatch,
-                    overlap,
-                    feeding,
-                    cache,
-                    prefetch,
+                yield replace(
+                    caching,
+                    name=f"{cache_name}+{name}+{prefetch_name}{mark}",
+                    summary=f"{start}; {ahead}",
+                    prefetch=prefetch,
                 )
 
 
@@ -278,10 +269,11 @@ def _paged(scenario: Scenario) -> Iterator[Policy]:
     problem = problem_of(replace(scenario, policy=row))
     placement = PagedPlacement()
     if not is_long(problem):
+        # One short sequence cannot be cut into micro-batches, and its KV cache fits anywhere.
         if scenario.batch.num_sequences == 1:
             return
         placement = PagedPlacement(kv_layers=problem.model.num_layers)
-    found: dict[tuple[bool, int], list[Choice]] = {}
+    found: dict[tuple[bool, int], list[PipelineChoice]] = {}
     for choice in choices(replace(row, placement=placement), problem):
         found.setdefault((choice.ffn_on_gpu, choice.kv_layers), []).append(choice)
     for (ffn_on_gpu, kv_layers), same in found.items():
@@ -325,11 +317,10 @@ def _combination(
     summary: str,
     placement: Placement,
     dispatch: Dispatch,
-    overlap: LanesOverlap,
+    overlap: Overlap,
     feeding: Feeding,
-    cache: Cache | None = None,
-    prefetch: Prefetch | None = None,
 ) -> Policy:
+    """A policy that caches and prefetches nothing."""
     if feeding.prefill_chunk_tokens is not None:
         summary = f"{summary}; prompts in passes of at most {feeding.prefill_chunk_tokens} tokens"
     return Policy(
@@ -337,8 +328,8 @@ def _combination(
         summary=summary,
         source=SOURCE,
         placement=placement,
-        cache=cache or StaticCache(),
-        prefetch=prefetch or NoPrefetch(),
+        cache=StaticCache(),
+        prefetch=NoPrefetch(),
         dispatch=dispatch,
         overlap=overlap,
         feeding=feeding,

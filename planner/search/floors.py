@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.bounds.bound import seconds_below
+from planner.bounds.rounding import seconds_below
 from planner.bounds.work import Floats, Work, work_of
 from sim.costs.memory import Residency
 from sim.policies.actions import LayerMode
@@ -73,12 +73,16 @@ class Floors:
         systems, experts moved after the prompt.
         """
         if (
+            # Their layers overlap, their tokens change, or their residents move, so that windows do
+            # not add up.
             isinstance(policy.dispatch, PagedDispatch)
             or not policy.is_lossless
             or policy.placement.is_remade
             or problem.num_gpus > 1
         ):
             return None
+        # Work is the cheapest price of everything, whatever the policy, so only the passes tell two
+        # apart.
         key = policy.feeding
         if key not in self._works:
             self._works[key] = [
@@ -116,6 +120,7 @@ def _floor(
     cells = work.experts.cell_of
     windows = work.serial_gpu + work.ffn_gpu
     windows.ravel()[cells] = work.serial_gpu.ravel()[cells] + resident
+    # A streamed layer brings all of its experts, so none of them is missing.
     windows = np.where(
         modes == LayerMode.STREAM, work.serial_gpu + work.ffn_gpu + work.experts_gpu, windows
     )
@@ -125,6 +130,7 @@ def _floor(
     link = (work.layer_fetch * (modes == LayerMode.STREAM)).sum() + work.head_fetch * (
         (head_modes == LayerMode.STREAM) & (heads > 0)
     ).sum()
+    # Where every miss is copied, what a layer has no slot for goes over the link in any case.
     if not policy.keeps_residency and policy.dispatch.rule == Rule.FETCH:
         link += float(
             (
@@ -159,6 +165,7 @@ def _fixed_cells(policy: Policy, residency: Residency, work: Work, early: Marks 
     copies = np.where(is_miss, _per_expert(work, fetch), 0.0)
     parts = _shared(work, on_cpu, copies, np.zeros(len(fetch)))
     whole = _split(misses, _least(work, np.where(is_miss, experts.cpu_ns, np.inf)), fetch)
+    # Any expert may leave the GPU.
     if policy.dispatch.spills_residents:  # any expert may leave the GPU
         on_gpu = np.maximum(beside, _shared(work, experts.cpu_ns, experts.gpu_ns, beside))
     return np.maximum(on_gpu, np.maximum(parts, whole))

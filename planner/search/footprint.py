@@ -99,6 +99,7 @@ def pass_shapes(batch: Batch, feeding: Feeding) -> Iterator[PassShape]:
     """The passes of the prompts and of the further tokens, counted rather than listed: a request
     may be for any number of them.
     """
+    # Beams share a prompt, unless the system feeds it once for each.
     prompts = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
     if feeding.is_pipelined:
         prefill, decode = micro_batches(batch, feeding)

@@ -9,11 +9,10 @@ from statistics import mean
 from planner.search.candidates import candidates, named_systems
 from planner.search.floors import Floors
 from planner.search.objectives import Goal
+from planner.search.standing import as_time, goal_time, is_allowed, mean_of, overflows
 from planner.search.ties import half_width, is_tied
 from planner.search.trials import SHORT_STEPS, Trial, Trials, is_feasible
-from sim.costs.cards import gpu_bytes
 from sim.costs.memory import Residency
-from sim.step.draws import mean_metrics
 from sim.step.metrics import Metrics
 from sim.step.simulate import Scenario, fits_cards
 
@@ -113,6 +112,8 @@ class Hunt:
         self._meet(self._screened(self._placed()), self._first, "candidates")
         self._meet_named()
         self._halve()
+        # A named system may bring another offer to the top, whose named systems then have to run,
+        # too.
         while self._meet_named():
             self._challenge()
         self._meet_others()
@@ -135,7 +136,7 @@ class Hunt:
             if trial.metrics
             and offer in (None, trial.offer)
             and self._is_allowed(trial)
-            and not _overflows(trial)
+            and not overflows(trial)
         ]
         return sorted(found, key=lambda trial: trial.is_named)
 
@@ -208,6 +209,7 @@ class Hunt:
             for (_, score), _, trial in ranked[: max(SCREENED_LEAST, round(SCREENED_SHARE * most))]
             if as_time(score) <= (1 + SCREENED_LAG) * as_time(ranked[0][0][1])
         ]
+        # Offers are compared at the end, which needs something of each.
         if len(self.trials.scenarios) > 1:
             for offer in range(len(self.trials.scenarios)):
                 kept += [trial for trial in order if trial.offer == offer][:SCREENED_OTHERS]
@@ -242,6 +244,7 @@ class Hunt:
                 left += own
                 continue
             batch = self.trials.scenarios[offer].batch
+            # What promises most is run, since only a real time rules others out.
             first = min(bounded, key=lambda pair: self._goal.rank(pair[1].metrics(batch)))[0]
             self._meet([first], self._first, "closed form")
             for trial, floor in zip(own, floors, strict=True):
@@ -265,6 +268,7 @@ class Hunt:
         }
         if standing:
             wanted.add(self.leader().offer)
+        # They have run there already.
         wanted -= {trial.offer for trial in self.tried if trial.is_named}
         named = [
             self.trials.start(policy, is_named=True, offer=offer)
@@ -306,6 +310,7 @@ class Hunt:
             if number == self._num_draws or (self._may_end_early and self._is_precise(close[0])):
                 self._num_draws = number
                 break
+            # Two at least, so that the last draws still decide something.
             close = close[: max(2, -(-len(close) // KEPT_OF))]
             number *= DRAWS_GROW
         self._challenge()
@@ -392,43 +397,3 @@ def first_draws(scenario: Scenario, num_draws: int) -> int:
     """
     tokens = scenario.batch.num_sequences * scenario.batch.context_tokens
     return min(num_draws, max(1, min(FEWEST_DRAWS, FIRST_TOKENS // tokens)))
-
-
-def mean_of(trial: Trial, num_draws: int) -> Metrics:
-    """The means over a trial's first draws."""
-    return mean_metrics(trial.metrics[:num_draws])
-
-
-def goal_time(goal: Goal, metrics: Metrics) -> float:
-    """What is minimised, as a time: of a rate, its inverse."""
-    return as_time(goal.score(metrics))
-
-
-def as_time(score: float) -> float:
-    """Return a score as a time: of a rate, which is negative, its inverse."""
-    return -1 / score if score < 0 else score
-
-
-def _overflows(trial: Trial) -> bool:
-    """Whether a run exceeded GPU memory: a named system may set aside less than it needs."""
-    room = gpu_bytes(trial.problem.machine, trial.problem.split)
-    return any(metrics.peak_gpu_memory_bytes > room for metrics in trial.metrics)
-
-
-def is_allowed(scenario: Scenario, trial: Trial, goal: Goal) -> bool:
-    """Whether the trial may become the plan: no token changed (unless that is allowed), and as many
-    experts a layer as asked for.
-
-    The CPU runs no expert that the GPU holds: no runtime does that.
-    """
-    policy = trial.policy
-    if policy.dispatch.spills_residents:
-        return False
-    if (
-        policy.knows_future
-        or (goal.is_lossless and not policy.is_lossless)
-        or not isinstance(trial.residency, Residency)
-    ):
-        return False
-    held = trial.residency.experts.sum(axis=1)[list(scenario.model.moe_layers)]
-    return scenario.slots_per_layer is None or bool((held == scenario.slots_per_layer).all())

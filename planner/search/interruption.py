@@ -24,6 +24,7 @@ def undisturbed() -> Iterator[None]:
     arrived: list[int] = []
 
     def hold(number: int, frame: FrameType | None) -> None:
+        """Note the signal for later."""
         arrived.append(number)
 
     before = {each: signal.signal(each, hold) for each in SIGNALS}
@@ -32,6 +33,7 @@ def undisturbed() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+        # One is enough: whoever pressed twice wanted it to stop, too.
         if arrived:
             signal.raise_signal(arrived[0])
 

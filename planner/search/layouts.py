@@ -25,7 +25,7 @@ def planned_cards(machine: Machine, num_gpus: int) -> tuple[Machine, ...]:
     cards = cards_of(machine)
     if num_gpus > len(cards):
         raise InputError(
-            f"--gpus must be between 1 and the {len(cards)} of {machine.name}, got {num_gpus}"
+            f"gpus must be between 1 and the {len(cards)} of {machine.name}, got {num_gpus}"
         )
     return cards[:num_gpus]
 

@@ -193,6 +193,7 @@ def memory_rule(problem: Problem, held_bytes: int) -> MemoryRule:
         - kv_bytes
         - working_bytes(model, batch, problem.feeding, rule)
     )
+    # A named system may hold more than the default budget; the bound must cover it, too.
     share = max(left, held_bytes, 0) / machine_bytes(problem.machine)
     return MemoryRule(
         usable_fraction=min(1.0, share),

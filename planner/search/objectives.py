@@ -65,8 +65,8 @@ class Goal(BaseModel):
         _objective(self.objective)
         if self.objective == "cost" and self.price_per_hour_usd is None:
             raise InputError(
-                "--objective cost: no price is known; say what an hour costs with --price-per-hour USD, or set price_usd in the machine "
-                "file and say over how many hours it is paid off with --amortize-hours N"
+                "`objective` cost: no price is known; say what an hour costs with `price_per_hour_usd`, or set price_usd in the machine "
+                "file and say over how many hours it is paid off with `amortize_hours`"
             )
 
 
@@ -74,8 +74,8 @@ def hourly_price_usd(machine: Machine, amortize_hours: float) -> float:
     """The machine's own price over that many hours. Raises InputError where it states none."""
     if machine.price_usd is None:
         raise InputError(
-            f"--amortize-hours: {machine.name} states no price_usd; set it in the machine file, with --set price_usd=USD, "
-            "or say what an hour costs with --price-per-hour USD"
+            f"`amortize_hours`: {machine.name} states no price_usd; set it in the machine file or as an override, "
+            "or say what an hour costs with `price_per_hour_usd`"
         )
     return machine.price_usd.effective / amortize_hours
 

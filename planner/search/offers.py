@@ -107,6 +107,8 @@ def _threads(setting: Setting) -> tuple[int | None, ...]:
     is_changed = any(
         override.partition("=")[0].startswith(RATES) for override in setting.machine_overrides
     )
+    # A changed rate is that of one number of threads; the others' would be compared with it in
+    # vain.
     return counts[:1] if is_changed else counts
 
 

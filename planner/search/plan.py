@@ -93,6 +93,7 @@ def load_plan(path: Path, *, importable: Collection[str] = ()) -> Plan:
         file = _File.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{path}: {first_problem(error, _File)}") from None
+    # Named here rather than by the goal, so that the message has the nearest objective.
     if file.objective not in OBJECTIVES:
         raise InputError(
             f"{path}: objective: none named {file.objective!r}{closest(file.objective, OBJECTIVES)}"

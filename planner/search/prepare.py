@@ -32,7 +32,7 @@ FITTED_MODEL = "qwen3-next-80b-a3b"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class CompileStep:
     """One step: what it compiles, what runs it, and the steps whose kernels it takes in.
 
     ``share`` is its part of the whole work, for a progress bar alone.
@@ -84,6 +84,7 @@ def draw_routing() -> None:
 def bound() -> None:
     """Bound a mean, where experts are alike and where they are not."""
     scenario = _scenario("on-demand")
+    # The two take different kernels.
     for are_alike in (False, True):
         mean_bounds(
             problem_of(scenario), [draw(scenario, scenario.policy.feeding)], are_alike=are_alike
@@ -96,17 +97,17 @@ def search_plan() -> None:
 
 
 STEPS = (
-    Step(name="simulating caches", run=run_live, share=0.4),
-    Step(name="simulating static residents", run=run_static, share=0.15),
-    Step(name="bounding", run=bound, share=0.2, after=("simulating static residents",)),
-    Step(name="drawing routings", run=draw_routing, share=0.05, after=("bounding",)),
-    Step(
+    CompileStep(name="simulating caches", run=run_live, share=0.4),
+    CompileStep(name="simulating static residents", run=run_static, share=0.15),
+    CompileStep(name="bounding", run=bound, share=0.2, after=("simulating static residents",)),
+    CompileStep(name="drawing routings", run=draw_routing, share=0.05, after=("bounding",)),
+    CompileStep(
         name="the other policies",
         run=run_others,
         share=0.15,
         after=("simulating caches", "simulating static residents"),
     ),
-    Step(
+    CompileStep(
         name="searching",
         run=search_plan,
         share=0.05,
@@ -124,7 +125,7 @@ class Compiled:
     num_functions: int
 
 
-def prepare(steps: tuple[Step, ...] = STEPS) -> Iterator[Compiled]:
+def prepare(steps: tuple[CompileStep, ...] = STEPS) -> Iterator[Compiled]:
     """Run the steps in two processes; say how far it is whenever a step begins or ends.
 
     The longest come first, and none begins before those whose kernels it takes in: so no kernel is
@@ -134,7 +135,7 @@ def prepare(steps: tuple[Step, ...] = STEPS) -> Iterator[Compiled]:
     done = 0.0
     num_functions = 0
     ended: set[str] = set()
-    running: dict[Future[int], Step] = {}
+    running: dict[Future[int], CompileStep] = {}
     with ProcessPoolExecutor(NUM_PROCESSES, mp_context=get_context("spawn")) as processes:
         while waiting or running:
             for step in [step for step in waiting if ended.issuperset(step.after)]:
@@ -152,7 +153,7 @@ def prepare(steps: tuple[Step, ...] = STEPS) -> Iterator[Compiled]:
     yield Compiled(done=1.0, under_way=(), num_functions=num_functions)
 
 
-def run_step(step: Step) -> int:
+def run_step(step: CompileStep) -> int:
     """Run a step in this process; return how many functions it compiled."""
     with event.install_recorder("numba:compile") as compilations:
         step.run()

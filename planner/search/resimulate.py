@@ -47,6 +47,7 @@ def _mean_ends_s(scenarios: Sequence[Scenario], draws: Sequence[Drawn]) -> list[
     placed = [_placed(scenario) for scenario in scenarios]
 
     def ends(number: int) -> list[Metrics | None]:
+        """The metrics of every scenario on that draw."""
         return [None if each is None else _run(*each, number, draws[number]) for each in placed]
 
     with ThreadPoolExecutor(

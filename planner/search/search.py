@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hwprofiles import InputError
-from planner.search.hunt import FEWEST_DRAWS, Hunt, Progress, RuledOut, goal_time, mean_of
+from planner.search.hunt import FEWEST_DRAWS, Hunt, Progress, RuledOut
 from planner.search.objectives import Goal
+from planner.search.standing import goal_time, mean_of
 from planner.search.ties import half_width
 from planner.search.trials import Trial
 from sim.costs.memory import Infeasible, Residency
@@ -27,7 +28,7 @@ placement owes to chance.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rival:
+class NamedRival:
     """What a named system would reach on the same work: means over its ``num_draws`` first draws,
     or why it has none.
 
@@ -88,7 +89,7 @@ class Search:
     num_draws: int
     half_width_s: float | None
     runner_up: RunnerUp | None
-    rivals: tuple[Rival, ...]
+    rivals: tuple[NamedRival, ...]
     num_tried: int
     is_stopped: bool
     draws: tuple[Drawn, ...] = field(repr=False)
@@ -153,10 +154,11 @@ def search(
         check(scenario)
         if scenario.num_gpus > 1:
             raise InputError(
-                f"plans and their bounds are for one GPU, got --gpus {scenario.num_gpus}; "
+                f"plans and their bounds are for one GPU, got `gpus` {scenario.num_gpus}; "
                 "simulate and compare take several, and so does a plan for a runtime"
             )
     goal.check()
+    # A recorded trace is replayed as it is, so further draws would repeat the first.
     number = num_draws if has_draws(scenarios[0]) else 1
     hunt = Hunt(
         scenarios,
@@ -169,6 +171,7 @@ def search(
     try:
         hunt.go()
     except KeyboardInterrupt:
+        # Without a whole run there is no best so far to offer.
         if not hunt.standing():
             raise
         raise SearchStopped(lambda: _best_so_far(hunt, goal)) from None
@@ -199,11 +202,13 @@ def _best_so_far(hunt: Hunt, goal: Goal) -> Search | Unmet:
 def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
     """The best of what has run."""
     best = hunt.leader()
+    # The leader misses by least, so nothing that has run keeps to the constraint.
     if goal.excess_s(best.mean) > 0:
         assert goal.max_ttft_s is not None
         return Unmet(
             max_ttft_s=goal.max_ttft_s, best_ttft_s=best.mean.ttft_s, policy=best.policy.name
         )
+    # Rivals may have met fewer draws; each is compared on those that both have met.
     number = len(best.metrics)
     own = [trial for trial in hunt.tried if trial.offer == best.offer]
     return Search(
@@ -287,15 +292,17 @@ def _offer_best(hunt: Hunt, offer: int, best: Trial, goal: Goal) -> OfferBest:
     )
 
 
-def _rivals(named: Sequence[Trial], best: Trial, goal: Goal) -> tuple[Rival, ...]:
+def _rivals(named: Sequence[Trial], best: Trial, goal: Goal) -> tuple[NamedRival, ...]:
     rivals = []
     for trial in named:
         number = min(len(trial.metrics), len(best.metrics))
         if isinstance(trial.residency, Infeasible):
-            rivals.append(((np.inf, 0.0), Rival(policy=trial.policy.name, outcome=trial.residency)))
+            rivals.append(
+                ((np.inf, 0.0), NamedRival(policy=trial.policy.name, outcome=trial.residency))
+            )
         elif number:
             mean = mean_of(trial, number)
-            rival = Rival(
+            rival = NamedRival(
                 policy=trial.policy.name,
                 outcome=mean,
                 plan_metrics=mean_of(best, number),

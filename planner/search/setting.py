@@ -105,6 +105,7 @@ class Setting(BaseModel):
             updates["model"] = change(self.model)
         if names_machine_file(self.machine):
             updates["machine"] = change(self.machine)
+        # A popularity names a file behind its prefix, which has to stay.
         if self.routing not in (None, "uniform"):
             assert self.routing is not None
             kind, colon, file = self.routing.rpartition("popularity:")
@@ -131,8 +132,9 @@ class Setting(BaseModel):
         if self.reserve_vram_bytes >= memory_bytes:
             reserved = format_bytes(self.reserve_vram_bytes)
             raise InputError(
-                f"--reserve-vram must be less than the GPU's {format_bytes(memory_bytes)}, got {reserved}"
+                f"`reserve_vram_bytes` must be less than the GPU's {format_bytes(memory_bytes)}, got {reserved}"
             )
+        # As one more override, so that a machine file and its rules are read as ever.
         left = f"gpu.memory_bytes={memory_bytes - self.reserve_vram_bytes}"
         return load_machine(self.machine, (*self.machine_overrides, left))
 

@@ -11,13 +11,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from planner.search.prepare import STEPS, Step, prepare, run_from_python
+from planner.search.prepare import STEPS, CompileStep, prepare, run_from_python
 from sim.engine.shipped_code import PROCESSOR, file_name, folder_of
 
 PACKAGES = ("sim", "planner")
 ALL_STEPS = (
     *STEPS,
-    Step(
+    CompileStep(
         name="driving from Python",
         run=run_from_python,
         share=0.0,
@@ -34,6 +34,7 @@ def ship(root: Path) -> int:
     for dispatcher in dispatchers():
         cache = dispatcher._cache
         index = cache._cache_file._load_index()
+        # A kernel may also be kept for this very processor, which no other computer could run.
         shipped = [name for key, name in index.items() if key[1][1] == PROCESSOR]
         if not shipped:
             continue

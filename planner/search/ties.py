@@ -38,6 +38,7 @@ def _quantile(freedom: int) -> float:
     high = 1.0
     while _within(high, freedom) < CONFIDENCE:
         high *= 2
+    # Until no number lies between them: the last bit is found.
     while low < (middle := (low + high) / 2) < high:
         low, high = (middle, high) if _within(middle, freedom) < CONFIDENCE else (low, middle)
     return high

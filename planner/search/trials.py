@@ -101,6 +101,7 @@ class Trials:
         scenario = replace(self.scenarios[offer], policy=policy)
         try:
             check_split(scenario)
+            # All policies of an offer share one table of prices, of which most ask for the same.
             scenario = tuned(scenario, self._costs[offer])
             policy = scenario.policy
             problem = problem_of(scenario, self._costs[offer])
@@ -136,6 +137,7 @@ class Trials:
                         dict.fromkeys((trial.policy.feeding, number) for trial, number in steps),
                     )
                 )
+                # Prefetchers take longest; what starts last would keep the others waiting.
                 order = sorted(
                     range(len(steps)),
                     key=lambda place: not steps[place][0].policy.prefetch.is_active,
@@ -161,6 +163,7 @@ class Trials:
             if not trial.is_named:
                 raise
             return Infeasible(reason=str(error), missing_bytes=0)
+        # Digest and bytes are stated of the first draw alone.
         if number:
             return run.metrics, "", 0
         self._keep(trial, run)
@@ -223,6 +226,7 @@ class Trials:
             batch=replace(batch, output_tokens=min(SHORT_STEPS, batch.output_tokens)),
         )
         found = run_drawn(short, trial.problem, trial.residency, drawn).metrics
+        # Steps of decoding last much alike, so the first few stand for all.
         end_s = found.ttft_s + found.tpot_s * (batch.output_tokens - 1)
         return replace(
             found,
@@ -259,6 +263,7 @@ class Trials:
             rows = scenario.routing.experts(
                 scenario.model, batch.num_sequences, batch.context_tokens - 1, seed
             )
+            # Another thread may have drawn the same meanwhile; all keep the one that came first.
             self._experts.setdefault(number, with_shared_prompts(rows, batch))
         return self._experts[number]
 
@@ -273,6 +278,7 @@ class Trials:
 
         def ranking(problem: Problem) -> NDArray[np.float64]:
             """As RankedPlacement ranks [layer, expert], kept for policies alike."""
+            # All that a ranking looks at of a policy. Two policies that agree in this place alike.
             is_serial = tuple(overlap.is_serial(np.array([True, False])).tolist())
             buffers = overlap.staging_experts if placement.weighs_buffers else None
             kernels = overlap.groups_experts, overlap.captures_graphs

@@ -50,6 +50,7 @@ def _with_ports(url: str) -> str:
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES_WITH_PORTS:
         return url
+    # A password may hold commas and colons, so what stands before the last @ is left out.
     for host in rest.rpartition("@")[2].split(","):
         if not _HOST_AND_PORT.match(host):
             raise ValueError(
@@ -85,7 +86,7 @@ class Peer(_Part):
     alloc_ports: Annotated[tuple[Port, ...], Field(min_length=1)]
 
 
-class Disaggregation(_Part):
+class TransferRole(_Part):
     """This engine's part where prefill and decode run apart: a prefiller sends, and tells
     ``proxy``; a decoder receives at ``peer``.
     """
@@ -127,7 +128,7 @@ class KvTiers(_Part):
     loads_while_queued: bool = False
     saves_answers: bool = False
     min_load_tokens: TokensOrNone = 0
-    disaggregation: Disaggregation | None = None
+    disaggregation: TransferRole | None = None
     server: Endpoint | None = None
 
     @model_validator(mode="after")
@@ -234,16 +235,17 @@ def check_exportable(spec: ServingSpec, *, disk_path: str | None, remote_url: st
             raise InputError("tier disk: LMCache's disk is one engine's own; leave is_shared out")
     if "disk" in names and not (disk_path or "").startswith("/"):
         raise InputError(
-            f"--disk-path must say where on the disk LMCache may write, such as /mnt/kv, got {disk_path or 'nothing'}"
+            f"`disk_path` must say where on the disk LMCache may write, such as /mnt/kv, got {disk_path or 'nothing'}"
         )
     if "remote" in names and "://" not in (remote_url or ""):
         raise InputError(
-            f"--remote-url must be the remote store's address, such as redis://host:6379, got {remote_url or 'nothing'}"
+            f"`remote_url` must be the remote store's address, such as redis://host:6379, got {remote_url or 'nothing'}"
         )
 
 
 def _bytes_per_rank(tier: TierSpec, num_ranks: int) -> float:
     assert tier.capacity_bytes is not None
+    # Whole bytes, rounded down: together the ranks never take more than was offered.
     return tier.capacity_bytes // num_ranks
 
 

@@ -8,21 +8,19 @@ GPUs, until it is met.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from types import MappingProxyType
 
-from hwprofiles import InputError, Machine
+from hwprofiles import InputError
+from planner.serving.serving_plan import ServingChoice, ServingPlan, ServingQuestion, TargetMissed
 from planner.serving.target import ServingTarget
 from sim.costs.memory import Infeasible
-from sim.model.model import Model
 from sim.serving import ServingMetrics, prepare, serve, source_of
 from sim.serving.metrics import NothingAnswered
 from sim.serving.offload_options import Loading, Mode, OffloadSpec
 from sim.serving.setting import serving_setting
 from sim.serving.spec import ServingSpec, TierSpec
-from sim.workload.requests.spec import RequestsSpec
 
 Share = tuple[int, int]
 """A number of instances, and of the GPUs of each."""
@@ -46,79 +44,6 @@ POLICIES: Mapping[Mode, tuple[str, ...]] = MappingProxyType(
 """Tried in place of LRU: what LMCache has."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingQuestion:
-    """What is asked. ``offered`` has the tiers that may be used, up to their sizes, and a link for
-    prefill and decode apart, if any.
-
-    Its other keys are kept as they are, ``num_instances`` and the GPUs of each only where they are
-    stated. With a ``target``, the fewest GPUs that meet it are looked for; without, all GPUs are
-    used.
-    """
-
-    machine: Machine
-    model: Model
-    requests: RequestsSpec
-    offered: ServingSpec
-    objective: str = "latency"
-    num_requests: int | None = None
-    seed: int = 0
-    target: ServingTarget | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingChoice:
-    """A candidate: what was changed, in words, its serving file, and what came of it.
-
-    ``excess_fraction`` is by how much it misses the target, 0 where it meets it or there is none;
-    infinite where it turns away more requests than the largest instance.
-    """
-
-    label: str
-    spec: ServingSpec
-    metrics: ServingMetrics
-    excess_fraction: float = 0.0
-
-    @property
-    def num_gpus(self) -> int:
-        """Of all instances together."""
-        return self.spec.num_instances * (self.spec.instance.num_gpus or 1)
-
-    @property
-    def meets_target(self) -> bool:
-        """Whether it keeps to the target, if there is one."""
-        return self.excess_fraction == 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingPlan:
-    """All that was tried, the best first; with a target, what meets it with the fewest GPUs.
-
-    ``best`` is the least memory that is as good as the best within the margin; ``gain_fraction`` is
-    what the best with tiers gains over the best without on as many GPUs, negative where it loses
-    (None: no tiers were offered).
-    """
-
-    rows: tuple[ServingChoice, ...]
-    best: ServingChoice
-    without_tiers: ServingChoice
-    with_tiers: ServingChoice | None
-    gain_fraction: float | None
-
-    @property
-    def uses_tiers(self) -> bool:
-        """Whether tiers are worth it."""
-        return bool(self.best.spec.tiers)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetMissed:
-    """Nothing that was tried meets the target; ``nearest`` misses it by least."""
-
-    target: ServingTarget
-    nearest: ServingChoice
-
-
 def plan_serving(
     question: ServingQuestion, on_tried: Callable[[str], None] = lambda label: None
 ) -> ServingPlan | TargetMissed | Infeasible:
@@ -128,7 +53,7 @@ def plan_serving(
     """
     if question.objective not in OBJECTIVES:
         raise InputError(
-            f"--objective must be one of {', '.join(OBJECTIVES)}, got {question.objective!r}"
+            f"`objective` must be one of {', '.join(OBJECTIVES)}, got {question.objective!r}"
         )
     shares = list(_shares(question))
     if not shares:
@@ -153,6 +78,7 @@ def _plan_for_target(
 
     Who cannot be served by the largest instance counts for nobody.
     """
+    # Fewer GPUs first, so that the search ends with the fewest that will do.
     by_size = sorted(shares, key=lambda share: (share[0] * share[1], share[0]))
     most = _Search(question, on_tried)
     misfit = most.try_share(max(by_size, key=lambda share: (share[1], share[0])))
@@ -237,6 +163,7 @@ class _Search:
                 f"{start.label.partition(',')[0]}, {names}",
                 start.spec.model_copy(update={"tiers": tiers[:count]}),
             )
+        # Each rule is tried on the best so far, so that rules that help add up.
         for words, change in self._rules(len(tiers)):
             best = self._best(with_tiers=True)
             changed = (best.spec.offload or rules).model_copy(update=change)
@@ -251,6 +178,7 @@ class _Search:
     def shrink(self) -> None:
         """Halve the tiers as long as that loses less than the margin."""
         start = self._best(with_tiers=True)
+        # What is unlimited has no half.
         if all(tier.capacity_bytes is None for tier in start.spec.tiers):
             return
         limit = self._value(start.metrics) + MARGIN_FRACTION * abs(self._value(start.metrics))
@@ -272,6 +200,7 @@ class _Search:
         and that decode.
         """
         parts = self._question.offered.disaggregation
+        # One instance cannot be taken apart.
         shared = [row for row in self.rows if row.spec.num_instances > 1]
         if parts is None or not shared:
             return
@@ -328,6 +257,7 @@ class _Search:
     def _try(self, label: str, spec: ServingSpec) -> ServingChoice | Infeasible | None:
         """None where it answers nobody, though the largest instance does."""
         question = self._question
+        # The largest instance was tried before the search began.
         if self._known is not None and self._known.spec == spec:
             self.rows.append(self._known)
             return self._known
@@ -338,6 +268,7 @@ class _Search:
         try:
             run = serve(cluster, source_of(question.requests, question.seed, question.num_requests))
         except NothingAnswered:
+            # The largest instance itself answers nobody: that is for the caller to see.
             if self._known is None:
                 raise
             return None
@@ -376,6 +307,7 @@ class _Search:
     def _rules(self, num_tiers: int) -> Iterator[tuple[str, dict[str, object]]]:
         yield "loading what is cheaper", {"loading": Loading.CHEAPER}
         offload = self._question.offered.offload
+        # A server of KV, and blended KV, know none of the rules below.
         if offload is not None and (
             offload.mode is not Mode.IN_PROCESS or offload.blend is not None
         ):
@@ -394,6 +326,7 @@ def _shares(question: ServingQuestion) -> Iterator[Share]:
     """
     offered = question.offered
     count = question.machine.gpu.count
+    # Where prefill and decode may be apart, the number of instances is what is sought.
     is_stated = "num_instances" in offered.model_fields_set and offered.disaggregation is None
     stated = offered.instance.num_gpus
     divisors = [number for number in range(1, count + 1) if count % number == 0]

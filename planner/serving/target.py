@@ -16,9 +16,9 @@ class ServingTarget:
     max_itl_s: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("--max-ttft", self.max_ttft_s), ("--max-itl", self.max_itl_s)):
+        for name, value in (("max_ttft_s", self.max_ttft_s), ("max_itl_s", self.max_itl_s)):
             if value is not None and not 0 < value < float("inf"):
-                raise InputError(f"{name} must be above 0 seconds, got {value:g}")
+                raise InputError(f"`{name}` must be above 0 seconds, got {value:g}")
 
     def excess_fraction(self, metrics: ServingMetrics) -> float:
         """By how much the run is beyond the limit that it misses by most; 0 where it keeps to all."""

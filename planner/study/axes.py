@@ -86,6 +86,7 @@ def parse_axis(argument: str) -> Axis:
     path = path.strip()
     if not (path and equals):
         raise InputError(f"--vary {argument}: write path=values, {EXAMPLE}")
+    # Counts are spelt with hyphens on the command line.
     path = path.replace("-", "_") if path.replace("-", "_") in COUNTS else path
     items = [item.strip() for item in text.split(",")]
     if not all(items):
@@ -161,6 +162,7 @@ def _range(item: str, parts: list[str]) -> list[float]:
         values = np.geomspace(start, stop, int(count))
     else:
         raise ValueError(f"{item}: both ends of a logarithmic range must be greater than 0")
+    # The value is what its text says, so that typing the text again names the same point.
     return [float(f"{value:.{_KEPT_DIGITS}g}") for value in values.tolist()]
 
 

@@ -63,6 +63,7 @@ def run_cache_study(study: CacheStudy) -> list[CacheRow]:
         done = [(model, task.result()) for model, task in tasks]
     rows = []
     for model in study.models:
+        # By identity: two models may share a name in different formats.
         layers = [found for other, found in done if other is model]
         rows += _rows(study, model, layers)
     return rows
@@ -85,6 +86,7 @@ def medians(rows: Sequence[CacheRow]) -> list[CacheMedian]:
 
 def slots_of(model: Model, share: float) -> int:
     """Experts of a layer that a share stands for: at least one, and never all."""
+    # With all experts held there is no policy to compare.
     return min(model.num_experts - 1, max(1, round(model.num_experts * share)))
 
 

@@ -51,7 +51,7 @@ def cluster_crew(address: str) -> Iterator[Crew]:
         from distributed import Client
     except ImportError:
         raise InputError(
-            f"--scheduler {address}: needs Dask; pip install 'rosin[cluster]'"
+            f"`scheduler` {address}: needs Dask; pip install 'rosin[cluster]'"
         ) from None
     # Dask ends a client that met no scheduler when it forgets it: after 20 s, with a traceback.
     # This one is closed below.
@@ -63,7 +63,7 @@ def cluster_crew(address: str) -> Iterator[Crew]:
             Exception
         ) as error:  # whoever answers may be no scheduler, and Dask makes anything of what they say
             raise InputError(
-                f"--scheduler {address}: no scheduler answers; start one with: dask scheduler ({_said(error)})"
+                f"`scheduler` {address}: no scheduler answers; start one with: dask scheduler ({_said(error)})"
             ) from None
         try:
             yield Crew(

@@ -82,6 +82,7 @@ def evaluate(job: Job) -> Outcome:
 
     A search that is interrupted gives no outcome: SearchStopped goes through.
     """
+    # A worker hashes its own sources and files: the same names may stand for other content there.
     if Keys(job.objective, job.version, has_bounds=job.has_bounds).key(job.setting) != job.key:
         raise InputError(
             "a worker has another version of the program, or other files of the same name, than the study; give it the same"

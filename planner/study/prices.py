@@ -15,7 +15,7 @@ EXAMPLE = "for example gpu.memory_bytes: {16GB: 450, 24GB: 1600}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prices:
+class HardwarePrices:
     """US dollars:
 
     ``base_usd`` for all that the tables do not price (None: the machine's own price), and tables by
@@ -38,10 +38,10 @@ class Prices:
         return (base or 0.0) + sum(parts) if base is not None or parts else None
 
 
-NO_PRICES = Prices(base_usd=None, tables={})
+NO_PRICES = HardwarePrices(base_usd=None, tables={})
 
 
-def load_prices(path: Path, axes: Sequence[Axis]) -> Prices:
+def load_prices(path: Path, axes: Sequence[Axis]) -> HardwarePrices:
     """Read a price file.
 
     Raises InputError for a path that does not vary, a value without a price, or a price that is
@@ -61,7 +61,7 @@ def load_prices(path: Path, axes: Sequence[Axis]) -> Prices:
                 f"{path}: {key} does not vary in this study{closest(str(key), {BASE_KEY, *by_path})}"
             )
         tables[key] = _table(by_path[key], table, f"{path}: {key}")
-    return Prices(base_usd=base_usd, tables=tables)
+    return HardwarePrices(base_usd=base_usd, tables=tables)
 
 
 def _table(axis: Axis, table: object, where: str) -> dict[Value, float]:
@@ -71,6 +71,7 @@ def _table(axis: Axis, table: object, where: str) -> dict[Value, float]:
         _value(axis, key, where): _dollars(price, f"{where}: {key}") for key, price in table.items()
     }
     for value, text in zip(axis.values, axis.texts, strict=True):
+        # A point without a price would look like one that costs nothing.
         if value not in prices:
             raise InputError(f"{where}: no price for {text}, which is one of its values")
     return prices

@@ -9,7 +9,7 @@ from hwprofiles import load_machine
 from planner.search.plan import Setting
 from planner.study.axes import with_override
 from planner.study.machine_paths import machine_values
-from sim.costs.cost_model import compute_type
+from sim.costs.roofline import compute_type
 from sim.model.model import TensorClass
 
 STEP_FRACTION = 0.2
@@ -35,6 +35,7 @@ def variations(base: Setting) -> Iterator[Variation]:
     model = base.loaded_model()
     dtype = model.dtype(TensorClass.EXPERT)
     values = machine_values(machine)
+    # Compute rates are those of the format that experts are stored in, which prices them.
     for path in (
         "link.h2d.bytes_per_s",
         "gpu.memory_bytes",

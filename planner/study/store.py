@@ -31,7 +31,7 @@ PRIMARY_CODE = 0xFF
 """The bits of an SQLite result that say what kind it is; those above say which of the kind."""
 
 
-class Store:
+class PointStore:
     """The points of one study by key. One process writes; others may read the file meanwhile."""
 
     def __init__(self, database: sqlite3.Connection, path: Path) -> None:
@@ -80,7 +80,7 @@ def corrupt(path: Path, fault: str) -> InputError:
 
 
 @contextmanager
-def open_store(path: Path, identity: Mapping[str, str]) -> Iterator[Store]:
+def open_store(path: Path, identity: Mapping[str, str]) -> Iterator[PointStore]:
     """Open or make the file of a study, and hold it: no second sweep can write to it meanwhile, and
     no kill leaves it held.
 
@@ -91,7 +91,7 @@ def open_store(path: Path, identity: Mapping[str, str]) -> Iterator[Store]:
         try:
             with closing(_connection(path)) as database:
                 _prepare(database, path, {"format": FORMAT, **identity})
-                store = Store(database, path)
+                store = PointStore(database, path)
                 store.check()
                 yield store
         except sqlite3.DatabaseError as error:
@@ -118,6 +118,8 @@ def _prepare(database: sqlite3.Connection, path: Path, identity: Mapping[str, st
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
     with database:
+        # Another process may open the same new file: whoever is second finds the first one's
+        # identity.
         database.execute("BEGIN IMMEDIATE")
         for statement in SCHEMA:
             database.execute(statement)
@@ -148,6 +150,7 @@ def _held(path: Path) -> Iterator[None]:
     lock_path = path.with_name(LOCK_NAME)
     try:
         _refuse_special(lock_path)
+        # SQLite locks a file in the same way on every system, and a killed process lets it go.
         lock = sqlite3.connect(lock_path, timeout=0, isolation_level=None)
     except sqlite3.Error as error:
         raise InputError(f"cannot write {lock_path}: {error}") from None

@@ -108,6 +108,7 @@ def content_digest(setting: Setting) -> str:
     model = setting.loaded_model()
     load_routing(setting.routing, model)
     spec = setting.routing or ""
+    # A file may change under the same name, so its content counts.
     file = Path(spec.removeprefix("popularity:"))
     routing = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else spec
     return digest([load_machine(setting.machine).model_dump(mode="json"), repr(model), routing])
@@ -122,6 +123,7 @@ def code_digest() -> str:
     for package in CODE_PACKAGES:
         root = Path(str(resources.files(package)))
         for path in sorted(root.rglob("*")):
+            # Compiled files and caches differ from computer to computer without meaning anything.
             if path.suffix in CODE_SUFFIXES and path.is_file():
                 found.update(f"{package}/{path.relative_to(root).as_posix()}\0".encode())
                 found.update(path.read_bytes())

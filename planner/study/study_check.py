@@ -22,6 +22,7 @@ class Checker:
 
         What does not fit memory is no error.
         """
+        # One override at a time: that finds the one at fault, and most points share most of them.
         for overrides in ((), *((override,) for override in setting.machine_overrides)):
             if self._is_new("machine", setting.machine, *overrides):
                 load_machine(setting.machine, overrides)
@@ -57,11 +58,12 @@ def check_study(study: Study) -> None:
     """
     if study.objective == "cost":
         raise InputError(
-            "--objective cost: a study plans for speed; --prices sets price against it"
+            "`objective` cost: a study plans for speed; `prices` sets price against it"
         )
     if study.objective not in OBJECTIVE_FIGURES:
         raise unknown_name("objective", study.objective, OBJECTIVE_FIGURES)
     checker = Checker()
+    # One axis at a time first, so that an error names the one value it comes from.
     first = tuple(axis.values[0] for axis in study.axes)
     _checked(checker, study, first, study.axes)
     for place, axis in enumerate(study.axes):
@@ -71,7 +73,7 @@ def check_study(study: Study) -> None:
         _checked(checker, study, point.values, study.axes, point.setting)
         if study.objective == "tpot" and point.setting.output_tokens == 1:
             raise InputError(
-                "--objective tpot: an answer of one token has no time per further token; raise --output-tokens"
+                "`objective` tpot: an answer of one token has no time per further token; raise `output_tokens`"
             )
 
 

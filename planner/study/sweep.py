@@ -14,7 +14,7 @@ from itertools import islice
 from hwprofiles import InputError
 from planner.search.interruption import undisturbed
 from planner.study.outcome import Job, Outcome, evaluate
-from planner.study.store import Store
+from planner.study.store import PointStore
 
 OnPoint = Callable[[Job, Outcome], None]
 AtOnce = Callable[[], int]
@@ -29,7 +29,7 @@ def one_at_a_time() -> int:
 
 def sweep(
     jobs: Iterable[Job],
-    store: Store,
+    store: PointStore,
     executor: Executor,
     on_point: OnPoint | None = None,
     *,
@@ -52,6 +52,7 @@ def sweep(
             if not running:
                 return num_done
             for future in wait(running, return_when=FIRST_COMPLETED).done:
+                # Ctrl-C between taking the point off the list and keeping it would lose it.
                 with undisturbed():
                     _keep(future, running.pop(future), store, on_point)
                 num_done += 1
@@ -76,22 +77,23 @@ def is_loss(error: BaseException) -> bool:
     )
 
 
-def _missing(jobs: Iterable[Job], store: Store) -> Iterator[Job]:
+def _missing(jobs: Iterable[Job], store: PointStore) -> Iterator[Job]:
     known = store.kept_keys()
     for job in jobs:
         if job.key not in known:
+            # Two settings may mean the same: the second would be planned for nothing.
             known.add(job.key)
             yield job
 
 
-def _keep(future: Future[Outcome], job: Job, store: Store, on_point: OnPoint | None) -> None:
+def _keep(future: Future[Outcome], job: Job, store: PointStore, on_point: OnPoint | None) -> None:
     outcome = future.result()
     store.add(job.key, job.setting, outcome)
     if on_point:
         on_point(job, outcome)
 
 
-def _give_up(running: dict[Future[Outcome], Job], store: Store) -> None:
+def _give_up(running: dict[Future[Outcome], Job], store: PointStore) -> None:
     """Take back what has not begun, and keep what finished meanwhile; what runs is left to its
     worker.
     """

@@ -30,6 +30,7 @@ class ShieldedPool(ProcessPoolExecutor):
 
     def __init__(self, num_workers: int) -> None:
         """That many processes at most, none of them started yet."""
+        # A forked process would inherit locks that a thread of ours may hold at that moment.
         super().__init__(num_workers, mp_context=get_context("spawn"), initializer=prepare_worker)
         self._started: set[BaseProcess] = set()
 
@@ -72,6 +73,7 @@ def process_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
 def prepare_worker() -> None:
     """In a worker: one thread, stopping is the parent's business, and no life after the parent's."""
     ignore_signals()
+    # Libraries read these when they are first loaded, so this comes before anything imports them.
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     threading.Thread(target=_die_with_parent, daemon=True).start()
 

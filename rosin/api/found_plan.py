@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hwprofiles import Machine
     from planner.search.make import Planned
     from planner.search.plan import Plan
-    from planner.search.search import Rival
+    from planner.search.search import NamedRival
     from sim.model.model import Model
     from sim.policies import Policy
     from sim.step.metrics import Metrics
@@ -105,7 +105,7 @@ class FoundPlan(Result):
         save_plan(replace(self.plan, setting=self.plan.setting.moved(kept)), file)
         return file
 
-    def _rivals(self) -> list[tuple[Rival, Metrics]]:
+    def _rivals(self) -> list[tuple[NamedRival, Metrics]]:
         from sim.step.metrics import Metrics
 
         rivals = self.planned.search.rivals

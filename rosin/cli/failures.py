@@ -10,6 +10,8 @@ from enum import IntEnum
 
 import typer
 
+from rosin.cli.field_options import in_options
+
 DEBUG_VARIABLE = "ROSIN_DEBUG"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says where a disk, or a user's share of it, has no room left."""
@@ -133,7 +135,7 @@ def _print_what_it_can() -> None:
 def _say(message: str, code: ExitCode) -> int:
     from hwprofiles.errors import one_line
 
-    print("error:", one_line(message), file=sys.stderr)
+    print("error:", in_options(one_line(message)), file=sys.stderr)
     return code
 
 

@@ -62,6 +62,7 @@ def from_curves(curves: Sequence[Curve], work: AttentionWork, formula: Formula) 
     ):
         own = [curve for curve in curves if curve.operation is operation]
         for count in np.unique(work.sequences[chosen]).tolist() if own else ():
+            # Nearest by ratio: a kernel for 8 sequences is as far from 4 as from 16.
             curve = min(own, key=lambda one: abs(np.log(one.shape["sequences"] / count)))
             here = chosen & (work.sequences == count)
             ns[here], is_outside[here] = _scaled(curve, work.at(here), formula)
@@ -76,6 +77,7 @@ def _scaled(curve: Curve, work: AttentionWork, formula: Formula) -> tuple[Sizes,
     is_decode = curve.operation is Operation.ATTENTION_DECODE
     x = work.end if is_decode else work.end - work.first
     measured_x = np.clip(x, *curve.range)
+    # Measured was a single token behind its context, or a whole prompt.
     first = measured_x - 1 if is_decode else np.zeros_like(measured_x)
     nearest = AttentionWork(
         sequences=np.full_like(x, curve.shape["sequences"]), first=first, end=measured_x

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwprofiles import Curve, Gpu, InputError, Link, Machine
-from sim.costs.cost_model import CostModel, Device, Price, Way
+from sim.costs.cost_model import CostModel, Way
 from sim.costs.memory import machine_bytes
+from sim.costs.price import Price
+from sim.costs.roofline import Device
 from sim.model.model import Model, TensorClass
 
 

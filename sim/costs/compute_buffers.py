@@ -57,6 +57,7 @@ def _attention_bytes(attention: Attention, tokens: int, context_tokens: int) -> 
     """
     seen = context_tokens
     if attention.window_tokens is not None:
+        # The first token of a pass looks back by a window, the last one too.
         seen = min(seen, attention.window_tokens + tokens)
     mask = tokens * seen * (FP32_BYTES + FP16_BYTES)
     expanded = seen * attention.expanded_elements
@@ -64,6 +65,7 @@ def _attention_bytes(attention: Attention, tokens: int, context_tokens: int) -> 
         attention.score_elements if tokens == 1 or not expanded else attention.expanded_elements
     )
     queries = tokens * query_elements * FP32_BYTES
+    # A single token attends over the latent cache as it is.
     if tokens == 1:
         return queries + mask
     return queries + mask + expanded * FP16_BYTES + min(LATENT_PIECE_BYTES, expanded * FP32_BYTES)

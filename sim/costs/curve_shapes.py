@@ -75,6 +75,7 @@ def find_curve(
     """The first curve of that operation, device, format (None: any) and shape, with as many threads
     as the machine computes with.
     """
+    # Measured with another number of threads, a curve tells nothing of these.
     for curve in machine.curves:
         is_same = (
             curve.operation is operation

@@ -113,10 +113,10 @@ def activation_bytes(model: Model, batch: Batch, feeding: Feeding) -> int:
     dense layer's). Attention is taken to be fused, so no score matrix is kept. Of a pass in
     micro-batches only the hidden states of the others wait.
     """
-    passes = forward_passes(
-        replace(batch, output_tokens=min(batch.output_tokens, 2)), feeding
-    )  # every decode step is as wide
+    # One decode step stands for all: each is as wide.
+    passes = forward_passes(replace(batch, output_tokens=min(batch.output_tokens, 2)), feeding)
     tokens = int(passes.num_tokens.max())
+    # Three matrices between hidden states and the wide ones: their parameters give the width.
     dense = max(layer.params.get(TensorClass.DENSE_FFN, 0) for layer in model.layers) // (
         3 * model.hidden
     )
@@ -143,9 +143,23 @@ def working_bytes(
     passes = forward_passes(replace(batch, output_tokens=min(batch.output_tokens, 2)), feeding)
     most_tokens = int(np.bincount(passes.group, passes.num_tokens).max())
     reserved = feeding.prefill_chunk_tokens or rule.micro_batch_tokens
+    # An engine reserves for its largest pass, but no run feeds more tokens than it has.
     tokens = min(reserved, batch.num_sequences * batch.context_tokens)
     waiting = max(0, most_tokens - tokens) * model.hidden * model.activation_bytes
     return waiting + compute_buffer_bytes(model, tokens, batch.context_tokens, has_head=has_head)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DenseShare:
+    """What the GPU holds of a model besides routed experts: ``dense`` and ``kv`` as in Residency.
+
+    ``staging_bytes`` are the buffers that copies go through.
+    """
+
+    dense: NDArray[np.bool_]
+    has_head: bool = True
+    staging_bytes: int = 0
+    kv: NDArray[np.bool_] | None = None
 
 
 def fixed_items(
@@ -154,15 +168,11 @@ def fixed_items(
     batch: Batch,
     feeding: Feeding,
     rule: MemoryRule,
-    dense: NDArray[np.bool_],
-    *,
-    has_head: bool,
-    staging_bytes: int,
-    kv: NDArray[np.bool_] | None = None,
+    held: DenseShare,
 ) -> Mapping[str, int]:
-    """Bytes that stand before any routed expert, by item, in reading order; ``dense`` and ``kv`` as
-    in Residency.
-    """
+    """Bytes that stand before any routed expert, by item, in reading order."""
+    dense = held.dense
+    has_head = held.has_head
     items = {}
     if rule.usable_fraction < 1:
         items["context and fragmentation"] = machine_bytes(machine) - int(
@@ -175,7 +185,7 @@ def fixed_items(
     if rule.budgets_kv:
         per_layer = [
             model.layer_kv_bytes(layer, batch.context_tokens)
-            for layer in np.flatnonzero(dense if kv is None else kv).tolist()
+            for layer in np.flatnonzero(dense if held.kv is None else held.kv).tolist()
         ]
         items["KV cache"] = batch.num_sequences * sum(per_layer)
     if rule.budgets_activations:
@@ -184,7 +194,7 @@ def fixed_items(
         )
     if rule.counts_rotary_tables:
         items["rotary tables"] = rotary_table_bytes(model, batch)
-    items["staging buffers"] = staging_bytes
+    items["staging buffers"] = held.staging_bytes
     return items
 
 
@@ -198,6 +208,7 @@ def rotary_table_bytes(model: Model, batch: Batch) -> int:
     """
     attentions = [layer.attention for layer in model.layers if layer.attention is not None]
     head_dims = [attention.value_elements // attention.num_heads for attention in attentions]
+    # Cosines and sines: two numbers.
     bytes_per_token = 2 * max(head_dims, default=0) * model.activation_bytes
 
     family, longest = TABLES_AT_LOAD

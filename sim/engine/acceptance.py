@@ -5,7 +5,7 @@ ones, pass at next to no cost.
 from typing import Any
 
 from sim.engine.compilation import inner, kernel
-from sim.engine.state import ACCEPTED, HEAP_TOO_SMALL, REFUSED
+from sim.engine.state import ACCEPTED, HEAP_TOO_SMALL, REFUSED, EngineColumns
 from sim.engine.submission import CHUNKS_LIMIT, DURATION_LIMIT_NS
 
 Column = Any
@@ -13,32 +13,30 @@ Column = Any
 
 
 @inner
-def _are_columns_acceptable(
-    resource: Column, duration: Column, num_chunks: Column, offsets: Column, num_resources: int
-) -> bool:
-    """Loops without a way out, so that they are vectorised."""
+def _are_columns_acceptable(columns: EngineColumns, num_resources: int) -> bool:
+    """Whether every number is within its limits."""
+    # Loops without a way out, so that they are vectorised.
     is_good = True
-    for row in range(len(resource)):
+    for row in range(len(columns.resource)):
         is_good &= (
-            (resource[row] >= 0)
-            & (resource[row] < num_resources)
-            & (duration[row] >= 0)
-            & (duration[row] < DURATION_LIMIT_NS)
+            (columns.resource[row] >= 0)
+            & (columns.resource[row] < num_resources)
+            & (columns.duration[row] >= 0)
+            & (columns.duration[row] < DURATION_LIMIT_NS)
         )
-    for row in range(len(resource)):
+    for row in range(len(columns.resource)):
         is_good &= (
-            (num_chunks[row] >= 1)
-            & (num_chunks[row] <= CHUNKS_LIMIT)
-            & (offsets[row] <= offsets[row + 1])
+            (columns.num_chunks[row] >= 1)
+            & (columns.num_chunks[row] <= CHUNKS_LIMIT)
+            & (columns.offsets[row] <= columns.offsets[row + 1])
         )
     return is_good
 
 
 @inner
 def _point_backwards(offsets: Column, dependencies: Column, first: int) -> bool:
-    """Whether all dependencies have smaller numbers than their tasks; a sign bit gathers what has
-    not.
-    """
+    """Whether all dependencies have smaller numbers than their tasks."""
+    # Both differences are at least 0 where all is well, so that one sign bit gathers what is not.
     gathered = 0
     for row in range(len(offsets) - 1):
         for place in range(offsets[row], offsets[row + 1]):
@@ -47,39 +45,31 @@ def _point_backwards(offsets: Column, dependencies: Column, first: int) -> bool:
 
 
 @kernel
-def accept(
-    resource: Column,
-    duration: Column,
-    num_chunks: Column,
-    offsets: Column,
-    dependencies: Column,
-    first: int,
-    num_resources: int,
-    heap_room: Column,
-) -> int:
+def accept(columns: EngineColumns, first: int, num_resources: int, heap_room: Column) -> int:
     """Whether those tasks, the first of which gets number ``first``, can be run, and if so whether
     their heaps have room.
 
     ``check_tasks`` says what is wrong with refused ones. ``heap_room`` is the number of free
     entries by resource, and becomes what is left; it is empty where no heap is needed.
     """
-    n = len(resource)
+    n = len(columns.resource)
+    offsets = columns.offsets
     if (
-        len(duration) != n
-        or len(num_chunks) != n
+        len(columns.duration) != n
+        or len(columns.num_chunks) != n
         or len(offsets) != n + 1
         or offsets[0] != 0
-        or offsets[n] != len(dependencies)
+        or offsets[n] != len(columns.dependencies)
     ):
         return REFUSED
-    if not _are_columns_acceptable(
-        resource, duration, num_chunks, offsets, num_resources
-    ) or not _point_backwards(offsets, dependencies, first):
+    if not _are_columns_acceptable(columns, num_resources) or not _point_backwards(
+        offsets, columns.dependencies, first
+    ):
         return REFUSED
     if len(heap_room) == 0:
         return ACCEPTED
     for row in range(n):
-        heap_room[resource[row]] -= 1
+        heap_room[columns.resource[row]] -= 1
     for index in range(num_resources):
         if heap_room[index] < 0:
             return HEAP_TOO_SMALL

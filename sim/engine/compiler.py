@@ -92,8 +92,12 @@ def kept(function: Callable[..., Any], *, package: Path | None = None, **options
     if hasattr(store, "_load_overload"):
         store.load_overload = partial(load, store)
         store._cache_file._load_data = partial(read, store._cache_file)
-        # numba has no public way to say what else a kernel is made of.
-        store._cache_file._source_stamp = stamp_of(package)
+        # numba has no public way to say what else a kernel is made of. It compares the version before
+        # it reads a file's keys, and the stamp after: keys name the classes of records, and one that
+        # was renamed since could not be read. So the version has the stamp in it, too.
+        stamp = stamp_of(package)
+        store._cache_file._source_stamp = stamp
+        store._cache_file._version = f"{store._cache_file._version} {stamp}"
     return dispatcher
 
 

@@ -15,6 +15,7 @@ from hwprofiles import InputError
 from sim.engine.acceptance import accept
 from sim.engine.flat import flat_pass
 from sim.engine.program import FULL_RATE, Platform, Process, Program, Wait
+from sim.engine.state import EngineColumns, EngineRows
 from sim.engine.submission import (
     TIME_LIMIT_NS,
     check_number,
@@ -28,7 +29,6 @@ from sim.engine.task import Discipline, TaskTable
 from sim.engine.timeline import Timeline
 
 Column = NDArray[Any]
-Columns = tuple[Column, Column, Column, Column, Column, Column]
 _UNCHECKED_COLUMNS = ("priority", "kind", "step", "layer", "expert", "num_bytes")
 _NO_LIMIT = 2**62
 _NO_HEAPS = np.zeros(0, np.int64)
@@ -73,22 +73,25 @@ class FastSession:
         """
         self._platform = platform
         self._tables: list[TaskTable] = []
-        self._clock = np.zeros(5, np.int64)
-        self._tasks = np.empty(room, state.TASK)
-        self._times = np.empty((3, room), np.int64)
-        self._states: NDArray[np.uint8] = self._tasks["state"]
-        self._dependencies = np.empty(0, np.int64)
-        self._lanes = idle_lanes(platform)
-        self._heap = np.empty(0, state.ENTRY)
-        self._heap_capacity = np.where(self._lanes["is_priority"] == 1, 0, _NO_LIMIT)
+        lanes = idle_lanes(platform)
+        self._rows = EngineRows(
+            tasks=np.empty(room, state.TASK),
+            times=np.empty((3, room), np.int64),
+            dependencies=np.empty(0, np.int64),
+            lanes=lanes,
+            heap=np.empty(0, state.ENTRY),
+            factors=active_factors(platform),
+            clock=np.zeros(state.CLOCK_SIZE, np.int64),
+        )
+        self._states: NDArray[np.uint8] = self._rows.tasks["state"]
+        self._heap_capacity = np.where(lanes["is_priority"] == 1, 0, _NO_LIMIT)
         self._heap_room = self._heap_capacity.copy()
-        self._factors = active_factors(platform)
         self.num_tasks = 0
 
     @property
     def now_ns(self) -> int:
         """The current instant."""
-        return int(self._clock[state.NOW])
+        return int(self._rows.clock[state.NOW])
 
     def submit(self, tasks: TaskTable) -> int:
         """Append tasks; returns the number of the first.
@@ -97,22 +100,11 @@ class FastSession:
         """
         first = self.num_tasks
         columns = _engine_columns(tasks)
-        resource, duration, priority, num_chunks, offsets, dependencies = columns
         outcome = _accept(self._platform, tasks, columns, first, self._heap_room)
         if outcome == state.HEAP_TOO_SMALL:
             self._make_heap_room()
-        self._make_room(first + len(tasks), dependencies)
-        kernels.admit(
-            resource,
-            duration,
-            priority,
-            num_chunks,
-            offsets,
-            len(dependencies),
-            *self._rows(),
-            self._heap,
-            self._clock,
-        )
+        self._make_room(first + len(tasks), columns.dependencies)
+        kernels.admit(columns, self._rows)
         self._tables.append(tasks)
         self.num_tasks += len(tasks)
         return first
@@ -129,7 +121,7 @@ class FastSession:
 
     def started_ns(self, number: int) -> int:
         """When a task that has begun did so; of any other the answer means nothing."""
-        return int(self._times[state.START, check_number(number, self.num_tasks)])
+        return int(self._rows.times[state.START, check_number(number, self.num_tasks)])
 
     def promote(self, number: int, priority: int) -> bool:
         """Give a task that has not started another priority; False, and no effect, if it has
@@ -137,9 +129,7 @@ class FastSession:
         """
         check_number(number, self.num_tasks)
         check_priority(priority)
-        return bool(
-            kernels.promote(self._tasks, self._lanes, self._heap, self._clock, number, priority)
-        )
+        return bool(kernels.promote(self._rows, number, priority))
 
     def drop(self, number: int) -> bool:
         """Take back a task that has not started: it ends now.
@@ -147,24 +137,14 @@ class FastSession:
         False, and no effect, if it has started or was dropped.
         """
         check_number(number, self.num_tasks)
-        return bool(
-            kernels.drop(
-                self._tasks,
-                self._times,
-                self._dependencies,
-                self._lanes,
-                self._heap,
-                self._clock,
-                number,
-            )
-        )
+        return bool(kernels.drop(self._rows, number))
 
     def advance(self, wait: Wait) -> None:
         """Run until one of the tasks is done, or until all are if none is named."""
         numbers = np.array(wait, np.int64) if wait else _NO_WAIT
-        reason = kernels.run(*self._rows(), self._heap, self._factors, self._clock, numbers)
+        reason = kernels.run(self._rows, numbers)
         if reason == state.TOO_LATE:
-            refuse_late(int(self._lanes["due"].min()))
+            refuse_late(int(self._rows.lanes["due"].min()))
         assert wait or reason == state.FINISHED
 
     def timeline(self) -> Timeline:
@@ -172,29 +152,29 @@ class FastSession:
         return Timeline(
             platform=self._platform,
             tasks=join_tables(self._tables),
-            start_ns=self._times[state.START, : self.num_tasks],
-            end_ns=self._times[state.END, : self.num_tasks],
-            busy_ns=self._times[state.BUSY, : self.num_tasks],
+            start_ns=self._rows.times[state.START, : self.num_tasks],
+            end_ns=self._rows.times[state.END, : self.num_tasks],
+            busy_ns=self._rows.times[state.BUSY, : self.num_tasks],
             is_dropped=self._states[: self.num_tasks] == state.DROPPED,
         )
 
-    def _rows(self) -> tuple[Column, Column, Column, Column]:
-        return self._tasks, self._times, self._dependencies, self._lanes
-
     def _make_room(self, num_tasks: int, dependencies: NDArray[np.int64]) -> None:
-        if num_tasks > len(self._tasks):
-            self._tasks = _grown(self._tasks, self.num_tasks, num_tasks)
-            self._times = _grown(self._times, self.num_tasks, num_tasks)
-            self._states = self._tasks["state"]
+        rows = self._rows
+        if num_tasks > len(rows.tasks):
+            self._rows = rows = rows._replace(
+                tasks=_grown(rows.tasks, self.num_tasks, num_tasks),
+                times=_grown(rows.times, self.num_tasks, num_tasks),
+            )
+            self._states = rows.tasks["state"]
         if self.num_tasks == 0:
             # serves as it is: it is full, so that it is copied before anything is added
-            self._dependencies = dependencies
+            self._rows = rows._replace(dependencies=dependencies)
             return
-        used = int(self._clock[state.NUM_DEPENDENCIES])
+        used = int(rows.clock[state.NUM_DEPENDENCIES])
         needed = used + len(dependencies)
-        if needed > len(self._dependencies):
-            self._dependencies = _grown(self._dependencies, used, needed)
-        self._dependencies[used:needed] = dependencies
+        if needed > len(rows.dependencies):
+            self._rows = rows = rows._replace(dependencies=_grown(rows.dependencies, used, needed))
+        rows.dependencies[used:needed] = dependencies
 
     def _make_heap_room(self) -> None:
         """Twice the room, or as much as lacks, for heaps that are too small; all move, each as a
@@ -205,15 +185,16 @@ class FastSession:
         added = np.where(lacking > 0, np.maximum(lacking, old), 0)
         self._heap_capacity = old + added
         self._heap_room = self._heap_room + added
-        capacity = np.where(self._lanes["is_priority"] == 1, self._heap_capacity, 0)
+        lanes = self._rows.lanes
+        capacity = np.where(lanes["is_priority"] == 1, self._heap_capacity, 0)
         base = np.concatenate([[0], capacity.cumsum()])
         heap = np.empty(base[-1], state.ENTRY)
-        for new, lane in zip(base[:-1], self._lanes, strict=True):
-            heap[new : new + lane["heap_size"]] = self._heap[
-                lane["heap_base"] : lane["heap_base"] + lane["heap_size"]
-            ]
-        self._lanes["heap_base"] = base[:-1]
-        self._heap = heap
+        for new, lane in zip(base[:-1], lanes, strict=True):
+            size = lane["heap_size"]
+            old_base = lane["heap_base"]
+            heap[new : new + size] = self._rows.heap[old_base : old_base + size]
+        lanes["heap_base"] = base[:-1]
+        self._rows = self._rows._replace(heap=heap)
 
 
 def _run_flat(program: Program) -> Timeline:
@@ -221,42 +202,29 @@ def _run_flat(program: Program) -> Timeline:
     num_resources = len(program.platform.resources)
     columns = _engine_columns(tasks)
     _accept(program.platform, tasks, columns, 0, _NO_HEAPS)
-    resource, duration, _, _, offsets, dependencies = columns
     start_ns = np.empty(len(tasks), np.int64)
     end_ns = np.empty(len(tasks), np.int64)
-    refuse_late(
-        flat_pass(
-            resource, duration, offsets, dependencies, num_resources, start_ns, end_ns, len(tasks)
-        )
-    )
+    refuse_late(flat_pass(columns, num_resources, start_ns, end_ns))
     is_dropped = np.zeros(len(tasks), np.bool_)
     return Timeline(
         platform=program.platform,
         tasks=tasks,
         start_ns=start_ns,
         end_ns=end_ns,
-        busy_ns=duration,
+        busy_ns=columns.duration,
         is_dropped=is_dropped,
     )
 
 
 def _accept(
-    platform: Platform, tasks: TaskTable, columns: Columns, first: int, heap_room: NDArray[np.int64]
+    platform: Platform,
+    tasks: TaskTable,
+    columns: EngineColumns,
+    first: int,
+    heap_room: NDArray[np.int64],
 ) -> int:
     """ACCEPTED or HEAP_TOO_SMALL. Raises InputError for tasks no engine accepts."""
-    resource, duration, _, num_chunks, offsets, dependencies = columns
-    outcome = int(
-        accept(
-            resource,
-            duration,
-            num_chunks,
-            offsets,
-            dependencies,
-            first,
-            len(platform.resources),
-            heap_room,
-        )
-    )
+    outcome = int(accept(columns, first, len(platform.resources), heap_room))
     if outcome == state.REFUSED or any(
         len(getattr(tasks, name)) != len(tasks) for name in _UNCHECKED_COLUMNS
     ):
@@ -291,17 +259,17 @@ def active_factors(platform: Platform) -> NDArray[np.int64]:
     return np.ascontiguousarray(factors, np.int64)
 
 
-def _engine_columns(tasks: TaskTable) -> Columns:
+def _engine_columns(tasks: TaskTable) -> EngineColumns:
     """The columns an engine reads, of the types and layout that kernels are compiled for; copied
     only where they are not.
     """
-    return (
-        _plain(tasks.resource, np.int16),
-        _plain(tasks.duration_ns, np.int64),
-        _plain(tasks.priority, np.int32),
-        _plain(tasks.num_chunks, np.int32),
-        _plain(tasks.dependency_offsets, np.int64),
-        _plain(tasks.dependencies, np.int64),
+    return EngineColumns(
+        resource=_plain(tasks.resource, np.int16),
+        duration=_plain(tasks.duration_ns, np.int64),
+        priority=_plain(tasks.priority, np.int32),
+        num_chunks=_plain(tasks.num_chunks, np.int32),
+        offsets=_plain(tasks.dependency_offsets, np.int64),
+        dependencies=_plain(tasks.dependencies, np.int64),
     )
 
 

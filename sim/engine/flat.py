@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sim.engine.compilation import allocating_kernel
+from sim.engine.state import EngineColumns
 
 Column = Any
 """A one-dimensional array; compiled code takes any integer type."""
@@ -14,32 +15,22 @@ Column = Any
 
 @allocating_kernel
 def flat_pass(
-    resource: Column,
-    duration: Column,
-    offsets: Column,
-    dependencies: Column,
-    num_resources: int,
-    start_out: Column,
-    end_out: Column,
-    num_tasks: int,
+    columns: EngineColumns, num_resources: int, start_out: Column, end_out: Column
 ) -> int:
-    """Start and end of the first ``num_tasks`` tasks of the columns, into the arrays given; returns
-    the makespan.
+    """Write start and end of all tasks into the arrays given; returns the makespan.
 
     A task starts when the one before it on its resource and all its dependencies have ended.
-    Nothing is checked, and arrays may be longer than the tasks, so that other compiled code can
-    call it on scratch memory.
+    Nothing is checked.
     """
     free = np.zeros(num_resources, np.int64)
     makespan = np.int64(0)
-    for task in range(num_tasks):
-        lane = np.uint64(
-            resource[task]
-        )  # unsigned: an index that may be negative costs a fifth of the pass
+    for task in range(len(columns.resource)):
+        # unsigned: an index that may be negative costs a fifth of the pass
+        lane = np.uint64(columns.resource[task])
         start = free[lane]
-        for place in range(offsets[task], offsets[task + 1]):
-            start = max(start, end_out[np.uint64(dependencies[place])])
-        end = start + duration[task]
+        for place in range(columns.offsets[task], columns.offsets[task + 1]):
+            start = max(start, end_out[np.uint64(columns.dependencies[place])])
+        end = start + columns.duration[task]
         start_out[task] = start
         end_out[task] = end
         free[lane] = end

@@ -53,7 +53,9 @@ def shipped_file(cache: Any) -> Any | None:
     if folder is None:
         return None
     path = folder / file_name(cache)
-    return IndexDataCacheFile(str(path.parent), path.name, cache._cache_file._source_stamp)
+    file = IndexDataCacheFile(str(path.parent), path.name, cache._cache_file._source_stamp)
+    file._version = cache._cache_file._version
+    return file
 
 
 def shipped_key(key: Any) -> Any:

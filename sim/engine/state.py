@@ -2,6 +2,8 @@
 and the clock.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 NEW, WATCHING, READY, STARTED, DONE, DROPPED = range(6)
@@ -69,7 +71,8 @@ ENTRY = np.dtype([("requeue", "i8"), ("priority", "i4"), ("number", "i4")], alig
 NOBODY = -1
 NEVER = 2**63 - 1
 NOW, NEXT_BORDER, NUM_REQUEUES, NUM_TASKS, NUM_DEPENDENCIES = range(5)
-"""Places in the clock array.
+CLOCK_SIZE = 5
+"""Places in the clock array, and how many there are.
 
 A chunk border before NEXT_BORDER is over: it is NOW until the starts of an instant, then NOW + 1.
 """
@@ -79,3 +82,35 @@ FINISHED, AWAITED, TOO_LATE = range(3)
 
 REFUSED, ACCEPTED, HEAP_TOO_SMALL = range(3)
 """What ``accept`` says."""
+
+
+class EngineRows(NamedTuple):
+    """All that a run works on.
+
+    ``tasks``, ``lanes`` and ``heap`` hold the rows above; ``times`` the starts, ends and busy times;
+    ``dependencies`` the task numbers of all tasks; ``factors`` is R x R, or 0 x 0 without
+    interference; ``clock`` the counters.
+    """
+
+    tasks: Any
+    times: Any
+    dependencies: Any
+    lanes: Any
+    heap: Any
+    factors: Any
+    clock: Any
+
+
+class EngineColumns(NamedTuple):
+    """What an engine reads of a task table, each column of the type that kernels are compiled for.
+
+    ``offsets`` has one more than there are tasks: those of task t are
+    ``dependencies[offsets[t]:offsets[t + 1]]``.
+    """
+
+    resource: Any
+    duration: Any
+    priority: Any
+    num_chunks: Any
+    offsets: Any
+    dependencies: Any

@@ -7,8 +7,6 @@ the cache for what is fetched. ``overlap`` says what may run at once.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -16,15 +14,15 @@ from numpy.typing import NDArray
 
 from sim.costs.memory import Infeasible, Residency
 from sim.policies.actions import LayerMode
-from sim.policies.belief import Belief, belief
+from sim.policies.belief import Belief, Source, belief
 from sim.policies.cache.score import Score
 from sim.policies.dispatch.rule import Rule
+from sim.policies.foresight import Foresight, Foretold, Predictions
 from sim.policies.problem import Problem
-from sim.policies.shared import Shared
 from sim.workload.batch import Passes
 
 if TYPE_CHECKING:
-    from sim.routing.base import Routing
+    pass
 
 Value = TypeVar("Value")
 
@@ -93,106 +91,37 @@ class Cache:
     A part of your own need not be scored: then it implements ``start``.
     """
 
-    @property
-    def is_static(self) -> bool:
-        """Whether what starts on the GPU stays there."""
-        return False
+    is_static: bool = False
+    """Whether what starts on the GPU stays there."""
 
     @property
     def score(self) -> Score | None:
         """What experts are kept for, where compiled code decides."""
         return None
 
-    @property
-    def is_global(self) -> bool:
-        """Whether one budget serves all layers."""
-        return False
+    is_global: bool = False
+    """Whether one budget serves all layers."""
 
-    @property
-    def is_emptied(self) -> bool:
-        """Whether all that is held is given up once a pass has run; such a cache starts empty."""
-        return False
+    is_emptied: bool = False
+    """Whether all that is held is given up once a pass has run; such a cache starts empty."""
 
-    @property
-    def starts_empty(self) -> bool:
-        """Whether no slot holds an expert at time 0."""
-        return False
+    starts_empty: bool = False
+    """Whether no slot holds an expert at time 0."""
 
-    @property
-    def writes_back(self) -> bool:
-        """Whether an expert that leaves is copied to the host."""
-        return False
+    writes_back: bool = False
+    """Whether an expert that leaves is copied to the host."""
 
-    @property
-    def smoothing(self) -> tuple[float, int]:
-        """alpha, and how many shares are kept for each expert that a token selects, for the gate
-        scores.
-        """
-        return 0.0, 0
+    alpha: float = 0.0
+    """The weight of a new gate, for the gate scores."""
+
+    kept_per_choice: int = 0
+    """How many shares count for each expert that a token selects, for the gate scores."""
 
     def start(self, residency: Residency) -> CacheState:
         """The cache at time 0, for a cache that is neither static nor scored; it knows no clock, so
         it goes with no prefetch.
         """
         raise NotImplementedError
-
-
-CANDIDATE = np.dtype([("layer", "i4"), ("expert", "i4"), ("priority", "i4")])
-"""An expert to fetch ahead; a smaller priority (0 or more) goes first, all behind fetches on
-demand.
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Foresight:
-    """What a prefetcher may look at. The future in it is for predictors of stated accuracy: no
-    system sees it.
-
-    ``residency`` is that at time 0; ``tokens`` [pass, layer, expert]; ``expert_ids`` [sequence,
-    token, MoE layer, rank], drawn from ``routing`` with ``seed``: what a system has seen of other
-    requests comes from its ``other_requests``. ``shared`` keeps what depends on these alone, and on
-    model, popularity and batch, for other runs over the draw; a store serves draws of one routing.
-    """
-
-    problem: Problem
-    residency: Residency
-    routing: "Routing"
-    passes: Passes
-    tokens: NDArray[np.int32]
-    expert_ids: NDArray[np.int16]
-    seed: int
-    shared: Shared | None = None
-
-    def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """What ``make`` gives, which must not depend on machine, residency or budgets; runs over
-        the draw have it in common by ``key``.
-        """
-        return (
-            make() if self.shared is None else self.shared.get(self.tokens, (key, self.seed), make)
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Predictions:
-    """What to fetch after each gate, and what is known for eviction.
-
-    ``candidates[first[g]:first[g + 1]]`` belong to gate g = pass · layers + layer; behind the gates
-    there may be one more entry a pass, for what is named when it starts. ``forecast`` [pass + 1,
-    layer, expert] holds predicted shares (None: there are none): row 0 before the run, row p + 1
-    those of pass p, of which a gate knows the layers up to ``reach`` beyond its own; of the others
-    it knows the row before.
-
-    Where there are ``chances`` [step], a gate also weighs for itself, by simulating the next
-    layers, what to fetch for them: ``expected`` [step, pass, layer, expert] tokens, as foreseen
-    step + 1 layers before, of which each expert is right with that chance.
-    """
-
-    first: NDArray[np.int64]
-    candidates: NDArray[np.void]
-    forecast: NDArray[np.float32] | None = None
-    reach: int = 0
-    expected: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.int32))
-    chances: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
 class Prefetch:
@@ -202,70 +131,48 @@ class Prefetch:
     promoted or dropped is settled when the gate is known in time.
     """
 
-    @property
-    def is_active(self) -> bool:
-        """Whether anything is ever fetched ahead."""
-        return True
+    is_active: bool = True
+    """Whether anything is ever fetched ahead."""
 
-    @property
-    def is_of_draw(self) -> bool:
-        """Whether ``predict`` looks neither at machine nor residency nor budgets; then runs over
-        the same draw share what it says.
-        """
-        return False
+    is_of_draw: bool = False
+    """Whether ``predict`` looks neither at machine nor residency nor budgets; then runs over
+    the same draw share what it says.
+    """
 
-    @property
-    def num_chunks(self) -> int:
-        """Pieces of a copy, between which one on demand may go first."""
-        return 1
+    num_chunks: int = 1
+    """Pieces of a copy, between which one on demand may go first."""
 
-    @property
-    def drops_stale(self) -> bool:
-        """Whether a prefetch that has not begun when its layer's gate does not want it is taken
-        back.
-        """
-        return True
+    drops_stale: bool = True
+    """Whether a prefetch that has not begun when its layer's gate does not want it is taken
+    back.
+    """
 
-    @property
-    def max_waiting(self) -> int | None:
-        """Most prefetches that may be on their way at once (None: any number): a gate's further
-        candidates are passed over.
-        """
-        return None
+    max_waiting: int | None = None
+    """Most prefetches that may be on their way at once (None: any number): a gate's further
+    candidates are passed over.
+    """
 
-    @property
-    def lookup_ns(self) -> int:
-        """Time to find a gate's candidates."""
-        return 0
+    lookup_ns: int = 0
+    """Time to find a gate's candidates."""
 
-    @property
-    def is_lookup_awaited(self) -> bool:
-        """Whether the layer waits for the lookup, or it runs aside."""
-        return False
+    is_lookup_awaited: bool = False
+    """Whether the layer waits for the lookup, or it runs aside."""
 
-    @property
-    def is_copy_awaited(self) -> bool:
-        """Whether the next layer waits for what was fetched ahead."""
-        return False
+    is_copy_awaited: bool = False
+    """Whether the next layer waits for what was fetched ahead."""
 
-    @property
-    def copies_in_turn(self) -> bool:
-        """Whether what is fetched ahead comes one by one over all links, behind the experts of the
-        layer where those run in turn.
-        """
-        return False
+    copies_in_turn: bool = False
+    """Whether what is fetched ahead comes one by one over all links, behind the experts of the
+    layer where those run in turn.
+    """
 
-    @property
-    def pauses_on_miss(self) -> bool:
-        """Whether no prefetch begins on the link of any GPU while a missing expert is copied to
-        one; each link by itself always does so.
-        """
-        return False
+    pauses_on_miss: bool = False
+    """Whether no prefetch begins on the link of any GPU while a missing expert is copied to
+    one; each link by itself always does so.
+    """
 
-    @property
-    def update_ns(self) -> int:
-        """Time that storing what a pass has shown takes, aside."""
-        return 0
+    update_ns: int = 0
+    """Time that storing what a pass has shown takes, aside."""
 
     def predict(self, foresight: Foresight) -> Predictions:
         """The candidates of every gate of the run."""
@@ -283,26 +190,14 @@ class Prefetch:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Foretold:
-    """What a pass runs by prediction: ``tokens`` [layer, expert] of experts in all its layers;
-    which ``layers`` [layer] are predicted.
-
-    A predicted layer runs no gate of its own: the layer before runs it, and starts the experts that
-    go to the CPU.
-    """
-
-    tokens: NDArray[np.int32]
-    layers: NDArray[np.bool_]
-
-
 class Dispatch(ABC):
     """Decides what happens to a missing expert, and where a layer that is not resident runs."""
 
-    @property
-    def foretells(self) -> bool:
-        """Whether ``foretell`` is asked; such a policy is lossy."""
-        return False
+    believed_cost: Source = "priced"
+    """Whose prices the rule weighs; by default those of the machine."""
+
+    foretells: bool = False
+    """Whether ``foretell`` is asked; such a policy is lossy."""
 
     def foretell(
         self,
@@ -331,9 +226,9 @@ class Dispatch(ABC):
 
     def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
         """What the rule weighs: prices of an expert over 0 to max_tokens tokens; by default, those
-        of the machine.
+        that ``believed_cost`` names.
         """
-        return belief("priced", layer, max_tokens, problem)
+        return belief(self.believed_cost, layer, max_tokens, problem)
 
     def assign(
         self, layer: int, tokens: NDArray[np.int32], is_miss: NDArray[np.bool_], problem: Problem

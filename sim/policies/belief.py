@@ -40,6 +40,7 @@ def belief(source: Source, layer: int, max_tokens: int, problem: Problem) -> Bel
     """
     count = np.arange(max_tokens + 1)
     if source in ("code", "cpp"):
+        # The released code has one time for a fetched expert, its copy and run together.
         copy, on_gpu = (RELEASED_GPU_NS, 0) if source == "code" else (CPP_COPY_NS, CPP_GPU_NS)
         return Belief(
             on_cpu=count * RELEASED_CPU_NS_PER_TOKEN,
@@ -54,6 +55,7 @@ def belief(source: Source, layer: int, max_tokens: int, problem: Problem) -> Bel
     )
     copies = np.full(len(count), copy_ns)
     if source == "measured":
+        # Fiddler measures one token: its line scales with tokens on the CPU alone.
         one_on_cpu, one_on_gpu = (
             int(costs.expert(device, layer, 1).ns) for device in ("cpu", "gpu")
         )

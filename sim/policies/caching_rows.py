@@ -11,7 +11,7 @@ from sim.policies.cache.random import RandomCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.dispatch.constant import FetchDispatch
 from sim.policies.dispatch.spill import SpillDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.by_accuracy import ByAccuracyPlacement
 from sim.policies.placement.common import CommonSlotsPlacement
 from sim.policies.placement.uniform import UniformPlacement
@@ -31,7 +31,7 @@ _LRU = Policy(
     cache=LruCache(),
     prefetch=NoPrefetch(),
     dispatch=FetchDispatch(),
-    overlap=LanesOverlap(groups_experts=True),
+    overlap=Overlap(groups_experts=True),
 )
 
 CACHING_ROWS: tuple[Policy, ...] = (
@@ -68,7 +68,7 @@ CACHING_ROWS: tuple[Policy, ...] = (
         cache=LruCache(writes_back=True),
         prefetch=NextGatePrefetch(accuracy_source="mixtral", by_token=True),
         dispatch=FetchDispatch(),
-        overlap=LanesOverlap(prefill="serial", decode="serial", staging_experts=4),
+        overlap=Overlap(prefill="serial", decode="serial", staging_experts=4),
     ),
     Policy(
         name="moe-infinity",
@@ -81,7 +81,7 @@ CACHING_ROWS: tuple[Policy, ...] = (
         cache=ForecastDepthCache(),
         prefetch=RequestCountsPrefetch(),
         dispatch=FetchDispatch(),
-        overlap=LanesOverlap(),
+        overlap=Overlap(),
     ),
     replace(
         _LRU,
@@ -89,7 +89,7 @@ CACHING_ROWS: tuple[Policy, ...] = (
         summary="a learned predictor looks a stride ahead; copies in three pieces, which a miss overtakes; least recently used leaves",
         source="arXiv 2410.22134; the predictor is its stated accuracy (84.7 %), not a network; cached experts run first, as in every row",
         prefetch=LearnedPrefetch(by_token=True),
-        overlap=LanesOverlap(),
+        overlap=Overlap(),
     ),
     Policy(
         name="fmoe",
@@ -102,7 +102,7 @@ CACHING_ROWS: tuple[Policy, ...] = (
         cache=ForecastVisitsCache(),
         prefetch=ExpertMapPrefetch(),
         dispatch=FetchDispatch(),
-        overlap=LanesOverlap(),
+        overlap=Overlap(),
     ),
     Policy(
         name="adapmoe",
@@ -115,7 +115,7 @@ CACHING_ROWS: tuple[Policy, ...] = (
         cache=LruCache(),
         prefetch=NextGatePrefetch(accuracy_source="mixtral", by_token=True),
         dispatch=FetchDispatch(),
-        overlap=LanesOverlap(),
+        overlap=Overlap(),
     ),
     Policy(
         name="hybrimoe",
@@ -128,7 +128,7 @@ CACHING_ROWS: tuple[Policy, ...] = (
         cache=SmoothedGateCache(),
         prefetch=GainPrefetch(num_chunks=3),
         dispatch=SpillDispatch(),
-        overlap=LanesOverlap(),
+        overlap=Overlap(),
     ),
     replace(
         _LRU,
@@ -139,7 +139,7 @@ CACHING_ROWS: tuple[Policy, ...] = (
             "the original; experts stay in a least-recently-used cache as far as memory goes"
         ),
         prefetch=NextGatePrefetch(accuracy=1.0),
-        overlap=LanesOverlap(),
+        overlap=Overlap(),
         is_lossless=False,
     ),
 )

@@ -7,7 +7,7 @@ from sim.policies.cache.static import StaticCache
 from sim.policies.cache.swaps import SwapsCache
 from sim.policies.dispatch.constant import CpuDispatch
 from sim.policies.dispatch.foretold import ForetoldDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.policy import Policy
 from sim.policies.prefetch.none import NoPrefetch
@@ -24,9 +24,7 @@ CARRYING_ROWS: tuple[Policy, ...] = (
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=CpuDispatch(),
-        overlap=LanesOverlap(
-            staging_experts=0, deferred=1, groups_experts=True, captures_graphs=True
-        ),
+        overlap=Overlap(staging_experts=0, deferred=1, groups_experts=True, captures_graphs=True),
         is_lossless=False,
     ),
     Policy(
@@ -40,7 +38,7 @@ CARRYING_ROWS: tuple[Policy, ...] = (
         cache=SwapsCache(),
         prefetch=NoPrefetch(),
         dispatch=ForetoldDispatch(),
-        overlap=LanesOverlap(staging_experts=1),
+        overlap=Overlap(staging_experts=1),
         is_lossless=False,
     ),
 )

@@ -18,7 +18,8 @@ def imported(path: str, where: str) -> object:
     if not module_name or not attribute:
         raise InputError(f"{where} {path}: write package.module:NAME")
     here = str(Path.cwd())
-    sys.path.insert(0, here)  # a command's own folder is on the path instead
+    # A command's own folder is on the path instead.
+    sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever it raises, the module is at fault

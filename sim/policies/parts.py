@@ -22,7 +22,7 @@ from sim.policies.dispatch.paged import PagedDispatch
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.by_accuracy import ByAccuracyPlacement
 from sim.policies.placement.common import CommonSlotsPlacement
 from sim.policies.placement.even import EvenPlacement
@@ -42,7 +42,6 @@ from sim.policies.prefetch.learned import LearnedPrefetch
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.prefetch.none import NoPrefetch
 from sim.policies.prefetch.request_counts import RequestCountsPrefetch
-from sim.policies.problem import Overlap
 
 PLACEMENTS: Mapping[str, type[Placement]] = {
     "all-layers": AllLayersPlacement,
@@ -91,7 +90,7 @@ DISPATCHES: Mapping[str, type[Dispatch]] = {
     "stream-layers": LayerStreamingDispatch,
     "three-lanes": ThreeLanesDispatch,
 }
-OVERLAPS: Mapping[str, type[Overlap]] = {"lanes": LanesOverlap}
+OVERLAPS: Mapping[str, type[Overlap]] = {"lanes": Overlap}
 
 PARTS: Mapping[str, Mapping[str, type]] = {
     "placement": PLACEMENTS,

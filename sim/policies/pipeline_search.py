@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sim.costs.memory import machine_bytes
 from sim.model.model import layer_shapes
 from sim.policies.dispatch.paged import PagedDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.paged import (
     PagedPlacement,
     fixed_bytes,
@@ -27,7 +27,7 @@ KV_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class PipelineChoice:
     """A point of the search: what it needs beyond GPU memory (0: it fits), its predicted seconds,
     and its parameters.
     """
@@ -51,19 +51,21 @@ class PipelineTuning(Tuning):
     """
 
     def tune(self, policy: Policy, problem: Problem) -> Policy:
-        """See Tuning.
+        """Choose the point of least predicted time.
 
         The policy's placement, dispatch and overlap must be ``paged``, ``paged`` and ``lanes``.
         """
         return with_choice(
             policy,
             min(
-                choices(policy, problem), key=lambda choice: (choice.missing_bytes, choice.seconds)
+                # What fits misses nothing: among all that fit, time decides.
+                choices(policy, problem),
+                key=lambda choice: (choice.missing_bytes, choice.seconds),
             ),
         )
 
 
-def with_choice(policy: Policy, choice: Choice) -> Policy:
+def with_choice(policy: Policy, choice: PipelineChoice) -> Policy:
     """The policy with the parameters of that point, and no tuning."""
     placement, dispatch, overlap = _parts(policy)
     return replace(
@@ -78,7 +80,7 @@ def with_choice(policy: Policy, choice: Choice) -> Policy:
     )
 
 
-def choices(policy: Policy, problem: Problem) -> Iterator[Choice]:
+def choices(policy: Policy, problem: Problem) -> Iterator[PipelineChoice]:
     """All points of the search, with what they take and lack."""
     placement, dispatch, overlap = _parts(policy)
     layers = problem.model.num_layers
@@ -88,6 +90,7 @@ def choices(policy: Policy, problem: Problem) -> Iterator[Choice]:
         else [min(placement.kv_layers, layers)]
     )
     for ffn_on_gpu in (True, False) if dispatch.ffn_on_gpu is None else (dispatch.ffn_on_gpu,):
+        # With experts on the CPU nothing is paged, and buffers would take room for nothing.
         own = replace(overlap, staging_layers=overlap.staging_layers if ffn_on_gpu else 0)
         for feeding in _feedings(policy.feeding, problem):
             fed = replace(problem, overlap=own, feeding=feeding)
@@ -100,7 +103,7 @@ def choices(policy: Policy, problem: Problem) -> Iterator[Choice]:
                 )
                 held = int(counts.sum())
                 missing = max(0, held_bytes(fed, counts) - left)
-                yield Choice(
+                yield PipelineChoice(
                     missing_bytes=missing,
                     seconds=run_seconds(fed, kv_layers, held, ffn_on_gpu=ffn_on_gpu),
                     feeding=feeding,
@@ -120,6 +123,7 @@ def run_seconds(problem: Problem, kv_layers: int, experts_held: int, *, ffn_on_g
     representatives, shape_of = layer_shapes(model)
     total = 0.0
     for shape, layer in enumerate(representatives):
+        # Layers of one shape whose cache lies alike take equally long.
         for is_held in (True, False):
             number = int(((shape_of == shape) & (kv_on_gpu(problem, kv_layers) == is_held)).sum())
             if not number:
@@ -162,6 +166,7 @@ def _feedings(feeding: Feeding, problem: Problem) -> Iterator[Feeding]:
             strict=True,
         )
     )
+    # Of points that take as long the first is kept, so that larger micro-batches come first.
     for prompt in prompts:
         for sequence in sequences:
             yield replace(
@@ -177,13 +182,13 @@ def _powers_of_two(limit: int) -> list[int]:
     ]
 
 
-def _parts(policy: Policy) -> tuple[PagedPlacement, PagedDispatch, LanesOverlap]:
+def _parts(policy: Policy) -> tuple[PagedPlacement, PagedDispatch, Overlap]:
     placement = policy.placement
     dispatch = policy.dispatch
     overlap = policy.overlap
     assert (
         isinstance(placement, PagedPlacement)
         and isinstance(dispatch, PagedDispatch)
-        and isinstance(overlap, LanesOverlap)
+        and isinstance(overlap, Overlap)
     )
     return placement, dispatch, overlap

@@ -2,7 +2,7 @@
 
 from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.paged import PagedDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.pipeline_search import PipelineTuning
 from sim.policies.placement.paged import PagedPlacement
 from sim.policies.policy import Policy
@@ -20,7 +20,7 @@ PIPELINED_ROWS: tuple[Policy, ...] = (
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=PagedDispatch(),
-        overlap=LanesOverlap(staging_experts=0, staging_layers=2),
+        overlap=Overlap(staging_experts=0, staging_layers=2),
         tuning=PipelineTuning(),
     ),
 )

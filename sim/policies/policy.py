@@ -10,7 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from hwprofiles import InputError, closest
 from sim.policies.base import Cache, Dispatch, Placement, Prefetch
 from sim.policies.cache.score import Score
-from sim.policies.problem import Overlap, Problem
+from sim.policies.overlap import Overlap
+from sim.policies.problem import Problem
 from sim.workload.batch import Feeding
 
 
@@ -48,9 +49,8 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.overlap.deferred or self.dispatch.foretells:
-            object.__setattr__(
-                self, "is_lossless", False
-            )  # whatever was said: a setting may have made it lossy
+            # Whatever was said: a setting may have made it lossy.
+            object.__setattr__(self, "is_lossless", False)
 
     @property
     def keeps_residency(self) -> bool:
@@ -62,6 +62,7 @@ class Policy:
         """Whether host memory has to hold experts that the GPU holds too: where one leaves the GPU
         without being copied back.
         """
+        # A prefetched expert takes a place without anything being copied back.
         return not self.keeps_residency and (not self.cache.writes_back or self.prefetch.is_active)
 
     @property
@@ -69,6 +70,7 @@ class Policy:
         """Whether it runs on one GPU only: what moves experts without a score, carries them into
         the next layer, or pipelines layers.
         """
+        # Code of a policy's own that moves experts knows nothing of a second GPU.
         moves = self.placement.is_remade or (not self.cache.is_static and self.cache.score is None)
         return (
             moves
@@ -139,6 +141,7 @@ def _locate(policy: Policy, key: str) -> tuple[str, str]:
 
 
 def _parsed(text: str, hint: Any, where: str) -> Any:
+    # The command line has no other way to say that nothing is set.
     value = None if text.lower() == "none" else text
     try:
         return TypeAdapter(hint).validate_python(value)

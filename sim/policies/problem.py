@@ -1,6 +1,5 @@
 """What the parts of a policy may know before a run."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,48 +11,8 @@ from sim.costs.cards import LayerSplit, cost_model
 from sim.costs.cost_model import CostModel
 from sim.costs.host_room import DiskReads
 from sim.model.model import Model
+from sim.policies.overlap import Overlap
 from sim.workload.batch import Batch, Feeding
-
-
-class Overlap(ABC):
-    """Decides what may run at once.
-
-    ``staging_experts`` buffers receive copies; ``staging_layers`` those of whole layers, of which
-    each need hold only ``staging_layer_share`` at a time (1, unless a layer is copied and computed
-    matrix by matrix). ``groups_experts``: the GPU runs fused kernels and the experts of a layer as
-    one call on each device, so that a call's kernels, or the hand-over to the CPU pool, are paid
-    once; without it, kernels are those of an eager decoder, an expert after another.
-    ``captures_graphs``: the GPU's kernels are replayed as a captured graph, so that launches take
-    no time; it needs ``groups_experts``. ``deferred`` is how many of a token's selected experts,
-    the least weighted, the next layer does not wait for where the CPU computes them: that is lossy.
-    ``in_turn``: the experts of a layer run one after another by number, on whichever GPU, each
-    copied only when its turn has come, as a loop over experts does that waits for every copy.
-    ``loads_all``: that loop asks for every expert of the layer, selected or not. ``hand_over_ns``,
-    where it is not 0, is what the host takes to hand a layer's tokens to the CPU pool and back,
-    copies and experts aside: every MoE layer on the GPU then does so, though the pool may have
-    nothing to run, as in KTransformers' wrapper of SGLang.
-    """
-
-    deferred: int = 0
-    hand_over_ns: int = 0
-
-    staging_experts: int
-    staging_layers: int
-    staging_layer_share: float
-    is_pinned: bool
-    groups_experts: bool = False
-    captures_graphs: bool = False
-    in_turn: bool = False
-    loads_all: bool = False
-
-    @property
-    def manner(self) -> str:
-        """In a word or two, what may run at once."""
-        return type(self).__name__
-
-    @abstractmethod
-    def is_serial(self, is_prefill: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Per pass, whether one thing runs at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,6 +47,7 @@ class Problem:
     def costs(self) -> CostModel:
         """True prices on this machine."""
         common = self.common_costs
+        # A search may vary the machine: prices of another one are not shared.
         if common is None or common.machine is not self.machine or common.model is not self.model:
             common = cost_model(self.machine, self.model, self.split)
         return common.run_as(
@@ -104,6 +64,7 @@ class Problem:
     @cached_property
     def gpu_of_expert(self) -> NDArray[np.int64]:
         """The GPU of each expert [layer, expert], as lanes are numbered."""
+        # Going on from layer to layer, so that no GPU has more of every layer than another.
         return np.arange(self.popularity.size).reshape(self.popularity.shape) % self.num_gpus
 
     @property

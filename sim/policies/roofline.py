@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 from hwprofiles.units import NS_PER_S
-from sim.costs.cost_model import FLOPS_PER_WEIGHT, compute_type
+from sim.costs.roofline import FLOPS_PER_WEIGHT, compute_type
 from sim.model.model import AttentionCache, Layer, TensorClass
 from sim.policies.problem import Problem
 
@@ -65,6 +65,7 @@ def layer_seconds(problem: Problem, layer: int, stage: Stage) -> float:
     number = ceil(stage.sequences / stage.micro_batch)
     link = problem.machine.link.h2d
     back = problem.machine.link.d2h
+    # A dense layer has no experts that could be elsewhere.
     held = stage.experts_held / spec.num_experts if spec.is_moe else 1.0
     on_gpu = 1.0 if stage.ffn_on_gpu else held
     gpu = _gpu_seconds(problem, spec, stage, number, on_gpu, moved_bytes=0.0)
@@ -75,6 +76,7 @@ def layer_seconds(problem: Problem, layer: int, stage: Stage) -> float:
     )
     cpu = _cpu_seconds(problem, spec, stage, number, 1.0 - on_gpu)
     written = _kv_bytes(problem, spec, stage) if stage.is_prefill and not stage.kv_on_gpu else 0.0
+    # A single micro-batch waits for the CPU and then for the GPU; of n, one can run on each.
     return max(fed, cpu, (gpu + cpu) / number, written / back.bytes_per_s.effective)
 
 
@@ -86,6 +88,7 @@ def _gpu_seconds(
     """
     tokens = stage.sequences * stage.tokens_per_sequence
     params = spec.dense_params + spec.top_k * spec.params.get(TensorClass.EXPERT, 0) * on_gpu
+    # Each micro-batch reads the weights anew.
     touched = _touched(spec, stage) * on_gpu
     flops = FLOPS_PER_WEIGHT * tokens * params
     num_bytes = number * (spec.dense_bytes + touched * spec.expert_bytes)

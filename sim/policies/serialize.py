@@ -10,9 +10,9 @@ from hwprofiles import InputError, closest
 from hwprofiles.errors import shortened
 from sim.policies.base import Cache, Dispatch, Placement, Prefetch
 from sim.policies.imported import imported
+from sim.policies.overlap import Overlap
 from sim.policies.parts import PARTS, part_name
 from sim.policies.policy import Policy
-from sim.policies.problem import Overlap
 from sim.workload.batch import Feeding
 
 MAX_NUMBER = 2**53
@@ -134,6 +134,7 @@ def _built(cls: type, data: Any, where: str) -> Any:
                 f"{where}.{key}: must be a finite number of at most {MAX_NUMBER:g}, got {shortened(repr(value))}"
             )
     hints = get_type_hints(cls)
+    # Nested parts first, so that a fault in one is named with its whole path.
     nested = {
         key: _built(hints[key], value, f"{where}.{key}")
         for key, value in data.items()

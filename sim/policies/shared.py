@@ -32,11 +32,13 @@ class Shared:
         """What ``make`` gives for that key and the draw of those ``tokens``, which are told apart
         by identity.
         """
-        place = id(tokens), key  # no other array has it: that of an entry is kept alive with it
+        # No other array has this identity: an entry keeps its array alive.
+        place = id(tokens), key
         with self._lock:
             if place in self._kept:
                 self._kept.move_to_end(place)
                 return cast(Value, self._kept[place][1])
+        # Outside the lock, so that threads that make something else need not wait.
         value = make()
         size = num_array_bytes(value)
         with self._lock:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.workload.batch import with_shared_prompts
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def drawn(foresight: Foresight) -> "Draw":
 
     problem = foresight.problem
     sequences, tokens = foresight.expert_ids.shape[:2]
+    # Drawn again by the same seed: choices are kept by all, weights only by those who ask.
     known = foresight.routing.draw(
         problem.model, sequences, tokens, foresight.seed, foresight.expert_ids
     )
@@ -51,6 +52,7 @@ def _gate_shares(foresight: Foresight) -> NDArray[np.float32]:
     moe_layers = np.array(foresight.problem.model.moe_layers)
     if (np.diff(maps.of_pass) > 0).all():
         shares[maps.of_pass[:, None], moe_layers[None, :]] = maps.shares
-    else:  # several sequences; takes five times as long
+    else:
+        # Several sequences share a pass, so that places repeat; this takes five times as long.
         np.add.at(shares, (maps.of_pass[:, None], moe_layers[None, :]), maps.shares)
     return shares / np.maximum(foresight.passes.num_sequences, 1).astype(np.float32)[:, None, None]

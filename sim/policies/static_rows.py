@@ -12,7 +12,7 @@ from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.even import EvenPlacement
 from sim.policies.placement.front_loading import FrontLoadingPlacement
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
@@ -36,13 +36,11 @@ _EAGER_MEMORY = MemoryRule(usable_fraction=0.95, has_context_apart=False, is_eag
 """Systems on eager transformers, or DeepSpeed, that Fiddler measured: the same share of the card,
 KV cache and activations within it.
 """
-_CAPTURED = LanesOverlap(groups_experts=True, captures_graphs=True, staging_experts=0)
+_CAPTURED = Overlap(groups_experts=True, captures_graphs=True, staging_experts=0)
 """Fused kernels in a captured graph, as SGLang runs KTransformers' models and as every serving
 engine of today runs a whole model.
 """
-_ONE_BUFFER_SERIAL = LanesOverlap(
-    prefill="serial", decode="serial", staging_experts=1, is_pinned=False
-)
+_ONE_BUFFER_SERIAL = Overlap(prefill="serial", decode="serial", staging_experts=1, is_pinned=False)
 
 _KTRANSFORMERS = Policy(
     name="ktransformers",
@@ -78,7 +76,7 @@ STATIC_ROWS: tuple[Policy, ...] = (
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=BalancedDispatch(believed_cost="code"),
-        overlap=LanesOverlap(prefill="lanes", decode="serial", staging_experts=1, is_pinned=False),
+        overlap=Overlap(prefill="lanes", decode="serial", staging_experts=1, is_pinned=False),
         feeding=Feeding(replicates_prompt=True),
     ),
     Policy(
@@ -89,7 +87,7 @@ STATIC_ROWS: tuple[Policy, ...] = (
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=LayerStreamingDispatch(min_tokens=0, streams_head=True),
-        overlap=LanesOverlap(staging_experts=0, staging_layers=2),
+        overlap=Overlap(staging_experts=0, staging_layers=2),
     ),
     Policy(
         name="mixtral-offloading",
@@ -99,7 +97,7 @@ STATIC_ROWS: tuple[Policy, ...] = (
         cache=LruCache(writes_back=True),
         prefetch=NoPrefetch(),
         dispatch=FetchDispatch(),
-        overlap=LanesOverlap(prefill="serial", decode="serial", staging_experts=4),
+        overlap=Overlap(prefill="serial", decode="serial", staging_experts=4),
     ),
     Policy(
         name="llama.cpp",
@@ -112,7 +110,7 @@ STATIC_ROWS: tuple[Policy, ...] = (
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=LayerStreamingDispatch(min_tokens=32),
-        overlap=LanesOverlap(
+        overlap=Overlap(
             prefill="serial",
             decode="serial",
             staging_experts=0,
@@ -169,7 +167,7 @@ STATIC_ROWS: tuple[Policy, ...] = (
         cache=StaticCache(),
         prefetch=NoPrefetch(),
         dispatch=FetchDispatch(),
-        overlap=LanesOverlap(),
+        overlap=Overlap(),
     ),
     Policy(
         name="all-on-gpu",

@@ -21,6 +21,7 @@ def find_policy(name: str) -> Policy:
 
     Raises InputError, with the nearest name, for an unknown one.
     """
+    # A name of the table has no colon.
     if ":" in name:
         found = imported(name, "policy")
         if not isinstance(found, Policy):

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from hwprofiles import Machine, Provenance, Quantity, weakest
 from hwprofiles.units import NS_PER_S
-from sim.costs.cost_model import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT, CostModel, compute_type
+from sim.costs.cost_model import CostModel
+from sim.costs.roofline import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT, compute_type
 from sim.model.model import Attention, AttentionCache, Model, State, TensorClass, layer_shapes
 from sim.serving.link import TransferRate
 from sim.serving.options import InstanceOptions

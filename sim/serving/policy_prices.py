@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hwprofiles import InputError, weakest
 from sim.costs.cost_model import CostModel
 from sim.costs.memory import Infeasible, Residency, activation_bytes, machine_bytes, weight_bytes
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.placement.layers import AllLayersPlacement
 from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy

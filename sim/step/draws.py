@@ -60,6 +60,7 @@ def mean_metrics(runs: Sequence[Metrics]) -> Metrics:
     }
     means["peak_gpu_memory_bytes"] = max(run.peak_gpu_memory_bytes for run in runs)
     for rate, time in (("output_tokens_per_s", "end_to_end_s"), ("prefill_tokens_per_s", "ttft_s")):
+        # A mean of rates would weigh fast draws more than their time.
         means[rate] = getattr(first, rate) * getattr(first, time) / means[time]
     return Metrics(**means)
 
@@ -68,4 +69,5 @@ def _mean(values: Sequence[Any]) -> Any:
     if isinstance(values[0], dict):
         return {key: _mean([value[key] for value in values]) for key in values[0]}
     mean = sum(values) / len(values)
+    # Whole numbers stay whole: a mean of bytes is still bytes.
     return round(mean) if isinstance(values[0], int) else mean

@@ -15,7 +15,7 @@ from sim.engine.flat import flat_pass
 from sim.engine.task import NONE
 from sim.engine.timeline import Timeline
 from sim.policies.actions import LayerMode
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.step.lowering.decisions import Decisions, decide_all, shelf_of
 from sim.step.lowering.live_fast import run_live
@@ -141,6 +141,7 @@ def _live(
     if engine_name == "fast":
         timeline = run_live(job)
     else:
+        # The reference engine runs the process as it is written, gate by gate, to check the compiled one.
         timeline = engine(engine_name).run_process(
             job.platform, lambda session: process(job, session)
         )
@@ -148,7 +149,7 @@ def _live(
         decisions=replace(decisions, spilled=job.spilled),
         timeline=timeline,
         tokens=foresight.tokens,
-        last_task=job.last_task,
+        last_task=job.draft.last_task,
         wasted_prefetch_bytes=job.wasted_bytes(timeline),
         cached=job.cached,
     )
@@ -159,6 +160,7 @@ def _going_on(fresh: Cached, before: Cached, *, is_global: bool) -> Cached:
 
     What it knew of tasks and of gates is of passes that have ended.
     """
+    # Task numbers begin anew: a copy under way would be another task.
     assert before.counters[NUM_COMING] == 0, "copies must have arrived before a run is taken apart"
     slots = before.slots.copy()
     for name in ("copy", "looked_up", "freed_by", "last_use", "pinned_at", "used_at"):

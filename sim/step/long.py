@@ -147,6 +147,7 @@ class _Parts:
             return False
         self._cached = execution.cached
         totals = totals_of(execution, foresight, np.flatnonzero(execution.tokens))
+        # The digest is that of the whole run: each part's times are put behind those before.
         before_ns = 0 if self._totals is None else self._totals.makespan_ns
         self._hash.update(digest_rows(execution.timeline, before_ns))
         self._totals = totals if self._totals is None else self._totals.followed_by(totals)
@@ -192,5 +193,6 @@ def _is_whole(execution: Execution) -> bool:
     timeline = execution.timeline
     if decisions.early is not None or (decisions.head_modes != LayerMode.GPU).any():
         return False
+    # A later part begins where this one ends, so that nothing may run on beyond its last pass.
     is_streamed = (decisions.modes == LayerMode.STREAM).any()
     return not is_streamed and int(timeline.end_ns[execution.last_task[-1]]) == timeline.makespan_ns

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from operator import add
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from sim.engine.compilation import kernel
 from sim.engine.task import TaskKind
 from sim.engine.timeline import Timeline
 from sim.policies.actions import ON_CPU, Action, LayerMode
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.step.execute import Execution
 from sim.step.lowering.decisions import Decisions
 from sim.workload.batch import Batch, Passes
@@ -121,6 +121,7 @@ def totals_of(execution: Execution, foresight: Foresight, selected: NDArray[np.i
     layer_share = foresight.problem.overlap.staging_layer_share
     gpus = range(foresight.problem.num_gpus)
     return Totals(
+        # The last of several prompts: the batch goes on together.
         first_token_ns=int(prompt_ends_ns[-1]) if len(prompt_ends_ns) else None,
         end_ns=int(ends_ns[-1]),
         makespan_ns=timeline.makespan_ns,
@@ -144,6 +145,7 @@ def metrics_of(
     hit_tokens, all_tokens, missed, on_cpu, active = totals.counts
     return Metrics(
         ttft_s=first_token_s,
+        # The first token is the prompt's: the steps behind it are one fewer than the tokens.
         tpot_s=(total_s - first_token_s) / decode_steps if decode_steps else 0.0,
         end_to_end_s=total_s,
         output_tokens_per_s=batch.batch_size * batch.output_tokens / total_s,
@@ -170,15 +172,8 @@ def _copied_bytes(timeline: Timeline) -> dict[str, int]:
     tasks = timeline.tasks
     moved = np.zeros(len(timeline.platform.resources), np.int64)
     prefetched = np.zeros(1, np.int64)
-    _count_bytes(
-        tasks.resource,
-        tasks.kind,
-        tasks.num_bytes,
-        timeline.is_dropped,
-        _IS_PREFETCH,
-        moved,
-        prefetched,
-    )
+    copied = _Copied(tasks.resource, tasks.kind, tasks.num_bytes, timeline.is_dropped)
+    _count_bytes(copied, _IS_PREFETCH, moved, prefetched)
     return {
         "h2d_bytes": int(moved[_copiers(timeline, "h2d")].sum()),
         "d2h_bytes": int(moved[_copiers(timeline, "d2h")].sum()),
@@ -186,22 +181,24 @@ def _copied_bytes(timeline: Timeline) -> dict[str, int]:
     }
 
 
+class _Copied(NamedTuple):
+    """Columns of all tasks that say what was copied."""
+
+    resource: Rows
+    kind: Rows
+    num_bytes: Rows
+    is_dropped: Rows
+
+
 @kernel
-def _count_bytes(
-    resource: Rows,
-    kind: Rows,
-    num_bytes: Rows,
-    is_dropped: Rows,
-    is_prefetch: Rows,
-    moved: Rows,
-    prefetched: Rows,
-) -> None:
+def _count_bytes(tasks: _Copied, is_prefetch: Rows, moved: Rows, prefetched: Rows) -> None:
     """Add up what each resource ``moved``, and of that what kinds of prefetches did."""
-    for task in range(len(resource)):
-        if not is_dropped[task]:
-            moved[resource[task]] += num_bytes[task]
-            if is_prefetch[kind[task]]:
-                prefetched[0] += num_bytes[task]
+    for task in range(len(tasks.resource)):
+        if not tasks.is_dropped[task]:
+            num_bytes = tasks.num_bytes[task]
+            moved[tasks.resource[task]] += num_bytes
+            if is_prefetch[tasks.kind[task]]:
+                prefetched[0] += num_bytes
 
 
 def _copiers(timeline: Timeline, way: str) -> list[int]:
@@ -224,49 +221,49 @@ def _expert_counts(
     can_hit = (decisions.modes == LayerMode.GPU) | (decisions.modes == LayerMode.PIPELINE)
     spilled = np.zeros(0, np.bool_) if decisions.spilled is None else decisions.spilled.ravel()
     is_decode = np.repeat(~passes.is_prefill, tokens.shape[1])
-    _count_experts(
-        selected,
-        tokens.ravel(),
-        decisions.actions.ravel(),
-        can_hit.ravel(),
-        spilled,
-        is_decode,
-        counts,
+    decided = _Decided(
+        tokens.ravel(), decisions.actions.ravel(), can_hit.ravel(), spilled, is_decode
     )
+    _count_experts(selected, decided, counts)
     return tuple(counts.tolist())
 
 
+class _Decided(NamedTuple):
+    """What was decided, all of it flat: ``can_hit`` and ``is_decode`` [pass and layer], else [pass,
+    layer and expert]; ``spilled`` is empty for none.
+    """
+
+    tokens: Rows
+    actions: Rows
+    can_hit: Rows
+    spilled: Rows
+    is_decode: Rows
+
+
 @kernel
-def _count_experts(
-    selected: Rows,
-    tokens: Rows,
-    actions: Rows,
-    can_hit: Rows,
-    spilled: Rows,
-    is_decode: Rows,
-    counts: Rows,
-) -> None:
+def _count_experts(selected: Rows, decided: _Decided, counts: Rows) -> None:
     """Fill ``counts``: tokens of hits, tokens, misses while decoding, experts on the CPU, and all,
     over the ``selected`` places.
-
-    All is flat: ``can_hit`` and ``is_decode`` [pass and layer], else [pass, layer and expert];
-    ``spilled`` is empty for none.
     """
+    tokens = decided.tokens
+    can_hit = decided.can_hit
+    spilled = decided.spilled
     num_experts = len(tokens) // len(can_hit)
     row = 0
     end = num_experts
     for place in selected:
+        # Places ascend, so that the row goes on with them and nothing is divided.
         while place >= end:
             row = row + 1
             end = end + num_experts
-        action = actions[place]
+        action = decided.actions[place]
         fed = tokens[place]
         counts[1] += fed
         is_hit = (action == _RESIDENT and can_hit[row]) or (len(spilled) > 0 and spilled[place])
         if is_hit:
             counts[0] += fed
         if action != _IDLE:
-            counts[2] += not is_hit and is_decode[row]
+            counts[2] += not is_hit and decided.is_decode[row]
             counts[3] += action in _ON_CPU
             counts[4] += 1
 
@@ -288,6 +285,7 @@ def staged_bytes(
         is_layer, (tasks.num_bytes[copies] * layer_share).astype(np.int64), tasks.num_bytes[copies]
     )
     instants = np.concatenate([ends, timeline.start_ns[copies]])
+    # Ends first: sorting keeps their order, so that a buffer is free at the instant it is taken.
     changes = np.concatenate([-sizes, sizes])
     order = np.argsort(instants, kind="stable")
     return instants[order], np.cumsum(changes[order])

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Curve, Machine, Operation, Provenance, Quantity, weakest
-from sim.costs.cost_model import CostModel, Device, Way, compute_type
+from sim.costs.cost_model import CostModel, Way
+from sim.costs.roofline import Device, compute_type
 from sim.model.model import TensorClass, layer_shapes
 from sim.policies.actions import ON_CPU, LayerMode
 from sim.step.lowering.decisions import Decisions
@@ -95,7 +96,7 @@ def provenance_of(run: Run) -> RunProvenance:
 
 
 def provenance_with(run: Charged, outside: Iterable[Outside]) -> RunProvenance:
-    """The same, where it is known already which measured curves were left."""
+    """The numbers behind a run of which it is known already which measured curves were left."""
     numbers = tuple(_numbers(run))
     routing = run.scenario.routing.provenance
     return RunProvenance(
@@ -118,6 +119,7 @@ def _numbers(run: Charged) -> Iterator[UsedNumber]:
         yield _number(f"{device}.memory_bytes_per_s", part.memory_bytes_per_s)
         rate = compute_type(part.flops_per_s, run.scenario.model.dtype(TensorClass.EXPERT))
         yield _number(f"{device}.flops_per_s.{rate}", part.flops_per_s[rate])
+    # Only what was busy has been charged by its numbers.
     if busy["gpu"]:
         yield from _kernel_numbers(run)
     if busy["cpu"]:
@@ -158,6 +160,7 @@ def _link_numbers(run: Charged) -> Iterator[UsedNumber]:
     ):
         if not run.metrics.busy_s[name]:
             continue
+        # A machine that states no pageable rate is priced by the pinned one.
         is_pinned = run.scenario.policy.overlap.is_pinned or direction.pageable_bytes_per_s is None
         rate = direction.bytes_per_s if is_pinned else direction.pageable_bytes_per_s
         assert rate is not None
@@ -195,6 +198,7 @@ def _priced_by(run: Charged, device: Device) -> list[Curve]:
         }
         found += [costs.weights_curve(device, layer, which) for which in sorted(classes)]
         found += costs.attention_curves(device, layer)
+    # By identity: curves hold arrays, which do not compare, and each stands in the machine once.
     return list({id(curve): curve for curve in found if curve is not None}.values())
 
 

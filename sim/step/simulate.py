@@ -12,10 +12,10 @@ from hwprofiles import InputError, Machine
 from sim.costs.cards import LayerSplit, gpu_bytes
 from sim.costs.cost_model import CostModel
 from sim.costs.host_room import DiskReads
-from sim.costs.memory import Infeasible, MemoryRule, Residency
+from sim.costs.memory import DenseShare, Infeasible, MemoryRule, Residency
 from sim.engine.timeline import Timeline
 from sim.model.model import Model
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.placement.fitting import bytes_by_gpu, items_of_card
 from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
@@ -122,6 +122,7 @@ def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn:
     foresight = foresight_of(scenario, problem, residency, drawn)
     execution = execute(scenario.policy, residency, foresight, scenario.engine)
     items = memory_items(problem, residency, scenario.policy)
+    # Where nothing is predicted, all runs over a draw share what is selected.
     selected = (
         drawn.selected if execution.tokens is drawn.tokens else np.flatnonzero(execution.tokens)
     )
@@ -227,6 +228,7 @@ def memory_items(problem: Problem, residency: Residency, policy: Policy) -> dict
     """Memory of GPU 0 held throughout the run, by item: all that the run really needs, whatever the
     policy budgeted. Where layers are laid out over cards, that of all of them.
     """
+    # The policy's own rule may leave something out: what the run needs is counted by the default.
     budgeted = getattr(policy.placement, "memory", MemoryRule())
     rule = MemoryRule(micro_batch_tokens=budgeted.micro_batch_tokens, is_eager=budgeted.is_eager)
     cards = range(1 if problem.split is None else problem.num_cards)
@@ -238,15 +240,10 @@ def memory_items(problem: Problem, residency: Residency, policy: Policy) -> dict
 
 def _items(problem: Problem, residency: Residency, rule: MemoryRule, card: int) -> dict[str, int]:
     """What a card holds throughout, by item."""
-    items = items_of_card(
-        problem,
-        rule,
-        card,
-        residency.dense,
-        has_head=residency.has_head,
-        kv=residency.kv,
-        has_staging=False,
+    held = DenseShare(
+        dense=residency.dense, has_head=residency.has_head, staging_bytes=0, kv=residency.kv
     )
+    items = items_of_card(problem, rule, card, held)
     return dict(items) | {"resident experts": bytes_by_gpu(problem, residency.experts)[card]}
 
 

@@ -23,6 +23,7 @@ def extra_bytes(run: Run) -> dict[TaskKind, tuple[int, int]]:
     model = run.scenario.model
     passes = run.passes
     residency = run.residency
+    # A placement that says nothing of the KV cache keeps it with its layer.
     kv = residency.dense if residency.kv is None else residency.kv
     pages = down = up = written = 0
     for layer, spec in enumerate(model.layers):

@@ -10,7 +10,7 @@ from sim.costs.memory import Residency, machine_bytes, weight_bytes
 from sim.engine import engine
 from sim.model.model import Attention, Layer, Model, TensorClass
 from sim.policies.actions import Action, LayerMode
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.problem import Problem
 from sim.policies.table import POLICIES
 from sim.routing.generated import GeneratedRouting
@@ -262,12 +262,12 @@ class Times:
     end_to_end_s: float
 
 
-def random_overlap(rng: np.random.Generator) -> LanesOverlap:
+def random_overlap(rng: np.random.Generator) -> Overlap:
     """Lanes with some buffers, copies from either memory, kernels run in any of the three ways."""
     kernels = [{}, {"groups_experts": True}, {"groups_experts": True, "captures_graphs": True}][
         int(rng.integers(3))
     ]
-    return LanesOverlap(
+    return Overlap(
         staging_experts=int(rng.integers(1, 4)),
         staging_layers=1,
         is_pinned=bool(rng.integers(2)),
@@ -280,7 +280,7 @@ def run_plan(
     passes: Passes,
     tokens: NDArray[np.int32],
     plan: RandomPlan,
-    overlap: LanesOverlap,
+    overlap: Overlap,
 ) -> Times:
     """What the plan takes under that overlap."""
     lowered = lower(replace(problem, overlap=overlap), passes, tokens, plan.decisions)

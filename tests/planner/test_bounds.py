@@ -1,5 +1,5 @@
-"""Bounds hold for every plan tried, reach the linear program's optimum, and are exact where the
-optimum is known.
+"""Bounds on one draw hold for every plan tried, come near the linear program's optimum, and are
+exact where the optimum is known.
 """
 
 from dataclasses import replace
@@ -10,22 +10,22 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.bound_tightness import split
-from hwprofiles import load_machine
-from planner.bounds import Bound, clairvoyant_bound, shadow_prices, static_bound
-from planner.bounds.clairvoyant import Ways, _cheapest
+from hwprofiles.units import NS_PER_S
+from planner.bounds import MeanBounds, mean_bounds
+from planner.bounds.clairvoyant import Uses, _cheapest
+from planner.bounds.draws import wholes_of, works_of
 from planner.bounds.frontier import CellWork, frontiers
-from planner.bounds.static import relaxation
 from planner.bounds.stores import LOOSEST, stores_of
 from planner.bounds.work import work_of
 from sim.costs.memory import MemoryRule, Residency, weight_bytes
-from sim.model.library import load_model
 from sim.model.model import TensorClass
 from sim.policies.cache.lru import LruCache
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.problem import Problem
 from sim.policies.table import POLICIES
 from sim.routing.generated import uniform
+from sim.step.draws import seed_of
 from sim.step.lowering.decisions import Decisions
 from sim.step.metrics import Metrics, peak_staged_bytes
 from sim.step.simulate import Run, Scenario, draw, problem_of, simulate
@@ -66,15 +66,13 @@ def _given(scenario: Scenario) -> tuple[Problem, Passes, NDArray[np.int32]]:
     return problem_of(scenario), drawn.passes, drawn.tokens
 
 
-def _assert_below(bound: Bound, metrics: Metrics | Times, what: str) -> None:
-    pairs = {
-        "end to end": (bound.end_to_end_s, metrics.end_to_end_s),
-        "first token": (bound.ttft_s, metrics.ttft_s),
-        "decode": (bound.decode_s, metrics.end_to_end_s - metrics.ttft_s),
-    }
-    assert {
-        name: pair for name, pair in pairs.items() if pair[0] > pair[1] * (1 + 1e-12) + 1e-15
-    } == {}, what
+def _bounds(scenario: Scenario, rule: MemoryRule = LOOSEST) -> MeanBounds:
+    """The bounds of the scenario's one draw."""
+    return mean_bounds(problem_of(scenario), [draw(scenario, scenario.policy.feeding)], rule)
+
+
+def _assert_below(bound_s: float, metrics: Metrics | Times, what: str) -> None:
+    assert bound_s <= metrics.end_to_end_s * (1 + 1e-12) + 1e-15, what
 
 
 def _is_within_memory(run: Run) -> bool:
@@ -98,58 +96,63 @@ def test_bounds_hold_for_every_named_policy_and_random_plan(block: int) -> None:
         base = small_scenario(rng, "fiddler")
 
         @cache
-        def bounds(feeding: Feeding, base: Scenario = base) -> tuple[Bound, Bound]:
-            given = _given(replace(base, policy=replace(base.policy, feeding=feeding)))
-            return static_bound(*given), clairvoyant_bound(*given)
+        def bounds(feeding: Feeding, base: Scenario = base) -> MeanBounds:
+            return _bounds(replace(base, policy=replace(base.policy, feeding=feeding)))
 
         for name, policy in (POLICIES | {"prefetching": PREFETCHING}).items():
             run = simulate(replace(base, policy=policy))
             if isinstance(run, Run) and _is_within_memory(run):
-                static, wider = bounds(policy.feeding)
+                found = bounds(policy.feeding)
                 if policy.keeps_residency and policy.is_lossless:
-                    _assert_below(static, run.metrics, f"static, {name}, seed {seed}")
+                    _assert_below(found.static_s, run.metrics, f"static, {name}, seed {seed}")
                 if policy.is_lossless:
-                    _assert_below(wider, run.metrics, f"clairvoyant, {name}, seed {seed}")
-                assert wider.end_to_end_s <= static.end_to_end_s
+                    _assert_below(
+                        found.clairvoyant_s, run.metrics, f"clairvoyant, {name}, seed {seed}"
+                    )
+                assert found.clairvoyant_s <= found.static_s
                 num_runs += 1
         num_runs += _check_random_plans(
-            rng, base, *bounds(base.policy.feeding), f"random plan, seed {seed}"
+            rng, base, bounds(base.policy.feeding), f"random plan, seed {seed}"
         )
     assert num_runs > 5 * SEEDS_PER_BLOCK
 
 
 def _check_random_plans(
-    rng: np.random.Generator, base: Scenario, static: Bound, wider: Bound, what: str
+    rng: np.random.Generator, base: Scenario, bounds: MeanBounds, what: str
 ) -> int:
     problem, passes, tokens = _given(base)
     for _ in range(5):
         plan = random_plan(rng, problem, tokens)
         overlap = random_overlap(rng)
         metrics = run_plan(problem, passes, tokens, plan, overlap)
-        _assert_below(static, metrics, what)
-        _assert_below(wider, metrics, what)
+        _assert_below(bounds.static_s, metrics, what)
+        _assert_below(bounds.clairvoyant_s, metrics, what)
     return 5
 
 
-def test_the_dual_reaches_the_linear_program() -> None:
-    """The Lagrangian bound never exceeds the optimum that HiGHS finds, and comes within 2 % of it,
-    typically within 0.1 %.
+@pytest.mark.parametrize("num_draws", [1, 3])
+def test_the_static_bound_is_near_the_linear_program(num_draws: int) -> None:
+    """The bound never exceeds the optimum that HiGHS finds for the kind of plan it is least for,
+    and typically reaches all of it, never less than 45 %.
     """
     ratios = []
     for seed in range(20):
-        problem, passes, tokens = _given(
-            small_scenario(np.random.default_rng(1000 + seed), "fiddler")
+        scenario = small_scenario(np.random.default_rng(1000 + seed), "fiddler")
+        draws = [
+            draw(replace(scenario, seed=seed_of(scenario.seed, number)), scenario.policy.feeding)
+            for number in range(num_draws)
+        ]
+        problem = problem_of(scenario)
+        found = mean_bounds(problem, draws)
+        optimum_ns = linear_optimum_ns(
+            wholes_of(works_of(problem, draws)), stores_of(problem, LOOSEST), found.kind
         )
-        dual = relaxation(
-            work_of(problem, passes, tokens),
-            stores_of(problem, LOOSEST),
-            np.ones(len(passes), bool),
-            None,
-        )
-        ratios.append(dual.solve()[0] / linear_optimum_ns(dual))
+        # The clairvoyant bound holds for fixed plans, too, and may be above the relaxation.
+        least_s = max(optimum_ns / num_draws / NS_PER_S, found.clairvoyant_s)
+        ratios.append(found.static_s / least_s)
     assert max(ratios) <= 1 + 1e-9
-    assert min(ratios) > 0.98
     assert np.median(ratios) > 0.999
+    assert min(ratios) > 0.45
 
 
 def _fixed_scenario(policy: str, seed: int, top_k: int | None = None, **machine: float) -> Scenario:
@@ -177,17 +180,15 @@ def test_exact_where_everything_fits() -> None:
     scenario = _fixed_scenario("all-on-gpu", 3, memory_share=2.0, **NO_CPU)
     run = simulate(scenario)
     assert isinstance(run, Run)
-    for bound in (static_bound(*_given(scenario)), clairvoyant_bound(*_given(scenario))):
-        assert bound.end_to_end_s == pytest.approx(run.metrics.end_to_end_s, rel=1e-5)
-        assert bound.ttft_s == pytest.approx(run.metrics.ttft_s, rel=1e-5)
-        assert bound.decode_s == pytest.approx(
-            run.metrics.end_to_end_s - run.metrics.ttft_s, rel=1e-5
-        )
-        assert bound.binding_resource == "gpu"
+    bounds = _bounds(scenario)
+    for bound_s in (bounds.static_s, bounds.clairvoyant_s):
+        assert bound_s == pytest.approx(run.metrics.end_to_end_s, rel=1e-5)
 
 
-def test_exact_where_the_gpu_holds_nothing_and_the_link_is_dead() -> None:
-    """Without GPU memory or a usable link the CPU does all, and the static bound is its time."""
+def test_near_where_the_gpu_holds_nothing_and_the_link_is_dead() -> None:
+    """Without GPU memory or a usable link the CPU does all, and the static bound is within 1 % of
+    its time: the weights of the link that are tried end below 1.
+    """
     scenario = _fixed_scenario(
         "llama.cpp",
         4,
@@ -195,13 +196,9 @@ def test_exact_where_the_gpu_holds_nothing_and_the_link_is_dead() -> None:
         link__h2d__bytes_per_s=1e3,
         link__h2d__pageable_bytes_per_s=1e3,
     )
-    given = _given(scenario)
-    work = work_of(*given)
-    bound = static_bound(*given)
-    assert bound.end_to_end_s == pytest.approx(
-        (work.whole_cpu.sum() + work.head_cpu.sum()) / 1e9, rel=1e-5
-    )
-    assert bound.binding_resource == "cpu"
+    work = work_of(*_given(scenario))
+    cpu_s = (work.whole_cpu.sum() + work.head_cpu.sum()) / 1e9
+    assert 0.99 * cpu_s <= _bounds(scenario).static_s <= cpu_s
 
 
 def test_streaming_where_nothing_fits_and_no_cpu() -> None:
@@ -224,14 +221,11 @@ def test_streaming_where_nothing_fits_and_no_cpu() -> None:
     )
     run = simulate(scenario)
     assert isinstance(run, Run)
-    problem, passes, tokens = _given(scenario)
     rate = scenario.machine.link.h2d.bytes_per_s.effective
-    for bound in (
-        static_bound(problem, passes, tokens),
-        clairvoyant_bound(problem, passes, tokens),
-    ):
-        copied = 0.8 * (scenario.model.total_bytes - scenario.model.top_bytes["embedding"]) / rate
-        assert 0.9 * copied * (len(passes) - 1) <= bound.end_to_end_s <= run.metrics.end_to_end_s
+    copied_s = 0.8 * (scenario.model.total_bytes - scenario.model.top_bytes["embedding"]) / rate
+    bounds = _bounds(scenario)
+    for bound_s in (bounds.static_s, bounds.clairvoyant_s):
+        assert 0.9 * copied_s * (len(run.passes) - 1) <= bound_s <= run.metrics.end_to_end_s
 
 
 def test_infinite_link() -> None:
@@ -246,8 +240,9 @@ def test_infinite_link() -> None:
     scenario = _fixed_scenario("zero-streaming", 6, memory_share=0.3, **rates, **NO_CPU)
     run = simulate(scenario)
     assert isinstance(run, Run)
-    for bound in (static_bound(*_given(scenario)), clairvoyant_bound(*_given(scenario))):
-        assert bound.end_to_end_s == pytest.approx(run.metrics.end_to_end_s, rel=1e-3)
+    bounds = _bounds(scenario)
+    for bound_s in (bounds.static_s, bounds.clairvoyant_s):
+        assert bound_s == pytest.approx(run.metrics.end_to_end_s, rel=1e-3)
 
 
 def test_fast_cpu_beats_the_gpu() -> None:
@@ -258,10 +253,7 @@ def test_fast_cpu_beats_the_gpu() -> None:
     scenario = _fixed_scenario(
         "ktransformers", 7, memory_share=0.5, gpu__memory_bytes_per_s=1e9, **fast
     )
-    assert (
-        static_bound(*_given(scenario)).end_to_end_s
-        < 1e-3 * work_of(*_given(scenario)).serial_gpu.sum() / 1e9
-    )
+    assert _bounds(scenario).static_s < 1e-3 * work_of(*_given(scenario)).serial_gpu.sum() / 1e9
 
 
 def test_a_cache_cannot_copy_less_than_the_bound() -> None:
@@ -269,10 +261,10 @@ def test_a_cache_cannot_copy_less_than_the_bound() -> None:
     with bypass, and what it does without.
     """
     for seed in range(10):
-        problem, passes, tokens = _one_layer(seed)
+        scenario = _one_layer(seed)
+        problem, passes, tokens = _given(scenario)
         sequence = tokens[:, 0].argmax(axis=1)
         copy_ns = work_of(problem, passes, tokens).fetch[0]
-        bound = clairvoyant_bound(problem, passes, tokens)
         with_bypass, without = (
             _fewest_copies(sequence, tokens.shape[2], 2, can_bypass=bypass)
             for bypass in (True, False)
@@ -286,12 +278,12 @@ def test_a_cache_cannot_copy_less_than_the_bound() -> None:
         )
         assert (
             0.6 * with_bypass * copy_ns / 1e9
-            <= bound.end_to_end_s
+            <= _bounds(scenario).clairvoyant_s
             <= (chain_ns + without * copy_ns) / 1e9
         )
 
 
-def _one_layer(seed: int) -> tuple[Problem, Passes, NDArray[np.int32]]:
+def _one_layer(seed: int) -> Scenario:
     rng = np.random.default_rng(seed)
     model = small_model(rng, num_layers=1, experts=5)
     layer = replace(model.layers[0], top_k=1)
@@ -309,15 +301,13 @@ def _one_layer(seed: int) -> tuple[Problem, Passes, NDArray[np.int32]]:
         rng, model, gpu__memory_bytes=room, gpu__memory_bytes_per_s=1e12, **link, **QUIET, **NO_CPU
     )
     batch = Batch(prompt_tokens=1, output_tokens=60)
-    return _given(
-        Scenario(
-            machine=machine,
-            model=model,
-            batch=batch,
-            policy=POLICIES["mixtral-offloading"],
-            routing=uniform(),
-            seed=seed,
-        )
+    return Scenario(
+        machine=machine,
+        model=model,
+        batch=batch,
+        policy=POLICIES["mixtral-offloading"],
+        routing=uniform(),
+        seed=seed,
     )
 
 
@@ -356,7 +346,7 @@ def test_cheapest_way_of_one_item() -> None:
         """Of one byte, used in passes 0 and 3, where the link and all else count half of their time
         each.
         """
-        ways = Ways(
+        ways = Uses(
             starts=np.array([0, 2]),
             pass_of=np.array([0, 3]),
             cell=np.array([-1, -1]),
@@ -422,7 +412,6 @@ def _one_cell(
         offsets=np.array([0, len(cpu)]),
         fetch=np.array([fetch]),
         beside=np.array([beside]),
-        cap=np.array([1e12]),
         num_tokens=np.array([150]),
         down=moved,
         up=moved,
@@ -432,48 +421,16 @@ def _one_cell(
     )
 
 
-def test_shadow_prices_match_differences_of_the_bound() -> None:
-    """On Mixtral, a GB of memory, a GB/s of link and of DRAM each save what re-solving the bound on
-    the larger machine says.
-    """
-    model = load_model("mixtral-8x7b", "16bit")
-    batch, policy = Batch(prompt_tokens=16, output_tokens=17), POLICIES["on-demand"]
-
-    def given(*overrides: str) -> tuple[Problem, Passes, NDArray[np.int32]]:
-        machine = load_machine("server-8ch-ddr5-rtx-4090", overrides)
-        return _given(
-            Scenario(machine=machine, model=model, batch=batch, policy=policy, routing=uniform())
-        )
-
-    machine = given()[0].machine
-    now = static_bound(*given()).end_to_end_s
-    prices = shadow_prices(*given())
-    memory = machine.gpu.memory_bytes.effective + 1e9
-    dram = machine.cpu.memory_bytes_per_s.effective + 1e9
-    assert prices["end_to_end_s_per_gpu_memory_gb"] == pytest.approx(
-        static_bound(*given(f"gpu.memory_bytes={memory}")).end_to_end_s - now, rel=0.2
-    )
-    assert prices["end_to_end_s_per_dram_gb_per_s"] == pytest.approx(
-        static_bound(*given(f"cpu.memory_bytes_per_s={dram}")).end_to_end_s - now, rel=0.2
-    )
-    assert (
-        prices["end_to_end_s_per_gpu_memory_gb"] < 0
-        and prices["end_to_end_s_per_h2d_gb_per_s"] <= 0
-    )
-
-
 def test_a_tighter_memory_rule_raises_the_bound() -> None:
     """Plans that leave a tenth of the card unused have less room, so their bound is higher."""
-    given = _given(_fixed_scenario("on-demand", 9, memory_share=0.5, cpu__memory_bytes_per_s=1e10))
-    assert (
-        static_bound(*given, MemoryRule(usable_fraction=0.9)).end_to_end_s
-        > static_bound(*given).end_to_end_s
-    )
+    scenario = _fixed_scenario("on-demand", 9, memory_share=0.5, cpu__memory_bytes_per_s=1e10)
+    tighter = _bounds(scenario, MemoryRule(usable_fraction=0.9))
+    assert tighter.static_s > _bounds(scenario).static_s
 
 
 def test_no_placement_of_a_tiny_model_beats_the_bound() -> None:
     """All placements of two layers of three experts within memory, each layer's misses split best:
-    none beats the bound, few are far.
+    none beats the bound, and half of the bounds are more than half of the best.
     """
     ratios = []
     for seed in range(12):
@@ -490,11 +447,11 @@ def test_no_placement_of_a_tiny_model_beats_the_bound() -> None:
                     actions=split(work, tokens.shape, resident), modes=zeros, head_modes=zeros[:, 0]
                 )
                 plan = RandomPlan(residency=residency, decisions=decisions)
-                times.append(run_plan(problem, passes, tokens, plan, LanesOverlap()).end_to_end_s)
-        bound = static_bound(problem, passes, tokens).end_to_end_s
-        assert bound <= min(times)
-        ratios.append(bound / min(times))
-    assert np.median(ratios) > 0.6
+                times.append(run_plan(problem, passes, tokens, plan, Overlap()).end_to_end_s)
+        bound_s = _bounds(scenario).static_s
+        assert bound_s <= min(times)
+        ratios.append(bound_s / min(times))
+    assert np.median(ratios) > 0.5
 
 
 def _tiny(seed: int) -> Scenario:

@@ -16,7 +16,7 @@ from sim.policies import POLICIES, Policy
 from sim.policies.base import Dispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.spill import SpillDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.explicit import ExplicitPlacement
 from sim.policies.placement.gain import GainPlacement, hull_slopes
 from sim.policies.placement.layer_times import Misses, layer_times_ns
@@ -49,7 +49,7 @@ def test_hull_slopes_by_hand() -> None:
     assert hull_slopes(np.array([10.0, 9.0, 2.0, 1.0])).tolist() == [4.0, 4.0, 1.0]
 
 
-def _scenario(dispatch: Dispatch, overlap: LanesOverlap, num_held: int, batch: Batch) -> Scenario:
+def _scenario(dispatch: Dispatch, overlap: Overlap, num_held: int, batch: Batch) -> Scenario:
     policy = replace(
         POLICIES["on-demand"],
         dispatch=dispatch,
@@ -75,7 +75,7 @@ def test_layer_times_are_those_of_the_simulator(
     every copy, the run overlaps what it can.
     """
     batch = Batch(prompt_tokens=3, output_tokens=4)
-    overlap = LanesOverlap(prefill=mode, decode=mode, staging_experts=2)  # type: ignore[arg-type]  # a literal
+    overlap = Overlap(prefill=mode, decode=mode, staging_experts=2)  # type: ignore[arg-type]  # a literal
     expected = layer_times_ns(problem_of(_scenario(dispatch, overlap, 0, batch)), misses)[0]
     runs = [simulate(_scenario(dispatch, overlap, count, batch)) for count in range(3)]
     assert all(isinstance(run, Run) for run in runs)
@@ -97,7 +97,7 @@ def test_times_with_spilling_are_those_of_the_simulator(overhead_ns: float) -> N
     """
     machine, overlap, batch = (
         small_machine(overhead_ns=overhead_ns, latency_ns=1000),
-        LanesOverlap(),
+        Overlap(),
         Batch(prompt_tokens=3, output_tokens=4),
     )
     scenarios = [

@@ -5,16 +5,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from planner.export.ktransformers.mask import (
     gpu_experts_ratio,
     logical_count,
     mask_words,
-    placed_by_rule,
 )
 from sim.model.library import load_model
+from sim.model.model import Model
 from tests.sim.runtimes.examples import deepseek, qwen
+
+
+def placed_by_rule(model: Model, counts: NDArray[np.float32], ratio: float) -> NDArray[np.bool_]:
+    """Return what the runtime's rule makes of counts and ratio, dense layers left out."""
+    own = counts[0, list(model.moe_layers)]
+    num_on_gpu = int(ratio * own.size)
+    order = np.argsort(-own.ravel(), kind="stable")
+    mask = np.zeros(own.size, bool)
+    mask[order[:num_on_gpu]] = True
+    return mask.reshape(own.shape)
 
 
 @pytest.mark.parametrize("seed", range(10))

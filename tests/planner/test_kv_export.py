@@ -270,8 +270,8 @@ def test_a_plan_with_every_tier_is_written() -> None:
     ("tiers", "offload", "message"),
     [
         ((), {}, "leaves offloading off"),
-        ((CPU, DISK), {}, "--disk-path must say where"),
-        ((CPU, REMOTE), {}, "--remote-url must be"),
+        ((CPU, DISK), {}, "`disk_path` must say where"),
+        ((CPU, REMOTE), {}, "`remote_url` must be"),
         ((CPU, {"name": "disk"}), {}, "tier disk: an engine must be told its size"),
         ((CPU, REMOTE, DISK), {}, "cpu, then disk, then remote"),
         ((CPU, DISK | {"policy": "lfu"}), {}, "one policy for cpu and disk"),

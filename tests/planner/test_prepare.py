@@ -1,14 +1,14 @@
 """Compiling ahead: steps wait for those whose kernels they take in, and progress ends at the whole."""
 
-from planner.search.prepare import STEPS, Step, prepare
+from planner.search.prepare import STEPS, CompileStep, prepare
 
 
 def test_a_step_begins_when_those_before_it_have_ended() -> None:
     """A step is not under way together with one that it takes kernels from; all are done at the end."""
     steps = (
-        Step(name="second", run=int, share=0.5, after=("first",)),
-        Step(name="first", run=int, share=0.3),
-        Step(name="beside", run=int, share=0.2),
+        CompileStep(name="second", run=int, share=0.5, after=("first",)),
+        CompileStep(name="first", run=int, share=0.3),
+        CompileStep(name="beside", run=int, share=0.2),
     )
     states = list(prepare(steps))
     assert all(set(state.under_way) != {"first", "second"} for state in states)

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from hwprofiles import InputError, load_machine
-from planner.serving.offload import ServingPlan, ServingQuestion, TargetMissed, plan_serving
+from planner.serving.offload import plan_serving
+from planner.serving.serving_plan import ServingPlan, ServingQuestion, TargetMissed
 from planner.serving.target import ServingTarget
 from sim.costs.memory import Infeasible
 from sim.model.library import load_model
@@ -152,7 +153,7 @@ def test_a_target_out_of_reach_comes_with_the_nearest() -> None:
 
 def test_targets_and_shares_that_cannot_be_are_refused() -> None:
     """A limit of nothing, and three instances of eight GPUs where all are to be used alike."""
-    with pytest.raises(InputError, match="--max-ttft must be above 0"):
+    with pytest.raises(InputError, match="`max_ttft_s` must be above 0"):
         ServingTarget(max_ttft_s=0)
     with pytest.raises(InputError, match="equal share of the 8 GPUs"):
         plan_serving(_question("h100-x8", num_instances=3))

@@ -2,11 +2,14 @@
 by one.
 """
 
+import pickle
 from itertools import product
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
+from numba.core.caching import IndexDataCacheFile
 
 from planner import bounds
 from planner.bounds.frontier import CellWork
@@ -62,7 +65,6 @@ def _cell(rng: np.random.Generator, size: int, *, is_early: bool) -> CellWork:
         offsets=np.array([0, size]),
         fetch=rng.uniform(1, 40, 1),
         beside=rng.uniform(0, 20, 1),
-        cap=np.array([1e12]),
         num_tokens=np.array([TOKENS_OF_PASS]),
         down=moved * 0.2,
         up=moved * 0.1,
@@ -93,3 +95,17 @@ def test_kernels_are_kept_for_this_package_and_the_simulator(tmp_path: Path) -> 
     stamps = {stamp_of(folder) for folder in (None, package, own)}
     assert len(stamps) == 3
     assert try_sets._cache._cache_file._source_stamp == stamp_of(own)
+
+
+def test_kept_kernels_of_other_records_are_not_read(tmp_path: Path) -> None:
+    """An index that names a record which no longer exists belongs to other sources: it counts as
+    empty, and is no error.
+    """
+    ours = try_sets._cache._cache_file
+    index = IndexDataCacheFile(str(tmp_path), "kernel", "another stamp")
+    gone = b"cplanner.bounds.sets\nNoSuchRecord\n."
+    Path(index._index_path).write_bytes(pickle.dumps(numba.__version__) + gone)
+    with pytest.raises(AttributeError):
+        index._load_index()
+    index._version = ours._version
+    assert index._load_index() == {}

@@ -11,6 +11,7 @@ import typer
 from hwprofiles import InputError
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode, Infeasible, exit_code_of
+from rosin.cli.field_options import OPTIONS, in_options
 from tests.rosin.command_line import ROOT, assert_one_line_error, run_rosin
 
 MISTAKES = [
@@ -125,3 +126,19 @@ def test_closed_pipe_is_no_error(tmp_path: Path) -> None:
         capture_output=True,
     )
     assert (finished.returncode, finished.stderr) == (ExitCode.CLOSED_PIPE, b"")
+
+
+def test_fields_are_named_by_their_options() -> None:
+    """A message of the packages below names fields; the command line names the options that set
+    them, and leaves what is no field.
+    """
+    assert in_options("`max_ttft_s` must be above 0, got 0") == "--max-ttft must be above 0, got 0"
+    assert in_options("`device` cuda or `dtypes` q4") == "--device cuda or --dtype q4"
+    assert in_options("no `such_field`, no max_ttft_s") == "no `such_field`, no max_ttft_s"
+
+
+def test_every_option_of_a_field_exists() -> None:
+    """Each option in place of a field is one that a command takes."""
+    page = ROOT / "docs" / "reference" / "command-line.md"
+    text = page.read_text(encoding="utf-8")
+    assert [option for option in OPTIONS.values() if option not in text] == []

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hwprofiles import Kind, Machine, Provenance
 from sim.policies import find_policy
 from sim.policies.dispatch.spill import SpillDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.policy import Policy
 from sim.policies.prefetch.early import EarlyPrefetch
@@ -64,7 +64,7 @@ _SPILL = replace(
     find_policy("on-demand"),
     placement=UniformPlacement(),
     dispatch=SpillDispatch(takes_residents=False),
-    overlap=LanesOverlap(staging_experts=2),
+    overlap=Overlap(staging_experts=2),
 )
 _EARLY = replace(_SPILL, prefetch=EarlyPrefetch())
 _LIVE_SPILL = replace(find_policy("lru"), dispatch=SpillDispatch(takes_residents=False))

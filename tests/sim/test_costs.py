@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Kind, load_machine, parse_machine
-from sim.costs.cost_model import EAGER_KERNELS, FUSED_KERNELS, MOST_KEPT, CostModel
+from sim.costs.cost_model import MOST_KEPT, CostModel
+from sim.costs.roofline import EAGER_KERNELS, FUSED_KERNELS
 from sim.model.library import load_model
 from sim.model.model import Model, TensorClass
 from sim.policies import POLICIES

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Kind, Provenance, load_machine
-from sim.costs.cost_model import FLOPS_PER_STATE_ELEMENT, CostModel
+from sim.costs.cost_model import CostModel
+from sim.costs.roofline import FLOPS_PER_STATE_ELEMENT
 from sim.model.importers import model_from_config
 from sim.model.library import load_model, load_spec
 from sim.model.model import Model, State, TensorClass

@@ -9,6 +9,7 @@ from hwprofiles import Quantity
 from sim.costs.compute_buffers import compute_buffer_bytes
 from sim.costs.memory import (
     CUDA_CONTEXT_BYTES,
+    DenseShare,
     Infeasible,
     MemoryRule,
     Residency,
@@ -32,8 +33,8 @@ BATCH = Batch(prompt_tokens=10, output_tokens=6, batch_size=2, beams=3)
 
 def _items(model: Model, rule: MemoryRule, **changes: object) -> dict[str, int]:
     arguments: dict[str, object] = {"has_head": True, "staging_bytes": 77} | changes
-    dense = arguments.pop("dense", np.ones(model.num_layers, bool))
-    return dict(fixed_items(small_machine(1e9), model, BATCH, Feeding(), rule, dense, **arguments))  # type: ignore[arg-type]
+    held = DenseShare(**{"dense": np.ones(model.num_layers, bool), **arguments})  # type: ignore[arg-type]
+    return dict(fixed_items(small_machine(1e9), model, BATCH, Feeding(), rule, held))
 
 
 def test_the_items_by_hand() -> None:

@@ -18,7 +18,8 @@ from sim.step.simulate import Scenario, problem_of
 from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine
 from validation.backend import (
-    Executed,
+    ExecutedRun,
+    RunInputs,
     Tier,
     Weights,
     architecture_of,
@@ -50,13 +51,12 @@ class Case:
     weights: Weights
     prompts: torch.Tensor
 
-    def run(self, *, tier: Tier = Tier.FREE) -> Executed:
+    def run(self, *, tier: Tier = Tier.FREE) -> ExecutedRun:
         """The run."""
-        return execute_policy(
-            self.policy, self.problem, self.residency, self.weights, self.prompts, tier=tier
-        )
+        inputs = RunInputs(weights=self.weights, prompts_SL=self.prompts)
+        return execute_policy(self.policy, self.problem, self.residency, inputs, tier=tier)
 
-    def predicted(self, executed: Executed) -> Lowered:
+    def predicted(self, executed: ExecutedRun) -> Lowered:
         """The simulator's program for the routing that the run's own router chose."""
         tokens = executed.tokens
         decisions = decide(self.policy, self.problem, self.residency, executed.passes, tokens)

@@ -9,9 +9,9 @@ from validation.measuring.interference_probes import LANES, Factor
 from validation.measuring.lane_probes import Gaps, LaneGaps
 from validation.measuring.measure import Findings
 from validation.measuring.probe import CurveKey, Probe
-from validation.measuring.sampling import Point
+from validation.measuring.sampling import MeasuredPoint
 from validation.measuring.surroundings import Surroundings
-from validation.measuring.timing import Timing
+from validation.measuring.timing import MeanTime
 from validation.measuring.workplace import Emulation
 
 NsOf = Callable[[str, int, int], float]
@@ -36,7 +36,7 @@ class FakeComputer:
         key = CurveKey(operation=Operation.EXPERT, device=curve, dtype="bf16")
         return Probe(key=key, x=x, bench="only", make=lambda: lambda: (curve, x))
 
-    def time(self, works: Sequence[Callable[[], tuple[str, int]]]) -> Timing:
+    def time(self, works: Sequence[Callable[[], tuple[str, int]]]) -> MeanTime:
         """The clock goes on by what the works take."""
         total_ns = 0.0
         for work in works:
@@ -44,7 +44,7 @@ class FakeComputer:
             total_ns += self._ns_of(curve, x, self.ran.count((curve, x)))
             self.ran.append((curve, x))
         self.now_ns += total_ns
-        return Timing(ns=total_ns / len(works), is_disturbed=self.is_disturbed(len(self.ran)))
+        return MeanTime(ns=total_ns / len(works), is_disturbed=self.is_disturbed(len(self.ran)))
 
 
 def point(
@@ -56,13 +56,13 @@ def point(
     shape: Mapping[str, int] | None = None,
     dtype: str = "bf16",
     **sizes: float,
-) -> Point:
+) -> MeasuredPoint:
     """A measured point; ``weight_bytes`` and ``flops`` as in a probe."""
     key = CurveKey(
         operation=operation, device=device, dtype=dtype, shape=tuple((shape or {}).items())
     )
     probe = Probe(key=key, x=x, bench=device, make=lambda: lambda: None, **sizes)  # type: ignore[arg-type]
-    return Point(probe=probe, ns=ns, spread_fraction=0.05, best_ns=0.9 * ns, num_samples=9)
+    return MeasuredPoint(probe=probe, ns=ns, spread_fraction=0.05, best_ns=0.9 * ns, num_samples=9)
 
 
 def findings(**changes: object) -> Findings:
@@ -98,7 +98,7 @@ def findings(**changes: object) -> Findings:
         )
         for x in (1, 2)
     ]
-    curves: dict[CurveKey, tuple[Point, ...]] = {}
+    curves: dict[CurveKey, tuple[MeasuredPoint, ...]] = {}
     for one in points:
         curves[one.probe.key] = (*curves.get(one.probe.key, ()), one)
     gaps = Gaps(ns=40_000.0, spread_fraction=0.1, num_samples=100)

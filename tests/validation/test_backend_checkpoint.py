@@ -19,7 +19,14 @@ from sim.routing import uniform
 from sim.step.simulate import Scenario, problem_of
 from sim.workload.batch import Batch, forward_passes
 from tests.sim.small import small_machine
-from validation.backend import Checkpoint, Tier, execute_policy, load_checkpoint, plain_forward
+from validation.backend import (
+    Checkpoint,
+    RunInputs,
+    Tier,
+    execute_policy,
+    load_checkpoint,
+    plain_forward,
+)
 from validation.comparison.trial import as_executed
 
 BATCH = Batch(prompt_tokens=7, output_tokens=6, batch_size=2)
@@ -181,8 +188,7 @@ def _executed(checkpoint: Checkpoint, name: str, prompts: Any) -> Any:
     )
     problem = problem_of(scenario)
     residency = policy.placement.place(problem)
-    executed = execute_policy(
-        policy, problem, residency, checkpoint.weights, prompts, tier=Tier.FREE
-    )  # type: ignore[arg-type]
+    inputs = RunInputs(weights=checkpoint.weights, prompts_SL=prompts)  # type: ignore[arg-type]
+    executed = execute_policy(policy, problem, residency, inputs, tier=Tier.FREE)
     assert isinstance(executed.expert_ids, np.ndarray)
     return executed.tokens_SC

@@ -12,12 +12,12 @@ torch = pytest.importorskip("torch", reason="needs torch, from the extra `valida
 
 from sim.engine.task import TaskKind
 from sim.policies import POLICIES, Policy
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.workload.batch import Batch
 from tests.sim.small import small_machine
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
 from validation.backend import (
-    Executed,
+    ExecutedRun,
     Tier,
     architecture_of,
     plain_forward,
@@ -122,10 +122,10 @@ def _pinned(subject: Case) -> object:
     return random_weights(architecture_of(subject.problem.model), 0, is_pinned=True)
 
 
-def _large(name: str) -> Executed:
+def _large(name: str) -> ExecutedRun:
     """A run of 32 experts of 50 MB each, none of them resident."""
     model = stand_in(SHAPES["plain"], hidden=2048, intermediate=2048, vocab=1024)
-    policy = replace(POLICIES[name], overlap=LanesOverlap(staging_experts=3))
+    policy = replace(POLICIES[name], overlap=Overlap(staging_experts=3))
     subject = case(policy, SHAPES["plain"], Batch(prompt_tokens=16, output_tokens=3), share=0.0)
     problem = replace(subject.problem, model=model, machine=small_machine(1e10))
     weights = random_weights(architecture_of(model), 0, is_pinned=True)

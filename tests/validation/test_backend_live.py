@@ -23,12 +23,12 @@ from sim.workload.batch import Batch
 from tests.sim.small import small_machine
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
 from tests.validation.test_backend_policies import check_tokens
-from validation.backend import Executed, Tier, rehearse
+from validation.backend import ExecutedRun, Tier, rehearse
 from validation.backend.cores import Worker
 from validation.backend.execute_live import job_of
 from validation.backend.priority_lane import PriorityLane
 from validation.backend.rehearsal import foresight_of
-from validation.backend.ticket import Pace, Ticket
+from validation.backend.ticket import Pace, TaskLabel, Ticket
 from validation.comparison import compare, predict
 
 COLUMNS = (
@@ -181,10 +181,10 @@ def _ticket(number: int, priority: int, order: list[int]) -> Ticket:
         order.append(number)
         return 0
 
-    return Ticket(1, TaskKind.PREFETCH, 0, 0, number, 20_000_000, priority, work)
+    return Ticket(1, TaskLabel(TaskKind.PREFETCH, expert=number), 20_000_000, priority, work)
 
 
-def _on_slow_link(policy: Any) -> Executed:
+def _on_slow_link(policy: Any) -> ExecutedRun:
     subject = case(
         policy,
         SHAPES["plain"],
@@ -204,7 +204,7 @@ def _on_slow_link(policy: Any) -> Executed:
     return executed
 
 
-def _check_order(executed: Executed) -> None:
+def _check_order(executed: ExecutedRun) -> None:
     """After what it waits for, one at a time; between the pieces of a copy a real lane takes a
     breath, which the check does not know.
     """

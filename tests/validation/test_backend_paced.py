@@ -27,12 +27,12 @@ from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine
 from tests.validation.backend_runs import BATCHES, SHAPES, case
 from tests.validation.test_backend_policies import STATIC, check_tasks, check_tokens
-from validation.backend import Executed, Tier
+from validation.backend import ExecutedRun, Tier
 from validation.backend.pacing import sleep_until
 from validation.comparison import (
     Contender,
     LaneCosts,
-    Trial,
+    PlanTrial,
     compare,
     fit_lane_costs,
     prepare,
@@ -202,12 +202,12 @@ def test_lane_costs_are_of_what_ran() -> None:
     assert len(trial.predict(executed).plain().tasks) == len(tasks)
 
 
-def _as_predicted(executed: Executed, factor: int) -> Timeline:
+def _as_predicted(executed: ExecutedRun, factor: int) -> Timeline:
     line = executed.timeline
     return replace(line, start_ns=line.start_ns * factor, end_ns=line.end_ns * factor)
 
 
-def _trials(*names: str) -> tuple[Trial, ...]:
+def _trials(*names: str) -> tuple[PlanTrial, ...]:
     scenario = Scenario(
         machine=small_machine(1e9, link_bytes_per_s=1e8, overhead_ns=1000),
         model=MODELS["plain"],

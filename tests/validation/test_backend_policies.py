@@ -16,7 +16,7 @@ from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.prefetch.early import EarlyPrefetch
 from sim.workload.batch import Batch, Feeding, forward_passes
 from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
-from validation.backend import Executed, plain_forward
+from validation.backend import ExecutedRun, plain_forward
 
 STATIC = {
     name: policy
@@ -176,7 +176,7 @@ def _log_shares(subject: Case, tokens: list[int]) -> list[float]:
     return shares
 
 
-def check_tokens(subject: Case, executed: Executed) -> None:
+def check_tokens(subject: Case, executed: ExecutedRun) -> None:
     """Outputs are those of the plain forward: bit by bit where every expert's result comes back by
     itself.
     """
@@ -189,7 +189,7 @@ def check_tokens(subject: Case, executed: Executed) -> None:
     assert (executed.expert_ids == plain.expert_ids).all()
 
 
-def check_tasks(subject: Case, executed: Executed) -> None:
+def check_tasks(subject: Case, executed: ExecutedRun) -> None:
     """Column by column the table that the simulator lowers to, given the same routing; the bytes
     are those really copied.
     """

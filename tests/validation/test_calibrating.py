@@ -26,9 +26,9 @@ from tests.tiny_config import write_tiny_config
 from tests.validation.measuring_fakes import findings
 from validation.backend import Tier
 from validation.calibrating import (
+    CostPart,
     Fit,
     ObservedRun,
-    Part,
     Scales,
     calibrate,
     fit,
@@ -110,9 +110,11 @@ def test_a_fit_finds_what_was_done() -> None:
     """Without noise, factors, delay and overhead come back."""
     found = fit([_run("a", 1), _run("b", 2)])
     for (lane, kind), factor in FACTORS.items():
-        part = {TaskKind.EXPERT: Part.EXPERT, TaskKind.GATE: Part.GATE, TaskKind.FETCH: Part.COPY}[
-            kind
-        ]
+        part = {
+            TaskKind.EXPERT: CostPart.EXPERT,
+            TaskKind.GATE: CostPart.GATE,
+            TaskKind.FETCH: CostPart.COPY,
+        }[kind]
         assert found.scales.factors[lane, part] == pytest.approx(factor, rel=1e-4), (lane, kind)
     assert found.scales.copy_delays_ns["d2h"] == pytest.approx(DELAY_NS, rel=1e-3)
     assert found.layer_overhead_ns == pytest.approx(OVERHEAD_NS, rel=1e-3)
@@ -121,8 +123,8 @@ def test_a_fit_finds_what_was_done() -> None:
 def test_a_fit_survives_noise() -> None:
     """Eight runs of 5 % noise: factors within 3 %."""
     found = fit([_run("a", seed, 0.05) for seed in range(8)])
-    assert found.scales.factors["gpu", Part.EXPERT] == pytest.approx(1.5, rel=0.03)
-    assert found.scales.factors["cpu", Part.EXPERT] == pytest.approx(0.8, rel=0.03)
+    assert found.scales.factors["gpu", CostPart.EXPERT] == pytest.approx(1.5, rel=0.03)
+    assert found.scales.factors["cpu", CostPart.EXPERT] == pytest.approx(0.8, rel=0.03)
 
 
 def test_what_is_compared_was_not_fitted() -> None:
@@ -148,7 +150,7 @@ def test_a_single_plan_is_held_out_by_runs() -> None:
 
 def _fitted(
     machine: Machine,
-    factors: dict[tuple[str, Part], float],
+    factors: dict[tuple[str, CostPart], float],
     delays_ns: dict[str, float] | None = None,
 ) -> Machine:
     found = Fit(
@@ -168,10 +170,10 @@ def test_prices_are_those_of_the_fit() -> None:
     """
     model, bare = MODELS["dense-first-and-shared"], small_machine()
     factors = {
-        ("gpu", Part.EXPERT): 2.0,
-        ("cpu", Part.GATE): 3.0,
-        ("gpu", Part.ATTENTION_DECODE): 1.5,
-        ("gpu", Part.FEED_FORWARD): 4.0,
+        ("gpu", CostPart.EXPERT): 2.0,
+        ("cpu", CostPart.GATE): 3.0,
+        ("gpu", CostPart.ATTENTION_DECODE): 1.5,
+        ("gpu", CostPart.FEED_FORWARD): 4.0,
     }
     before, after = (
         CostModel(machine=bare, model=model),
@@ -215,7 +217,7 @@ def test_a_measured_curve_is_multiplied_and_says_from_what() -> None:
         "points": [[1, 100], [5, 300]],
     }
     other = curve | {"shape": {"hidden": 1, "intermediate": 1}}
-    machine = _fitted(small_machine(curves=[curve, other]), {("cpu", Part.EXPERT): 2.0})
+    machine = _fitted(small_machine(curves=[curve, other]), {("cpu", CostPart.EXPERT): 2.0})
     fitted, left = machine.curves
     assert fitted.points == ((1, 200), (5, 600)) and fitted.kind is Kind.FITTED
     assert fitted.source == "a fit; times 2 (assumed: made up for tests)"
@@ -232,7 +234,7 @@ def test_copies_get_a_factor_and_a_delay() -> None:
         "points": [[1000, 2000], [10_000, 11_000]],
     }
     machine = _fitted(
-        small_machine(curves=[curve]), {("h2d", Part.COPY): 1.25}, {"h2d": 500.0, "d2h": 700.0}
+        small_machine(curves=[curve]), {("h2d", CostPart.COPY): 1.25}, {"h2d": 500.0, "d2h": 700.0}
     )
     assert (
         machine.link.h2d.bytes_per_s.value == pytest.approx(1e9 / 1.25)
@@ -249,9 +251,9 @@ def test_only_an_emulated_accelerator_is_calibrated_on_a_core() -> None:
     """A core's times say nothing of a GPU, and the other way round."""
     emulated = parse_machine(machine_data(findings(), "here", "1"), "here")
     assert real_tier("auto", emulated) is Tier.CPU is real_tier("cpu", emulated)
-    with pytest.raises(InputError, match="--device cpu: small is not an emulated accelerator"):
+    with pytest.raises(InputError, match="`device` cpu: small is not an emulated accelerator"):
         real_tier("cpu", small_machine())
-    with pytest.raises(InputError, match="--device cuda: here is an emulated accelerator"):
+    with pytest.raises(InputError, match="`device` cuda: here is an emulated accelerator"):
         real_tier("cuda", emulated)
 
 
@@ -267,10 +269,16 @@ def test_a_real_calibration(tmp_path: Path) -> None:
         expert_slots_per_layer=2,
     )
     plans = [(name, _plan(setting, name)) for name in ("on-demand", "fiddler")]
-    machine, ran = parse_machine(machine_data(findings(), "here", "1"), "here"), list[str]()
-    found = calibrate(plans, machine, name="there", version="1", num_rounds=2, on_run=ran.append)
+    machine, ran = parse_machine(machine_data(findings(), "there", "1"), "here"), list[str]()
+    found = calibrate(plans, machine, version="1", num_rounds=2, on_run=ran.append)
     assert ran == ["on-demand", "fiddler"] * 2 and found.num_runs == 4 and len(found.held_out) == 2
-    parts = {Part.EXPERT, Part.GATE, Part.HEAD, Part.ATTENTION_PREFILL, Part.ATTENTION_DECODE}
+    parts = {
+        CostPart.EXPERT,
+        CostPart.GATE,
+        CostPart.HEAD,
+        CostPart.ATTENTION_PREFILL,
+        CostPart.ATTENTION_DECODE,
+    }
     assert set(found.fit.scales.factors) >= {("gpu", part) for part in parts}
     assert all(factor > 0 for factor in found.fit.scales.factors.values())
     assert parse_machine(found.data, "there").host.layer_overhead_ns.kind is Kind.FITTED
@@ -288,7 +296,7 @@ def test_a_quantised_model_is_not_run(tmp_path: Path) -> None:
     )
     machine = parse_machine(machine_data(findings(), "here", "1"), "here")
     with pytest.raises(InputError, match="is stored in q4_k; operations are run in bf16, f16, f32"):
-        calibrate([("a", _plan(setting, "on-demand"))], machine, name="there", version="1")
+        calibrate([("a", _plan(setting, "on-demand"))], machine, version="1")
 
 
 def _plan(setting: Setting, policy: str) -> Plan:

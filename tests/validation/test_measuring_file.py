@@ -267,8 +267,8 @@ def test_a_copy_takes_what_the_link_is_said_to_have() -> None:
 def test_formats_and_devices_that_are_not_there() -> None:
     """One line each."""
     model = MODELS["plain"]
-    with pytest.raises(InputError, match="--dtype q4_k: not measured; bf16, f16, f32 are"):
+    with pytest.raises(InputError, match="`dtypes` q4_k: not measured; bf16, f16, f32 are"):
         measure([model], dtypes=("q4_k",))
     if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="--device cuda: torch finds no CUDA device here"):
+        with pytest.raises(InputError, match="`device` cuda: torch finds no CUDA device here"):
             measure([model], device="cuda")

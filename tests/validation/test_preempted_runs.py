@@ -8,15 +8,15 @@ from hwprofiles.units import NS_PER_S
 from sim.engine.task import TaskKind
 from validation.backend.cores import Worker
 from validation.backend.lane import Lane
-from validation.backend.ticket import Pace, Ticket, Work
-from validation.comparison.compare import Comparison, ErrorSummary
+from validation.backend.ticket import Pace, TaskLabel, Ticket, Work
+from validation.comparison.compare import ErrorSummary, RunComparison
 from validation.comparison.rounds import PairedRun, undisturbed
 
 SLEPT_S = 0.05
 
 
 def _ticket(work: Work, duration_ns: int = 0) -> Ticket:
-    return Ticket(0, TaskKind.EXPERT, 0, 0, 0, duration_ns, 0, work)
+    return Ticket(0, TaskLabel(TaskKind.EXPERT), duration_ns, 0, work)
 
 
 def _sleeps() -> int:
@@ -47,7 +47,7 @@ def test_paced_tasks_lose_nothing() -> None:
 
 def _paired(lost_fraction: float) -> PairedRun:
     exact = ErrorSummary(median_fraction=0.0, p90_fraction=0.0, num_compared=1)
-    none = Comparison(
+    none = RunComparison(
         predicted_ns=1,
         measured_ns=1,
         error_fraction=0.0,

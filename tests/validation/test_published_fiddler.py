@@ -14,12 +14,12 @@ from tests.shared_data import FOLDER, shared_data
 from validation.published import Reproduction, SummaryLine, reproduce, write
 from validation.published.claim import reading_verdict
 from validation.published.fiddler.readings import fiddler_readings
-from validation.published.fiddler.runs import Bench, model
+from validation.published.fiddler.runs import ModelBench, model
 from validation.published.fiddler.summary import summary_of
 from validation.published.fiddler.tables import residency_table
 from validation.published.fiddler.timing import seconds
 from validation.published.published_row import cell_of, published_rows
-from validation.published.reproduction import Comparison
+from validation.published.reproduction import OtherPolicy
 
 POPULARITY = "routing/mixtral-8x7b-popularity.json"
 
@@ -99,7 +99,7 @@ def test_hit_rates_within_two_points(fiddler: Reproduction) -> None:
 def test_hit_rates_are_skipped_aloud_without_popularity(fiddler: Reproduction) -> None:
     """Without a popularity file no hit rate is made up, and the summary says why."""
     table = residency_table(
-        Bench(routing=load_routing(None, model()), seed=0), has_popularity=False
+        ModelBench(routing=load_routing(None, model()), seed=0), has_popularity=False
     )
     assert not [
         cell
@@ -153,7 +153,7 @@ def test_a_decoded_token_is_the_same_under_every_reading() -> None:
     """Readings differ in prompts alone, but for copies of activations (0.02 %), so a whole run is
     a prompt and tokens timed once.
     """
-    bench = Bench(routing=load_routing(None, model()), seed=0)
+    bench = ModelBench(routing=load_routing(None, model()), seed=0)
     batch = Batch(prompt_tokens=32, output_tokens=8)
     times = [seconds(bench, "E1", reading, batch)[1] for reading in fiddler_readings()]
     assert times == pytest.approx([times[0]] * len(times), rel=1e-3)
@@ -174,7 +174,7 @@ def test_verdicts(published: float, simulated: float, other: float, expected: st
     cell = cell_of(
         replace(row, value=published),
         simulated,
-        comparisons=(Comparison(label="another", simulated=other),),
+        comparisons=(OtherPolicy(label="another", simulated=other),),
     )
     assert reading_verdict(cell) == expected
 

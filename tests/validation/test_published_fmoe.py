@@ -25,7 +25,7 @@ from validation.published import Reproduction, reproduce
 from validation.published.fmoe.foretold import foretold_share
 from validation.published.fmoe.host_cost import layer_overhead_ns
 from validation.published.fmoe.measured import all_workloads, measure
-from validation.published.fmoe.readings import CHOICES, Reading, one_otherwise
+from validation.published.fmoe.readings import CHOICES, Answers, one_otherwise
 from validation.published.fmoe.routing import structured_routing
 from validation.published.fmoe.summary import summary_of
 from validation.published.fmoe.sweep import cases_at, points, report
@@ -203,14 +203,14 @@ def test_readings_hold_for_all_systems() -> None:
             if policy.name != "lru"
         ), words
     assert (
-        policy_of("DeepSpeed-Inference", "phi-3.5-moe", batch, Reading(serving="all links")).name
+        policy_of("DeepSpeed-Inference", "phi-3.5-moe", batch, Answers(serving="all links")).name
         == "zero-streaming"
     )
     assert policy_of(
-        "DeepSpeed-Inference", "phi-3.5-moe", batch, Reading(serving="in turn")
+        "DeepSpeed-Inference", "phi-3.5-moe", batch, Answers(serving="in turn")
     ).overlap.loads_all
     with pytest.raises(InputError, match="serving must be one of"):
-        Reading(serving="somehow")
+        Answers(serving="somehow")
 
 
 def test_the_sweep_crosses_all_answers() -> None:
@@ -289,5 +289,5 @@ def test_maps_foretell_as_much_as_on_real_traces() -> None:
 
 def test_counts_of_experts_are_refused() -> None:
     """Popularity has none of the structure that these systems look for."""
-    with pytest.raises(InputError, match="takes no --routing"):
+    with pytest.raises(InputError, match="takes no popularity"):
         reproduce("fmoe", 0, shared_data("routing/mixtral-8x7b-popularity.json"))

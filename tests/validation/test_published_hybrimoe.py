@@ -18,7 +18,7 @@ from validation.published.hybrimoe.locality import (
     segment_f1,
     segment_hit_rate,
 )
-from validation.published.hybrimoe.replay import Reading
+from validation.published.hybrimoe.replay import CacheReading
 from validation.published.hybrimoe.replay import hit_rate_percent as hit_rate_of
 from validation.published.hybrimoe.tables import BATCH, hit_rate_percent
 from validation.published.published_row import published_rows
@@ -75,11 +75,11 @@ def test_one_by_one_the_second_expert_can_be_lost_to_the_first() -> None:
     gates = np.array([[[[0.6, 0.4, 0.0, 0.0]], [[0.4, 0.0, 0.6, 0.0]]]], np.float32)
     draw = _draw(ids, gates)
     by_recency, at_once = (
-        hit_rate_of(draw, Reading(alpha=None, is_one_by_one=one), 2, first_token=1)
+        hit_rate_of(draw, CacheReading(alpha=None, is_one_by_one=one), 2, first_token=1)
         for one in (True, False)
     )
     assert [by_recency, at_once] == [0.0, 50.0]
-    assert hit_rate_of(draw, Reading(alpha=0.5, is_one_by_one=True), 2, first_token=1) == 50.0
+    assert hit_rate_of(draw, CacheReading(alpha=0.5, is_one_by_one=True), 2, first_token=1) == 50.0
 
 
 def test_popularity_is_refused(tmp_path: Path) -> None:
@@ -97,9 +97,11 @@ def test_readings_follow_their_rules() -> None:
     gates = np.zeros((*ids.shape[:3], 4), np.float32)
     np.put_along_axis(gates, ids, 1.0, axis=3)
     draw = _draw(ids, gates)
-    assert hit_rate_of(draw, Reading(alpha=None), 2, first_token=0) == pytest.approx(100 * 4 / 6)
+    assert hit_rate_of(draw, CacheReading(alpha=None), 2, first_token=0) == pytest.approx(
+        100 * 4 / 6
+    )
     assert hit_rate_of(
-        draw, Reading(alpha=0.5, holds_highest=True), 2, first_token=3
+        draw, CacheReading(alpha=0.5, holds_highest=True), 2, first_token=3
     ) == pytest.approx(100 * 2 / 3)
 
 
@@ -111,7 +113,7 @@ def test_pooled_slots_go_where_they_are_used() -> None:
     ids = np.stack([np.zeros_like(turns), turns], axis=1)[None, :, :, None]
     draw = _draw(ids, np.zeros((*ids.shape[:3], 4), np.float32))
     separate, pooled = (
-        hit_rate_of(draw, Reading(alpha=None, is_pooled=pool), 2, first_token=4)
+        hit_rate_of(draw, CacheReading(alpha=None, is_pooled=pool), 2, first_token=4)
         for pool in (False, True)
     )
     assert (separate, pooled) == (pytest.approx(50.0), pytest.approx(100.0))
@@ -124,7 +126,7 @@ def test_the_replayed_lru_is_the_simulator_s() -> None:
     model = load_model("mixtral-8x7b")
     routing = load_routing("mixtral-8x7b-gates", model)
     drawn = routing.draw(model, 4, BATCH.prompt_tokens + BATCH.output_tokens - 1, 0)
-    replayed = hit_rate_of(drawn, Reading(alpha=None), 2, first_token=BATCH.prompt_tokens)
+    replayed = hit_rate_of(drawn, CacheReading(alpha=None), 2, first_token=BATCH.prompt_tokens)
     assert replayed == pytest.approx(hit_rate_percent(LruCache(), routing, 0), abs=1.5)
 
 

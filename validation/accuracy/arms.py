@@ -99,6 +99,7 @@ def _row(
     named = _named_row(arm, rows)
     if named is not None:
         return named
+    # FreeToken stores weights in its own way, so its arms are alike to each other alone.
     alike = [
         row
         for other in others

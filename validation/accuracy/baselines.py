@@ -35,6 +35,7 @@ def roofline(points: Points) -> FloatArray:
     """
     step = points.features
     work = step.work
+    # A probe is closer to the truth than a datasheet, for the rule as for the model.
     stated = np.where(step.probe_bytes_per_s > 0, step.probe_bytes_per_s, step.socket_bytes_per_s)
     cpu_bytes = work.cpu_expert_bytes + work.cpu_dense_bytes + work.cpu_kv_bytes
     cpu_operations = (

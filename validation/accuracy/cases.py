@@ -77,6 +77,7 @@ def read_cases(path: Path) -> dict[tuple[str, Phase], list[MeasuredArm]]:
 
 def _arm(where: str, record: Mapping[str, str | None]) -> MeasuredArm:
     def text(name: str) -> str:
+        """The column's text."""
         return (record.get(name) or "").strip()
 
     if text("phase") not in PHASES:

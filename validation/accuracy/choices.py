@@ -41,6 +41,7 @@ def summary_of(cases: Sequence[CaseAccuracy]) -> CaseSummary:
     return CaseSummary(
         num_cases=len(cases),
         num_chosen=len(regrets),
+        # A case in which nothing could be chosen counts as missed.
         within_5_percent_fraction=sum(regret <= CLOSE_FRACTION for regret in regrets) / len(cases),
         median_regret_fraction=float(np.median(regrets)),
         worst_regret_fraction=max(regrets),
@@ -55,6 +56,7 @@ def _choose(
 ) -> CaseAccuracy:
     found = [(arm, *_predicted(arm, arms, rows, host_of)) for arm in arms]
     scored = [(arm, made) for arm, made, _ in found if made is not None and arm.is_scored]
+    # An arm that is not scored was measured under other conditions, so it may not win either.
     best = max((arm for arm in arms if arm.is_scored), key=lambda arm: arm.speed)
     chosen = _first(scored)
     return CaseAccuracy(

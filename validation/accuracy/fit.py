@@ -55,6 +55,7 @@ def fitted(points: Mapping[Phase, Points], file: ConstantsFile) -> dict[str, flo
     former kept.
     """
     values = {name: file.constants[name].prior for name in NAMES}
+    # A prompt's price has constants of decode in it, so those come first.
     for phase in ("decode", "prefill"):
         if phase in points:
             values |= _fit_phase(points[phase], file, values)
@@ -68,9 +69,11 @@ def _fit_phase(
     priors = np.log([file.constants[name].prior for name in names])
     spreads = np.array([file.constants[name].prior_spread for name in names])
     weights = rig_weights(points.rigs)
+    # Logarithms, so that twice too fast weighs as much as twice too slow.
     measured = np.log(points.tokens_per_s)
 
     def residuals(logs: FloatArray) -> FloatArray:
+        """Softened errors of all points, and how far constants are from their priors."""
         constants = constants_of({**values, **dict(zip(names, np.exp(logs), strict=True))})
         errors = (np.log(points.predicted(constants)) - measured) / TYPICAL_ERROR[points.phase]
         softened = np.sign(errors) * np.sqrt(2 * (np.sqrt(1 + errors**2) - 1))

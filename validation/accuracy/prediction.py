@@ -124,6 +124,7 @@ def _left_out(points: Points, refits: Refits, file: ConstantsFile) -> PhasePredi
     for rig in sorted(set(points.rigs)):
         own = rigs == rig
         machine = chosen(points, own)
+        # By constants that never saw this machine.
         predicted[own] = machine.predicted(refits.without[rig])
         spreads[own] = _spreads(machine, refits.without[rig], file)
     return PhasePrediction(

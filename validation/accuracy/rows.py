@@ -72,6 +72,7 @@ def read_rows(path: Path) -> list[MeasuredRow]:
 
 def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[MeasuredRow]:
     seen: set[str] = set()
+    # The first line has the names of columns.
     for number, record in enumerate(reader, start=2):
         row = _row(f"{path}:{number}", record)
         if row.id in seen:

@@ -3,7 +3,7 @@
 import torch
 
 from sim.costs.memory import Residency
-from sim.policies.problem import Overlap
+from sim.policies.overlap import Overlap
 from validation.backend.crossing import ON_HOST, brought
 from validation.backend.weights import Block, LayerWeights, Weights, empty
 
@@ -51,6 +51,7 @@ def expert_buffer(
 ) -> list[Block]:
     """One buffer, as a block of each layer's shape over the same memory."""
     shapes = [weights.architecture.expert_shapes(layer) for layer in range(len(weights.layers))]
+    # A buffer serves every layer, so it is as large as the largest expert.
     sizes = [layer.experts_EW.shape[1] if layer.experts else 0 for layer in weights.layers]
     flat = empty(max(sizes), weights.dtype, device, is_pinned=is_pinned)
     return [Block(flat[:size], shape) for size, shape in zip(sizes, shapes, strict=True)]

@@ -138,6 +138,7 @@ def architecture_of(model: Model, latent: LatentShape | None = None) -> Architec
         for layer in model.layers
         if _has_shared(layer)
     }
+    # A model counts weights by class. What is left over after whole rows tells which parts it has.
     if gates - {0, model.hidden}:
         raise InputError(
             f"{model.name}: shared experts of {gates} weights beyond whole rows of {model.hidden} are not executed"
@@ -148,6 +149,7 @@ def architecture_of(model: Model, latent: LatentShape | None = None) -> Architec
     grouped = [layer for layer in model.layers if not is_latent(executed_attention(model, layer))]
     biases = {attention_rest(model, layer) for layer in grouped}
     sizes = {_bias_size(executed_attention(model, layer)) for layer in model.layers}
+    # All layers have biases, or none has: the backend builds one kind of attention.
     if biases not in (set(), {0}, sizes):
         raise InputError(
             f"{model.name}: attention with {max(biases)} weights beyond query, key, value and output is not executed"
@@ -157,6 +159,7 @@ def architecture_of(model: Model, latent: LatentShape | None = None) -> Architec
         for layer in model.layers
         if layer.is_moe
     }
+    # A bias for each expert is what sigmoid routers have.
     if not routers <= {0, model.num_experts}:
         raise InputError(
             f"{model.name}: routers with {max(routers)} weights beyond one row an expert are not executed"
@@ -300,6 +303,7 @@ def _layer_shape(model: Model, layer: Layer, latent: LatentShape | None) -> Laye
     row = 3 * model.hidden
     if latent is None and is_latent(attention):
         latent = _latent_shape(model, layer)
+    # Of latent attention only the rotary part of a head is turned.
     head_dim = latent.rotary_dim if latent else attention.value_elements // attention.num_heads
     return LayerShape(
         num_heads=attention.num_heads,
@@ -326,6 +330,7 @@ def _latent_shape(model: Model, layer: Layer) -> LatentShape:
     heads = attention.num_heads
     key_rank = attention.value_elements // heads
     rotary = attention.score_elements // heads - key_rank
+    # The norms of both latents are counted with the layer's own two.
     query_rank = layer.params.get(TensorClass.NORM, 0) - 2 * hidden - key_rank
     into_queries = (query_rank or hidden) * heads
     rest = (

@@ -43,5 +43,6 @@ class Beams:
         )
         sums_BHV = logs_BHV + self.scores_BH[:, : logs_BHV.shape[1], None]
         self.scores_BH, places_BH = sums_BHV.flatten(1).topk(self._batch.beams, dim=-1)
+        # Sequences are ordered by hypothesis, then by prompt.
         parents_BH = places_BH // vocab * prompts + torch.arange(prompts)[:, None]
         return parents_BH.T.reshape(-1), (places_BH % vocab).T.reshape(-1)

@@ -48,7 +48,7 @@ def _projections(name: str, where: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class TensorNames:
     """What a family calls its tensors: those of a layer outside routed experts, and those of expert
     ``{expert}``, within the layer.
     """
@@ -57,9 +57,9 @@ class Layout:
     expert: Mapping[str, str]
 
 
-LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+LAYOUTS: Mapping[str, TensorNames] = MappingProxyType(
     {
-        "mixtral": Layout(
+        "mixtral": TensorNames(
             dense=dict(_ATTENTION) | {"router": "block_sparse_moe.gate.weight"},
             expert={
                 "expert_gate": "block_sparse_moe.experts.{expert}.w1.weight",
@@ -67,20 +67,20 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                 "expert_down": "block_sparse_moe.experts.{expert}.w2.weight",
             },
         ),
-        "qwen2_moe": Layout(
+        "qwen2_moe": TensorNames(
             dense=dict(_ATTENTION)
             | {"router": "mlp.gate.weight", "shared_share": "mlp.shared_expert_gate.weight"}
             | _projections("shared", "mlp.shared_expert")
             | _projections("dense", "mlp"),
             expert=_projections("expert", "mlp.experts.{expert}"),
         ),
-        "qwen3_moe": Layout(
+        "qwen3_moe": TensorNames(
             dense=dict(_ATTENTION) | {"router": "mlp.gate.weight"} | _projections("dense", "mlp"),
             expert=_projections("expert", "mlp.experts.{expert}"),
         ),
     }
     | {
-        family: Layout(
+        family: TensorNames(
             dense=dict(_LATENT)
             | _projections("shared", "mlp.shared_experts")
             | _projections("dense", "mlp"),
@@ -139,6 +139,7 @@ def _config(folder: Path) -> Mapping[str, Any]:
 def _architecture(model: Model, config: Mapping[str, Any], folder: Path) -> Architecture:
     """What the counts of a model do not say, from its configuration."""
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    # Scaled rotations would give other tokens than the model's own code.
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise InputError(
             f"{folder / 'config.json'}: rope type {rope.get('rope_type', rope.get('type'))!r} is not executed; default is"
@@ -202,7 +203,9 @@ def _tensor_files(folder: Path, stack: ExitStack) -> dict[str, Any]:
     return found
 
 
-def _places(weights: Weights, layout: Layout, *, is_tied: bool) -> Iterator[tuple[str, Tensor]]:
+def _places(
+    weights: Weights, layout: TensorNames, *, is_tied: bool
+) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of the decoder with the name the checkpoint has it under."""
     for number, layer in enumerate(weights.layers):
         blocks: list[tuple[Block, Mapping[str, str], int | None]] = [
@@ -216,10 +219,12 @@ def _places(weights: Weights, layout: Layout, *, is_tied: bool) -> Iterator[tupl
                     place,
                 )
     for name, place in weights.top.tensors.items():
+        # A tied head is stored once, as the embedding.
         yield _TOP["embedding" if name == "head" and is_tied else name], place
 
 
 def _own_name(name: str, names: Mapping[str, str], block: Block) -> str:
+    # Queries with a latent have two matrices, of which this is the second.
     if name == "q" and "kv_down" in block.tensors:
         return f"self_attn.{'q_b_proj' if 'q_down' in block.tensors else 'q_proj'}.weight"
     return names[name]
@@ -229,6 +234,7 @@ def _fill(place: Tensor, name: str, files: Mapping[str, Any], folder: Path) -> N
     if name not in files:
         raise InputError(f"{folder}: no tensor {name} in its safetensors")
     shape = tuple(files[name].get_slice(name).get_shape())
+    # Copying would broadcast a tensor of another shape without a word.
     if shape != tuple(place.shape):
         raise InputError(
             f"{folder}: tensor {name} is {list(shape)}, its configuration says {list(place.shape)}"

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs.memory import Residency
-from sim.model.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.step.lowering.decisions import beliefs, spilled_of, surroundings
+from sim.step.lowering.decisions import spilled_of, weighing_of
 from sim.step.lowering.early import Early, early_of
 from sim.step.lowering.misses import decide_misses
 from sim.workload.batch import Passes
@@ -30,12 +29,11 @@ class Dispatching:
     ) -> None:
         self.modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
         self.head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
-        self._rule = int(policy.dispatch.rule)
-        self._believed = beliefs(problem, policy.dispatch, int(passes.num_tokens.max()))
-        self._beside = surroundings(policy, problem, passes.num_tokens)
+        self._weighing = weighing_of(
+            policy, problem, passes.num_tokens, int(passes.num_tokens.max())
+        )
         self._early = early_of(policy, problem, residency, passes, self.modes)
         self._policy = policy
-        self._shape_of = layer_shapes(problem.model)[1]
         self._experts_LE = residency.experts
         self._num_experts = [layer.num_experts for layer in problem.model.layers]
 
@@ -52,24 +50,18 @@ class Dispatching:
         actions = np.zeros((1, 1, len(tokens_E)), np.uint8)
         own = slice(layer, layer + 1)
         now = slice(index, index + 1)
-        beside = self._beside._replace(
-            dense=self._beside.dense[now], num_tokens=self._beside.num_tokens[now]
+        # The compiled rule decides whole runs. Here it is shown one layer of one pass.
+        beside = self._weighing.beside
+        weighing = self._weighing._replace(
+            shape_of=self._weighing.shape_of[own],
+            beside=beside._replace(dense=beside.dense[now], num_tokens=beside.num_tokens[now]),
         )
         early = self._early
         if len(early.experts):
             early = Early(
                 experts=np.ascontiguousarray(early.experts[now, own]), lead=early.lead[now]
             )
-        _DECIDE(
-            tokens_E[None, None],
-            self._experts_LE[own],
-            self._shape_of[own],
-            self._rule,
-            self._believed,
-            beside,
-            early,
-            actions,
-        )
+        _DECIDE(tokens_E[None, None], self._experts_LE[own], weighing, early, actions)
         chosen: NDArray[np.uint8] = actions[0, 0]
         return chosen
 

@@ -9,15 +9,9 @@ import numpy as np
 from sim.engine.program import Platform
 from sim.engine.task import NONE, Task, TaskKind, task_table
 from sim.engine.timeline import Timeline
-from sim.step.lowering.sheet import (
-    CPU,
-    D2H,
-    GPU,
-    H2D,
-    HOST,
-)
+from sim.step.lowering.draft import CPU, D2H, GPU, H2D, HOST
 from validation.backend.lane import Line, finish
-from validation.backend.ticket import Ticket, Work
+from validation.backend.ticket import TaskLabel, Ticket, Work
 
 __all__ = ["CPU", "D2H", "GPU", "H2D", "HOST", "Emission", "timeline_of"]
 
@@ -80,8 +74,10 @@ class Emission:
         *waits: Ticket | None,
     ) -> Ticket:
         """The task with what it waits for, in the simulator's order."""
+        # A lane with priorities sends activations first: the next layer waits for them.
         priority = -1 if kind is TaskKind.ACTIVATION_COPY else 0
-        ticket = Ticket(resource, kind, self.step, layer, expert, duration_ns, priority, work)
+        label = TaskLabel(kind, self.step, layer, expert)
+        ticket = Ticket(resource, label, duration_ns, priority, work)
         before = (self.tickets[-1],) if self.is_serial and self.tickets else ()
         ticket.waits = tuple(other for other in waits if other is not None) + before
         return ticket

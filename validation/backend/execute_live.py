@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.step.lowering.decisions import Decisions
 from sim.step.lowering.live_run import LIVE_RESOURCES, LiveJob, live_job, process
 from validation.backend.accelerator_memory import AcceleratorMemory
-from validation.backend.executed import Executed, executed_of
+from validation.backend.executed import ExecutedRun, LaneRecord, executed_of
 from validation.backend.forward_pass import Sequences
 from validation.backend.live_session import LiveSession
 from validation.backend.live_work import LiveWork
@@ -58,6 +58,7 @@ class LiveRun:
         self._sequences = sequences
         memory = AcceleratorMemory(
             weights,
+            # Experts lie in the arena's slots, where they change places.
             replace(residency, experts=np.zeros_like(residency.experts)),
             problem.overlap,
             device,
@@ -67,7 +68,7 @@ class LiveRun:
         )
         self._work = LiveWork(self._job, self._passes, weights, memory, self._arena, sequences)
 
-    def execute(self, lanes: Lanes) -> Executed:
+    def execute(self, lanes: Lanes) -> ExecutedRun:
         """Gate by gate."""
         job = self._job
         session = LiveSession(lanes.lines, self._work, self._arena)
@@ -79,16 +80,13 @@ class LiveRun:
             head_modes=_head_modes(job),
             spilled=job.spilled,
         )
-        return executed_of(
-            session.tickets,
-            job.platform,
-            began_ns,
-            decisions,
-            self._passes,
-            job.sheet.tokens,
-            self._sequences,
-            lanes.is_paced,
+        seen = LaneRecord(
+            tickets=session.tickets,
+            platform=job.platform,
+            began_ns=began_ns,
+            is_paced=lanes.is_paced,
         )
+        return executed_of(seen, decisions, self._passes, job.sheet.tokens, self._sequences)
 
 
 def _head_modes(job: LiveJob) -> NDArray[np.uint8]:

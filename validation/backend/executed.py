@@ -17,7 +17,7 @@ from validation.backend.ticket import Ticket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Executed:
+class ExecutedRun:
     """A run that happened: its timeline, what was decided, and what came out.
 
     ``work_ns`` [task] is how long the real work took, ``submitted_ns`` when the task was given to
@@ -47,23 +47,33 @@ class Executed:
         return int(self.lost_ns.sum()) / worked_ns if worked_ns else 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LaneRecord:
+    """The tasks that the lanes of a platform ran from ``began_ns`` on; ``is_paced`` is as in
+    ExecutedRun.
+    """
+
+    tickets: Sequence[Ticket]
+    platform: Platform
+    began_ns: int
+    is_paced: NDArray[np.bool_]
+
+
 def executed_of(
-    tickets: Sequence[Ticket],
-    platform: Platform,
-    began_ns: int,
+    seen: LaneRecord,
     decisions: Decisions,
     passes: Passes,
     tokens: NDArray[np.int32],
     sequences: Sequences,
-    is_paced: NDArray[np.bool_],
-) -> Executed:
+) -> ExecutedRun:
     """What was seen of the tasks, and what the sequences have come to; the tasks let go of what they
     worked on.
     """
+    tickets = seen.tickets
     for ticket in tickets:
         ticket.let_go()
-    return Executed(
-        timeline=timeline_of(tickets, platform, began_ns),
+    return ExecutedRun(
+        timeline=timeline_of(tickets, seen.platform, seen.began_ns),
         decisions=decisions,
         passes=passes,
         tokens=tokens,
@@ -71,8 +81,10 @@ def executed_of(
         logits_SV=tuple(sequences.logits_SV),
         tokens_SC=sequences.tokens_SC,
         work_ns=np.array([ticket.worked_ns - ticket.start_ns for ticket in tickets], np.int64),
-        submitted_ns=np.array([ticket.submitted_ns - began_ns for ticket in tickets], np.int64),
+        submitted_ns=np.array(
+            [ticket.submitted_ns - seen.began_ns for ticket in tickets], np.int64
+        ),
         lost_ns=np.array([ticket.lost_ns for ticket in tickets], np.int64),
         lane_order=np.array([ticket.lane_order for ticket in tickets], np.int64),
-        is_paced=is_paced,
+        is_paced=seen.is_paced,
     )

@@ -18,6 +18,7 @@ from validation.backend.architecture import LayerShape
 from validation.backend.beams import Beams
 from validation.backend.crossing import ON_HOST, brought, kept
 from validation.backend.functions import (
+    CacheSpan,
     attention,
     feed_forward,
     gate,
@@ -51,6 +52,7 @@ class Sequences:
     ) -> None:
         architecture = weights.architecture
         count = batch.num_sequences
+        self.device = device
         self.tokens_SC = torch.zeros((count, batch.context_tokens), dtype=torch.long)
         self.tokens_SC[:, : batch.prompt_tokens] = prompts_SL.repeat(batch.beams, 1)
         self._batch = batch
@@ -66,6 +68,7 @@ class Sequences:
                 batch.context_tokens, head_dim, architecture.rope_theta, weights.dtype
             ).to(place)
             for head_dim in {shape.head_dim for shape in architecture.layers}
+            # A layer may run on either, and copying the table each time would be work of its own.
             for place in {ON_HOST, device}
         }
         self.logits_SV: list[Tensor] = []
@@ -147,9 +150,7 @@ class ForwardPass:
             shape,
             self.architecture.norm_epsilon,
             self._sequences.turns_2CH[shape.head_dim, place],
-            cache_2SKCH,
-            self._first,
-            self._end,
+            CacheSpan(cache_2SKCH, self._first, self._end),
         )
         self._x_TD = attended
         self._y_TD = normalized(
@@ -208,6 +209,7 @@ class ForwardPass:
         else:
             self._sent_RD = brought(kept(self._y_TD), ON_HOST)
             self._places = dict.fromkeys(experts)
+        # Page-locked where that was, so that it returns at the link's full rate.
         self._back_RD = torch.zeros_like(self._sent_RD, pin_memory=self._sent_RD.is_pinned())
         return num_bytes_of(self._sent_RD)
 
@@ -247,6 +249,7 @@ class ForwardPass:
         if not self._given:
             return
         total_TD = torch.zeros_like(self._x_TD)
+        # Sums of floats depend on their order, which must not depend on who was first.
         for expert in sorted(self._given):
             rows_M, given_MD = self._given[expert]
             kept(given_MD)

@@ -9,12 +9,13 @@ compared are these very functions.
 # V vocabulary.
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
-from validation.backend.architecture import SOFTMAX, LatentShape, LayerShape, Scoring
+from validation.backend.architecture import SOFTMAX, LayerShape, Scoring
 
 Tensors = Mapping[str, Tensor]
 
@@ -26,6 +27,7 @@ transformers).
 
 def normalized(x_TD: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
     """Root-mean-square norm, taken in 32 bit."""
+    # Squares of 16-bit numbers overflow, or lose what is small.
     wide_TD = x_TD.float()
     scaled_TD = wide_TD * torch.rsqrt(wide_TD.pow(2).mean(-1, keepdim=True) + epsilon)
     return weight_D * scaled_TD.to(x_TD.dtype)
@@ -49,15 +51,21 @@ def rotated(x_SNLH: Tensor, turn_2LH: Tensor) -> Tensor:
     return x_SNLH * turn_2LH[0] + x_SNLH.roll(x_SNLH.shape[-1] // 2, -1) * turn_2LH[1]
 
 
+class CacheSpan(NamedTuple):
+    """A KV cache, and the positions ``first`` up to ``end`` that a pass adds to it."""
+
+    cache_2SKCH: Tensor
+    first: int
+    end: int
+
+
 def attention(
     x_TD: Tensor,
     weights: Tensors,
     shape: LayerShape,
     epsilon: float,
     turn_2CH: Tensor,
-    cache_2SKCH: Tensor,
-    first: int,
-    end: int,
+    span: CacheSpan,
 ) -> Tensor:
     """Causal attention of a pass, norm and residual included; writes the keys and values of its
     positions to the cache.
@@ -65,9 +73,8 @@ def attention(
     Grouped-query, or latent where the shape says so: then the cache is [1, S, 1, C, rank + rotary].
     """
     if shape.latent is not None:
-        return _latent_attention(
-            x_TD, weights, shape, shape.latent, epsilon, turn_2CH, cache_2SKCH[0, :, 0], first, end
-        )
+        return _latent_attention(x_TD, weights, shape, epsilon, turn_2CH, span)
+    cache_2SKCH, first, end = span
     sequences = cache_2SKCH.shape[1]
     y_TD = normalized(x_TD, weights["input_norm"], epsilon)
     q_SNLH, k_SKLH, v_SKLH = (
@@ -95,16 +102,17 @@ def _latent_attention(
     x_TD: Tensor,
     weights: Tensors,
     shape: LayerShape,
-    latent: LatentShape,
     epsilon: float,
     turn_2CH: Tensor,
-    cache_SCR: Tensor,
-    first: int,
-    end: int,
+    span: CacheSpan,
 ) -> Tensor:
-    """In its absorbed form: scores over the cached latent and one rotary key, values summed over
-    the latent (arXiv 2405.04434, 2.1).
+    """Attention in its absorbed form: scores over the cached latent and one rotary key, values
+    summed over the latent (arXiv 2405.04434, 2.1).
     """
+    latent = shape.latent
+    assert latent is not None
+    cache_2SKCH, first, end = span
+    cache_SCR = cache_2SKCH[0, :, 0]
     sequences = len(cache_SCR)
     rank = latent.key_rank
     y_TD = normalized(x_TD, weights["input_norm"], epsilon)
@@ -125,6 +133,7 @@ def _latent_attention(
         .transpose(1, 2)
     )
     plain_SNLH, rotary_SNLH = q_SNLH.split((latent.plain_dim, latent.rotary_dim), dim=-1)
+    # One matrix holds what leads into the latent and what leads out of it, head by head.
     into_NHR, out_NHR = (
         weights["kv"]
         .view(shape.num_heads, -1, rank)

@@ -31,6 +31,7 @@ class Lane:
         self._line: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._pace = pace
         self._worker = worker
+        # A daemon, so that a lane that hangs does not keep the process alive.
         self._thread = threading.Thread(target=self._serve, name=f"lane {name}", daemon=True)
         self._thread.start()
 

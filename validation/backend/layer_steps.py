@@ -1,54 +1,20 @@
 """One forward pass under a policy, step by step in the order of ``sim.step.lowering.emit``."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action, LayerMode
-from sim.step.lowering.prices import Prices
-from sim.workload.batch import Passes
-from validation.backend.accelerator_memory import AcceleratorMemory
 from validation.backend.crossing import ON_HOST
-from validation.backend.dispatching import Dispatching
 from validation.backend.emission import CPU, D2H, GPU, H2D, HOST, Emission
-from validation.backend.forward_pass import Sequences
 from validation.backend.plain import pass_of
-from validation.backend.streaming import Streaming
+from validation.backend.staged_experts import EarlyCopy, StagedExperts
+from validation.backend.static_parts import StaticParts
+from validation.backend.streaming import LayerRing
 from validation.backend.ticket import Ticket, Work
-from validation.backend.weights import Block, Weights
-
-
-class StagedExperts:
-    """The ring of buffers that missing experts go through."""
-
-    def __init__(self, buffers: Sequence[Sequence[Block]]) -> None:
-        self._buffers = buffers
-        self._last_runs: list[Ticket | None] = [None] * len(buffers)
-        self._next = 0
-
-    def take(self, layer: int) -> tuple[int, Block, Ticket | None]:
-        """The next buffer: its number, its memory in that layer's shape, and the task that last
-        read it.
-        """
-        number = self._next % len(self._buffers)
-        self._next += 1
-        return number, self._buffers[number][layer], self._last_runs[number]
-
-    def give_back(self, number: int, last_run: Ticket) -> None:
-        """The buffer is free once that task has ended."""
-        self._last_runs[number] = last_run
-
-
-class EarlyCopy(NamedTuple):
-    """An expert on its way ahead of its gate, and the number of the buffer that it comes to."""
-
-    expert: int
-    number: int
-    buffer: Block
-    copy: Ticket
+from validation.backend.weights import Block
 
 
 class PassRun:
@@ -60,15 +26,10 @@ class PassRun:
     def __init__(
         self,
         index: int,
+        parts: StaticParts,
         emission: Emission,
-        streaming: Streaming,
+        streaming: LayerRing,
         staged: StagedExperts,
-        dispatching: Dispatching,
-        prices: Prices,
-        weights: Weights,
-        memory: AcceleratorMemory,
-        sequences: Sequences,
-        passes: Passes,
         *,
         is_on_gpu: bool,
     ) -> None:
@@ -76,13 +37,13 @@ class PassRun:
         self._emission = emission
         self._streaming = streaming
         self._staged = staged
-        self._dispatching = dispatching
-        self._prices = prices
-        self._weights = weights
-        self._memory = memory
-        self._pass = pass_of(weights, sequences, passes, index)
-        self._num_tokens = int(passes.num_tokens[index])
-        self._num_sequences = int(passes.num_sequences[index])
+        self._dispatching = parts.dispatching
+        self._prices = parts.prices
+        self._weights = parts.weights
+        self._memory = parts.memory
+        self._pass = pass_of(parts.weights, parts.sequences, parts.passes, index)
+        self._num_tokens = int(parts.passes.num_tokens[index])
+        self._num_sequences = int(parts.passes.num_sequences[index])
         self.is_on_gpu = is_on_gpu
 
     def run(self, tokens_LE: NDArray[np.int32], actions_LE: NDArray[np.uint8]) -> None:
@@ -153,6 +114,7 @@ class PassRun:
             layer, gate, tokens_E, np.flatnonzero(actions_E == Action.CPU).tolist()
         )
         last = self._feed(GPU, layer, dense) or gate
+        # Their buffers come free first, for the fetches below.
         for one in early:
             if tokens_E[one.expert] > 0:
                 last = self._expert(
@@ -197,6 +159,7 @@ class PassRun:
         """
         if not experts:
             return None, 0
+        # A token goes down once, however many of its experts run there.
         rows = min(int(tokens_E[experts].sum()), self._num_tokens)
         sends = self._pass.send
         own = self._weights.layers[layer].experts
@@ -259,6 +222,7 @@ class PassRun:
         duration_ns = int(self._prices.attention[self._index, layer])
 
         def work() -> int:
+            """Attend, and copy nothing."""
             current.attend(layer, dense)
             return 0
 
@@ -284,11 +248,13 @@ class PassRun:
         """Select experts, wait for what was selected, and decide what to do about it."""
 
         def work() -> int:
+            """Note the tokens of each expert that the router selected."""
             tokens_E[: self._num_experts(layer)] = self._pass.select(layer, dense)
             return 0
 
         duration_ns = int(self._prices.gate[self._index, layer])
         gate = self._emission.append(resource, TaskKind.GATE, layer, NONE, duration_ns, work)
+        # Before the wait, in which the link would otherwise stand still.
         self._streaming.run_ahead((self._index, layer))
         gate.wait()
         if gate.error is not None:
@@ -307,6 +273,7 @@ class PassRun:
         kind = TaskKind.SHARED_EXPERT if self._is_moe(layer) else TaskKind.DENSE_FFN
 
         def work() -> int:
+            """Feed forward, and copy nothing."""
             feeds(dense)
             return 0
 
@@ -345,6 +312,7 @@ class PassRun:
         block = top
 
         def work() -> int:
+            """Make logits and choose tokens."""
             finishes(block)
             return 0
 
@@ -390,6 +358,7 @@ class PassRun:
         current = self._pass
 
         def work() -> int:
+            """Run the expert where the hidden state is."""
             current.run_expert(expert, block)
             return 0
 
@@ -399,6 +368,7 @@ class PassRun:
         current = self._pass
 
         def work() -> int:
+            """Run the expert over the rows that were sent."""
             current.run_sent_expert(expert, block)
             return 0
 

@@ -7,14 +7,12 @@ from collections.abc import Generator, Sequence
 
 from sim.engine.program import Wait
 from sim.engine.task import TaskKind, TaskTable
-from sim.step.lowering.sheet import (
-    H2D,
-)
+from sim.step.lowering.draft import H2D
 from validation.backend.lane import Line, finish
 from validation.backend.live_work import LiveWork
 from validation.backend.priority_lane import PriorityLane
 from validation.backend.slot_arena import SlotArena
-from validation.backend.ticket import Ticket
+from validation.backend.ticket import TaskLabel, Ticket
 
 
 class LiveSession:
@@ -66,6 +64,8 @@ class LiveSession:
     def drop(self, number: int) -> bool:
         """Take back a copy that has not started; False if it has, and then it runs in vain."""
         ticket = self.tickets[number]
+        # Before the recall: should the copy have begun, the arena knows that its buffer is still
+        # written.
         self._arena.give_up(ticket.layer, ticket.expert, ticket)
         return self._copies.drop(ticket)
 
@@ -87,12 +87,15 @@ class LiveSession:
         return lane
 
     def _ticket(self, tasks: TaskTable, row: int) -> Ticket:
-        ticket = Ticket(
-            int(tasks.resource[row]),
+        label = TaskLabel(
             TaskKind(int(tasks.kind[row])),
             int(tasks.step[row]),
             int(tasks.layer[row]),
             int(tasks.expert[row]),
+        )
+        ticket = Ticket(
+            int(tasks.resource[row]),
+            label,
             int(tasks.duration_ns[row]),
             int(tasks.priority[row]),
             None,

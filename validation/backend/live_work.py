@@ -8,12 +8,8 @@ import numpy as np
 
 from sim.engine.task import TaskKind
 from sim.policies.actions import Action
+from sim.step.lowering.draft import CPU, D2H, GPU
 from sim.step.lowering.live_run import LiveJob
-from sim.step.lowering.sheet import (
-    CPU,
-    D2H,
-    GPU,
-)
 from sim.workload.batch import Passes
 from validation.backend.accelerator_memory import AcceleratorMemory, expert_buffer
 from validation.backend.crossing import ON_HOST
@@ -53,6 +49,7 @@ class LiveWork:
 
     def bind(self, ticket: Ticket, number: int) -> None:
         """Give the task its work; what it waits for is known, and may grow."""
+        # A pass begins with the attention of its first layer.
         if ticket.kind is TaskKind.ATTENTION and ticket.layer == 0:
             self._index += 1
             self._pass = pass_of(self._weights, self._sequences, self._passes, self._index)
@@ -89,6 +86,7 @@ class LiveWork:
             own = self._weights.layers[ticket.layer].experts[expert]
             return _quietly(lambda: current.run_sent_expert(expert, own))
         block = (
+            # A staged expert is used once; any other lies in a slot.
             self._staged.pop(place) if place in self._staged else self._arena.use(*place, ticket)
         )
         return _quietly(lambda: current.run_expert(expert, block))
@@ -146,6 +144,7 @@ def _quietly(does: Callable[[], None]) -> Work:
     """Work that copies nothing."""
 
     def work() -> int:
+        """Run it; it copies nothing."""
         does()
         return 0
 

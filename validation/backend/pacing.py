@@ -42,6 +42,7 @@ def wake_promptly() -> None:
     alone has such a setting.
     """
     if sys.platform == "linux":
+        # One nanosecond: zero would bring the default back.
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
 
 

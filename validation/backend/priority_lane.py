@@ -34,6 +34,7 @@ class PriorityLane:
     def submit(self, ticket: Ticket) -> None:
         """Let it take part from now on."""
         ticket.submitted_ns = time.perf_counter_ns()
+        # An end on another lane wakes nobody here by itself.
         for other in ticket.waits:
             other.listeners.append(self._wake)
         with self._changed:
@@ -90,10 +91,14 @@ class PriorityLane:
         """The most urgent, begun if it has not been; None when the lane closes with nothing left."""
         with self._changed:
             while True:
+                # Few tasks wait at a time, and their priorities change, so no queue in order is
+                # kept.
                 ready = [ticket for ticket in self._waiting if ticket.is_ready]
                 if ready:
                     ticket = min(ready, key=lambda one: (one.priority, *self._places[one]))
                     self._waiting.remove(ticket)
+                    # A task in pieces has begun before: it keeps its start and its place in the
+                    # lane's order.
                     if not ticket.start_ns:
                         ticket.begin(self._lane_order)
                         self._lane_order += 1

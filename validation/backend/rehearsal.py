@@ -13,7 +13,7 @@ from torch import Tensor
 from hwprofiles import Kind, Provenance
 from sim.costs.memory import Residency
 from sim.model.model import Model
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.problem import Problem
 from sim.routing.base import Draw, Routing, tokens_per_expert
 from sim.routing.recorded import RecordedRouting
@@ -61,6 +61,7 @@ class Rehearsal(Routing):
     @cached_property
     def _other_ids(self) -> NDArray[np.int16]:
         batch = replace(self.batch, batch_size=MOST_OTHERS, beams=1)
+        # Another seed than the batch's: predictors must not be shown the very requests to come.
         prompts_SL = random_prompts(self.weights, batch, self.seed + _OTHER_SEED)
         return plain_forward(
             self.weights, batch, forward_passes(batch, Feeding()), prompts_SL

@@ -1,6 +1,7 @@
 """A policy executed: every operation done for real, on its lane, where and when the policy says."""
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,35 +19,44 @@ from validation.backend.accelerator_memory import AcceleratorMemory
 from validation.backend.dispatching import Dispatching
 from validation.backend.emission import Emission
 from validation.backend.execute_live import LiveRun
-from validation.backend.executed import Executed, executed_of
+from validation.backend.executed import ExecutedRun, LaneRecord, executed_of
 from validation.backend.forward_pass import Sequences
-from validation.backend.layer_steps import PassRun, StagedExperts
+from validation.backend.layer_steps import PassRun
 from validation.backend.pacing import quick_switching
 from validation.backend.rehearsal import Rehearsal, foresight_of, rehearse
-from validation.backend.streaming import Streaming
+from validation.backend.staged_experts import StagedExperts
+from validation.backend.static_parts import StaticParts
+from validation.backend.streaming import LayerRing
 from validation.backend.tier import Lanes, Tier, device_of, open_lanes
 from validation.backend.weights import Weights
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RunInputs:
+    """The weights and prompts of a run, and what prefetchers may look at: a rehearsal of it (None:
+    found out first, by a plain forward pass).
+    """
+
+    weights: Weights
+    prompts_SL: Tensor
+    rehearsal: Rehearsal | None = None
+
+
 def execute_policy(
-    policy: Policy,
-    problem: Problem,
-    residency: Residency,
-    weights: Weights,
-    prompts_SL: Tensor,
-    *,
-    tier: Tier,
-    rehearsal: Rehearsal | None = None,
-) -> Executed:
+    policy: Policy, problem: Problem, residency: Residency, inputs: RunInputs, *, tier: Tier
+) -> ExecutedRun:
     """Run the batch of the problem under the policy, from that residency.
 
     Where a tier paces, durations are those of the problem's model on its machine; weights may be a
-    stand-in with the same layers and experts. ``rehearsal`` is what prefetchers may look at (None:
-    found out first, by a plain forward pass). Raises InputError for what the backend does not
+    stand-in with the same layers and experts. Raises InputError for what the backend does not
     execute.
     """
+    weights = inputs.weights
+    prompts_SL = inputs.prompts_SL
+    rehearsal = inputs.rehearsal
     check_executable(policy, problem, residency, weights)
     passes = forward_passes(problem.batch, policy.feeding)
+    # Residents that change are decided gate by gate, by the clock.
     is_live = policy.cache.score is not None
     if is_live and rehearsal is None:
         rehearsal = rehearse(weights, problem, prompts_SL, seed=0)
@@ -62,7 +72,7 @@ def execute_policy(
                 device,
             )
         else:
-            run = StaticRun(policy, problem, residency, passes, weights, sequences, device)
+            run = StaticRun(policy, problem, residency, passes, weights, sequences)
         if device.type == "cuda":
             # buffers are filled on another stream than those that read them
             torch.cuda.synchronize()
@@ -131,29 +141,30 @@ class StaticRun:
         passes: Passes,
         weights: Weights,
         sequences: Sequences,
-        device: torch.device,
     ) -> None:
         self._problem = problem
-        self._passes = passes
-        self._weights = weights
-        self._sequences = sequences
-        self._dispatching = Dispatching(policy, problem, residency, passes)
-        modes = self._dispatching.modes
-        head_modes = self._dispatching.head_modes
-        self._prices = price(problem, passes, modes, head_modes, int(passes.num_tokens.max()))
-        self._memory = AcceleratorMemory(weights, residency, problem.overlap, device)
+        dispatching = Dispatching(policy, problem, residency, passes)
+        most_tokens = int(passes.num_tokens.max())
+        self._parts = StaticParts(
+            passes=passes,
+            sequences=sequences,
+            weights=weights,
+            memory=AcceleratorMemory(weights, residency, problem.overlap, sequences.device),
+            dispatching=dispatching,
+            prices=price(problem, passes, dispatching.modes, dispatching.head_modes, most_tokens),
+        )
         shape = (len(passes), problem.model.num_layers, problem.model.num_experts)
         self._tokens = np.zeros(shape, np.int32)
         self._actions = np.zeros(shape, np.uint8)
 
-    def execute(self, lanes: Lanes) -> Executed:
+    def execute(self, lanes: Lanes) -> ExecutedRun:
         """Pass after pass."""
         emission = Emission(lanes.lines)
         began_ns = time.perf_counter_ns()
         self._emit_all(emission)
         emission.finish()
         actions = self._actions
-        dispatching = self._dispatching
+        dispatching = self._parts.dispatching
         decisions = Decisions(
             actions=actions,
             modes=dispatching.modes,
@@ -161,46 +172,23 @@ class StaticRun:
             spilled=dispatching.spilled(actions),
             early=dispatching.early_experts,
         )
-        resources = platform(self._problem.machine, RESOURCES)
-        return executed_of(
-            emission.tickets,
-            resources,
-            began_ns,
-            decisions,
-            self._passes,
-            self._tokens,
-            self._sequences,
-            lanes.is_paced,
+        seen = LaneRecord(
+            tickets=emission.tickets,
+            platform=platform(self._problem.machine, RESOURCES),
+            began_ns=began_ns,
+            is_paced=lanes.is_paced,
         )
+        return executed_of(seen, decisions, self._parts.passes, self._tokens, self._parts.sequences)
 
     def _emit_all(self, emission: Emission) -> None:
-        is_serial = self._problem.overlap.is_serial(self._passes.is_prefill)
-        streaming = Streaming(
-            emission,
-            self._weights,
-            self._memory,
-            self._prices,
-            self._passes,
-            self._dispatching,
-            is_serial,
-        )
-        staged = StagedExperts(self._memory.expert_buffers)
+        parts = self._parts
+        is_serial = self._problem.overlap.is_serial(parts.passes.is_prefill)
+        streaming = LayerRing(parts, emission, is_serial)
+        staged = StagedExperts(parts.memory.expert_buffers)
         on_gpu = True
-        for index in range(len(self._passes)):
+        for index in range(len(parts.passes)):
             emission.is_serial = bool(is_serial[index])
-            emission.step = int(self._passes.step[index])
-            current = PassRun(
-                index,
-                emission,
-                streaming,
-                staged,
-                self._dispatching,
-                self._prices,
-                self._weights,
-                self._memory,
-                self._sequences,
-                self._passes,
-                is_on_gpu=on_gpu,
-            )
+            emission.step = int(parts.passes.step[index])
+            current = PassRun(index, parts, emission, streaming, staged, is_on_gpu=on_gpu)
             current.run(self._tokens[index], self._actions[index])
             on_gpu = current.is_on_gpu

@@ -63,6 +63,8 @@ class SlotArena:
         still reads or writes it.
         """
         slot = self._vacated(layer, copy)
+        # The simulator lets the copy begin when its cache made room; here it must not overwrite
+        # what is still read.
         if slot.last is not None and slot.last not in copy.waits:
             copy.waits = (*copy.waits, slot.last)
         slot.layer = layer
@@ -101,6 +103,7 @@ class SlotArena:
             if self._serves(slot, layer) and self._has_left(slot)
         ]
         assert leaving, f"the cache makes room in layer {layer} that the arena does not have"
+        # Whichever delays the copy least: one that it waits for anyway, or one that nobody read.
         slot = min(
             leaving, key=lambda one: 0 if one.last in copy.waits else 1 if one.last is None else 2
         )

@@ -43,6 +43,7 @@ class StreamClock:
 
     def __init__(self, stream: Stream, num_tries: int = 5) -> None:
         tries = [_tried(stream) for _ in range(num_tries)]
+        # The try with the two looks nearest to each other is the least uncertain.
         _, self._base, self._base_ns = min(tries, key=lambda one: one[0])
 
     def instant_ns(self, mark: Mark) -> int:

@@ -36,6 +36,7 @@ class StreamLane:
     def submit(self, ticket: Ticket) -> None:
         """Put a task at the end of the line."""
         ticket.submitted_ns = time.perf_counter_ns()
+        # Made on submission, so that whoever waits for the task finds it before the launch.
         ticket.launch = threading.Event()
         self._line.put(ticket)
 
@@ -65,6 +66,7 @@ class StreamLane:
 
     def _wait_for(self, ticket: Ticket) -> None:
         for other in ticket.waits:
+            # A thread's work has no mark on a stream, so the launch itself waits for it.
             if other.launch is None:
                 other.wait()
             else:

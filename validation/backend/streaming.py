@@ -7,20 +7,17 @@ from numpy.typing import NDArray
 
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import LayerMode
-from sim.step.lowering.prices import Prices
-from sim.workload.batch import Passes
-from validation.backend.accelerator_memory import AcceleratorMemory
 from validation.backend.copying import Copy
-from validation.backend.dispatching import Dispatching
 from validation.backend.emission import H2D, Emission
+from validation.backend.static_parts import StaticParts
 from validation.backend.ticket import Ticket
-from validation.backend.weights import Block, LayerWeights, Weights
+from validation.backend.weights import Block, LayerWeights
 
 Place = tuple[int, int]
 """A pass and a layer of it; NONE for the head, which comes last."""
 
 
-class Streaming:
+class LayerRing:
     """The ring of layer buffers.
 
     The simulator knows at time 0 which layers are streamed and submits their copies then. Here the
@@ -29,27 +26,20 @@ class Streaming:
     """
 
     def __init__(
-        self,
-        emission: Emission,
-        weights: Weights,
-        memory: AcceleratorMemory,
-        prices: Prices,
-        passes: Passes,
-        dispatching: Dispatching,
-        is_serial: NDArray[np.bool_],
+        self, parts: StaticParts, emission: Emission, is_serial: NDArray[np.bool_]
     ) -> None:
         self._emission = emission
-        self._weights = weights
-        self._memory = memory
-        self._prices = prices
-        self._passes = passes
+        self._weights = parts.weights
+        self._memory = parts.memory
+        self._prices = parts.prices
+        self._passes = parts.passes
         self._is_serial = is_serial
-        self._dispatching = dispatching
+        self._dispatching = parts.dispatching
         self._places = [
             (index, layer)
-            for index in range(len(passes))
-            for layer in (*range(len(weights.layers)), NONE)
-            if layer != NONE or prices.head[index] >= 0
+            for index in range(len(parts.passes))
+            for layer in (*range(len(parts.weights.layers)), NONE)
+            if layer != NONE or parts.prices.head[index] >= 0
         ]
         self._streams = [place for place in self._places if self._mode(place) == LayerMode.STREAM]
         self._number_of = {place: number for number, place in enumerate(self._streams)}
@@ -83,9 +73,12 @@ class Streaming:
         them on the link.
         """
         for later in self._places[self._position_of[place] : len(self._places)]:
+            # In a serial pass nothing runs ahead; and a copy that a gate may still ask for goes
+            # first.
             if self._is_serial[later[0]] or not self._is_quiet(later):
                 return
             if later in self._number_of and later != place and later not in self._early:
+                # All buffers are taken by layers that have not been used.
                 if self._number_of[later] >= self._num_buffers + len(self._last_uses):
                     return
                 step = int(self._passes.step[later[0]])

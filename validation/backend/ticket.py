@@ -4,8 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import NamedTuple
 
-from sim.engine.task import TaskKind
+from sim.engine.task import NONE, TaskKind
 from validation.backend.copying import Copy
 from validation.backend.paced_link import copy_evenly
 from validation.backend.pacing import sleep_until
@@ -25,6 +26,15 @@ class Pace(Enum):
     LINK = auto()
 
 
+class TaskLabel(NamedTuple):
+    """What a task is: its kind, and the step, layer and expert that it belongs to."""
+
+    kind: TaskKind
+    step: int = 0
+    layer: int = 0
+    expert: int = NONE
+
+
 class Ticket:
     """One task; all instants are of ``time.perf_counter_ns``, and 0 until they have come.
 
@@ -37,20 +47,17 @@ class Ticket:
     def __init__(
         self,
         resource: int,
-        kind: TaskKind,
-        step: int,
-        layer: int,
-        expert: int,
+        label: TaskLabel,
         duration_ns: int,
         priority: int,
         work: Work | None,
         num_chunks: int = 1,
     ) -> None:
         self.resource = resource
-        self.kind = kind
-        self.step = step
-        self.layer = layer
-        self.expert = expert
+        self.kind = label.kind
+        self.step = label.step
+        self.layer = label.layer
+        self.expert = label.expert
         self.duration_ns = duration_ns
         self.priority = priority
         self.work = work
@@ -82,6 +89,7 @@ class Ticket:
     def wait(self) -> None:
         """Return once the task has ended."""
         if not self.end_ns:
+            # The lock is held until the task has ended, and is let go again for the next who waits.
             self._latch.acquire()
             self._latch.release()
 

@@ -59,6 +59,7 @@ def open_lanes(tier: Tier, resources: Sequence[Resource]) -> Iterator[Lanes]:
     paces = [pace_of(tier, resource.name) for resource in resources]
     workers = [worker_of(tier, resource.name, cores) for resource in resources]
     streams = [stream_of(tier, resource.name) for resource in resources]
+    # One clock for all streams, so that their instants can be compared.
     clock = next((StreamClock(stream) for stream in streams if stream is not None), None)
     parts = zip(resources, paces, workers, streams, strict=True)
     lines = [

@@ -2,14 +2,14 @@
 
 from validation.calibrating.calibrate import Calibration, calibrate
 from validation.calibrating.fit import Fit, HeldOut, Scales, fit, hold_out
-from validation.calibrating.observed_run import ObservedRun, Part, observed_run
+from validation.calibrating.observed_run import CostPart, ObservedRun, observed_run
 
 __all__ = [
     "Calibration",
+    "CostPart",
     "Fit",
     "HeldOut",
     "ObservedRun",
-    "Part",
     "Scales",
     "calibrate",
     "fit",

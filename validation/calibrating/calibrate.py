@@ -17,7 +17,7 @@ from validation.calibrating.fit import Fit, HeldOut, fit, hold_out
 from validation.calibrating.fitted_machine import Marking, fitted_machine
 from validation.calibrating.observed_run import ObservedRun, observed_run
 from validation.comparison.tiers import real_tier, real_weights
-from validation.comparison.trial import Contender, Trial, prepare
+from validation.comparison.trial import Contender, PlanTrial, prepare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,14 +38,13 @@ def calibrate(
     plans: Sequence[tuple[str, Plan]],
     machine: Machine,
     *,
-    name: str,
     version: str,
     device: str = "auto",
     num_rounds: int = 5,
     on_run: Callable[[str], None] = lambda plan: None,
 ) -> Calibration:
     """Run every plan once to warm up, then once a round, and fit. The plans' own machines do not
-    count: ``machine`` does.
+    count: ``machine`` does, and the file has its name.
 
     Raises InputError for a machine that the device cannot stand for, and a plan that does not fit
     or that the backend does not execute.
@@ -55,6 +54,7 @@ def calibrate(
     for trial in trials:
         trial.run()
     runs: list[ObservedRun] = []
+    # Plans take turns, so that a drift of the computer meets all of them alike.
     for _ in range(num_rounds):
         for trial in trials:
             runs.append(_observed(trial))
@@ -66,7 +66,7 @@ def calibrate(
     models = list({trial.problem.model.name: trial.problem.model for trial in trials}.values())
     sequences = trials[0].problem.batch.num_sequences
     return Calibration(
-        data=fitted_machine(machine, models, sequences, found, name, marking),
+        data=fitted_machine(machine, models, sequences, found, machine.name, marking),
         fit=found,
         held_out=hold_out(runs, overhead_ns),
         before_layer_overhead_ns=overhead_ns,
@@ -75,10 +75,10 @@ def calibrate(
     )
 
 
-def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> list[Trial]:
+def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> list[PlanTrial]:
     """Every plan on the machine, ready to run; plans of one model share its weights."""
     weights: dict[str, Weights] = {}
-    found: list[Trial] = []
+    found: list[PlanTrial] = []
     for name, plan in plans:
         scenario = replace(plan.setting.scenario(plan.policy), machine=machine)
         if scenario.model.name not in weights:
@@ -88,7 +88,7 @@ def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> 
     return found
 
 
-def _observed(trial: Trial) -> ObservedRun:
+def _observed(trial: PlanTrial) -> ObservedRun:
     executed = trial.run()
     return observed_run(
         trial.name, executed.timeline, len(executed.passes) * trial.problem.model.num_layers

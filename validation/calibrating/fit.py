@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from validation.calibrating.observed_run import Group, ObservedRun, Part
+from validation.calibrating.observed_run import CostPart, Group, ObservedRun
 
 NUM_PASSES = 4
 """Interference makes what a task lasts depend on the other tasks' factors: the factors are found
@@ -28,9 +28,9 @@ class Scales:
         """What the run's tasks are priced at."""
         scaled_ns = run.tasks.duration_ns.astype(np.float64)
         for (lane, part), chosen in run.groups.items():
-            of_part = Part.COPY if part is Part.ACTIVATION_COPY else part
+            of_part = CostPart.COPY if part is CostPart.ACTIVATION_COPY else part
             scaled_ns[chosen] *= self.factors.get((lane, of_part), 1.0)
-            if of_part is Part.COPY:
+            if of_part is CostPart.COPY:
                 scaled_ns[chosen] += self.copy_delays_ns.get(lane, 0.0)
         return np.maximum(scaled_ns, 0.0)
 
@@ -67,6 +67,7 @@ def fit(runs: Sequence[ObservedRun]) -> Fit:
         np.float64,
     )
     layers = np.array([run.num_layer_passes for run in runs], np.float64)
+    # No layer takes less than nothing, whatever noise says.
     overhead_ns = max(0.0, float(unexplained_ns @ layers / (layers @ layers)))
     return Fit(scales=scales, num_tasks=counts, layer_overhead_ns=overhead_ns)
 
@@ -105,6 +106,7 @@ def hold_out(runs: Sequence[ObservedRun], layer_overhead_ns: float) -> list[Held
             )
             for plan in plans
         ]
+    # Of one plan alone, later runs at least were no part of the fit.
     elif len(runs) > 1:
         parts = [(list(runs[: len(runs) // 2]), list(runs[len(runs) // 2 :]), "its earlier runs")]
     else:
@@ -138,7 +140,8 @@ def _improved(runs: Sequence[ObservedRun], scales: Scales, counts: dict[Group, i
     delays_ns = dict(scales.copy_delays_ns)
     for (lane, part), (lasted_ns, expected_ns) in _sorted_out(runs, scales).items():
         counts[lane, part] = len(lasted_ns)
-        if part is Part.ACTIVATION_COPY:
+        if part is CostPart.ACTIVATION_COPY:
+            # Activations are so small that only a delay shows.
             delays_ns[lane] = delays_ns.get(lane, 0.0) + float((lasted_ns - expected_ns).mean())
         else:
             factors[lane, part] = factors.get((lane, part), 1.0) * float(
@@ -156,6 +159,7 @@ def _sorted_out(
         line = run.timed(scales.durations_ns(run))
         both = np.stack([run.lasted_ns, line.end_ns - line.start_ns]).astype(np.float64)
         for group, chosen in run.groups.items():
+            # Tasks that take no time have no factor.
             found.setdefault(group, []).append(both[:, chosen & (both[1] > 0)])
     joined = {group: np.concatenate(parts, axis=1) for group, parts in found.items()}
     return {group: (both[0], both[1]) for group, both in joined.items() if both.shape[1]}

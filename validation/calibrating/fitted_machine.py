@@ -12,7 +12,7 @@ from hwprofiles import Curve, Direction, Kind, Machine, Operation, Quantity, par
 from sim.costs.cost_model import CostModel
 from sim.model.model import Model
 from validation.calibrating.fit import Fit
-from validation.calibrating.observed_run import Part
+from validation.calibrating.observed_run import CostPart
 from validation.calibrating.priced_part import PricedPart, priced_parts
 
 WAYS = ("h2d", "d2h")
@@ -52,6 +52,7 @@ def fitted_machine(
         for priced in priced_parts(each, sequences)
         if (priced.device, priced.part) in found.scales.factors
     ]
+    # By identity: two curves may be equal and serve different parts.
     replaced = {id(curve) for priced in own for curve in priced.curves}
     curves = _fitted_curves(own, found, marking)
     made = {
@@ -91,6 +92,7 @@ def _fitted_curves(own: Sequence[PricedPart], found: Fit, marking: Marking) -> I
 
 def _scaled(curve: Curve, factor: float, marking: Marking, delay_ns: float = 0.0) -> Data:
     """The curve times a factor, and a delay added; what it was before is in its source."""
+    # A curve has no times of zero or less.
     points = [[x, max(1.0, ns * factor + delay_ns)] for x, ns in curve.points]
     change = f"times {factor:.4g}" + (f", {delay_ns:+.0f} ns" if delay_ns else "")
     fitted = {
@@ -127,17 +129,17 @@ def _direction(machine: Machine, way: str, found: Fit, marking: Marking) -> Data
     data["latency_ns"] = {"value": latency_ns, **marking.data()}
     for key in ("bytes_per_s", "pageable_bytes_per_s"):
         quantity: Quantity | None = getattr(direction, key)
-        if quantity is not None and (way, Part.COPY) in found.scales.factors:
+        if quantity is not None and (way, CostPart.COPY) in found.scales.factors:
             data[key] = {"value": quantity.effective / _factor(way, found), **marking.data()}
     return data
 
 
 def _is_fitted(way: str, found: Fit) -> bool:
-    return (way, Part.COPY) in found.scales.factors or way in found.scales.copy_delays_ns
+    return (way, CostPart.COPY) in found.scales.factors or way in found.scales.copy_delays_ns
 
 
 def _factor(way: str, found: Fit) -> float:
-    return found.scales.factors.get((way, Part.COPY), 1.0)
+    return found.scales.factors.get((way, CostPart.COPY), 1.0)
 
 
 def _delay_ns(way: str, found: Fit) -> float:

@@ -14,7 +14,7 @@ from sim.engine.task import TaskKind, TaskTable
 from sim.engine.timeline import Timeline
 
 
-class Part(StrEnum):
+class CostPart(StrEnum):
     """What is priced by one formula or curve: on a lane it has one factor, or, copies of
     activations, a delay.
     """
@@ -29,21 +29,21 @@ class Part(StrEnum):
     ACTIVATION_COPY = "activation_copy"
 
 
-PART_OF: Mapping[TaskKind, Part] = MappingProxyType(
+PART_OF: Mapping[TaskKind, CostPart] = MappingProxyType(
     {
-        TaskKind.EXPERT: Part.EXPERT,
-        TaskKind.SHARED_EXPERT: Part.FEED_FORWARD,
-        TaskKind.DENSE_FFN: Part.FEED_FORWARD,
-        TaskKind.HEAD: Part.HEAD,
-        TaskKind.GATE: Part.GATE,
-        TaskKind.ATTENTION: Part.ATTENTION_DECODE,
-        TaskKind.FETCH: Part.COPY,
-        TaskKind.EARLY_FETCH: Part.COPY,
-        TaskKind.LAYER_FETCH: Part.COPY,
-        TaskKind.EVICT: Part.COPY,
-        TaskKind.ACTIVATION_COPY: Part.ACTIVATION_COPY,
-        TaskKind.PREFETCH: Part.COPY,
-        TaskKind.SLOT_FETCH: Part.COPY,
+        TaskKind.EXPERT: CostPart.EXPERT,
+        TaskKind.SHARED_EXPERT: CostPart.FEED_FORWARD,
+        TaskKind.DENSE_FFN: CostPart.FEED_FORWARD,
+        TaskKind.HEAD: CostPart.HEAD,
+        TaskKind.GATE: CostPart.GATE,
+        TaskKind.ATTENTION: CostPart.ATTENTION_DECODE,
+        TaskKind.FETCH: CostPart.COPY,
+        TaskKind.EARLY_FETCH: CostPart.COPY,
+        TaskKind.LAYER_FETCH: CostPart.COPY,
+        TaskKind.EVICT: CostPart.COPY,
+        TaskKind.ACTIVATION_COPY: CostPart.ACTIVATION_COPY,
+        TaskKind.PREFETCH: CostPart.COPY,
+        TaskKind.SLOT_FETCH: CostPart.COPY,
     }
 )
 """What prices a kind of task; attention of step 0 is that of a prompt.
@@ -51,7 +51,7 @@ PART_OF: Mapping[TaskKind, Part] = MappingProxyType(
 Other kinds are times that a file states.
 """
 
-Group = tuple[str, Part]
+Group = tuple[str, CostPart]
 """A lane and what runs there: what has a factor of its own."""
 
 
@@ -81,8 +81,8 @@ class ObservedRun:
                 parts = {part: here}
                 if kind is TaskKind.ATTENTION:
                     parts = {
-                        Part.ATTENTION_PREFILL: here & is_prompt,
-                        Part.ATTENTION_DECODE: here & ~is_prompt,
+                        CostPart.ATTENTION_PREFILL: here & is_prompt,
+                        CostPart.ATTENTION_DECODE: here & ~is_prompt,
                     }
                 for own, chosen in parts.items():
                     if chosen.any():

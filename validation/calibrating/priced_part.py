@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Curve, Operation
-from sim.costs.cost_model import CostModel, Device
+from sim.costs.cost_model import CostModel
 from sim.costs.curve_shapes import (
     Shape,
     attention_shape,
@@ -17,8 +17,9 @@ from sim.costs.curve_shapes import (
     gate_shape,
     head_shape,
 )
+from sim.costs.roofline import Device
 from sim.model.model import Attention, TensorClass, layer_shapes
-from validation.calibrating.observed_run import Part
+from validation.calibrating.observed_run import CostPart
 
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CONTEXTS = (1, 16, 64, 256, 1024, 4096)
@@ -33,7 +34,7 @@ PriceNs = Callable[[Sizes], NDArray[np.int64]]
 class PricedPart:
     """``curves`` price it; where there are none, ``price_ns`` does, which is taken at ``sizes``."""
 
-    part: Part
+    part: CostPart
     operation: Operation
     device: Device
     dtype: str
@@ -71,11 +72,12 @@ class _Parts:
         first = self.costs.model.moe_layers[0]
 
         def price_ns(tokens: Sizes) -> NDArray[np.int64]:
+            """Its price by size."""
             return costs.expert(self.device, first, tokens).ns
 
         curve = costs.expert_curve(self.device)
         return self._part(
-            Part.EXPERT,
+            CostPart.EXPERT,
             Operation.EXPERT,
             TensorClass.EXPERT,
             expert_shape(costs.model),
@@ -89,10 +91,11 @@ class _Parts:
         which = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
 
         def price_ns(sequences: Sizes) -> NDArray[np.int64]:
+            """Its price by size."""
             return self.costs.head(self.device, sequences).ns
 
         return self._part(
-            Part.HEAD,
+            CostPart.HEAD,
             Operation.DENSE,
             which,
             head_shape(model),
@@ -109,7 +112,9 @@ class _Parts:
             shape = gate_shape(model, layer) if is_gate else ffn_shape(model, layer, which)
             if which in present and shape is not None:
                 part, operation = (
-                    (Part.GATE, Operation.GATE) if is_gate else (Part.FEED_FORWARD, Operation.DENSE)
+                    (CostPart.GATE, Operation.GATE)
+                    if is_gate
+                    else (CostPart.FEED_FORWARD, Operation.DENSE)
                 )
                 curve = self.costs.weights_curve(self.device, layer, which)
                 yield self._part(
@@ -129,13 +134,15 @@ class _Parts:
         }
 
         def price_ns(x: Sizes) -> NDArray[np.int64]:
+            """Its price by size."""
+            # A decoded token attends to all before it; a prompt begins at nothing.
             first = x - 1 if is_decode else np.zeros_like(x)
             return self.costs.attention(
                 self.device, layer, sequences * (x - first), sequences, first, x
             ).ns
 
         return PricedPart(
-            part=Part.ATTENTION_DECODE if is_decode else Part.ATTENTION_PREFILL,
+            part=CostPart.ATTENTION_DECODE if is_decode else CostPart.ATTENTION_PREFILL,
             operation=operation,
             device=self.device,
             dtype=model.dtype(TensorClass.ATTENTION),
@@ -154,7 +161,7 @@ class _Parts:
 
     def _part(
         self,
-        part: Part,
+        part: CostPart,
         operation: Operation,
         which: TensorClass,
         shape: Shape,

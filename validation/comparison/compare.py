@@ -28,7 +28,7 @@ class ErrorSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class RunComparison:
     """One run against one prediction of it. ``error_fraction`` is signed: predicted / measured − 1,
     end to end.
 
@@ -45,7 +45,7 @@ class Comparison:
     unmatched_fraction: float = 0.0
 
 
-def compare(measured: Timeline, predicted: Timeline) -> Comparison:
+def compare(measured: Timeline, predicted: Timeline) -> RunComparison:
     """Errors of a prediction; task for task, where both have the task."""
     pairs = _matched(measured, predicted)
     lasted_ns = (measured.end_ns - measured.start_ns)[pairs[:, 0]]
@@ -55,7 +55,7 @@ def compare(measured: Timeline, predicted: Timeline) -> Comparison:
         TaskKind(kind).name.lower(): summary(expected_ns[kinds == kind], lasted_ns[kinds == kind])
         for kind in np.unique(kinds).tolist()
     }
-    return Comparison(
+    return RunComparison(
         predicted_ns=predicted.makespan_ns,
         measured_ns=measured.makespan_ns,
         error_fraction=predicted.makespan_ns / measured.makespan_ns - 1,
@@ -98,6 +98,7 @@ def _keys(line: Timeline) -> list[Key]:
     found = []
     columns = (tasks.step, tasks.resource, tasks.kind, tasks.layer, tasks.expert)
     for key in zip(*(column.tolist() for column in columns), strict=True):
+        # Equal tasks of a step are told apart by their order, which both timelines keep.
         found.append((*key, seen[key]))
         seen[key] += 1
     return found

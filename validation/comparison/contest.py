@@ -20,7 +20,7 @@ from sim.step.simulate import Scenario, simulate
 from validation.backend.rehearsal import Rehearsal
 from validation.backend.tier import Tier
 from validation.backend.weights import Weights
-from validation.comparison.trial import Contender, Trial, prepare, why_not
+from validation.comparison.trial import Contender, PlanTrial, prepare, why_not
 
 CALIBRATION = replace(POLICIES["on-demand"], name="calibration", dispatch=BalancedDispatch())
 """Uses every lane, so that what each adds is seen."""
@@ -45,8 +45,8 @@ class Contest:
     what reason.
     """
 
-    calibration: Trial
-    trials: tuple[Trial, ...]
+    calibration: PlanTrial
+    trials: tuple[PlanTrial, ...]
     left_out: Mapping[str, str]
 
 
@@ -92,6 +92,7 @@ def _chosen(
 ) -> Policy:
     """The best of the search that the backend executes; says why another was better."""
     fitting = (rival.policy for rival in found.rivals if not isinstance(rival.outcome, Infeasible))
+    # The backend does not execute every policy that is planned, so the next best may stand in.
     for policy in (found.best.scenario.policy, *(POLICIES[name] for name in fitting)):
         problem = why_not(scenario, Contender(name=policy.name, policy=policy), weights)
         if problem is None and policy.is_lossless and not policy.knows_future:

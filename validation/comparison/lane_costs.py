@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sim.engine.task import TaskKind, TaskTable
 from sim.engine.timeline import Timeline
-from validation.backend.executed import Executed
+from validation.backend.executed import ExecutedRun
 
 KEPT_FRACTION = 0.95
 """Of the delays of a kind between paced tasks, from the shortest on, those that count; between real
@@ -61,7 +61,7 @@ class LaneCosts:
         return np.rint(np.where(self.is_paced[tasks.resource], paced_ns, real_ns)).astype(np.int64)
 
 
-def fit_lane_costs(*runs: Executed) -> LaneCosts:
+def fit_lane_costs(*runs: ExecutedRun) -> LaneCosts:
     """Trimmed means over the tasks of some runs of one plan; prices are left as they are."""
     delays = [_delays(executed) for executed in runs]
     pooled = {name: np.concatenate([delay[name] for delay in delays]) for name in delays[0]}
@@ -79,7 +79,7 @@ def fit_lane_costs(*runs: Executed) -> LaneCosts:
 
 
 def fit_scale(
-    costs: LaneCosts, runs: tuple[Executed, ...], predicted: tuple[Timeline, ...]
+    costs: LaneCosts, runs: tuple[ExecutedRun, ...], predicted: tuple[Timeline, ...]
 ) -> LaneCosts:
     """With the scales at which those predictions, made with these costs, would have had the right
     total of each lane and kind.
@@ -103,7 +103,7 @@ def fit_scale(
     return replace(costs, scale=scale)
 
 
-def ready_times(executed: Executed) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def ready_times(executed: ExecutedRun) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For every task, when the one before it on its lane ended, and when the last it waits for on
     other lanes did; 0 for none.
     """
@@ -112,6 +112,7 @@ def ready_times(executed: Executed) -> tuple[NDArray[np.int64], NDArray[np.int64
     before_ns = np.zeros(len(tasks), np.int64)
     others_ns = np.zeros(len(tasks), np.int64)
     last_end_ns: dict[int, int] = {}
+    # Priorities change the order of a lane, so the order in which it served is followed.
     for number in np.lexsort((executed.lane_order, tasks.resource)).tolist():
         lane = int(tasks.resource[number])
         before_ns[number] = last_end_ns.get(lane, 0)
@@ -123,13 +124,15 @@ def ready_times(executed: Executed) -> tuple[NDArray[np.int64], NDArray[np.int64
     return before_ns, others_ns
 
 
-def _delays(executed: Executed) -> dict[str, NDArray[np.int64]]:
+def _delays(executed: ExecutedRun) -> dict[str, NDArray[np.int64]]:
     """What passed between the tasks of one run, by name."""
     tasks = executed.timeline.tasks
     line = executed.timeline
     before_ns, others_ns = ready_times(executed)
+    # A task can begin once its lane is free, what it waits for has ended, and it was submitted.
     gap_ns = line.start_ns - np.maximum.reduce([before_ns, others_ns, executed.submitted_ns])
     is_handed = np.maximum(others_ns, executed.submitted_ns) > before_ns
+    # How late a lane wakes shows only where the work itself was done in time.
     is_in_time = (
         (executed.work_ns < tasks.duration_ns)
         & (tasks.duration_ns > 0)
@@ -160,7 +163,7 @@ def _hand_overs_ns(
     return hand_overs_ns
 
 
-def _work_ns(runs: tuple[Executed, ...]) -> NDArray[np.float64]:
+def _work_ns(runs: tuple[ExecutedRun, ...]) -> NDArray[np.float64]:
     """How long each kind of real work took on each lane."""
     resource = np.concatenate([run.timeline.tasks.resource for run in runs])
     kind = np.concatenate([run.timeline.tasks.kind for run in runs])
@@ -168,17 +171,19 @@ def _work_ns(runs: tuple[Executed, ...]) -> NDArray[np.float64]:
     work_ns = np.full((_NUM_RESOURCES, len(TaskKind)), np.nan)
     for pair in set(zip(resource.tolist(), kind.tolist(), strict=True)):
         work_ns[pair] = _typical(took_ns[(resource == pair[0]) & (kind == pair[1])], KEPT_FRACTION)
+    # On an emulated link a copy's work is spread over its price, so it says nothing of its own.
     if not runs[0].is_paced.all():
         work_ns[:, list(WEIGHT_COPIES)] = np.nan
     return work_ns
 
 
 def _totals_ns(
-    run: Executed, predicted: Timeline, resource: int, kind: TaskKind | None, costs: LaneCosts
+    run: ExecutedRun, predicted: Timeline, resource: int, kind: TaskKind | None, costs: LaneCosts
 ) -> tuple[float, float]:
     """How long the tasks of a lane (and a kind) took, and were predicted to take, in all."""
     tasks = run.timeline.tasks
     is_meant = (tasks.resource == resource) & ((tasks.kind == kind) | (kind is None))
+    # A predicted task includes the gap behind it, which a measured one does not.
     expected_ns = predicted.busy_ns[is_meant] - round(costs.same_lane_ns)
     return float(run.timeline.busy_ns[is_meant].sum()), float(np.maximum(expected_ns, 0).sum())
 

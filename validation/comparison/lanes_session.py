@@ -90,7 +90,7 @@ class LanesSession:
         submission = Task(resource=self._num_lanes, duration_ns=round(submission_ns), after=behind)
         elsewhere = tuple(self.places[wait] for wait in waits if self._lane_of[wait] != lane)
         # A layer's copy is submitted as soon as its buffer is free, ahead of its turn: see
-        # Streaming.
+        # LayerRing.
         submitted = () if kind is TaskKind.LAYER_FETCH else (number,)
         place = self._num_lanes + 1 + lane * NUM_INBOXES + len(self.places) % NUM_INBOXES
         inbox = Task(
@@ -109,6 +109,7 @@ class LanesSession:
         self.places.append(number + 2)
         self._lane_of.append(lane)
         self._num_made += 3
+        # What comes behind a gate depends on it, so the coordinator waits for its end.
         self._gate = number + 2 if kind is TaskKind.GATE else None
         return submission, inbox, task
 
@@ -162,6 +163,7 @@ def _with_inboxes(platform: Platform) -> Platform:
     resources = (*platform.resources, Resource(name="coordinator"), *inboxes)
     if platform.rate_factors is None:
         return Platform(resources=resources)
+    # Inboxes stand for waiting, which slows nobody.
     factors = np.full((len(resources), len(resources)), FULL_RATE, np.int64)
     factors[: len(platform.resources), : len(platform.resources)] = platform.rate_factors
     return Platform(resources=resources, rate_factors=factors)

@@ -19,7 +19,7 @@ from validation.backend.weights import Weights
 from validation.comparison.contest import CALIBRATION
 from validation.comparison.rounds import Report, run_rounds
 from validation.comparison.tiers import tier_of, weights_for
-from validation.comparison.trial import Contender, Trial, prepare, why_not
+from validation.comparison.trial import Contender, PlanTrial, prepare, why_not
 
 MOST_RIVALS = 3
 SLOWEST_RIVAL_FACTOR = 2.0
@@ -37,7 +37,7 @@ class PlanValidation:
     scenario: Scenario
     report: Report
     left_out: dict[str, str]
-    trial: Trial
+    trial: PlanTrial
 
     @property
     def regret_fraction(self) -> float:
@@ -67,12 +67,14 @@ def validate_plan(
     own = Contender(
         name=plan.policy.name, policy=plan.policy, slots_per_layer=scenario.slots_per_layer
     )
+    # The plan alone first: what it lacks is an error, what a rival lacks leaves that rival out.
     first = prepare(scenario, (own,), weights_for(scenario, tier, checkpoint), tier)[0]
     left_out: dict[str, str] = {}
     rivals = tuple(_rivals(scenario, left_out, first.weights))
     calibration = Contender(
         name=CALIBRATION.name, policy=CALIBRATION, slots_per_layer=scenario.slots_per_layer
     )
+    # Weights and rehearsal are shared: a model's weights may take half of the memory.
     trials = prepare(scenario, (calibration, own, *rivals), first.weights, tier, first.rehearsal)
     report = run_rounds(trials[1:], trials[0], num_rounds, on_run)
     return PlanValidation(scenario=scenario, report=report, left_out=left_out, trial=trials[1])
@@ -86,7 +88,7 @@ def _check_threads(threads: int | None, tier: Tier) -> None:
     real = worker_of(tier, "cpu", own_cores()).num_threads
     if threads not in (None, real) and tier is not Tier.PACED:
         raise InputError(
-            f"the plan computes with {threads} CPU threads, here it would get {real}; --device paced runs it as predicted"
+            f"the plan computes with {threads} CPU threads, here it would get {real}; `device` paced runs it as predicted"
         )
 
 

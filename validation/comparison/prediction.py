@@ -10,7 +10,7 @@ from sim.costs.memory import Residency
 from sim.engine import engine
 from sim.engine.program import Program
 from sim.engine.timeline import Timeline
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.step.lowering.decisions import decide
@@ -18,7 +18,7 @@ from sim.step.lowering.live_fast import run_live
 from sim.step.lowering.live_run import LiveJob, process
 from sim.step.lowering.lower import lower
 from validation.backend.execute_live import job_of
-from validation.backend.executed import Executed
+from validation.backend.executed import ExecutedRun
 from validation.backend.rehearsal import Rehearsal, foresight_of
 from validation.comparison.lane_costs import LaneCosts
 from validation.comparison.lanes_session import time_on_lanes, time_program_on_lanes
@@ -70,6 +70,7 @@ class LivePrediction:
 
     def _job(self) -> LiveJob:
         job = job_of(self.policy, self.foresight)
+        # The process reads what the router selected, not what was foreseen.
         job.sheet.tokens[:] = self.tokens
         return job
 
@@ -78,7 +79,7 @@ def predict(
     policy: Policy,
     problem: Problem,
     residency: Residency,
-    executed: Executed,
+    executed: ExecutedRun,
     rehearsal: Rehearsal | None = None,
 ) -> Prediction:
     """The prediction for the experts that the run's own router selected; ``rehearsal`` is what the

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import kendalltau
 
-from validation.backend.executed import Executed
+from validation.backend.executed import ExecutedRun
 from validation.backend.tier import Tier
-from validation.comparison.compare import Comparison, ErrorSummary, compare, summary_of
+from validation.comparison.compare import ErrorSummary, RunComparison, compare, summary_of
 from validation.comparison.lane_costs import LaneCosts, fit_lane_costs, fit_scale
-from validation.comparison.trial import Trial
+from validation.comparison.trial import PlanTrial
 
 MOST_VARIATION_FRACTION = 0.12
 """Calibration runs that differ by more than this say that the machine is too noisy to be compared
@@ -35,9 +35,9 @@ class PairedRun:
     tasks of these three runs were without a core, by CPU time; 0 where that says nothing.
     """
 
-    plain: Comparison
-    absolute: Comparison
-    paired: Comparison
+    plain: RunComparison
+    absolute: RunComparison
+    paired: RunComparison
     lost_fraction: float = 0.0
 
     @property
@@ -97,8 +97,8 @@ class Report:
 
 
 def run_rounds(
-    trials: tuple[Trial, ...],
-    calibration: Trial,
+    trials: tuple[PlanTrial, ...],
+    calibration: PlanTrial,
     num_rounds: int,
     on_run: Callable[[str], None] | None = None,
     *,
@@ -112,6 +112,7 @@ def run_rounds(
     on, save the first, which has one. ``stops_when_noisy``: nor after a round by which calibration
     runs differ too much.
     """
+    # First runs find pages and kernels; none of them counts.
     for trial in (calibration, *trials):
         if is_time_left():
             trial.run()
@@ -121,6 +122,7 @@ def run_rounds(
     calibration_ns = [before.timeline.makespan_ns]
     for _ in range(num_rounds):
         for trial, runs in zip(trials, found, strict=True):
+            # The plan gets one run, however late: without it there is nothing to report.
             if found[0] and not is_time_left():
                 break
             executed = trial.run()
@@ -132,6 +134,7 @@ def run_rounds(
             before = after
             if on_run is not None:
                 on_run(trial.name)
+        # A computer that is this noisy gives no answer later either.
         if stops_when_noisy and _variation(calibration_ns) > MOST_VARIATION_FRACTION:
             break
     plans = tuple(
@@ -143,11 +146,12 @@ def run_rounds(
     return replace(_report(plans, _variation(calibration_ns)), num_preempted=left_out)
 
 
-def fitted(calibration: Trial, *runs: Executed) -> LaneCosts:
+def fitted(calibration: PlanTrial, *runs: ExecutedRun) -> LaneCosts:
     """What those runs of the calibration plan say of lanes, and of how far real operations are from
     their prices now.
     """
     costs = fit_lane_costs(*runs)
+    # Paced operations last their price by construction, so there is nothing to scale.
     if costs.is_paced.all():
         return costs
     return fit_scale(costs, runs, tuple(calibration.predict(run).on_lanes(costs) for run in runs))
@@ -158,7 +162,9 @@ def _variation(calibration_ns: list[int]) -> float:
     return float(np.std(calibration_ns) / np.mean(calibration_ns))
 
 
-def _compared(trial: Trial, executed: Executed, first: LaneCosts, adjacent: LaneCosts) -> PairedRun:
+def _compared(
+    trial: PlanTrial, executed: ExecutedRun, first: LaneCosts, adjacent: LaneCosts
+) -> PairedRun:
     prediction = trial.predict(executed)
     return PairedRun(
         plain=compare(executed.timeline, prediction.plain()),
@@ -167,7 +173,7 @@ def _compared(trial: Trial, executed: Executed, first: LaneCosts, adjacent: Lane
     )
 
 
-def _lost_fraction(tier: Tier, *runs: Executed) -> float:
+def _lost_fraction(tier: Tier, *runs: ExecutedRun) -> float:
     """Return the most that the tasks of a run were without a core.
 
     Only the tier of real operations on the CPU has threads that are to compute all the while.

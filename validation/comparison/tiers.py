@@ -30,15 +30,15 @@ def real_tier(device: str, machine: Machine) -> Tier:
     wanted = ("cpu" if is_emulated else "cuda") if device == "auto" else device
     if (wanted == "cpu") != is_emulated:
         right = (
-            "--device cpu runs on it"
+            "`device` cpu runs on it"
             if is_emulated
             else "only a machine that rosin measure --device cpu wrote is one"
         )
         raise InputError(
-            f"--device {wanted}: {machine.name} is {'' if is_emulated else 'not '}an emulated accelerator; {right}"
+            f"`device` {wanted}: {machine.name} is {'' if is_emulated else 'not '}an emulated accelerator; {right}"
         )
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch finds no CUDA device here")
+        raise InputError("`device` cuda: torch finds no CUDA device here")
     return Tier(wanted)
 
 
@@ -92,6 +92,7 @@ def weights_for(scenario: Scenario, tier: Tier, checkpoint: Path | None) -> Weig
 
 
 def _check_memory(model: Model) -> None:
+    # Host and accelerator are the same memory here, and each has a copy.
     needed = 2 * model.total_bytes
     had = MOST_MEMORY_SHARE * memory_bytes()
     if needed > had:

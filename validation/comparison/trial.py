@@ -7,15 +7,15 @@ import torch
 from hwprofiles import InputError, Machine, Quantity
 from hwprofiles.units import format_bytes
 from sim.costs.memory import Infeasible, Residency
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.step.simulate import Scenario, problem_of
 from validation.backend.architecture import architecture_of, stand_in
-from validation.backend.executed import Executed
+from validation.backend.executed import ExecutedRun
 from validation.backend.rehearsal import Rehearsal, random_prompts, rehearse
-from validation.backend.run_policy import check_executable, execute_policy
+from validation.backend.run_policy import RunInputs, check_executable, execute_policy
 from validation.backend.tier import Tier
 from validation.backend.weights import Weights, random_weights
 from validation.comparison.prediction import Prediction, predict
@@ -33,7 +33,7 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trial:
+class PlanTrial:
     """Everything that a run of one plan needs."""
 
     name: str
@@ -45,19 +45,17 @@ class Trial:
     tier: Tier
     rehearsal: Rehearsal | None = None
 
-    def run(self) -> Executed:
+    def run(self) -> ExecutedRun:
         """One run."""
         return execute_policy(
             self.policy,
             self.problem,
             self.residency,
-            self.weights,
-            self.prompts_SL,
+            RunInputs(weights=self.weights, prompts_SL=self.prompts_SL, rehearsal=self.rehearsal),
             tier=self.tier,
-            rehearsal=self.rehearsal,
         )
 
-    def predict(self, executed: Executed) -> Prediction:
+    def predict(self, executed: ExecutedRun) -> Prediction:
         """What the simulator says of the routing of that run."""
         return predict(self.policy, self.problem, self.residency, executed, self.rehearsal)
 
@@ -68,7 +66,7 @@ def prepare(
     weights: Weights | None = None,
     tier: Tier = Tier.PACED,
     rehearsal: Rehearsal | None = None,
-) -> tuple[Trial, ...]:
+) -> tuple[PlanTrial, ...]:
     """The contenders on the scenario's machine, model and batch, with the same weights for all:
     those given, or a small stand-in's.
 
@@ -82,6 +80,7 @@ def prepare(
         if tier is Tier.PACED
         else replace(scenario, machine=_without_overheads(scenario.machine))
     )
+    # Where operations are slept out, only their order and tokens matter, so small weights do.
     weights = weights or random_weights(architecture_of(stand_in(scenario.model)), scenario.seed)
     prompts_SL = random_prompts(weights, scenario.batch, scenario.seed)
     trials = tuple(
@@ -96,6 +95,7 @@ def prepare(
 def why_not(scenario: Scenario, contender: Contender, weights: Weights) -> str | None:
     """Why a contender does not fit or is not executed, in one line, if so."""
     try:
+        # Whether it fits does not hang on prompts or lanes.
         _prepared(scenario, contender, weights, torch.empty(0), Tier.PACED)
     except InputError as error:
         return str(error).removeprefix(f"{contender.policy.name}: ")
@@ -108,7 +108,7 @@ def as_executed(policy: Policy, tier: Tier) -> Policy:
     Where operations are real, copies start from page-locked memory: that is where the backend's
     weights are.
     """
-    if not isinstance(policy.overlap, LanesOverlap):
+    if not isinstance(policy.overlap, Overlap):
         return policy
     is_pinned = policy.overlap.is_pinned or tier is not Tier.PACED
     overlap = replace(
@@ -119,6 +119,7 @@ def as_executed(policy: Policy, tier: Tier) -> Policy:
 
 def _without_overheads(machine: Machine) -> Machine:
     def none(quantity: Quantity) -> Quantity:
+        """The quantity as zero."""
         return quantity.model_copy(update={"value": 0})
 
     host = machine.host
@@ -131,7 +132,7 @@ def _without_overheads(machine: Machine) -> Machine:
 
 def _prepared(
     scenario: Scenario, contender: Contender, weights: Weights, prompts_SL: torch.Tensor, tier: Tier
-) -> Trial:
+) -> PlanTrial:
     policy = as_executed(contender.policy, tier)
     own = replace(scenario, policy=policy, slots_per_layer=contender.slots_per_layer)
     problem = problem_of(own)
@@ -141,7 +142,7 @@ def _prepared(
             f"{contender.name}: {residency.reason}, {format_bytes(residency.missing_bytes)} too much"
         )
     check_executable(policy, problem, residency, weights)
-    return Trial(
+    return PlanTrial(
         name=contender.name,
         policy=policy,
         problem=problem,

@@ -4,6 +4,6 @@ validation.gpu. Importing it imports torch.
 
 from validation.gpu.case_models import CaseModel, case_models
 from validation.gpu.stages import main, run
-from validation.gpu.summary import Case, write_summary
+from validation.gpu.summary import CaseReport, write_summary
 
-__all__ = ["Case", "CaseModel", "case_models", "main", "run", "write_summary"]
+__all__ = ["CaseModel", "CaseReport", "case_models", "main", "run", "write_summary"]

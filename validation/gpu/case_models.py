@@ -82,6 +82,7 @@ def _full(name: str) -> CaseModel:
     model = load_model(name)
     room = min(MOST_HOST_BYTES, int(HOST_SHARE * memory_bytes()))
     count = _layers_within(model, room)
+    # Other programs may hold memory of the card.
     free_bytes, _ = torch.cuda.mem_get_info()
     budgets = {words: size for words, size in _budgets().items() if size <= free_bytes}
     if not count or not budgets:
@@ -105,6 +106,7 @@ def _small(name: str) -> CaseModel:
     model = model_from_config(config, name=f"{name}, small", provenance=spec.provenance)
     routed = len(model.moe_layers) * model.num_experts * model.expert_bytes
     buffers = compute_buffer_bytes(model, MOST_TOKENS, MOST_TOKENS, has_head=True)
+    # Beside its experts a plan needs staging buffers and room to compute.
     rest = model.non_expert_bytes + 4 * model.expert_bytes + buffers + MIB
     budgets = {f"{share:.0%} of the experts": int(rest + share * routed) for share in SMALL_SHARES}
     return CaseModel(priced=model, executed=model, budgets_bytes=budgets)

@@ -31,7 +31,7 @@ from validation.comparison import Contender, run_rounds
 from validation.comparison.contest import RIVALS, Contest, contest
 from validation.comparison.report_files import host_words, write_report
 from validation.gpu.case_models import NAMES, CaseModel, case_models
-from validation.gpu.summary import Case, write_summary
+from validation.gpu.summary import CaseReport, write_summary
 from validation.measuring import EFFORTS, Emulation, machine_data, measure
 
 TIME_S = 540.0
@@ -130,7 +130,7 @@ def run(
     time_s: float = TIME_S,
     machine_file: Path | None = None,
     names: Sequence[str] = NAMES,
-) -> list[Case]:
+) -> list[CaseReport]:
     """All of it; returns the cases that were run.
 
     Raises InputError for a machine or model that is not there.
@@ -144,7 +144,8 @@ def run(
     write_yaml(machine.model_dump(mode="json", exclude_none=True), folder / "machine.yaml")
     stage = _Stage(folder=folder, tier=tier, machine=machine, until_s=until_s, time_s=time_s)
     _say(f"machine: {machine.description} {stage.left_s:.0f} s are left.")
-    cases: list[Case] = []
+    cases: list[CaseReport] = []
+    # Written before anything has run, and after every case: a stop leaves a whole summary.
     write_summary(cases, folder, _facts(stage))
     for number, model in enumerate(models):
         if stage.left_s < LEAST_SHARE * time_s:
@@ -155,7 +156,9 @@ def run(
     return cases
 
 
-def _run_model(stage: _Stage, model: CaseModel, cases: list[Case], num_models_left: int) -> None:
+def _run_model(
+    stage: _Stage, model: CaseModel, cases: list[CaseReport], num_models_left: int
+) -> None:
     """Every budget of one model, each with its share of the time that is left."""
     weights, rehearsal = _weights(model, stage)
     for number, budget in enumerate(model.budgets_bytes):
@@ -186,7 +189,7 @@ def _case(
     weights: Weights,
     rehearsal: Rehearsal,
     until_s: float,
-) -> Case | None:
+) -> CaseReport | None:
     """Planned, run, compared and written; None where it cannot be run, which is said."""
     name = f"{model.priced.name}, {budget}"
     rivals = [Contender(name=rival, policy=policy) for rival, policy in RIVALS.items()]
@@ -202,7 +205,7 @@ def _case(
             is_time_left=lambda: time.monotonic() < until_s,
             stops_when_noisy=True,
         )
-        case = Case(name=name, report=report, left_out=found.left_out)
+        case = CaseReport(name=name, report=report, left_out=found.left_out)
         write_report(
             report,
             stage.folder,
@@ -210,6 +213,7 @@ def _case(
             _facts(stage) | {"case": name, "not run": dict(found.left_out)},
         )
         _write_timelines(found, stage.folder, case.file_name)
+    # A card too full for one budget may do for the next.
     except (InputError, torch.OutOfMemoryError) as error:
         _say(f"{name}: not run: {' '.join(str(error).split())}")
         return None

@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class CaseReport:
     """One model in one budget; the report's first plan is the planned one."""
 
     name: str
@@ -56,7 +56,7 @@ class Case:
         )
 
 
-def write_summary(cases: Sequence[Case], folder: Path, facts: Mapping[str, object]) -> None:
+def write_summary(cases: Sequence[CaseReport], folder: Path, facts: Mapping[str, object]) -> None:
     """Write summary.md and summary.csv into the folder, over those that stood there."""
     write_text("\n".join(_markdown(cases, facts)) + "\n", folder / "summary.md")
     table = io.StringIO()
@@ -66,13 +66,13 @@ def write_summary(cases: Sequence[Case], folder: Path, facts: Mapping[str, objec
     write_text(table.getvalue(), folder / "summary.csv")
 
 
-def errors_of(cases: Sequence[Case], which: str) -> ErrorSummary:
+def errors_of(cases: Sequence[CaseReport], which: str) -> ErrorSummary:
     """|error| over all runs of all cases; ``which`` is plain, absolute or paired."""
     runs = [run for case in cases for plan in case.report.plans for run in plan.runs]
     return summary_of(np.array([getattr(run, which).error_fraction for run in runs]))
 
 
-def _rows(cases: Sequence[Case]) -> Iterator[tuple[object, ...]]:
+def _rows(cases: Sequence[CaseReport]) -> Iterator[tuple[object, ...]]:
     for case in cases:
         for plan in case.report.plans:
             times_s = plan.measured_ns / NS_PER_S, plan.predicted_ns / NS_PER_S
@@ -80,7 +80,7 @@ def _rows(cases: Sequence[Case]) -> Iterator[tuple[object, ...]]:
             yield case.name, plan.name, *times_s, *errors, plan.noise_fraction, len(plan.runs)
 
 
-def _markdown(cases: Sequence[Case], facts: Mapping[str, object]) -> Iterator[str]:
+def _markdown(cases: Sequence[CaseReport], facts: Mapping[str, object]) -> Iterator[str]:
     yield "# Predicted against measured\n"
     yield from (f"- {key}: {value}" for key, value in facts.items())
     for which in ("paired", "absolute", "plain") if cases else ():
@@ -102,6 +102,6 @@ def _markdown(cases: Sequence[Case], facts: Mapping[str, object]) -> Iterator[st
     yield "\nErrors are predicted / measured - 1, medians over the runs of a plan; predicted is the absolute prediction."
 
 
-def _variation(case: Case) -> str:
+def _variation(case: CaseReport) -> str:
     varies = f"calibration runs vary by {case.report.calibration_variation_fraction:.1%}"
     return f"{varies}, **too noisy to say much**" if case.report.is_too_noisy else varies

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles import Curve, InputError, Kind, Machine, Operation, Provenance
-from sim.costs.cost_model import CostModel, compute_type
+from sim.costs.cost_model import CostModel
+from sim.costs.roofline import compute_type
 from sim.model.model import Layer, Model, TensorClass
 from validation.kernel_tables.grouped_rows import (
     WEIGHT_BYTES,

@@ -1,6 +1,6 @@
 """Measuring the computer at hand, as a machine file. Importing this package imports torch."""
 
-from validation.measuring.machine_file import EMULATED, machine_data, measured_machine
+from validation.measuring.machine_file import EMULATED, machine_data
 from validation.measuring.measure import EFFORTS, Effort, Findings, check_dtypes, measure
 from validation.measuring.workplace import Emulation, choose_device
 
@@ -14,5 +14,4 @@ __all__ = [
     "choose_device",
     "machine_data",
     "measure",
-    "measured_machine",
 ]

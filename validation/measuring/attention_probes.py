@@ -17,7 +17,7 @@ from sim.costs.curve_shapes import attention_shape
 from sim.model.model import Model, TensorClass
 from validation.backend.architecture import Architecture, Shapes
 from validation.backend.forward_pass import cache_shape
-from validation.backend.functions import attention, normalized, rotation
+from validation.backend.functions import CacheSpan, attention, normalized, rotation
 from validation.measuring.bench import Work
 from validation.measuring.built import built
 from validation.measuring.grid import Grid
@@ -50,6 +50,7 @@ def attention_probes(model: Model, layer: int, place: Place, grid: Grid) -> Iter
                 is_large = own.num_elements(
                     sequences, x
                 ) * element_bytes > place.cold.num_bytes or fed > max(grid.prompts)
+                # What does not fit cold memory would be read from a cache.
                 if x > model.max_context_tokens or is_large:
                     continue
                 yield Probe(
@@ -93,8 +94,10 @@ class _Layer:
         }
         sizes = cache_shape(shape, sequences, end)
 
+        # Drawn once for all samples: of what is read, only weights and caches have to be cold.
         @cache
         def inputs() -> tuple[Tensor, Tensor]:
+            """The hidden state of a pass, and its rotations."""
             turn_2CH = rotation(end, shape.head_dim, ROPE_THETA, place.cold.dtype).to(
                 place.cold.device
             )
@@ -107,7 +110,9 @@ class _Layer:
             cache_2SKCH = place.cold.take(prod(sizes)).view(sizes)
 
             def work() -> Tensor:
-                y_TD = attention(x_TD, tensors, shape, EPSILON, turn_2CH, cache_2SKCH, first, end)
+                """One run."""
+                span = CacheSpan(cache_2SKCH, first, end)
+                y_TD = attention(x_TD, tensors, shape, EPSILON, turn_2CH, span)
                 return normalized(y_TD, tensors["post_norm"], EPSILON)
 
             return work

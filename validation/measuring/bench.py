@@ -16,7 +16,7 @@ import torch
 from hwprofiles.units import NS_PER_MS
 from validation.backend.cores import Worker
 from validation.backend.stream import Stream
-from validation.measuring.timing import Timing, num_evictions
+from validation.measuring.timing import MeanTime, num_evictions
 
 Work = Callable[[], Any]
 """What is timed: everything it needs has been made before."""
@@ -38,9 +38,9 @@ class Bench(ABC):
             max_workers=1, thread_name_prefix=f"bench {name}", initializer=worker.settle
         )
 
-    def time(self, works: Sequence[Work]) -> Timing:
+    def time(self, works: Sequence[Work]) -> MeanTime:
         """Run them one after another."""
-        timing: Timing = self._thread.submit(self._timed, works).result()
+        timing: MeanTime = self._thread.submit(self._timed, works).result()
         return timing
 
     def run(self, work: Work) -> Any:
@@ -57,10 +57,12 @@ class Bench(ABC):
         begun = threading.Event()
 
         def repeat() -> None:
+            """Keep the lane busy until it is told to end."""
             while not stop.is_set():
                 self._timed([makes() for _ in range(count)], begun.set)
 
         running = self._thread.submit(repeat)
+        # What is timed in the block has to meet the lane busy from its first moment.
         begun.wait()
         try:
             yield
@@ -77,7 +79,7 @@ class Bench(ABC):
             return work()
 
     @abstractmethod
-    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> Timing:
+    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> MeanTime:
         """Run the works on the calling thread."""
 
 
@@ -89,7 +91,7 @@ class HostBench(Bench):
             name, torch.device("cpu"), Worker(cores=tuple(cores), num_threads=max(1, len(cores)))
         )
 
-    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> Timing:
+    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> MeanTime:
         if on_begin is not None:
             on_begin()
         with torch.inference_mode():
@@ -98,7 +100,7 @@ class HostBench(Bench):
             for work in works:
                 work()
             lasted_ns = time.perf_counter_ns() - start_ns
-            return Timing(ns=lasted_ns / len(works), is_disturbed=num_evictions() > evictions)
+            return MeanTime(ns=lasted_ns / len(works), is_disturbed=num_evictions() > evictions)
 
 
 class StreamBench(Bench):
@@ -116,7 +118,7 @@ class StreamBench(Bench):
         self._stream.mark().wait()
         return found
 
-    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> Timing:
+    def _timed(self, works: Sequence[Work], on_begin: Callable[[], None] | None = None) -> MeanTime:
         start = self._stream.mark()
         with torch.inference_mode(), self._stream.use():
             for work in works:
@@ -125,4 +127,4 @@ class StreamBench(Bench):
         if on_begin is not None:
             on_begin()
         end.wait()
-        return Timing(ns=end.ns_since(start) / len(works))
+        return MeanTime(ns=end.ns_since(start) / len(works))

@@ -34,6 +34,7 @@ class ColdMemory:
         ).to(device, dtype)
         for first in range(0, count, len(pattern)):
             piece = self._flat[first : first + len(pattern)]
+            # Written once, so that the system has given all of its pages before they are read.
             piece.copy_(pattern[: len(piece)])
         self._next = 0
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from validation.measuring.bench import BUSY_BATCH_NS, Bench, Work
 from validation.measuring.sampling import LEAST_QUIET
-from validation.measuring.timing import Timing
+from validation.measuring.timing import MeanTime
 
 LANES = ("gpu", "cpu", "h2d", "d2h")
 
@@ -37,7 +37,7 @@ class Load:
     make: Callable[[], Work]
     lasts_ns: float
 
-    def time(self) -> Timing:
+    def time(self) -> MeanTime:
         """One run among as many as take a few milliseconds together."""
         return self.bench.time(
             [self.make() for _ in range(max(1, round(BUSY_BATCH_NS / max(1.0, self.lasts_ns))))]
@@ -92,6 +92,7 @@ def _factor(busy: str, slows: str, pairs: list[_Pair]) -> Factor:
     return Factor(
         busy=busy,
         slows=slows,
+        # A lane that is faster in company owes it to noise.
         rate_fraction=min(1.0, middle),
         spread_fraction=(high - low) / middle,
         num_samples=len(ratios),

@@ -15,7 +15,7 @@ from sim.engine.task import NONE, TaskKind
 from validation.backend.cores import Worker
 from validation.backend.lane import Lane
 from validation.backend.pacing import quick_switching
-from validation.backend.ticket import Pace, Ticket
+from validation.backend.ticket import Pace, TaskLabel, Ticket
 from validation.measuring.bench import Bench
 
 SPACING_NS = 300 * NS_PER_US
@@ -107,6 +107,7 @@ def _calls(lane: Lane, count: int) -> list[float]:
     """From the submission of an empty task to a lane that sleeps, to when its end is known."""
     found = []
     for _ in range(count):
+        # The lane's thread has to have gone to sleep, as it has behind real work.
         time.sleep(SPACING_NS / NS_PER_S)
         ticket = _ticket(lasts_ns=0)
         lane.submit(ticket)
@@ -140,14 +141,16 @@ def _launches(bench: Bench, count: int) -> list[float]:
     """One of many small operations, each with nothing to do."""
     x = torch.zeros(1, device=bench.device)
     works: list[Callable[[], object]] = [lambda: x.add_(1.0)] * NUM_LAUNCHES
+    # The first launch loads the kernel.
     bench.run(lambda: x.add_(1.0))
     return [bench.time(works).ns for _ in range(max(5, count // 5))]
 
 
 def _ticket(lasts_ns: int = SPACING_NS) -> Ticket:
     def work() -> int:
+        """Last that long, and copy nothing."""
         if lasts_ns:
             time.sleep(lasts_ns / NS_PER_S)
         return 0
 
-    return Ticket(0, TaskKind.OVERHEAD, 0, NONE, NONE, 0, 0, work)
+    return Ticket(0, TaskLabel(TaskKind.OVERHEAD, layer=NONE), 0, 0, work)

@@ -6,15 +6,14 @@ from typing import Any
 
 import torch
 
-from hwprofiles import InputError, Machine, Operation, parse_machine
+from hwprofiles import InputError, Operation, parse_machine
 from hwprofiles.machine import FORMAT
 from hwprofiles.units import GIGA, NS_PER_S, format_bytes
-from sim.model.model import Model
 from validation.measuring.lane_probes import Gaps
-from validation.measuring.measure import Findings, measure
+from validation.measuring.measure import Findings
 from validation.measuring.plausibility import rate_of
 from validation.measuring.probe import CurveKey
-from validation.measuring.sampling import Point
+from validation.measuring.sampling import MeasuredPoint
 from validation.measuring.smoothing import smoothed
 
 EMULATED = "Emulated accelerator"
@@ -28,13 +27,9 @@ Data = dict[str, Any]
 def machine_data(findings: Findings, name: str, version: str) -> Data:
     """The machine file, complete and found valid. ``version`` is Rosin's."""
     data = _Writer(findings, name, version).data()
+    # A file that this program would refuse is never handed over.
     parse_machine(data, f"measured machine {name}")
     return data
-
-
-def measured_machine(models: Sequence[Model], *, name: str, version: str, **how: Any) -> Machine:
-    """Measure and take what was found as a machine at once; ``how`` as in ``measure``."""
-    return parse_machine(machine_data(measure(models, **how), name, version), name)
 
 
 class _Writer:
@@ -155,7 +150,7 @@ class _Writer:
             },
         }
 
-    def _most_flops(self, products: Sequence[Point], dtype: str) -> Data:
+    def _most_flops(self, products: Sequence[MeasuredPoint], dtype: str) -> Data:
         best = max(
             (point for point in products if point.probe.key.dtype == dtype),
             key=lambda point: point.probe.flops / point.ns,
@@ -178,6 +173,7 @@ class _Writer:
         rates = {"bytes_per_s": self._copy_rate(pinned)} | (
             {"pageable_bytes_per_s": self._copy_rate(pageable)} if pageable else {}
         )
+        # The smallest copy is nearly all latency.
         smallest = pinned[0]
         beyond_ns = max(
             0.0, smallest.ns - smallest.probe.x / rates["bytes_per_s"]["value"] * NS_PER_S
@@ -189,7 +185,7 @@ class _Writer:
             )
         }
 
-    def _copies(self, kind: str) -> tuple[Point, ...]:
+    def _copies(self, kind: str) -> tuple[MeasuredPoint, ...]:
         return next(
             (
                 points
@@ -199,7 +195,8 @@ class _Writer:
             (),
         )
 
-    def _copy_rate(self, points: tuple[Point, ...]) -> Data:
+    def _copy_rate(self, points: tuple[MeasuredPoint, ...]) -> Data:
+        # The largest copy is nearly all rate.
         largest = points[-1]
         if self._found.is_cuda:
             source = f"copy of {format_bytes(largest.probe.x)}"
@@ -215,7 +212,7 @@ class _Writer:
         return self._stated(stated, f"rate of an emulated link: stated; {paced}")
 
     @property
-    def _own_curves(self) -> list[tuple[CurveKey, tuple[Point, ...]]]:
+    def _own_curves(self) -> list[tuple[CurveKey, tuple[MeasuredPoint, ...]]]:
         """What becomes a curve: all, but not copies that are paced to a rate, which says what they
         cost.
         """
@@ -237,7 +234,7 @@ class _Writer:
             ),
         }
 
-    def _curve(self, key: CurveKey, points: tuple[Point, ...]) -> Data:
+    def _curve(self, key: CurveKey, points: tuple[MeasuredPoint, ...]) -> Data:
         ns = [point.ns for point in points]
         spreads = [point.spread_fraction for point in points]
         values = ns if key.operation is Operation.MEMORY_READ else smoothed(ns, spreads)
@@ -265,7 +262,7 @@ class _Writer:
             "date": self._date,
         }
 
-    def _of_point(self, point: Point, value: float) -> Data:
+    def _of_point(self, point: MeasuredPoint, value: float) -> Data:
         return self._quantity(
             value,
             f"{point.probe.key.text} at {point.probe.x:,}",

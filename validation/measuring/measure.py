@@ -18,7 +18,7 @@ from validation.measuring.model_probes import model_probes
 from validation.measuring.place import Place
 from validation.measuring.plausibility import Rejected, fastest_reads, plausible
 from validation.measuring.probe import CurveKey, Probe
-from validation.measuring.sampling import Budget, Point, Sampled, sample
+from validation.measuring.sampling import Budget, MeasuredPoint, Sampled, sample
 from validation.measuring.surroundings import Surroundings, surroundings
 from validation.measuring.workplace import (
     DTYPES,
@@ -82,7 +82,7 @@ class Findings:
     cold_bytes: int
     dtypes: tuple[str, ...]
     models: tuple[str, ...]
-    curves: Mapping[CurveKey, tuple[Point, ...]]
+    curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]]
     num_rounds: int
     gaps: LaneGaps
     factors: Sequence[Factor]
@@ -110,6 +110,7 @@ def measure(
     around = around or surroundings()
     chosen = choose_device(device)
     grid = effort.cuda_grid if chosen == "cuda" else effort.grid
+    # Twice the largest, so that two runs in a row never read the same memory.
     largest = 2 * _largest_block(models)
     on_stage("memory", 0.0)
     with (
@@ -127,6 +128,7 @@ def measure(
         )
         curves, rejected = plausible(found.points, fastest_reads(found.points))
         on_stage("hand-overs", 0.0)
+        # On the cores that lanes have in a run: one for the accelerator, the rest for the CPU.
         lane_gaps = measure_gaps(place.benches["gpu"], split_cores(around.cores), effort.num_gaps)
         loads = _loads(place, found.points)
         factors = measure_interference(
@@ -153,7 +155,7 @@ def check_dtypes(dtypes: Sequence[str]) -> None:
     """Raises InputError for a format that is not measured."""
     for name in dtypes:
         if name not in DTYPES:
-            raise InputError(f"--dtype {name}: not measured; {', '.join(DTYPES)} are")
+            raise InputError(f"`dtypes` {name}: not measured; {', '.join(DTYPES)} are")
 
 
 @contextmanager
@@ -189,7 +191,7 @@ def _check_sizes(models: Sequence[Model], place: Workplace) -> None:
         )
         if needed > had:
             raise InputError(
-                f"--models {model.name}: one expert takes {format_bytes(needed)}, and measuring uses {format_bytes(had)} of memory"
+                f"`models` {model.name}: one expert takes {format_bytes(needed)}, and measuring uses {format_bytes(had)} of memory"
             )
 
 
@@ -214,14 +216,18 @@ def _all_probes(
                     left_out[
                         f"{probe.key.text}: larger than the {format_bytes(cold.num_bytes)} that measuring uses"
                     ] = None
+    # Models that share a shape share its points.
     return list({(probe.key, probe.x): probe for probe in found}.values()), list(left_out)
 
 
-def _loads(place: Workplace, curves: Mapping[CurveKey, tuple[Point, ...]]) -> dict[str, Load]:
+def _loads(
+    place: Workplace, curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]]
+) -> dict[str, Load]:
     """What each lane does while decoding: an expert over one token, a copy of as many bytes."""
     loads: dict[str, Load] = {}
-    experts: dict[str, Point] = {}
+    experts: dict[str, MeasuredPoint] = {}
     for lane in ("gpu", "cpu"):
+        # The first point of a curve is that of one token, as in decoding.
         ones = [
             points[0]
             for key, points in curves.items()
@@ -237,6 +243,7 @@ def _loads(place: Workplace, curves: Mapping[CurveKey, tuple[Point, ...]]) -> di
             if key.operation is Operation.COPY and key.device == lane
             for point in points
         ]
+        # What is copied while decoding is an expert.
         point = min(copies, key=lambda one: abs(one.probe.x - expert_bytes))
         loads[lane] = Load(bench=place.benches[lane], make=point.probe.make, lasts_ns=point.ns)
     return loads

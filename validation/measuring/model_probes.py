@@ -70,6 +70,7 @@ def ffn_probes(
         block = place.cold.block(tensors)
         if operation is not Operation.EXPERT:
             return lambda: feed_forward(x_TD, block.tensors, "expert")
+        # A routed expert gathers its rows and weighs its result, as in a run.
         rows_M = torch.arange(len(x_TD), device=x_TD.device)
         shares_M1 = x_TD[:, :1]
         return lambda: routed_expert(x_TD[rows_M], shares_M1, block.tensors)
@@ -81,6 +82,7 @@ def _head_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
     shapes: Shapes = {"norm": (model.hidden,), "head": (model.vocab, model.hidden)}
 
     def make(x_SD: Tensor) -> Work:
+        """One run over weights that no cache holds."""
         block = place.cold.block(shapes)
         return lambda: head(x_SD, block.tensors, EPSILON)
 
@@ -91,6 +93,7 @@ def _head_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
 
 def _norm_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
     def make(x_TD: Tensor) -> Work:
+        """One run over weights that no cache holds."""
         weight_D = place.cold.take(model.hidden)
         return lambda: normalized(x_TD, weight_D, EPSILON)
 
@@ -105,6 +108,7 @@ def _gate_probes(
     scoring = architecture.scoring
 
     def make(x_TD: Tensor) -> Work:
+        """One run over weights that no cache holds."""
         router_ED = place.cold.take(experts * shape["hidden"]).view(experts, shape["hidden"])
         bias_E = place.cold.take(experts) if scoring.is_sigmoid else None
         return lambda: gate(
@@ -126,9 +130,11 @@ def _over_tokens(
 ) -> Iterator[Probe]:
     @cache
     def drawn(count: int) -> Tensor:
+        """The hidden state of that many tokens, the same for all samples."""
         return place.draw(count, shape["hidden"])
 
     def made(count: int) -> Work:
+        """One run over that many tokens."""
         return make(drawn(count))
 
     for count in tokens:

@@ -1,12 +1,12 @@
 """What cannot be: weights read faster than the memory gives them were read from a cache."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwprofiles import Operation
 from hwprofiles.units import NS_PER_S, format_duration, format_rate
 from validation.measuring.probe import CurveKey
-from validation.measuring.sampling import Point
+from validation.measuring.sampling import MeasuredPoint
 
 TOLERANCE = 1.2
 """A product may read this many times faster than the fastest plain read that was seen; the peak of
@@ -21,19 +21,19 @@ LEAST_SAMPLES = 5
 class Rejected:
     """A point that cannot be, and why in a line."""
 
-    point: Point
+    point: MeasuredPoint
     reason: str
 
 
 def plausible(
-    curves: Mapping[CurveKey, tuple[Point, ...]], peak_bytes_per_s: Mapping[str, float]
-) -> tuple[dict[CurveKey, tuple[Point, ...]], list[Rejected]]:
+    curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]], peak_bytes_per_s: Mapping[str, float]
+) -> tuple[dict[CurveKey, tuple[MeasuredPoint, ...]], list[Rejected]]:
     """The points that read their weights no faster than their device's peak, and those that do.
 
     Devices without a peak are not judged.
     """
     rejected: list[Rejected] = []
-    kept: dict[CurveKey, tuple[Point, ...]] = {}
+    kept: dict[CurveKey, tuple[MeasuredPoint, ...]] = {}
     for key, points in curves.items():
         faults = [_fault(point, peak_bytes_per_s.get(key.device)) for point in points]
         rejected += [
@@ -47,7 +47,7 @@ def plausible(
     return kept, rejected
 
 
-def fastest_reads(curves: Mapping[CurveKey, tuple[Point, ...]]) -> dict[str, float]:
+def fastest_reads(curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]]) -> dict[str, float]:
     """By device, the most bytes a second of any sample of a plain read, with TOLERANCE; none of
     LEAST_SAMPLES on a device, no peak.
     """
@@ -65,17 +65,12 @@ def fastest_reads(curves: Mapping[CurveKey, tuple[Point, ...]]) -> dict[str, flo
     }
 
 
-def rate_of(point: Point, ns: float) -> float:
+def rate_of(point: MeasuredPoint, ns: float) -> float:
     """Bytes of weights a second, were a run to take that long."""
     return point.probe.weight_bytes / ns * NS_PER_S
 
 
-def best_rate(points: Iterable[Point]) -> Point:
-    """The point that reads its weights fastest."""
-    return max(points, key=lambda point: rate_of(point, point.ns))
-
-
-def _fault(point: Point, peak: float | None) -> str | None:
+def _fault(point: MeasuredPoint, peak: float | None) -> str | None:
     if (
         peak is None
         or point.probe.key.operation is Operation.MEMORY_READ

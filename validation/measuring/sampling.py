@@ -13,7 +13,7 @@ import numpy as np
 from hwprofiles.units import NS_PER_S, NS_PER_US
 from validation.measuring.bench import Work
 from validation.measuring.probe import CurveKey, Probe
-from validation.measuring.timing import Timing
+from validation.measuring.timing import MeanTime
 
 LEAST_SAMPLE_NS = 300 * NS_PER_US
 MOST_REPEATS = 64
@@ -34,12 +34,12 @@ repeated.
 class Timer(Protocol):
     """What a bench offers to sampling."""
 
-    def time(self, works: Sequence[Work]) -> Timing:
+    def time(self, works: Sequence[Work]) -> MeanTime:
         """Run the works one after another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class MeasuredPoint:
     """A measured size: median of its samples in ns, their interquartile range by the median, the
     fastest, and how many there are.
 
@@ -72,7 +72,7 @@ class Sampled:
     size on, time was too short.
     """
 
-    points: Mapping[CurveKey, tuple[Point, ...]]
+    points: Mapping[CurveKey, tuple[MeasuredPoint, ...]]
     num_rounds: int
     left_out: Mapping[CurveKey, int]
 
@@ -95,7 +95,11 @@ def sample(
     """
     deadline_s = now_s() + budget.total_s
     estimates_ns, left_out = _warmed_up(
-        probes, benches, budget, lambda: now_s() > deadline_s - budget.total_s / 2
+        # Half of the time is left for samples, whatever warming up takes.
+        probes,
+        benches,
+        budget,
+        lambda: now_s() > deadline_s - budget.total_s / 2,
     )
     kept = _affordable(
         [probe for probe in probes if probe in estimates_ns],
@@ -103,7 +107,7 @@ def sample(
         (deadline_s - now_s()) * NS_PER_S,
         left_out,
     )
-    samples: dict[Probe, list[Timing]] = {probe: [] for probe in kept}
+    samples: dict[Probe, list[MeanTime]] = {probe: [] for probe in kept}
     order = list(kept)
     generator = random.Random(seed)
     begun_s = now_s()
@@ -113,8 +117,10 @@ def sample(
         and num_rounds < budget.most_rounds
         and (num_rounds < LEAST_QUIET or now_s() < deadline_s)
     ):
+        # A probe that always ran behind the same one would meet its traces in caches and clocks.
         generator.shuffle(order)
         for probe in order:
+            # Once every point has enough, a round under way is not seen through.
             if num_rounds >= LEAST_QUIET and now_s() >= deadline_s:
                 break
             samples[probe].append(_sampled(probe, benches, estimates_ns[probe]))
@@ -152,6 +158,7 @@ def _warmed_up(
         if probe.key in begun and is_late():
             left_out[probe.key] = probe.x
             continue
+        # The first run finds pages and code; the second says what a run takes.
         took_ns = [benches[probe.bench].time([probe.make()]).ns]
         if took_ns[0] <= HOPELESS_FACTOR * budget.most_point_s * NS_PER_S:
             took_ns.append(benches[probe.bench].time([probe.make()]).ns)
@@ -183,6 +190,7 @@ def _affordable(
         if total_ns <= left_ns:
             break
         if probe.x > smallest[probe.key]:
+            # A curve without a middle point would hide a bend, so it ends there.
             beyond = [one for one in kept if one.key == probe.key and one.x >= probe.x]
             total_ns -= sum(costs_ns[one] for one in beyond) * LEAST_ROUNDS
             kept = [one for one in kept if one not in beyond]
@@ -190,7 +198,7 @@ def _affordable(
     return kept
 
 
-def _sampled(probe: Probe, benches: Mapping[str, Timer], estimate_ns: float) -> Timing:
+def _sampled(probe: Probe, benches: Mapping[str, Timer], estimate_ns: float) -> MeanTime:
     return benches[probe.bench].time([probe.make() for _ in range(_repeats(estimate_ns))])
 
 
@@ -198,15 +206,16 @@ def _repeats(estimate_ns: float) -> int:
     return int(np.clip(np.ceil(LEAST_SAMPLE_NS / max(1.0, estimate_ns)), 1, MOST_REPEATS))
 
 
-def _point(probe: Probe, samples: Sequence[Timing]) -> Point:
+def _point(probe: Probe, samples: Sequence[MeanTime]) -> MeasuredPoint:
     quiet_ns = [sample.ns for sample in samples if not sample.is_disturbed]
     samples_ns = (
         quiet_ns
         if len(quiet_ns) >= min(LEAST_QUIET, len(samples))
         else [sample.ns for sample in samples]
     )
+    # Quartiles, since a few samples of every computer are far too long.
     low, middle, high = np.percentile(samples_ns, [25, 50, 75]).tolist()
-    return Point(
+    return MeasuredPoint(
         probe=probe,
         ns=middle,
         spread_fraction=(high - low) / middle if middle else 0.0,
@@ -216,8 +225,8 @@ def _point(probe: Probe, samples: Sequence[Timing]) -> Point:
     )
 
 
-def _by_curve(points: Mapping[Probe, Point]) -> dict[CurveKey, tuple[Point, ...]]:
-    found: dict[CurveKey, list[Point]] = {}
+def _by_curve(points: Mapping[Probe, MeasuredPoint]) -> dict[CurveKey, tuple[MeasuredPoint, ...]]:
+    found: dict[CurveKey, list[MeasuredPoint]] = {}
     for probe in sorted(points, key=lambda one: one.x):
         found.setdefault(probe.key, []).append(points[probe])
     return {key: tuple(own) for key, own in found.items()}

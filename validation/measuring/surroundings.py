@@ -53,6 +53,7 @@ def memory_bytes() -> int:
     """Memory that this process may fill: the computer's, or its container's where that is less."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = _read(_CGROUP).strip()
+    # A group without a limit says "max".
     return min(total, int(limit)) if limit.isdigit() else total
 
 

@@ -8,7 +8,7 @@ if sys.platform == "linux":
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class MeanTime:
     """What one of some works took on average, in ns.
 
     It is disturbed where another process was given the core before they were done.

@@ -59,7 +59,7 @@ def choose_device(asked: str) -> str:
     """``cuda`` or ``cpu``. Raises InputError where a GPU is asked for and there is none."""
     if asked == "cuda" and not torch.cuda.is_available():
         raise InputError(
-            "--device cuda: torch finds no CUDA device here; --device cpu lets a core play the accelerator"
+            "`device` cuda: torch finds no CUDA device here; `device` cpu lets a core play the accelerator"
         )
     return asked if asked != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -77,6 +77,7 @@ def workplace(
 
     For blocks of up to ``num_bytes`` and copies of up to ``copy_bytes``.
     """
+    # Weights are read from memory in a real run, never from a cache: each read takes other bytes.
     wanted = max(CACHES_OF_COLD_MEMORY * around.cache_bytes, LEAST_COLD_BYTES, num_bytes)
     cold_bytes = int(min(wanted, around.memory_bytes * MOST_COLD_SHARE))
     built = (
@@ -148,6 +149,7 @@ def _cuda(
     )
     cold = {("gpu", name): ColdMemory(on_gpu, DTYPES[name], gpu) for name in dtypes}
     cold |= {("cpu", name): ColdMemory(cold_bytes, DTYPES[name], host) for name in dtypes}
+    # Twice a copy, so that two in a row differ in what they touch.
     pinned = ColdMemory(2 * copy_bytes, torch.uint8, host, is_pinned=True)
     pageable = ColdMemory(2 * copy_bytes, torch.uint8, host)
     staging = ColdMemory(2 * copy_bytes, torch.uint8, gpu)
@@ -175,6 +177,7 @@ def _between(source: ColdMemory, target: ColdMemory) -> Callable[[int], Work]:
         place = target.take(num_bytes)
 
         def work() -> Tensor:
+            """Start the copy."""
             return place.copy_(taken, non_blocking=True)
 
         return work

@@ -172,6 +172,7 @@ def _otherwise(statement: Statement, cells: tuple[Cell, ...]) -> Verdict:
 
 
 def _scored(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    # A claim about cells that are left out of the mean is still about them.
     return tuple(cell for cell in cells if cell.is_scored) or cells
 
 
@@ -204,6 +205,7 @@ def _figure(cells: tuple[Cell, ...]) -> tuple[float, float]:
     if len(cells) == 1:
         found = cells[0].simulated
         published = cells[0].published
+        # Twice as fast is as far off as half as fast.
         return found, max(found / published, published / found) - 1.0
     error = mean(abs(cell.error_fraction) for cell in _scored(cells))
     return error, error

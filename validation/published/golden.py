@@ -66,6 +66,7 @@ def main(names: Sequence[str]) -> None:
     here = Path(__file__).parent
     known = {claim.key: claim for claim in kept_claims()} if names else {}
     for name in names or reproduction_names():
+        # A claim that a paper no longer makes must not stay behind.
         known = {key: claim for key, claim in known.items() if not key.startswith(f"{name}:")}
         known |= {claim.key: claim for claim in claims_of(briefly(name, 0, None, None))}
         print(f"{name}: done", flush=True)

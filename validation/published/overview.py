@@ -50,6 +50,7 @@ def overview(
 def briefly(name: str, seed: int, popularity: Path | None, requests: Path | None) -> Reproduction:
     """Return one paper's tables, without sweeps; each is given the file that it takes."""
     if name == "fmoe":
+        # Its sweeps take minutes, and no claim rests on them.
         return reproduce_fmoe(seed, None, Extent.without_sweeps())
     given = {"fiddler": popularity} | dict.fromkeys(ABOUT_REQUESTS, requests)
     return REPRODUCTIONS[name](seed, given.get(name))

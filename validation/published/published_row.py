@@ -4,7 +4,7 @@ import csv
 from dataclasses import dataclass
 from importlib import resources
 
-from validation.published.reproduction import Cell, Comparison
+from validation.published.reproduction import Cell, OtherPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ def cell_of(
     *,
     note: str = "",
     is_scored: bool = True,
-    comparisons: tuple[Comparison, ...] = (),
+    comparisons: tuple[OtherPolicy, ...] = (),
 ) -> Cell:
     """A published figure with what we find for it, in its unit."""
     return Cell(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class OtherPolicy:
     """What another policy gives for the same cell, in the cell's unit."""
 
     label: str
@@ -33,7 +33,7 @@ class Cell:
     source: str
     note: str = ""
     is_scored: bool = True
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[OtherPolicy, ...] = ()
 
     @property
     def error_fraction(self) -> float:
@@ -55,6 +55,7 @@ class Table:
     @property
     def mean_absolute_error_fraction(self) -> float:
         """Over the scored cells."""
+        # A table in which nothing is scored still shows how far off it is.
         scored = [abs(cell.error_fraction) for cell in self.cells if cell.is_scored] or [
             abs(cell.error_fraction) for cell in self.cells
         ]
@@ -74,7 +75,7 @@ class SummaryLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
+class SystemCurve:
     """One system's figures ``y`` against a knob's values ``x``, and the one figure that is
     published.
     """
@@ -92,7 +93,7 @@ class Panel:
     title: str
     x_label: str
     y_label: str
-    curves: tuple[Curve, ...]
+    curves: tuple[SystemCurve, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ class Target:
         return SummaryLine(name=name, target=self.words, found=found, is_met=self.is_met(*figures))
 
     def _holds(self, figure: float) -> bool:
+        # A paper prints few digits; what rounds to them is as good as equal.
         value = figure if self.decimals is None else round(figure, self.decimals)
         is_high_enough = self.low is None or value >= self.low
         return is_high_enough and (self.high is None or value <= self.high)

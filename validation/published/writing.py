@@ -38,6 +38,7 @@ def write(reproduction: Reproduction, folder: Path) -> tuple[Path, ...]:
     paths = {
         folder / f"{reproduction.name}{suffix}": content for suffix, content in contents.items()
     }
+    # All contents are made before the first file is written, so an error leaves none behind.
     for path, content in paths.items():
         write_bytes(content, path)
     return tuple(paths)

@@ -35,17 +35,8 @@ def logical_count(model: Model, experts: Sequence[Sequence[int]]) -> Counts:
 
 def gpu_experts_ratio(model: Model, counts: Counts) -> float:
     """Return the share of experts for which the runtime's rule gives the mask back."""
+    # Half an expert more, so that rounding down gives the number itself.
     return float((counts.sum() + 0.5) / (len(model.moe_layers) * model.num_experts))
-
-
-def placed_by_rule(model: Model, counts: Counts, ratio: float) -> NDArray[np.bool_]:
-    """Return what the runtime's rule makes of counts and ratio, dense layers left out."""
-    own = counts[0, list(model.moe_layers)]
-    num_on_gpu = int(ratio * own.size)
-    order = np.argsort(-own.ravel(), kind="stable")
-    mask = np.zeros(own.size, bool)
-    mask[order[:num_on_gpu]] = True
-    return mask.reshape(own.shape)
 
 
 def mask_words(model: Model, counts: Counts, path: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from hwprofiles.units import GIB, format_bytes
-from planner.serving.kv_tiers import Disaggregation, KvTiers
+from planner.serving.kv_tiers import KvTiers, TransferRole
 
 TYPES: Mapping[str, tuple[type, ...]] = {
     "int": (int,),
@@ -115,10 +115,11 @@ def _is_of(name: str, value: Any) -> bool:
         return isinstance(value, list) and all(
             _is_of(kind.removeprefix("list of "), item) for item in value
         )
+    # To Python, true is a number.
     return isinstance(value, TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
 
 
-def _disaggregation(part: Disaggregation) -> dict[str, Any]:
+def _disaggregation(part: TransferRole) -> dict[str, Any]:
     """Partial chunks have to travel too, or the decoder would lack a prompt's end."""
     config: dict[str, Any] = {
         "enable_pd": True,

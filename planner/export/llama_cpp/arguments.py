@@ -49,6 +49,7 @@ def llama_flags(arguments: LlamaArguments) -> Iterator[Flag]:
         yield "-fa", "on" if arguments.is_flash_attention else "off"
     if arguments.is_ik and arguments.is_fit_asked:
         yield "--fit", None
+    # llama.cpp fits unless told not to, and would change what the plan places.
     if not arguments.is_fitted and not arguments.is_ik:
         yield "--fit", "off"
 
@@ -60,6 +61,7 @@ def _placements(arguments: LlamaArguments) -> Iterator[Flag]:
         if isinstance(item, Override):
             waiting.append(f"{item.pattern}={buffer_name(item.device)}")
             continue
+        # Order counts where patterns overlap, so what waits is written before the next argument.
         if waiting:
             yield "-ot", ",".join(waiting)
             waiting = []

@@ -98,7 +98,7 @@ def env_text(command: RuntimeCommand) -> str:
         if flag == "--no-op-offload":
             settings["GGML_OP_OFFLOAD_MIN_BATCH"] = NEVER_TOKENS
         elif flag == "-tb":
-            continue
+            continue  # it has no variable: a prompt then has the threads of an answer
         elif flag in VARIABLES:
             settings[VARIABLES[flag]] = "1" if value is None else value
         else:
@@ -138,11 +138,13 @@ def arguments_in(form: str, text: str) -> str:
     if form == "preset":
         return _preset_line(text)
     words = shlex.split(text)
+    # Variables may stand before the program.
     program = next(index for index, word in enumerate(words) if word.startswith("llama-"))
     return shlex.join([*words[:program], *words[program + 1 :]])
 
 
 def _preset_line(text: str) -> str:
+    # Patterns hold colons and percent signs, which would otherwise mean something.
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
     parser.read_file(io.StringIO(text))
     [section] = parser.sections()

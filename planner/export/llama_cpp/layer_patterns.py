@@ -14,6 +14,7 @@ def layer_pattern(layers: Collection[int]) -> str:
     by_prefix: dict[str, str] = {}
     for number in sorted(layers):
         text = str(number)
+        # Numbers with the same tens share one class of last digits.
         by_prefix[text[:-1]] = by_prefix.get(text[:-1], "") + text[-1]
     return _joined(_merged(by_prefix))
 

@@ -77,8 +77,7 @@ def calibrate(
     with output.waiting("running the first plan", len(loaded) * rounds + 1) as waiting:
         found = calibrated(
             loaded,
-            own,
-            name=path.stem,
+            own.model_copy(update={"name": path.stem}),
             version=__version__,
             device=device,
             num_rounds=rounds,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rosin.report.json_documents import CalibrateResult, FittedFactor, HeldOutError
-from validation.calibrating import Calibration, Part
+from validation.calibrating import Calibration, CostPart
 from validation.comparison.rounds import MOST_VARIATION_FRACTION
 
 
@@ -20,7 +20,7 @@ def calibrate_result(calibration: Calibration, device: str, path: Path) -> Calib
                 part=part.value,
                 factor=fit.scales.factors.get((lane, part)),
                 delay_ns=fit.scales.copy_delays_ns.get(lane)
-                if part is Part.ACTIVATION_COPY
+                if part is CostPart.ACTIVATION_COPY
                 else None,
                 num_tasks=count,
             )

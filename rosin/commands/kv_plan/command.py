@@ -22,7 +22,7 @@ from rosin.commands.simulate.serving_command import (
 )
 
 if TYPE_CHECKING:
-    from planner.serving.offload import ServingPlan, ServingQuestion
+    from planner.serving.serving_plan import ServingPlan, ServingQuestion
     from planner.serving.target import ServingTarget
     from sim.serving.spec import ServingSpec
 
@@ -200,7 +200,7 @@ def kv_plan(
 ) -> None:
     """Find how to serve a workload: instances and tiers of KV."""
     from hwprofiles import InputError, load_machine
-    from planner.serving.offload import ServingQuestion
+    from planner.serving.serving_plan import ServingQuestion
     from sim.model.library import load_model
     from sim.serving.spec import load_serving
 
@@ -235,7 +235,8 @@ def kv_plan(
 
 def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
     """The best plan. Raises Infeasible where there is none."""
-    from planner.serving.offload import ServingPlan, TargetMissed, plan_serving
+    from planner.serving.offload import plan_serving
+    from planner.serving.serving_plan import ServingPlan, TargetMissed
     from rosin.commands.kv_plan.page import missed
     from rosin.report.tables import shortfall
 

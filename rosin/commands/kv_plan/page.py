@@ -7,13 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hwprofiles.units import format_bytes, format_duration
-from planner.serving.offload import (
-    MARGIN_FRACTION,
-    ServingChoice,
-    ServingPlan,
-    ServingQuestion,
-    TargetMissed,
-)
+from planner.serving.offload import MARGIN_FRACTION
+from planner.serving.serving_plan import ServingChoice, ServingPlan, ServingQuestion, TargetMissed
 from planner.serving.target import ServingTarget
 from rosin.commands.simulate.serving_document import KvPlanResult, TriedServing
 from rosin.report.tables import format_count, format_share, number_column, plain_table, text_column

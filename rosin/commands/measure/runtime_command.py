@@ -71,7 +71,7 @@ def _measured(asked: RuntimeMeasure, output: Output) -> "Measured":
     """Run the small files, with a line on the terminal that says how far it is."""
     from sim.model.library import load_model
     from validation.runtimes.llama_cpp import (
-        Effort,
+        RunCounts,
         cases_of,
         measure_points,
         session_opener,
@@ -85,7 +85,7 @@ def _measured(asked: RuntimeMeasure, output: Output) -> "Measured":
     own = cases_of(shapes, (asked.formats or DEFAULT_FORMATS).split(","))
     cases = tuple(dict.fromkeys((*own, *map(with_other_top_k, own))))
     progress = StageProgress(is_shown=output.is_watched)
-    effort = Effort(rounds=QUICK_ROUNDS) if asked.is_quick else Effort()
+    effort = RunCounts(rounds=QUICK_ROUNDS) if asked.is_quick else RunCounts()
     try:
         with tempfile.TemporaryDirectory(prefix="rosin-") as folder:
             return measure_points(

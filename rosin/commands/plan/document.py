@@ -8,7 +8,7 @@ from typing import Any
 from planner.search.make import Planned
 from planner.search.objectives import OBJECTIVES
 from planner.search.plan import plan_to_data
-from planner.search.search import OfferBest, Rival
+from planner.search.search import NamedRival, OfferBest
 from rosin.commands.simulate.document import (
     host_memory,
     resource_times,
@@ -92,7 +92,7 @@ def _offer(row: Mapping[str, Any], best: OfferBest, objective: str) -> PlanOffer
     return PlanOffer(**values)
 
 
-def _rival(rival: Rival, objective: str) -> PlanRival:
+def _rival(rival: NamedRival, objective: str) -> PlanRival:
     found = rival.outcome
     empty: dict[str, Any] = dict.fromkeys(PlanRival.model_fields)
     policy = find_policy(rival.policy)

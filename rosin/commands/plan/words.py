@@ -14,7 +14,7 @@ from sim.policies.dispatch.paged import PagedDispatch
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.policy import Policy
 from sim.policies.prefetch.early import EarlyPrefetch
 from sim.policies.prefetch.none import NoPrefetch
@@ -143,7 +143,7 @@ def _buffers(policy: Policy) -> str:
 
 
 def _overlap_words(policy: Policy) -> str:
-    if not isinstance(policy.overlap, LanesOverlap):
+    if not isinstance(policy.overlap, Overlap):
         return _part_words(policy.overlap)
     phases = {"prompt": policy.overlap.prefill, "answer": policy.overlap.decode}
     if len(set(phases.values())) == 1:

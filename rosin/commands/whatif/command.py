@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from planner.study.cluster import Crew
     from planner.study.outcome import Job, Outcome
     from planner.study.sensitivity import Variation
-    from planner.study.store import Store
+    from planner.study.store import PointStore
     from planner.study.study import Study
     from rosin.commands.whatif.result import Tornado
 
@@ -327,7 +327,7 @@ def _swept(
     return _Swept(outcomes=outcomes, tornado=tornado, num_computed=num_computed)
 
 
-def _run(jobs: Sequence["Job"], store: "Store", workers: _Workers, output: Output) -> int:
+def _run(jobs: Sequence["Job"], store: "PointStore", workers: _Workers, output: Output) -> int:
     """Compute the missing points. On Ctrl-C or SIGTERM, says how many are kept."""
     from planner.study.sweep import sweep
 

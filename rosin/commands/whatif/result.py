@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.study.axes import Axis, Value
 from planner.study.outcome import RIVAL_FIGURES, Outcome
-from planner.study.prices import Prices
+from planner.study.prices import HardwarePrices
 from planner.study.sensitivity import Variation
 from planner.study.study import Study
 from rosin.commands.whatif.analysis import (
@@ -33,7 +33,7 @@ class Tornado:
 def whatif_result(
     study: Study,
     outcomes: Sequence[Outcome],
-    prices: Prices,
+    prices: HardwarePrices,
     tornado: Tornado | None,
     *,
     command: str,
@@ -63,7 +63,7 @@ def whatif_result(
 
 
 def _row(
-    axes: Sequence[Axis], values: Sequence[Value], outcome: Outcome, prices: Prices
+    axes: Sequence[Axis], values: Sequence[Value], outcome: Outcome, prices: HardwarePrices
 ) -> WhatifRow:
     return WhatifRow(
         values={axis.path: value for axis, value in zip(axes, values, strict=True)},

@@ -18,7 +18,4 @@ class BeladyCache(Cache):
     is_global: bool = False
     starts_empty: bool = False
 
-    @property
-    def score(self) -> Score:
-        """See Cache."""
-        return Score.NEXT_USE
+    score = Score.NEXT_USE

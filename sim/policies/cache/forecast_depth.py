@@ -17,7 +17,4 @@ class ForecastDepthCache(Cache):
     is_global: bool = True
     is_emptied: bool = False
 
-    @property
-    def score(self) -> Score:
-        """See Cache."""
-        return Score.FORECAST_BY_DEPTH
+    score = Score.FORECAST_BY_DEPTH

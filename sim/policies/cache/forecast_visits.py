@@ -19,7 +19,4 @@ class ForecastVisitsCache(Cache):
     is_global: bool = True
     is_emptied: bool = False
 
-    @property
-    def score(self) -> Score:
-        """See Cache."""
-        return Score.FORECAST_TIMES_VISITS
+    score = Score.FORECAST_TIMES_VISITS

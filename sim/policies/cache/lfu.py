@@ -18,7 +18,4 @@ class LfuCache(Cache):
     is_global: bool = False
     starts_empty: bool = False
 
-    @property
-    def score(self) -> Score:
-        """See Cache."""
-        return Score.FREQUENCY
+    score = Score.FREQUENCY

@@ -21,7 +21,4 @@ class LruCache(Cache):
     starts_empty: bool = False
     is_emptied: bool = False
 
-    @property
-    def score(self) -> Score:
-        """See Cache."""
-        return Score.RECENCY
+    score = Score.RECENCY

@@ -16,7 +16,4 @@ class RandomCache(Cache):
     is_global: bool = False
     starts_empty: bool = False
 
-    @property
-    def score(self) -> Score:
-        """See Cache."""
-        return Score.RANDOM
+    score = Score.RANDOM

@@ -23,10 +23,5 @@ class SmoothedGateCache(Cache):
 
     @property
     def score(self) -> Score:
-        """See Cache."""
+        """The smoothed gate, with or without the choice not to keep what was fetched."""
         return Score.SELECTIVE_GATE if self.is_selective else Score.SMOOTHED_GATE
-
-    @property
-    def smoothing(self) -> tuple[float, int]:
-        """See Cache."""
-        return self.alpha, self.kept_per_choice

@@ -13,13 +13,10 @@ from sim.policies.base import Cache, CacheState
 class StaticCache(Cache):
     """No expert ever leaves; a fetched one is used from its staging buffer and forgotten."""
 
-    @property
-    def is_static(self) -> bool:
-        """See Cache."""
-        return True
+    is_static = True
 
     def start(self, residency: Residency) -> CacheState:
-        """See Cache; asked only where a dispatch has to be asked pass by pass."""
+        """The residents, for a dispatch that has to be asked pass by pass."""
         return Unchanging(residency)
 
 
@@ -30,14 +27,14 @@ class Unchanging(CacheState):
         self._experts = residency.experts
 
     def classify(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """See CacheState."""
+        """Which of them were there from the start."""
         return np.asarray(self._experts[layer, experts])
 
     def admit(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See CacheState; nothing is taken in."""
+        """Take nothing in."""
         return np.empty(0, np.int64)
 
     @property
     def residents(self) -> NDArray[np.bool_]:
-        """See CacheState."""
+        """What the GPU held at time 0."""
         return self._experts

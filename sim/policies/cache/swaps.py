@@ -31,13 +31,10 @@ class SwapsCache(Cache):
         if self.most_swaps < 0:
             raise InputError(f"most_swaps must be at least 0, got {self.most_swaps}")
 
-    @property
-    def writes_back(self) -> bool:
-        """See Cache."""
-        return True
+    writes_back = True
 
     def start(self, residency: Residency) -> CacheState:
-        """See Cache."""
+        """The residents before the first prompt."""
         return _Swapping(self, residency)
 
 
@@ -49,22 +46,25 @@ class _Swapping(CacheState):
         self._held = residency.experts.copy()
 
     def classify(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """See CacheState."""
+        """Which of them are held after the swaps so far."""
         return np.asarray(self._held[layer, experts])
 
     def admit(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See CacheState; what is fetched for one layer's run is not kept."""
+        """Keep nothing: what is fetched for one layer's run is used from a buffer."""
         return np.empty(0, np.int64)
 
     def reallocate(
         self, layer: int, tokens: NDArray[np.int32], *, is_prefill: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """See CacheState; ties by the lower expert."""
+        """Pair the hottest missing experts of a prompt with the coldest residents, ties by the lower
+        expert.
+        """
         if not is_prefill:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         held, missing = (np.flatnonzero(which) for which in (self._held[layer], ~self._held[layer]))
         hot = missing[np.argsort(-tokens[missing], kind="stable")]
         cold = held[np.argsort(tokens[held], kind="stable")]
+        # The hottest with the coldest: a pair gains less than the one before it.
         pairs = min(len(hot), len(cold), self._part.most_swaps)
         is_better = tokens[hot[:pairs]] > self._part.threshold * tokens[cold[:pairs]]
         brought = hot[:pairs][is_better]
@@ -75,5 +75,5 @@ class _Swapping(CacheState):
 
     @property
     def residents(self) -> NDArray[np.bool_]:
-        """See CacheState; only prompts move experts."""
+        """What is held: only prompts change it."""
         return self._held

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from sim.policies.base import Dispatch
-from sim.policies.belief import Belief, Source, belief
+from sim.policies.belief import Source
 from sim.policies.dispatch.rule import Rule
-from sim.policies.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +19,4 @@ class BalancedDispatch(Dispatch):
 
     believed_cost: Source = "priced"
 
-    @property
-    def rule(self) -> Rule:
-        """See Dispatch."""
-        return Rule.BALANCED
-
-    def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
-        """See Dispatch."""
-        return belief(self.believed_cost, layer, max_tokens, problem)
+    rule = Rule.BALANCED

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from sim.policies.base import Dispatch
-from sim.policies.belief import Belief, Source, belief
+from sim.policies.belief import Source
 from sim.policies.dispatch.rule import Rule
-from sim.policies.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +22,6 @@ class CheapestDispatch(Dispatch):
 
     @property
     def rule(self) -> Rule:
-        """See Dispatch."""
+        """The rule; the released constants decide ties the other way."""
+        # Its enumeration finds the assignment that fetches first, and keeps it unless another is cheaper.
         return Rule.CHEAPEST_OR_TIE if self.believed_cost == "code" else Rule.CHEAPEST
-
-    def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
-        """See Dispatch."""
-        return belief(self.believed_cost, layer, max_tokens, problem)

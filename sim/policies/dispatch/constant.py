@@ -10,17 +10,11 @@ from sim.policies.dispatch.rule import Rule
 class CpuDispatch(Dispatch):
     """A missing expert is computed where it lies, on the CPU."""
 
-    @property
-    def rule(self) -> Rule:
-        """See Dispatch."""
-        return Rule.CPU
+    rule = Rule.CPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchDispatch(Dispatch):
     """A missing expert is copied to the GPU and computed there."""
 
-    @property
-    def rule(self) -> Rule:
-        """See Dispatch."""
-        return Rule.FETCH
+    rule = Rule.FETCH

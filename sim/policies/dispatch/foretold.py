@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.policies.base import Dispatch, Foresight, Foretold
-from sim.policies.belief import Belief, Source, belief
+from sim.policies.base import Dispatch
+from sim.policies.belief import Source
 from sim.policies.dispatch.rule import Rule
+from sim.policies.foresight import Foresight, Foretold
 from sim.policies.prefetch.next_gate import NextGatePrefetch
-from sim.policies.problem import Problem
 from sim.step.rules.largest import list_largest
 
 
@@ -44,19 +44,9 @@ class ForetoldDispatch(Dispatch):
                 f"first_layer must be at least 1, as no layer precedes layer 0, got {self.first_layer}"
             )
 
-    @property
-    def rule(self) -> Rule:
-        """See Dispatch; for prompts."""
-        return Rule.CHEAPEST
+    rule = Rule.CHEAPEST  # for prompts
 
-    @property
-    def foretells(self) -> bool:
-        """See Dispatch."""
-        return True
-
-    def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
-        """See Dispatch."""
-        return belief(self.believed_cost, layer, max_tokens, problem)
+    foretells = True
 
     def foretell(
         self,
@@ -65,7 +55,7 @@ class ForetoldDispatch(Dispatch):
         held: NDArray[np.bool_],
         can_precede: NDArray[np.bool_],
     ) -> Foretold | None:
-        """See Dispatch."""
+        """What a decode step runs by prediction; a prompt follows its gates."""
         passes = foresight.passes
         moe_layers = np.array(foresight.problem.model.moe_layers)
         if passes.is_prefill[index]:
@@ -78,6 +68,7 @@ class ForetoldDispatch(Dispatch):
             rows = slice(passes.first_position[index], passes.context_tokens[index])
             ids = foresight.expert_ids[first : first + passes.num_sequences[index], rows]
             chosen = ids.reshape(-1, *ids.shape[2:])[:, places].astype(np.int64)
+            # A generator for each pass: what it draws does not depend on the passes before it.
             generator = np.random.default_rng((foresight.seed, index))
             named = self._named(chosen, foresight, moe_layers[places], held, generator)
             tokens[moe_layers[places]] = 0
@@ -106,12 +97,13 @@ class ForetoldDispatch(Dispatch):
         np.put_along_axis(others, chosen, -1.0, axis=2)
         is_right = generator.random(chosen.shape) < accuracy[:, None]
         order = np.empty(chosen.shape, np.int64)
+        # A copy, as listing uses up what it lists.
         list_largest(others.copy().view(np.int64), order)
+        # The first mistake of a token takes the largest of the others, the next the second.
         place = np.maximum(np.cumsum(~is_right, axis=2) - 1, 0)
         other = np.take_along_axis(order, place, axis=2)
-        is_right |= (
-            np.take_along_axis(others, other, axis=2) < 0
-        )  # no expert is left to mistake it for
+        # Where no expert is left to mistake it for, it is right.
+        is_right |= np.take_along_axis(others, other, axis=2) < 0
         named = np.where(is_right, chosen, other)
         if self.degrades and chosen.shape[2] > 1:
             resident = np.where(held[layers], draw, -1.0)

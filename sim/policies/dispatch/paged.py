@@ -28,12 +28,13 @@ class PagedDispatch(Dispatch):
 
     @property
     def rule(self) -> Rule:
-        """See Dispatch."""
+        """Missing experts run on the CPU, or are paged in, whichever side runs the experts."""
         return Rule.CPU if self.ffn_on_gpu is False else Rule.FETCH
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """See Dispatch."""
+        """Every layer is pipelined, where all else of the model is on the GPU."""
         shape = len(num_tokens), len(residency.dense)
+        # A pipeline takes turns on the GPU: a layer elsewhere would break it.
         if residency.dense.all() and residency.has_head:
             return np.full(shape, LayerMode.PIPELINE, np.uint8)
         modes = np.where(residency.dense, LayerMode.GPU, LayerMode.CPU).astype(np.uint8)

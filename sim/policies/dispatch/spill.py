@@ -5,9 +5,8 @@ holds.
 from dataclasses import dataclass
 
 from sim.policies.base import Dispatch
-from sim.policies.belief import Belief, Source, belief
+from sim.policies.belief import Source
 from sim.policies.dispatch.rule import Rule
-from sim.policies.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +26,9 @@ class SpillDispatch(Dispatch):
     believed_cost: Source = "priced"
     takes_residents: bool = True
 
-    @property
-    def rule(self) -> Rule:
-        """See Dispatch."""
-        return Rule.SPILL
+    rule = Rule.SPILL
 
     @property
     def spills_residents(self) -> bool:
-        """See Dispatch."""
+        """Whether residents may go to the CPU, as the part says."""
         return self.takes_residents
-
-    def believed(self, layer: int, max_tokens: int, problem: Problem) -> Belief:
-        """See Dispatch."""
-        return belief(self.believed_cost, layer, max_tokens, problem)

@@ -25,20 +25,18 @@ class LayerStreamingDispatch(Dispatch):
     min_tokens: int = 32
     streams_head: bool = False
 
-    @property
-    def rule(self) -> Rule:
-        """See Dispatch: only asked for layers on the CPU, whose experts are there too."""
-        return Rule.CPU
+    # It is asked for layers on the CPU alone, whose experts are there too.
+    rule = Rule.CPU
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """See Dispatch."""
+        """A layer outside the GPU is copied there for passes of enough tokens."""
         elsewhere = np.where(num_tokens >= self.min_tokens, LayerMode.STREAM, LayerMode.CPU)[
             :, None
         ]
         return np.where(residency.dense, LayerMode.GPU, elsewhere).astype(np.uint8)
 
     def head_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """See Dispatch."""
+        """A projection outside the GPU is copied there if the head is streamed."""
         elsewhere = LayerMode.STREAM if self.streams_head else LayerMode.CPU
         return np.full(
             len(num_tokens), LayerMode.GPU if residency.has_head else elsewhere, np.uint8

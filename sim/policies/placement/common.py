@@ -16,13 +16,14 @@ class CommonSlotsPlacement(RankedPlacement):
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """See RankedPlacement."""
+        """By popularity."""
         return problem.popularity
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
-        """See RankedPlacement."""
+        """Fill as many slots of the largest expert's size as there is room for."""
         chosen = np.zeros(score.shape, bool)
         counts = np.array([layer.num_experts for layer in problem.model.layers])
+        # Layers may have fewer experts than the widest: the rest of their row is no expert.
         exists = (np.arange(score.shape[1]) < counts[:, None]) & np.isfinite(score)
         order = np.argsort(np.where(exists, -score, np.inf), axis=None, kind="stable")
         num_slots = min(left // int(expert_sizes(problem).max()), int(exists.sum()))

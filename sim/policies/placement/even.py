@@ -16,7 +16,8 @@ class EvenPlacement(RankedPlacement):
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """See RankedPlacement."""
+        """The lowest numbers first, all layers alike."""
+        # Ties between layers go to the lower one: what is left over fills the first layers.
         return np.repeat(
             -np.arange(float(problem.model.num_experts))[None], problem.model.num_layers, axis=0
         )

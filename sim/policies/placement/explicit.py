@@ -39,7 +39,7 @@ class ExplicitPlacement(Placement):
                 )
 
     def place(self, problem: Problem) -> Residency | Infeasible:
-        """See Placement. Raises InputError for a layer or expert that the model does not have."""
+        """Place the experts named. Raises InputError for a layer or expert that the model does not have."""
         model = problem.model
         self.check(model)
         chosen = np.zeros((model.num_layers, model.num_experts), bool)
@@ -49,6 +49,7 @@ class ExplicitPlacement(Placement):
         budgets = expert_budgets(problem, self.memory, dense)
         if isinstance(budgets, Infeasible):
             return budgets
+        # A plan may have been made for a larger GPU.
         over = max(
             needed - budget
             for needed, budget in zip(bytes_by_gpu(problem, chosen), budgets, strict=True)

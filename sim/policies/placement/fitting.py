@@ -1,7 +1,7 @@
 """Filling GPU memory with experts in an order of preference: what most placements share."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from hwprofiles import InputError, Machine
 from hwprofiles.units import format_bytes
 from sim.costs.host_room import behind_bytes, shelf_bytes
 from sim.costs.memory import (
+    DenseShare,
     Infeasible,
     MemoryRule,
     Residency,
@@ -51,7 +52,7 @@ class RankedPlacement(Placement):
         raise NotImplementedError
 
     def place(self, problem: Problem) -> Residency | Infeasible:
-        """See Placement."""
+        """Place the best experts by the part's own ranking."""
         return self.place_ranked(problem, self.ranking)
 
     def place_ranked(
@@ -75,6 +76,7 @@ class RankedPlacement(Placement):
             stated = [
                 int(self.gpu_experts_fraction * size) for size in bytes_by_gpu(problem, exists)
             ]
+            # A share that was asked for is not made smaller in silence.
             over = max(wanted - budget for wanted, budget in zip(stated, budgets, strict=True))
             if over > 0:
                 reason = f"{self.gpu_experts_fraction:.0%} of the experts do not fit GPU memory"
@@ -101,9 +103,9 @@ class RankedPlacement(Placement):
         order = np.argsort(-score, axis=None, kind="stable")
         order = order[can_be[order]]
         chosen = np.zeros(score.size, bool)
-        while len(
-            order
-        ):  # all up to the first that does not fit; then again without those too large for what is left
+        # All up to the first that does not fit, then again without those too large for what is left:
+        # as one by one, in few steps.
+        while len(order):
             held = np.cumsum(sizes[order])
             number = int(np.searchsorted(held, left, "right"))
             chosen[order[:number]] = True
@@ -127,8 +129,8 @@ def expert_budgets(
     least = min(room)
     if least >= 0:
         return room
-    card = room.index(least)
-    items = items_of_card(problem, rule, card, dense, has_head=has_head, kv=kv)
+    held = DenseShare(dense=dense, has_head=has_head, staging_bytes=problem.staging_bytes, kv=kv)
+    items = items_of_card(problem, rule, room.index(least), held)
     return Infeasible(
         reason=f"without a single expert, GPU memory would hold {spelt(items)}",
         missing_bytes=-least,
@@ -148,10 +150,11 @@ def room_by_card(
     Where experts are dealt out, GPU 0 holds all else, and the others nothing but the buffers of
     copies. Each holds an equal part of ``expert_cache_bytes`` at most.
     """
+    held = DenseShare(dense=dense, has_head=has_head, staging_bytes=problem.staging_bytes, kv=kv)
     num_filled = 1 if problem.split is None else problem.num_cards
     room = [
         machine_bytes(card_machine(problem, card))
-        - sum(items_of_card(problem, rule, card, dense, has_head=has_head, kv=kv).values())
+        - sum(items_of_card(problem, rule, card, held).values())
         for card in range(num_filled)
     ]
     peer = max(0, usable_bytes(problem.machine, rule) - problem.staging_bytes)
@@ -162,32 +165,22 @@ def room_by_card(
 
 
 def items_of_card(
-    problem: Problem,
-    rule: MemoryRule,
-    card: int,
-    dense: NDArray[np.bool_],
-    *,
-    has_head: bool,
-    kv: NDArray[np.bool_] | None,
-    has_staging: bool = True,
+    problem: Problem, rule: MemoryRule, card: int, held: DenseShare
 ) -> Mapping[str, int]:
-    """What a card holds besides experts, by item; of layers that are laid out, its own, and the
+    """What a card holds besides experts, by item, of what all of them hold: its own layers, and the
     head on the last.
     """
     split = problem.split
-    own = np.ones(len(dense), bool) if split is None else split.card_of_layer == card
+    own = np.ones(len(held.dense), bool) if split is None else split.card_of_layer == card
     is_last = split is None or card == split.num_cards - 1
-    return fixed_items(
-        card_machine(problem, card),
-        problem.model,
-        problem.batch,
-        problem.feeding,
-        rule,
-        dense & own,
-        has_head=has_head and is_last,
-        staging_bytes=problem.staging_bytes if has_staging else 0,
-        kv=None if kv is None else kv & own,
+    part = replace(
+        held,
+        dense=held.dense & own,
+        has_head=held.has_head and is_last,
+        kv=None if held.kv is None else held.kv & own,
     )
+    machine = card_machine(problem, card)
+    return fixed_items(machine, problem.model, problem.batch, problem.feeding, rule, part)
 
 
 def card_machine(problem: Problem, card: int) -> Machine:

@@ -16,7 +16,8 @@ class FrontLoadingPlacement(RankedPlacement):
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """See RankedPlacement."""
+        """The first layers first, each layer's experts alike."""
+        # Whole numbers tie within a layer, and ties go by the lower expert.
         return np.repeat(
             -np.arange(float(problem.model.num_layers))[:, None], problem.model.num_experts, axis=1
         )

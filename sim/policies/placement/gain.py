@@ -26,23 +26,23 @@ class GainPlacement(RankedPlacement):
 
     @property
     def weighs_buffers(self) -> bool:
-        """See RankedPlacement: splits and spills are timed copy by copy."""
+        """Whether misses are split or spilled, which are timed copy by copy."""
         return self.misses in ("split", "spill")
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """See RankedPlacement; ns saved per byte by each expert, on the hull of its layer."""
+        """The ns per byte that each expert saves, on the hull of its layer."""
         times = layer_times_ns(problem, self.misses)
         order = by_popularity(problem)
         saved = np.zeros(order.shape)
-        slopes: dict[
-            bytes, NDArray[np.float64]
-        ] = {}  # layers of one shape and popularity have the same times
+        # Layers of one shape and popularity have the same times.
+        slopes: dict[bytes, NDArray[np.float64]] = {}
         for layer in problem.model.moe_layers:
             count = problem.model.layers[layer].num_experts
             own = times[layer, : count + 1]
             if own.tobytes() not in slopes:
                 slopes[own.tobytes()] = hull_slopes(own)
             saved[layer, order[layer, :count]] = slopes[own.tobytes()]
+        # Per byte: memory is what is short, and layers may differ in the size of an expert.
         return saved / np.maximum(expert_sizes(problem), 1)[:, None]
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from sim.model.model import layer_shapes
 from sim.policies.problem import Problem
+from sim.step.rules.around import Beside, around
 from sim.step.rules.spill_times import spill_times
-from sim.step.rules.spilling import around
 from sim.workload.batch import forward_passes
 
 Misses = Literal["cpu", "fetch", "cheapest", "balanced", "split", "spill"]
@@ -59,6 +59,7 @@ def layer_times_ns(problem: Problem, misses: Misses) -> NDArray[np.float64]:
     times = np.zeros((problem.model.num_layers, problem.model.num_experts + 1))
     is_serial = problem.overlap.is_serial(passes.is_prefill)
     kinds = np.stack([passes.num_tokens, is_serial.astype(np.int32)], axis=1)
+    # Passes of one size are one case, which is sampled once and counted as often as it occurs.
     for (size, serial), count in zip(*np.unique(kinds, axis=0, return_counts=True), strict=True):
         for layer in first:
             tokens = _sampled_tokens(problem, layer, int(size))
@@ -99,9 +100,14 @@ def _spill_times(
     """Mean ns [residents] of a pass of that many tokens."""
     beside = around(problem, np.array([size], np.int64), may_spill=may_spill)
     times = np.zeros(problem.model.num_experts + 1)
-    dense_ns = beside.dense[0, layer_shapes(problem.model)[1][layer]]
-    where = dense_ns, size, beside.activations, beside.fixed
-    spill_times(tokens, lanes.cpu, lanes.gpu, lanes.copy, *where, MAX_SPLIT_EXPERTS, times)
+    own = Beside(
+        dense_ns=int(beside.dense[0, layer_shapes(problem.model)[1][layer]]),
+        num_tokens=size,
+        activations=beside.activations,
+        fixed=beside.fixed,
+    )
+    priced = np.stack([lanes.cpu, lanes.copy, lanes.gpu])
+    spill_times(tokens, priced, own, MAX_SPLIT_EXPERTS, times)
     return times
 
 
@@ -114,6 +120,7 @@ def _sampled_tokens(problem: Problem, layer: int, size: int) -> NDArray[np.int64
     """Tokens per expert [sample, rank of popularity] of that layer in passes of that many tokens."""
     popularity = -np.sort(-problem.popularity[layer])
     top_k = problem.model.top_k
+    # So many tokens come close to their mean, and a sample of them takes long.
     if size > MAX_SAMPLED_TOKENS:
         expected: NDArray[np.float64] = np.rint(np.minimum(1.0, top_k * popularity) * size)
         return expected.astype(np.int64)[None]
@@ -137,6 +144,7 @@ def _samples(popularity_bytes: bytes, size: int, top_k: int) -> NDArray[np.int64
     np.add.at(tokens, (np.repeat(np.arange(num_samples), size)[:, None], chosen), 1)
     if popularity[0] > popularity[-1]:
         return tokens
+    # Ranks of equal popularity mean nothing: other names make another sample of the same draw.
     return np.asarray(generator.permuted(np.repeat(tokens, RENAMINGS, axis=0), axis=1))
 
 
@@ -148,6 +156,7 @@ def _lanes(problem: Problem, layer: int, tokens: NDArray[np.int64]) -> _Lanes:
         costs.expert_table(device, layer, int(tokens.max())).astype(np.float64)[tokens]
         for device in ("gpu", "cpu")
     )
+    # An expert that gets no token is not copied.
     copy_ns = float(costs.at(layer).copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns)
     return _Lanes(gpu=gpu, cpu=cpu, copy=np.where(tokens > 0, copy_ns, 0.0))
 
@@ -158,6 +167,7 @@ def _mean_time(lanes: _Lanes, misses: Misses, *, is_serial: bool) -> NDArray[np.
     fetched = lanes.copy + lanes.gpu
     if misses == "balanced" and not is_serial:
         return np.asarray(np.maximum(resident, _split_ns(lanes.cpu, fetched)).mean(axis=0))
+    # What the rule does to a miss does not depend on the others, but where lanes are balanced.
     stays = {"cpu": np.ones_like(lanes.cpu, bool), "fetch": np.zeros_like(lanes.cpu, bool)}.get(
         misses, lanes.cpu <= fetched
     )

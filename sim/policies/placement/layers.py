@@ -33,8 +33,9 @@ class LastLayersPlacement(Placement):
             raise InputError(f"num_gpu_layers must be at least 0, got {self.num_gpu_layers}")
 
     def place(self, problem: Problem) -> Residency | Infeasible:
-        """See Placement."""
+        """Place the largest number of last layers that fits, or the number that is imposed."""
         layers = problem.model.num_layers
+        # From all down to none: the first that fits holds most.
         counts = (
             range(layers, -1, -1)
             if self.num_gpu_layers is None
@@ -64,15 +65,15 @@ class NoLayersPlacement(Placement):
     memory: MemoryRule = field(default_factory=MemoryRule)
 
     def place(self, problem: Problem) -> Residency | Infeasible:
-        """See Placement; one of the layer buffers has to hold embedding and head in their turn,
-        should they be larger than any layer.
-        """
+        """Place no weight, but the KV cache of every layer."""
         model = problem.model
         dense = np.zeros(model.num_layers, bool)
         kv = np.ones(model.num_layers, bool)
         largest = max(
             layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers
         )
+        # One of the layer buffers holds embedding and head in their turn, which may be larger than any
+        # layer.
         missing = missing_bytes(problem, self.memory, dense, has_head=False, kv=kv) + max(
             0, model.head_bytes - largest
         )
@@ -94,7 +95,7 @@ class AllLayersPlacement(Placement):
     memory: MemoryRule = field(default_factory=MemoryRule)
 
     def place(self, problem: Problem) -> Residency | Infeasible:
-        """See Placement."""
+        """Place all weights."""
         dense = np.ones(problem.model.num_layers, bool)
         missing = missing_bytes(problem, self.memory, dense, has_head=True)
         if missing > 0:

@@ -20,6 +20,7 @@ def with_every_limit(problem: Problem, found: Residency | Infeasible) -> Residen
     if not isinstance(found, Infeasible) or not found.missing_bytes:
         return found
     host = _host_shortage(problem)
+    # Where the reason speaks of host memory, the placement has counted it, and more exactly.
     if host is None or HOST_WORDS in found.reason:
         return found
     lesser, larger = sorted((found, host), key=lambda shortage: shortage.missing_bytes)

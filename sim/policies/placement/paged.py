@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hwprofiles import InputError
 from hwprofiles.units import format_bytes
 from sim.costs.memory import (
+    DenseShare,
     Infeasible,
     MemoryRule,
     Residency,
@@ -45,7 +46,7 @@ class PagedPlacement(Placement):
                 raise InputError(f"{name} must be at least 0, got {value}")
 
     def place(self, problem: Problem) -> Residency | Infeasible:
-        """See Placement."""
+        """Place as many experts as are stated, or as fit, evenly over the layers."""
         model = problem.model
         layers = (
             model.num_layers if self.kv_layers is None else min(self.kv_layers, model.num_layers)
@@ -72,17 +73,12 @@ class PagedPlacement(Placement):
 def fixed_bytes(problem: Problem, rule: MemoryRule, kv_layers: int) -> dict[str, int]:
     """What GPU memory holds besides experts and page buffers, by item."""
     model = problem.model
-    staging = problem.overlap.staging_experts * model.expert_bytes
-    dense = np.ones(model.num_layers, bool)
-    kv = kv_on_gpu(problem, kv_layers)
-    machine = problem.machine
-    batch = problem.batch
-    feeding = problem.feeding
-    return dict(
-        fixed_items(
-            machine, model, batch, feeding, rule, dense, has_head=True, staging_bytes=staging, kv=kv
-        )
+    held = DenseShare(
+        dense=np.ones(model.num_layers, bool),
+        staging_bytes=problem.overlap.staging_experts * model.expert_bytes,
+        kv=kv_on_gpu(problem, kv_layers),
     )
+    return dict(fixed_items(problem.machine, model, problem.batch, problem.feeding, rule, held))
 
 
 def kv_on_gpu(problem: Problem, kv_layers: int) -> NDArray[np.bool_]:
@@ -109,12 +105,15 @@ def resident_counts(problem: Problem, total: int | None, left: int) -> NDArray[n
     num_experts = _experts_by_layer(problem)
     moe_layers = problem.model.moe_layers
     if total is None:
+        # More residents may need less memory, as the buffers for the rest shrink. So all numbers are
+        # tried, and the largest that fits is taken.
         even = np.minimum(np.arange(problem.model.num_experts + 1)[:, None], num_experts)
         needed = np.array([held_bytes(problem, counts) for counts in even])
         fits = np.flatnonzero(needed <= left)
         if not fits.size:
             return np.asarray(even[int(needed.argmin())])
         counts = even[int(fits[-1])]
+        # What an equal number leaves over goes to the first layers, one expert each.
         more = np.cumsum(expert_sizes(problem)[list(moe_layers)]) <= left - needed[int(fits[-1])]
         total = int(counts.sum() + more.sum())
     held = np.zeros(len(num_experts), np.int64)

@@ -22,15 +22,13 @@ class PromptPlacement(PopularityPlacement):
 
     min_prompt_tokens: int = 512
 
-    @property
-    def is_remade(self) -> bool:
-        """See Placement."""
-        return True
+    is_remade = True
 
     def after_prompt(
         self, problem: Problem, residency: Residency, tokens: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """See Placement."""
+        """Hold what the prompt selected most, if it is long enough."""
+        # Each token selects top_k experts, so that the selections of a layer count the tokens.
         if (
             tokens.max(initial=0) == 0
             or int(tokens.sum(axis=1).max()) < self.min_prompt_tokens * problem.model.top_k

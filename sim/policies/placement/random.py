@@ -16,5 +16,6 @@ class RandomPlacement(RankedPlacement):
     placement_seed: int = 0
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """See RankedPlacement."""
+        """Random numbers of the part's own seed."""
+        # A seed of its own: the placement is part of the policy, not of the tokens that it is tried on.
         return np.random.default_rng(self.placement_seed).random(problem.popularity.shape)

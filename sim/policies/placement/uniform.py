@@ -19,11 +19,11 @@ class UniformPlacement(RankedPlacement):
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """See RankedPlacement."""
+        """By popularity."""
         return problem.popularity
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
-        """See RankedPlacement."""
+        """Fill every layer alike; on several GPUs also what an equal number leaves over."""
         layers = np.array(problem.model.moe_layers)
         layers = layers[np.isfinite(score[layers]).any(axis=1)]  # others lie on another card
         if not len(layers):
@@ -45,6 +45,7 @@ def _add_evenly(
     """One more expert, the best, in layers spread evenly in depth, again and again while there are
     any; minus infinity is none.
     """
+    # Evenly in depth, so that no part of the model has all the misses.
     while num_more > 0:
         open_layers = layers[np.isfinite(score[layers]).any(axis=1)]
         taken = min(num_more, len(open_layers))

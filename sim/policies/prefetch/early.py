@@ -38,15 +38,14 @@ class EarlyPrefetch(Prefetch):
                 f"least_probability must be above 0 and at most 1, got {self.least_probability}"
             )
 
-    @property
-    def is_active(self) -> bool:
-        """See Prefetch: no gate names anything."""
-        return False
+    # No gate names anything: copies begin before there is one.
+    is_active = False
 
     def early(self, problem: Problem, residency: Residency, passes: Passes) -> NDArray[np.bool_]:
-        """See Prefetch."""
+        """Choose for each layer of a prompt the missing experts that it needs all but surely."""
         model = problem.model
         found = np.zeros((len(passes), model.num_layers, model.num_experts), bool)
+        # Passes of one size are equally sure of an expert.
         sizes, size_of = np.unique(passes.num_tokens, return_inverse=True)
         order = np.argsort(-problem.popularity, axis=1, kind="stable")
         for layer in model.moe_layers:

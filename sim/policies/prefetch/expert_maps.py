@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.policies.base import Foresight, Predictions, Prefetch
+from sim.policies.base import Prefetch
+from sim.policies.foresight import Foresight, Predictions
 from sim.policies.prefetch.map_store import Found, MapStore, embeddings_of, select
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
@@ -64,13 +65,10 @@ class ExpertMapPrefetch(Prefetch):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
-    @property
-    def is_of_draw(self) -> bool:
-        """See Prefetch."""
-        return True
+    is_of_draw = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """See Prefetch."""
+        """Search the store pass by pass, and name what the maps found give weight to."""
         model = foresight.problem.model
         moe_layers = np.array(model.moe_layers)
         maps = maps_of(foresight, by_token=self.by_token)
@@ -83,6 +81,7 @@ class ExpertMapPrefetch(Prefetch):
         borders = np.searchsorted(maps.of_pass, np.arange(len(foresight.passes) + 1))
         for index, found in enumerate(store.replay(embeddings, maps.shares, borders)):
             rows.append(_rows(index, found, self.distance, moe_layers, foresight, least))
+            # Layers for which nothing was found keep the forecast of the pass before.
             known = (found.score > 0).any(axis=0)
             forecast[index + 1] = forecast[index]
             forecast[index + 1, moe_layers[known]] = (
@@ -104,6 +103,7 @@ class ExpertMapPrefetch(Prefetch):
             )
             if len(draw.ids):
                 popularity = foresight.problem.popularity[list(model.moe_layers)]
+                # Imported late: listing policies loads nothing that draws routings.
                 from sim.routing.base import expert_maps
 
                 past = expert_maps(
@@ -148,6 +148,7 @@ def _rows(
         ),
     )
     layer, expert = np.nonzero(best <= PRIORITY_SCALE)
+    # The first layers are named when a pass starts, and starts stand behind all gates.
     start = len(foresight.passes) * num_layers + index
     gate = np.where(
         layer < distance, start, index * num_layers + moe_layers[np.maximum(layer - distance, 0)]

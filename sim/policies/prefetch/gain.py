@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles import InputError
-from sim.policies.base import CANDIDATE, Foresight, Predictions, Prefetch
+from sim.policies.base import Prefetch
+from sim.policies.foresight import CANDIDATE, Foresight, Predictions
 from sim.policies.prefetch.naming import expected_tokens
 
 
@@ -17,7 +18,7 @@ class GainPrefetch(Prefetch):
     most gainful first.
 
     Each of these layers is simulated as the dispatch would run it, with the experts and tokens
-    predicted for it, with and without the expert (``sim/step/lowering/live_ahead.py``). What brings
+    predicted for it, with and without the expert (``sim/step/lowering/live_gain.py``). What brings
     nothing is not fetched: where the CPU or a copy on demand is as quick. A gain counts for
     accuracy to the power of the distance, the probability of being right. 0.87: AdapMoE's mean for
     Mixtral (arXiv 2408.10284).
@@ -34,13 +35,10 @@ class GainPrefetch(Prefetch):
         if self.distance < 1:
             raise InputError(f"distance must be at least 1, got {self.distance}")
 
-    @property
-    def is_of_draw(self) -> bool:
-        """See Prefetch."""
-        return True
+    is_of_draw = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """See Prefetch."""
+        """State what the next layers are expected to select; gates weigh for themselves."""
         num_passes, num_layers, _ = foresight.tokens.shape
         generator = np.random.default_rng(foresight.seed + 1)
         steps = range(1, min(self.distance, num_layers - 1) + 1)
@@ -48,6 +46,8 @@ class GainPrefetch(Prefetch):
         return Predictions(
             first=np.zeros(num_passes * num_layers + 1, np.int64),
             candidates=np.empty(0, CANDIDATE),
+            # What is fetched is settled at each gate, which knows what the link has to do: here is only
+            # what it may expect.
             expected=expected_tokens(foresight, accuracy, generator, by_token=True),
             chances=self.accuracy ** np.arange(1.0, len(steps) + 1.0),
         )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles import InputError
-from sim.policies.base import Foresight, Predictions, Prefetch
+from sim.policies.base import Prefetch
+from sim.policies.foresight import Foresight, Predictions
 from sim.policies.prefetch.naming import asking_layer, by_load, expected_tokens, gathered, named
 
 
@@ -41,19 +42,17 @@ class LearnedPrefetch(Prefetch):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    @property
-    def is_of_draw(self) -> bool:
-        """See Prefetch."""
-        return True
+    is_of_draw = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """See Prefetch."""
+        """Name at every gate what its predictor says of the layer a stride further on."""
         num_passes, num_layers, _ = foresight.tokens.shape
         first = foresight.problem.model.moe_layers[0]
         accuracy = np.full(num_layers, self.accuracy)
         generator = np.random.default_rng(foresight.seed + 1)
         manner = {"by_token": self.by_token, "names_top_k": self.names_top_k}
         names, load = named(expected_tokens(foresight, [accuracy], generator, **manner)[0])
+        # The first gate of a pass names what no gate could name a stride before.
         asked = np.maximum(asking_layer(foresight, names[:, 1], self.stride), first)
         is_ahead = asked < names[:, 1]
         priority = by_load(foresight, names[:, 1] - asked, load, names[:, 2])

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.step.rules.map_store import TIE, follow, select_by_threshold, transpose_all, transpose_into
+from sim.step.rules.map_store import (
+    TIE,
+    CosineRoom,
+    Nearest,
+    StoredMaps,
+    follow,
+    select_by_threshold,
+    transpose_all,
+    transpose_into,
+)
 
 Array = NDArray[np.float32]
 TOGETHER = 64
@@ -44,9 +53,8 @@ class MapStore:
         self.distance = distance
         self.count = 0
         self._maps = np.zeros((capacity, num_layers, num_experts), np.float32)
-        self._by_expert = np.zeros(
-            (num_layers, num_experts, capacity), np.float32
-        )  # a token has few experts: few rows to read
+        # Maps a second time, by expert: a token has few experts, and so few rows to read.
+        self._by_expert = np.zeros((num_layers, num_experts, capacity), np.float32)
         self._lengths = np.zeros((num_layers, capacity), np.float32)
         self._embeddings = np.zeros(
             (capacity, num_layers * num_experts if dimension is None else dimension), np.float32
@@ -74,10 +82,14 @@ class MapStore:
             )
             start = borders[group]
             units = _units(embeddings[start : borders[end]])
+            # One product of matrices serves several groups. What a group inserts changes a column for
+            # those behind it.
             semantic = np.zeros((len(units), len(self._maps)), np.float32)
             among = units @ units.T
             semantic[:, : self.count] = units @ self._embeddings[: self.count].T
             for first, last in itertools.pairwise(borders[group : end + 1].tolist()):
+                # A copy: the columns of what is inserted below are written anew, while the caller may still
+                # look at what was found.
                 found = self._found(
                     semantic[first - start : last - start, : self.count].copy(), maps[first:last]
                 )
@@ -119,6 +131,7 @@ class MapStore:
             block = joint[first : first + TOGETHER]
             likeness = block @ stored.T
             among = block @ block.T
+            # What a block's iteration overwrites counts for the later ones of the block.
             for number in range(len(block)):
                 place = int(_nearest(likeness[number]))
                 likeness[:, place] = among[:, number]
@@ -137,21 +150,18 @@ class MapStore:
             return Found(
                 shares=np.zeros_like(maps), score=score, semantic=semantic, trajectory=trajectory
             )
+        # The first layers have no trajectory so early: they go by what the request means.
         best[:, : self.distance] = _nearest(semantic)[:, None]
         score[:, : self.distance] = semantic.max(axis=1)[:, None]
         own = np.ascontiguousarray(_lengths(maps.swapaxes(0, 1)).T)
         cosines = np.empty(self.count, np.float32)
-        room = cosines, cosines.view(np.int32)
         follow(
             np.ascontiguousarray(maps),
             own,
-            self._by_expert,
-            self._lengths,
+            StoredMaps(by_expert=self._by_expert, lengths=self._lengths),
             self.distance,
-            *room,
-            trajectory,
-            best,
-            score,
+            CosineRoom(cosines=cosines, bits=cosines.view(np.int32)),
+            Nearest(trajectory=trajectory, best=best, score=score),
         )
         shares = self._maps[best, np.arange(num_layers)] * (score > 0)[:, :, None]
         return Found(shares=shares, score=score, semantic=semantic, trajectory=trajectory)
@@ -159,6 +169,7 @@ class MapStore:
     def _places(self, number: int, found: Found | None) -> Iterator[tuple[int, int]]:
         """Where that many iterations go; those that find no place stay out."""
         num_layers = self._maps.shape[1]
+        # Each likeness weighs as many layers as it decides.
         weight = min(self.distance, num_layers) / num_layers
         for own in range(number):
             if self.count < len(self._maps):
@@ -180,6 +191,7 @@ class MapStore:
         """Vectors whose products are what says how redundant a pair is."""
         weight = min(self.distance, maps.shape[1]) / maps.shape[1]
         flat = maps.reshape(len(maps), -1)
+        # A product of such vectors is the weighted sum of both cosines.
         return np.concatenate(
             [np.sqrt(weight) * _units(embeddings), np.sqrt(1.0 - weight) * _units(flat)], axis=1
         ).astype(np.float32)
@@ -188,7 +200,8 @@ class MapStore:
         """Entries behind the others, while there is room."""
         new = slice(self.count, self.count + len(maps))
         transpose_all(self._by_expert, np.ascontiguousarray(maps), self.count)
-        for first in range(0, len(maps), TOGETHER):  # few enough to stay in the processor's cache
+        # Few enough at a time to stay in the processor's cache.
+        for first in range(0, len(maps), TOGETHER):
             part = slice(first, first + TOGETHER)
             self._maps[new][part], self._embeddings[new][part] = (
                 maps[part],
@@ -211,6 +224,7 @@ def select(shares: Array, score: Array | float, top_k: int) -> NDArray[np.bool_]
 
     Ties go to the lower number. ``score`` [...] is of each case.
     """
+    # Less a millionth: sums of shares in 32 bits may fall just short of what they should add up to.
     threshold = np.asarray(
         (np.clip(1.0 - np.asarray(score, np.float64), 0.0, 1.0) - 1e-6).astype(np.float32)
     )

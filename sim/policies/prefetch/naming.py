@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.policies.base import CANDIDATE, Foresight, Predictions
-from sim.step.rules.naming import expect, list_selected
+from sim.policies.foresight import CANDIDATE, Foresight, Predictions
+from sim.step.rules.naming import Guesses, Listed, expect, list_selected
 
 PRIORITY_SCALE = 1_000_000
 """Priorities are whole numbers: fractions are kept to a millionth."""
@@ -40,35 +40,32 @@ def expected_tokens(
         tokens = _heaviest(tokens, foresight.problem.model.top_k)
     num_passes, num_layers, num_experts = tokens.shape
     is_apart = (foresight.passes.num_tokens > 1) & by_token
-    selected = (
-        np.empty(num_passes * num_layers + 1, np.int64),
-        np.empty(np.count_nonzero(tokens) + 1, np.int64),
+    selected = Listed(
+        first=np.empty(num_passes * num_layers + 1, np.int64),
+        experts=np.empty(np.count_nonzero(tokens) + 1, np.int64),
     )
-    list_selected(tokens, *selected)
+    list_selected(tokens, selected)
     expected = np.zeros((len(accuracy), *tokens.shape), np.int32)
     room = np.empty((2, max(0, tokens.size - num_passes * num_experts)))
     for step, right in enumerate(accuracy, start=1):
         shape = (num_passes, num_layers - step, num_experts)
         if is_apart.all():
-            generator.bit_generator.advance(2 * int(np.prod(shape)))  # type: ignore[attr-defined]  # the numbers that nobody looks at
+            # Nobody looks at these numbers. They are skipped, so that later draws do not depend on it.
+            generator.bit_generator.advance(2 * int(np.prod(shape)))  # type: ignore[attr-defined]
         else:
             chance, weight = (
                 generator.random(out=part[: np.prod(shape)].reshape(shape)) for part in room
             )
-            if (
-                popularity[step:] != popularity[step:, :1]
-            ).any():  # else powers keep the order, and they take longest
+            # Where all are equally popular, powers keep the order, and they take longest.
+            if (popularity[step:] != popularity[step:, :1]).any():
                 weight **= 1.0 / np.maximum(popularity[step:], 1e-12)
-            expect(
-                tokens,
-                *selected,
-                is_apart,
-                chance,
-                weight.view(np.int64),
-                right,
-                popularity,
-                expected[step - 1],
+            guesses = Guesses(
+                chance=chance,
+                weight=weight.view(np.int64),
+                accuracy=right,
+                popularity=popularity,
             )
+            expect(tokens, selected, is_apart, guesses, expected[step - 1])
         if is_apart.any():
             expected[step - 1, is_apart, step:] = _by_token(
                 tokens[is_apart, step:], right[step:], popularity[step:], generator
@@ -108,8 +105,10 @@ def _by_token(
     """
     right = np.zeros(tokens.shape, np.int64)
     index, layer, expert = np.nonzero(tokens)
+    # Tokens are alike, so that their number is drawn, not each of them.
     right[index, layer, expert] = generator.binomial(tokens[index, layer, expert], accuracy[layer])
     num_wrong = (tokens - right).sum(axis=2)
+    # A mistake may name an expert that another token selects: it is drawn from all of them.
     shares = popularity / np.maximum(popularity.sum(axis=1, keepdims=True), 1e-12)
     index, layer = np.nonzero(num_wrong)
     right[index, layer] += generator.multinomial(num_wrong[index, layer], shares[layer])
@@ -127,6 +126,7 @@ def gathered(rows: list[NDArray[np.int64]], shape: tuple[int, ...]) -> Predictio
     assert float(np.prod(width.astype(np.float64))) < NO_OVERFLOW, (
         "rows too many and too large to be put in order"
     )
+    # One whole number holds a row: one sort orders by all four columns.
     keys = np.sort(
         ((all_rows[:, 0] * width[1] + all_rows[:, 1]) * width[2] + all_rows[:, 2]) * width[3]
         + all_rows[:, 3]
@@ -149,6 +149,7 @@ def asking_layer(foresight: Foresight, layers: NDArray[np.int64], step: int) -> 
     """The last MoE layer at least ``step`` before each of those layers: only MoE layers have gates.
     -1 where there is none.
     """
+    # A dense layer has no gate: the last MoE layer before it is asked.
     is_moe = np.isin(np.arange(foresight.tokens.shape[1]), foresight.problem.model.moe_layers)
     latest = np.maximum.accumulate(np.where(is_moe, np.arange(len(is_moe)), -1))
     return np.where(layers >= step, latest[layers - step], -1)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.policies.base import Foresight, Predictions, Prefetch
+from sim.policies.base import Prefetch
+from sim.policies.foresight import Foresight, Predictions
 from sim.policies.prefetch.naming import asking_layer, by_load, expected_tokens, gathered, named
 
 AccuracySource = Literal["stated", "mixtral", "routing"]
@@ -73,13 +74,10 @@ class NextGatePrefetch(Prefetch):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    @property
-    def is_of_draw(self) -> bool:
-        """See Prefetch."""
-        return True
+    is_of_draw = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """See Prefetch."""
+        """Name at every gate what the next layers are predicted to select, for each distance apart."""
         shape = foresight.tokens.shape
         generator = np.random.default_rng(foresight.seed + 1)
         manner = {"by_token": self.by_token, "names_top_k": self.names_top_k}
@@ -94,6 +92,7 @@ class NextGatePrefetch(Prefetch):
             names, load = named(expected)
             asking = asking_layer(foresight, names[:, 1], step)
             gate = names[:, 0] * shape[1] + asking
+            # A layer that no gate precedes by that distance is named by none.
             rows.append(
                 np.stack(
                     [gate, by_load(foresight, step, load, names[:, 2]), names[:, 1], names[:, 2]],

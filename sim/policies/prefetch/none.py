@@ -9,7 +9,4 @@ from sim.policies.base import Prefetch
 class NoPrefetch(Prefetch):
     """An expert moves only once its gate has selected it."""
 
-    @property
-    def is_active(self) -> bool:
-        """See Prefetch."""
-        return False
+    is_active = False

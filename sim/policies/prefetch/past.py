@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.workload.batch import Batch
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def past_requests(foresight: Foresight, count: int) -> "tuple[Draw, Batch]":
     batch = foresight.problem.batch
     sequences = foresight.expert_ids.shape[:2]
     num_tokens = max(1, sequences[1])
+    # Long requests are drawn in smaller number: what they teach grows with their tokens.
     most = max(1, min(count, MAX_PAST_TOKENS // num_tokens))
     draw = foresight.routing.other_requests(
         foresight.problem.model, most, num_tokens, foresight.seed, used=sequences

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.policies.base import CANDIDATE, Foresight, Predictions, Prefetch
+from sim.policies.base import Prefetch
+from sim.policies.foresight import CANDIDATE, Foresight, Predictions
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
 from sim.step.rules.repeating import repeat_blocks
@@ -52,23 +53,23 @@ class RequestCountsPrefetch(Prefetch):
             if limit is not None and limit < 1:
                 raise InputError(f"{name} must be at least 1 or none, got {limit}")
 
-    @property
-    def is_of_draw(self) -> bool:
-        """See Prefetch."""
-        return True
+    is_of_draw = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """See Prefetch."""
+        """Name at every gate what the most similar past request used in the layers to come."""
         moe_layers = np.array(foresight.problem.model.moe_layers)
         stored = stored_counts(foresight, self.num_stored)
         tokens = foresight.tokens[:, moe_layers]
         forecast = np.repeat(
             foresight.problem.popularity[None].astype(np.float32), len(tokens) + 1, axis=0
         )
+        # Without a past, no request can be like this one.
         if not len(stored):
             return gathered([], foresight.tokens.shape)
         before, during = likeness(np.cumsum(tokens, axis=0), stored)
         shares = stored / np.maximum(stored.sum(axis=2, keepdims=True), 1)
+        # Row p + 1 is of pass p, matched by the passes before it. Nothing comes before the first one,
+        # whose forecast stays the popularity.
         forecast[2:, moe_layers] = shares[before[1:]]
         liked = self._liked(shares)
         reach = len(moe_layers) if self.distance is None else self.distance
@@ -118,6 +119,8 @@ def likeness(counts: NDArray[np.int64], stored: Array) -> tuple[NDArray[np.int64
 
     ``counts`` [pass, MoE layer, expert] are this request's, up to and including each pass.
     """
+    # A layer of this pass counts as soon as its gate is known; the others, as the pass before
+    # left them.
     unit = stored / np.maximum(np.linalg.norm(stored, axis=2, keepdims=True), 1e-12)
     own = (counts / np.maximum(np.linalg.norm(counts, axis=2, keepdims=True), 1e-12)).astype(
         np.float32
@@ -146,6 +149,7 @@ def _named(
     ``at_start``.
     """
     count = len(moe_layers)
+    # Many gates find the same request: what each request names is put in order once.
     which, case = np.unique(matched * count + np.arange(count), return_inverse=True)
     named = [
         _of_gate(shares[number // count], number % count, moe_layers, reach)
@@ -165,7 +169,7 @@ def _named(
 
 
 def _rows(candidates: NDArray[np.void]) -> NDArray[np.int32]:
-    """The same, a row of whole numbers each."""
+    """Return candidates as rows of whole numbers, in the same memory."""
     return candidates.view(np.int32).reshape(-1, len(CANDIDATE.names or ()))
 
 
@@ -182,12 +186,14 @@ def _of_gate(
     weight = (
         np.where((ahead > 0) & (ahead <= reach), 1.0 - ahead / (count + 1), 0.0)[:, None] * shares
     )
+    # Ties with the last that is kept stay in, so that the order below decides between them.
     if weight.size > MAX_NAMED:
         weight = np.where(
             weight >= np.partition(weight, -MAX_NAMED, axis=None)[-MAX_NAMED], weight, 0.0
         )
     layer, expert = np.nonzero(weight)
     priority = np.rint((1.0 - weight[layer, expert]) * PRIORITY_SCALE).astype(np.int64)
+    # One whole number holds priority, layer and expert: one sort orders by all three.
     keys = np.sort(priority * weight.size + layer * weight.shape[1] + expert)
     layer, expert = np.divmod(keys % weight.size, weight.shape[1])
     named = np.empty(len(keys), CANDIDATE)

@@ -5,8 +5,11 @@ misses are admitted one by one. Each kernel stands by itself, so that numba's ow
 is [token, rank]. Every kernel returns misses and copies.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 LRU, FIFO, LFU, DECAYED, OPTIMUM, WINDOW = range(6)
 ABSENT, SMALL, MAIN, GHOST, OLD_GHOST = range(5)
@@ -22,6 +25,8 @@ def next_uses(ids, num_experts):  # type: ignore[no-untyped-def]
     num_tokens, top_k = ids.shape
     found = np.empty((num_tokens, top_k), np.int32)
     following = np.full(num_experts, num_tokens, np.int32)
+    # Backwards, so that the next choice of each expert is known. A token reads all before it writes:
+    # the same token's other choices are no next use.
     for token in range(num_tokens - 1, -1, -1):
         for rank in range(top_k):
             found[token, rank] = following[ids[token, rank]]
@@ -30,37 +35,61 @@ def next_uses(ids, num_experts):  # type: ignore[no-untyped-def]
     return found
 
 
+class ScoreLaw(NamedTuple):
+    """Which score keeps an expert: a rule (LRU to WINDOW), the half-life of a decayed count and the
+    window of foresight, both in tokens.
+    """
+
+    rule: int
+    half_life_tokens: float
+    window_tokens: int
+
+
+class Marks(NamedTuple):
+    """What is known of every expert: its ``score``, the token of its next use (``until``) and that
+    of its ``last``, and whether it ``is_cached``.
+    """
+
+    score: NDArray[np.float64]
+    until: NDArray[np.int32]
+    last: NDArray[np.int32]
+    is_cached: NDArray[np.bool_]
+
+
 @njit(cache=True, nogil=True)
-def _noted(rule, score, token, following, weight, is_cached):  # type: ignore[no-untyped-def]
+def _noted(law, marks, expert, token, weight):  # type: ignore[no-untyped-def]
     """The score of an expert that a token has just chosen."""
+    rule = law.rule
     if rule == LRU:
         return float(token)
     if rule == LFU:
-        return score + 1.0
+        return marks.score[expert] + 1.0
     if rule in (DECAYED, WINDOW):
-        return score + weight
+        return marks.score[expert] + weight
     if rule == OPTIMUM:
-        return -float(following)
-    return score if is_cached else float(token)
+        return -float(marks.until[expert])
+    # First in, first out: a use in the cache does not renew it.
+    return marks.score[expert] if marks.is_cached[expert] else float(token)
 
 
 @njit(cache=True, nogil=True)
-def _standing(rule, score, ahead, window, is_kept):  # type: ignore[no-untyped-def]
+def _standing(law, marks, expert, token, is_kept):  # type: ignore[no-untyped-def]
     """What an expert is worth now: within the window, the sooner the more; what the token itself uses stays."""
-    if rule == WINDOW and ahead <= window:
+    ahead = marks.until[expert] - token
+    if law.rule == WINDOW and ahead <= law.window_tokens:
         return LARGEST * 1e90 / ahead
-    return score + LARGEST if is_kept else score
+    return marks.score[expert] + LARGEST if is_kept else marks.score[expert]
 
 
 @njit(cache=True, nogil=True)
-def _lowest(held, score, until, last, token, rule, window, below):  # type: ignore[no-untyped-def]
+def _lowest(held, law, marks, token, below):  # type: ignore[no-untyped-def]
     """The place of the expert worth least, -1 where none is worth less than ``below``."""
     worst = -1
     lowest = below
     for place in range(held.shape[0]):
         other = held[place]
-        is_kept = rule < DECAYED and last[other] == token
-        value = _standing(rule, score[other], until[other] - token, window, is_kept)
+        is_kept = law.rule < DECAYED and marks.last[other] == token
+        value = _standing(law, marks, other, token, is_kept)
         if value < lowest:
             lowest = value
             worst = place
@@ -68,57 +97,69 @@ def _lowest(held, score, until, last, token, rule, window, below):  # type: igno
 
 
 @njit(cache=True, nogil=True)
-def replay_scored(ids, following, num_experts, slots, rule, half_life, window):  # type: ignore[no-untyped-def]
+def _note_token(token, choices, law, marks, weight, missed):  # type: ignore[no-untyped-def]
+    """Note a token's experts; list those that are ``missed``, and return how many.
+
+    ``choices`` are all ids [token, rank], and the token of the next use of each.
+    """
+    ids, following = choices
+    num_missed = 0
+    # All of a token's hits are decided before any of its misses comes in.
+    for rank in range(ids.shape[1]):
+        expert = ids[token, rank]
+        marks.last[expert] = token
+        marks.until[expert] = following[token, rank]
+        if not marks.is_cached[expert]:
+            missed[num_missed] = expert
+            num_missed += 1
+        marks.score[expert] = _noted(law, marks, expert, token, weight)
+    return num_missed
+
+
+@njit(cache=True, nogil=True)
+def replay_scored(ids, following, num_experts, slots, law):  # type: ignore[no-untyped-def]
     """A cache that keeps the experts of the highest score.
 
     DECAYED, OPTIMUM and WINDOW may leave a miss out (bypass); LRU, FIFO and LFU take every miss in and
     never evict an expert of the same token while another is there.
     """
     num_tokens, top_k = ids.shape
-    cached = np.zeros(num_experts, np.bool_)
     held = np.empty(slots, np.int32)
     num_held = 0
-    score = np.zeros(num_experts)
-    until = np.full(num_experts, num_tokens, np.int32)
-    last = np.full(num_experts, -1, np.int32)
+    marks = Marks(
+        np.zeros(num_experts),
+        np.full(num_experts, num_tokens, np.int32),
+        np.full(num_experts, -1, np.int32),
+        np.zeros(num_experts, np.bool_),
+    )
     weight = 1.0
-    growth = 2.0 ** (1.0 / half_life)
-    has_bypass = rule >= DECAYED
+    # A growing weight of what is new stands for the decay of all that is old, which need not be
+    # touched then.
+    growth = 2.0 ** (1.0 / law.half_life_tokens)
+    has_bypass = law.rule >= DECAYED
     missed = np.empty(top_k, np.int32)
     misses = 0
     copies = 0
     for token in range(num_tokens):
-        num_missed = 0
-        for rank in range(top_k):
-            expert = ids[token, rank]
-            last[expert] = token
-            until[expert] = following[token, rank]
-            if not cached[expert]:
-                missed[num_missed] = expert
-                num_missed += 1
-            score[expert] = _noted(
-                rule, score[expert], token, until[expert], weight, cached[expert]
-            )
+        num_missed = _note_token(token, (ids, following), law, marks, weight, missed)
         misses += num_missed
         weight *= growth
         if weight > LARGEST:
             weight /= LARGEST
-            score /= LARGEST
+            marks.score[:] /= LARGEST
         for index in range(num_missed):
             expert = missed[index]
             worst = num_held
             if num_held < slots:
                 num_held += 1
             else:
-                own = _standing(rule, score[expert], until[expert] - token, window, False)
-                worst = _lowest(
-                    held, score, until, last, token, rule, window, np.inf if not has_bypass else own
-                )
+                own = _standing(law, marks, expert, token, False)
+                worst = _lowest(held, law, marks, token, own if has_bypass else np.inf)
                 if worst < 0:
                     continue
-                cached[held[worst]] = False
+                marks.is_cached[held[worst]] = False
             held[worst] = expert
-            cached[expert] = True
+            marks.is_cached[expert] = True
             copies += 1
     return misses, copies
 
@@ -181,6 +222,7 @@ def _oldest(queue, stamp, wanted):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _s3_room(queue, stamp, uses, sizes, slots, clock):  # type: ignore[no-untyped-def]
     """Make room for one expert: newcomers used again move on, others leave. Returns the clock."""
+    # The tenth is that of the paper.
     small_slots = max(1, slots // 10)
     while sizes[SMALL] + sizes[MAIN] >= slots:
         source = SMALL if sizes[SMALL] >= small_slots or sizes[MAIN] == 0 else MAIN
@@ -195,6 +237,7 @@ def _s3_room(queue, stamp, uses, sizes, slots, clock):  # type: ignore[no-untype
         queue[leaving] = target
         if target != ABSENT:
             sizes[target] += 1
+        # Names of as many as the cache holds, as the paper has it.
         while sizes[GHOST] > slots:
             queue[_oldest(queue, stamp, GHOST)] = ABSENT
             sizes[GHOST] -= 1
@@ -240,6 +283,7 @@ def replay_s3_fifo(ids, num_experts, slots):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _arc_room(queue, stamp, sizes, slots, goal, is_old_ghost):  # type: ignore[no-untyped-def]
     """Evict one expert of either list into its ghosts, as ARC's REPLACE does."""
+    # An empty list has nobody to give: then the other one gives.
     from_small = sizes[SMALL] > 0 and (
         sizes[SMALL] > goal or (is_old_ghost and sizes[SMALL] >= goal) or sizes[MAIN] == 0
     )
@@ -297,6 +341,7 @@ def replay_arc(ids, num_experts, slots):  # type: ignore[no-untyped-def]
             if was != ABSENT:
                 sizes[was] -= 1
                 queue[expert] = ABSENT
+            # The goal has just moved towards the list whose ghost was asked for.
             if sizes[SMALL] + sizes[MAIN] >= slots:
                 _arc_room(queue, stamp, sizes, slots, goal, was == OLD_GHOST)
             _arc_trim(queue, stamp, sizes, slots)
@@ -306,41 +351,3 @@ def replay_arc(ids, num_experts, slots):  # type: ignore[no-untyped-def]
             stamp[expert] = clock
             sizes[target] += 1
     return misses, misses
-
-
-@njit(cache=True, nogil=True)
-def latent_stream(num_tokens, num_experts, top_k, request_tokens, spreads, memories, seed):  # type: ignore[no-untyped-def]
-    """Choices of one layer by the law of sim/routing/latent.py: the top-k of scores that persist in part.
-
-    ``spreads`` are of an expert's own favour, of a request's, of each fading part, and of what is new with
-    every token; ``memories`` are those of the fading parts in tokens.
-    """
-    np.random.seed(seed)
-    num_fading = memories.shape[0]
-    own = spreads[0] * np.random.standard_normal(num_experts)
-    request = np.zeros(num_experts)
-    fading = np.zeros((num_fading, num_experts))
-    score = np.empty(num_experts)
-    ids = np.empty((num_tokens, top_k), np.int32)
-    for token in range(num_tokens):
-        is_first = token % request_tokens == 0
-        if is_first:
-            for expert in range(num_experts):
-                request[expert] = own[expert] + spreads[1] * np.random.standard_normal()
-        for part in range(num_fading):
-            if is_first or np.random.random() > np.exp(-1.0 / memories[part]):
-                for expert in range(num_experts):
-                    fading[part, expert] = spreads[2 + part] * np.random.standard_normal()
-        for expert in range(num_experts):
-            score[expert] = request[expert] + spreads[-1] * np.random.standard_normal()
-        for part in range(num_fading):
-            for expert in range(num_experts):
-                score[expert] += fading[part, expert]
-        for rank in range(top_k):
-            best = 0
-            for expert in range(1, num_experts):
-                if score[expert] > score[best]:
-                    best = expert
-            ids[token, rank] = best
-            score[best] = -np.inf
-    return ids

@@ -67,8 +67,9 @@ Kernel = Callable[[ReplayedStream, int], tuple[int, int]]
 
 def _scored(own: ReplayedStream, slots: int, *, rule: int, window: int = 0) -> tuple[int, int]:
     stream = own.stream
+    law = kernels.ScoreLaw(rule, HALF_LIFE_TOKENS, window)
     found: tuple[int, int] = kernels.replay_scored(
-        stream.ids, own.following, stream.num_experts, slots, rule, HALF_LIFE_TOKENS, window
+        stream.ids, own.following, stream.num_experts, slots, law
     )
     return found
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.runtimes.caching.kernels import latent_stream
+from sim.runtimes.caching.latent import StreamShape, latent_stream
 
 IntArray = NDArray[np.int32]
 REQUEST_TOKENS = 500
@@ -50,9 +50,8 @@ class LatentLocality:
         # Shares are of the variance; what they leave of 1 is new with every token.
         spreads = np.sqrt([*shares, max(0.0, 1.0 - sum(shares))])
         memories = np.array([memory for memory, _ in self.fading])
-        ids = latent_stream(
-            profiled + num_tokens, num_experts, top_k, REQUEST_TOKENS, spreads, memories, seed
-        )
+        shape = StreamShape(profiled + num_tokens, num_experts, top_k, REQUEST_TOKENS)
+        ids = latent_stream(shape, spreads, memories, seed)
         return ExpertStream(ids=ids[profiled:], profile=ids[:profiled], num_experts=num_experts)
 
 

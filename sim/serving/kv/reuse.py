@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hwprofiles import Machine
 from hwprofiles.units import NS_PER_S
-from sim.costs.cost_model import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT
+from sim.costs.roofline import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT
 from sim.model.model import Model, TensorClass
 
 ATTENTION_COEFFICIENT = 4

@@ -10,27 +10,29 @@ that joins it.
 from sim.engine.compilation import inner, kernel
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action, LayerMode
+from sim.step.lowering.draft import (
+    CPU,
+    GPU,
+    H2D,
+    append,
+    append_activations,
+    begin_pass,
+    moment_of,
+    set_join,
+    wait_for,
+    wait_for_join,
+)
 from sim.step.lowering.emit import (
+    count_sent,
     emit_expert,
     emit_fetched_expert,
     emit_group_launch,
     emit_overhead,
+    emit_shared,
     move_hidden,
     send_down,
-    set_join,
-    wait_for_join,
 )
-from sim.step.lowering.passes import emit_head, emit_layer
-from sim.step.lowering.sheet import (
-    CPU,
-    GPU,
-    H2D,
-    IS_SERIAL,
-    STEP,
-    N,
-    append,
-    wait_for,
-)
+from sim.step.lowering.passes import emit_layer, end_pass
 from sim.step.lowering.shelf import bring_in
 
 _ON_CPU = int(Action.CPU)
@@ -42,136 +44,117 @@ _SWAP = int(Action.SWAP)
 _ON_GPU = int(LayerMode.GPU)
 _ATTENTION = int(TaskKind.ATTENTION)
 _GATE = int(TaskKind.GATE)
-_SHARED = int(TaskKind.SHARED_EXPERT)
-_ACTIVATIONS = int(TaskKind.ACTIVATION_COPY)
 _OVERHEAD = int(TaskKind.OVERHEAD)
 _NONE = NONE
 
 
 @inner
-def _tokens_of(sheet, index, layer, action):
+def _tokens_of(sheet, at, action):
     """Tokens of the experts of a layer with that action."""
     found = 0
     for expert in range(sheet.tokens.shape[2]):
-        if sheet.actions[index, layer, expert] == action:
-            found += sheet.tokens[index, layer, expert]
+        if sheet.actions[at.pass_index, at.layer, expert] == action:
+            found += sheet.tokens[at.pass_index, at.layer, expert]
     return found
 
 
 @inner
-def _run_on_cpu(out, state, sheet, index, layer, action, sent, last):
+def _run_on_cpu(draft, at, action, sent, last):
     """The experts of a layer with that action, on the CPU once activations are there; returns the
     last, ``last`` if there is none.
 
     Where experts run in groups, these are one call.
     """
-    if sheet.run[0].group_cpu > 0 and _tokens_of(sheet, index, layer, action) > 0:
-        wait_for(out, state, sent)
-        append(out, state, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer, _NONE, 0)
+    sheet = draft.sheet
+    if sheet.run[0].group_cpu > 0 and _tokens_of(sheet, at, action) > 0:
+        wait_for(draft, sent)
+        append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, at.layer)
     for expert in range(sheet.tokens.shape[2]):
-        if sheet.actions[index, layer, expert] == action:
-            read = bring_in(out, state, sheet, layer, expert, sent, 0)
-            wait_for(out, state, sent)
-            wait_for(out, state, read)
-            last = emit_expert(out, state, sheet, index, layer, expert, CPU)
+        if sheet.actions[at.pass_index, at.layer, expert] == action:
+            read = bring_in(draft, at.layer, expert, sent, 0)
+            wait_for(draft, sent)
+            wait_for(draft, read)
+            last = emit_expert(draft, at, expert, CPU)
     return last
 
 
 @inner
-def _send_up(out, state, sheet, index, tokens, layer):
-    """Hidden states of those tokens to the GPU, of all that the pass feeds where every layer hands
-    over.
-    """
-    count = sheet.passes[index].num_tokens
-    if sheet.run[0].hand_over == 0:
-        count = min(tokens, count)
-    return append(
-        out,
-        state,
-        H2D,
-        sheet.activations[0, count],
-        _ACTIVATIONS,
-        layer,
-        _NONE,
-        count * sheet.run[0].activation_bytes,
-    )
+def _is_next_foretold(foretold, at):
+    """Whether there is a next layer, and its gate runs in this one."""
+    return at.layer + 1 < foretold.shape[1] and foretold[at.pass_index, at.layer + 1]
 
 
 @inner
-def _gates(out, state, sheet, foretold, index, layer):
+def _gates(draft, foretold, at):
     """The layer's gate, and the next one's where that is foretold; returns what its experts wait
     for.
     """
-    last = append(out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0)
-    if not foretold[index, layer]:
-        last = append(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
-    if layer + 1 < foretold.shape[1] and foretold[index, layer + 1]:
-        last = append(
-            out, state, GPU, sheet.work[index, layer + 1].gate, _GATE, layer + 1, _NONE, 0
-        )
+    work = draft.sheet.work
+    last = append(draft, GPU, work[at.pass_index, at.layer].attention, _ATTENTION, at.layer)
+    if not foretold[at.pass_index, at.layer]:
+        last = append(draft, GPU, work[at.pass_index, at.layer].gate, _GATE, at.layer)
+    if _is_next_foretold(foretold, at):
+        last = append(draft, GPU, work[at.pass_index, at.layer + 1].gate, _GATE, at.layer + 1)
     return last
 
 
 @inner
-def _layer(out, state, sheet, ring, foretold, index, layer, pending, awaited):
+def _layer(draft, foretold, at, pending, awaited):
     """One MoE layer on the GPU that joins ``pending`` (the last carried task, of ``awaited``
     tokens); returns what it carries on.
     """
-    move_hidden(out, state, sheet, GPU, sheet.passes[index].num_tokens, layer)
-    wait_for_join(out, state)
-    gate = _gates(out, state, sheet, foretold, index, layer)
-    ahead = layer + 1 if layer + 1 < foretold.shape[1] and foretold[index, layer + 1] else layer
-    own = _tokens_of(sheet, index, layer, _ON_CPU)
-    carried = _tokens_of(sheet, index, layer, _DEFERRED)
-    carried += _tokens_of(sheet, index, ahead, _AHEAD) if ahead > layer else 0
-    sent = _NONE
+    sheet = draft.sheet
+    actions = sheet.actions[at.pass_index, at.layer]
+    move_hidden(draft, GPU, sheet.passes[at.pass_index].num_tokens, at.layer)
+    wait_for_join(draft)
+    gate = _gates(draft, foretold, at)
+    following = moment_of(sheet, at.pass_index, at.layer + 1)
+    is_ahead = _is_next_foretold(foretold, at)
+    own = _tokens_of(sheet, at, _ON_CPU)
+    carried = _tokens_of(sheet, at, _DEFERRED)
+    carried += _tokens_of(sheet, following, _AHEAD) if is_ahead else 0
     last_on_cpu = _NONE
     last_carried = _NONE
     hands_over = sheet.run[0].hand_over > 0
     if own + carried > 0 or hands_over:
-        sent, _ = send_down(out, state, sheet, index, layer, gate, own + carried)
-        last_on_cpu = _run_on_cpu(
-            out, state, sheet, index, layer, _ON_CPU, sent, sent if hands_over else _NONE
-        )
-        last_carried = _run_on_cpu(out, state, sheet, index, layer, _DEFERRED, sent, _NONE)
-        if ahead > layer:
-            last_carried = _run_on_cpu(out, state, sheet, index, ahead, _AHEAD, sent, last_carried)
-    last = gate
-    if sheet.work[index, layer].ffn > 0:
-        last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
-    emit_group_launch(out, state, sheet, index, layer, gate, range(sheet.tokens.shape[2]))
+        sent, _ = send_down(draft, at, gate, own + carried)
+        # The CPU first takes what this layer waits for; what is carried has until the next join.
+        last_on_cpu = _run_on_cpu(draft, at, _ON_CPU, sent, sent if hands_over else _NONE)
+        last_carried = _run_on_cpu(draft, at, _DEFERRED, sent, _NONE)
+        if is_ahead:
+            last_carried = _run_on_cpu(draft, following, _AHEAD, sent, last_carried)
+    last = emit_shared(draft, at, gate)
+    emit_group_launch(draft, at, gate, range(sheet.tokens.shape[2]))
     for expert in range(sheet.tokens.shape[2]):
-        if sheet.actions[index, layer, expert] == _RESIDENT:
-            last = emit_expert(out, state, sheet, index, layer, expert, GPU)
+        if actions[expert] == _RESIDENT:
+            last = emit_expert(draft, at, expert, GPU)
     for expert in range(sheet.tokens.shape[2]):
-        if _FETCH <= sheet.actions[index, layer, expert] <= _SWAP:
-            last = emit_fetched_expert(out, state, sheet, ring, index, layer, expert, gate, last)
+        if _FETCH <= actions[expert] <= _SWAP:
+            last = emit_fetched_expert(draft, at, expert, gate, last)
     back = _NONE
     if own + awaited > 0 or hands_over:
-        wait_for(out, state, last_on_cpu)
-        wait_for(out, state, pending)
-        back = _send_up(out, state, sheet, index, own + awaited, layer)
-    set_join(state, last, back)
+        wait_for(draft, last_on_cpu)
+        wait_for(draft, pending)
+        back = append_activations(draft, H2D, count_sent(draft, at, own + awaited), at.layer)
+    set_join(draft, last, back)
     return last_carried, carried
 
 
 @kernel
-def emit_carried_run(out, state, sheet, rings, last_task, foretold):
+def emit_carried_run(draft, foretold):
     """All passes of a run; ``foretold`` [pass, layer] marks layers whose gate ran in the layer
-    before; ``last_task`` as in ``emit_run``.
+    before.
     """
+    sheet = draft.sheet
     for index in range(len(sheet.passes)):
-        state[IS_SERIAL], state[STEP] = sheet.passes[index].is_serial, sheet.passes[index].step
+        begin_pass(draft, index)
         pending = _NONE
         awaited = 0
         for layer in range(sheet.work.shape[1]):
+            at = moment_of(sheet, index, layer)
             if sheet.work[index, layer].mode == _ON_GPU and sheet.layers[layer].is_moe:
-                emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
-                pending, awaited = _layer(
-                    out, state, sheet, rings[0], foretold, index, layer, pending, awaited
-                )
+                emit_overhead(draft, sheet.run[0].layer_overhead, layer)
+                pending, awaited = _layer(draft, foretold, at, pending, awaited)
             else:
-                emit_layer(out, state, sheet, rings, index, layer)
-        emit_head(out, state, sheet, rings, index)
-        emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
-        last_task[index] = state[N] - 1
+                emit_layer(draft, at)
+        end_pass(draft, index)

@@ -11,15 +11,16 @@ from sim.costs.memory import Residency
 from sim.engine.task import NONE
 from sim.model.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
-from sim.policies.base import Dispatch, Foresight
+from sim.policies.base import Dispatch
 from sim.policies.dispatch.rule import Rule
+from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import tokens_per_expert
 from sim.step.lowering.early import NO_EARLY, early_of
-from sim.step.lowering.misses import decide_misses
+from sim.step.lowering.misses import Weighing, decide_misses
+from sim.step.rules.around import Around, around
 from sim.step.rules.assign import assign
-from sim.step.rules.spilling import Around, around
 from sim.workload.batch import Passes
 
 _RESIDENT = int(Action.RESIDENT)
@@ -75,6 +76,7 @@ def decide_all(policy: Policy, residency: Residency, foresight: Foresight) -> De
         may_defer = deferrable(
             foresight, problem.overlap.deferred, _followed(problem, decisions.modes)
         )
+        # Only the CPU's experts: what the GPU runs is done by the time the next layer begins.
         decisions.actions[(decisions.actions == Action.CPU) & may_defer] = Action.DEFERRED
     return decisions
 
@@ -95,25 +97,22 @@ def decide(
     early = early_of(policy, problem, residency, passes, modes)
     leaving = None
     if policy.cache.is_static:
-        dispatch = policy.dispatch
-        _, shape_of = layer_shapes(problem.model)
-        believed = beliefs(problem, dispatch, int(tokens.max(initial=0)))
-        beside = surroundings(policy, problem, passes.num_tokens)
+        weighing = weighing_of(policy, problem, passes.num_tokens, int(tokens.max(initial=0)))
         held = held_after_prompt(policy, problem, residency, passes, tokens)
-        rule = int(dispatch.rule)
         if held is residency.experts:
-            decide_misses(tokens, held, shape_of, rule, believed, beside, early, actions)
+            decide_misses(tokens, held, weighing, early, actions)
             is_held = np.broadcast_to(held, tokens.shape)
         else:
-            for rows, experts, fate in (
+            # What moves behind the prompt is no miss of it: the prompt fetches all that is missing.
+            for rows, experts, rule in (
                 (passes.is_prefill, residency.experts, _FETCHING),
-                (~passes.is_prefill, held, rule),
+                (~passes.is_prefill, held, weighing.rule),
             ):
                 chosen = actions[rows]
+                beside = weighing.beside
                 own = beside._replace(dense=beside.dense[rows], num_tokens=beside.num_tokens[rows])
-                decide_misses(
-                    tokens[rows], experts, shape_of, fate, believed, own, NO_EARLY, chosen
-                )
+                fate = weighing._replace(rule=rule, beside=own)
+                decide_misses(tokens[rows], experts, fate, NO_EARLY, chosen)
                 actions[rows] = chosen
                 is_held[rows] = experts
     else:
@@ -151,6 +150,20 @@ def surroundings(policy: Policy, problem: Problem, num_tokens: NDArray[np.int32]
         problem,
         num_tokens,
         may_spill=policy.dispatch.spills_residents and not policy.cache.writes_back,
+    )
+
+
+def weighing_of(
+    policy: Policy, problem: Problem, num_tokens: NDArray[np.int32], max_tokens: int
+) -> Weighing:
+    """What the policy's dispatch rule knows, for passes of that many tokens, of which no expert
+    gets more than ``max_tokens``.
+    """
+    return Weighing(
+        rule=int(policy.dispatch.rule),
+        shape_of=layer_shapes(problem.model)[1],
+        believed=beliefs(problem, policy.dispatch, max_tokens),
+        beside=surroundings(policy, problem, num_tokens),
     )
 
 
@@ -255,6 +268,7 @@ class _Replay:
         is_foretold: bool,
     ) -> None:
         """One pass [layer, expert]; what it foretells sends its misses to the CPU."""
+        # The common case of a prediction, and a loop over layers is what takes its time.
         if is_foretold and not is_prefill and self._state.residents is not None:
             self._step_at_once(tokens, actions, is_held, self._state.residents)
             return
@@ -301,17 +315,17 @@ class _Replay:
 
 
 def _foretelling(policy: Policy, residency: Residency, foresight: Foresight) -> Decisions:
-    """The same, asking before each pass what it runs by prediction."""
+    """What the policy does, asked before each pass what it runs by prediction."""
     passes = foresight.passes
     tokens = foresight.tokens.copy()
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
-    early_of(
-        policy, foresight.problem, residency, passes, modes
-    )  # refuses what does not go together
+    # Asked for what it refuses: copies ahead of gates do not go with predictions.
+    early_of(policy, foresight.problem, residency, passes, modes)
     actions = np.zeros(tokens.shape, np.uint8)
     foretold = np.zeros(modes.shape, bool)
     is_held = np.zeros(tokens.shape[1:], bool)
     leaving = np.full(tokens.shape, NONE, np.int16)
+    # What a pass predicts depends on what the GPU holds by then: passes are decided in order.
     replay = _Replay(policy, foresight.problem, residency)
     can_precede = np.zeros(modes.shape, bool)
     can_precede[:, 1:] = _followed(foresight.problem, modes)[:, :-1]

@@ -44,6 +44,7 @@ def early_of(
     named = policy.prefetch.early(problem, residency, passes)
     if named is None:
         return NO_EARLY
+    # A cache decides at a gate what makes room, which is too late for copies that begin before it.
     if (
         not policy.keeps_residency
         or policy.overlap.deferred
@@ -53,6 +54,7 @@ def early_of(
         raise InputError(
             f"{policy.name}: copies ahead of a layer's gate need residents that stay, one GPU, nothing deferred or foretold"
         )
+    # One thing at a time leaves no time in which a copy could run ahead.
     can_be = (modes == LayerMode.GPU) & ~problem.overlap.is_serial(passes.is_prefill)[:, None]
     experts = named & ~residency.experts & can_be[:, :, None]
     if not experts.any():
@@ -95,6 +97,7 @@ def begun(is_early, selected, priced, lead, dense_ns):
     on_gpu = dense_ns
     copy = np.int64(0)
     for expert in selected:
+        # The rule knows the copies of selected experts alone; those of a layer are alike.
         copy = max(copy, priced[_COPY, expert])
     place = 0
     for expert in range(len(is_early)):

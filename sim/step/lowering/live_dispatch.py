@@ -3,7 +3,10 @@
 ``live`` calls it once hits are known.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.engine.compilation import inner
 from sim.engine.task import NONE
@@ -11,7 +14,8 @@ from sim.policies.actions import Action
 from sim.policies.dispatch.rule import Rule
 from sim.step.lowering.operations import PROMOTE, operate
 from sim.step.lowering.slots import ARRIVED, COMING, LATE_USES, NOW_NS, NUM_COMING, QUEUED, STARTED
-from sim.step.rules.spilling import LINK_BUSY, note_spill, spill_as_noted, spill_row
+from sim.step.rules.around import COPIES, LINK_BUSY, ON_CPU, ON_GPU, Beside, LayerCase, Whole
+from sim.step.rules.spilling import note_spill, spill_as_noted, spill_row
 from sim.step.rules.split import split_row
 
 _RESIDENT = int(Action.RESIDENT)
@@ -21,9 +25,26 @@ _LATE = int(Action.LATE)
 _TO_CPU = int(Rule.CPU)
 _SPILL = int(Rule.SPILL)
 _NONE = NONE
-_ON_CPU, _COPIES, _ON_GPU = range(3)
 END, LINK, RESULTS = range(3)
 """Places in what ``dispatch_missing`` returns."""
+
+
+class Enquiry(NamedTuple):
+    """What a rule is asked about: the experts ``asked`` for of a layer of that ``shape``, of which
+    ``num_misses`` are missing.
+
+    ``other_ns`` is the GPU's work besides routed experts; ``copy_ns`` the copy of every miss, where
+    all experts have as many tokens (NONE: they differ); ``busy_ns`` how long the link is not free.
+    """
+
+    shape: Whole
+    asked: NDArray[np.int64]
+    tokens: NDArray[np.int32]
+    other_ns: Whole
+    num_tokens: Whole
+    num_misses: Whole
+    copy_ns: Whole
+    busy_ns: Whole
 
 
 @inner
@@ -36,6 +57,7 @@ def copy_left_ns(sheet, cached, layer, expert):
     if slot.phase == ARRIVED:
         return np.int64(0)
     if slot.phase == STARTED:
+        # It may have been interrupted for what is urgent, which a rule does not see.
         return max(np.int64(0), slot.started_ns + whole - cached.counters[NOW_NS])
     return whole
 
@@ -57,7 +79,7 @@ def _link_busy_ns(sheet, cached, live):
 
 
 @inner
-def dispatch_missing(sheet, cached, live, index, layer):
+def dispatch_missing(sheet, cached, live, now):
     """Ask the rule about misses and experts still on their way.
 
     Returns when the layer (END) and its copies (LINK) are believed to end, in ns, and how many
@@ -65,12 +87,13 @@ def dispatch_missing(sheet, cached, live, index, layer):
     prefer the CPU for it. What has begun to be copied then arrives all the same; what has not is
     unpinned, so that it may be taken back. With the rule CPU those on their way are waited for.
     """
-    tokens = sheet.tokens[index, layer]
-    actions = sheet.actions[index, layer]
+    layer = now.layer
+    tokens = sheet.tokens[now.pass_index, layer]
+    actions = sheet.actions[now.pass_index, layer]
     shape = sheet.layers[layer].shape
     rule = live.rules[0].dispatch
-    other = np.int64(sheet.work[index, layer].ffn)
-    num_misses = 0
+    other = np.int64(sheet.work[now.pass_index, layer].ffn)
+    num_misses = np.int64(0)
     asked = live.asked[: live.num_asked[0]]
     busy = _link_busy_ns(sheet, cached, live)
     is_alike = busy == 0
@@ -81,133 +104,104 @@ def dispatch_missing(sheet, cached, live, index, layer):
             actions[expert] == 0 or (is_late and rule != _TO_CPU)
         )
         num_misses += live.is_miss[expert]
-        live.copies[expert] = live.believed[_COPIES, shape, tokens[expert]]
+        live.copies[expert] = live.believed[COPIES, shape, tokens[expert]]
         is_alike &= not is_late and tokens[expert] == tokens[asked[0]] > 0
         if is_late:
+            # No copy has the link before ``busy``, so that the rule counts that once, for all.
             live.copies[expert] = max(0, copy_left_ns(sheet, cached, layer, expert) - busy)
-            other += live.believed[_ON_GPU, shape, tokens[expert]] if rule == _TO_CPU else 0
+            other += live.believed[ON_GPU, shape, tokens[expert]] if rule == _TO_CPU else 0
     copy = live.copies[asked[0]] if is_alike and len(asked) > 0 else np.int64(_NONE)
-    end, link, results = ask(
-        sheet,
-        live,
-        shape,
-        asked,
-        tokens,
-        other,
-        sheet.passes[index].num_tokens,
-        num_misses,
-        copy,
-        busy,
-        actions,
-    )
+    num_tokens = np.int64(sheet.passes[now.pass_index].num_tokens)
+    enquiry = Enquiry(shape, asked, tokens, other, num_tokens, num_misses, copy, busy)
+    end, link, results = ask(sheet, live, enquiry, actions)
     if rule == _SPILL:
         for expert in asked:
-            live.spilled[index, layer, expert] = live.is_held[expert] and actions[expert] == _CPU
+            is_spilled = live.is_held[expert] and actions[expert] == _CPU
+            live.spilled[now.pass_index, layer, expert] = is_spilled
     _settle_late(cached, live, layer, tokens, actions)
     return end, link, results
 
 
 @inner
-def ask(sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, busy, actions):
-    """Have the rule write its actions for the experts ``asked`` for, as ``is_miss``, ``is_held``
-    and ``copies`` of ``live`` say.
+def ask(sheet, live, enquiry, actions):
+    """Have the rule write its actions for the experts asked for, as ``is_miss``, ``is_held`` and
+    ``copies`` of ``live`` say.
 
     Returns the layer's end, what is left to the link, both in ns, and how many experts to the CPU.
-    ``other``: the GPU's work besides routed experts; ``busy``: how long the link is not free;
-    ``copy``: the one of every miss, where all experts have as many tokens (NONE: they differ).
     """
-    if live.rules[0].dispatch == _SPILL and copy >= 0 and 0 < len(asked) < live.notes.shape[1]:
-        return _spill_alike(
-            sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, actions
-        )
-    _price(live, shape, asked, tokens)
-    if live.rules[0].dispatch == _SPILL:
-        live.fixed[LINK_BUSY] = busy
-        end = spill_row(
-            asked,
-            tokens,
-            live.is_miss,
-            live.is_held,
-            live.priced,
-            other,
-            num_tokens,
-            sheet.activations,
-            live.fixed,
-            live.room,
-            actions,
-        )
+    asked = enquiry.asked
+    rule = live.rules[0].dispatch
+    if rule == _SPILL and enquiry.copy_ns >= 0 and 0 < len(asked) < live.notes.shape[1]:
+        return _spill_alike(sheet, live, enquiry, actions)
+    _price(live, enquiry)
+    case = LayerCase(asked, enquiry.tokens, live.is_miss, live.is_held, live.priced)
+    if rule == _SPILL:
+        live.fixed[LINK_BUSY] = enquiry.busy_ns
+        end = spill_row(case, _beside(sheet, live, enquiry), live.room, actions)
     else:
+        other = enquiry.other_ns
         for expert in asked:
             if live.is_held[expert]:
-                other += live.priced[_ON_GPU, expert]
+                other += live.priced[ON_GPU, expert]
         end = other
-        if num_misses > 0:
-            on_cpu = live.priced[_ON_CPU]
-            copies = live.priced[_COPIES]
-            on_gpu = live.priced[_ON_GPU]
-            end = split_row(
-                live.rules[0].dispatch,
-                asked,
-                tokens,
-                live.is_miss,
-                on_cpu,
-                copies,
-                on_gpu,
-                other,
-                busy,
-                actions,
-            )
-    link = np.int64(busy)
+        if enquiry.num_misses > 0:
+            end = split_row(rule, case, other, enquiry.busy_ns, actions)
+    link = np.int64(enquiry.busy_ns)
     results = 0
     for expert in asked:
         if live.is_miss[expert] and actions[expert] == _FETCH:
             link += live.copies[expert]
-        results += tokens[expert] > 0 and actions[expert] == _CPU
+        results += enquiry.tokens[expert] > 0 and actions[expert] == _CPU
     return end, link, results
 
 
 @inner
-def _price(live, shape, asked, tokens):
-    """Fill in what is believed of the experts asked for, with their own copies."""
-    for expert in asked:
-        live.priced[_ON_CPU, expert] = live.believed[_ON_CPU, shape, tokens[expert]]
-        live.priced[_COPIES, expert] = live.copies[expert]
-        live.priced[_ON_GPU, expert] = live.believed[_ON_GPU, shape, tokens[expert]]
+def _beside(sheet, live, enquiry):
+    """What the experts asked for run beside."""
+    return Beside(enquiry.other_ns, enquiry.num_tokens, sheet.activations, live.fixed)
 
 
 @inner
-def _spill_alike(sheet, live, shape, asked, tokens, other, num_tokens, num_misses, copy, actions):
-    """As ``ask``, for experts that differ only in who is missing, the link being free.
+def _price(live, enquiry):
+    """Fill in what is believed of the experts asked for, with their own copies."""
+    believed = live.believed
+    for expert in enquiry.asked:
+        tokens = enquiry.tokens[expert]
+        live.priced[ON_CPU, expert] = believed[ON_CPU, enquiry.shape, tokens]
+        live.priced[COPIES, expert] = live.copies[expert]
+        live.priced[ON_GPU, expert] = believed[ON_GPU, enquiry.shape, tokens]
+
+
+@inner
+def _spill_alike(sheet, live, enquiry, actions):
+    """Do what ``ask`` does, for experts that differ only in who is missing, the link being free.
 
     Then a spill depends on how many miss and hit alone, and of both the lowest numbers go to the
     CPU: so the ends are noted, for one case of each layer shape at a time. So it is in decoding one
     sequence, and above all in simulating the layers ahead of each gate.
     """
-    case = live.cases[shape]
-    each = np.int64(tokens[asked[0]])
-    if case[0] != each or case[1] != other or case[2] != num_tokens or case[3] != copy:
+    asked = enquiry.asked
+    copy = enquiry.copy_ns
+    num_misses = enquiry.num_misses
+    case = live.cases[enquiry.shape]
+    each = np.int64(enquiry.tokens[asked[0]])
+    if (
+        case[0] != each
+        or case[1] != enquiry.other_ns
+        or case[2] != enquiry.num_tokens
+        or case[3] != copy
+    ):
         case[0] = each
-        case[1] = other
-        case[2] = num_tokens
+        case[1] = enquiry.other_ns
+        case[2] = enquiry.num_tokens
         case[3] = copy
-        live.notes[shape] = -1
-    note = live.notes[shape, num_misses, len(asked) - num_misses]
+        live.notes[enquiry.shape] = -1
+    note = live.notes[enquiry.shape, num_misses, len(asked) - num_misses]
     if note[0] < 0:
-        _price(live, shape, asked, tokens)
+        _price(live, enquiry)
         live.fixed[LINK_BUSY] = 0
-        note[0] = spill_row(
-            asked,
-            tokens,
-            live.is_miss,
-            live.is_held,
-            live.priced,
-            other,
-            num_tokens,
-            sheet.activations,
-            live.fixed,
-            live.room,
-            actions,
-        )
+        experts = LayerCase(asked, enquiry.tokens, live.is_miss, live.is_held, live.priced)
+        note[0] = spill_row(experts, _beside(sheet, live, enquiry), live.room, actions)
         note_spill(asked, live.is_miss, actions, note[1:])
     spill_as_noted(note[1:], asked, live.is_miss, actions)
     return note[0], (num_misses - note[1]) * copy, note[1] + note[2]
@@ -224,5 +218,6 @@ def _settle_late(cached, live, layer, tokens, actions):
                 continue
             actions[expert] = _LATE
             cached.counters[LATE_USES] += 1
+            # One that has begun can no longer be promoted.
             if slot.phase == QUEUED:
                 operate(cached, live, slot.copy, PROMOTE)

@@ -16,9 +16,7 @@ from sim.policies.actions import Action, LayerMode
 from sim.policies.problem import Problem
 from sim.step.lowering.carried import emit_carried_run
 from sim.step.lowering.decisions import Decisions
-from sim.step.lowering.passes import emit_run
-from sim.step.lowering.prices import Prices, price
-from sim.step.lowering.sheet import (
+from sim.step.lowering.draft import (
     DISK,
     H2D,
     JOIN_A,
@@ -33,10 +31,12 @@ from sim.step.lowering.sheet import (
     SHELF,
     STATE_SIZE,
     WORK,
-    Columns,
+    Draft,
     N,
     Sheet,
 )
+from sim.step.lowering.passes import emit_run
+from sim.step.lowering.prices import Prices, price
 from sim.workload.batch import Passes
 
 RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "host"))
@@ -96,14 +96,11 @@ def emit(
     decisions: Decisions,
     prices: Prices,
 ) -> Lowered:
-    """The same, with the prices at hand."""
+    """Return all tasks of the run, with the prices at hand."""
     gpus = problem.num_gpus
-    out = columns(_most_tasks(decisions, gpus), num_gpus=gpus)
-    state = fresh_state(gpus)
-    last_task = np.zeros(len(passes), np.int64)
     num_resources = len(with_peers(RESOURCES, gpus))
-    sheet = sheet_of(problem, passes, tokens, decisions, prices, num_resources)
-    rings = rings_of(problem)
+    sheet = sheet_of(problem, passes, tokens, decisions, (prices, num_resources))
+    draft = fresh_draft(problem, sheet, _most_tasks(decisions, gpus))
     if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
         assert gpus == 1, "experts carried into the next layer on several GPUs"
         foretold = (
@@ -111,34 +108,42 @@ def emit(
             if decisions.foretold is None
             else decisions.foretold
         )
-        emit_carried_run(out, state, sheet, rings, last_task, foretold)
+        emit_carried_run(draft, foretold)
     else:
-        emit_run(out, state, sheet, rings, last_task)
+        emit_run(draft)
     program = Program(
         platform=platform(problem.machine, resources_of(problem, decisions, RESOURCES)),
-        tasks=table(out, 0, int(state[N])),
+        tasks=table(draft, 0, int(draft.state[N])),
     )
-    return Lowered(program=program, last_task=last_task)
+    return Lowered(program=program, last_task=draft.last_task)
 
 
-def fresh_state(num_gpus: int = 1, num_awaited: int = 0) -> NDArray[np.int64]:
-    """The running state of ``emit`` before the first task; a layer's end waits for ``num_awaited``
-    tasks besides the last of each lane.
+def fresh_draft(
+    problem: Problem, sheet: Sheet, num_tasks: int, *, num_awaited: int = 0, num_copies: int = 0
+) -> Draft:
+    """A draft without a task, with room for that many.
+
+    A layer's end waits for ``num_awaited`` tasks besides the last of each lane, and a task for up
+    to ``num_copies`` copies besides what any task may wait for.
     """
-    num_joins = num_gpus - 1 + num_awaited
-    state = np.zeros(STATE_SIZE + num_joins + num_gpus - 1, np.int64)
+    gpus = problem.num_gpus
+    overlap = problem.overlap
+    # The last task on each further GPU, and a copy to it.
+    most = MAX_DEPENDENCIES + 2 * (gpus - 1) + num_copies
+    num_joins = gpus - 1 + num_awaited
+    state = np.zeros(STATE_SIZE + num_joins + gpus - 1, np.int64)
+    # The first tasks wait for nothing.
     state[[PREVIOUS, JOIN_A, JOIN_B]] = NONE
     state[STATE_SIZE : STATE_SIZE + num_joins] = NONE
     state[NUM_JOINS] = num_joins
-    return state
-
-
-def rings_of(problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The staging buffers of experts and of layers [GPU, buffer], none of them used yet."""
-    overlap = problem.overlap
-    gpus = problem.num_gpus
-    return np.full((gpus, max(1, overlap.staging_experts)), NONE), np.full(
-        (gpus, max(1, overlap.staging_layers)), NONE
+    return Draft(
+        rows=np.empty(num_tasks, ROW),
+        dependencies=np.empty(num_tasks * most, np.int64),
+        state=state,
+        sheet=sheet,
+        expert_ring=np.full((gpus, max(1, overlap.staging_experts)), NONE),
+        layer_ring=np.full((gpus, max(1, overlap.staging_layers)), NONE),
+        last_task=np.zeros(len(sheet.passes), np.int64),
     )
 
 
@@ -160,6 +165,7 @@ def with_peers(resources: tuple[Resource, ...], num_gpus: int) -> tuple[Resource
     """
     if num_gpus == 1:
         return resources
+    # The matcher's place is kept where there is none, so that GPU 1 has the same number in every run.
     filled = (*resources, MATCHER_RESOURCE)[:FIRST_PEER]
     peers = (
         replace(resource, name=f"{resource.name}{gpu}")
@@ -178,6 +184,7 @@ def platform(machine: Machine, resources: tuple[Resource, ...]) -> Platform:
     factors = np.full((len(resources), len(resources)), FULL_RATE, np.int64)
     for pair in machine.interference:
         for slows, busy in product(_named(resources, pair.slows), _named(resources, pair.busy)):
+            # A rate of 0 would stop a task for good.
             factors[slows, busy] = max(1, round(pair.rate_fraction.effective * FULL_RATE))
     return Platform(resources=resources, rate_factors=factors)
 
@@ -187,12 +194,12 @@ def sheet_of(
     passes: Passes,
     tokens: NDArray[np.int32],
     decisions: Decisions,
-    prices: Prices,
-    num_resources: int,
+    priced: tuple[Prices, int],
 ) -> Sheet:
     """Decisions and prices as compiled code reads them: what is copied early has that action,
-    selected or not. A disk's resource has the number ``num_resources``, behind all others.
+    selected or not. ``priced`` has how many resources there are, behind which a disk stands.
     """
+    prices, num_resources = priced
     is_moe = np.array([layer.is_moe for layer in problem.model.layers])
     actions = (
         decisions.actions
@@ -316,24 +323,16 @@ def _tasks_of_experts(actions: Any) -> int:
     return number
 
 
-def columns(size: int, *, num_gpus: int = 1) -> Columns:
-    """Room for that many tasks; each may also wait for the last task and the awaited copy of each
-    further GPU.
-    """
-    most = MAX_DEPENDENCIES + 2 * num_gpus - 2
-    return Columns(rows=np.empty(size, ROW), dependencies=np.empty(size * most, np.int64))
-
-
-def table(out: Columns, first: int, end: int) -> TaskTable:
+def table(draft: Draft, first: int, end: int) -> TaskTable:
     """The tasks emitted from number ``first`` up to ``end``."""
     number = end - first
-    before = int(out.rows[first - 1]["end_of_dependencies"]) if first else 0
+    before = int(draft.rows[first - 1]["end_of_dependencies"]) if first else 0
     offsets = np.zeros(number + 1, np.int64)
     plain = {name: np.empty(number, ROW[name]) for name in _PLAIN}
-    _spread(out.rows[first:end], before, offsets[1:], tuple(plain.values()))
+    _spread(draft.rows[first:end], before, offsets[1:], tuple(plain.values()))
     return TaskTable(
         dependency_offsets=offsets,
-        dependencies=out.dependencies[before : before + int(offsets[-1])],
+        dependencies=draft.dependencies[before : before + int(offsets[-1])],
         **plain,
     )
 

@@ -2,13 +2,17 @@
 misses.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.engine.compilation import allocating_kernel, inner, part
 from sim.policies.actions import Action
 from sim.policies.dispatch.rule import Rule
 from sim.step.lowering.early import begun
-from sim.step.rules.spilling import LINK_BUSY, ROOM, note_spill, spill_as_noted, spill_row
+from sim.step.rules.around import LINK_BUSY, ON_GPU, Around, Beside, LayerCase
+from sim.step.rules.spilling import ROOM, note_spill, spill_as_noted, spill_row
 from sim.step.rules.split import find_selected, split_row
 
 _RESIDENT = int(Action.RESIDENT)
@@ -19,9 +23,38 @@ _FETCHING = int(Rule.FETCH)
 _SPILL = int(Rule.SPILL)
 
 
+class Weighing(NamedTuple):
+    """What a rule (of Rule) knows of a run: the layers' shapes ``shape_of`` [layer], what is
+    ``believed`` of experts in ns [CPU, copy, GPU; layer shape; tokens], and what they run beside.
+    """
+
+    rule: int
+    shape_of: NDArray[np.int64]
+    believed: NDArray[np.int64]
+    beside: Around
+
+
+class Desk(NamedTuple):
+    """Working room: ``is_miss``, ``is_held`` and ``places`` [expert], ``priced`` [3, expert],
+    ``room`` [ROOM, expert].
+
+    ``spills`` [layer shape; misses, hits; of each] are noted of the ``cases`` [layer shape; tokens
+    of each expert (0 where they differ), ns beside, tokens of the pass].
+    """
+
+    is_miss: NDArray[np.bool_]
+    is_held: NDArray[np.bool_]
+    places: NDArray[np.int64]
+    priced: NDArray[np.int64]
+    room: NDArray[np.int64]
+    cases: NDArray[np.int64]
+    spills: NDArray[np.int32]
+
+
 @part
-def _decide_alike(tokens, experts_LE, missing, early, has_early, actions):
+def _decide_alike(tokens, experts_LE, missing, early, actions):
     """Decide where every miss meets the same fate: fill actions [pass, layer, expert]."""
+    has_early = early.experts.shape[0] > 0
     for index in range(actions.shape[0]):
         for layer in range(actions.shape[1]):
             for expert in range(actions.shape[2]):
@@ -32,197 +65,148 @@ def _decide_alike(tokens, experts_LE, missing, early, has_early, actions):
 
 
 @part
-def _look_up(selected, row, is_there, believed, is_miss, is_held, priced, chosen):
+def _look_up(case, is_there, believed, chosen):
     """Mark and price a layer's selected experts; return the misses and what residents take, in ns.
 
     ``believed`` is ns [CPU, copy, GPU; tokens]; ``is_there`` says whom the GPU holds.
     """
     misses = 0
     resident = np.int64(0)
-    for expert in selected:
-        is_held[expert] = is_there[expert]
-        is_miss[expert] = not is_there[expert]
+    for expert in case.selected:
+        case.is_held[expert] = is_there[expert]
+        case.is_miss[expert] = not is_there[expert]
         chosen[expert] = _RESIDENT
-        misses += is_miss[expert]
+        misses += case.is_miss[expert]
         for column in range(3):
-            priced[column, expert] = believed[column, row[expert]]
-        if is_held[expert]:
-            resident += priced[2, expert]
+            case.priced[column, expert] = believed[column, case.tokens[expert]]
+        if case.is_held[expert]:
+            resident += case.priced[ON_GPU, expert]
     return misses, resident
 
 
 @part
-def _spill_once(
-    selected,
-    row,
-    is_miss,
-    is_held,
-    priced,
-    dense,
-    num_tokens,
-    beside,
-    room,
-    hits,
-    before,
-    noted,
-    noted_of_misses,
-    chosen,
-):
+def _spill_once(case, beside, desk, shape, misses, chosen):
     """Split a layer by ``spill_row``, or as it was noted of an equal case."""
-    is_known = _is_noted(row, selected, dense, num_tokens, before, noted)
-    if is_known and noted_of_misses[hits, 0] >= 0:
-        spill_as_noted(noted_of_misses[hits], selected, is_miss, chosen)
+    before = desk.cases[shape]
+    noted = desk.spills[shape, misses, len(case.selected) - misses]
+    is_known = _is_noted(case, beside, before, desk.spills[shape])
+    if is_known and noted[0] >= 0:
+        spill_as_noted(noted, case.selected, case.is_miss, chosen)
         return
-    spill_row(
-        selected,
-        row,
-        is_miss,
-        is_held,
-        priced,
-        dense,
-        num_tokens,
-        beside.activations,
-        beside.fixed,
-        room,
-        chosen,
-    )
+    spill_row(case, beside, desk.room, chosen)
     # Looking for notes sets ``before`` to 0 where the case can have none.
     if before[0] > 0:
-        note_spill(selected, is_miss, chosen, noted_of_misses[hits])
+        note_spill(case.selected, case.is_miss, chosen, noted)
+
+
+@part
+def _decide_layer(case, beside, weighing, desk, found, chosen):
+    """Have the rule decide on the misses of a layer; ``found`` is its shape, how many misses it has,
+    and what the GPU runs besides them, in ns.
+    """
+    shape, misses, resident = found
+    if weighing.rule == _SPILL and len(case.selected) > 0:
+        _spill_once(case, beside, desk, shape, misses, chosen)
+    elif misses > 0:
+        split_row(weighing.rule, case, resident, 0, chosen)
+
+
+@part
+def _decide_each(tokens, experts_LE, weighing, early, desk, actions):
+    """Decide layer by layer: fill actions [pass, layer, expert]."""
+    known = weighing.beside
+    has_early = early.experts.shape[0] > 0
+    # Few of many are selected: everything but finding them is done for those alone.
+    num_selected = 0
+    for index in range(actions.shape[0]):
+        for layer in range(actions.shape[1]):
+            shape = weighing.shape_of[layer]
+            row = tokens[index, layer]
+            chosen = actions[index, layer]
+            for expert in desk.places[:num_selected]:
+                desk.is_miss[expert] = False
+                desk.is_held[expert] = False
+            num_selected = find_selected(row, desk.places)
+            selected = desk.places[:num_selected]
+            case = LayerCase(selected, row, desk.is_miss, desk.is_held, desk.priced)
+            dense = known.dense[index, shape]
+            num_tokens = known.num_tokens[index]
+            beside = Beside(dense, num_tokens, known.activations, known.fixed)
+            misses, resident = _look_up(
+                case, experts_LE[layer], weighing.believed[:, shape], chosen
+            )
+            resident += dense
+            if has_early and early.experts[index, layer].any():
+                is_early = early.experts[index, layer]
+                resident += _take_early(case, is_early, chosen)
+                if weighing.rule == _SPILL:
+                    on_gpu, on_link = begun(
+                        is_early, selected, desk.priced, early.lead[index, shape], dense
+                    )
+                    busy = Beside(on_gpu, num_tokens, known.activations, known.fixed)
+                    known.fixed[LINK_BUSY] = on_link
+                    spill_row(case, busy, desk.room, chosen)
+                    known.fixed[LINK_BUSY] = 0
+                    continue
+            _decide_layer(case, beside, weighing, desk, (shape, misses, resident), chosen)
 
 
 @allocating_kernel
-def decide_misses(tokens, experts_LE, shape_of, rule, believed, beside, early, actions):
+def decide_misses(tokens, experts_LE, weighing, early, actions):
     """Hits, and what the rule says, for residents that never change [layer, expert]; fills actions
     [pass, layer, expert].
     """
     num_experts = experts_LE.shape[1]
-    has_early = early.experts.shape[0] > 0
+    num_shapes = weighing.believed.shape[1]
+    rule = weighing.rule
     if rule <= _FETCHING:
         missing = _FETCH if rule == _FETCHING else _CPU
-        _decide_alike(tokens, experts_LE, missing, early, has_early, actions)
+        _decide_alike(tokens, experts_LE, missing, early, actions)
         return
-    is_miss = np.zeros(num_experts, np.bool_)
-    is_held = np.zeros(num_experts, np.bool_)
-    priced = np.zeros((3, num_experts), np.int64)
-    room = np.empty((ROOM, num_experts), np.int64)
-    cases = np.zeros((believed.shape[1], 3), np.int64)
     most = num_experts + 1 if rule == _SPILL else 0
-    spills = np.full((believed.shape[1], most, most, 2), -1, np.int32)
-    # Few of many are selected: everything but finding them is done for those alone.
-    places = np.empty(num_experts + 1, np.int64)
-    num_selected = 0
+    desk = Desk(
+        np.zeros(num_experts, np.bool_),
+        np.zeros(num_experts, np.bool_),
+        np.empty(num_experts + 1, np.int64),
+        np.zeros((3, num_experts), np.int64),
+        np.empty((ROOM, num_experts), np.int64),
+        np.zeros((num_shapes, 3), np.int64),
+        np.full((num_shapes, most, most, 2), -1, np.int32),
+    )
     actions[:] = 0
-    for index in range(actions.shape[0]):
-        for layer in range(actions.shape[1]):
-            shape = shape_of[layer]
-            row = tokens[index, layer]
-            chosen = actions[index, layer]
-            dense = beside.dense[index, shape]
-            num_tokens = beside.num_tokens[index]
-            for expert in places[:num_selected]:
-                is_miss[expert] = is_held[expert] = False
-            num_selected = find_selected(row, places)
-            selected = places[:num_selected]
-            misses, resident = _look_up(
-                selected,
-                row,
-                experts_LE[layer],
-                believed[:, shape],
-                is_miss,
-                is_held,
-                priced,
-                chosen,
-            )
-            resident += dense
-            if has_early and early.experts[index, layer].any():
-                resident += _take_early(
-                    early.experts[index, layer], selected, is_miss, priced, chosen
-                )
-                if rule == _SPILL:
-                    dense, beside.fixed[LINK_BUSY] = begun(
-                        early.experts[index, layer],
-                        selected,
-                        priced,
-                        early.lead[index, shape],
-                        dense,
-                    )
-                    spill_row(
-                        selected,
-                        row,
-                        is_miss,
-                        is_held,
-                        priced,
-                        dense,
-                        num_tokens,
-                        beside.activations,
-                        beside.fixed,
-                        room,
-                        chosen,
-                    )
-                    beside.fixed[LINK_BUSY] = 0
-                    continue
-            if rule == _SPILL and num_selected > 0:
-                _spill_once(
-                    selected,
-                    row,
-                    is_miss,
-                    is_held,
-                    priced,
-                    dense,
-                    num_tokens,
-                    beside,
-                    room,
-                    num_selected - misses,
-                    cases[shape],
-                    spills[shape],
-                    spills[shape, misses],
-                    chosen,
-                )
-            elif misses > 0:
-                split_row(
-                    rule,
-                    selected,
-                    row,
-                    is_miss,
-                    priced[0],
-                    priced[1],
-                    priced[2],
-                    resident,
-                    0,
-                    chosen,
-                )
+    # In a part, which allocates nothing, no reference to any of these arrays is counted.
+    _decide_each(tokens, experts_LE, weighing, early, desk, actions)
 
 
 @inner
-def _take_early(is_early, selected, is_miss, priced, actions):
+def _take_early(case, is_early, actions):
     """What comes early is no miss that a rule decides on; returns the GPU's work on it, in ns."""
     work = np.int64(0)
-    for expert in selected:
+    for expert in case.selected:
         if is_early[expert]:
             actions[expert] = _EARLY
-            is_miss[expert] = False
-            work += priced[2, expert]
+            case.is_miss[expert] = False
+            work += case.priced[ON_GPU, expert]
     return work
 
 
 @inner
-def _is_noted(row, selected, dense_ns, num_tokens, before, noted):
+def _is_noted(case, beside, before, noted):
     """Whether this case has notes: where all selected experts get as many tokens, a spill depends
     on how many miss and hit alone.
 
     So it is in decoding one sequence: of both, the lowest numbers go to the CPU, as many as
-    ``noted`` [misses, hits; of each]. Notes are for one case, ``before``: tokens of each expert (0
-    where they differ), ns beside, tokens of the pass. In another they are forgotten.
+    ``noted`` [misses, hits; of each]. Notes are for one case, ``before``. In another they are
+    forgotten.
     """
-    each = np.int64(row[selected[0]])
-    for expert in selected:
-        if row[expert] != each:
+    each = np.int64(case.tokens[case.selected[0]])
+    for expert in case.selected:
+        if case.tokens[expert] != each:
             before[0] = 0
             return False
-    if before[0] != each or before[1] != dense_ns or before[2] != num_tokens:
+    if before[0] != each or before[1] != beside.dense_ns or before[2] != beside.num_tokens:
         before[0] = each
-        before[1] = dense_ns
-        before[2] = num_tokens
+        before[1] = beside.dense_ns
+        before[2] = beside.num_tokens
         noted[:] = -1
     return True

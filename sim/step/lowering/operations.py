@@ -32,6 +32,7 @@ def take_back(cached, live, layer, kept):
     """
     num_experts = cached.slots.shape[1]
     num_left = 0
+    # A copy under way is not stopped: the link has spent the time, and it may serve a later pass.
     for place in range(cached.counters[NUM_COMING]):
         code = cached.coming[place]
         slot = cached.slots[code // num_experts, code % num_experts]
@@ -43,7 +44,7 @@ def take_back(cached, live, layer, kept):
             operate(cached, live, slot.copy, DROP)
             slot.status = ABSENT
             slot.is_unused = 0
-            give_back(cached, live.rules[0].is_global, layer, code % num_experts)
+            give_back(cached, layer, code % num_experts)
         else:
             cached.coming[num_left] = code
             num_left += 1
@@ -51,7 +52,7 @@ def take_back(cached, live, layer, kept):
 
 
 @part
-def empty(sheet, cached, live):
+def empty(sheet, cached):
     """Give up all that is held, once the pass has no further gate; what is on its way arrives all
     the same.
     """
@@ -61,7 +62,7 @@ def empty(sheet, cached, live):
             slot = cached.slots[layer, expert]
             if slot.status == HELD:
                 release(cached, layer, expert)
-                give_back(cached, live.rules[0].is_global, layer, expert)
+                give_back(cached, layer, expert)
                 if slot.is_unused:
                     cached.counters[WASTED_BYTES] += sheet.layers[layer].expert_bytes
                     slot.is_unused = 0

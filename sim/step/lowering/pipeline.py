@@ -8,30 +8,39 @@ later layer's weights are copied, into as many buffers as there are; activations
 their borders. A group ends in one vocabulary projection.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
 from sim.engine.compilation import kernel, part
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
-from sim.step.lowering.emit import (
-    emit_cpu_experts,
-    emit_expert,
-    emit_group_launch,
-    emit_overhead,
-    set_join,
-)
-from sim.step.lowering.passes import emit_head
-from sim.step.lowering.sheet import (
+from sim.step.lowering.draft import (
     CPU,
     D2H,
     GPU,
     H2D,
-    IS_SERIAL,
     JOIN_A,
     JOIN_B,
     STEP,
     N,
     append,
+    append_copy,
+    begin_pass,
+    moment_of,
+    set_join,
     wait_for,
 )
+from sim.step.lowering.emit import (
+    emit_cpu_experts,
+    emit_expert,
+    emit_group_launch,
+    emit_overhead,
+    emit_shared,
+    send_up,
+)
+from sim.step.lowering.passes import emit_head
 
 AHEAD = 2
 """How many micro-batches the first halves are ahead of the second."""
@@ -41,7 +50,6 @@ _PAGED = int(Action.PAGED)
 _ATTENTION = int(TaskKind.ATTENTION)
 _GATE = int(TaskKind.GATE)
 _DENSE = int(TaskKind.DENSE_FFN)
-_SHARED = int(TaskKind.SHARED_EXPERT)
 _PROJECTION = int(TaskKind.PROJECTION)
 _PAGE = int(TaskKind.PAGE)
 _KV = int(TaskKind.KV_COPY)
@@ -49,159 +57,160 @@ _ACTIVATIONS = int(TaskKind.ACTIVATION_COPY)
 _NONE = NONE
 
 
+class Flow(NamedTuple):
+    """What pipelined layers need besides a draft.
+
+    ``pipe`` [pass, layer] are their prices; the passes of group g, one for each micro-batch, are
+    those from ``firsts[g]`` up to ``firsts[g + 1]``. Working room: ``ends`` [micro-batch, 2], what
+    each waits for; ``last_use`` and ``last_page`` [buffer] of pages.
+    """
+
+    pipe: NDArray[np.void]
+    firsts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    last_use: NDArray[np.int64]
+    last_page: NDArray[np.int64]
+
+
 @part
-def _emit_pages(out, state, sheet, pipe, firsts, unit, last_use, last_page, num_paged):
+def _emit_pages(draft, flow, unit, num_paged):
     """Copy what a unit (group · layers + layer) misses into the next buffer, page by page; returns
     how many units were paged so far.
-
-    Pages bear the step that needs them, which may be the one after this.
     """
+    pipe = flow.pipe
     group = unit // pipe.shape[1]
     layer = unit % pipe.shape[1]
-    if group >= len(firsts) - 1 or pipe[firsts[group + 1] - 1, layer].page_bytes == 0:
+    is_over = group >= len(flow.firsts) - 1
+    if is_over or pipe[flow.firsts[group + 1] - 1, layer].page_bytes == 0:
         return num_paged
-    slot = num_paged % len(last_use)
-    step = state[STEP]
-    state[STEP] = sheet.passes[firsts[group]].step
-    for index in range(firsts[group], firsts[group + 1]):
-        if pipe[index, layer].page_bytes > 0:
-            wait_for(out, state, last_use[slot])
-            last_page[slot] = append(
-                out,
-                state,
-                H2D,
-                pipe[index, layer].page,
-                _PAGE,
-                layer,
-                _NONE,
-                pipe[index, layer].page_bytes,
-            )
-    state[STEP] = step
+    first = flow.firsts[group]
+    slot = num_paged % len(flow.last_use)
+    step = draft.state[STEP]
+    # Pages bear the step that needs them, which may be the one after this.
+    draft.state[STEP] = draft.sheet.passes[first].step
+    for index in range(first, flow.firsts[group + 1]):
+        work = pipe[index, layer]
+        if work.page_bytes > 0:
+            wait_for(draft, flow.last_use[slot])
+            page = append_copy(draft, H2D, work.page, _PAGE, layer, work.page_bytes)
+            flow.last_page[slot] = page
+    draft.state[STEP] = step
     return num_paged + 1
 
 
 @part
-def _first_half(out, state, sheet, pipe, ends, index, place, layer):
+def _first_half(draft, flow, at, place):
     """Host overhead before a group's first micro-batch; where the CPU attends, everything up to
     what comes back from it.
     """
-    if place == 0 and sheet.run[0].layer_overhead > 0:
-        set_join(state, ends[place, 0], ends[place, 1])
-        emit_overhead(out, state, sheet.run[0].layer_overhead, layer)
-        ends[place, 0] = state[JOIN_A]
-        ends[place, 1] = _NONE
-    work = pipe[index, layer]
+    ends = flow.ends[place]
+    layer = at.layer
+    # The group goes through a layer together, so that the host's time for it is spent once.
+    if place == 0 and draft.sheet.run[0].layer_overhead > 0:
+        set_join(draft, ends[0], ends[1])
+        emit_overhead(draft, draft.sheet.run[0].layer_overhead, layer)
+        ends[0] = draft.state[JOIN_A]
+        ends[1] = _NONE
+    work = flow.pipe[at.pass_index, layer]
     if work.is_split == 0:
         return
-    wait_for(out, state, ends[place, 0])
-    wait_for(out, state, ends[place, 1])
-    wait_for(out, state, append(out, state, GPU, work.before, _PROJECTION, layer, _NONE, 0))
-    wait_for(
-        out, state, append(out, state, D2H, work.down, _ACTIVATIONS, layer, _NONE, work.down_bytes)
-    )
-    wait_for(out, state, append(out, state, CPU, work.core, _ATTENTION, layer, _NONE, 0))
-    ends[place, 0] = append(out, state, H2D, work.up, _ACTIVATIONS, layer, _NONE, work.up_bytes)
-    ends[place, 1] = _NONE
+    wait_for(draft, ends[0])
+    wait_for(draft, ends[1])
+    wait_for(draft, append(draft, GPU, work.before, _PROJECTION, layer))
+    wait_for(draft, append_copy(draft, D2H, work.down, _ACTIVATIONS, layer, work.down_bytes))
+    wait_for(draft, append(draft, CPU, work.core, _ATTENTION, layer))
+    ends[0] = append_copy(draft, H2D, work.up, _ACTIVATIONS, layer, work.up_bytes)
+    ends[1] = _NONE
 
 
 @part
-def _second_half(out, state, sheet, pipe, ends, index, place, layer, page):
+def _second_half(draft, flow, at, place, page):
     """From the attention's result (or the attention itself) to the layer's end; experts that were
     paged wait for their last page.
     """
-    work = pipe[index, layer]
-    wait_for(out, state, ends[place, 0])
-    wait_for(out, state, ends[place, 1])
+    sheet = draft.sheet
+    layer = at.layer
+    ends = flow.ends[place]
+    work = flow.pipe[at.pass_index, layer]
+    own = sheet.work[at.pass_index, layer]
+    wait_for(draft, ends[0])
+    wait_for(draft, ends[1])
     if work.is_split == 1:
-        last = append(out, state, GPU, work.after, _PROJECTION, layer, _NONE, 0)
+        last = append(draft, GPU, work.after, _PROJECTION, layer)
     else:
-        last = append(
-            out, state, GPU, sheet.work[index, layer].attention, _ATTENTION, layer, _NONE, 0
-        )
+        last = append(draft, GPU, own.attention, _ATTENTION, layer)
     if work.kv_bytes > 0:
-        wait_for(out, state, last)
-        append(out, state, D2H, work.kv, _KV, layer, _NONE, work.kv_bytes)
+        wait_for(draft, last)
+        append_copy(draft, D2H, work.kv, _KV, layer, work.kv_bytes)
     if not sheet.layers[layer].is_moe:
-        ends[place, 0] = append(
-            out, state, GPU, sheet.work[index, layer].ffn, _DENSE, layer, _NONE, 0
-        )
-        ends[place, 1] = _NONE
+        ends[0] = append(draft, GPU, own.ffn, _DENSE, layer)
+        ends[1] = _NONE
         return
-    gate = append(out, state, GPU, sheet.work[index, layer].gate, _GATE, layer, _NONE, 0)
-    last_on_cpu, tokens = emit_cpu_experts(
-        out, state, sheet, index, layer, gate, range(sheet.tokens.shape[2])
-    )
-    last = gate
-    if sheet.work[index, layer].ffn > 0:
-        last = append(out, state, GPU, sheet.work[index, layer].ffn, _SHARED, layer, _NONE, 0)
-    emit_group_launch(out, state, sheet, index, layer, gate, range(sheet.tokens.shape[2]))
+    gate = append(draft, GPU, own.gate, _GATE, layer)
+    everyone = range(sheet.tokens.shape[2])
+    last_on_cpu, tokens = emit_cpu_experts(draft, at, gate, everyone)
+    last = emit_shared(draft, at, gate)
+    emit_group_launch(draft, at, gate, everyone)
+    # Residents first: they run while the last pages come.
     for wanted in (_RESIDENT, _PAGED):
-        for expert in range(sheet.tokens.shape[2]):
-            if sheet.actions[index, layer, expert] == wanted:
-                wait_for(out, state, page if wanted == _PAGED else _NONE)
-                last = emit_expert(out, state, sheet, index, layer, expert, GPU)
-    back = _NONE
-    if last_on_cpu >= 0:
-        wait_for(out, state, last_on_cpu)
-        num_bytes = tokens * sheet.run[0].activation_bytes
-        back = append(
-            out, state, H2D, sheet.activations[0, tokens], _ACTIVATIONS, layer, _NONE, num_bytes
-        )
-    ends[place, 0] = last
-    ends[place, 1] = back
+        for expert in everyone:
+            if sheet.actions[at.pass_index, layer, expert] == wanted:
+                wait_for(draft, page if wanted == _PAGED else _NONE)
+                last = emit_expert(draft, at, expert, GPU)
+    ends[0] = last
+    ends[1] = send_up(draft, at, last_on_cpu, tokens)
+
+
+@part
+def _emit_group(draft, flow, group, emitted, used):
+    """All layers of one group of micro-batches; returns how many units were paged, and used."""
+    pipe = flow.pipe
+    ends = flow.ends
+    last_use = flow.last_use
+    num_layers = pipe.shape[1]
+    first = flow.firsts[group]
+    size = flow.firsts[group + 1] - first
+    begin_pass(draft, first)
+    ahead = min(AHEAD, size)
+    turns = size * num_layers
+    ends[:size, 0] = draft.state[JOIN_A]
+    ends[:size, 1] = draft.state[JOIN_B]
+    for turn in range(ahead):
+        _first_half(draft, flow, moment_of(draft.sheet, first + turn, 0), turn)
+    for turn in range(turns):
+        layer = turn // size
+        place = turn % size
+        if place == 0:
+            unit = group * num_layers + layer + len(last_use) - 1
+            emitted = _emit_pages(draft, flow, unit, emitted)
+        page = flow.last_page[used % len(last_use)]
+        _second_half(draft, flow, moment_of(draft.sheet, first + place, layer), place, page)
+        # The last micro-batch ends in order on the GPU, and so frees the buffer for all of them.
+        if place == size - 1 and pipe[first + place, layer].page_bytes > 0:
+            last_use[used % len(last_use)] = ends[place, 0]
+            used += 1
+        if turn + ahead < turns:
+            later = turn + ahead
+            at = moment_of(draft.sheet, first + later % size, later // size)
+            _first_half(draft, flow, at, later % size)
+    for place in range(size - 1):
+        wait_for(draft, ends[place, 1])
+    set_join(draft, ends[size - 1, 0], ends[size - 1, 1])
+    return emitted, used
 
 
 @kernel
-def emit_pipelined_run(out, state, sheet, rings, pipe, firsts, ends, buffers, last_task):
-    """All passes of a run, grouped from ``firsts`` [group] on (its last entry: how many there are).
-
-    Working room: ``ends`` [micro-batch, 2], what each waits for; ``buffers`` [2, buffer], the last
-    use and the last page of each. ``last_task`` as in ``emit_run``.
-    """
-    num_layers = pipe.shape[1]
+def emit_pipelined_run(draft, flow):
+    """All passes of a run, in groups; ``last_task`` of a pass is that of its group."""
     emitted = 0
     used = 0
-    last_use = buffers[0]
-    last_page = buffers[1]
-    for unit in range(len(last_use) - 1):
-        emitted = _emit_pages(out, state, sheet, pipe, firsts, unit, last_use, last_page, emitted)
-    for group in range(len(firsts) - 1):
-        first = firsts[group]
-        size = firsts[group + 1] - firsts[group]
-        state[IS_SERIAL], state[STEP] = sheet.passes[first].is_serial, sheet.passes[first].step
-        ahead = min(AHEAD, size)
-        turns = size * num_layers
-        ends[:size, 0], ends[:size, 1] = state[JOIN_A], state[JOIN_B]
-        for turn in range(ahead):
-            _first_half(out, state, sheet, pipe, ends, first + turn, turn, 0)
-        for turn in range(turns):
-            layer = turn // size
-            place = turn % size
-            if place == 0:
-                emitted = _emit_pages(
-                    out,
-                    state,
-                    sheet,
-                    pipe,
-                    firsts,
-                    group * num_layers + layer + len(last_use) - 1,
-                    last_use,
-                    last_page,
-                    emitted,
-                )
-            page = last_page[used % len(last_use)]
-            _second_half(out, state, sheet, pipe, ends, first + place, place, layer, page)
-            if place == size - 1 and pipe[first + place, layer].page_bytes > 0:
-                last_use[used % len(last_use)] = ends[place, 0]
-                used += 1
-            if turn + ahead < turns:
-                later = turn + ahead
-                _first_half(
-                    out, state, sheet, pipe, ends, first + later % size, later % size, later // size
-                )
-        for place in range(size - 1):
-            wait_for(out, state, ends[place, 1])
-        set_join(state, ends[size - 1, 0], ends[size - 1, 1])
-        emit_head(out, state, sheet, rings, first + size - 1)
-        emit_overhead(out, state, sheet.run[0].step_overhead, _NONE)
-        last_task[first : first + size] = state[N] - 1
+    # Pages are a buffer ahead of their use, so that the first ones come before any layer.
+    for unit in range(len(flow.last_use) - 1):
+        emitted = _emit_pages(draft, flow, unit, emitted)
+    for group in range(len(flow.firsts) - 1):
+        emitted, used = _emit_group(draft, flow, group, emitted, used)
+        first = flow.firsts[group]
+        following = flow.firsts[group + 1]
+        emit_head(draft, following - 1)
+        emit_overhead(draft, draft.sheet.run[0].step_overhead, _NONE)
+        draft.last_task[first:following] = draft.state[N] - 1

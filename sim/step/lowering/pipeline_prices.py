@@ -59,6 +59,7 @@ def page_bytes(problem: Problem, passes: Passes, paged: NDArray[np.bool_]) -> ND
     group = passes.group
     size = np.bincount(group)[group]
     place = np.arange(len(group)) - np.searchsorted(group, group)
+    # Differences of rounded sums: the shares of a group add up to the whole, to the byte.
     return np.asarray(
         missing * (place + 1)[:, None] // size[:, None] - missing * place[:, None] // size[:, None]
     )

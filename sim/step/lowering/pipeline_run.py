@@ -8,22 +8,18 @@ from sim.engine.program import Program
 from sim.engine.task import NONE, Discipline, Resource
 from sim.policies.problem import Problem
 from sim.step.lowering.decisions import Decisions
+from sim.step.lowering.draft import N
 from sim.step.lowering.lower import (
     RESOURCES,
     Lowered,
-    columns,
-    fresh_state,
+    fresh_draft,
     platform,
-    rings_of,
     sheet_of,
     table,
 )
-from sim.step.lowering.pipeline import emit_pipelined_run
+from sim.step.lowering.pipeline import Flow, emit_pipelined_run
 from sim.step.lowering.pipeline_prices import pipeline_prices
 from sim.step.lowering.prices import price
-from sim.step.lowering.sheet import (
-    N,
-)
 from sim.workload.batch import Passes
 
 PIPELINE_RESOURCES = tuple(
@@ -56,19 +52,25 @@ def lower_pipelined(
     prices = price(
         problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0))
     )
-    out = columns(
+    num_tasks = (
         2 * int(np.count_nonzero(tokens))
         + pipe.size * MAX_TASKS_PER_LAYER
         + len(passes) * MAX_TASKS_PER_GROUP
     )
-    state = fresh_state()
-    last_task = np.zeros(len(passes), np.int64)
     firsts = np.append(np.flatnonzero(np.diff(passes.group, prepend=-1)), len(passes))
-    ends = np.full((int(np.diff(firsts).max()), 2), NONE)
-    buffers = np.full((2, max(1, overlap.staging_layers)), NONE)
-    sheet = sheet_of(problem, passes, tokens, decisions, prices, len(PIPELINE_RESOURCES))
-    emit_pipelined_run(out, state, sheet, rings_of(problem), pipe, firsts, ends, buffers, last_task)
-    program = Program(
-        platform=platform(problem.machine, PIPELINE_RESOURCES), tasks=table(out, 0, int(state[N]))
+    buffers = max(1, overlap.staging_layers)
+    flow = Flow(
+        pipe=pipe,
+        firsts=firsts,
+        ends=np.full((int(np.diff(firsts).max()), 2), NONE),
+        last_use=np.full(buffers, NONE),
+        last_page=np.full(buffers, NONE),
     )
-    return Lowered(program=program, last_task=last_task)
+    sheet = sheet_of(problem, passes, tokens, decisions, (prices, len(PIPELINE_RESOURCES)))
+    draft = fresh_draft(problem, sheet, num_tasks)
+    emit_pipelined_run(draft, flow)
+    program = Program(
+        platform=platform(problem.machine, PIPELINE_RESOURCES),
+        tasks=table(draft, 0, int(draft.state[N])),
+    )
+    return Lowered(program=program, last_task=draft.last_task)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.costs.cost_model import CostModel, Device, Way
+from sim.costs.cost_model import CostModel, Way
+from sim.costs.roofline import Device
 from sim.engine.task import NONE
 from sim.model.model import TensorClass, layer_shapes
 from sim.policies.actions import LayerMode
@@ -66,9 +67,11 @@ def price(
     """
     costs = problem.costs
     model = problem.model
+    # Layers of one shape cost the same: each shape is priced once.
     representatives, shape_of = layer_shapes(model)
     is_pinned = problem.overlap.is_pinned
     is_grouped = problem.overlap.groups_experts
+    # Keys say all that the prices depend on besides the model of costs itself.
     of_passes = costs.once(
         ("passes", *passes.contents), lambda: _by_device(costs, passes, representatives, shape_of)
     )
@@ -104,6 +107,7 @@ def price(
 
 def _chosen(is_on_cpu: NDArray[np.bool_], prices: NDArray[np.int64]) -> NDArray[np.int64]:
     """Those of [device, …] where something runs."""
+    # Most policies run no layer on the CPU.
     return np.asarray(np.where(is_on_cpu, prices[1], prices[0]) if is_on_cpu.any() else prices[0])
 
 
@@ -187,6 +191,7 @@ def _by_device(
         found[name] = np.stack(by_shape)[:, :, shape_of].copy()
     sequences = np.bincount(passes.group, passes.num_sequences).astype(np.int64)[passes.group]
     found["head"] = np.stack([costs.head(device, sequences).ns for device in _DEVICES])
+    # A prompt in chunks gives its token behind the last chunk.
     is_last_chunk = (
         np.append(np.diff(passes.is_prefill.astype(np.int8)) != 0, True) | ~passes.is_prefill
     )

@@ -6,19 +6,20 @@ memory holds depends on that order, not on the clock.
 
 from sim.engine.compilation import part
 from sim.engine.task import NONE, TaskKind
-from sim.step.lowering.sheet import append, wait_for
+from sim.step.lowering.draft import append_copy, wait_for
 
 _READING = int(TaskKind.DISK_READ)
 _NONE = NONE
 
 
 @part
-def bring_in(out, state, sheet, layer, expert, after, priority):
+def bring_in(draft, layer, expert, after, priority):
     """Have the expert in host memory once task ``after`` has ended; returns the read that its use
     waits for, NONE where it was there from the start.
 
     One whose read is still under way is not read twice.
     """
+    sheet = draft.sheet
     if sheet.shelf.shape[0] == 0:
         return _NONE
     disk = sheet.disk[0]
@@ -27,12 +28,11 @@ def bring_in(out, state, sheet, layer, expert, after, priority):
     if own.used_at >= 0:
         own.used_at = disk.asked
         return own.read
-    wait_for(out, state, after)
+    wait_for(draft, after)
     num_bytes = sheet.layers[layer].expert_bytes
-    read = append(
-        out, state, disk.resource, sheet.layers[layer].read, _READING, layer, expert, num_bytes
-    )
-    out.rows[read].priority = priority
+    read = append_copy(draft, disk.resource, sheet.layers[layer].read, _READING, layer, num_bytes)
+    draft.rows[read].expert = expert
+    draft.rows[read].priority = priority
     if disk.keeps == 1:
         _make_room(sheet, num_bytes)
         disk.left_bytes -= num_bytes

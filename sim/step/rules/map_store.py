@@ -1,5 +1,7 @@
 """How a store of expert maps is searched and filled, compiled."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,27 +14,49 @@ go to the earlier entry.
 """
 
 
+class StoredMaps(NamedTuple):
+    """The entries of a store: maps ``by_expert`` [layer, expert, entry], and the ``lengths`` [layer,
+    entry] of the flattened layers up to each.
+    """
+
+    by_expert: Array
+    lengths: Array
+
+
+class CosineRoom(NamedTuple):
+    """Room for the ``cosines`` [entry] of a layer, and their ``bits``, which lie in the same place.
+
+    Of numbers of at least 0 the bits are in the order of the numbers, and the largest of integers
+    is found many at a time.
+    """
+
+    cosines: Array
+    bits: NDArray[np.int32]
+
+
+class Nearest(NamedTuple):
+    """What is found: the products with whole maps ``trajectory`` [iteration, entry], the ``best``
+    entry [iteration, layer] and its cosine, the ``score`` [iteration, layer].
+    """
+
+    trajectory: Array
+    best: NDArray[np.int64]
+    score: Array
+
+
 @kernel
 def follow(
-    maps: Array,
-    own: Array,
-    by_expert: Array,
-    lengths: Array,
-    distance: int,
-    cosines: Array,
-    bits: NDArray[np.int32],
-    trajectory: Array,
-    best: NDArray[np.int64],
-    score: Array,
+    maps: Array, own: Array, stored: StoredMaps, distance: int, room: CosineRoom, found_of: Nearest
 ) -> None:
-    """The nearest entry [iteration, layer] by the layers up to ``distance`` before, its cosine, and
-    ``trajectory`` [iteration, entry].
+    """Find the nearest entry by the layers up to ``distance`` before, ties to the earlier one.
 
-    ``own`` [iteration, layer] and ``lengths`` [layer, entry] are those of the flattened layers up
-    to each; ties go to the earlier entry. ``cosines`` is room for those of a layer, and ``bits``
-    the same: of numbers of at least 0 these are in the order of the numbers, and the largest of
-    integers is found many at a time.
+    ``own`` [iteration, layer] are the lengths of the flattened layers of ``maps`` up to each.
     """
+    by_expert = stored.by_expert
+    lengths = stored.lengths
+    cosines = room.cosines
+    bits = room.bits
+    trajectory = found_of.trajectory
     num_layers = maps.shape[1]
     count = trajectory.shape[1]
     for number in range(len(maps)):
@@ -41,6 +65,7 @@ def follow(
             for expert in range(maps.shape[2]):
                 share = maps[number, layer, expert]
                 theirs = by_expert[layer, expert]
+                # Most shares are 0: few experts of many get a notable part of the gate.
                 if share != 0:
                     for entry in range(count):
                         products[entry] += share * theirs[entry]
@@ -60,8 +85,8 @@ def follow(
             found = 0
             while cosines[found] < most - TIE:
                 found += 1
-            best[number, layer + distance] = found
-            score[number, layer + distance] = most
+            found_of.best[number, layer + distance] = found
+            found_of.score[number, layer + distance] = most
         for entry in range(count):
             products[entry] /= max(
                 own[number, num_layers - 1] * lengths[num_layers - 1, entry], np.float32(1e-12)

@@ -1,26 +1,48 @@
 """What a predictor of stated accuracy names, compiled."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine.compilation import kernel
 
 
-@kernel
-def list_selected(
-    tokens: NDArray[np.int32], first: NDArray[np.int64], experts: NDArray[np.int64]
-) -> None:
-    """List the ``experts`` that ``tokens`` [pass, layer, expert] select; those of each layer begin
-    at ``first`` [pass · layers + layer].
+class Listed(NamedTuple):
+    """The ``experts`` that tokens select, one layer behind another; those of each begin at ``first``
+    [pass · layers + layer].
     """
+
+    first: NDArray[np.int64]
+    experts: NDArray[np.int64]
+
+
+class Guesses(NamedTuple):
+    """What a predictor draws: a ``chance`` and a ``weight`` [pass, layer, expert], which have no rows
+    for the first layers, how often it is right [layer], and how popular experts are [layer, expert].
+
+    Weights are the bits of numbers of at least 0, which are in the order of the numbers: the largest
+    of integers is found many at a time.
+    """
+
+    chance: NDArray[np.float64]
+    weight: NDArray[np.int64]
+    accuracy: NDArray[np.float64]
+    popularity: NDArray[np.float64]
+
+
+@kernel
+def list_selected(tokens: NDArray[np.int32], listed: Listed) -> None:
+    """List the experts that ``tokens`` [pass, layer, expert] select."""
+    first = listed.first
+    experts = listed.experts
     count = 0
     for index in range(tokens.shape[0]):
         for layer in range(tokens.shape[1]):
             first[index * tokens.shape[1] + layer] = count
             for expert in range(tokens.shape[2]):
-                experts[count] = (
-                    expert  # kept only where it is selected: whether it is, no processor can guess
-                )
+                # Kept only where it is selected: whether it is, no processor can guess.
+                experts[count] = expert
                 count += tokens[index, layer, expert] > 0
     first[tokens.shape[0] * tokens.shape[1]] = count
 
@@ -28,25 +50,21 @@ def list_selected(
 @kernel
 def expect(
     tokens: NDArray[np.int32],
-    first: NDArray[np.int64],
-    experts: NDArray[np.int64],
+    listed: Listed,
     is_apart: NDArray[np.bool_],
-    chance: NDArray[np.float64],
-    weight: NDArray[np.int64],
-    accuracy: NDArray[np.float64],
-    popularity: NDArray[np.float64],
+    guesses: Guesses,
     expected: NDArray[np.int32],
 ) -> None:
-    """Fill ``expected`` [pass, layer, expert]: a selected expert's tokens where ``chance`` is below
+    """Fill ``expected`` [pass, layer, expert]: a selected expert's tokens where its chance is below
     its layer's accuracy; for each one missed, one token for the unselected expert of the largest
-    ``weight`` that is left, ties to the lower number.
+    weight that is left, ties to the lower number.
 
-    Selected are the ``experts`` from ``first`` on, as in ``list_selected``. ``chance`` and ``weight``
-    have no rows for the first layers; weights are the bits of numbers of at least 0, which are in
-    the order of the numbers: the largest of integers is found many at a time. An expert that is
-    never selected, of no ``popularity`` [layer, expert], takes a place without being named. Passes
+    An expert that is never selected, of no popularity, takes a place without being named. Passes
     that are ``is_apart`` stay.
     """
+    chance = guesses.chance
+    weight = guesses.weight
+    first = listed.first
     num_passes, num_layers, num_experts = tokens.shape
     step = num_layers - weight.shape[1]
     for index in range(num_passes):
@@ -54,9 +72,9 @@ def expect(
             left = weight[index, layer - step]
             missed = 0
             row = index * num_layers + layer
-            for expert in experts[first[row] : first[row + 1]]:
+            for expert in listed.experts[first[row] : first[row + 1]]:
                 left[expert] = -1
-                if chance[index, layer - step, expert] < accuracy[layer]:
+                if chance[index, layer - step, expert] < guesses.accuracy[layer]:
                     expected[index, layer, expert] = tokens[index, layer, expert]
                 else:
                     missed += 1
@@ -69,5 +87,5 @@ def expect(
                 best = 0
                 while left[best] != most:
                     best += 1
-                expected[index, layer, best] = popularity[layer, best] > 0
+                expected[index, layer, best] = guesses.popularity[layer, best] > 0
                 left[best] = -1

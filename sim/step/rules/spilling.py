@@ -1,5 +1,9 @@
 """Which experts of a layer, missing or resident, the CPU computes so that the layer ends first: the
 compiled rule behind SpillDispatch.
+
+A split is timed task by task, as the simulator would run it, so that the rule promises what comes
+true. Misses are fetched by number, in the order in which they are submitted; those that the CPU takes
+are the ones of fewest tokens.
 """
 
 from typing import Any, NamedTuple
@@ -7,14 +11,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import inner, kernel, part
-from sim.model.model import TensorClass, layer_shapes
+from sim.engine.compilation import allocating_kernel, inner, part
 from sim.policies.actions import Action
-from sim.policies.problem import Problem
+from sim.step.rules.around import (
+    BUFFERS,
+    COPIES,
+    GROUP_CPU,
+    GROUP_GPU,
+    LEAST_GPU,
+    LINK_BUSY,
+    MAY_SPILL,
+    ON_CPU,
+    ON_GPU,
+    Around,
+    Beside,
+    LayerCase,
+    Whole,
+)
 
-Rows = NDArray[Any]
-GROUP_GPU, LEAST_GPU, GROUP_CPU, BUFFERS, MAY_SPILL, LINK_BUSY = range(6)
-"""Places in ``Around.fixed``."""
 ROOM = 9
 _BY_NUMBER, _MISSES, _HELD, _RANK, _ENDS, _PLACE, _GROUP_COPIES, _GROUP_RUNS, _GROUP_END = range(
     ROOM
@@ -27,68 +41,32 @@ _GROUP = 12
 goes to the CPU.
 """
 _NEVER = -(2**62)
-_ON_CPU, _COPIES, _ON_GPU = range(3)
 _CPU = int(Action.CPU)
 _FETCH = int(Action.FETCH)
 _UP, _DOWN = range(2)
 
 
-class Around(NamedTuple):
-    """What the experts of a layer run beside, and what it costs to hand some to the CPU; times in
-    ns.
+class Split(NamedTuple):
+    """How the experts of a layer are split: of ``num_misses``, and of the residents, the CPU takes
+    the first by tokens.
 
-    ``dense`` [pass, layer shape] is the GPU's work on shared experts; ``num_tokens`` [pass];
-    ``activations`` [to or from the GPU, tokens]; ``fixed``: what one call for a layer's experts
-    takes on the GPU besides, what it lasts there at least, what it takes on the CPU; buffers that
-    copies go through; whether residents may go to the CPU at all (1 or 0); how long the link is not
-    free (0, but where copies ahead of gates hold it).
+    ``held_ns`` is the GPU's work on residents, ``core_ns`` the CPU's, over ``num_sent`` tokens.
     """
 
-    dense: NDArray[np.int64]
-    num_tokens: NDArray[np.int64]
-    activations: NDArray[np.int64]
-    fixed: NDArray[np.int64]
+    num_misses: Whole
+    misses: Whole
+    residents: Whole
+    held_ns: Whole
+    core_ns: Whole
+    num_sent: Whole
 
 
-def around(problem: Problem, num_tokens: NDArray[Any], *, may_spill: bool) -> Around:
-    """True prices around the experts of passes of that many tokens."""
-    costs = problem.costs
-    model = problem.model
-    overlap = problem.overlap
-    representatives, _ = layer_shapes(model)
-    dense = np.zeros((len(num_tokens), len(representatives)), np.int64)
-    for shape, layer in enumerate(representatives):
-        if model.layers[layer].is_moe and model.layers[layer].params.get(
-            TensorClass.SHARED_EXPERT, 0
-        ):
-            dense[:, shape] = costs.weights("gpu", layer, TensorClass.SHARED_EXPERT, num_tokens).ns
-    sizes = np.arange(int(num_tokens.max(initial=0)) + 1) * model.hidden * model.activation_bytes
-    up, down = (costs.copy(way, sizes, is_pinned=overlap.is_pinned).ns for way in ("h2d", "d2h"))
-    groups = [0, 0, 0]
-    if overlap.groups_experts:
-        groups = [
-            costs.group_overhead_ns("gpu"),
-            costs.group_least_ns(),
-            costs.group_overhead_ns("cpu"),
-        ]
-    fixed = np.array(
-        [*groups, max(1, overlap.staging_experts), may_spill and has_host_copies(problem), 0],
-        np.int64,
-    )
-    return Around(
-        dense=dense,
-        num_tokens=num_tokens.astype(np.int64),
-        activations=np.stack([up, down]),
-        fixed=fixed,
-    )
+class Best(NamedTuple):
+    """The split that ends first so far."""
 
-
-def has_host_copies(problem: Problem) -> bool:
-    """Whether host memory, where it is stated, holds all weights of the model: then the CPU can run
-    experts that the GPU holds too.
-    """
-    stated = problem.machine.cpu.memory_bytes
-    return stated is None or problem.model.total_bytes <= stated.effective
+    end_ns: Whole
+    misses: Whole
+    residents: Whole
 
 
 @inner
@@ -109,28 +87,29 @@ def _insert(row, size, expert, tokens, copies):
 
 
 @inner
-def _sorted(selected, tokens, is_miss, is_held, priced, fixed, room, actions):
-    """Fill the room with who may move, all misses to be fetched; returns how many misses, how many
-    residents, and the residents' work.
+def _all_on_gpu(case, fixed, room, actions):
+    """Fill the room with who may move, all misses to be fetched; returns how many residents may
+    move, and that split.
     """
     num_misses = 0
     num_held = 0
     held_ns = np.int64(0)
-    for expert in selected:
-        if is_miss[expert]:
+    for expert in case.selected:
+        if case.is_miss[expert]:
             room[_BY_NUMBER, num_misses] = expert
             room[_PLACE, expert] = num_misses
-            _insert(room[_MISSES], num_misses, expert, tokens, priced[_COPIES])
+            _insert(room[_MISSES], num_misses, expert, case.tokens, case.priced[COPIES])
             num_misses += 1
             actions[expert] = _FETCH
-        elif is_held[expert]:
-            held_ns += priced[_ON_GPU, expert]
+        elif case.is_held[expert]:
+            held_ns += case.priced[ON_GPU, expert]
             if fixed[MAY_SPILL] == 1:
-                _insert(room[_HELD], num_held, expert, tokens, priced[_COPIES])
+                _insert(room[_HELD], num_held, expert, case.tokens, case.priced[COPIES])
                 num_held += 1
     for place in range(num_misses):
         room[_RANK, room[_MISSES, place]] = place
-    return num_misses, num_held, held_ns
+    none = np.int64(0)
+    return num_held, Split(np.int64(num_misses), none, none, held_ns, none, none)
 
 
 @inner
@@ -144,9 +123,9 @@ def _time_group(priced, room, num_misses, to_cpu, group):
     for place in range(group * _GROUP, min(num_misses, (group + 1) * _GROUP)):
         expert = room[_BY_NUMBER, place]
         if room[_RANK, expert] >= to_cpu:
-            copies += priced[_COPIES, expert]
-            runs += priced[_ON_GPU, expert]
-            end = max(end, copies) + priced[_ON_GPU, expert]
+            copies += priced[COPIES, expert]
+            runs += priced[ON_GPU, expert]
+            end = max(end, copies) + priced[ON_GPU, expert]
     room[_GROUP_COPIES, group] = copies
     room[_GROUP_RUNS, group] = runs
     room[_GROUP_END, group] = end
@@ -154,23 +133,48 @@ def _time_group(priced, room, num_misses, to_cpu, group):
 
 @inner
 def _time_groups(priced, room, num_misses, fixed):
-    """Time all groups, every miss being fetched, where buffers do not run out; elsewhere groups say
-    nothing.
-    """
+    """Time all groups, every miss being fetched."""
+    # Where buffers run out, a copy waits for a run that another group may hold: groups say nothing.
     if num_misses <= fixed[BUFFERS]:
         for group in range((num_misses + _GROUP - 1) // _GROUP):
             _time_group(priced, room, num_misses, 0, group)
 
 
 @inner
-def _retime(priced, room, num_misses, to_cpu, expert, fixed):
-    """Time the group of a miss anew that goes to the CPU now, or no longer."""
-    if num_misses <= fixed[BUFFERS]:
-        _time_group(priced, room, num_misses, to_cpu, room[_PLACE, expert] // _GROUP)
+def _move_miss(case, fixed, room, split, step):
+    """The split with one more miss on the CPU (``step`` 1) or one less (-1)."""
+    misses = split.misses + step
+    expert = room[_MISSES, min(misses, split.misses)]
+    if split.num_misses <= fixed[BUFFERS]:
+        group = room[_PLACE, expert] // _GROUP
+        _time_group(case.priced, room, split.num_misses, misses, group)
+    return Split(
+        split.num_misses,
+        misses,
+        split.residents,
+        split.held_ns,
+        split.core_ns + step * case.priced[ON_CPU, expert],
+        split.num_sent + step * np.int64(case.tokens[expert]),
+    )
 
 
 @inner
-def _lanes(priced, room, num_misses, to_cpu, on_gpu, fixed):
+def _move_resident(case, room, split, step):
+    """The split with one more resident on the CPU (``step`` 1) or one less (-1)."""
+    residents = split.residents + step
+    expert = room[_HELD, min(residents, split.residents)]
+    return Split(
+        split.num_misses,
+        split.misses,
+        residents,
+        split.held_ns - step * case.priced[ON_GPU, expert],
+        split.core_ns + step * case.priced[ON_CPU, expert],
+        split.num_sent + step * np.int64(case.tokens[expert]),
+    )
+
+
+@inner
+def _lanes(room, num_misses, on_gpu, fixed):
     """When the GPU, busy until ``on_gpu``, and the link have done with what is fetched, copies
     going through buffers that never run out.
     """
@@ -182,20 +186,20 @@ def _lanes(priced, room, num_misses, to_cpu, on_gpu, fixed):
 
 
 @inner
-def _lanes_of_few_buffers(priced, room, num_misses, to_cpu, on_gpu, fixed):
-    """The same, each copy waiting for a buffer."""
+def _lanes_of_few_buffers(priced, room, split, on_gpu, fixed):
+    """When GPU and link have done with what is fetched, each copy waiting for a buffer."""
     on_link = fixed[LINK_BUSY]
     buffers = fixed[BUFFERS]
     # counted round: dividing took most of the time
     num_fetched = 0
     buffer = 0
-    for place in range(num_misses):
+    for place in range(split.num_misses):
         expert = room[_BY_NUMBER, place]
-        if room[_RANK, expert] >= to_cpu:
+        if room[_RANK, expert] >= split.misses:
             if num_fetched >= buffers:
                 on_link = max(on_link, room[_ENDS, buffer])
-            on_link += priced[_COPIES, expert]
-            on_gpu = max(on_gpu, on_link) + priced[_ON_GPU, expert]
+            on_link += priced[COPIES, expert]
+            on_gpu = max(on_gpu, on_link) + priced[ON_GPU, expert]
             room[_ENDS, buffer] = on_gpu
             num_fetched += 1
             buffer = buffer + 1 if buffer + 1 < buffers else 0
@@ -203,175 +207,78 @@ def _lanes_of_few_buffers(priced, room, num_misses, to_cpu, on_gpu, fixed):
 
 
 @inner
-def _ends(
-    priced,
-    room,
-    num_misses,
-    to_cpu,
-    held_ns,
-    core_ns,
-    num_sent,
-    dense_ns,
-    num_tokens,
-    activations,
-    fixed,
-):
-    """When GPU and link have done, and when the CPU's results are back (0: nothing is sent there).
-
-    The CPU computes the first ``to_cpu`` misses by tokens; the others are fetched by number.
-    """
-    on_gpu = dense_ns + held_ns
+def _ends(case, beside, room, split):
+    """When GPU and link have done, and when the CPU's results are back (0: nothing is sent there)."""
+    fixed = beside.fixed
+    activations = beside.activations
+    on_gpu = beside.dense_ns + split.held_ns
     if fixed[GROUP_GPU] > 0 or fixed[LEAST_GPU] > 0:
-        work = held_ns
-        for place in range(to_cpu, num_misses):
-            work += priced[_ON_GPU, room[_MISSES, place]]
+        work = split.held_ns
+        for place in range(split.misses, split.num_misses):
+            work += case.priced[ON_GPU, room[_MISSES, place]]
         if work > 0:
             on_gpu += max(fixed[GROUP_GPU], fixed[LEAST_GPU] - work)
-    if num_misses <= fixed[BUFFERS]:
-        on_gpu, on_link = _lanes(priced, room, num_misses, to_cpu, on_gpu, fixed)
+    if split.num_misses <= fixed[BUFFERS]:
+        on_gpu, on_link = _lanes(room, split.num_misses, on_gpu, fixed)
     else:
-        on_gpu, on_link = _lanes_of_few_buffers(priced, room, num_misses, to_cpu, on_gpu, fixed)
-    if num_sent == 0:
+        on_gpu, on_link = _lanes_of_few_buffers(case.priced, room, split, on_gpu, fixed)
+    if split.num_sent == 0:
         return on_gpu, np.int64(0)
-    on_link = on_link if num_misses > to_cpu else np.int64(0)
-    rows = min(num_sent, num_tokens)
+    # Activations go before weights: without a fetch of its own, the layer does not wait for the link.
+    on_link = on_link if split.num_misses > split.misses else np.int64(0)
+    rows = min(split.num_sent, beside.num_tokens)
     back = activations[_UP, rows]
-    return max(on_gpu, on_link + back), activations[_DOWN, rows] + fixed[GROUP_CPU] + core_ns + back
+    on_cpu = activations[_DOWN, rows] + fixed[GROUP_CPU] + split.core_ns + back
+    return max(on_gpu, on_link + back), on_cpu
+
+
+@inner
+def _better(best, ends, split):
+    """The better of the best so far and a split with those ends."""
+    end_ns = max(ends[0], ends[1])
+    return Best(end_ns, split.misses, split.residents) if end_ns < best.end_ns else best
 
 
 @part
-def spill_row(
-    selected,
-    tokens,
-    is_miss,
-    is_held,
-    priced,
-    dense_ns,
-    num_tokens,
-    activations,
-    fixed,
-    room,
-    actions,
-):
+def spill_row(case, beside, room, actions):
     """Write CPU or FETCH for every miss of one layer [expert], and CPU for residents that go there;
-    returns when the layer ends, in ns.
-
-    Misses and residents are among ``selected``, ascending. Believed ``priced`` ns [CPU, copy, GPU;
-    expert]; ``dense_ns`` and what follows as in Around; ``room`` [ROOM, expert] is working room.
+    returns when the layer ends, in ns. ``room`` [ROOM, expert] is working room.
 
     The CPU takes the m misses and the r residents of fewest tokens, with m and r for which the
     layer ends first. The more misses it takes, the fewer residents are needed to keep it as busy as
     the others, so that the pairs that matter lie on one walk of at most misses + residents steps,
     at each of which the layer is timed task by task.
     """
-    num_misses, num_held, held_ns = _sorted(
-        selected, tokens, is_miss, is_held, priced, fixed, room, actions
-    )
-    m, r, core_ns, num_sent = 0, 0, np.int64(0), np.int64(0)
-    _time_groups(priced, room, num_misses, fixed)
-    end, back = _ends(
-        priced,
-        room,
-        num_misses,
-        0,
-        held_ns,
-        core_ns,
-        num_sent,
-        dense_ns,
-        num_tokens,
-        activations,
-        fixed,
-    )
-    best, best_m, best_r = end, 0, 0
-    while m < num_misses and back < best:  # misses alone; the CPU's end only grows
-        expert = room[_MISSES, m]
-        m += 1
-        _retime(priced, room, num_misses, m, expert, fixed)
-        core_ns += priced[_ON_CPU, expert]
-        num_sent += tokens[expert]
-        end, back = _ends(
-            priced,
-            room,
-            num_misses,
-            m,
-            held_ns,
-            core_ns,
-            num_sent,
-            dense_ns,
-            num_tokens,
-            activations,
-            fixed,
-        )
-        if max(end, back) < best:
-            best, best_m, best_r = max(end, back), m, 0
+    fixed = beside.fixed
+    num_held, split = _all_on_gpu(case, fixed, room, actions)
+    _time_groups(case.priced, room, split.num_misses, fixed)
+    ends = _ends(case, beside, room, split)
+    best = Best(ends[0], split.misses, split.residents)
+    # Misses alone first, up to where the CPU ends last: its end only grows.
+    while split.misses < split.num_misses and ends[1] < best.end_ns:
+        split = _move_miss(case, fixed, room, split, 1)
+        ends = _ends(case, beside, room, split)
+        best = _better(best, ends, split)
+    # Then back, a miss at a time, with as many residents in its place as the CPU has time for.
     while num_held > 0:
-        while r < num_held and back < end:
-            expert = room[_HELD, r]
-            r += 1
-            held_ns -= priced[_ON_GPU, expert]
-            core_ns += priced[_ON_CPU, expert]
-            num_sent += tokens[expert]
-            end, back = _ends(
-                priced,
-                room,
-                num_misses,
-                m,
-                held_ns,
-                core_ns,
-                num_sent,
-                dense_ns,
-                num_tokens,
-                activations,
-                fixed,
-            )
-            if max(end, back) < best:
-                best, best_m, best_r = max(end, back), m, r
-        if m == 0:
+        while split.residents < num_held and ends[1] < ends[0]:
+            split = _move_resident(case, room, split, 1)
+            ends = _ends(case, beside, room, split)
+            best = _better(best, ends, split)
+        if split.misses == 0:
             break
-        m -= 1
-        expert = room[_MISSES, m]
-        _retime(priced, room, num_misses, m, expert, fixed)
-        core_ns -= priced[_ON_CPU, expert]
-        num_sent -= tokens[expert]
-        end, back = _ends(
-            priced,
-            room,
-            num_misses,
-            m,
-            held_ns,
-            core_ns,
-            num_sent,
-            dense_ns,
-            num_tokens,
-            activations,
-            fixed,
-        )
-        if max(end, back) < best:
-            best, best_m, best_r = max(end, back), m, r
-        if r > 0 and back >= end:
-            last = room[_HELD, r - 1]
-            less = priced[_ON_GPU, last], priced[_ON_CPU, last]
-            sent = num_sent - tokens[last]
-            one = _ends(
-                priced,
-                room,
-                num_misses,
-                m,
-                held_ns + less[0],
-                core_ns - less[1],
-                sent,
-                dense_ns,
-                num_tokens,
-                activations,
-                fixed,
-            )
-            if max(one[0], one[1]) < best:
-                best, best_m, best_r = max(one[0], one[1]), m, r - 1
-    for place in range(best_m):
+        split = _move_miss(case, fixed, room, split, -1)
+        ends = _ends(case, beside, room, split)
+        best = _better(best, ends, split)
+        # The last resident may have been one too many: the walk itself never takes one back.
+        if split.residents > 0 and ends[1] >= ends[0]:
+            less = _move_resident(case, room, split, -1)
+            best = _better(best, _ends(case, beside, room, less), less)
+    for place in range(best.misses):
         actions[room[_MISSES, place]] = _CPU
-    for place in range(best_r):
+    for place in range(best.residents):
         actions[room[_HELD, place]] = _CPU
-    return best
+    return best.end_ns
 
 
 @inner
@@ -399,36 +306,27 @@ def spill_as_noted(spill, selected, is_miss, actions):
             hits -= 1
 
 
-@kernel
+@allocating_kernel
 def spill_rows(
-    selected: Rows,
-    tokens: Rows,
-    is_miss: Rows,
-    priced: Rows,
-    dense: Rows,
-    num_tokens: Rows,
-    activations: Rows,
-    fixed: Rows,
-    room: Rows,
-    is_held: Rows,
-    actions: Rows,
+    tokens: NDArray[Any],
+    is_miss: NDArray[np.bool_],
+    priced: NDArray[np.int64],
+    around: Around,
+    actions: NDArray[np.uint8],
 ) -> None:
-    """``spill_row`` for every case [case, expert]; ``priced`` [case, 3, expert], ``dense`` and
-    ``num_tokens`` [case]; the rest is held.
+    """``spill_row`` for every case [case, expert] in which all experts but the missing are held.
+
+    ``priced`` is [case, 3, expert], and ``dense`` and ``num_tokens`` of ``around`` [case].
     """
-    for case in range(len(tokens)):
-        for expert in range(tokens.shape[1]):
-            is_held[expert] = tokens[case, expert] > 0 and not is_miss[case, expert]
-        spill_row(
-            selected,
-            tokens[case],
-            is_miss[case],
-            is_held,
-            priced[case],
-            dense[case],
-            num_tokens[case],
-            activations,
-            fixed,
-            room,
-            actions[case],
+    num_experts = tokens.shape[1]
+    everyone = np.arange(num_experts)
+    room = np.empty((ROOM, num_experts), np.int64)
+    is_held = np.zeros(num_experts, np.bool_)
+    for number in range(len(tokens)):
+        for expert in range(num_experts):
+            is_held[expert] = tokens[number, expert] > 0 and not is_miss[number, expert]
+        case = LayerCase(everyone, tokens[number], is_miss[number], is_held, priced[number])
+        beside = Beside(
+            around.dense[number], around.num_tokens[number], around.activations, around.fixed
         )
+        spill_row(case, beside, room, actions[number])

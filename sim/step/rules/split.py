@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from sim.engine.compilation import inner, kernel, part
 from sim.policies.actions import Action
 from sim.policies.dispatch.rule import Rule
+from sim.step.rules.around import COPIES, ON_CPU, ON_GPU, LayerCase
 
 Rows = NDArray[Any]
 
 
 _CPU = int(Action.CPU)
 _FETCH = int(Action.FETCH)
-_TO_CPU = int(Rule.CPU)
 _TO_GPU = int(Rule.FETCH)
 _CHEAPEST = int(Rule.CHEAPEST)
 _OR_TIE = int(Rule.CHEAPEST_OR_TIE)
@@ -37,21 +37,23 @@ def find_selected(tokens, places):
 
 
 @part
-def split_row(
-    rule, selected, tokens, is_miss, on_cpu, copies, on_gpu, resident, link_busy, actions
-):
-    """Write CPU or FETCH for every miss of one layer [expert], all among ``selected``; returns when
-    its lanes are believed to end, in ns.
+def split_row(rule, case, resident, link_busy, actions):
+    """Write CPU or FETCH for every miss of one layer [expert]; returns when its lanes are believed
+    to end, in ns.
 
-    Believed ns: ``on_cpu`` there, ``copies`` of its weights, or what is left of that, ``on_gpu``
-    its run; ``resident`` the GPU's other work, ``link_busy`` how long the link is not free. Of
-    experts with as many tokens, the CPU takes those of the longest copies first.
+    ``resident`` is the GPU's other work, ``link_busy`` how long the link is not free. Of experts
+    with as many tokens, the CPU takes those of the longest copies first.
     """
+    tokens = case.tokens
+    is_miss = case.is_miss
+    on_cpu = case.priced[ON_CPU]
+    copies = case.priced[COPIES]
+    on_gpu = case.priced[ON_GPU]
     waits = 0
     on_link = np.int64(link_busy)
     on_stream = np.int64(resident)
     on_core = np.int64(0)
-    for expert in selected:
+    for expert in case.selected:
         if is_miss[expert]:
             there = link_busy + copies[expert] + on_gpu[expert]
             weighed = (rule == _CHEAPEST and on_cpu[expert] > there) or (
@@ -68,9 +70,10 @@ def split_row(
     best = max(on_core, _fetched(rule, waits, on_link, on_stream, resident))
     if rule < _BALANCED:
         return best
+    # One at a time, the cheapest for the CPU first: there are few misses, and sorting needs room.
     while True:
         lightest = -1
-        for expert in selected:
+        for expert in case.selected:
             if (
                 is_miss[expert]
                 and actions[expert] == _FETCH
@@ -107,25 +110,16 @@ def _fetched(rule, waits, on_link, on_stream, resident):
 @kernel
 def split_rows(
     rule: int,
-    selected: Rows,
+    everyone: Rows,
     tokens: Rows,
     is_miss: Rows,
-    on_cpu: Rows,
-    copies: Rows,
-    on_gpu: Rows,
+    priced: Rows,
     actions: Rows,
 ) -> None:
-    """``split_row`` for every case [case, expert], with no other work on the GPU."""
-    for case in range(len(tokens)):
-        split_row(
-            rule,
-            selected,
-            tokens[case],
-            is_miss[case],
-            on_cpu[case],
-            copies[case],
-            on_gpu[case],
-            0,
-            0,
-            actions[case],
-        )
+    """``split_row`` for every case [case, expert], with no other work on the GPU; ``priced`` is
+    [case, 3, expert].
+    """
+    for number in range(len(tokens)):
+        row = is_miss[number]
+        case = LayerCase(everyone, tokens[number], row, row, priced[number])
+        split_row(rule, case, 0, 0, actions[number])

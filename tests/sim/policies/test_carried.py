@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Machine
-from planner.search.hunt import is_allowed
 from planner.search.objectives import Goal
+from planner.search.standing import is_allowed
 from planner.search.trials import Trial
 from sim.costs.cost_model import CostModel
 from sim.engine.task import TaskKind
 from sim.model.model import Model, TensorClass
 from sim.policies import POLICIES, Action, find_policy, with_settings
-from sim.policies.base import Foresight
 from sim.policies.cache import swaps
+from sim.policies.foresight import Foresight
 from sim.routing import uniform
 from sim.routing.generated import UNIFORM, GeneratedRouting
 from sim.step.lowering.decisions import deferrable

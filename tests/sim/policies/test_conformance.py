@@ -12,7 +12,7 @@ from sim.costs.memory import Infeasible, MemoryRule, working_bytes
 from sim.model.model import Model
 from sim.policies import PARTS, POLICIES, Policy, with_settings
 from sim.policies.cache.lru import LruCache
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.routing import uniform
 from sim.step.simulate import Run, Scenario, simulate
 from sim.testing import check_copies, check_infeasible, check_memory, check_policy, memory_rule
@@ -102,7 +102,7 @@ def test_a_caching_policy_with_lanes_conforms(writes_back: bool) -> None:
     policy = replace(
         POLICIES["mixtral-offloading"],
         cache=LruCache(writes_back=writes_back),
-        overlap=LanesOverlap(staging_experts=2),
+        overlap=Overlap(staging_experts=2),
     )
     for slots in (0, 1, 2, 5):
         check_policy(
@@ -127,7 +127,7 @@ def test_parts_combine_freely(data: st.DataObject) -> None:
     if parts["placement"] == "explicit":
         return  # names experts of one model
     lanes = st.sampled_from(["serial", "lanes"])
-    overlap = LanesOverlap(
+    overlap = Overlap(
         prefill=data.draw(lanes),
         decode=data.draw(lanes),
         staging_experts=data.draw(st.integers(1, 3)),

@@ -20,7 +20,7 @@ from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.early import EarlyPrefetch
 from sim.policies.prefetch.none import NoPrefetch
@@ -48,7 +48,7 @@ EARLY = replace(
     prefetch=EarlyPrefetch(),
     dispatch=SpillDispatch(),
 )
-TWO_BUFFERS = replace(EARLY, overlap=LanesOverlap(staging_experts=2))
+TWO_BUFFERS = replace(EARLY, overlap=Overlap(staging_experts=2))
 PROMPT = Batch(prompt_tokens=1100, output_tokens=3)
 SLOTS = 3
 
@@ -83,7 +83,7 @@ def test_early_copies_conform(dispatch: SpillDispatch, model: Model) -> None:
     engines; chunks of a prompt too.
     """
     for buffers, machine in product((1, 2, 5), (_machine(), _machine(interference=INTERFERENCE))):
-        policy = replace(EARLY, dispatch=dispatch, overlap=LanesOverlap(staging_experts=buffers))
+        policy = replace(EARLY, dispatch=dispatch, overlap=Overlap(staging_experts=buffers))
         run = check_policy(policy, model, machine, PROMPT, slots_per_layer=SLOTS, seed=3)
         assert (
             isinstance(run, Run) and run.decisions.early is not None and run.decisions.early.any()
@@ -100,7 +100,7 @@ def test_what_is_not_selected_was_copied_in_vain() -> None:
     policy = replace(
         EARLY,
         prefetch=EarlyPrefetch(least_probability=1e-9),
-        overlap=LanesOverlap(staging_experts=2),
+        overlap=Overlap(staging_experts=2),
     )
     run = check_policy(
         policy,
@@ -139,7 +139,7 @@ def test_which_experts_come_early() -> None:
     """In a prompt that selects them all but surely: the most popular of the missing ones, as many
     as begin while the layer attends.
     """
-    run = _run(replace(EARLY, overlap=LanesOverlap(staging_experts=5)), _machine())
+    run = _run(replace(EARLY, overlap=Overlap(staging_experts=5)), _machine())
     early, passes = run.decisions.early, run.passes
     assert early is not None and not early[~passes.is_prefill].any()
     costs = problem_of(run.scenario).costs
@@ -160,8 +160,7 @@ def test_which_experts_come_early() -> None:
         _run(replace(EARLY, prefetch=EarlyPrefetch(experts=0)), _machine()).decisions.early is None
     )
     assert (
-        _run(replace(EARLY, overlap=LanesOverlap(prefill="serial")), _machine()).decisions.early
-        is None
+        _run(replace(EARLY, overlap=Overlap(prefill="serial")), _machine()).decisions.early is None
     )
 
 
@@ -186,7 +185,7 @@ def test_the_other_misses_are_split_beside_early_copies() -> None:
     for _ in range(25):
         machine = _machine(link_bytes_per_s=float(generator.choice([0.2e9, 1e9, 5e9])))
         held = generator.random(num_experts) < 0.4
-        policy = replace(EARLY, overlap=LanesOverlap(staging_experts=4))
+        policy = replace(EARLY, overlap=Overlap(staging_experts=4))
         problem = problem_of(
             Scenario(machine=machine, model=model, batch=batch, policy=policy, routing=uniform())
         )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sim.engine.task import NONE, TaskKind
 from sim.model.model import Model
@@ -15,12 +16,12 @@ from sim.policies.prefetch.map_store import MapStore, embeddings_of, select
 from sim.policies.shares import gate_shares, maps_of
 from sim.routing.base import Draw, expert_maps
 from sim.routing.recorded import RecordedRouting
-from sim.step.lowering.live_run import next_uses
-from sim.step.lowering.sheet import (
-    LAYER,
-)
+from sim.step.lowering.draft import LAYER, Moment
+from sim.step.lowering.leavers import note_run, take_slot
+from sim.step.lowering.live_setup import next_uses
 from sim.step.lowering.slots import (
     ABSENT,
+    CACHE_RULES,
     COMING,
     HELD,
     NUM_COUNTERS,
@@ -30,10 +31,8 @@ from sim.step.lowering.slots import (
     forget,
     held_of,
     hold,
-    note_gate,
-    note_run,
-    take_slot,
 )
+from sim.step.lowering.worth import note_gate
 from sim.step.simulate import Run, simulate
 from sim.workload.batch import Batch, Feeding, forward_passes
 from tests.sim.policies.test_prefetch import foresight_of, scenario_of
@@ -130,7 +129,7 @@ def test_the_least_worthy_leaves() -> None:
         [[0.9, 0.9], [0.8, 0.1]],
         [0.3, 0.7],
     )  # layer 1 is beyond reach of a gate in layer 0: row 0 counts
-    counters = np.zeros(8, np.int64)
+    counters = np.zeros(NUM_COUNTERS, np.int64)
     counters[REACH] = 0
     nothing = np.zeros((0, 0, 0), np.float32)
     cached = Cached(
@@ -143,12 +142,11 @@ def test_the_least_worthy_leaves() -> None:
         gates=nothing,
         next_use=np.zeros((0, 0, 0), np.int32),
         **held_of(slots, is_global=True),
+        rules=_rules(Score.FORECAST_TIMES_VISITS, is_global=True),
     )
     layers = np.zeros(2, LAYER)
-    left = [
-        take_slot(cached, int(Score.FORECAST_TIMES_VISITS), 1, 0, 0, 0, 0, 1, layers)[2:]
-        for _ in range(5)
-    ]
+    now = Moment(pass_index=0, layer=0, stamp=1)
+    left = [take_slot(cached, now, 0, 0, layers)[2:] for _ in range(5)]
     assert left == [(1, 1), (0, 0), (0, 1), (1, 0), (NONE, NONE)]
 
 
@@ -171,12 +169,15 @@ def test_who_leaves_is_looked_for_anew_where_something_changed(
     """
     generator, num_passes, num_layers, num_experts, num_left = np.random.default_rng(3), 12, 4, 6, 0
     cached, layers = (
-        _random_cache(generator, num_passes, num_layers, num_experts, is_global=is_global),
+        _random_cache(
+            generator, (num_passes, num_layers, num_experts), _rules(score, is_global=is_global)
+        ),
         np.zeros(num_layers, LAYER),
     )
     slots = cached.slots
     for index, current in np.ndindex(num_passes, num_layers):
         stamp = index * num_layers + current
+        now = Moment(pass_index=index, layer=current, stamp=stamp)
         for layer, expert in zip(
             *np.nonzero((slots["status"] == COMING) & (generator.random(slots.shape) < 0.5)),
             strict=True,
@@ -185,7 +186,7 @@ def test_who_leaves_is_looked_for_anew_where_something_changed(
         forget(cached, current)
         asked = np.flatnonzero(generator.random(num_experts) < 0.4)
         slots["pinned_at"][current, asked] = stamp
-        note_gate(cached, int(score), 0.5, 2, index, current, asked, np.ones(num_experts, np.int32))
+        note_gate(cached, now, asked, np.ones(num_experts, np.int32))
         ahead = (current + 1) % num_layers
         if generator.random() < 0.5:
             slots["pinned_at"][ahead, generator.integers(num_experts)] = stamp
@@ -196,7 +197,7 @@ def test_who_leaves_is_looked_for_anew_where_something_changed(
                 continue
             copied = Cached(*(array.copy() for array in cached))
             copied.known["stamp"], copied.known["is_lasting"] = NONE, 0
-            taken = int(score), is_global, index, current, layer, absent[0], stamp, layers
+            taken = now, layer, absent[0], layers
             found = take_slot(cached, *taken)
             assert found == take_slot(copied, *taken)
             num_left += found[0]
@@ -213,19 +214,23 @@ def test_who_leaves_is_looked_for_anew_where_something_changed(
             ):
                 if generator.random() < 0.3:
                     slots["is_unused"][current, expert] = 0
-                    note_run(cached, int(score), index, current, expert, stamp)
+                    note_run(cached, now, expert)
     assert num_left >= 10
 
 
+def _rules(score: Score, *, is_global: bool) -> NDArray[np.void]:
+    """Rules of a cache with that score."""
+    rules = np.zeros(1, CACHE_RULES)
+    rules["score"], rules["is_global"] = int(score), is_global
+    rules["alpha"], rules["kept"] = 0.5, 2
+    return rules
+
+
 def _random_cache(
-    generator: np.random.Generator,
-    num_passes: int,
-    num_layers: int,
-    num_experts: int,
-    *,
-    is_global: bool,
+    generator: np.random.Generator, shape: tuple[int, int, int], rules: NDArray[np.void]
 ) -> Cached:
     """Two thirds of all experts held, forecasts two layers ahead, next uses as of random choices."""
+    num_passes, num_layers, num_experts = shape
     slots = np.zeros((num_layers, num_experts), SLOT)
     for name in ("copy", "last_use", "pinned_at", "used_at"):
         slots[name] = NONE
@@ -241,7 +246,8 @@ def _random_cache(
         forecast=generator.integers(1, 4, (num_passes + 1, *slots.shape)).astype(np.float32),
         gates=np.zeros((0, 0, 0), np.float32),
         next_use=next_uses((generator.random((num_passes, *slots.shape)) < 0.3).astype(np.int32)),
-        **held_of(slots, is_global=is_global),
+        **held_of(slots, is_global=bool(rules[0]["is_global"])),
+        rules=rules,
     )
 
 

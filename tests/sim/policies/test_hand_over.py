@@ -6,7 +6,7 @@ import pytest
 from hwprofiles import InputError
 from sim.engine.task import TaskKind
 from sim.policies import Action, find_policy, with_settings
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.routing.generated import uniform
 from sim.step.simulate import Run, Scenario, simulate
 from sim.testing import check_policy
@@ -99,4 +99,4 @@ def test_it_costs_time() -> None:
 def test_it_is_not_negative() -> None:
     """An error names what was given."""
     with pytest.raises(InputError, match="hand_over_ns must be at least 0, got -1"):
-        LanesOverlap(hand_over_ns=-1)
+        Overlap(hand_over_ns=-1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hwprofiles import InputError
 from sim.engine.task import TaskKind
 from sim.policies import Policy, find_policy, with_settings
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.prefetch.naming import expected_tokens, named
 from sim.routing.base import Draw, expert_maps
 from sim.step.simulate import Run

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError
-from sim.costs.cost_model import FUSED_KERNELS, CostModel
+from sim.costs.cost_model import CostModel
 from sim.costs.memory import Infeasible, Residency
+from sim.costs.roofline import FUSED_KERNELS
 from sim.engine.task import TaskKind
 from sim.policies import Action, find_policy, with_settings
 from sim.policies.placement.prompt import PromptPlacement

@@ -9,7 +9,7 @@ import pytest
 
 from sim.costs.memory import Residency
 from sim.policies import find_policy
-from sim.policies.base import Foresight
+from sim.policies.foresight import Foresight
 from sim.policies.prefetch.naming import expected_tokens, named
 from sim.routing import GeneratedRouting
 from sim.routing.generated import UNIFORM

@@ -20,12 +20,7 @@ from tests.sim.small import small_machine, small_model
 class FifoCache(Cache):
     """First in, first out, per layer."""
 
-    does_write_back: bool = False
-
-    @property
-    def writes_back(self) -> bool:
-        """See Cache."""
-        return self.does_write_back
+    writes_back: bool = False
 
     def start(self, residency: Residency) -> CacheState:
         """See Cache."""
@@ -53,13 +48,13 @@ class Fifo(CacheState):
         )
 
 
-@pytest.mark.parametrize("does_write_back", [False, True])
-def test_a_cache_in_python_conforms(does_write_back: bool) -> None:
+@pytest.mark.parametrize("writes_back", [False, True])
+def test_a_cache_in_python_conforms(writes_back: bool) -> None:
     """It passes the kit, and its hits are those of a plain replay of the queue."""
     policy = replace(
         POLICIES["mixtral-offloading"],
         name="fifo",
-        cache=FifoCache(does_write_back=does_write_back),
+        cache=FifoCache(writes_back=writes_back),
     )
     run = check_policy(
         policy,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwprofiles import InputError, Machine
-from planner.bounds import clairvoyant_bound, static_bound
+from planner.bounds import mean_bounds
 from planner.search.objectives import Goal
 from planner.search.search import search
 from sim.costs.memory import Infeasible, MemoryRule, usable_bytes
@@ -20,7 +20,7 @@ from sim.policies.placement.fitting import bytes_by_gpu
 from sim.routing import uniform
 from sim.routing.recorded import RecordedRouting
 from sim.step.metrics import staged_bytes
-from sim.step.simulate import Run, Scenario, problem_of, simulate
+from sim.step.simulate import Run, Scenario, draw, problem_of, simulate
 from sim.workload.batch import Batch
 from tests.sim.small import MODELS, small_machine, small_model
 
@@ -269,7 +269,7 @@ def test_wanting_more_gpus_than_there_are() -> None:
         simulate(scenario_of("lru", 3, machine=machine_of(2)))
     with pytest.raises(InputError, match="plans and their bounds are for one GPU"):
         search(scenario_of("lru", 2), Goal(), 1)
-    run = run_of(scenario_of("lru", 2))
-    for bound in (static_bound, clairvoyant_bound):
-        with pytest.raises(InputError, match="bounds are proven for one GPU, got 2"):
-            bound(problem_of(run.scenario), run.passes, run.tokens)
+    scenario = scenario_of("lru", 2)
+    drawn = draw(scenario, scenario.policy.feeding)
+    with pytest.raises(InputError, match="bounds are proven for one GPU, got 2"):
+        mean_bounds(problem_of(scenario), [drawn])

@@ -24,7 +24,7 @@ from sim.policies.cache.lru import LruCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
-from sim.policies.overlap.lanes import LanesOverlap
+from sim.policies.overlap import Overlap
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.next_gate import NextGatePrefetch
@@ -33,6 +33,7 @@ from sim.step.lowering.decisions import Decisions, decide
 from sim.step.lowering.live_fast import run_live
 from sim.step.lowering.live_run import live_job
 from sim.step.lowering.lower import lower
+from sim.step.rules.around import Beside, LayerCase
 from sim.step.rules.spilling import ROOM, spill_row
 from sim.step.simulate import Run, Scenario, draw, foresight_of, problem_of, simulate
 from sim.testing import check_policy
@@ -50,7 +51,7 @@ LRU = replace(
 )
 KINDS = {
     "static": STATIC,
-    "in groups": replace(STATIC, overlap=LanesOverlap(groups_experts=True)),
+    "in groups": replace(STATIC, overlap=Overlap(groups_experts=True)),
     "cached": LRU,
     "cached and fetched ahead": replace(LRU, prefetch=NextGatePrefetch()),
     "cached by a code of its own": replace(
@@ -60,7 +61,7 @@ KINDS = {
 ROOMY, TIGHT = 1e9, 2.2e6
 
 
-def _problem(machine: Machine, overlap: LanesOverlap, tokens: int) -> Problem:
+def _problem(machine: Machine, overlap: Overlap, tokens: int) -> Problem:
     batch = Batch(prompt_tokens=tokens, output_tokens=1)
     policy = replace(STATIC, overlap=overlap)
     return problem_of(
@@ -133,7 +134,7 @@ def test_no_split_of_equal_experts_ends_earlier(
     machine = small_machine(ROOMY, link_bytes_per_s=link, overhead_ns=overhead_ns, latency_ns=1000)
     row = [each if expert < num_selected else 0 for expert in range(NUM_EXPERTS)]
     found, least = _compared(
-        machine, LanesOverlap(staging_experts=buffers, groups_experts=is_grouped), row, held
+        machine, Overlap(staging_experts=buffers, groups_experts=is_grouped), row, held
     )
     assert found == least
 
@@ -155,7 +156,7 @@ def test_no_split_of_misses_alone_ends_earlier(
     get, and no better than enumeration.
     """
     machine = small_machine(ROOMY, link_bytes_per_s=link, overhead_ns=overhead_ns, latency_ns=1000)
-    overlap = LanesOverlap(staging_experts=buffers, groups_experts=is_grouped)
+    overlap = Overlap(staging_experts=buffers, groups_experts=is_grouped)
     found, least = _compared(machine, overlap, row, held)
     assert least <= found
     problem, passes, tokens = _one_pass(machine, overlap, row)
@@ -180,7 +181,7 @@ def test_fewest_tokens_first_loses_little() -> None:
         machine = small_machine(
             ROOMY, link_bytes_per_s=link, overhead_ns=overhead_ns, latency_ns=1000
         )
-        found, least = _compared(machine, LanesOverlap(staging_experts=2), row, held)
+        found, least = _compared(machine, Overlap(staging_experts=2), row, held)
         losses.append(found / least - 1)
     assert max(losses) < 0.05 and np.mean(losses) < 0.005
 
@@ -205,7 +206,7 @@ def test_a_pass_is_decided_whatever_was_decided_before(
     """
     machine, overlap = (
         small_machine(ROOMY, link_bytes_per_s=1e9, overhead_ns=5000, latency_ns=1000),
-        LanesOverlap(staging_experts=2),
+        Overlap(staging_experts=2),
     )
     each = np.array([each for each, _ in fed], np.int32)
     tokens = np.array([chosen for _, chosen in fed], np.int32)[:, None] * each[:, None, None]
@@ -220,7 +221,7 @@ def test_a_pass_is_decided_whatever_was_decided_before(
 
 
 def _one_pass(
-    machine: Machine, overlap: LanesOverlap, row: list[int]
+    machine: Machine, overlap: Overlap, row: list[int]
 ) -> tuple[Problem, Passes, NDArray[np.int32]]:
     problem = _problem(machine, overlap, max(1, max(row), sum(row) // MODEL.top_k))
     return (
@@ -231,7 +232,7 @@ def _one_pass(
 
 
 def _compared(
-    machine: Machine, overlap: LanesOverlap, row: list[int], held: list[bool]
+    machine: Machine, overlap: Overlap, row: list[int], held: list[bool]
 ) -> tuple[int, int]:
     """The end under SpillDispatch, and the least of all."""
     problem, passes, tokens = _one_pass(machine, overlap, row)
@@ -313,7 +314,7 @@ def test_deferred_experts_may_be_residents() -> None:
     """A resident that spills may be joined a layer late like any expert on the CPU, and is a hit
     still.
     """
-    run = _run(replace(STATIC, overlap=LanesOverlap(deferred=1)))
+    run = _run(replace(STATIC, overlap=Overlap(deferred=1)))
     assert (run.decisions.actions == Action.DEFERRED).any()
     assert run.metrics.expert_hit_rate == 1.0
 
@@ -355,19 +356,8 @@ def test_many_misses_are_timed_as_one_after_another(num_experts: int) -> None:
         activations = np.arange(num_tokens + 1) * np.array([[3], [2]])
         fixed = np.array([0, 0, 400, num_experts, 1, busy], np.int64)
         room, actions = np.empty((ROOM, num_experts), np.int64), np.zeros(num_experts, np.uint8)
-        end = _spill_row(
-            np.arange(num_experts),
-            tokens,
-            is_miss,
-            ~is_miss,
-            priced,
-            beside,
-            num_tokens,
-            activations,
-            fixed,
-            room,
-            actions,
-        )
+        case = LayerCase(np.arange(num_experts), tokens, is_miss, ~is_miss, priced)
+        end = _spill_row(case, Beside(beside, num_tokens, activations, fixed), room, actions)
         assert end == _added_up(
             tokens, is_miss, actions == Action.CPU, priced, beside, activations, busy
         )

@@ -6,10 +6,10 @@ from statistics import geometric_mean
 from sim.routing.beams import BeamRouting
 from sim.workload.batch import Batch
 from validation.published.fiddler.readings import COPIES, Reading
-from validation.published.fiddler.runs import Bench
+from validation.published.fiddler.runs import ModelBench
 from validation.published.fiddler.timing import seconds
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Comparison, Table
+from validation.published.reproduction import OtherPolicy, Table
 
 THRESHOLD_WIDTH = 10
 """Where an expert of as many tokens goes to the GPU by the code's constants, 7 ms a token against
@@ -23,9 +23,10 @@ ASSUMPTIONS = (
 )
 
 
-def beam_width_table(bench: Bench) -> Table:
+def beam_width_table(bench: ModelBench) -> Table:
     """Seconds by width; beside them, with other rates of the copies."""
     rows = published_rows("validation.published.fiddler", "beam_widths.csv")
+    # That commit decodes copies of one prompt, which all select the same experts.
     alike = replace(bench, routing=BeamRouting(base=bench.routing, divergence=0.0))
     first, *others = (_scaled(alike, rows, name) for name in reversed(COPIES))
     labels = list(reversed(COPIES))[1:]
@@ -34,7 +35,7 @@ def beam_width_table(bench: Bench) -> Table:
             row,
             first[number],
             comparisons=tuple(
-                Comparison(label=label, simulated=column[number])
+                OtherPolicy(label=label, simulated=column[number])
                 for label, column in zip(labels, others, strict=True)
             ),
         )
@@ -48,7 +49,7 @@ def beam_width_table(bench: Bench) -> Table:
     )
 
 
-def _scaled(bench: Bench, rows: tuple[PublishedRow, ...], copies: str) -> list[float]:
+def _scaled(bench: ModelBench, rows: tuple[PublishedRow, ...], copies: str) -> list[float]:
     """Our times at every width, times one factor that makes their geometric mean the published."""
     pinning, fraction = COPIES[copies]
     reading = Reading(
@@ -58,11 +59,12 @@ def _scaled(bench: Bench, rows: tuple[PublishedRow, ...], copies: str) -> list[f
         rate_fraction=fraction,
     )
     found = [_decode_s(bench, reading, row) for row in rows]
+    # The curve's machine is not stated, so only its shape can be compared.
     factor = geometric_mean(row.value for row in rows) / geometric_mean(found)
     return [factor * value for value in found]
 
 
-def _decode_s(bench: Bench, reading: Reading, row: PublishedRow) -> float:
+def _decode_s(bench: ModelBench, reading: Reading, row: PublishedRow) -> float:
     width = int(row.system.split()[1])
     assert row.input_tokens is not None
     assert row.output_tokens is not None

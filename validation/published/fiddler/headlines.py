@@ -16,10 +16,10 @@ from validation.published.fiddler.readings import (
     Reading,
     fiddler_readings,
 )
-from validation.published.fiddler.runs import MACHINES, Bench
+from validation.published.fiddler.runs import MACHINES, ModelBench
 from validation.published.fiddler.timing import Seconds, single, whole
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, Comparison, Table
+from validation.published.reproduction import Cell, OtherPolicy, Table
 
 SINGLE_BATCHES = tuple(
     Batch(prompt_tokens=prompt, output_tokens=output)
@@ -40,10 +40,11 @@ ASSUMPTIONS = (
 )
 
 
-def headline_table(bench: Bench) -> Table:
+def headline_table(bench: ModelBench) -> Table:
     """Baseline time over Fiddler's, larger is better for Fiddler."""
     shape = load_model(PHI)
-    phi = Bench(routing=load_routing(None, shape), seed=bench.seed, shape=shape)
+    phi = ModelBench(routing=load_routing(None, shape), seed=bench.seed, shape=shape)
+    # Three rows of the paper state means over the same runs.
     against_llama = _divided_all(*_singles(bench, LLAMA_CPP))
     streaming = _wholes(bench, DEEPSPEED, PREFILLS, fiddler_readings())
     swapping = _wholes(bench, OFFLOADING, PREFILLS, fiddler_readings())
@@ -72,7 +73,7 @@ def _beam_readings() -> tuple[Reading, ...]:
 
 
 def _singles(
-    bench: Bench, baselines: tuple[Reading, ...]
+    bench: ModelBench, baselines: tuple[Reading, ...]
 ) -> tuple[Mapping[str, Seconds], Mapping[str, Seconds]]:
     """Times of Fiddler and of a baseline for the paper's single sequences, by reading."""
     ours = single(bench, fiddler_readings(), SINGLE_BATCHES)
@@ -80,7 +81,7 @@ def _singles(
 
 
 def _wholes(
-    bench: Bench,
+    bench: ModelBench,
     baselines: tuple[Reading, ...],
     batches: tuple[Batch, ...],
     ours: tuple[Reading, ...],
@@ -126,6 +127,6 @@ def _cell(row: PublishedRow, ratios: Mapping[str, Seconds]) -> Cell:
         for label, values in ratios.items()
     }
     default, *others = means.items()
-    comparisons = tuple(Comparison(label=label, simulated=value) for label, value in others)
+    comparisons = tuple(OtherPolicy(label=label, simulated=value) for label, value in others)
     by_place = "; ".join(f"{place} {mean(ratios[default[0]][place]):.2f}" for place in places)
     return cell_of(row, default[1], note=f"{default[0]}: {by_place}", comparisons=comparisons)

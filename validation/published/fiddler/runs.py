@@ -32,7 +32,7 @@ keeps free covers, not a whole layer.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class ModelBench:
     """A model, Mixtral-8x7B unless said otherwise, with a routing and a seed, ready to run any
     system on any of the paper's machines.
     """

@@ -6,10 +6,10 @@ from sim.routing import load_routing, uniform
 from sim.workload.batch import Batch
 from validation.published.fiddler.beam_widths import beam_width_table
 from validation.published.fiddler.headlines import headline_table
-from validation.published.fiddler.runs import Bench, model, quantity_of
+from validation.published.fiddler.runs import ModelBench, model, quantity_of
 from validation.published.fiddler.summary import summary_of
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, Comparison, Reproduction, Table
+from validation.published.reproduction import Cell, OtherPolicy, Reproduction, Table
 
 NOISY_INPUT_TOKENS = 128
 """v1's row whose 16-token cell takes longer in total than its 32-token cell: printed, not scored.
@@ -22,10 +22,10 @@ def reproduce_fiddler(seed: int, routing_popularity: Path | None) -> Reproductio
     Without measured popularity the hit rates are skipped, and placements know only the shipped
     statistics.
     """
-    shipped = Bench(routing=load_routing(None, model()), seed=seed)
+    shipped = ModelBench(routing=load_routing(None, model()), seed=seed)
     popular = shipped
     if routing_popularity is not None:
-        popular = Bench(
+        popular = ModelBench(
             routing=load_routing(f"popularity:{routing_popularity}", model()), seed=seed
         )
     tables = (
@@ -50,7 +50,7 @@ def reproduce_fiddler(seed: int, routing_popularity: Path | None) -> Reproductio
     )
 
 
-def v1_table(bench: Bench) -> Table:
+def v1_table(bench: ModelBench) -> Table:
     """(a) The 24 cells of v1's figure; the released code's serial execution beside them."""
     others = {
         "released, code's costs": {"believed_cost": "code"},
@@ -65,7 +65,7 @@ def v1_table(bench: Bench) -> Table:
             for label, settings in others.items()
         }
         comparisons = tuple(
-            Comparison(label=label, simulated=quantity_of(metrics, batch, row.quantity))
+            OtherPolicy(label=label, simulated=quantity_of(metrics, batch, row.quantity))
             for label, metrics in compared.items()
         )
         return _cell(
@@ -84,7 +84,7 @@ def v1_table(bench: Bench) -> Table:
     )
 
 
-def baseline_table(file_name: str, title: str, bench: Bench) -> Table:
+def baseline_table(file_name: str, title: str, bench: ModelBench) -> Table:
     """(b), (c) A baseline's figures, with the shipped routing statistics: its LRU lives on tokens
     that repeat their neighbours' experts.
     """
@@ -97,13 +97,16 @@ def baseline_table(file_name: str, title: str, bench: Bench) -> Table:
     )
 
 
-def residency_table(bench: Bench, *, has_popularity: bool) -> Table:
+def residency_table(bench: ModelBench, *, has_popularity: bool) -> Table:
     """(d) How many experts fit, and how often they are hit; hit rates by popularity only where it
     is known.
     """
-    equal = Bench(routing=uniform(), seed=bench.seed)
+    # A placement that knows nothing hits by chance, whatever the routing, so alike experts stand
+    # for it.
+    equal = ModelBench(routing=uniform(), seed=bench.seed)
 
     def is_possible(row: PublishedRow) -> bool:
+        """Whether what is known gives the row's figure."""
         return has_popularity or row.system != "Fiddler" or row.unit != "%"
 
     return Table(
@@ -134,11 +137,11 @@ def _noise_of(row: PublishedRow) -> str:
 
 def _cell(
     row: PublishedRow,
-    bench: Bench,
+    bench: ModelBench,
     *,
     is_scored: bool = True,
     note: str = "",
-    comparisons: tuple[Comparison, ...] = (),
+    comparisons: tuple[OtherPolicy, ...] = (),
 ) -> Cell:
     batch = _batch(row)
     simulated = quantity_of(bench.run(row.environment, row.system, batch), batch, row.quantity)

@@ -7,7 +7,7 @@ from hwprofiles import load_machine
 from sim.routing.beams import BeamRouting
 from sim.workload.batch import Batch
 from validation.published.fiddler.readings import Reading
-from validation.published.fiddler.runs import MACHINES, Bench
+from validation.published.fiddler.runs import MACHINES, ModelBench
 
 Seconds = Mapping[str, list[float]]
 """By environment, the time of each batch."""
@@ -16,9 +16,10 @@ DECODED_TOKENS = 256
 """Output tokens over which the time of a decoded token is taken."""
 
 
-def whole(bench: Bench, reading: Reading, batches: tuple[Batch, ...]) -> Seconds:
+def whole(bench: ModelBench, reading: Reading, batches: tuple[Batch, ...]) -> Seconds:
     """Return the times of whole runs."""
     given = bench
+    # Beams that share nothing are the routing as it is.
     if reading.divergence < 1.0:
         given = replace(bench, routing=_alike(bench, reading.divergence))
     return {
@@ -27,7 +28,7 @@ def whole(bench: Bench, reading: Reading, batches: tuple[Batch, ...]) -> Seconds
 
 
 def single(
-    bench: Bench, readings: tuple[Reading, ...], batches: tuple[Batch, ...]
+    bench: ModelBench, readings: tuple[Reading, ...], batches: tuple[Batch, ...]
 ) -> dict[str, Seconds]:
     """Return the times of single sequences, by reading.
 
@@ -48,7 +49,7 @@ def single(
 
 
 def _composed(
-    bench: Bench,
+    bench: ModelBench,
     reading: Reading,
     batches: tuple[Batch, ...],
     decoded: Mapping[tuple[str, int], float],
@@ -71,14 +72,15 @@ def _composed(
     }
 
 
-def _tpot_s(bench: Bench, place: str, reading: Reading, prompt: int) -> float:
+def _tpot_s(bench: ModelBench, place: str, reading: Reading, prompt: int) -> float:
     batch = Batch(prompt_tokens=prompt, output_tokens=DECODED_TOKENS)
     return seconds(bench, place, reading, batch)[1]
 
 
-def seconds(bench: Bench, place: str, reading: Reading, batch: Batch) -> tuple[float, float]:
+def seconds(bench: ModelBench, place: str, reading: Reading, batch: Batch) -> tuple[float, float]:
     """Return the whole time and the time of a decoded token."""
     overrides: tuple[str, ...] = ()
+    # At the full rate the machine keeps its own number, and its source.
     if reading.rate_fraction < 1.0:
         link = load_machine(MACHINES[place]).link
         rate = reading.rate_fraction * link.h2d.bytes_per_s.effective
@@ -87,5 +89,5 @@ def seconds(bench: Bench, place: str, reading: Reading, batch: Batch) -> tuple[f
     return metrics.end_to_end_s, metrics.tpot_s
 
 
-def _alike(bench: Bench, divergence: float) -> BeamRouting:
+def _alike(bench: ModelBench, divergence: float) -> BeamRouting:
     return BeamRouting(base=bench.routing, divergence=divergence)

@@ -6,17 +6,17 @@ from statistics import mean
 
 from sim.step.metrics import Metrics
 from validation.published.fmoe.foretold import foretold_share
-from validation.published.fmoe.systems import BATCHES, DISTANCES, Point, run, scenario_of
+from validation.published.fmoe.systems import BATCHES, DISTANCES, RunKnobs, run, scenario_of
 
 Workload = tuple[str, str]
 """A model and a data set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Measured:
+class PointMetrics:
     """The metrics of every system on every workload, at one point."""
 
-    point: Point
+    point: RunKnobs
     by_system: Mapping[str, Mapping[Workload, Metrics]]
 
     def ratio(self, quantity: str, system: str) -> float:
@@ -32,13 +32,13 @@ class Measured:
             for workload in own
         }
 
-    def of(self, workloads: tuple[Workload, ...]) -> "Measured":
+    def of(self, workloads: tuple[Workload, ...]) -> "PointMetrics":
         """Return these runs, of these workloads only."""
         kept = {
             system: {workload: found[workload] for workload in workloads}
             for system, found in self.by_system.items()
         }
-        return Measured(point=self.point, by_system=kept)
+        return PointMetrics(point=self.point, by_system=kept)
 
     def average(self, quantity: str, system: str) -> float:
         """A system's own figure, the mean over workloads."""
@@ -46,10 +46,10 @@ class Measured:
 
 
 def measure(
-    systems: tuple[str, ...], point: Point, seed: int, workloads: tuple[Workload, ...]
-) -> Measured:
+    systems: tuple[str, ...], point: RunKnobs, seed: int, workloads: tuple[Workload, ...]
+) -> PointMetrics:
     """Run them all."""
-    return Measured(
+    return PointMetrics(
         point=point,
         by_system={
             system: {
@@ -62,7 +62,7 @@ def measure(
 
 
 def foretold(
-    systems: tuple[str, ...], point: Point, seed: int, workloads: tuple[Workload, ...]
+    systems: tuple[str, ...], point: RunKnobs, seed: int, workloads: tuple[Workload, ...]
 ) -> dict[str, dict[Workload, float]]:
     """Hit rates as the released code counts them."""
     return {

@@ -21,7 +21,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Answers:
     """One answer of ``CHOICES`` to each question. The first three hold for all systems alike.
 
     ``serving``: a layer's experts are brought in a loop, one at a time, all of them or those that a
@@ -51,7 +51,7 @@ class Reading:
                 )
 
 
-ADOPTED = Reading()
+ADOPTED = Answers()
 """Each answer is the paper's or the released code's; where the two differ, the page says which was
 taken, and what the other gives.
 """
@@ -59,7 +59,7 @@ RELEASED = replace(ADOPTED, prompt="by token", mixtral_offloading="not awaited")
 """Only what the released code does."""
 
 
-def one_otherwise() -> Mapping[str, Reading]:
+def one_otherwise() -> Mapping[str, Answers]:
     """The adopted reading, those that answer one question otherwise, and the released code's."""
     others = {
         f"{question.replace('_', ' ')}: {answer}": replace(ADOPTED, **{question: answer})

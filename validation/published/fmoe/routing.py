@@ -103,6 +103,7 @@ def _inclusion(model: Model, sharpness: float) -> np.ndarray[tuple[int, ...], np
     shape = (NUM_CLASSES, len(model.moe_layers), model.num_experts)
     weight = np.exp(sharpness * np.random.default_rng(STRUCTURE_SEED).standard_normal(shape))
     inclusion = weight / weight.mean(axis=0)
+    # Scaling to top-k experts and capping pull against each other; both hold after some rounds.
     for _ in range(30):
         inclusion *= model.top_k / inclusion.sum(axis=2, keepdims=True)
         inclusion = np.minimum(inclusion, MAX_INCLUSION)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from statistics import mean
 
-from validation.published.fmoe.measured import Measured
+from validation.published.fmoe.measured import PointMetrics
 from validation.published.fmoe.systems import BASELINES, SYSTEMS
 from validation.published.published_row import published_rows
 from validation.published.reproduction import SummaryLine
@@ -37,7 +37,7 @@ SHORT: Mapping[str, str] = {
 
 
 def summary_of(
-    base: Measured, sweeps: Mapping[str, Mapping[str, Measured]]
+    base: PointMetrics, sweeps: Mapping[str, Mapping[str, PointMetrics]]
 ) -> tuple[SummaryLine, ...]:
     """One line a target; then absolute times; then how the targets fare at other values of the
     swept knobs and in other readings.
@@ -67,7 +67,7 @@ def summary_of(
     )
 
 
-def mean_reduction(measured: Measured) -> float:
+def mean_reduction(measured: PointMetrics) -> float:
     """Of TTFT and of TPOT against the four baselines."""
     return mean(
         1 - measured.ratio(quantity, system)
@@ -81,7 +81,7 @@ def is_mean_met(reduction: float) -> bool:
     return MEAN_TARGET.is_met(reduction)
 
 
-def _seconds(measured: Measured, model: str) -> SummaryLine:
+def _seconds(measured: PointMetrics, model: str) -> SummaryLine:
     """TTFT and TPOT of every system on a model's first data set: the ratios' absolutes."""
     data = next(data for own, data in measured.by_system["fMoE"] if own == model)
     found = ((system, measured.by_system[system][model, data]) for system in SYSTEMS)
@@ -92,7 +92,7 @@ def _seconds(measured: Measured, model: str) -> SummaryLine:
     return untargeted(f"TTFT/TPOT in s, {model}, {data}", words)
 
 
-def _order_at(cache: str, name: str, measured: Measured) -> SummaryLine:
+def _order_at(cache: str, name: str, measured: PointMetrics) -> SummaryLine:
     """The systems in order, each with its figure, where the GPUs hold so many experts."""
     published, quantity = ORDERS[name]
     found = order_of(published, measured, quantity)
@@ -103,7 +103,7 @@ def _order_at(cache: str, name: str, measured: Measured) -> SummaryLine:
     return untargeted(f"{name}, {cache} of experts", f"{words}: {is_right}")
 
 
-def _errors_of(measured: Measured, system: str) -> SummaryLine:
+def _errors_of(measured: PointMetrics, system: str) -> SummaryLine:
     """How far off the two ratios of a system are."""
     words = ", ".join(
         f"{quantity.upper()} {measured.ratio(quantity, system) / PUBLISHED[quantity, system] - 1:+.0%}"
@@ -112,7 +112,7 @@ def _errors_of(measured: Measured, system: str) -> SummaryLine:
     return untargeted(f"fMoE over {system}: error of the ratio", words)
 
 
-def _targets_at(name: str, measured: Measured) -> SummaryLine:
+def _targets_at(name: str, measured: PointMetrics) -> SummaryLine:
     """The mean, and which orders are as published, where one thing is otherwise."""
     right = [
         short
@@ -123,12 +123,14 @@ def _targets_at(name: str, measured: Measured) -> SummaryLine:
     return untargeted(name, found)
 
 
-def order_of(systems: tuple[str, ...], measured: Measured, quantity: str) -> tuple[str, ...]:
+def order_of(systems: tuple[str, ...], measured: PointMetrics, quantity: str) -> tuple[str, ...]:
     """The systems by their average, the largest first; systems of one figure stand as given."""
     return tuple(sorted(systems, key=lambda system: -measured.average(quantity, system)))
 
 
-def _order(name: str, published: tuple[str, ...], measured: Measured, quantity: str) -> SummaryLine:
+def _order(
+    name: str, published: tuple[str, ...], measured: PointMetrics, quantity: str
+) -> SummaryLine:
     found = order_of(published, measured, quantity)
     target = Target(words=_spelt(published), low=1.0)
     is_right = float(found == published)

@@ -11,10 +11,10 @@ from itertools import product
 from hwprofiles.units import GB
 from sim.step.metrics import Metrics
 from sim.workload.batch import Batch
-from validation.published.fmoe.measured import Measured, Workload
+from validation.published.fmoe.measured import PointMetrics, Workload
 from validation.published.fmoe.readings import ADOPTED, CHOICES
 from validation.published.fmoe.summary import ORDERS, is_mean_met, mean_reduction, order_of
-from validation.published.fmoe.systems import BASELINES, BATCHES, DISTANCES, SYSTEMS, Point, run
+from validation.published.fmoe.systems import BASELINES, BATCHES, DISTANCES, SYSTEMS, RunKnobs, run
 
 SHARED = ("serving", "prompt")
 """Questions whose answer holds for all systems; with where experts are kept, a point of the sweep.
@@ -30,7 +30,7 @@ ALL = "all four"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Combination:
     """One combination: its answers, with cache and overhead among them in words, and the names of
     the targets that it gives.
     """
@@ -39,10 +39,10 @@ class Case:
     met: frozenset[str]
 
 
-def points() -> tuple[Point, ...]:
+def points() -> tuple[RunKnobs, ...]:
     """Every combination of what holds for all systems."""
     return tuple(
-        Point(
+        RunKnobs(
             layer_overhead_ms=overhead,
             cache_bytes=cache,
             reading=replace(ADOPTED, **shared, keeping=keeping),
@@ -57,9 +57,11 @@ def points() -> tuple[Point, ...]:
 
 
 def cases_at(
-    point: Point, models: tuple[str, ...], batch: Batch = BATCHES["LMSYS"], seed: int = 0
-) -> Iterator[Case]:
+    point: RunKnobs, models: tuple[str, ...], batch: Batch = BATCHES["LMSYS"], seed: int = 0
+) -> Iterator[Combination]:
     """Every combination of what is asked of one system alone, at that point."""
+    # Systems do not depend on each other's answers, so each is run once an answer, not once a
+    # combination.
     found = {
         (system, answer): _metrics(
             system,
@@ -80,22 +82,22 @@ def cases_at(
     }
     for chosen in product(*(CHOICES[OWN[system]] for system in SYSTEMS)):
         own = dict(zip(SYSTEMS, chosen, strict=True))
-        measured = Measured(
+        measured = PointMetrics(
             point=point, by_system={system: found[system, answer] for system, answer in own.items()}
         )
-        yield Case(
+        yield Combination(
             answers=common | {OWN[system]: answer for system, answer in own.items()},
             met=_met(measured),
         )
 
 
 def _metrics(
-    system: str, point: Point, models: tuple[str, ...], batch: Batch, seed: int
+    system: str, point: RunKnobs, models: tuple[str, ...], batch: Batch, seed: int
 ) -> Mapping[Workload, Metrics]:
     return {(model, "LMSYS"): run(system, model, batch, point, seed) for model in models}
 
 
-def _met(measured: Measured) -> frozenset[str]:
+def _met(measured: PointMetrics) -> frozenset[str]:
     met = {
         name
         for name, (published, quantity) in ORDERS.items()
@@ -104,7 +106,7 @@ def _met(measured: Measured) -> frozenset[str]:
     return frozenset(met | ({"mean"} if is_mean_met(mean_reduction(measured)) else set()))
 
 
-def report(cases: list[Case]) -> Iterator[str]:
+def report(cases: list[Combination]) -> Iterator[str]:
     """How many combinations give each target, and by question, how many of each answer's give all
     four.
     """

@@ -14,7 +14,7 @@ from sim.step.metrics import Metrics
 from sim.step.simulate import Scenario, simulate
 from sim.workload.batch import Batch
 from validation.published.fmoe.host_cost import layer_overhead_ns
-from validation.published.fmoe.readings import ADOPTED, Reading
+from validation.published.fmoe.readings import ADOPTED, Answers
 from validation.published.fmoe.routing import QWEN_NEXT_GATE, SHARPNESS, structured_routing
 
 MACHINE = "fmoe-6x3090"
@@ -37,7 +37,7 @@ SYSTEMS = (*BASELINES, "fMoE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class RunKnobs:
     """What a run is given besides its model and its lengths: the swept knobs, and how the
     evaluation is read. ``layer_overhead_ms`` None: what was measured of the model's loop.
     """
@@ -45,16 +45,17 @@ class Point:
     layer_overhead_ms: float | None = None
     cache_bytes: int = 96 * GB
     sharpness: float = SHARPNESS
-    reading: Reading = ADOPTED
+    reading: Answers = ADOPTED
 
 
-BASE = Point()
+BASE = RunKnobs()
 """16 GB of experts a GPU, as the released configuration has it; nothing is set to a published figure."""
 
 
-def policy_of(system: str, model: str, batch: Batch, reading: Reading = ADOPTED) -> Policy:
+def policy_of(system: str, model: str, batch: Batch, reading: Answers = ADOPTED) -> Policy:
     """The row of the policy table that stands for a system, so read."""
     policy = _BUILD[system](model, batch, reading)
+    # Streamed whole layers have neither a cache nor single experts to serve.
     if policy.keeps_residency:
         return policy
     loads_all = reading.serving == "in turn, all" or policy.overlap.loads_all
@@ -67,7 +68,7 @@ def policy_of(system: str, model: str, batch: Batch, reading: Reading = ADOPTED)
     )
 
 
-def _deepspeed(model: str, batch: Batch, reading: Reading) -> Policy:
+def _deepspeed(model: str, batch: Batch, reading: Answers) -> Policy:
     """Whole layers: in the loop all experts come; over all links a layer is streamed whole."""
     if reading.deepspeed == "experts":
         return _one_budget(_eager_lru())
@@ -83,7 +84,7 @@ def _eager_lru() -> Policy:
     return with_settings(find_policy("lru"), {"groups_experts": "false"})
 
 
-def _mixtral_offloading(model: str, batch: Batch, reading: Reading) -> Policy:
+def _mixtral_offloading(model: str, batch: Batch, reading: Answers) -> Policy:
     settings = {
         "accuracy_source": "routing",
         "is_copy_awaited": _word(reading.mixtral_offloading != "not awaited"),
@@ -95,7 +96,7 @@ def _mixtral_offloading(model: str, batch: Batch, reading: Reading) -> Policy:
     return _one_budget(with_settings(find_policy("mixtral-next-gate"), settings | _prompt(reading)))
 
 
-def _promoe(model: str, batch: Batch, reading: Reading) -> Policy:
+def _promoe(model: str, batch: Batch, reading: Answers) -> Policy:
     settings = _prompt(reading)
     ahead = DISTANCES[model] - 1
     if reading.promoe == "gates":
@@ -103,7 +104,7 @@ def _promoe(model: str, batch: Batch, reading: Reading) -> Policy:
     return _one_budget(with_settings(find_policy("promoe"), settings))
 
 
-def _moe_infinity(model: str, batch: Batch, reading: Reading) -> Policy:
+def _moe_infinity(model: str, batch: Batch, reading: Answers) -> Policy:
     if reading.moe_infinity == "all positive":
         return find_policy("moe-infinity")
     loaded = load_model(model)
@@ -115,7 +116,7 @@ def _moe_infinity(model: str, batch: Batch, reading: Reading) -> Policy:
     return with_settings(find_policy("moe-infinity"), settings)
 
 
-def _fmoe(model: str, batch: Batch, reading: Reading) -> Policy:
+def _fmoe(model: str, batch: Batch, reading: Answers) -> Policy:
     tokens = batch.prompt_tokens - 1 if reading.prompt == "by token" else 0
     settings = {
         "distance": str(DISTANCES[model]),
@@ -127,7 +128,7 @@ def _fmoe(model: str, batch: Batch, reading: Reading) -> Policy:
     return with_settings(find_policy("fmoe"), settings)
 
 
-_BUILD: Mapping[str, Callable[[str, Batch, Reading], Policy]] = {
+_BUILD: Mapping[str, Callable[[str, Batch, Answers], Policy]] = {
     "DeepSpeed-Inference": _deepspeed,
     "Mixtral-Offloading": _mixtral_offloading,
     "ProMoE": _promoe,
@@ -136,7 +137,7 @@ _BUILD: Mapping[str, Callable[[str, Batch, Reading], Policy]] = {
 }
 
 
-def _prompt(reading: Reading) -> dict[str, str]:
+def _prompt(reading: Answers) -> dict[str, str]:
     """What a speculating prefetcher names of a prompt."""
     is_one = reading.prompt == "one iteration"
     return {"by_token": _word(not is_one), "names_top_k": _word(is_one)}
@@ -146,7 +147,7 @@ def _word(is_so: bool) -> str:
     return str(is_so).lower()
 
 
-def scenario_of(system: str, model: str, batch: Batch, point: Point, seed: int) -> Scenario:
+def scenario_of(system: str, model: str, batch: Batch, point: RunKnobs, seed: int) -> Scenario:
     """One request on the testbed."""
     loaded = load_model(model)
     machine = load_machine(MACHINE)
@@ -165,7 +166,7 @@ def scenario_of(system: str, model: str, batch: Batch, point: Point, seed: int) 
     )
 
 
-def run(system: str, model: str, batch: Batch, point: Point, seed: int) -> Metrics:
+def run(system: str, model: str, batch: Batch, point: RunKnobs, seed: int) -> Metrics:
     """The metrics of one request on the testbed. Raises InputError where nothing fits."""
     found = simulate(scenario_of(system, model, batch, point, seed))
     if isinstance(found, Infeasible):

@@ -5,14 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
-from hwprofiles import InputError
 from hwprofiles.units import GB
-from validation.published.fmoe.measured import Measured, Workload, all_workloads, foretold, measure
+from validation.published.fmoe.measured import (
+    PointMetrics,
+    Workload,
+    all_workloads,
+    foretold,
+    measure,
+)
 from validation.published.fmoe.readings import one_otherwise
 from validation.published.fmoe.summary import HIT_ORDER, summary_of
-from validation.published.fmoe.systems import BASE, BASELINES, SYSTEMS, Point
+from validation.published.fmoe.systems import BASE, BASELINES, SYSTEMS, RunKnobs
+from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Comparison, Curve, Panel, Reproduction, Table
+from validation.published.reproduction import OtherPolicy, Panel, Reproduction, SystemCurve, Table
 
 OVERHEADS_MS = (0.0, 20.0, 40.0, 60.0, 100.0)
 CACHES_GB = (6, 12, 24, 96)
@@ -42,7 +48,7 @@ class Extent:
         )
 
 
-Sweep = Mapping[str, Measured]
+Sweep = Mapping[str, PointMetrics]
 """By the value of the knob, in words."""
 
 
@@ -53,10 +59,11 @@ def reproduce_fmoe(
 
     Raises InputError for measured popularity, which these models' generator does not take.
     """
-    if routing_popularity is not None:
-        raise InputError(
-            "reproduce fmoe takes no --routing: its systems look for structure that counts of experts do not have"
-        )
+    refuse_popularity(
+        routing_popularity,
+        "fmoe",
+        "its systems look for structure that counts of experts do not have",
+    )
     extent = extent or Extent()
     base = measure(SYSTEMS, BASE, seed, extent.workloads)
     overheads = _swept(
@@ -110,7 +117,8 @@ def reproduce_fmoe(
     )
 
 
-def _swept(points: Mapping[str, Point], base: Measured, seed: int, extent: Extent) -> Sweep:
+def _swept(points: Mapping[str, RunKnobs], base: PointMetrics, seed: int, extent: Extent) -> Sweep:
+    # The base point is part of every sweep, and its runs are at hand.
     known = base.of(extent.swept_workloads)
     return {
         words: known
@@ -120,29 +128,24 @@ def _swept(points: Mapping[str, Point], base: Measured, seed: int, extent: Exten
     }
 
 
-def _headline(base: Measured) -> Table:
+def _headline(base: PointMetrics) -> Table:
     """The eight reductions, with those of each model and data set beside."""
 
-    def others(quantity: str, system: str) -> tuple[Comparison, ...]:
+    def others(quantity: str, system: str) -> tuple[OtherPolicy, ...]:
         """The ratio of that quantity by model and data set, and under other readings."""
         by_workload = base.ratios(quantity, system).items()
         return tuple(
-            Comparison(label=f"{model}, {data}", simulated=value)
+            OtherPolicy(label=f"{model}, {data}", simulated=value)
             for (model, data), value in by_workload
         )
 
-    rows = [
-        row
-        for row in _rows()
-        if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"
-    ]
     cells = (
         cell_of(
             row,
             base.ratio(_quantity(row), row.system),
             comparisons=others(_quantity(row), row.system),
         )
-        for row in rows
+        for row in _reductions()
     )
     return Table(
         name="headline",
@@ -152,16 +155,17 @@ def _headline(base: Measured) -> Table:
     )
 
 
-def _hits(base: Measured, predicted: Mapping[str, Mapping[Workload, float]]) -> Table:
+def _hits(base: PointMetrics, predicted: Mapping[str, Mapping[Workload, float]]) -> Table:
     """Relative hit rates, and by the released code's count; DeepSpeed-Inference, which foretells
     nothing, has none in the paper.
     """
 
-    def by_prediction(system: str) -> tuple[Comparison, ...]:
+    def by_prediction(system: str) -> tuple[OtherPolicy, ...]:
+        """The ratio as the released code counts hits."""
         ratio = mean(
             predicted["fMoE"][workload] / share for workload, share in predicted[system].items()
         )
-        return (Comparison(label="selections predicted, LMSYS", simulated=ratio),)
+        return (OtherPolicy(label="selections predicted, LMSYS", simulated=ratio),)
 
     rows = [row for row in _rows() if row.quantity == "hit_ratio"]
     cells = (
@@ -177,15 +181,10 @@ def _hits(base: Measured, predicted: Mapping[str, Mapping[Workload, float]]) -> 
     )
 
 
-def _sweep(name: str, title: str, sweep: Sweep, base: Measured) -> Table:
+def _sweep(name: str, title: str, sweep: Sweep, base: PointMetrics) -> Table:
     """The eight figures again, beside what each value of a knob gives; not scored, the first table
     is.
     """
-    rows = [
-        row
-        for row in _rows()
-        if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"
-    ]
     cells = (
         cell_of(
             row,
@@ -193,7 +192,7 @@ def _sweep(name: str, title: str, sweep: Sweep, base: Measured) -> Table:
             is_scored=False,
             comparisons=_by_value(sweep, _quantity(row), row.system),
         )
-        for row in rows
+        for row in _reductions()
     )
     return Table(
         name=name,
@@ -213,15 +212,24 @@ def _smallest_cache(caches: Sweep) -> Table:
     return Table(name="smallest_cache", title=title, assumptions=assumptions, cells=tuple(cells))
 
 
-def _by_value(sweep: Sweep, quantity: str, system: str) -> tuple[Comparison, ...]:
+def _by_value(sweep: Sweep, quantity: str, system: str) -> tuple[OtherPolicy, ...]:
     return tuple(
-        Comparison(label=words, simulated=measured.ratio(quantity, system))
+        OtherPolicy(label=words, simulated=measured.ratio(quantity, system))
         for words, measured in sweep.items()
     )
 
 
 def _rows() -> Iterable[PublishedRow]:
     return published_rows("validation.published.fmoe", "figures.csv")
+
+
+def _reductions() -> list[PublishedRow]:
+    """The eight figures of both data sets."""
+    return [
+        row
+        for row in _rows()
+        if row.quantity in ("ttft_ratio", "tpot_ratio") and row.environment == "both data sets"
+    ]
 
 
 def _quantity(row: PublishedRow) -> str:
@@ -237,9 +245,10 @@ def _panels(knob: str, sweep: Sweep) -> list[Panel]:
     }
     values = tuple(float(words.split()[0]) for words in sweep)
 
-    def curve(system: str, quantity: str) -> Curve:
+    def curve(system: str, quantity: str) -> SystemCurve:
+        """A system's reductions over the knob."""
         heights = tuple(100 * (1 - measured.ratio(quantity, system)) for measured in sweep.values())
-        return Curve(
+        return SystemCurve(
             label=system, x=values, y=heights, published=published[system, f"{quantity}_ratio"]
         )
 

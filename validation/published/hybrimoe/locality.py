@@ -29,6 +29,7 @@ def segment_f1(ids: Ids, num_experts: int, length: int) -> float:
     counts = np.bincount(_counts(ids, num_experts, length).ravel(), minlength=length + 1).astype(
         np.float64
     )
+    # For each threshold at once: what is selected at least so often.
     selected = (counts * np.arange(length + 1))[::-1].cumsum()[::-1]
     offered = counts[::-1].cumsum()[::-1] * length
     return float((2.0 * selected / (offered + selected[0])).max())
@@ -75,6 +76,7 @@ def _counts(ids: Ids, num_experts: int, length: int) -> NDArray[np.int16]:
     counts = np.zeros((*ids.shape[:3], num_experts), np.int16)
     np.put_along_axis(counts, ids.astype(np.int64), 1, axis=3)
     reach = 1
+    # Windows of twice the length are sums of two: a power of two takes few additions.
     while reach < length:
         counts = counts[:, :-reach] + counts[:, reach:]
         reach *= 2

@@ -14,20 +14,20 @@ from sim.policies import find_policy
 from sim.policies.cache.lru import LruCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.routing import Draw, load_routing, load_trace
-from validation.published.hybrimoe.replay import Reading, hit_rate_percent
+from validation.published.hybrimoe.replay import CacheReading, hit_rate_percent
 from validation.published.hybrimoe.tables import BATCH, NUM_REQUESTS, TARGET_PERCENT
 from validation.published.hybrimoe.tables import hit_rate_percent as policy_rate
 
 ALPHAS = (0.5, 0.1)
 
-READINGS: dict[str, Reading] = {
-    "LRU, one by one": Reading(alpha=None, is_one_by_one=True),
-    "S, one by one": Reading(alpha=0.5, is_one_by_one=True),
-    "LRU, at once": Reading(alpha=None),
-    "S, at once": Reading(alpha=0.5),
-    "S, the highest are there": Reading(alpha=0.5, holds_highest=True),
-    "LRU, one budget over all layers": Reading(alpha=None, is_pooled=True),
-    "S, one budget over all layers": Reading(alpha=0.5, is_pooled=True),
+READINGS: dict[str, CacheReading] = {
+    "LRU, one by one": CacheReading(alpha=None, is_one_by_one=True),
+    "S, one by one": CacheReading(alpha=0.5, is_one_by_one=True),
+    "LRU, at once": CacheReading(alpha=None),
+    "S, at once": CacheReading(alpha=0.5),
+    "S, the highest are there": CacheReading(alpha=0.5, holds_highest=True),
+    "LRU, one budget over all layers": CacheReading(alpha=None, is_pooled=True),
+    "S, one budget over all layers": CacheReading(alpha=0.5, is_pooled=True),
 }
 
 

@@ -12,7 +12,7 @@ Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class CacheReading:
     """What is kept, and how it is asked for.
 
     ``alpha`` None: by recency instead of S. A token's experts are looked up all at once, or,
@@ -29,7 +29,9 @@ class Reading:
     holds_highest: bool = False
 
 
-def hit_rate_percent(draw: Draw, reading: Reading, num_slots: int, *, first_token: int) -> float:
+def hit_rate_percent(
+    draw: Draw, reading: CacheReading, num_slots: int, *, first_token: int
+) -> float:
     """Share of the selections from a token on that are resident, over sequences that each start
     with the lowest experts of every layer.
     """
@@ -47,7 +49,9 @@ def smoothed(score: Scores, gate: NDArray[np.float32], alpha: float, kept: int) 
     score += alpha * np.where(gate >= least, gate, 0.0)
 
 
-def _hits(draw: Draw, sequence: int, reading: Reading, num_slots: int, first_token: int) -> float:
+def _hits(
+    draw: Draw, sequence: int, reading: CacheReading, num_slots: int, first_token: int
+) -> float:
     assert draw.full is not None or reading.alpha is None, "S needs the gates of all experts"
     ids = draw.ids[sequence].astype(np.int64)
     num_layers = ids.shape[1]
@@ -60,6 +64,7 @@ def _hits(draw: Draw, sequence: int, reading: Reading, num_slots: int, first_tok
     for token in range(len(ids)):
         for layer in range(num_layers):
             chosen = ids[token, layer]
+            # As if prefetching were free, which is the most that the released code can give.
             if reading.holds_highest:
                 held[layer] = False
                 held[layer, np.argsort(-worth[layer], kind="stable")[:num_slots]] = True
@@ -74,6 +79,7 @@ def _hits(draw: Draw, sequence: int, reading: Reading, num_slots: int, first_tok
                 asked = asked + len(group) * (token >= first_token)
                 if reading.alpha is None:
                     clock += 1
+                    # What was fetched counts as used later than what was there.
                     worth[layer, group] = clock + 0.5 * ~found
                 for expert in group[~found]:
                     pool = slice(None) if reading.is_pooled else slice(layer, layer + 1)

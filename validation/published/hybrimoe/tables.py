@@ -6,7 +6,7 @@ from statistics import mean
 
 import numpy as np
 
-from hwprofiles import InputError, load_machine
+from hwprofiles import load_machine
 from sim.model.library import load_model
 from sim.policies import Action, Cache, Policy, find_policy
 from sim.policies.cache.lru import LruCache
@@ -14,11 +14,12 @@ from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.routing import Draw, Routing, load_routing
 from sim.step.simulate import Run, Scenario, simulate
 from sim.workload.batch import Batch
-from validation.published.hybrimoe.replay import Reading
+from validation.published.hybrimoe.replay import CacheReading
 from validation.published.hybrimoe.replay import hit_rate_percent as replayed_percent
 from validation.published.hybrimoe.speeds import speed_table
+from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, Comparison, Reproduction, SummaryLine, Table
+from validation.published.reproduction import Cell, OtherPolicy, Reproduction, SummaryLine, Table
 from validation.published.target import Target, near, untargeted
 
 TARGET_PERCENT = 25
@@ -35,8 +36,8 @@ LRU = "LRU"
 SCORE = "score cache"
 ALPHA = 0.5
 READINGS = {
-    LRU: Reading(alpha=None, is_one_by_one=True),
-    SCORE: Reading(alpha=ALPHA, is_one_by_one=True),
+    LRU: CacheReading(alpha=None, is_one_by_one=True),
+    SCORE: CacheReading(alpha=ALPHA, is_one_by_one=True),
 }
 AT_ONCE: dict[str, dict[str, Cache]] = {
     LRU: {"at once": LruCache()},
@@ -65,10 +66,7 @@ ASSUMPTIONS = (
 
 def reproduce_hybrimoe(seed: int, routing_popularity: Path | None) -> Reproduction:
     """Both hit rates. Raises InputError for a popularity file: it says nothing of gates."""
-    if routing_popularity is not None:
-        raise InputError(
-            f"--routing popularity:{routing_popularity}: hybrimoe takes no popularity; its cache looks at gates, which counts lack"
-        )
+    refuse_popularity(routing_popularity, "hybrimoe", "its cache looks at gates, which counts lack")
     routing = load_routing("mixtral-8x7b-gates", load_model("mixtral-8x7b"))
     drawn = routing.draw(
         load_model("mixtral-8x7b"),
@@ -155,12 +153,13 @@ def _cell(row: PublishedRow, routing: Routing, drawn: Draw, seed: int) -> Cell:
     slots = _slots(percent_of(row.quantity))
     at_once = (
         AT_ONCE[row.system]
+        # Other readings are compared where there is a target; each costs whole simulations.
         if percent == TARGET_PERCENT
         else {"at once": AT_ONCE[row.system]["at once"]}
     )
     sized = replace(row, input_tokens=BATCH.prompt_tokens, output_tokens=BATCH.output_tokens)
     compared = tuple(
-        Comparison(label=label, simulated=hit_rate_percent(cache, routing, seed, percent))
+        OtherPolicy(label=label, simulated=hit_rate_percent(cache, routing, seed, percent))
         for label, cache in at_once.items()
     )
     rate = replayed_percent(drawn, READINGS[row.system], slots, first_token=BATCH.prompt_tokens)
@@ -184,5 +183,6 @@ def _hits(policy: Policy, routing: Routing, seed: int, percent: int) -> float:
     )
     run = simulate(scenario)
     assert isinstance(run, Run), "three quarters of Mixtral fit this machine"
+    # A prompt selects nearly all experts of a layer at once, so no cache shows in it.
     decoded = run.decisions.actions[~run.passes.is_prefill]
     return float(np.count_nonzero(decoded == Action.RESIDENT) / np.count_nonzero(decoded))

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hwprofiles import InputError, load_machine
+from hwprofiles import load_machine
 from hwprofiles.units import NS_PER_MS
 from sim.costs.cost_model import CostModel
 from sim.model.library import load_model
+from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Cell, Reproduction, SummaryLine, Table
 from validation.published.target import at_most
@@ -40,10 +41,7 @@ def reproduce_kernels(seed: int, routing_popularity: Path | None) -> Reproductio
 
     Raises InputError for a popularity file: tokens are dealt out evenly.
     """
-    if routing_popularity is not None:
-        raise InputError(
-            f"--routing popularity:{routing_popularity}: kernels takes no popularity; tokens are dealt out evenly"
-        )
+    refuse_popularity(routing_popularity, "kernels", "tokens are dealt out evenly")
     rows = published_rows("validation.published.kernels", "grouped_experts.csv")
     kinds = list(dict.fromkeys((row.environment, quantization_of(row)) for row in rows))
     tables = tuple(
@@ -85,6 +83,7 @@ def _table(kind: tuple[str, str], rows: tuple[PublishedRow, ...]) -> Table:
         cells.extend(
             cell_of(row, grouped_ns(costs, row.input_tokens or 1) / NS_PER_MS) for row in own
         )
+    # A fit is no test of itself, so the table says which one it is.
     fitted = ", fitted on" if kind == FITTED_ON else ""
     title = f"{machine_name}, {quantization}: ms of a layer's experts{fitted}"
     return Table(

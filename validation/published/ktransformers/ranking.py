@@ -57,6 +57,7 @@ class Ranking:
         keys = self._keys([share])
         chosen = max(keys, key=lambda key: sign * self.simulated[key])
         extreme = max(keys, key=lambda key: sign * self.published[key])
+        # Placements that know nothing of the routing differ by chance alone.
         if chosen[1] in alike and extreme[1] in alike:
             return True
         low, high = sorted((self.published[chosen], self.published[extreme]))

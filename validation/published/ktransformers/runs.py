@@ -38,7 +38,7 @@ record of 2026-09-09, section 5, row 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class PlacementBench:
     """A machine, the model and a routing, with the draws of the requests, ready to run any
     placement at any share.
 
@@ -66,6 +66,8 @@ class Bench:
     def _policy(self, placement: str, share: float) -> Policy:
         link = self.machine.link
         call = self.machine.cpu.call_overhead_ns
+        # The simulator charges these by itself where experts run on the CPU; only the rest is
+        # added.
         charged_ns = link.h2d.latency_ns.effective + link.d2h.latency_ns.effective + call.effective
         return policy_of(placement, share, hand_over_ns=round(max(0.0, self.layer_ns - charged_ns)))
 
@@ -86,7 +88,7 @@ def bench(
     routing: Routing | None = None,
     layer_ns: float = LAYER_NS,
     num_requests: int = NUM_REQUESTS,
-) -> Bench:
+) -> PlacementBench:
     """The grid's testbed: its machine, pooled, Qwen3-Next in FP8, and the routing that ships for
     it.
     """
@@ -98,7 +100,7 @@ def bench(
         draw(_scenario(machine, model, routing, policy, seed + number), policy.feeding)
         for number in range(num_requests)
     )
-    return Bench(
+    return PlacementBench(
         machine=machine,
         model=model,
         routing=routing,

@@ -52,6 +52,7 @@ def ranking(routing: Routing, seed: int = 0) -> Ranking:
     given = bench(seed, routing=routing, num_requests=1)
     return Ranking(
         published=published,
+        # Without experts on the GPU all placements are one, which shows the noise.
         simulated=simulated_grid(given, [0.0, *SHARES]),
         noise_fraction=noise_of(published),
     )

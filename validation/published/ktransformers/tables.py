@@ -3,12 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-from hwprofiles import InputError
 from validation.published.ktransformers.ranking import Grid, Ranking, noise_of
-from validation.published.ktransformers.runs import BATCH, Bench, bench
+from validation.published.ktransformers.runs import BATCH, PlacementBench, bench
 from validation.published.ktransformers.summary import summary_of
+from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, Comparison, Reproduction, Table
+from validation.published.reproduction import Cell, OtherPolicy, Reproduction, Table
 
 NEEDED = "hand-over where needed"
 """What the runs are called in which only layers with experts on the CPU hand over, at the machine's
@@ -29,11 +29,9 @@ def reproduce_ktransformers(seed: int, routing_popularity: Path | None) -> Repro
 
     Raises InputError for a popularity file, which it has no use for.
     """
-    if routing_popularity is not None:
-        raise InputError(
-            f"--routing popularity:{routing_popularity}: ktransformers takes no popularity; its routing is stated, not given"
-        )
+    refuse_popularity(routing_popularity, "ktransformers", "its routing is stated, not given")
     usual = bench(seed)
+    # The other reading of what is published: layers without experts on the CPU hand nothing over.
     needed = bench(seed, layer_ns=0.0)
     table = grid_table(usual, needed)
     published = {key_of(row): row.value for row in rows()}
@@ -55,7 +53,7 @@ def reproduce_ktransformers(seed: int, routing_popularity: Path | None) -> Repro
     )
 
 
-def grid_table(usual: Bench, needed: Bench) -> Table:
+def grid_table(usual: PlacementBench, needed: PlacementBench) -> Table:
     """All cells, with the other reading of the hand-over beside each."""
     cells = tuple(_cell(row, usual, needed) for row in rows())
     return Table(
@@ -66,7 +64,7 @@ def grid_table(usual: Bench, needed: Bench) -> Table:
     )
 
 
-def simulated_grid(given: Bench, shares: list[float]) -> Grid:
+def simulated_grid(given: PlacementBench, shares: list[float]) -> Grid:
     """The simulated cells at these shares."""
     return {
         key: given.tokens_per_s(key[1], key[0]) for key in map(key_of, rows()) if key[0] in shares
@@ -88,8 +86,8 @@ def key_of(row: PublishedRow) -> tuple[float, str]:
     return int(row.quantity.partition("%")[0]) / 100, row.system
 
 
-def _cell(row: PublishedRow, usual: Bench, needed: Bench) -> Cell:
+def _cell(row: PublishedRow, usual: PlacementBench, needed: PlacementBench) -> Cell:
     share, placement = key_of(row)
     sized = replace(row, input_tokens=BATCH.prompt_tokens, output_tokens=BATCH.output_tokens)
-    compared = Comparison(label=NEEDED, simulated=needed.tokens_per_s(placement, share))
+    compared = OtherPolicy(label=NEEDED, simulated=needed.tokens_per_s(placement, share))
     return cell_of(sized, usual.tokens_per_s(placement, share), comparisons=(compared,))

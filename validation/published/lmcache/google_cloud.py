@@ -13,7 +13,7 @@ from sim.workload.requests.request import Request, Span
 from validation.published.lmcache.rows import rows
 from validation.published.lmcache.serving import cluster_of, metrics_of
 from validation.published.published_row import cell_of
-from validation.published.reproduction import Cell, Comparison, Table
+from validation.published.reproduction import Cell, OtherPolicy, Table
 
 MODEL = "llama-3.3-70b"
 NUM_GPUS = 8
@@ -81,7 +81,7 @@ def _cell(number: int, by_place: Mapping[tuple[str, int], Change]) -> Cell:
         row,
         large,
         note=f"printed as {row.value - 1:+.0%}",
-        comparisons=(Comparison(label=f"at {SMALL}", simulated=small),),
+        comparisons=(OtherPolicy(label=f"at {SMALL}", simulated=small),),
     )
 
 
@@ -113,6 +113,7 @@ def _figures(metrics: ServingMetrics) -> dict[str, float]:
 def _requests(cache_tokens: int, prefix_tokens: int, seed: int) -> Iterator[Request]:
     """All prompts of all prefixes, shuffled, at time 0; KV of answers is not kept beyond them."""
     per_prefix = prefix_tokens + PROMPTS_PER_PREFIX * QUESTION_TOKENS
+    # The table gives the size of the cache, not the number of prefixes.
     num_prefixes = round(cache_tokens / per_prefix)
     order = np.random.default_rng(seed).permutation(num_prefixes * PROMPTS_PER_PREFIX).tolist()
     for number, prompt in enumerate(order):

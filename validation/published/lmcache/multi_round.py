@@ -12,7 +12,7 @@ from sim.workload.requests.multi_round import MultiRound
 from validation.published.lmcache.rows import rows
 from validation.published.lmcache.serving import cluster_of, fewest_gpus, metrics_of
 from validation.published.published_row import cell_of
-from validation.published.reproduction import Cell, Comparison, Table
+from validation.published.reproduction import Cell, OtherPolicy, Table
 
 HISTORY_TOKENS = {"llama-3.1-8b": 19_000, "llama-3.3-70b": 9_000, "qwen2.5-72b": 9_000}
 """With the system prompt, 20,000 and 10,000 tokens a query, as the paper says."""
@@ -84,8 +84,11 @@ def multi_round_table(found: Sequence[Gain]) -> Table:
 
 def _cell(quantity: str, values: dict[str, float], number: int) -> Cell:
     row = rows("multi_round")[number]
+    # The paper gives the two ends of a range over set-ups that it does not list.
     end = min if row.system == "least" else max
-    comparisons = tuple(Comparison(label=label, simulated=value) for label, value in values.items())
+    comparisons = tuple(
+        OtherPolicy(label=label, simulated=value) for label, value in values.items()
+    )
     note = "an end of a range over set-ups that are not listed"
     return cell_of(row, end(values.values()), note=note, comparisons=comparisons)
 
@@ -94,6 +97,7 @@ def _gain(model: str) -> Gain:
     num_gpus = fewest_gpus(model)
     alone = cluster_of(model, num_gpus)
     offloading = cluster_of(model, num_gpus, [HOST])
+    # Far more requests than it can serve: what it completes is what it can.
     most_per_s = served(alone, model, SATURATING_REQUESTS_PER_S).request_throughput_per_s
     before = [served(alone, model, load * most_per_s) for load in LOADS]
     after = [served(offloading, model, load * most_per_s) for load in LOADS]
@@ -119,6 +123,7 @@ def highest_rate(cluster: Cluster, model: str, rate_per_s: float, ttft_s: float)
     """
     low = rate_per_s
     high = 2 * rate_per_s
+    # Doubling first: how far tiers carry is not known, and each try is a whole run.
     while served(cluster, model, high).ttft_s.mean <= ttft_s:
         low = high
         high = 2 * high

@@ -8,7 +8,7 @@ from sim.model.library import load_model
 from sim.serving.kv import Compute, crossover_tokens, least_bytes_per_s, mooncake_bytes_per_s
 from validation.published.lmcache.rows import rows
 from validation.published.published_row import PublishedRow, cell_of
-from validation.published.reproduction import Cell, Comparison, Table
+from validation.published.reproduction import Cell, OtherPolicy, Table
 
 REUSE_MODEL = "llama-3-70b"
 RATES_GBIT = (32, 64, 128)
@@ -88,7 +88,7 @@ def _reuse_cell(row: PublishedRow) -> Cell:
     model = load_model(REUSE_MODEL)
     compute = Compute.of(load_machine(row.environment), is_peak=True)
     assert row.input_tokens is not None
-    own = Comparison(
+    own = OtherPolicy(
         label="own layers", simulated=least_bytes_per_s(model, row.input_tokens, compute) / GIGA
     )
     return cell_of(
@@ -99,7 +99,7 @@ def _reuse_cell(row: PublishedRow) -> Cell:
 def _crossover_cell(row: PublishedRow, found: Crossover) -> Cell:
     first, *others = RATES_GBIT
     comparisons = tuple(
-        Comparison(label=f"at {rate} Gbit/s", simulated=float(found.tokens[rate] or 0))
+        OtherPolicy(label=f"at {rate} Gbit/s", simulated=float(found.tokens[rate] or 0))
         for rate in others
     )
     named = replace(row, system=f"{first} Gbit/s, {found.model} in {found.dtype}")
@@ -113,6 +113,7 @@ def _crossover(model: str, dtype: str) -> Crossover:
         rate: crossover_tokens(load_model(model), compute, bytes_per_s)
         for rate, bytes_per_s in rates.items()
     }
+    # One token attends to nothing but itself, so its time is that of the weights.
     of_weights_ns = PUBLISHED_TOKENS * compute.prefill_ns(load_model(model), 1)
     total_ns = compute.prefill_ns(load_model(model), PUBLISHED_TOKENS)
     return Crossover(

@@ -49,6 +49,7 @@ def fewest_gpus(model: str, counts: Sequence[int] = (1, 2, 4, 8)) -> int:
         try:
             cluster = cluster_of(model, count)
         except InputError:
+            # Too few GPUs for the model itself: the next count may do.
             continue
         assert cluster.max_context_tokens is not None
         if cluster.num_blocks * BLOCK_TOKENS >= cluster.max_context_tokens:

@@ -31,7 +31,7 @@ for S1 and S2 (24 cores as a cloud counts them, 192 GB) and the 100 GB/s of S2's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class OffloadingRun:
     """One run: where, of what, how much and by which policy; ``slots`` of each layer are imposed."""
 
     environment: str

@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-from hwprofiles import InputError, load_machine
+from hwprofiles import load_machine
 from sim.policies import find_policy, with_settings
 from sim.workload.batch import Batch
 from validation.published.fmoe.host_cost import layer_overhead_ns
-from validation.published.offloading.runs import MACHINES, Job, lightning
+from validation.published.offloading.runs import MACHINES, OffloadingRun, lightning
+from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, Comparison, Reproduction, Table
+from validation.published.reproduction import Cell, OtherPolicy, Reproduction, Table
 
 SEQUENCES: Mapping[tuple[str, str], tuple[int, int]] = {
     ("MoE-Lightning", "S1 reasoning"): (36, 936),
@@ -60,8 +61,7 @@ def reproduce_one(name: str) -> Callable[[int, Path | None], Reproduction]:
 
     def reproduce(seed: int, routing_popularity: Path | None) -> Reproduction:
         """Return its table. Raises InputError for a popularity file, which it has no use for."""
-        if routing_popularity is not None:
-            raise InputError(f"--routing popularity:{routing_popularity}: {name} takes none")
+        refuse_popularity(routing_popularity, name, "its models have routings of their own")
         cells = tuple(_CELLS[name](row, seed) for row in _rows(name))
         table = Table(name=name, title=TITLES[name], assumptions=ASSUMPTIONS[name], cells=cells)
         return Reproduction(
@@ -96,7 +96,7 @@ def _batch(row: PublishedRow, size: int = 1) -> Batch:
 def _lightning_cell(row: PublishedRow, seed: int) -> Cell:
     micro_batch, size = SEQUENCES[row.system, row.environment]
     is_own = row.system == "MoE-Lightning"
-    job = Job(
+    job = OffloadingRun(
         environment=row.environment.split()[0],
         model="mixtral-8x7b",
         policy=lightning(micro_batch) if is_own else find_policy("zero-streaming"),
@@ -107,7 +107,7 @@ def _lightning_cell(row: PublishedRow, seed: int) -> Cell:
 
 def _infinity_cell(row: PublishedRow, seed: int) -> Cell:
     model = "deepseek-v2-lite" if row.system == "DeepSeek-V2-Lite" else "mixtral-8x7b"
-    job = Job(
+    job = OffloadingRun(
         environment=row.environment,
         model=model,
         policy=find_policy("moe-infinity"),
@@ -130,16 +130,16 @@ def _promoe_cell(row: PublishedRow, seed: int) -> Cell:
         for share in RESIDENT_FRACTIONS
     }
     (_, first), *others = found.items()
-    comparisons = (Comparison(label=label, simulated=ratio) for label, ratio in others)
+    comparisons = (OtherPolicy(label=label, simulated=ratio) for label, ratio in others)
     return cell_of(row, first, comparisons=tuple(comparisons))
 
 
-def _promoe_jobs(row: PublishedRow, is_eager: bool) -> tuple[Job, ...]:
+def _promoe_jobs(row: PublishedRow, is_eager: bool) -> tuple[OffloadingRun, ...]:
     """An LRU's run of each model; eager loops cost the host what was measured of 60 experts."""
     machine = load_machine(MACHINES[row.environment][0])
     loop_ns = layer_overhead_ns("qwen1.5-moe-a2.7b", machine, has_hooks=False)
     return tuple(
-        Job(
+        OffloadingRun(
             environment=row.environment,
             model=model,
             policy=find_policy("lru"),
@@ -150,7 +150,7 @@ def _promoe_jobs(row: PublishedRow, is_eager: bool) -> tuple[Job, ...]:
     )
 
 
-def _promoe_ratio(given: Job, quantity: str, share: float, seed: int) -> float:
+def _promoe_ratio(given: OffloadingRun, quantity: str, share: float, seed: int) -> float:
     num_experts = {"deepseek-v2-lite": 64, "qwen1.5-moe-a2.7b": 60}[given.model]
     job = replace(given, slots=round(num_experts * share))
     own = replace(job, policy=find_policy("promoe")).run(seed)
@@ -159,7 +159,7 @@ def _promoe_ratio(given: Job, quantity: str, share: float, seed: int) -> float:
 
 def _offloading_cell(row: PublishedRow, seed: int) -> Cell:
     machine = load_machine(MACHINES[row.environment][0])
-    job = Job(
+    job = OffloadingRun(
         environment=row.environment,
         model="mixtral-8x7b",
         policy=with_settings(find_policy("mixtral-next-gate"), SPECULATING),
@@ -169,7 +169,7 @@ def _offloading_cell(row: PublishedRow, seed: int) -> Cell:
         layer_overhead_ns=layer_overhead_ns("mixtral-8x7b", machine, has_hooks=False),
     )
     serial = replace(job, policy=find_policy("mixtral-offloading")).run(seed)
-    without = Comparison(label="no speculation", simulated=1.0 / serial.tpot_s)
+    without = OtherPolicy(label="no speculation", simulated=1.0 / serial.tpot_s)
     return cell_of(row, 1.0 / job.run(seed).tpot_s, comparisons=(without,))
 
 

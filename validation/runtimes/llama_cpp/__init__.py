@@ -4,9 +4,9 @@ from validation.runtimes.llama_cpp.history_rows import history_rows
 from validation.runtimes.llama_cpp.kernel_file import runtime_kernels, with_kernels
 from validation.runtimes.llama_cpp.kernel_fit import FittedLaws, fit_laws
 from validation.runtimes.llama_cpp.kernel_points import (
-    Effort,
     KernelPoint,
     Measured,
+    RunCounts,
     measure_points,
 )
 from validation.runtimes.llama_cpp.open_session import session_opener
@@ -29,7 +29,6 @@ from validation.runtimes.llama_cpp.shapes import Case, cases_of, small_shape, wi
 
 __all__ = [
     "Case",
-    "Effort",
     "FittedLaws",
     "KernelPoint",
     "Measured",
@@ -37,6 +36,7 @@ __all__ = [
     "PlanQuestion",
     "PlanRun",
     "RanOption",
+    "RunCounts",
     "RunLoad",
     "Sample",
     "Timed",

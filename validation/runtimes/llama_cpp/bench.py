@@ -43,6 +43,7 @@ class BenchSession:
         self._settings = settings
         self._arguments = bench_arguments(settings, overrides, rpc)
         self._servers = tuple(servers)
+        # Servers that stand for GPUs are processes of this computer, whose CPU time is known.
         self._has_gpu = bool(settings.devices) and not servers
         self._found: dict[str, Any] | None = None
         self._log: LoadLog | None = None
@@ -103,6 +104,7 @@ class _Run:
         """
         first = self.marks_s[0]
         last = self.marks_s[-1]
+        # A mark tells when a run begins, so the last run has no end.
         walls_s = [ns / NS_PER_S for ns in self.found["samples_ns"]][: len(self.marks_s) - 1]
         wall_s = sum(walls_s)
         known = first is not None and last is not None
@@ -121,6 +123,7 @@ def _followed(command: Sequence[str], servers: Sequence[int]) -> _Run:
 
     Raises InputError where it fails.
     """
+    # Results go to a file: of two pipes, the one not being read could fill up and stop the run.
     with tempfile.TemporaryFile("w+") as results:
         process = subprocess.Popen(command, stdout=results, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
@@ -145,6 +148,7 @@ def _followed(command: Sequence[str], servers: Sequence[int]) -> _Run:
 def _total_cpu_s(processes: Sequence[int]) -> float | None:
     found = [cpu_s(process) for process in processes]
     known = [seconds for seconds in found if seconds is not None]
+    # A time without one of the processes would be too short without a word.
     return sum(known) if len(known) == len(found) else None
 
 

@@ -131,6 +131,7 @@ def _has_prompt(laws: FittedLaws, name: str) -> bool:
 
 
 def _rate(seconds_each: float, what: str, source: _Source) -> Data:
+    # Least squares keeps terms at zero where noise would make them negative.
     if seconds_each <= 0:
         raise InputError(
             f"{what}: noise hides their rate; measure again when this computer is quiet, or with more --models"

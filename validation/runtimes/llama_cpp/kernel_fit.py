@@ -43,9 +43,11 @@ def fit_laws(points: Sequence[KernelPoint]) -> FittedLaws:
     nodes = nodes_per_layer(points)
 
     def decode_terms(point: KernelPoint) -> Terms:
+        """What a token of an answer takes of each kind of work."""
         return decode_amounts(point.model, nodes)
 
     def prompt_terms(point: KernelPoint) -> Terms:
+        """What a prompt takes of each kind of work."""
         return prompt_amounts(point.model, point.prompt_tokens)
 
     decoded = [point.decode.token_s for point in points]
@@ -115,7 +117,9 @@ def _fit(
     rows = [terms_of(point) for point in points]
     names = sorted({key for row in rows for key in row})
     amounts = np.array([[row.get(name, 0.0) for name in names] for row in rows])
+    # Amounts differ by many powers of ten, which least squares would drown in rounding.
     scales = amounts.max(axis=0)
+    # By its own time, each point counts by its relative error.
     weighed = amounts / scales / np.array(seconds)[:, None]
     solution, _ = nnls(weighed, np.ones(len(rows)))
     return dict(zip(names, (solution / scales).tolist(), strict=True))
@@ -132,6 +136,7 @@ def _left_out(
     if len(shapes) < 2:
         return ()
     for shape in shapes:
+        # The error that matters is the one on a shape that was never measured.
         kept = [index for index, point in enumerate(points) if point.shape_name != shape]
         laws = _fit([points[index] for index in kept], terms_of, [seconds[i] for i in kept])
         for index, point in enumerate(points):

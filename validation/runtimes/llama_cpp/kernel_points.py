@@ -11,11 +11,11 @@ from sim.model.model import Model
 from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
 from validation.runtimes.llama_cpp.random_file import set_top_k, write_random_gguf
 from validation.runtimes.llama_cpp.sample import Sample, Timed, timed
-from validation.runtimes.llama_cpp.session import Session
+from validation.runtimes.llama_cpp.session import LlamaSession
 from validation.runtimes.llama_cpp.settings import RunSettings
 from validation.runtimes.llama_cpp.shapes import Case
 
-OpenSession = Callable[[RunSettings, int], Session]
+OpenSession = Callable[[RunSettings, int], LlamaSession]
 """Loads a file of a vocabulary of so many tokens."""
 
 OnStage = Callable[[str, float], None]
@@ -23,7 +23,7 @@ OnStage = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Effort:
+class RunCounts:
     """How often each file runs, and how much at a time."""
 
     rounds: int = 6
@@ -59,7 +59,7 @@ def measure_points(
     folder: Path,
     *,
     threads: int = 1,
-    effort: Effort = Effort(),
+    effort: RunCounts = RunCounts(),
     on_stage: OnStage = lambda stage, share: None,
 ) -> Measured:
     """Write the files, load all of them, and run each once a round; files are removed afterwards.
@@ -69,7 +69,7 @@ def measure_points(
     files = [_written(case, folder) for case in cases]
     models = [model_from_gguf(file) for file in files]
     with ExitStack() as stack:
-        sessions: list[Session] = []
+        sessions: list[LlamaSession] = []
         for index, (case, file) in enumerate(zip(cases, files, strict=True)):
             on_stage("files", index / len(cases))
             settings = _settings(file, threads, effort)
@@ -98,14 +98,16 @@ def measure_points(
 
 
 def _rounds(
-    sessions: Sequence[Session], effort: Effort, on_stage: OnStage
+    sessions: Sequence[LlamaSession], effort: RunCounts, on_stage: OnStage
 ) -> tuple[list[list[Sample]], list[list[Sample]]]:
     """Every session once a round, forwards and backwards in turn, after a round that warms up."""
     decodes: list[list[Sample]] = [[] for _ in sessions]
     prefills: list[list[Sample]] = [[] for _ in sessions]
     for session in sessions:
+        # The first run of a file reads its pages in.
         session.prefill(effort.output_tokens)
     for index in range(effort.rounds):
+        # In turn, so that no file always runs behind the same other one.
         order = range(len(sessions)) if index % 2 else reversed(range(len(sessions)))
         for number in order:
             decodes[number].append(sessions[number].decode(effort.output_tokens))
@@ -118,6 +120,7 @@ def _written(case: Case, folder: Path) -> Path:
     """The case's file; one that differs in experts a token alone is copied."""
     path = folder / f"{case.name}.gguf"
     for other in range(1, case.shape.num_experts + 1):
+        # Weights do not depend on how many experts a token takes, and drawing them is slow.
         same = folder / f"{replace_top_k(case, other).name}.gguf"
         if same != path and same.exists():
             shutil.copyfile(same, path)
@@ -131,7 +134,7 @@ def replace_top_k(case: Case, top_k: int) -> Case:
     return replace(case, shape=replace(case.shape, top_k=top_k))
 
 
-def _settings(file: Path, threads: int, effort: Effort) -> RunSettings:
+def _settings(file: Path, threads: int, effort: RunCounts) -> RunSettings:
     arguments = LlamaArguments(runtime=LLAMA_CPP, threads=threads, gpu_layers=0)
     room = max(512, 2 * (effort.prompt_tokens + effort.output_tokens))
     return RunSettings(model_file=file, arguments=arguments, context_tokens=room)

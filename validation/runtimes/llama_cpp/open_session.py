@@ -8,7 +8,7 @@ from pathlib import Path
 from hwprofiles import InputError
 from validation.runtimes.llama_cpp.bench import BenchSession
 from validation.runtimes.llama_cpp.kernel_points import OpenSession
-from validation.runtimes.llama_cpp.session import Session
+from validation.runtimes.llama_cpp.session import LlamaSession
 from validation.runtimes.llama_cpp.settings import RunSettings
 from validation.runtimes.llama_cpp.wheel import WheelSession, wheel_version
 
@@ -46,5 +46,5 @@ def own_devices(bench: Path) -> tuple[str, ...]:
     return tuple(re.findall(r"^\s+(\w+\d+): ", run.stdout, re.M))
 
 
-def _open_wheel(settings: RunSettings, vocab: int) -> Session:
+def _open_wheel(settings: RunSettings, vocab: int) -> LlamaSession:
     return WheelSession(settings, vocab)

@@ -129,6 +129,7 @@ def rivals_of(
     found = {PLAN: arguments}
     if num_devices:
         whole = replace(arguments, gpu_layers=num_layers + 1, placements=(), is_fitted=False)
+        # Five placements from all experts on devices to none show where the best lies.
         for quarters in range(5):
             count = num_layers * quarters // 4
             own = (CpuExperts(num_layers=count),) if count else ()

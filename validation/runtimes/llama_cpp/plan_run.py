@@ -17,7 +17,7 @@ from validation.runtimes.llama_cpp.open_session import find_bench, own_devices
 from validation.runtimes.llama_cpp.plan_question import PLAN, rivals_of
 from validation.runtimes.llama_cpp.rpc import LoopbackDevices, loopback_devices
 from validation.runtimes.llama_cpp.sample import Sample, Timed, timed
-from validation.runtimes.llama_cpp.session import Session
+from validation.runtimes.llama_cpp.session import LlamaSession
 from validation.runtimes.llama_cpp.settings import RunSettings
 from validation.runtimes.llama_cpp.tensor_placement import PlacedBytes, placed_bytes
 from validation.runtimes.llama_cpp.wheel import SHORT_PROMPT_TOKENS, WheelSession
@@ -88,9 +88,11 @@ def run_plan(
     bench = find_bench(binary)
     model = model_from_gguf(file)
     threads = arguments.threads or default_threads(host)
+    # A fit would change what was planned.
     arguments = replace(arguments, threads=threads, is_fitted=False)
     with ExitStack() as stack:
         devices = LoopbackDevices(addresses=(), processes=())
+        # As many as the plan's machine has, though this computer may have more.
         buffers = () if bench is None else own_devices(bench)[: len(host.gpus)]
         if bench is not None and host.gpus and not buffers:
             devices = stack.enter_context(loopback_devices(bench.parent, len(host.gpus), threads))
@@ -143,7 +145,7 @@ class _Runner:
     devices: LoopbackDevices
     buffers: tuple[str, ...]
 
-    def session(self, arguments: LlamaArguments) -> Session:
+    def session(self, arguments: LlamaArguments) -> LlamaSession:
         """llama.cpp with those arguments."""
         settings = RunSettings(model_file=self.file, arguments=arguments, devices=self.buffers)
         if self.bench is None:
@@ -157,7 +159,7 @@ class _Runner:
         self,
         name: str,
         arguments: LlamaArguments,
-        session: Session,
+        session: LlamaSession,
         timings: tuple[Timed, Timed],
         load: RunLoad,
     ) -> RanOption:
@@ -183,19 +185,21 @@ class _Runner:
             model=self.model,
             quantization=self.model.dtypes[TensorClass.EXPERT].upper(),
             host=self.host,
+            # The mean context of the tokens that are timed.
             context_tokens=SHORT_PROMPT_TOKENS + load.output_tokens // 2,
             prompt_tokens=load.prompt_tokens,
         )
 
 
 def _timed_rounds(
-    sessions: Mapping[str, Session], load: RunLoad, on_run: OnRun
+    sessions: Mapping[str, LlamaSession], load: RunLoad, on_run: OnRun
 ) -> dict[str, tuple[Timed, Timed]]:
     """Every session once a round, forwards and backwards in turn."""
     decodes: dict[str, list[Sample]] = {name: [] for name in sessions}
     prefills: dict[str, list[Sample]] = {name: [] for name in sessions}
     names: Sequence[str] = tuple(sessions)
     for index in range(load.rounds):
+        # In turn, so that no option always runs behind the same other one.
         for name in names if index % 2 == 0 else tuple(reversed(names)):
             decodes[name].append(sessions[name].decode(load.output_tokens))
             prefills[name].append(sessions[name].prefill(load.prompt_tokens))

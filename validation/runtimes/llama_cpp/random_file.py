@@ -83,10 +83,12 @@ class _Tensor:
 
     @property
     def num_weights(self) -> int:
+        """Numbers in it."""
         return int(np.prod(self.shape))
 
     @property
     def num_bytes(self) -> int:
+        """Bytes in its format."""
         return self.own.num_bytes(self.num_weights)
 
 
@@ -142,6 +144,7 @@ def _write_data(descriptor: int, tensors: list[_Tensor], seed: int, is_sparse: b
             for chunk in _chunks(tensor, generator):
                 os.write(descriptor, chunk)
         position += tensor.num_bytes
+    # A sparse file ends in its hole, and has to be as long as its tensors.
     os.ftruncate(descriptor, _aligned(position))
 
 

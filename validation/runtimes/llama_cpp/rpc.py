@@ -69,6 +69,7 @@ def _free_ports(count: int) -> Sequence[int]:
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind((ADDRESS, 0))
+    # All are bound at once, so that the system gives none of them twice.
     ports = [int(one.getsockname()[1]) for one in sockets]
     for one in sockets:
         one.close()

@@ -76,6 +76,7 @@ def timed(samples: Sequence[Sample]) -> Timed:
 
 
 def _kept(samples: Sequence[Sample]) -> Sequence[Sample]:
+    # CPU time leaves out by itself what others took.
     if all(sample.is_by_cpu_time for sample in samples):
         return samples
     quiet = [sample for sample in samples if sample.is_quiet]

@@ -6,7 +6,7 @@ from validation.runtimes.llama_cpp.load_log import LoadLog
 from validation.runtimes.llama_cpp.sample import Sample
 
 
-class Session(Protocol):
+class LlamaSession(Protocol):
     """llama.cpp with one file and one set of arguments."""
 
     @property

@@ -84,4 +84,5 @@ def _fewer_layers(shape: MoeShape, most_bytes: float) -> MoeShape:
     base = file_bytes(one, formats)
     each = file_bytes(replace(shape, num_layers=2), formats) - base
     count = 1 + int(max(0.0, most_bytes - base) // each)
+    # Two at least: a law of layers needs files that differ in depth.
     return replace(shape, num_layers=min(shape.num_layers, max(2, count)))

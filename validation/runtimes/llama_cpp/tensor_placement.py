@@ -60,12 +60,14 @@ def expected_bytes(
     homes = layer_devices(
         num_layers, arguments, memory_bytes, range(len(memory_bytes)) if memory_bytes else ()
     )
+    # Without devices every buffer is the host's, whatever an override names.
     overrides = _overrides(arguments, num_layers, moe) if memory_bytes else ()
     totals = [0.0] * (len(memory_bytes) + 1)
     moved = 0
     names = {tensor.name for tensor in tensors}
     for tensor in tensors:
         home = _home(tensor.name, homes)
+        # The first override that matches wins, as in llama.cpp.
         device = next((item.device for item in overrides if item.finds(tensor.name)), home)
         moved += device != home
         totals[device + 1] += tensor.num_bytes

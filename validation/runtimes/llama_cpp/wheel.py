@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,6 @@ LOG_LEVEL = 5
 
 QUIET_LEVEL = 4
 """llama.cpp says at this level how large its buffers are, and nothing while it runs."""
-
-
-def has_wheel() -> bool:
-    """Whether the wheel is installed."""
-    return find_spec(WHEEL) is not None
 
 
 def wheel_version() -> str:
@@ -50,6 +44,7 @@ class WheelSession:
         self._program = wheel_version()
         self._threads = settings.threads
         self._seed = 0
+        # A file, since nobody reads along: a pipe would fill up and stop the process.
         self._log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, str(WORKER)],
@@ -82,6 +77,7 @@ class WheelSession:
     def decode(self, tokens: int) -> Sample:
         """Run an answer of so many tokens; what the short prompt before it took is taken off."""
         before = self._run(SHORT_PROMPT_TOKENS, 1)
+        # The first token comes from the prompt, so one more is asked for.
         found = self._run(SHORT_PROMPT_TOKENS, tokens + 1)
         added = {key: found[key] - before[key] for key in ("cpu_s", "wall_s")}
         return self._sample(tokens, added)
@@ -102,6 +98,7 @@ class WheelSession:
         )
 
     def _run(self, prompt_tokens: int, output_tokens: int) -> dict[str, Any]:
+        # Another prompt each time, so that no cached prompt is reused.
         self._seed += 1
         found = self._ask(
             {"prompt_tokens": prompt_tokens, "output_tokens": output_tokens, "seed": self._seed}

@@ -32,8 +32,10 @@ def _server(setup: dict[str, Any]) -> Any:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = setup["model_file"]
     parameters.fit_params = False
+    # One sequence has the whole context; several would share it.
     parameters.n_parallel = 1
     parameters.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
+    # Kept prompts would make later runs shorter.
     parameters.cache_ram_mib = 0
     parameters.ui = False
     parameters.cpuparams.n_threads = setup["threads"]

@@ -7,21 +7,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.policies.problem import Overlap
 
 Concurrency = Literal["serial", "lanes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LanesOverlap(Overlap):
-    """``serial``: one thing at a time. ``lanes``: GPU, CPU and each direction of the link work at
-    once, and join at the end of a layer.
+class Overlap:
+    """Decides what may run at once, in ``prefill`` and in ``decode``.
 
-    Prefill and decode are set apart. ``is_pinned`` says whether copies start from page-locked
-    memory. ``groups_experts`` and ``captures_graphs``: as in Overlap. ``deferred`` (lossy if not 0)
-    joins the CPU's least weighted experts of a decode step one layer later, as KTransformers'
-    expert deferral does. ``hand_over_ns``: as in Overlap. ``in_turn``: as in Overlap; for caches
-    with a score. ``loads_all``: as in Overlap, only in turn.
+    ``serial``: one thing at a time. ``lanes``: GPU, CPU and each direction of the link work at
+    once, and join at the end of a layer. ``is_pinned`` says whether copies start from page-locked
+    memory.
+
+    ``staging_experts`` buffers receive copies; ``staging_layers`` those of whole layers, of which
+    each need hold only ``staging_layer_share`` at a time (1, unless a layer is copied and computed
+    matrix by matrix).
+
+    ``groups_experts``: the GPU runs fused kernels and the experts of a layer as one call on each
+    device, so that a call's kernels, or the hand-over to the CPU pool, are paid once; without it,
+    kernels are those of an eager decoder, an expert after another. ``captures_graphs``: the GPU's
+    kernels are replayed as a captured graph, so that launches take no time; it needs
+    ``groups_experts``.
+
+    ``deferred`` is how many of a token's selected experts, the least weighted, the next layer does
+    not wait for where the CPU computes them: that is lossy, as KTransformers' expert deferral is.
+    ``in_turn``: the experts of a layer run one after another by number, on whichever GPU, each
+    copied only when its turn has come, as a loop over experts does that waits for every copy; it
+    needs a cache with a score. ``loads_all``: that loop asks for every expert of the layer,
+    selected or not.
+
+    ``hand_over_ns``, where it is not 0, is what the host takes to hand a layer's tokens to the CPU
+    pool and back, copies and experts aside: every MoE layer on the GPU then does so, though the
+    pool may have nothing to run, as in KTransformers' wrapper of SGLang.
     """
 
     prefill: Concurrency = "lanes"
@@ -56,11 +73,11 @@ class LanesOverlap(Overlap):
 
     @property
     def manner(self) -> str:
-        """See Overlap."""
+        """In a word or two, what may run at once."""
         if self.prefill == self.decode:
             return self.prefill
         return "serial decode" if self.decode == "serial" else "serial prefill"
 
     def is_serial(self, is_prefill: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """See Overlap."""
+        """Per pass, whether one thing runs at a time."""
         return np.where(is_prefill, self.prefill == "serial", self.decode == "serial")

@@ -1,0 +1,15 @@
+"""How a proven lower limit is rounded."""
+
+from hwprofiles.units import NS_PER_S
+
+ROUNDING = 1e-9
+"""What a bound gives away, relatively, for rounding: sums of at most 10^5 doubles are exact to far
+better.
+"""
+
+
+def seconds_below(ns: float) -> float:
+    """Return the time in seconds, rounded down by more than arithmetic can have rounded it up, and
+    never negative.
+    """
+    return max(0.0, ns * (1 - ROUNDING) / NS_PER_S)

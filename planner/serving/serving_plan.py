@@ -1,0 +1,83 @@
+"""What is asked about serving a workload, and the plan that answers it."""
+
+from dataclasses import dataclass
+
+from hwprofiles import Machine
+from planner.serving.target import ServingTarget
+from sim.model.model import Model
+from sim.serving import ServingMetrics
+from sim.serving.spec import ServingSpec
+from sim.workload.requests.spec import RequestsSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingQuestion:
+    """What is asked. ``offered`` has the tiers that may be used, up to their sizes, and a link for
+    prefill and decode apart, if any.
+
+    Its other keys are kept as they are, ``num_instances`` and the GPUs of each only where they are
+    stated. With a ``target``, the fewest GPUs that meet it are looked for; without, all GPUs are
+    used.
+    """
+
+    machine: Machine
+    model: Model
+    requests: RequestsSpec
+    offered: ServingSpec
+    objective: str = "latency"
+    num_requests: int | None = None
+    seed: int = 0
+    target: ServingTarget | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingChoice:
+    """A candidate: what was changed, in words, its serving file, and what came of it.
+
+    ``excess_fraction`` is by how much it misses the target, 0 where it meets it or there is none;
+    infinite where it turns away more requests than the largest instance.
+    """
+
+    label: str
+    spec: ServingSpec
+    metrics: ServingMetrics
+    excess_fraction: float = 0.0
+
+    @property
+    def num_gpus(self) -> int:
+        """Of all instances together."""
+        return self.spec.num_instances * (self.spec.instance.num_gpus or 1)
+
+    @property
+    def meets_target(self) -> bool:
+        """Whether it keeps to the target, if there is one."""
+        return self.excess_fraction == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingPlan:
+    """All that was tried, the best first; with a target, what meets it with the fewest GPUs.
+
+    ``best`` is the least memory that is as good as the best within the margin; ``gain_fraction`` is
+    what the best with tiers gains over the best without on as many GPUs, negative where it loses
+    (None: no tiers were offered).
+    """
+
+    rows: tuple[ServingChoice, ...]
+    best: ServingChoice
+    without_tiers: ServingChoice
+    with_tiers: ServingChoice | None
+    gain_fraction: float | None
+
+    @property
+    def uses_tiers(self) -> bool:
+        """Whether tiers are worth it."""
+        return bool(self.best.spec.tiers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetMissed:
+    """Nothing that was tried meets the target; ``nearest`` misses it by least."""
+
+    target: ServingTarget
+    nearest: ServingChoice

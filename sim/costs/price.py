@@ -1,0 +1,72 @@
+"""The price of an operation: ns with the weakest source that went in, from a curve or a formula."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import Curve, Provenance, weakest
+from sim.costs.attention_price import FromCurves
+from sim.costs.grouped_curves import FromGroups
+
+Sizes = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """Durations in ns (int64) with the weakest provenance that went in, and where a curve was left
+    behind.
+    """
+
+    ns: NDArray[np.int64]
+    provenance: Provenance
+    is_extrapolated: NDArray[np.bool_]
+
+
+def price_of(
+    curve: Curve | None,
+    sizes: Sizes,
+    formula: Callable[[Sizes], Sizes],
+    rates: tuple[Provenance, ...],
+) -> Price:
+    """Price an operation by its measured curve, by the formula where there is none.
+
+    Outside the measured range the nearest end of the curve is scaled by the ratio of formulas.
+    ``rates`` are the sources of what the formula reads.
+    """
+    if curve is None:
+        ns = formula(sizes)
+        provenance = weakest(rates)
+        outside = np.zeros(np.shape(sizes), bool)
+    else:
+        outside = ~curve.covers(sizes)
+        # The formula's error mostly cancels in a ratio, so the curve's end keeps what it measured.
+        ns = curve.duration_ns(sizes) * np.where(
+            outside, formula(sizes) / formula(np.clip(sizes, *curve.range)), 1.0
+        )
+        provenance = weakest((curve.provenance, *rates)) if outside.any() else curve.provenance
+    return Price(ns=np.rint(ns).astype(np.int64), provenance=provenance, is_extrapolated=outside)
+
+
+def attention_price(
+    found: FromCurves, rates: tuple[Provenance, ...], shape: tuple[int, ...]
+) -> Price:
+    """Return what curves of attention gave, in that shape, with the sources that went in."""
+    # Only a time that is measured throughout owes nothing to the rates of the formula.
+    is_all_measured = bool(found.is_measured.all()) and not found.is_outside.any()
+    provenance = weakest(
+        found.provenances if is_all_measured and found.provenances else (*found.provenances, *rates)
+    )
+    ns = np.rint(found.ns).astype(np.int64).reshape(shape)
+    return Price(ns=ns, provenance=provenance, is_extrapolated=found.is_outside.reshape(shape))
+
+
+def grouped_price(found: FromGroups, rates: tuple[Provenance, ...]) -> Price:
+    """Price an expert by curves of experts within a call."""
+    own = found.curve.provenance
+    return Price(
+        ns=np.rint(found.ns).astype(np.int64),
+        provenance=weakest((own, *rates)) if found.is_extrapolated.any() else own,
+        is_extrapolated=found.is_extrapolated,
+    )

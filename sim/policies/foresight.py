@@ -1,0 +1,88 @@
+"""What a part may know of a run that is to come, and what it says of it."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.costs.memory import Residency
+from sim.policies.problem import Problem
+from sim.policies.shared import Shared
+from sim.workload.batch import Passes
+
+if TYPE_CHECKING:
+    from sim.routing.base import Routing
+
+Value = TypeVar("Value")
+
+CANDIDATE = np.dtype([("layer", "i4"), ("expert", "i4"), ("priority", "i4")])
+"""An expert to fetch ahead; a smaller priority (0 or more) goes first, all behind fetches on
+demand.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Foresight:
+    """What a prefetcher may look at. The future in it is for predictors of stated accuracy: no
+    system sees it.
+
+    ``residency`` is that at time 0; ``tokens`` [pass, layer, expert]; ``expert_ids`` [sequence,
+    token, MoE layer, rank], drawn from ``routing`` with ``seed``: what a system has seen of other
+    requests comes from its ``other_requests``. ``shared`` keeps what depends on these alone, and on
+    model, popularity and batch, for other runs over the draw; a store serves draws of one routing.
+    """
+
+    problem: Problem
+    residency: Residency
+    routing: "Routing"
+    passes: Passes
+    tokens: NDArray[np.int32]
+    expert_ids: NDArray[np.int16]
+    seed: int
+    shared: Shared | None = None
+
+    def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """What ``make`` gives, which must not depend on machine, residency or budgets; runs over
+        the draw have it in common by ``key``.
+        """
+        return (
+            make() if self.shared is None else self.shared.get(self.tokens, (key, self.seed), make)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predictions:
+    """What to fetch after each gate, and what is known for eviction.
+
+    ``candidates[first[g]:first[g + 1]]`` belong to gate g = pass · layers + layer; behind the gates
+    there may be one more entry a pass, for what is named when it starts. ``forecast`` [pass + 1,
+    layer, expert] holds predicted shares (None: there are none): row 0 before the run, row p + 1
+    those of pass p, of which a gate knows the layers up to ``reach`` beyond its own; of the others
+    it knows the row before.
+
+    Where there are ``chances`` [step], a gate also weighs for itself, by simulating the next
+    layers, what to fetch for them: ``expected`` [step, pass, layer, expert] tokens, as foreseen
+    step + 1 layers before, of which each expert is right with that chance.
+    """
+
+    first: NDArray[np.int64]
+    candidates: NDArray[np.void]
+    forecast: NDArray[np.float32] | None = None
+    reach: int = 0
+    expected: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.int32))
+    chances: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Foretold:
+    """What a pass runs by prediction: ``tokens`` [layer, expert] of experts in all its layers;
+    which ``layers`` [layer] are predicted.
+
+    A predicted layer runs no gate of its own: the layer before runs it, and starts the experts that
+    go to the CPU.
+    """
+
+    tokens: NDArray[np.int32]
+    layers: NDArray[np.bool_]

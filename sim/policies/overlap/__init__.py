@@ -1,1 +1,0 @@
-"""The overlap parts, one file each; ``sim.policies.parts`` names them."""

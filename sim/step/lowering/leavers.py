@@ -1,0 +1,211 @@
+"""Which expert leaves a cache when room is needed: compiled.
+
+A look through all experts of a layer lists several that may leave, and what happens later keeps the
+list right or has it forgotten: else every miss would need a look of its own.
+"""
+
+import numpy as np
+
+from sim.engine.compilation import inner
+from sim.engine.task import NONE
+from sim.policies.cache.score import Score
+from sim.step.lowering.slots import (
+    HELD,
+    REACH,
+    SERVED,
+    WASTED_BYTES,
+    forget,
+    gpu_of,
+    pool_of,
+    release,
+)
+from sim.step.lowering.worth import forecast_row, worth
+
+_RANDOM = int(Score.RANDOM)
+_NEXT_USE = int(Score.NEXT_USE)
+_TIMES_VISITS = int(Score.FORECAST_TIMES_VISITS)
+_SELECTIVE = int(Score.SELECTIVE_GATE)
+_NONE = NONE
+
+
+@inner
+def _lists_last(cached):
+    """Whether a list holds for one question alone."""
+    # Lists are of a layer, not of the GPUs that share its experts, and random worth is drawn anew
+    # at each look.
+    num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
+    return num_gpus == 1 and cached.rules[0].score != _RANDOM
+
+
+@inner
+def _list_leavers(cached, now, layer, owner):
+    """List who may leave of a layer on that GPU."""
+    num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
+    known = cached.known[layer]
+    known.stamp = now.stamp
+    known.row = forecast_row(cached, now, layer)
+    known.is_lasting = 1
+    known.num = 0
+    known.is_all = 1
+    for candidate in cached.held[layer, : cached.num_held[layer]]:
+        if num_gpus > 1 and gpu_of(cached, layer, candidate) != owner:
+            continue
+        slot = cached.slots[layer, candidate]
+        # What came ahead for one of the next layers stays until it has served: else prefetches would
+        # push each other out.
+        is_kept = (
+            cached.rules[0].score == _TIMES_VISITS
+            and slot.is_unused
+            and now.layer < layer <= now.layer + cached.counters[REACH]
+        )
+        # What the gate at hand needs stays until it has run there.
+        if is_kept or (slot.pinned_at == now.stamp and slot.used_at != now.stamp):
+            known.is_lasting = 0
+            continue
+        _list(cached, layer, candidate, worth(cached, now, layer, candidate))
+
+
+@inner
+def _list(cached, layer, expert, value):
+    """List one more that may leave, if it is among the least."""
+    known = cached.known[layer]
+    leavers = cached.leavers[layer]
+    is_last = _leaves_last(cached, layer, expert)
+    place = known.num
+    if is_last:
+        known.is_lasting = 0
+    # Once one was left out, nothing is put behind the listed: it may be worth more than who was
+    # left out, and the list holds the least.
+    if place == len(leavers) or known.is_all == 0:
+        known.is_all = 0
+        if place == 0 or not _leaves_first(expert, value, is_last, leavers[place - 1]):
+            return
+        if place == len(leavers):
+            place -= 1
+    while place > 0 and _leaves_first(expert, value, is_last, leavers[place - 1]):
+        before = leavers[place - 1]
+        _note_leaver(leavers[place], before.expert, before.worth, before.is_last)
+        place -= 1
+    _note_leaver(leavers[place], expert, value, is_last)
+    known.num = min(known.num + 1, len(leavers))
+
+
+@inner
+def _leaves_last(cached, layer, expert):
+    """Whether the gate whose misses find room selected the expert too."""
+    # Making room for one expert of a token with another of the same token gains nothing. Belady's
+    # cache, which knows the future, needs no such rule.
+    served = cached.counters[SERVED]
+    return np.int64(
+        cached.rules[0].score != _NEXT_USE
+        and served != _NONE
+        and cached.slots[layer, expert].pinned_at == served
+    )
+
+
+@inner
+def _leaves_first(expert, value, is_last, other):
+    """Whether an expert leaves before one that is listed."""
+    if is_last != other.is_last:
+        return is_last < other.is_last
+    return value < other.worth or (value == other.worth and expert < other.expert)
+
+
+@inner
+def _note_leaver(leaver, expert, value, is_last):
+    leaver.expert = expert
+    leaver.worth = value
+    leaver.is_last = is_last
+
+
+@inner
+def note_run(cached, now, expert):
+    """An expert of the layer at hand has run: what the GPU holds may leave from now on."""
+    layer = now.layer
+    slot = cached.slots[layer, expert]
+    slot.used_at = now.stamp
+    if not _lists_last(cached):
+        forget(cached, layer)
+    elif cached.known[layer].stamp == now.stamp and slot.status == HELD:
+        _list(cached, layer, expert, worth(cached, now, layer, expert))
+
+
+@inner
+def _is_known(cached, now, layer):
+    """Whether what is listed of a layer holds at this moment, and has not been used up."""
+    known = cached.known[layer]
+    is_known = known.stamp == now.stamp or (
+        known.is_lasting == 1 and known.row == forecast_row(cached, now, layer)
+    )
+    return is_known and (known.num > 0 or known.is_all == 1) and _lists_last(cached)
+
+
+@inner
+def _least_worthy(cached, now, layer, expert):
+    """Who leaves for an expert of a layer: (its layer, its number, its worth), both NONE if nobody
+    may.
+    """
+    is_global = cached.rules[0].is_global
+    first, last = (np.int64(0), cached.slots.shape[0]) if is_global else (layer, layer + 1)
+    owner = gpu_of(cached, layer, expert)
+    least = 0.0
+    is_last = np.int64(0)
+    victim_layer = np.int64(_NONE)
+    victim = np.int64(_NONE)
+    for candidate_layer in range(first, last):
+        if not _is_known(cached, now, candidate_layer):
+            _list_leavers(cached, now, candidate_layer, owner)
+        own = cached.leavers[candidate_layer, 0]
+        if cached.known[candidate_layer].num > 0 and (
+            victim < 0 or own.is_last < is_last or (own.is_last == is_last and own.worth < least)
+        ):
+            least = own.worth
+            is_last = own.is_last
+            victim_layer = np.int64(candidate_layer)
+            victim = own.expert
+    return victim_layer, victim, least
+
+
+@inner
+def take_slot(cached, now, layer, expert, layers):
+    """Make room for one expert of a layer: (whether there is any, the task that last read what
+    leaves, the layer, the expert that leaves).
+
+    On the GPU of that expert. What is on its way stays, and what the gate at hand needs until it
+    has run. What the gate SERVED selected leaves only where no other is left. Of what was fetched
+    ahead, FORECAST_TIMES_VISITS keeps what is for a layer within reach. NEXT_USE, which knows, and
+    SELECTIVE_GATE make room for nothing that is worth no more than all they hold: that goes through
+    a buffer. ``layers`` of LAYER say what is wasted when an unused prefetch leaves.
+    """
+    place = pool_of(cached, layer, expert)
+    if cached.free[place] > 0:
+        cached.free[place] -= 1
+        return True, _NONE, _NONE, _NONE
+    victim_layer, victim, least = _least_worthy(cached, now, layer, expert)
+    if victim < 0 or (
+        cached.rules[0].score in (_NEXT_USE, _SELECTIVE)
+        and least >= worth(cached, now, layer, expert)
+    ):
+        return False, _NONE, _NONE, _NONE
+    slot = cached.slots[victim_layer, victim]
+    _strike_first(cached, now, victim_layer, victim)
+    if slot.is_unused:
+        cached.counters[WASTED_BYTES] += layers[victim_layer].expert_bytes
+        slot.is_unused = 0
+    return True, slot.last_use, victim_layer, victim
+
+
+@inner
+def _strike_first(cached, now, layer, expert):
+    """The first that is listed of a layer leaves the GPU; the others stay listed."""
+    known = cached.known[layer]
+    leavers = cached.leavers[layer]
+    # Releasing an expert has its layer's list forgotten, as if any of those listed might have left.
+    is_lasting = known.is_lasting
+    release(cached, layer, expert)
+    known.stamp = now.stamp
+    known.is_lasting = is_lasting
+    known.num = known.num - 1
+    for place in range(known.num):
+        following = leavers[place + 1]
+        _note_leaver(leavers[place], following.expert, following.worth, following.is_last)

@@ -1,0 +1,74 @@
+"""What a live run works on, besides its cache."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+RULES = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            "dispatch",
+            "drops_stale",
+            "num_chunks",
+            "max_waiting",
+            "lookup_ns",
+            "is_lookup_awaited",
+            "is_copy_awaited",
+            "pauses_on_miss",
+            "update_ns",
+            "in_turn",
+            "loads_all",
+            "copies_in_turn",
+        )
+    ]
+)
+"""The parts' parameters, but the cache's: Rule, whether prefetches that a gate does not confirm are
+dropped, …; times in ns.
+"""
+
+
+class Live(NamedTuple):
+    """What a live run works on.
+
+    ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer,
+    behind the gates those of the starts of passes; ``believed`` is ns [CPU, copy, GPU; layer shape;
+    tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just handled asks of the
+    session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``turn`` [1]
+    is what the next in turn waits for; ``fixed`` is as in Around; ``spilled`` [pass, layer, expert]
+    (empty without such a rule) is filled in as it goes; ``asked[:num_asked[0]]`` are the experts
+    that the gate at hand asks for, ascending. ``is_miss``, ``is_held``, ``copies`` and ``plan``
+    [expert], ``priced`` [3, expert], ``room`` [ROOM, expert], ``named`` and ``due`` [step, expert],
+    ``num_named`` [step] and ``needs`` are working room. ``notes`` [layer shape, misses, hits; end
+    in ns, misses and hits on the CPU] are what spills came to in the ``cases`` [layer shape; tokens
+    of each expert, ns beside, tokens of the pass, ns of a copy]. Where prefetches are weighed by
+    simulation, ``expected`` [step, pass, layer, expert] and ``chances`` [step] are as in
+    Predictions.
+    """
+
+    rules: NDArray[np.void]
+    first: NDArray[np.int64]
+    candidates: NDArray[np.void]
+    believed: NDArray[np.int64]
+    operations: NDArray[np.int64]
+    on_demand: NDArray[np.int64]
+    turn: NDArray[np.int64]
+    fixed: NDArray[np.int64]
+    spilled: NDArray[np.bool_]
+    is_miss: NDArray[np.bool_]
+    is_held: NDArray[np.bool_]
+    copies: NDArray[np.int64]
+    priced: NDArray[np.int64]
+    room: NDArray[np.int64]
+    asked: NDArray[np.int64]
+    num_asked: NDArray[np.int64]
+    plan: NDArray[np.uint8]
+    cases: NDArray[np.int64]
+    notes: NDArray[np.int64]
+    named: NDArray[np.int64]
+    num_named: NDArray[np.int64]
+    due: NDArray[np.int64]
+    needs: NDArray[np.int64]
+    expected: NDArray[np.int32]
+    chances: NDArray[np.float64]

@@ -318,10 +318,12 @@ def _best_prices(
     top = max(float(rate.max()) if len(rate) else 0.0 for rate in rates)
 
     def value(first: float, second: float) -> float:
+        """What the first card's price and that of all others prove."""
         prices = (first, *(second,) * (len(sums) - 1))
         return value_over_cards(sums, stores, number, prices)
 
     def second_of(first: float) -> float:
+        """The best price for the others beside the first's."""
         return _highest(lambda second: value(first, second), top)
 
     first = _highest(lambda tried: value(tried, second_of(tried)), top)

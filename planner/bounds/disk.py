@@ -120,6 +120,7 @@ def _clairvoyant_ns(
     prices = np.append(0.0, np.geomspace(1e-3, 1.0, NUM_PRICES) * read_ns.max() / size)
 
     def value(own: Uses, num_passes: int, price: float) -> float:
+        """What that price of a byte proves for one draw."""
         return cheapest_ns(own, price) - price * capacity_bytes * num_passes
 
     best = max(prices, key=lambda price: value(ways[0], passes[0], float(price)))

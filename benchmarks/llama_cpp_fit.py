@@ -3,8 +3,8 @@
 python -m benchmarks.llama_cpp_fit --binary FOLDER [--choices N] [--seed N]
 
 FOLDER has llama-fit-params and ggml-rpc-server. Sparse files (headers, and holes for weights) of
-three models are fitted to one loopback device with random targets and contexts. llama-fit-params
-allocates nothing. Buffers of a loopback device are those that the program prints, as they are not
+three models are fitted to one or two loopback devices with random targets and contexts.
+llama-fit-params allocates nothing. Buffers of a loopback device are those that the program prints, as they are not
 those of a GPU.
 """
 
@@ -27,10 +27,12 @@ from validation.runtimes.llama_cpp import write_random_gguf
 from validation.runtimes.llama_cpp.rpc import LoopbackDevices, loopback_devices
 
 BREAKDOWN = re.compile(
-    r"RPC0 \(\S+\)\s*\|\s*\d+ = (\d+) \+ \(\s*\d+ =\s*(\d+) \+\s*(\d+) \+\s*(\d+)\)"
+    r"RPC\d+ \(\S+\)\s*\|\s*\d+ = (\d+) \+ \(\s*\d+ =\s*(\d+) \+\s*(\d+) \+\s*(\d+)\)"
 )
 CONTEXTS = (4096, 16384, 32768)
 SMALLEST_MIB = 1500
+LARGEST_MIB = 20000
+MOST_DEVICES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class Fitted:
 
     file: str
     context_tokens: int
-    target_mib: int
+    usable_mib: tuple[int, ...]
     said: str
     ours: str
 
@@ -58,9 +60,10 @@ def main() -> None:
             write_random_gguf(shape, formats, Path(folder) / f"{shape.name}.gguf", is_sparse=True)
             for shape, formats in SHAPES
         ]
-        with loopback_devices(asked.binary, 1) as devices:
-            for index in range(asked.choices):
-                found.append(fit_once(asked.binary, files[index % len(files)], devices, draw))
+        for count in range(1, MOST_DEVICES + 1):
+            with loopback_devices(asked.binary, count) as devices:
+                for index in range(asked.choices):
+                    found.append(fit_once(asked.binary, files[index % len(files)], devices, draw))
     for item in found:
         if item.said != item.ours:
             print(item)
@@ -69,57 +72,68 @@ def main() -> None:
 
 
 def fit_once(folder: Path, file: Path, devices: LoopbackDevices, draw: random.Random) -> Fitted:
-    """Fit a file to a random part of the device, by llama.cpp and by our evaluation."""
+    """Fit a file to random parts of the devices, by llama.cpp and by our evaluation."""
+    count = len(devices.addresses)
     context = draw.choice(CONTEXTS)
-    usable_mib = draw.randrange(SMALLEST_MIB, 20000)
-    free_mib = _free_mib(folder, file, devices)
-    target = max(0, free_mib - usable_mib)
-    output, log = _run(folder, file, devices, context, target)
-    said = read_llama_arguments(re.sub(r"^.*(-c \d+)", r"\1", output.strip()))
-    free, _, _, compute = (int(size) * MIB for size in BREAKDOWN.findall(log)[-1])
+    usable = [draw.randrange(SMALLEST_MIB, LARGEST_MIB) for _ in range(count)]
+    free = _free_mib(folder, file, devices)
+    targets = [max(0, own - part) for own, part in zip(free, usable, strict=True)]
+    output, log = _run(folder, file, devices, context, targets)
+    line = re.sub(r"^.*?(-c \d+)", r"\1", output.strip())
+    for index, buffer in enumerate(devices.buffers):
+        line = line.replace(buffer, f"CUDA{index}")
+    found = BREAKDOWN.findall(log)[-count:]
     model = load_model(str(file))
-    kv = sum(layer.attention.kv_elements_per_token for layer in model.layers if layer.attention)
+    layers = [layer.attention for layer in model.layers if layer.attention]
     ours = fitted_arguments(
         model,
-        LlamaArguments(runtime="llama.cpp", fit_margin_mib=target),
-        FitMemory(free_bytes=free, kv_bytes=2.0 * kv * context, compute_bytes=compute),
+        LlamaArguments(runtime="llama.cpp", fit_margin_mib=0),
+        FitMemory(
+            free_bytes=[
+                (int(own[0]) - target) * MIB for own, target in zip(found, targets, strict=True)
+            ],
+            compute_bytes=[int(own[3]) * MIB for own in found],
+            kv_bytes=[2.0 * layer.kv_elements_per_token * context for layer in layers],
+        ),
+        range(count),
         tensors_of_file(file, model.num_layers),
     )
     return Fitted(
         file=file.stem,
         context_tokens=context,
-        target_mib=target,
-        said=_in_words(said, model.num_layers),
+        usable_mib=tuple(usable),
+        said=_in_words(read_llama_arguments(line), model.num_layers),
         ours=_in_words(ours, model.num_layers),
     )
 
 
 def _in_words(arguments: LlamaArguments, num_layers: int) -> str:
-    """Layers on the device, and each pattern of an override."""
-    layers = min(
-        num_layers + 1, arguments.gpu_layers if arguments.gpu_layers is not None else 10**6
-    )
+    """Layers on devices, their split, and each pattern of an override with its device."""
+    most = num_layers + 1
+    layers = most if arguments.gpu_layers is None else min(most, arguments.gpu_layers)
     patterns = sorted(
-        item.pattern.replace("(up|down|gate_up|gate)", "(up|down|gate|gate_up)")
+        f"{item.pattern.replace('(up|down|gate_up|gate)', '(up|down|gate|gate_up)')}={item.device}"
         for item in arguments.placements
         if isinstance(item, Override)
         # llama.cpp counts the head among the layers, and writes a pattern that finds nothing for it.
         and f"blk\\.{num_layers}\\." not in item.pattern
     )
-    return f"-ngl {layers} {' '.join(patterns)}"
+    split = ",".join(f"{share:g}" for share in arguments.tensor_split)
+    return f"-ngl {layers} -ts {split} {' '.join(patterns)}"
 
 
-def _free_mib(folder: Path, file: Path, devices: LoopbackDevices) -> int:
-    _, log = _run(folder, file, devices, CONTEXTS[0], 1024)
-    return int(BREAKDOWN.findall(log)[0][0])
+def _free_mib(folder: Path, file: Path, devices: LoopbackDevices) -> list[int]:
+    count = len(devices.addresses)
+    _, log = _run(folder, file, devices, CONTEXTS[0], [1024] * count)
+    return [int(own[0]) for own in BREAKDOWN.findall(log)[-count:]]
 
 
 def _run(
-    folder: Path, file: Path, devices: LoopbackDevices, context: int, target_mib: int
+    folder: Path, file: Path, devices: LoopbackDevices, context: int, targets_mib: list[int]
 ) -> tuple[str, str]:
     command = [
         *(str(folder / "llama-fit-params"), "-m", str(file), "-c", str(context), "-v"),
-        *("--rpc", ",".join(devices.addresses), "--fit-target", str(target_mib)),
+        *("--rpc", ",".join(devices.addresses), "--fit-target", ",".join(map(str, targets_mib))),
     ]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if "-c " not in run.stdout:

@@ -90,15 +90,22 @@ def reserved_tokens(question: RuntimeQuestion) -> int:
 
 
 def _kv_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
+    found = np.zeros(placement.num_gpus + 1)
+    for device, size in zip(placement.kv, kv_bytes_by_layer(question), strict=True):
+        found[device + 1] += size
+    return found
+
+
+def kv_bytes_by_layer(question: RuntimeQuestion) -> list[float]:
+    """Bytes of each layer's KV cache, with room for the tokens that are reserved."""
     tokens = reserved_tokens(question)
     element = kv_element_bytes(question)
-    found = np.zeros(placement.num_gpus + 1)
-    for device, layer in zip(placement.kv, cached_model(question).layers, strict=True):
-        elements = sum(
-            _kept_elements(cache, tokens, _micro_batch(question)) for cache in layer.caches
-        )
-        found[device + 1] += elements * element + layer.state_bytes
-    return found
+    return [
+        element
+        * sum(_kept_elements(cache, tokens, _micro_batch(question)) for cache in layer.caches)
+        + layer.state_bytes
+        for layer in cached_model(question).layers
+    ]
 
 
 def _kept_elements(cache: AttentionCache, tokens: int, micro_batch: int) -> int:

@@ -17,10 +17,11 @@ from sim.runtimes.exllamav3.placement import place as place_exl3
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.ktransformers.placement import place as place_kt
 from sim.runtimes.llama_cpp.arguments import ALL_LAYERS, LlamaArguments
-from sim.runtimes.llama_cpp.fit import FitMemory, check_single_gpu, fitted_arguments
+from sim.runtimes.llama_cpp.fit import FitMemory, fitted_arguments
 from sim.runtimes.llama_cpp.overrides import CpuExperts
+from sim.runtimes.llama_cpp.placement import gpus_in_use
 from sim.runtimes.llama_cpp.placement import place as place_llama
-from sim.runtimes.memory import memory_of
+from sim.runtimes.memory import DeviceMemory, kv_bytes_by_layer, memory_of
 from sim.runtimes.placement import HOST, DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.rows import with_rows_placed
@@ -35,7 +36,6 @@ def placement_of(question: RuntimeQuestion) -> DevicePlacement:
     if not isinstance(arguments, LlamaArguments):
         return _placed_otherwise(question.model, arguments, len(gpus))
     if gpus:
-        check_single_gpu(arguments, len(gpus))
         arguments = _fitted(question, arguments)
     memories = [gpu.memory_bytes for gpu in gpus]
     # Every GPU's memory, as llama.cpp splits layers by what each has.
@@ -65,13 +65,27 @@ def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArgume
     if not arguments.uses_fit or question.gpu_expert_layers is not None:
         return arguments
     memory = [gpu.memory_bytes for gpu in question.host.gpus]
-    # Cache and buffers are sized with all layers on the GPU: the fit fills with experts what these
-    # leave.
-    tried = replace(arguments, gpu_layers=ALL_LAYERS, placements=(CpuExperts(num_layers=None),))
+    gpus = gpus_in_use(arguments, len(memory))
+    margin = arguments.fit_margin_mib * MIB
+    whole = replace(arguments, gpu_layers=ALL_LAYERS)
+    needed = _memory_with(question, whole)
+    if all(needed[f"gpu{gpu}"].total + margin <= memory[gpu] for gpu in gpus):
+        return whole
+    # Buffers are sized with experts on the host, as some of them will be.
+    needed = _memory_with(question, replace(whole, placements=(CpuExperts(num_layers=None),)))
+    divided = FitMemory(
+        free_bytes=[memory[gpu] for gpu in gpus],
+        compute_bytes=[needed[f"gpu{gpu}"].compute for gpu in gpus],
+        kv_bytes=kv_bytes_by_layer(question),
+    )
+    return fitted_arguments(question.model, arguments, divided, gpus, question.tensors)
+
+
+def _memory_with(question: RuntimeQuestion, tried: LlamaArguments) -> dict[str, DeviceMemory]:
+    """What these arguments would need on each device."""
+    memory = [gpu.memory_bytes for gpu in question.host.gpus]
     placed = place_llama(question.model, tried, memory, question.tensors)
-    needed = memory_of(replace(question, arguments=tried), placed)["gpu0"]
-    divided = FitMemory(free_bytes=memory[0], kv_bytes=needed.kv, compute_bytes=needed.compute)
-    return fitted_arguments(question.model, arguments, divided, question.tensors)
+    return memory_of(replace(question, arguments=tried), placed)
 
 
 def with_expert_layers(

@@ -1,14 +1,15 @@
 """What llama.cpp's ``--fit`` chooses where nothing in the arguments places anything
 (common_params_fit_impl in common/fit.cpp at 0c1e57098).
 
-It counts GPU memory alone, less a margin, and knows no speeds. Everything goes to the GPU if it
-fits. Otherwise layers without their routed experts do, from the last on. If these fit, all of them,
-the experts of layers from the first on follow, and of the next layer what of its feed-forward part
-fits.
+It counts GPU memory alone, less a margin, and knows no speeds. Everything goes to the GPUs if it
+fits as they are split by default. Otherwise layers without their routed experts do, from the last
+layer and GPU on. If all of these fit, experts of layers from the first on follow, GPU by GPU, and at
+each GPU's end what fits of one layer's feed-forward part. The output head counts as a layer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from hwprofiles import InputError
 from hwprofiles.units import MIB
@@ -20,104 +21,219 @@ from sim.runtimes.tensors import LayerTensor, TensorTable, tensors_of
 ONLY_DOWN = r"\.ffn_down.*"
 ALL_BUT_UP = r"\.ffn_(gate|gate_up|down).*"
 ALL_OF_FEED_FORWARD = r"\.ffn_(gate|up|gate_up|down).*"
-"""What of the first layer that does not fit stays on the host: LAYER_FRACTION_GATE, _UP and _ATTN.
-They take the router and shared experts along where their names match.
+"""What of the layer at a GPU's end goes elsewhere: LAYER_FRACTION_GATE, _UP and _ATTN. They take
+the router and shared experts along where their names match.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitMemory:
-    """Bytes of the one GPU that the fit divides: all that are free, and what KV cache and buffers
-    take with every layer on it.
+    """Bytes that the fit divides: what is free on each GPU in use, and buffers there; the KV cache
+    of each layer.
     """
 
-    free_bytes: float
-    kv_bytes: float
-    compute_bytes: float
+    free_bytes: Sequence[float]
+    compute_bytes: Sequence[float]
+    kv_bytes: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Share:
+    """One GPU's layers, one after the other: of the last ``parts`` the experts are elsewhere, but of
+    the first of these only what ``boundary`` matches, on the next GPU or the host.
+    """
+
+    layers: int = 0
+    parts: int = 0
+    boundary: str = EXPERTS
+    goes_to_next: bool = False
 
 
 def fitted_arguments(
     model: Model,
     arguments: LlamaArguments,
     memory: FitMemory,
+    gpus: Sequence[int],
     tensors: TensorTable | None = None,
 ) -> LlamaArguments:
-    """The arguments with what the fit chooses for one GPU.
+    """The arguments with what the fit chooses for these GPUs, where not everything fits as it is.
 
     ik_llama.cpp fails where the dense parts do not fit. Which layers keep their experts there is
     not documented: the first are taken, as llama.cpp does.
-    Raises InputError where it fails.
+    Raises InputError where it fails, and for ik_llama.cpp among several GPUs.
     """
-    table = tensors or tensors_of(model)
-    target = memory.free_bytes - arguments.fit_margin_mib * MIB - memory.compute_bytes
-    all_layers = model.num_layers + 1
-    experts = [_matching(layer, EXPERTS) for layer in table]
-    dense = [_matching(layer, "") - own for layer, own in zip(table, experts, strict=True)]
-    head = _head_bytes(model)
-    left = target - memory.kv_bytes - head - sum(dense)
-    if left >= sum(experts):
-        return replace(arguments, gpu_layers=all_layers)
-    if left <= 0 and arguments.is_ik:
+    fit = _Fit(model, arguments, memory, tensors or tensors_of(model))
+    if arguments.is_ik:
+        _check_ik(fit, len(gpus))
+    shares = fit.dense_shares()
+    if not model.is_dense and fit.has_room_for_experts():
+        shares = fit.with_experts(shares)
+    placements = []
+    for index, layer, share in fit.parts(shares):
+        is_first = layer == fit.first_part(shares, index)
+        pattern = share.boundary if is_first else EXPERTS
+        device = gpus[index + 1] if is_first and share.goes_to_next else HOST
+        placements.append(Override(pattern=rf"blk\.{layer}{pattern}", device=device))
+    counts = tuple(float(share.layers) for share in shares)
+    return replace(
+        arguments,
+        gpu_layers=sum(share.layers for share in shares),
+        tensor_split=counts if len(gpus) > 1 else (),
+        placements=tuple(placements),
+    )
+
+
+def _check_ik(fit: "_Fit", num_gpus: int) -> None:
+    if num_gpus > 1:
         raise InputError(
-            f"{arguments.runtime} --fit: attention and shared parts do not fit the GPU, so it fails"
+            f"ik_llama.cpp chooses by --fit among {num_gpus} GPUs, which is not modelled; state -ngl and -ot or -ncmoe"
         )
-    if model.is_dense or left <= 0:
-        per_layer = [size + memory.kv_bytes / model.num_layers for size in dense]
-        count = _fitting(reversed(per_layer), target - head)
-        kept = range(model.num_layers - count, model.num_layers)
-        overrides = [_of_layer(layer, EXPERTS) for layer in kept if experts[layer]]
-        return replace(arguments, gpu_layers=count + 1, placements=tuple(overrides))
-    # After the first layer that does not fit, none is tried: a later, smaller one stays on the host.
-    full = _fitting(iter(experts), left)
-    boundary = _boundary(table[full], left - sum(experts[:full]))
-    overrides = [_of_layer(full, boundary)]
-    overrides += [
-        _of_layer(layer, EXPERTS) for layer in range(full + 1, model.num_layers) if experts[layer]
-    ]
-    return replace(arguments, gpu_layers=all_layers, placements=tuple(overrides))
-
-
-def check_single_gpu(arguments: LlamaArguments, num_gpus: int) -> None:
-    """Raise InputError where the fit would have to share layers among several GPUs, which is not
-    modelled.
-    """
-    if arguments.uses_fit and num_gpus > 1:
+    if not fit.has_room_for_experts():
         raise InputError(
-            f"{arguments.runtime} chooses by --fit among {num_gpus} GPUs, which is not modelled; state -ngl and -ot or -ncmoe"
+            "ik_llama.cpp --fit: attention and shared parts do not fit the GPU, so it fails"
         )
 
 
-def _boundary(layer: tuple[LayerTensor, ...], left: float) -> str:
-    """The pattern of what of a layer stays on the host, where so many bytes are left with its
-    experts there.
-    """
-    experts = _matching(layer, EXPERTS)
-    if experts - _matching(layer, ALL_BUT_UP) >= left:
-        return ALL_OF_FEED_FORWARD
-    return ONLY_DOWN if experts - _matching(layer, ONLY_DOWN) < left else ALL_BUT_UP
+class _Fit:
+    """The sizes that the fit adds up, and its two passes over the GPUs."""
+
+    def __init__(
+        self, model: Model, arguments: LlamaArguments, memory: FitMemory, table: TensorTable
+    ) -> None:
+        head = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
+        self._table = [*table, ()]
+        self._experts = [_matching(layer, EXPERTS) for layer in self._table]
+        all_bytes = [_matching(layer, "") for layer in self._table]
+        all_bytes[-1] = model.top_bytes.get(head, 0)
+        self._whole = [
+            size + kv for size, kv in zip(all_bytes, [*memory.kv_bytes, 0.0], strict=True)
+        ]
+        self._compute = memory.compute_bytes
+        self._targets = [free - arguments.fit_margin_mib * MIB for free in memory.free_bytes]
+
+    def dense_shares(self) -> list[_Share]:
+        """Fill GPUs from the last on with layers whose experts stay on the host."""
+        count = len(self._targets)
+        shares = [_Share() for _ in range(count)]
+        for index in reversed(range(count)):
+            left = len(self._table) - sum(share.layers for share in shares)
+            shares = self._most(index, left, partial(self._filled, index), shares)
+        return shares
+
+    def has_room_for_experts(self) -> bool:
+        """Whether all GPUs together hold everything but routed experts."""
+        needed = sum(self._whole) - sum(self._experts) + sum(self._compute)
+        return sum(self._targets) > needed
+
+    def with_experts(self, shares: list[_Share]) -> list[_Share]:
+        """Move layers without their experts to the first GPUs, with them, until these are full."""
+        last = len(shares) - 1
+        start = next((at for at, share in enumerate(shares) if share.layers), last)
+        index = 0
+        while index <= start:
+            movable = sum(share.parts for share in shares[start:])
+            shares = self._most(index, movable, partial(_converted, index, start), shares)
+            start = next((at for at in range(start, last) if shares[at].parts), last)
+            shares, start = self._with_boundary(shares, index, start)
+            index += 1
+        return shares
+
+    def parts(self, shares: list[_Share]) -> list[tuple[int, int, _Share]]:
+        """Each GPU's layers whose experts are elsewhere. The head has none."""
+        found = []
+        for index, share in enumerate(shares):
+            first = self.first_part(shares, index)
+            layers = range(first, first + share.parts)
+            found += [(index, layer, share) for layer in layers if self._experts[layer]]
+        return found
+
+    def first_part(self, shares: list[_Share], index: int) -> int:
+        """The first layer of a GPU whose experts are elsewhere."""
+        return self._start(shares, index) + shares[index].layers - shares[index].parts
+
+    def _most(
+        self,
+        index: int,
+        most: int,
+        made: Callable[[list[_Share], int], list[_Share]],
+        shares: list[_Share],
+    ) -> list[_Share]:
+        """The shares with as many layers given to a GPU as fit it; what is there already stays."""
+        tried = (made(shares, count) for count in range(most, 0, -1))
+        return next((own for own in tried if self._fits(own, index)), shares)
+
+    def _filled(self, index: int, shares: list[_Share], count: int) -> list[_Share]:
+        # Of the last GPU one layer is never counted as a part, which stands for the head.
+        is_last = index == len(shares) - 1
+        parts = (count - 1 if is_last else count) if any(self._experts) else 0
+        return _replaced(shares, index, _Share(layers=count, parts=parts))
+
+    def _with_boundary(
+        self, shares: list[_Share], index: int, start: int
+    ) -> tuple[list[_Share], int]:
+        """Try part of one more layer on a GPU: its matrix up, then gate too, else its attention."""
+        last = len(shares) - 1
+        if shares[start].layers <= (0 if index < last else 1) or not shares[start].parts:
+            return shares, start
+        given = replace(
+            shares[start], layers=shares[start].layers - 1, parts=shares[start].parts - 1
+        )
+        moved = _replaced(shares, start, given)
+        taken = replace(moved[index], layers=moved[index].layers + 1, parts=moved[index].parts + 1)
+        taken = replace(taken, goes_to_next=index < last)
+
+        def tried(boundary: str) -> list[_Share]:
+            return _replaced(moved, index, replace(taken, boundary=boundary))
+
+        for choice in ((ALL_BUT_UP, ONLY_DOWN), (ALL_OF_FEED_FORWARD,)):
+            fitting = [own for own in map(tried, choice) if self._has_room(own, index)]
+            # The second is tried only where the first fits.
+            if fitting and self._has_room(tried(choice[0]), index):
+                return fitting[-1], start + (given.parts == 0 and start < last)
+        return shares, start
+
+    def _fits(self, shares: list[_Share], index: int) -> bool:
+        return self._bytes(shares, index) <= self._targets[index]
+
+    def _has_room(self, shares: list[_Share], index: int) -> bool:
+        """Whether a GPU, and the next one that a boundary goes to, are less than full."""
+        own = range(index, min(index + 2, len(shares)))
+        return all(self._bytes(shares, at) < self._targets[at] for at in own)
+
+    def _start(self, shares: list[_Share], index: int) -> int:
+        return len(self._table) - sum(share.layers for share in shares[index:])
+
+    def _bytes(self, shares: list[_Share], index: int) -> float:
+        """Bytes on a GPU with these shares."""
+        share = shares[index]
+        start = self._start(shares, index)
+        end = start + share.layers
+        first = end - share.parts
+        total = self._compute[index] + sum(self._whole[start:end]) - sum(self._experts[first:end])
+        if share.parts:
+            layer = self._table[first]
+            total += self._experts[first] - _matching(layer, share.boundary)
+        if index and shares[index - 1].goes_to_next and shares[index - 1].parts:
+            before = shares[index - 1]
+            total += _matching(self._table[start - before.parts], before.boundary)
+        return total
 
 
-def _of_layer(layer: int, pattern: str) -> Override:
-    return Override(pattern=rf"blk\.{layer}{pattern}", device=HOST)
+def _converted(index: int, start: int, shares: list[_Share], count: int) -> list[_Share]:
+    """So many layers without their experts, from GPU ``start`` on, moved to a GPU with them."""
+    made = list(shares)
+    for at in range(start, len(shares)):
+        moved = min(count, made[at].parts)
+        count -= moved
+        made[at] = replace(made[at], layers=made[at].layers - moved, parts=made[at].parts - moved)
+        made[index] = replace(made[index], layers=made[index].layers + moved)
+    return made
 
 
-def _matching(layer: tuple[LayerTensor, ...], pattern: str) -> int:
+def _replaced(shares: list[_Share], index: int, share: _Share) -> list[_Share]:
+    return [*shares[:index], share, *shares[index + 1 :]]
+
+
+def _matching(layer: Sequence[LayerTensor], pattern: str) -> int:
     rule = Override(pattern=pattern, device=HOST)
     return sum(tensor.num_bytes for tensor in layer if rule.finds(tensor.name))
-
-
-def _fitting(sizes: Iterator[float], left: float) -> int:
-    """How many sizes fit one after the other."""
-    count = 0
-    for size in sizes:
-        left -= size
-        if left < 0:
-            break
-        count += 1
-    return count
-
-
-def _head_bytes(model: Model) -> int:
-    """Bytes of the output head, which is stored on the GPU a second time where it is tied."""
-    own = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
-    return model.top_bytes.get(own, 0)

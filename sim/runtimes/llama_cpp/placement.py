@@ -35,7 +35,7 @@ def place(
 
     Raises InputError for a device that the machine does not have.
     """
-    gpus = _gpus_in_use(arguments, len(gpu_memory_bytes))
+    gpus = gpus_in_use(arguments, len(gpu_memory_bytes))
     homes = layer_devices(
         model.num_layers, arguments, [gpu_memory_bytes[gpu] for gpu in gpus], gpus
     )
@@ -101,7 +101,7 @@ def _home(layer: int, first: int, on_gpu: int, limits: Sequence[float], gpus: Se
     return gpus[min(position, len(gpus) - 1)]
 
 
-def _gpus_in_use(arguments: LlamaArguments, num_gpus: int) -> list[int]:
+def gpus_in_use(arguments: LlamaArguments, num_gpus: int) -> list[int]:
     """The GPUs that layers are split over."""
     chosen = list(range(num_gpus)) if arguments.devices is None else list(arguments.devices)
     unknown = [gpu for gpu in chosen if gpu >= num_gpus]

@@ -220,20 +220,39 @@ def test_fit_of_a_model_that_does_not_fit() -> None:
     assert DESKTOP.gpus[0] == GPU
 
 
-def test_fit_among_gpus_is_refused() -> None:
-    """How llama.cpp shares a model among several GPUs is not reproduced."""
-    with pytest.raises(InputError, match="state -ngl"):
-        placement_of(question("-c 4096", host=replace(DESKTOP, gpus=(GPU, GPU))))
+def test_fit_among_gpus_fills_the_first_with_experts() -> None:
+    """Layers with their experts are on the first GPU and in front; no GPU is fuller than its
+    margin.
+    """
+    two = replace(DESKTOP, gpus=(GPU, replace(GPU, memory_bytes=12e9)))
+    placement = placement_of(question("-c 4096", model=deepseek(), host=two))
+    with_experts = _expert_layers(placement, 1)
+    assert with_experts
+    assert with_experts == list(range(3, 3 + len(with_experts)))
+    for column, gpu in enumerate(two.gpus, start=1):
+        assert placement.weight_bytes[column] < gpu.memory_bytes - 1024 * MIB
+    assert sorted(placement.attention) == placement.attention.tolist()
+
+
+def test_fit_leaves_what_fits_as_it_is() -> None:
+    """A model that two GPUs hold is split by their memory, as without the fit."""
+    two = replace(DESKTOP, gpus=(GPU, GPU))
+    fitted = placement_of(question("-c 4096", host=two))
+    plain = placement_of(question("-c 4096 --fit off", host=two))
+    assert fitted.attention.tolist() == plain.attention.tolist()
+    assert fitted.expert_fraction[:, 0].sum() == 0
 
 
 def test_fit_where_not_all_dense_parts_fit() -> None:
-    """Layers go to a small GPU from the last on, and their experts stay on the host."""
-    small = replace(DESKTOP, gpus=(replace(GPU, memory_bytes=8e9),))
+    """Layers go to a small GPU from the last on. Experts stay on the host, but for those of the first
+    of these layers: llama.cpp counts the head as a layer whose experts do.
+    """
+    small = replace(DESKTOP, gpus=(replace(GPU, memory_bytes=12e9),))
     placement = placement_of(question("-c 4096", model=deepseek(), host=small))
     on_gpu = [layer for layer, device in enumerate(placement.attention) if device == 0]
     assert 0 < len(on_gpu) < 61
     assert on_gpu == list(range(61 - len(on_gpu), 61))
-    assert placement.expert_fraction[:, 1].sum() == 0
+    assert _expert_layers(placement, 1) == on_gpu[:1]
 
 
 @pytest.mark.parametrize(
@@ -247,8 +266,8 @@ def test_fit_divides_the_first_layer_that_does_not_fit(left_share: float, patter
     asked = read_llama_arguments("-c 4096")
     dense = sum(layer.dense_bytes for layer in model.layers) + model.top_bytes[TensorClass.HEAD]
     free = dense + (3 + left_share) * experts + asked.fit_margin_mib * MIB
-    memory = FitMemory(free_bytes=free, kv_bytes=0.0, compute_bytes=0.0)
-    chosen = fitted_arguments(model, asked, memory)
+    memory = FitMemory(free_bytes=[free], kv_bytes=[0.0] * 48, compute_bytes=[0.0])
+    chosen = fitted_arguments(model, asked, memory, [0])
     first = chosen.placements[0]
     assert isinstance(first, Override)
     assert first.pattern == rf"blk\.3{pattern}"

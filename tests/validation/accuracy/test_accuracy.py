@@ -11,6 +11,7 @@ import pytest
 
 from hwprofiles import InputError
 from sim.runtimes.constants import shipped, shipped_constants
+from sim.runtimes.host import Vector
 from sim.runtimes.question import NEWEST_BUILD, PromptSide
 from tests.validation.accuracy.synthetic import TRUE, host_of, synthetic_rows
 from validation.accuracy import MeasuredRow, compare, read_rows
@@ -24,6 +25,7 @@ from validation.accuracy.errors import (
 )
 from validation.accuracy.fit import fitted
 from validation.accuracy.points import points_of, priced, rows_of_phase
+from validation.accuracy.prediction import predict_shipped, spreads_that_cover
 from validation.accuracy.questions import ask, build_of, leaves_flags_out, read_probes
 
 ROW = synthetic_rows()[0]
@@ -260,3 +262,30 @@ def _write(path: Path, rows: list[MeasuredRow], change: dict[str, str] | None = 
                 name: "" if value is None else str(value) for name, value in asdict(row).items()
             }
             writer.writerow(cells | {"extra": "x"} | (change or {}))
+
+
+def test_what_a_row_says_of_a_cpu_that_its_line_leaves_out() -> None:
+    """The line names no CPU, so the note on what was left out says what it has."""
+    plain = ask(ROW, host_of).question
+    noted = ask(replace(ROW, assumed="CPU left out: two Xeon without VNNI"), host_of).question
+    assert plain is not None
+    assert noted is not None
+    assert plain.host.vector is not Vector.AVX512
+    assert noted.host.vector is Vector.AVX512
+
+
+def test_ranges_of_a_machine_do_not_know_its_own_errors() -> None:
+    """How far ranges reach is the share of other machines' errors, in spreads of each."""
+    rows = [
+        replace(row, decode_tokens_per_s=4 * (row.decode_tokens_per_s or 0))
+        if row.rig == "small"
+        else row
+        for row in synthetic_rows(shipped_constants())
+    ]
+    points = points_of(
+        rows_of_phase([priced(ask(row, host_of)) for row in rows], "decode"), "decode"
+    )
+    found = predict_shipped(points, shipped_constants(), shipped())
+    assert spreads_that_cover([found], 0.99, without="small") == pytest.approx(0, abs=1e-6)
+    worst = float(np.log(4) / found.spreads.min())
+    assert 0 < spreads_that_cover([found], 0.99) <= worst

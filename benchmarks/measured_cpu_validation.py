@@ -31,7 +31,7 @@ from validation.backend.rehearsal import profiled
 from validation.comparison import Contender, run_rounds
 from validation.comparison.contest import CALIBRATION, RIVALS, contest
 from validation.comparison.report_files import host_words, markdown, write_report
-from validation.measuring import EFFORTS, Emulation, machine_data, measure
+from validation.measuring import EFFORTS, Emulation, Subject, machine_data, measure
 
 CONFIG = {
     "model_type": "mixtral",
@@ -142,7 +142,7 @@ _ASSUMED = Provenance(kind=Kind.ASSUMED, source="chosen for this benchmark", dat
 def measure_here(model: Model) -> Machine:
     """This computer, as `rosin measure` sees it, for that model's shapes."""
     effort, emulation = EFFORTS["quick"], Emulation(link_bytes_per_s=LINK_BYTES_PER_S)
-    findings = measure((model,), device="cpu", dtypes=("bf16",), effort=effort, emulation=emulation)
+    findings = measure((model,), Subject(device="cpu", emulation=emulation), effort=effort)
     return parse_machine(machine_data(findings, "this-computer", __version__), "this computer")
 
 

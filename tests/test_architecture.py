@@ -10,7 +10,7 @@ import pytest
 
 from tests.source_tree import PACKAGES, Module, import_graph, modules
 
-MAX_FILE_LINES, MAX_MEDIAN_FILE_LINES = 461, 130
+MAX_FILE_LINES, MAX_MEDIAN_FILE_LINES = 455, 130
 MAX_STATEMENTS, MAX_P90_STATEMENTS, MAX_MEDIAN_STATEMENTS = 40, 18, 6
 SOURCES = modules()
 FACADES = [module for module in SOURCES if module.is_package]
@@ -47,7 +47,7 @@ def test_only_validation_imports_torch() -> None:
 
 
 def test_files_are_small() -> None:
-    """No file over 461 lines, and the median of files that hold code at most 130."""
+    """No file over 455 lines, and the median of files that hold code at most 130."""
     assert [
         f"{module.name}: {module.num_lines}"
         for module in SOURCES

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from rosin.report.json_documents import ValidateResult
+    from rosin.report.checking_documents import ValidateResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -31,7 +31,7 @@ class ExitCode(IntEnum):
     CLOSED_PIPE = 141
 
 
-class Infeasible(Exception):
+class NoFeasiblePlan(Exception):
     """No plan fits. A command raises it from the planner's typed answer; the message is one line
     that says by how much.
     """
@@ -56,7 +56,7 @@ def exit_code_of(action: Callable[[], None]) -> int:
         return ExitCode.CLOSED_PIPE
     except typer.TyperException as error:
         return _say(usage_problem(error), ExitCode.WRONG_INPUT)
-    except Infeasible as error:
+    except NoFeasiblePlan as error:
         return _say(str(error), ExitCode.INFEASIBLE)
     except Exception as error:
         return _judge(error)

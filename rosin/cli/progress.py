@@ -1,6 +1,8 @@
 """How far a search is, on one line of a terminal that is there only while it lasts."""
 
 import sys
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,10 +18,15 @@ class SearchProgress:
     false.
     """
 
-    def __init__(self, objective: str, *, is_shown: bool) -> None:
-        """Nothing done yet."""
+    def __init__(
+        self, objective: str, *, is_shown: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Nothing done yet; ``clock`` gives seconds."""
         self._objective = objective
         self._is_shown = is_shown
+        self._clock = clock
+        self._doing = ""
+        self._last_s = self._began_s = clock()
         self.line = ""
 
     def __call__(self, step: "Step") -> None:
@@ -27,8 +34,19 @@ class SearchProgress:
         done = step.num_done * BAR_WIDTH // max(1, step.num_in_all)
         bar = "#" * done + "." * (BAR_WIDTH - done)
         best = "none yet" if step.metrics is None else f"{self._speed(step.metrics)}, {step.policy}"
-        self.line = f"[{bar}] {step.doing}; best: {best}"[:79]
+        self.line = f"[{bar}] {step.doing}{self._left(step)}; best: {best}"[:79]
         self._print(self.line)
+
+    def _left(self, step: "Step") -> str:
+        """How long what is being done still takes, where that is a second or more."""
+        now_s = self._clock()
+        if step.doing != self._doing:
+            # Steps are told when they end, so this one began when the last of the others did.
+            self._doing = step.doing
+            self._began_s = self._last_s
+        self._last_s = now_s
+        left_s = (now_s - self._began_s) * (step.num_in_all / max(1, step.num_done) - 1)
+        return f", {left_s:.0f} s left" if left_s >= 1 else ""
 
     def close(self) -> None:
         """Take the line away."""

@@ -2,19 +2,13 @@
 in the unit their name states.
 """
 
+from typing import TYPE_CHECKING
+
 from rich import box
 from rich.table import Column, Table
 
-from hwprofiles import units
-from sim.costs.memory import Infeasible
-
-UNIT_FORMATS = (
-    ("bytes_per_s", units.format_rate),
-    ("flops_per_s", units.format_flops),
-    ("_bytes", units.format_bytes),
-    ("_hz", units.format_clock),
-    ("_s", units.format_duration),
-)
+if TYPE_CHECKING:
+    from sim.costs.memory import Infeasible
 
 
 def plain_table(*columns: Column, title: str | None = None, has_head: bool = True) -> Table:
@@ -56,6 +50,16 @@ def format_quantity(path: str, value: float) -> str:
 
     ``gpu.flops_per_s.bf16`` in TFLOP/s, ``launch_overhead_ns`` in us.
     """
+    # Here, as tables of words alone need no machines, whose package takes a tenth of a second.
+    from hwprofiles import units
+
+    unit_formats = (
+        ("bytes_per_s", units.format_rate),
+        ("flops_per_s", units.format_flops),
+        ("_bytes", units.format_bytes),
+        ("_hz", units.format_clock),
+        ("_s", units.format_duration),
+    )
     if path.endswith(".efficiency"):
         return f"{value:g}"
     for name in reversed(path.split(".")):
@@ -63,7 +67,7 @@ def format_quantity(path: str, value: float) -> str:
             return units.format_duration(value / units.NS_PER_S)
         if name.endswith("_usd"):
             return f"${value:,.0f}"
-        for suffix, form in UNIT_FORMATS:
+        for suffix, form in unit_formats:
             if name.endswith(suffix):
                 return form(value)
     return f"{value:g}"
@@ -103,6 +107,8 @@ def shortened(text: str, width: int) -> str:
     return text[: width - 1].rpartition(" ")[0].rstrip(",;:") + "…"
 
 
-def shortfall(misfit: Infeasible) -> str:
+def shortfall(misfit: "Infeasible") -> str:
     """Why a policy finds no placement, and by how much."""
+    from hwprofiles import units
+
     return f"{misfit.reason}; {units.format_bytes(misfit.missing_bytes)} too much"

@@ -8,7 +8,7 @@ from hwprofiles import InputError
 from hwprofiles.errors import one_line
 from planner.search.objectives import Goal
 from planner.search.setting import Setting
-from rosin.cli.failures import Infeasible
+from rosin.cli.failures import NoFeasiblePlan
 from rosin.commands.plan.runtime_command import RuntimeAnswer, runtime_answer
 from rosin.commands.plan.runtime_document import RuntimePlanResult
 from rosin.commands.plan.runtime_options import RuntimePlanOptions
@@ -57,7 +57,7 @@ def _answer(setting: Setting, runtime: str, room_tokens: int | None) -> PageAnsw
     said = RuntimePlanOptions(runtime=runtime, room_tokens=room_tokens)
     try:
         found = runtime_answer(setting, said, Goal())
-    except Infeasible as error:
+    except NoFeasiblePlan as error:
         return NoAnswer(reason=one_line(str(error)))
     return PageAnswer(found=found, result=found.document())
 

@@ -14,7 +14,12 @@ from planner.export.runtimes import WRITERS
 from planner.runtimes.search import WAYS
 from rosin.cli.help_text import QUANTIZATIONS
 from rosin.commands.plan.runtime_document import RuntimePlanResult
-from rosin.commands.simulate.runtime_page import limit_words, number_words, speed_words
+from rosin.commands.simulate.runtime_page import (
+    coverage_words,
+    limit_words,
+    number_words,
+    speed_words,
+)
 from rosin.web.answering import NoAnswer, PageAnswer, answer_for, answer_to, plan_command
 from rosin.web.drawing import layer_map, memory_bars
 from rosin.web.question import Offered, PageQuestion, ReadQuestion
@@ -52,6 +57,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "bytes": format_bytes,
+        "coverage": coverage_words,
         "duration": format_duration,
         "limit": limit_words,
         "markup": Markup,

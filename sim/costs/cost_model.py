@@ -167,7 +167,7 @@ class CostModel(Roofline):
             self.machine,
             Operation.DENSE,
             device,
-            self.model.dtype(self._head_class),
+            self.model.dtype(self.model.head_class),
             head_shape(self.model),
         )
 
@@ -308,7 +308,7 @@ class CostModel(Roofline):
     def head(self, device: Device, tokens: ArrayLike) -> Price:
         """Final norm and vocabulary projection of that many positions."""
         model = self.model
-        which = self._head_class
+        which = model.head_class
         product = PlainProduct(
             num_bytes=model.top_bytes.get(which, 0),
             params=model.top_params.get(which, 0),
@@ -343,10 +343,6 @@ class CostModel(Roofline):
     def step_overhead_ns(self) -> int:
         """Host time per forward pass that nothing hides."""
         return round(self.machine.host.step_overhead_ns.effective)
-
-    @property
-    def _head_class(self) -> TensorClass:
-        return TensorClass.EMBEDDING if self.model.is_head_tied else TensorClass.HEAD
 
     def _product(self, device: Device, product: PlainProduct, tokens: ArrayLike) -> Price:
         def roofline(count: Sizes) -> Sizes:

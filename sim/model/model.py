@@ -180,6 +180,13 @@ class Model:
         return _shapes_of(self)
 
     @property
+    def head_class(self) -> TensorClass:
+        """Where the weights of the output head are counted: with the embedding, if it is the head
+        too.
+        """
+        return TensorClass.EMBEDDING if self.is_head_tied else TensorClass.HEAD
+
+    @property
     def is_dense(self) -> bool:
         """Whether no layer routes."""
         return not self.moe_layers

@@ -138,11 +138,10 @@ def _feed_forward(
 
 
 def _head(model: Model) -> Products:
-    own = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
     return Products(
-        tensor_class=own,
-        num_bytes=model.top_bytes.get(own, 0),
+        tensor_class=model.head_class,
+        num_bytes=model.top_bytes.get(model.head_class, 0),
         rows=model.vocab,
         matrices=1,
-        weights=model.top_params.get(own, 0),
+        weights=model.top_params.get(model.head_class, 0),
     )

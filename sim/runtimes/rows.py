@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sim.model.model import Model, TensorClass
+from sim.model.model import Model
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
@@ -84,7 +84,8 @@ def _split_bytes(model: Model, placement: DevicePlacement, main: int) -> float:
     """Bytes of the matrices beside routed experts that lie on the main GPU."""
     here = placement.dense == main
     dense = sum(layer.dense_bytes for layer, is_in in zip(model.layers, here, strict=True) if is_in)
-    return float(dense + (_head(model)[0] if placement.head == main else 0))
+    head = model.top_bytes.get(model.head_class, 0) if placement.head == main else 0
+    return float(dense + head)
 
 
 def _split_params(model: Model, placement: DevicePlacement, main: int) -> float:
@@ -92,12 +93,8 @@ def _split_params(model: Model, placement: DevicePlacement, main: int) -> float:
     dense = sum(
         layer.dense_params for layer, is_in in zip(model.layers, here, strict=True) if is_in
     )
-    return float(dense + (_head(model)[1] if placement.head == main else 0))
-
-
-def _head(model: Model) -> tuple[int, int]:
-    name = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
-    return model.top_bytes.get(name, 0), model.top_params.get(name, 0)
+    head = model.top_params.get(model.head_class, 0) if placement.head == main else 0
+    return float(dense + head)
 
 
 def _num_matrices(model: Model, placement: DevicePlacement, main: int) -> int:

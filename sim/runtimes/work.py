@@ -87,7 +87,8 @@ def work_of(
     """Count one step."""
     table = _LayerTable.of(model, load)
     devices = _Computed.of(placement, load)
-    head_bytes, head_params = _head(model)
+    head_bytes = model.top_bytes.get(model.head_class, 0)
+    head_params = model.top_params.get(model.head_class, 0)
     # The slowest link: work passes the GPUs one after the other. Without a GPU nothing is copied.
     link = min((_link_bytes_per_s(gpu, load) for gpu in host.gpus), default=1.0)
     reading = [gpu.bytes_per_s for gpu in host.gpus]
@@ -303,11 +304,6 @@ def _distinct(experts: FloatArray, chosen: FloatArray, tokens: int) -> FloatArra
     # Dense layers have no experts and no share.
     share = np.divide(chosen, experts, out=np.zeros_like(chosen), where=experts > 0)
     return np.asarray(experts * (1 - (1 - share) ** tokens), float)
-
-
-def _head(model: Model) -> tuple[float, float]:
-    head = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
-    return model.top_bytes.get(head, 0), model.top_params.get(head, 0)
 
 
 def _per_gpu(devices: IntArray, amounts: FloatArray, rates: list[float]) -> float:

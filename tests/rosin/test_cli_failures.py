@@ -10,7 +10,7 @@ import typer
 
 from hwprofiles import InputError
 from rosin.__main__ import main
-from rosin.cli.failures import ExitCode, Infeasible, exit_code_of
+from rosin.cli.failures import ExitCode, NoFeasiblePlan, exit_code_of
 from rosin.cli.field_options import OPTIONS, in_options
 from tests.rosin.command_line import ROOT, assert_one_line_error, run_rosin
 
@@ -80,7 +80,7 @@ def _raising(error: BaseException) -> Callable[[], None]:
         (InputError("wrong\nkey"), 2, "error: wrong key\n"),
         (typer.BadParameter("Bad."), 2, "error: invalid value: Bad\n"),
         (
-            Infeasible("no feasible plan: 3 bytes short"),
+            NoFeasiblePlan("no feasible plan: 3 bytes short"),
             3,
             "error: no feasible plan: 3 bytes short\n",
         ),

@@ -240,6 +240,16 @@ def test_progress_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
+def test_progress_says_the_time_left() -> None:
+    """Of what is being done now, as the steps before it of the same kind took."""
+    seconds = iter([0.0, 5.0, 9.0, 13.0])
+    shown = SearchProgress("throughput", is_shown=False, clock=lambda: next(seconds))
+    for doing, done in (("closed form", 1), ("4 draws", 1), ("4 draws", 2)):
+        shown(Step(doing=doing, num_done=done, num_in_all=4, policy=None, metrics=None))
+        expected = {1: "12 s left", 2: "8 s left"}[done] if doing == "4 draws" else "15 s left"
+        assert expected in shown.line
+
+
 def test_constraints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is reserved is left free, the price is the hour's by the tokens of an hour, and the plan
     file keeps both.

@@ -5,6 +5,8 @@ import pytest
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
 from rosin.commands.policies.document import policy_details
+from rosin.commands.policies.keeping import listing_text
+from rosin.commands.policies.listing import FILE
 from sim.policies import PARTS, POLICIES, find_policy, parameter_names, with_settings
 from tests.rosin.scenarios import json_of, text_of
 
@@ -19,6 +21,13 @@ def test_list_names_every_policy_and_part(capsys: pytest.CaptureFixture[str]) ->
     assert json_of(capsys, "policies")["parts"] == {
         kind: sorted(parts) for kind, parts in PARTS.items()
     }
+
+
+def test_the_kept_list_is_that_of_the_policies() -> None:
+    """What is shown without loading the policies is what they say."""
+    assert FILE.read_text(encoding="utf-8") == listing_text(), (
+        "run: python -m rosin.commands.policies.keeping"
+    )
 
 
 @pytest.mark.parametrize("name", POLICIES)

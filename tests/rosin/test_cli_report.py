@@ -2,6 +2,7 @@
 by machines for people who do not see it.
 """
 
+import html
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hwprofiles import load_machine
 from rosin.__main__ import main
 from rosin.commands.report.pages import page_of
 from rosin.report.html.run_sections import hits_by_layer
@@ -249,3 +251,27 @@ def test_a_browser_finds_no_fault(page: Made, tmp_path: Path) -> None:
     assert "CONSOLE" not in log
     title = re.search(r"<title>axe:(.*?)</title>", dom, re.S)
     assert title is not None and json.loads(title[1]) == []
+
+
+RUNTIME_PLAN = (
+    *("plan", "--runtime", "llama.cpp", "--model", "qwen3-30b-a3b", "--quantization", "Q4_K_M"),
+    *("--machine", "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"),
+)
+
+
+def test_sliders_hold_the_planners_own_numbers(
+    page: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every position is a row of a table; one in the middle is the plan, others what --set plans."""
+    text = page(*RUNTIME_PLAN)
+    assert text.count("data-rows") == 2 + 1  # two sliders, and the script that moves them
+    own = json_of(capsys, *RUNTIME_PLAN)
+    memory = own["plan"]["setting"]["machine"]
+    machine = load_machine(memory)
+    half = f"gpu.memory_bytes={machine.gpu.memory_bytes.effective / 2:.0f}"
+    moved = json_of(capsys, *RUNTIME_PLAN, "--set", half)
+    for plan in (own, moved):
+        decode = plan["predicted"]["decode"]
+        low, high = (f"{decode[f'{end}_tokens_per_s']:.0f}" for end in ("low", "high"))
+        assert f"{decode['tokens_per_s']:.0f} ({low}–{high})" in text
+        assert html.escape(plan["command_line"]) in text

@@ -9,7 +9,7 @@ import pytest
 
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
-from rosin.report.json_documents import ReproduceDocument
+from rosin.report.checking_documents import ReproduceDocument
 from tests.shared_data import shared_data
 from validation.published.library import REPRODUCTIONS
 

@@ -11,7 +11,7 @@ from rosin.commands.kv_replay import document as kv_documents
 from rosin.commands.measure import runtime_document as measured_runtimes
 from rosin.commands.simulate import serving_document as serve_documents
 from rosin.commands.validate import runtime_document as validated_runtimes
-from rosin.report import json_documents
+from rosin.report import checking_documents, json_documents
 from sim.serving.metrics import ServingMetrics, TierUse
 from sim.step.metrics import Metrics
 
@@ -30,17 +30,17 @@ SECTIONS: dict[str, type[json_documents.Document]] = {
     "kv-replay": kv_documents.KvReplayResult,
     "trace": kv_documents.ReplayedTrace,
     "pools": kv_documents.ReplayedPool,
-    "reproduce": json_documents.ReproduceResult,
-    "measure": json_documents.MeasureResult,
+    "reproduce": checking_documents.ReproduceResult,
+    "measure": checking_documents.MeasureResult,
     "measure --runtime": measured_runtimes.RuntimeMeasureResult,
     "validate --runtime": validated_runtimes.RuntimeValidateResult,
-    "noisiest": json_documents.NoisyPoint,
-    "calibrate": json_documents.CalibrateResult,
-    "factors": json_documents.FittedFactor,
-    "held_out": json_documents.HeldOutError,
-    "validate": json_documents.ValidateResult,
-    "error_fraction": json_documents.PairedErrors,
-    "plans": json_documents.ValidatedPlan,
+    "noisiest": checking_documents.NoisyPoint,
+    "calibrate": checking_documents.CalibrateResult,
+    "factors": checking_documents.FittedFactor,
+    "held_out": checking_documents.HeldOutError,
+    "validate": checking_documents.ValidateResult,
+    "error_fraction": checking_documents.PairedErrors,
+    "plans": checking_documents.ValidatedPlan,
     "scenario": json_documents.ScenarioRecord,
     "time": json_documents.ResourceTime,
     "memory": json_documents.Memory,
@@ -52,10 +52,10 @@ SECTIONS: dict[str, type[json_documents.Document]] = {
     "offers": json_documents.PlanOffer,
     "num_ruled_out": json_documents.PlanRuledOut,
     "runner_up": json_documents.PlanRunnerUp,
-    "targets": json_documents.ReproducedTarget,
-    "tables": json_documents.ReproducedTable,
-    "cells": json_documents.ReproducedCell,
-    "claims": json_documents.ReproducedClaim,
+    "targets": checking_documents.ReproducedTarget,
+    "tables": checking_documents.ReproducedTable,
+    "cells": checking_documents.ReproducedCell,
+    "claims": checking_documents.ReproducedClaim,
 }
 
 

@@ -1,5 +1,6 @@
 """`rosin serve` without a browser: who may ask, what is answered, and what is said of mistakes."""
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ pytest.importorskip("starlette", reason="needs the extra serve")
 from starlette.testclient import TestClient
 
 from planner.runtimes.plan_file import load_runtime_plan
+from planner.runtimes.search import WAYS
 from rosin.web.app import build_app
 from rosin.web.guarding import MAX_BODY_BYTES
 from rosin.web.question import EXAMPLE_PC, Offered, read_question
@@ -99,7 +101,7 @@ def test_an_answer_shows_the_speed_and_its_link(client: TestClient) -> None:
         ({"machine": "RTX 4080 + Nothing 9"}, "machine", "not understood"),
         ({"model": "no-such"}, "model", "no model named"),
         ({"quantization": "Q99"}, "quantization", "Q99"),
-        ({"runtime": "vllm"}, "runtime", "plans are made for"),
+        ({"runtime": "no-such"}, "runtime", "plans are made for"),
         ({"other": "nonsense"}, "other", "nonsense"),
         ({"machine": "x" * 5_000}, "machine", "at most"),
         ({"machine": ""}, "machine", "name a PC"),
@@ -218,6 +220,16 @@ def test_plans_are_saved_in_every_form(client: TestClient, tmp_path: Path) -> No
     for form in ("env", "bench", "preset"):
         assert client.get(f"/export/{form}", params=SMALL).status_code == 200
     assert client.get("/export/other", params=SMALL).status_code == 404
+
+
+@pytest.mark.parametrize("runtime", WAYS)
+def test_every_program_has_a_plan(client: TestClient, runtime: str) -> None:
+    """The page shows what each program can do, and saves it in each form that the program reads."""
+    said = SMALL | {"runtime": runtime}
+    text = client.get("/answer", params=said).text
+    assert "tokens/s (" in text or "No plan: " in text
+    for address in re.findall(r'href="(/export/[^"]*)"', text):
+        assert client.get(html.unescape(address)).status_code == 200, address
 
 
 def test_a_search_is_started_by_post_alone(client: TestClient) -> None:

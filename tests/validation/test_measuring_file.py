@@ -19,7 +19,7 @@ from sim.workload.batch import Batch
 from tests.sim.small import MODELS
 from tests.validation.host_stream import WORK_NS, HostStream
 from tests.validation.measuring_fakes import findings, point
-from validation.measuring import EFFORTS, EMULATED, Emulation, machine_data, measure
+from validation.measuring import EFFORTS, EMULATED, Emulation, Subject, machine_data, measure
 from validation.measuring.bench import HostBench, StreamBench
 from validation.measuring.cold_memory import ColdMemory
 from validation.measuring.grid import Grid
@@ -186,7 +186,7 @@ def test_a_gpu_is_measured() -> None:
     """Curves of the GPU, and of copies from pinned and pageable memory both ways; pinned ones are
     no slower.
     """
-    found = measure([MODELS["plain"]], device="cuda", effort=TINY)
+    found = measure([MODELS["plain"]], Subject(device="cuda"), effort=TINY)
     machine = parse_machine(machine_data(found, "here", "1"), "here")
     copies = {curve.device for curve in machine.curves if curve.operation is Operation.COPY}
     assert copies == {
@@ -211,10 +211,12 @@ def test_a_real_measurement_prices_a_run() -> None:
     stages: list[str] = []
     found = measure(
         [model],
-        device="cpu",
-        around=replace(surroundings(), cache_bytes=2**20),
+        Subject(
+            device="cpu",
+            around=replace(surroundings(), cache_bytes=2**20),
+            emulation=Emulation(memory_bytes=1e9),
+        ),
         effort=TINY,
-        emulation=Emulation(memory_bytes=1e9),
         on_stage=lambda stage, share: stages.append(stage),
     )
     machine = parse_machine(machine_data(found, "here", "1"), "here")
@@ -268,7 +270,7 @@ def test_formats_and_devices_that_are_not_there() -> None:
     """One line each."""
     model = MODELS["plain"]
     with pytest.raises(InputError, match="`dtypes` q4_k: not measured; bf16, f16, f32 are"):
-        measure([model], dtypes=("q4_k",))
+        measure([model], Subject(dtypes=("q4_k",)))
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="`device` cuda: torch finds no CUDA device here"):
-            measure([model], device="cuda")
+            measure([model], Subject(device="cuda"))

@@ -32,7 +32,7 @@ from validation.comparison.contest import RIVALS, Contest, contest
 from validation.comparison.report_files import host_words, write_report
 from validation.gpu.case_models import NAMES, CaseModel, case_models
 from validation.gpu.summary import CaseReport, write_summary
-from validation.measuring import EFFORTS, Emulation, machine_data, measure
+from validation.measuring import EFFORTS, Emulation, Subject, machine_data, measure
 
 TIME_S = 540.0
 BATCH = Batch(prompt_tokens=16, output_tokens=6)
@@ -238,10 +238,8 @@ def _machine(tier: Tier, file: Path | None, models: list[Model], time_s: float) 
     device = "cuda" if tier is Tier.CUDA else "cpu"
     findings = measure(
         models,
-        device=device,
-        dtypes=("bf16",),
+        Subject(device=device, emulation=Emulation(link_bytes_per_s=LINK_BYTES_PER_S)),
         effort=effort,
-        emulation=Emulation(link_bytes_per_s=LINK_BYTES_PER_S),
     )
     return parse_machine(
         machine_data(findings, "this-machine", "of this project"), "the machine at hand"

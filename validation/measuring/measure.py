@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from hwprofiles import InputError, Operation
@@ -69,6 +69,18 @@ EFFORTS: Mapping[str, Effort] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is measured: a device (``auto``, ``cuda`` or ``cpu``) in some formats; what is stated of
+    an accelerator that a core plays; and the computer ``around`` it (None: looked up).
+    """
+
+    device: str = "auto"
+    dtypes: tuple[str, ...] = ("bf16",)
+    emulation: Emulation = field(default_factory=Emulation)
+    around: Surroundings | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """All that was found.
 
@@ -92,12 +104,9 @@ class Findings:
 
 def measure(
     models: Sequence[Model],
+    subject: Subject = Subject(),
     *,
-    device: str = "auto",
-    dtypes: tuple[str, ...] = ("bf16",),
     effort: Effort = EFFORTS["full"],
-    emulation: Emulation | None = None,
-    around: Surroundings | None = None,
     seed: int = 0,
     on_stage: OnStage = lambda stage, share: None,
 ) -> Findings:
@@ -105,10 +114,11 @@ def measure(
 
     Raises InputError for a device or format that is not there, or too large a model.
     """
+    dtypes = subject.dtypes
     check_dtypes(dtypes)
-    stated = emulation or Emulation()
-    around = around or surroundings()
-    chosen = choose_device(device)
+    stated = subject.emulation
+    around = subject.around or surroundings()
+    chosen = choose_device(subject.device)
     grid = effort.cuda_grid if chosen == "cuda" else effort.grid
     # Twice the largest, so that two runs in a row never read the same memory.
     largest = 2 * _largest_block(models)

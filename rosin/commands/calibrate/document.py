@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rosin.report.json_documents import CalibrateResult, FittedFactor, HeldOutError
+from rosin.report.checking_documents import CalibrateResult, FittedFactor, HeldOutError
 from validation.calibrating import Calibration, CostPart
 from validation.comparison.rounds import MOST_VARIATION_FRACTION
 

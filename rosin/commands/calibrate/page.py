@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from hwprofiles.units import NS_PER_S, format_duration
-from rosin.report.json_documents import CalibrateResult, FittedFactor
+from rosin.report.checking_documents import CalibrateResult, FittedFactor
 from rosin.report.tables import format_share, name_column, number_column, plain_table, text_column
 
 

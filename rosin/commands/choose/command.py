@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli.failures import Infeasible
+from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.options import (
     JsonOption,
     MachineOption,
@@ -77,7 +77,7 @@ def choose(
     question = choice_question(profile, loaded, scheme, prompt_tokens, output_tokens)
     choice = choose_arm(question)
     if not choice.arms:
-        raise Infeasible(f"no feasible plan: {choice.left_out[0].reason}")
+        raise NoFeasiblePlan(f"no feasible plan: {choice.left_out[0].reason}")
     drafted = {}
     if drafts:
         batch = Drafts(num_drafts=drafts, acceptance_fraction=acceptance, cost_fraction=draft_cost)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.failures import Infeasible
+from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.options import JsonOption, QuietOption
 from rosin.cli.output import Output
 from rosin.cli.scenario import (
@@ -105,7 +105,7 @@ def _policies(request: Request, names: str | None) -> list["Policy"]:
     return [replace(planned, name=f"{planned.name} (plan)") if is_taken else planned, *found]
 
 
-def _nothing_fits(misfits: Sequence["MisfitPolicy"]) -> Infeasible:
+def _nothing_fits(misfits: Sequence["MisfitPolicy"]) -> NoFeasiblePlan:
     """The failure of a comparison without a single row: the policy that is nearest to fitting
     stands for all.
     """
@@ -113,6 +113,6 @@ def _nothing_fits(misfits: Sequence["MisfitPolicy"]) -> Infeasible:
 
     nearest = min(misfits, key=lambda misfit: misfit.missing_bytes)
     others = f"none of {len(misfits)} policies fits, nearest is " if len(misfits) > 1 else ""
-    return Infeasible(
+    return NoFeasiblePlan(
         f"no feasible plan: {others}{nearest.policy}: {nearest.reason}; {format_bytes(nearest.missing_bytes)} too much"
     )

@@ -20,7 +20,7 @@ SEPARATOR = "+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class ComparedRuns:
     """The figures, the weakest provenance of all the runs (None where nothing fits), and what all
     or some of them warn of.
     """
@@ -35,7 +35,7 @@ def compare_all(
     record: ScenarioRecord,
     num_draws: int = 1,
     on_policy: Callable[[str], None] = lambda name: None,
-) -> Comparison:
+) -> ComparedRuns:
     """Simulate each over that many draws, the fastest first; those that do not fit stand apart with
     their reason.
 
@@ -73,7 +73,7 @@ def compare_all(
     result = CompareResult(
         scenario=record, rows=rows, infeasible=sorted(misfits, key=attrgetter("missing_bytes"))
     )
-    return Comparison(
+    return ComparedRuns(
         result=result,
         provenance=weakest(provenances) if provenances else None,
         warnings=list(_shared_warnings(rows)),

@@ -10,7 +10,7 @@ def plan_text(path: Path, to: str, form: str) -> tuple[str, tuple[str, ...]]:
     """Return a plan file in a form of the runtime, and what a reader must know.
 
     A plan of a policy, or for another runtime, is planned anew for this one: its placement need not
-    be one that this runtime can express. Raises InputError, and Infeasible where nothing fits.
+    be one that this runtime can express. Raises InputError, and NoFeasiblePlan where nothing fits.
     """
     if is_runtime_plan(path):
         plan = load_runtime_plan(path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.failures import Infeasible
+from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.options import JsonOption, QuantizationOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
@@ -234,7 +234,7 @@ def kv_plan(
 
 
 def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
-    """The best plan. Raises Infeasible where there is none."""
+    """The best plan. Raises NoFeasiblePlan where there is none."""
     from planner.serving.offload import plan_serving
     from planner.serving.serving_plan import ServingPlan, TargetMissed
     from rosin.commands.kv_plan.page import missed
@@ -243,7 +243,7 @@ def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
     with output.waiting("serving the trace") as waiting:
         found = plan_serving(question, lambda label: waiting.step(f"trying {label}"))
     if not isinstance(found, ServingPlan):
-        raise Infeasible(
+        raise NoFeasiblePlan(
             missed(found)
             if isinstance(found, TargetMissed)
             else f"no feasible plan: {shortfall(found)}"

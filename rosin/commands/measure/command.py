@@ -141,7 +141,7 @@ def measure(
     require_torch("measure runs operations")
     from rosin.commands.measure.document import measure_result, measure_warnings
     from rosin.commands.measure.page import measure_page
-    from validation.measuring import Emulation, machine_data
+    from validation.measuring import Emulation, machine_data, with_stated_facts
 
     emulation = Emulation(link_bytes_per_s=rate, memory_bytes=memory)
     findings = _measured(
@@ -153,7 +153,8 @@ def measure(
         seed,
         output,
     )
-    data = machine_data(findings, path.stem, __version__)
+    measured = machine_data(findings, path.stem, __version__)
+    data = with_stated_facts(measured, has_gpu=findings.is_cuda)
     write_yaml(data, path)
     result = measure_result(findings, data, path)
     output.emit(
@@ -172,7 +173,7 @@ def _measured(
 ) -> "Findings":
     """What is found, with a line on the terminal that says how far it is."""
     from sim.model.library import load_model
-    from validation.measuring import EFFORTS, check_dtypes, choose_device, measure
+    from validation.measuring import EFFORTS, Subject, check_dtypes, choose_device, measure
 
     check_dtypes(dtypes)
     chosen = choose_device(device)
@@ -183,10 +184,8 @@ def _measured(
     try:
         return measure(
             models,
-            device=chosen,
-            dtypes=dtypes,
+            Subject(device=chosen, dtypes=dtypes, emulation=emulation),
             effort=EFFORTS[effort],
-            emulation=emulation,
             seed=seed,
             on_stage=progress,
         )

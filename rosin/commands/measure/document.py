@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rosin.report.json_documents import MeasureResult, NoisyPoint
+from rosin.report.checking_documents import MeasureResult, NoisyPoint
 from validation.measuring import Findings
 
 NOISY_FRACTION = 0.12

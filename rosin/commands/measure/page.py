@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from hwprofiles.units import NS_PER_S, format_bytes, format_duration
-from rosin.report.json_documents import MeasureResult
+from rosin.report.checking_documents import MeasureResult
 from rosin.report.tables import (
     format_count,
     format_quantity,

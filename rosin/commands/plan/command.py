@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.failures import Infeasible
+from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.memory_guard import refuse_large_plan
 from rosin.cli.options import JsonOption, QuietOption
 from rosin.cli.output import Output
@@ -234,7 +234,7 @@ def _plan_policies(
 def planned_best(
     options: ScenarioOptions, goal: "Goal", output: Output, kv_type: str | None
 ) -> "Run":
-    """Return the run of the best policy of any kind, without its bounds. Raises Infeasible."""
+    """Return the run of the best policy of any kind, without its bounds. Raises NoFeasiblePlan."""
     request = read_options(replace(options, kv_type=kv_type))
     _check_request(request)
     return _planned(request, goal, output, has_bounds=False).search.best
@@ -309,7 +309,7 @@ def _goal(request: Request, said: _Said) -> "Goal":
 
 
 def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool) -> "Planned":
-    """The search, with its progress shown. Raises Infeasible when nothing at all fits, or nothing
+    """The search, with its progress shown. Raises NoFeasiblePlan when nothing at all fits, or nothing
     keeps to the constraints.
     """
     from hwprofiles.units import format_duration
@@ -325,12 +325,12 @@ def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool
     if isinstance(found, NothingFits):
         from rosin.report.tables import shortfall
 
-        raise Infeasible(
+        raise NoFeasiblePlan(
             f"no feasible plan: no combination of parts fits, nearest is: {shortfall(found)}"
         )
     if isinstance(found, Unmet):
         reached = f"the best reaches {format_duration(found.best_ttft_s)} ({found.best_ttft_s:.6g} s), with {found.policy}"
-        raise Infeasible(f"no plan meets --max-ttft {found.max_ttft_s:g} s: {reached}")
+        raise NoFeasiblePlan(f"no plan meets --max-ttft {found.max_ttft_s:g} s: {reached}")
     return found
 
 

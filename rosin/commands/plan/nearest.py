@@ -11,7 +11,7 @@ from planner.runtimes.option import Timing
 from planner.runtimes.plan_text import text_of
 from planner.runtimes.search import WAYS
 from planner.search.plan import Plan
-from rosin.cli.failures import Infeasible
+from rosin.cli.failures import NoFeasiblePlan
 from rosin.commands.plan.runtime_command import plan_again
 from rosin.report.json_documents import PlanResult, PlanRuntime
 from sim.runtimes.predict import FITTED
@@ -35,7 +35,7 @@ def _reached(plan: Plan, metrics: Metrics, runtime: str) -> PlanRuntime:
     empty = dict.fromkeys(PlanRuntime.model_fields)
     try:
         file = plan_again(plan.setting, plan.goal, runtime, None)
-    except (InputError, Infeasible) as error:
+    except (InputError, NoFeasiblePlan) as error:
         return PlanRuntime.model_validate(empty | {"runtime": runtime, "reason": str(error)})
     timing = _timing(file.predicted, plan.setting.output_tokens)
     best = Timing(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rosin.cli.failures import Infeasible
+from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.output import Output
 from rosin.cli.scenario import ScenarioOptions, read_options
 from rosin.commands.plan.files import PlanFiles
@@ -60,7 +60,7 @@ def plan_for_runtime(
 
     ``best_policy`` searches all policies, given the type of keys and values.
 
-    Raises InputError and Infeasible.
+    Raises InputError and NoFeasiblePlan.
     """
     from rosin.commands.plan.runtime_page import runtime_plan_page
 
@@ -119,14 +119,14 @@ class RuntimeAnswer:
 
 
 def runtime_answer(setting: "Setting", said: RuntimePlanOptions, goal: "Goal") -> RuntimeAnswer:
-    """Plan a setting for a runtime. Raises InputError, and Infeasible where nothing fits."""
+    """Plan a setting for a runtime. Raises InputError, and NoFeasiblePlan where nothing fits."""
     from planner.runtimes.search import NoRuntimePlan, plan_runtime
     from sim.runtimes import notes_on
 
     asked, assumptions = asked_of(setting, said, goal)
     plan = plan_runtime(asked, said.against)
     if isinstance(plan, NoRuntimePlan):
-        raise Infeasible(f"no feasible plan: {plan.reason}")
+        raise NoFeasiblePlan(f"no feasible plan: {plan.reason}")
     file = plan_file(plan, _with_chosen_type(setting, plan), goal)
     return RuntimeAnswer(plan=plan, file=file, notes=(*notes_on(plan.best.question), *assumptions))
 
@@ -147,7 +147,7 @@ def plan_again(
     """Plan a setting for a runtime, with the rounds, room and limits of another plan if there is
     one.
 
-    Raises InputError, and Infeasible where nothing fits.
+    Raises InputError, and NoFeasiblePlan where nothing fits.
     """
     said = RuntimePlanOptions(
         runtime=runtime,

@@ -19,15 +19,17 @@ def policies(
     quiet: QuietOption = False,
 ) -> None:
     """List the policies and their parts, or show one."""
-    from rosin.commands.policies.document import policy_details, policy_row
     from rosin.commands.policies.page import policy_list, policy_page
-    from sim.policies import PARTS, POLICIES, find_policy
 
     output = Output(json=json, seed=seed, quiet=quiet)
     if name is None:
-        rows = [policy_row(policy) for policy in POLICIES.values()]
-        parts = {kind: sorted(classes) for kind, classes in PARTS.items()}
+        from rosin.commands.policies.listing import kept_listing
+
+        rows, parts = kept_listing()
         output.emit({"policies": rows, "parts": parts}, policy_list(rows, parts))
     else:
+        from rosin.commands.policies.document import policy_details
+        from sim.policies import find_policy
+
         details = policy_details(find_policy(name))
         output.emit({"policy": details}, policy_page(details))

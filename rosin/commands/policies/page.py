@@ -1,13 +1,17 @@
 """Policies as tables: all in a list with their parts, or one with its parameters."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from rosin.commands.policies.document import PartDetails, PolicyDetails, PolicyRow
+from rosin.commands.policies.listing import PolicyRow
 from rosin.report.tables import name_column, plain_table, text_column
+
+if TYPE_CHECKING:
+    from rosin.commands.policies.document import PartDetails, PolicyDetails
 
 KIND_MEANINGS = {
     "placement": "which experts start on the GPU",
@@ -37,7 +41,7 @@ def policy_list(
     yield Text("\nrosin policies NAME says what one does, where that is from, and its parameters.")
 
 
-def policy_page(details: PolicyDetails) -> Iterator[RenderableType]:
+def policy_page(details: "PolicyDetails") -> Iterator[RenderableType]:
     """One policy: what it does, its source, and part by part what it does and its parameters."""
     yield Text(f"{details.name}: {details.summary}")
     if not details.is_lossless:
@@ -61,7 +65,7 @@ def policy_page(details: PolicyDetails) -> Iterator[RenderableType]:
     )
 
 
-def _parameters(part: PartDetails) -> RenderableType:
+def _parameters(part: "PartDetails") -> RenderableType:
     table = plain_table(
         name_column("parameter"), text_column("value"), text_column("may be"), has_head=False
     )

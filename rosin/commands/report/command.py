@@ -37,7 +37,8 @@ def report(
         raise InputError(f"-o {output_file}: a page's name must end in .html")
     check_target(output_file)
     output = Output(json=json, seed=seed, quiet=quiet)
-    page = page_of(source, tuple(allow_import or ()))
+    with output.waiting("making the page"):
+        page = page_of(source, tuple(allow_import or ()))
     text = page.html()
     write_text(text, output_file)
     size = len(text.encode())

@@ -305,7 +305,14 @@ def _read(path: Path) -> Mapping[str, Any]:
     return read_json(path, "result")
 
 
+def _of_runtime_plan(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
+    from rosin.commands.report.runtime_plan import runtime_plan_page
+
+    return runtime_plan_page(data, source)
+
+
 _KINDS: Mapping[str, Callable[[Mapping[str, Any], Path, Sequence[str]], Page]] = {
+    "command_line": _of_runtime_plan,
     "infeasible": _of_comparison,
     "axes": _of_study,
     "plan": _of_plan_json,

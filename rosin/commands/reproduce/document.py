@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rosin.report.json_documents import (
+from rosin.report.checking_documents import (
     ReproducedCell,
     ReproducedClaim,
     ReproducedTable,

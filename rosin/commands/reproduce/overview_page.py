@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rosin.report.json_documents import ReproducedClaim, ReproduceResult
+from rosin.report.checking_documents import ReproducedClaim, ReproduceResult
 from rosin.report.tables import plain_table, text_column
 
 VERDICTS = ("refuted", "open", "confirmed")

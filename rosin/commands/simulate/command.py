@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.failures import Infeasible
+from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.memory_guard import refuse_large_run
 from rosin.cli.options import JsonOption, PolicyOption, QuietOption
 from rosin.cli.output import Output
@@ -205,7 +205,7 @@ def simulate_batch(
 def _simulated(
     request: Request, scenario: "Scenario", record: "ScenarioRecord", files: _Files
 ) -> tuple["Run", "RunProvenance", "SimulateResult"]:
-    """Run the scenario, all its tasks kept. Raises Infeasible."""
+    """Run the scenario, all its tasks kept. Raises NoFeasiblePlan."""
     from rosin.commands.simulate.document import run_result
     from rosin.report.tables import shortfall
     from sim.step.draws import simulate_draws
@@ -214,7 +214,7 @@ def _simulated(
 
     run = simulate_draws(scenario, request.num_draws)
     if not isinstance(run, Run):
-        raise Infeasible(f"no feasible plan: {shortfall(run)}")
+        raise NoFeasiblePlan(f"no feasible plan: {shortfall(run)}")
     provenance = provenance_of(run)
     files.write(run, request, provenance)
     return run, provenance, run_result(run, provenance, record)
@@ -224,7 +224,7 @@ def _simulated_long(
     request: Request, scenario: "Scenario", record: "ScenarioRecord"
 ) -> tuple["LongRun", "RunProvenance", "SimulateResult"] | None:
     """Run a long scenario part by part; None where it is not long, or does not come apart. Raises
-    Infeasible.
+    NoFeasiblePlan.
     """
     from rosin.commands.simulate.long import PartsSeen
     from rosin.report.tables import shortfall
@@ -238,7 +238,7 @@ def _simulated_long(
         refuse_large_run(scenario)
         return None
     if not isinstance(run, LongRun):
-        raise Infeasible(f"no feasible plan: {shortfall(run)}")
+        raise NoFeasiblePlan(f"no feasible plan: {shortfall(run)}")
     provenance = seen.provenance(run)
     return run, provenance, seen.result(run, provenance, record)
 

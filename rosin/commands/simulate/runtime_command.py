@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.failures import Infeasible
+from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.output import Output
 from rosin.cli.scenario import ScenarioOptions
 
@@ -204,14 +204,16 @@ def _question(
 
 
 def _check_memory(question: "RuntimeQuestion", prediction: "RuntimePrediction") -> None:
-    """Refuse what no GPU can load. Raises Infeasible, naming every GPU that is too small."""
+    """Refuse what no GPU can load. Raises NoFeasiblePlan, naming every GPU that is too small."""
     from hwprofiles.units import format_bytes
     from sim.runtimes.memory import overfull
 
     over = overfull(question, prediction.memory)
     if over:
         each = "; ".join(f"{name}: {format_bytes(size)} too much" for name, size in over.items())
-        raise Infeasible(f"no feasible plan: weights and KV cache do not fit GPU memory; {each}")
+        raise NoFeasiblePlan(
+            f"no feasible plan: weights and KV cache do not fit GPU memory; {each}"
+        )
 
 
 def _check(options: ScenarioOptions) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rosin.cli.failures import Infeasible
+from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.output import Output
 from rosin.cli.scenario import ScenarioOptions, compiling
 
@@ -137,7 +137,7 @@ def simulate_serving(
     json: str | None,
     quiet: bool,
 ) -> None:
-    """Serve the workload and say how it went. Raises InputError for what is wrong, Infeasible where
+    """Serve the workload and say how it went. Raises InputError for what is wrong, NoFeasiblePlan where
     the model does not fit.
     """
     from hwprofiles import load_machine
@@ -166,7 +166,7 @@ def simulate_serving(
     output = Output(json=json, seed=seed, quiet=quiet)
     cluster = _prepared(setting, options, policy, parameters, output)
     if not isinstance(cluster, Cluster):
-        raise Infeasible(f"no feasible plan: {shortfall(cluster)}")
+        raise NoFeasiblePlan(f"no feasible plan: {shortfall(cluster)}")
     run = serve(cluster, source_of(requests, seed, serving.requests))
     workload = ServedWorkload(name=serving.workload, source=requests.source, date=requests.date)
     record = serve_record(_command(options, policy, serving), setting, spec, workload, policy)

@@ -12,7 +12,7 @@ from rosin.cli.torch_needed import require_torch
 
 if TYPE_CHECKING:
     from planner.search.plan import Plan
-    from rosin.report.json_documents import ValidateResult
+    from rosin.report.checking_documents import ValidateResult
     from sim.workload.batch import Batch
     from validation.comparison import PlanValidation
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from types import MappingProxyType
 
 from hwprofiles.units import NS_PER_S
-from rosin.report.json_documents import ErrorShare, PairedErrors, ValidatedPlan, ValidateResult
+from rosin.report.checking_documents import ErrorShare, PairedErrors, ValidatedPlan, ValidateResult
 from validation.backend import Tier
 from validation.comparison import ErrorSummary, PlanErrors, PlanValidation
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from hwprofiles.units import NS_PER_S
+from rosin.report.checking_documents import ValidateResult
 from rosin.report.figure_style import BLUE, VERMILION, Picture
-from rosin.report.json_documents import ValidateResult
 from sim.engine.timeline import Timeline
 from sim.engine.trace_slices import track_name
 

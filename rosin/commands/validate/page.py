@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from hwprofiles.units import format_duration
-from rosin.report.json_documents import ErrorShare, ValidateResult
+from rosin.report.checking_documents import ErrorShare, ValidateResult
 from rosin.report.tables import name_column, number_column, plain_table
 
 LEGEND = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.failures import Infeasible
+from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.memory_guard import refuse_large_plan
 from rosin.cli.options import JsonOption, QuietOption
 from rosin.cli.output import Output
@@ -372,11 +372,11 @@ def _tornado(varied: Sequence["Variation"], outcomes: Sequence["Outcome"]) -> "T
     return Tornado(base=base, variations=list(zip(varied, others[::2], others[1::2], strict=True)))
 
 
-def _nothing_fits(outcomes: Sequence["Outcome"], folder: Path) -> Infeasible:
+def _nothing_fits(outcomes: Sequence["Outcome"], folder: Path) -> NoFeasiblePlan:
     from hwprofiles.units import format_bytes
 
     nearest = min(outcomes, key=lambda outcome: outcome.missing_bytes or 0)
     shortage = f"{nearest.reason}; {format_bytes(nearest.missing_bytes or 0)} too much"
-    return Infeasible(
+    return NoFeasiblePlan(
         f"no feasible plan at any of {len(outcomes):,} points (see {folder}), nearest is: {shortage}"
     )

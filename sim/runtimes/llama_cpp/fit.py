@@ -183,6 +183,7 @@ class _Fit:
         taken = replace(taken, goes_to_next=index < last)
 
         def tried(boundary: str) -> list[_Share]:
+            """The shares with that part of the layer on this GPU."""
             return _replaced(moved, index, replace(taken, boundary=boundary))
 
         for choice in ((ALL_BUT_UP, ONLY_DOWN), (ALL_OF_FEED_FORWARD,)):

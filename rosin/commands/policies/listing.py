@@ -1,0 +1,29 @@
+"""The list of policies as it is kept: it is shown at once, without loading what simulates them.
+
+A test compares ``listing.json`` with the policies; `python -m rosin.commands.policies.keeping`
+writes it anew.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+FILE = files("rosin.commands.policies") / "listing.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRow:
+    """A policy in the list; ``parts`` names the part of each kind."""
+
+    name: str
+    summary: str
+    source: str
+    is_lossless: bool
+    parts: dict[str, str]
+
+
+def kept_listing() -> tuple[list[PolicyRow], Mapping[str, Sequence[str]]]:
+    """Every policy's row, and the names of the parts of each kind."""
+    data = json.loads(FILE.read_text(encoding="utf-8"))
+    return [PolicyRow(**row) for row in data["policies"]], data["parts"]

@@ -1,0 +1,174 @@
+"""The page of a plan for a runtime, with sliders over plans that were worked out beforehand."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hwprofiles import InputError, first_problem
+from hwprofiles.units import format_bytes, format_duration
+from planner.runtimes.plan_file import RuntimePlanFile
+from planner.runtimes.plan_text import text_of
+from planner.search.setting import Setting
+from rosin.cli.failures import NoFeasiblePlan
+from rosin.commands.plan.runtime_command import plan_again
+from rosin.commands.plan.runtime_document import RuntimePlanResult
+from rosin.commands.simulate.runtime_page import (
+    coverage_words,
+    limit_words,
+    number_words,
+    speed_words,
+)
+from rosin.report.html.markup import Section, facts, table
+from rosin.report.html.page import Page
+
+STEPS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+"""Times the plan's own number: from a quarter to four times, in steps of about the square root of
+two. Each is a plan of its own, as a page cannot plan.
+"""
+WHOLE = ' class="whole"'
+"""Marks what is as wide as the page: commands are long."""
+COLUMNS = ("answer, tokens/s", "prompt, tokens/s", "whole answer after", "command")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliderPoint:
+    """One position of a slider: where it is, in words, and what the plan there says."""
+
+    words: str
+    cells: tuple[str, ...]
+
+
+def runtime_plan_page(data: Mapping[str, Any], source: Path) -> Page:
+    """The page of what `rosin plan --runtime --json` wrote. Raises InputError."""
+    try:
+        keys = RuntimePlanResult.model_fields
+        result = RuntimePlanResult.model_validate({key: data.get(key) for key in keys})
+        plan = RuntimePlanFile.model_validate(result.plan)
+    except ValidationError as error:
+        raise InputError(f"{source}: {first_problem(error, RuntimePlanResult)}") from None
+    both = result.predicted
+    return Page(
+        title=f"{result.model} ({result.quantization}) with {result.runtime} on {result.machine}",
+        answer=f"{speed_words(both.decode)} for the answer, {speed_words(both.prefill)} for the "
+        f"prompt; all of it after {format_duration(both.end_to_end_s)}.",
+        command=result.command_line,
+        sections=[*_sections(result), *_sliders(plan)],
+        warnings=list(data.get("warnings") or ()),
+    )
+
+
+def _sections(result: RuntimePlanResult) -> Iterator[Section]:
+    both = result.predicted
+    yield Section(
+        title="Speed",
+        lead=f"For {result.prompt_tokens:,} prompt tokens and {result.output_tokens:,} answered. "
+        f"It all rests on {result.rests_on}; {coverage_words(both.decode)}. Predicted, not "
+        "measured.",
+        body=facts(
+            [
+                ("answer", speed_words(both.decode)),
+                ("limited by", limit_words(both.decode)),
+                ("prompt", speed_words(both.prefill)),
+                ("limited by", limit_words(both.prefill)),
+                ("first token after", format_duration(both.ttft_s)),
+                ("whole answer after", format_duration(both.end_to_end_s)),
+            ]
+        ),
+    )
+    yield Section(title="Memory", lead=f"{result.placed}.", body=_memory(result))
+    yield Section(
+        title="Beside what people run",
+        lead="The same program started in other ways, on the same machine.",
+        body=_rivals(result),
+    )
+
+
+def _memory(result: RuntimePlanResult) -> str:
+    rows = [
+        (name, *(format_bytes(size) for size in (own.weights, own.kv, own.compute)))
+        for name, own in result.memory_bytes.items()
+    ]
+    return table("Memory by device", ("device", "weights", "KV cache", "buffers"), rows)
+
+
+def _rivals(result: RuntimePlanResult) -> str:
+    rows = [
+        (
+            row.name,
+            *(
+                "" if value is None else number_words(value)
+                for value in (row.decode_tokens_per_s, row.prefill_tokens_per_s)
+            ),
+            row.reason or f"{row.speed_fraction or 0.0:.0%}",
+        )
+        for row in sorted(result.rivals, key=lambda row: -(row.speed_fraction or 0.0))
+    ]
+    columns = ("compared with", "answer, tokens/s", "prompt, tokens/s", "of the plan")
+    return table("Other ways to start it", columns, rows)
+
+
+def _sliders(plan: RuntimePlanFile) -> Iterator[Section]:
+    """One number moved at a time, all else as in the plan."""
+    gpu = plan.setting.loaded_machine().gpu
+    if gpu.count:
+        own = gpu.memory_bytes.effective
+        points = [_point(plan, *_with_memory(plan.setting, own * step)) for step in STEPS]
+        yield _slider("GPU memory", points)
+    prompts = sorted({max(1, round(plan.setting.prompt_tokens * step)) for step in STEPS})
+    points = [_point(plan, *_with_prompt(plan.setting, tokens)) for tokens in prompts]
+    yield _slider("Prompt", points)
+
+
+def _with_memory(setting: Setting, num_bytes: float) -> tuple[str, Setting]:
+    kept = (*setting.machine_overrides, f"gpu.memory_bytes={num_bytes:.0f}")
+    return format_bytes(round(num_bytes)), setting.model_copy(update={"machine_overrides": kept})
+
+
+def _with_prompt(setting: Setting, tokens: int) -> tuple[str, Setting]:
+    return f"{tokens:,} tokens", setting.model_copy(update={"prompt_tokens": tokens})
+
+
+def _point(plan: RuntimePlanFile, words: str, setting: Setting) -> SliderPoint:
+    """Plan one position, with the plan's own limits."""
+    try:
+        found = plan_again(setting, plan.goal, plan.runtime.name, plan)
+    except NoFeasiblePlan as error:
+        return SliderPoint(words=words, cells=("", "", "", str(error)))
+    decode, prefill = (_range_words(found.predicted[phase]) for phase in ("decode", "prefill"))
+    whole = format_duration(found.predicted["end_to_end_s"])
+    command = text_of(found, "args").strip()
+    return SliderPoint(words=words, cells=(decode, prefill, whole, command))
+
+
+def _range_words(speed: Mapping[str, Any]) -> str:
+    keys = ("tokens_per_s", "low_tokens_per_s", "high_tokens_per_s")
+    middle, low, high = (number_words(speed[key]) for key in keys)
+    return f"{middle} ({low}–{high})"
+
+
+def _slider(name: str, points: list[SliderPoint]) -> Section:
+    """A slider over the rows of a table, which is there without the slider, too."""
+    middle = len(points) // 2
+    first = points[middle]
+    shown = "".join(
+        f'<div{WHOLE if column == COLUMNS[-1] else ""}><dt>{escape(column)}</dt><dd data-cell="{place}">{escape(cell)}</dd></div>'
+        for place, (column, cell) in enumerate(
+            zip((name, *COLUMNS), (first.words, *first.cells), strict=True)
+        )
+    )
+    label = f"{name}, from {points[0].words} to {points[-1].words}"
+    body = (
+        f'<p><label>{escape(label)}<br><input type="range" class="wide" data-rows min="0" '
+        f'max="{len(points) - 1}" value="{middle}" aria-valuetext="{escape(first.words)}">'
+        f'</label></p><dl aria-live="polite">{shown}</dl>'
+    )
+    rows = [(point.words, *point.cells) for point in points]
+    return Section(
+        title=f"Move it: {name}",
+        lead=f"{len(points)} plans that were worked out when this page was made; all else as above.",
+        body=body + table(f"{name}: every plan", (name, *COLUMNS), rows, is_folded=True),
+    )

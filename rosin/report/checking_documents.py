@@ -1,0 +1,194 @@
+"""What the commands that compare with measurements or papers write as JSON, key by key: the schema
+that docs/reference/json.md explains.
+"""
+
+from typing import Any
+
+from rosin.report.json_documents import Document
+
+
+class ReproducedCell(Document):
+    """A published figure and the simulated one; ``mark`` says where it stands, as
+    validation.published does.
+    """
+
+    environment: str
+    system: str
+    input_tokens: int | None
+    output_tokens: int | None
+    quantity: str
+    unit: str
+    published: float
+    simulated: float
+    error_fraction: float
+    is_scored: bool
+    comparisons: dict[str, float]
+    mark: str
+    source: str
+    note: str
+
+
+class ReproducedTable(Document):
+    """A published table; the mean is over its scored cells."""
+
+    name: str
+    title: str
+    assumptions: str
+    mean_absolute_error_fraction: float
+    cells: list[ReproducedCell]
+
+
+class ReproducedTarget(Document):
+    """What a table has to reach; ``is_met`` is null where nothing is asked, or it was skipped."""
+
+    name: str
+    target: str
+    found: str
+    is_met: bool | None
+
+
+class ReproducedClaim(Document):
+    """A headline or a table of a paper with what the simulator says of it."""
+
+    key: str
+    paper: str
+    figure: str
+    published: str
+    simulated: str
+    value: float
+    off_fraction: float | None
+    verdict: str
+    is_headline: bool
+    assumed: str
+    because: str
+
+
+class ReproduceResult(Document):
+    """What ``rosin reproduce`` found; ``paths`` are the files written."""
+
+    name: str
+    title: str
+    routing: str
+    targets: list[ReproducedTarget]
+    tables: list[ReproducedTable]
+    claims: list[ReproducedClaim]
+    paths: list[str]
+
+
+class ReproduceDocument(ReproduceResult):
+    """The whole of ``rosin reproduce --json``; its figures have their sources cell by cell, so the
+    whole has none.
+    """
+
+    provenance: None
+    warnings: list[str]
+    seed: int
+    version: str
+
+
+class ErrorShare(Document):
+    """Size of an error over a number of runs."""
+
+    median: float
+    p90: float
+
+
+class PairedErrors(Document):
+    """Errors of three predictions: see ``validation.comparison.PairedRun``."""
+
+    paired: ErrorShare
+    absolute: ErrorShare
+    plain: ErrorShare
+
+
+class ValidatedPlan(Document):
+    """One plan that was run; errors are signed, predicted / measured − 1."""
+
+    name: str
+    measured_s: float
+    plain_error_fraction: float
+    absolute_error_fraction: float
+    paired_error_fraction: float
+    noise_fraction: float
+
+
+class ValidateResult(Document):
+    """What ``rosin validate`` found."""
+
+    device: str
+    tier: str
+    machine: str
+    model: str
+    host: str
+    predicted: dict[str, float]
+    measured: dict[str, float]
+    error_fraction: PairedErrors
+    noise_floor_fraction: float
+    calibration_variation_fraction: float
+    num_preempted_runs: int
+    regret_fraction: float
+    kendall_tau: float | None
+    plans: list[ValidatedPlan]
+    left_out: dict[str, str]
+
+
+class NoisyPoint(Document):
+    """The noisiest point of one curve."""
+
+    curve: str
+    size: int
+    spread_fraction: float
+
+
+class MeasureResult(Document):
+    """What ``rosin measure`` found and wrote."""
+
+    path: str
+    device: str
+    description: str
+    machine: dict[str, Any]
+    num_curves: int
+    num_points: int
+    num_rounds: int
+    disturbed_fraction: float
+    median_spread_fraction: float
+    noisiest: list[NoisyPoint]
+    rejected: list[str]
+    left_out: list[str]
+
+
+class FittedFactor(Document):
+    """What prices of one part on one lane were multiplied by, or, for copies of activations, what
+    was added to those of every copy.
+    """
+
+    lane: str
+    part: str
+    factor: float | None
+    delay_ns: float | None
+    num_tasks: int
+
+
+class HeldOutError(Document):
+    """A plan predicted by a fit to other runs: signed errors of whole runs, before and with that
+    fit.
+    """
+
+    plan: str
+    before_fraction: float
+    after_fraction: float
+    fitted_to: str
+
+
+class CalibrateResult(Document):
+    """What ``rosin calibrate`` fitted and wrote."""
+
+    path: str
+    device: str
+    machine: dict[str, Any]
+    factors: list[FittedFactor]
+    before_layer_overhead_ns: float
+    layer_overhead_ns: float
+    held_out: list[HeldOutError]
+    variation_fraction: float
+    num_runs: int

@@ -78,6 +78,17 @@ class ExpertTimes(Protocol):
         else [layer].
         """
 
+    def each_layer_ns(
+        self,
+        kind: int,
+        on: Floats,
+        off: Floats,
+        dense_bytes: Floats,
+        item_bytes: Floats,
+        byte_price: float,
+    ) -> Floats:
+        """[layer]: the same, of each layer."""
+
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
         """Prices of a byte, in ns, among which the best one may be."""
 

@@ -28,6 +28,7 @@ class MeasuredArm:
     runtime: str
     args: str
     speed: float
+    is_relative: bool = False
     quantization: str = ""
     probe: str = ""
     rig: str = ""
@@ -85,6 +86,7 @@ def _arm(where: str, record: Mapping[str, str | None]) -> MeasuredArm:
     return MeasuredArm(
         phase=PHASES[text("phase")],
         speed=_speed(where, text("tokens_per_s") or text("relative_to_base")),
+        is_relative=not text("tokens_per_s"),
         **{name: text(name) for name in (*names, "rig", "note", "source")},
     )
 

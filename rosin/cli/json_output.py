@@ -53,6 +53,7 @@ def plain(value: Any) -> Any:
     """The value in JSON's types: arrays become lists, data classes and models mappings, enums their
     value, and what is not finite null.
     """
+    # Some enums are also text or numbers, so enums come first.
     if isinstance(value, Enum):
         return plain(value.value)
     if value is None or isinstance(value, str | bool | int):

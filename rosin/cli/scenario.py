@@ -87,7 +87,6 @@ def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the options of a scenario in place of its first parameter, which receives
     them as one object.
     """
-    # The first parameter receives all options as one object, so typer must not see it.
     _, *others = inspect.signature(command, eval_str=True).parameters.values()
     hints = get_type_hints(ScenarioOptions, include_extras=True)
     names = [field.name for field in fields(ScenarioOptions)]
@@ -104,7 +103,6 @@ def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     ]
     with_options.__name__ = command.__name__
     with_options.__doc__ = command.__doc__
-    # typer reads types from the annotations, and defaults from the signature.
     with_options.__annotations__ = {
         parameter.name: parameter.annotation for parameter in parameters
     }
@@ -184,7 +182,6 @@ def compiling(engine_name: str, output: "Output") -> "AbstractContextManager[obj
     """Return a line to show while the first run on a computer compiles; where it does not, none."""
     from contextlib import nullcontext
 
-    # The reference engine compiles nothing.
     if not output.is_watched or engine_name != "fast":
         return nullcontext()
     from sim.step.execute import COMPILATION_NOTICE, needs_compilation

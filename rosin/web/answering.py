@@ -58,6 +58,7 @@ def _answer(setting: Setting, runtime: str, room_tokens: int | None) -> PageAnsw
     said = RuntimePlanOptions(runtime=runtime, room_tokens=room_tokens)
     try:
         found = runtime_answer(setting, said, Goal())
+    # Returned, not raised: what is raised would not be kept, and would be worked out again.
     except NoFeasiblePlan as error:
         return NoAnswer(reason=one_line(str(error)))
     return PageAnswer(found=found, result=found.document())

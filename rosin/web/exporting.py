@@ -34,6 +34,7 @@ def export_of(question: PageQuestion, form: str) -> ExportFile | None:
         return ExportFile(name=f"{stem}.yaml", media_type="application/yaml", text=text)
     if form == "json":
         return ExportFile(name=f"{stem}.json", media_type="application/json", text=_json(answer))
+    # The form is part of an address, so it may be any text.
     if form not in WRITERS[question.runtime].forms:
         return None
     text = text_of(answer.found.file, form)

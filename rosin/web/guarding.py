@@ -64,6 +64,7 @@ def refused(scope: Scope, headers: Headers) -> PlainTextResponse | None:
     if not is_page and not _is_own(headers):
         return PlainTextResponse("only the page itself may ask this", 403)
     length = headers.get("content-length", "0")
+    # A length below 0, or one that is no number, comes from no browser.
     if not length.isdigit() or int(length) > MAX_BODY_BYTES:
         return _large()
     return None
@@ -76,6 +77,7 @@ def _large() -> PlainTextResponse:
 def _host_of(text: str) -> str | None:
     """The name in a Host header, without its port."""
     try:
+        # Brackets that do not match raise ValueError.
         return urlsplit(f"//{text}").hostname
     except ValueError:
         return None

@@ -80,6 +80,7 @@ def calibrate(
     with output.waiting("running the first plan", len(loaded) * rounds + 1) as waiting:
         found = calibrated(
             loaded,
+            # A machine in a file has the name of the file.
             own.model_copy(update={"name": path.stem}),
             version=__version__,
             device=device,

@@ -52,5 +52,6 @@ def calibrate_page(result: CalibrateResult) -> Iterator[RenderableType]:
 def _change(factor: FittedFactor) -> str:
     if factor.factor is not None:
         return f"times {factor.factor:.3f}"
+    # Copies of activations have a time that is added, and no factor.
     delay_ns = factor.delay_ns or 0.0
     return f"{'+' if delay_ns >= 0 else '-'} {format_duration(abs(delay_ns) / NS_PER_S)}"

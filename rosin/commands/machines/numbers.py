@@ -100,6 +100,7 @@ def _quantity(quantity: Quantity, path: str) -> Iterator[Number]:
         low=quantity.low,
         high=quantity.high,
     )
+    # An efficiency has a source of its own, so it counts as a number of its own.
     if efficiency:
         provenance = Provenance(
             kind=efficiency.kind, source=efficiency.source, date=efficiency.date
@@ -137,6 +138,7 @@ def _label(item: object, index: int) -> str:
         )
     if isinstance(item, CpuThreads):
         return f"{item.threads}_threads"
+    # Entries of interference alone have both fields.
     busy = getattr(item, "busy", None)
     slows = getattr(item, "slows", None)
     return f"{busy}_slows_{slows}" if busy and slows else str(index)

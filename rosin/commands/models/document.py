@@ -92,6 +92,7 @@ class ImportNotes:
 
 def import_notes(path: Path) -> ImportNotes:
     """The notes on a GGUF file; none on another, which counts no more than the model has."""
+    # Loading the model says what is wrong with a path that is not there.
     if path.suffix != ".gguf" or not path.exists():
         return ImportNotes()
     found = import_gguf(path)

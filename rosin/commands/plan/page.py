@@ -287,7 +287,6 @@ def _layer_grid(run: Run) -> Table:
 def _bounds(result: PlanResult) -> Iterator[Text]:
     """How much faster anything could be, as far as it is proven."""
     within = [
-        # Rounding may leave a gap a little below nothing.
         f"{format_share(max(gap, 0.0))} of {what}"
         for gap, what in (
             (result.gap_to_static_bound_fraction, "the best fixed placement"),
@@ -362,7 +361,6 @@ def _speeds(metrics: Metrics) -> tuple[str, str, str]:
 
 
 def _share(fraction: float) -> tuple[str, str]:
-    # What knows the future may be faster than the plan, but the bar has an end.
     return format_share(fraction), share_bar(min(1.0, fraction), BAR_WIDTH)
 
 

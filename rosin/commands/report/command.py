@@ -35,12 +35,14 @@ def report(
 
     if output_file.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"-o {output_file}: a page's name must end in .html")
+    # Making the page may simulate the plan again, so a wrong name should fail before.
     check_target(output_file)
     output = Output(json=json, seed=seed, quiet=quiet)
     with output.waiting("making the page"):
         page = page_of(source, tuple(allow_import or ()))
     text = page.html()
     write_text(text, output_file)
+    # Bytes of the file, which are more than its characters.
     size = len(text.encode())
     payload = {
         "path": str(output_file),

@@ -255,6 +255,7 @@ def _of_folder(folder: Path) -> Page:
     """The page of a folder that whatif, validate or accuracy wrote."""
     for name in ("whatif.json", "validate.json", "accuracy.json"):
         if (folder / name).is_file():
+            # No policy of these results is run, so nothing may be imported for it.
             return _of_json(_read(folder / name), folder / name, ())
     # A folder of whatif may have its table and figures alone.
     figures = _figures(sorted(folder.glob("*.svg")))

@@ -14,6 +14,7 @@ from rosin.report.checking_documents import (
 )
 from rosin.report.tables import format_count, number_column, plain_table, text_column
 
+# What is not met comes first, since a reader must know of it.
 VERDICTS = (
     (False, "Targets not met"),
     (True, "Targets met"),

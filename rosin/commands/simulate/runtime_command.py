@@ -43,6 +43,7 @@ ContextOption = Annotated[
     ),
 ]
 DEFAULT_PROMPT_TOKENS = 512
+# What a runtime's own arguments leave open; all other options of a scenario are refused.
 USED = (
     "model",
     "machine",
@@ -145,6 +146,7 @@ def _say(
     from sim.runtimes import notes_on, predict
 
     prediction = predict(question)
+    # The bytes are part of the prediction, so they are checked after it.
     _check_memory(question, prediction)
     result = runtime_result(
         prediction,

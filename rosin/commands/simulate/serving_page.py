@@ -74,6 +74,7 @@ def _latency_table(metrics: ServingMetrics) -> Table:
     for name, words in LATENCIES.items():
         found: Percentiles | None = getattr(metrics, name)
         values = (
+            # Where every answer has one token, there is no time between tokens.
             ["none"] * 4
             if found is None
             else [format_duration(value) for value in (found.mean, found.p50, found.p90, found.p99)]
@@ -100,6 +101,7 @@ def _throughput_table(metrics: ServingMetrics, context_tokens: int) -> Table:
         format_share(metrics.gpu_busy_fraction),
         share_bar(metrics.gpu_busy_fraction, 30),
     )
+    # Rows about trouble are there only where there was some.
     if metrics.num_preemptions:
         table.add_row("pre-empted", f"{metrics.num_preemptions:,}", "times KV ran out")
     if metrics.num_rejected_requests:

@@ -17,6 +17,7 @@ TIERS: Mapping[Tier, str] = MappingProxyType(
         Tier.CUDA: "cuda: real operations on the GPU, the CPU and the link",
     }
 )
+# Runs on a real GPU need no caveat, so their tier is missing here.
 LIMITS: Mapping[Tier, str] = MappingProxyType(
     {
         Tier.PACED: "paced runs test order, dependencies, decisions and hand-overs; they say nothing about the machine file's own numbers",

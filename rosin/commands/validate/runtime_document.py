@@ -83,6 +83,7 @@ def runtime_validate_result(ran: PlanRun, **asked: str | int | None) -> RuntimeV
         # The first of the options is the plan itself.
         rivals=[_rival(option) for option in ran.options[1:]],
         regret_fraction=ran.regret_fraction,
+        # A single wrong placement makes the whole comparison doubtful.
         placement_matches=all(option.placed.matches for option in ran.options),
         placement=RuntimePlacement(
             expected_bytes=list(plan.placed.expected),

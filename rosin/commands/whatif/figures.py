@@ -50,6 +50,7 @@ def _grid(result: WhatifResult) -> tuple[str, str, tuple[float, float], Callable
     numeric = [
         axis.path
         for axis in result.axes
+        # An axis with a single value has no length to draw along.
         if len(axis.values) > 1 and not any(isinstance(value, str) for value in axis.values)
     ]
     size = WIDTH_INCHES, HEIGHT_INCHES
@@ -69,6 +70,7 @@ def _grid(result: WhatifResult) -> tuple[str, str, tuple[float, float], Callable
             size,
             lambda figure: draw_lines(figure, result, numeric[0]),
         )
+    # A map has two axes: all that varies besides gets a panel for each combination.
     x, y = numeric[:2]
     count = len(map_panels(result, x, y))
     left_out = (

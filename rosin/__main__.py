@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 
 OBJECTS_BETWEEN_COLLECTIONS = 200_000
-"""New objects after which Python looks for cycles. Cycles are few here, and none holds an array; with
-Python's own 700, the search for them takes 4 % of a plan's time.
+"""New objects after which Python looks for cycles. Cycles are few here, and none holds an array;
+with Python's own 700, the search for them takes 4 % of a plan's time.
 """
 
 

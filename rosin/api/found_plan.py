@@ -91,8 +91,8 @@ class FoundPlan(Result):
         from planner.search.plan import save_plan
 
         file = Path(path)
-        # On older Pythons, super() without arguments fails in a dataclass with slots.
         if file.suffix not in PLANS:
+            # On older Pythons, super() without arguments fails in a dataclass with slots.
             return Result.save(self, file)
         own = Path(self.question.folder.name)
 

@@ -44,7 +44,7 @@ of that name, or a group of commands in ``GROUPS``.
 
 
 def run_command(arguments: list[str]) -> None:
-    """Parse the arguments and run the command they name. What goes wrong is raised: the caller says it."""
+    """Parse the arguments and run the command they name. The caller says what goes wrong."""
     # Any command may be the one that is completed, so all of them are built.
     if completion.is_asked():
         return completion.answer(typer.main.get_command(build_app()), PROGRAM)

@@ -137,8 +137,8 @@ def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> 
 
 
 def tick_plainly(axis: Any, values: Sequence[float]) -> None:
-    """Label a logarithmic axis with plain numbers: at those values where they are few, else at 1, 2,
-    5, 10 and so on.
+    """Label a logarithmic axis with plain numbers: at those values where they are few, else at 1,
+    2, 5, 10 and so on.
     """
     from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 

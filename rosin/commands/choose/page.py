@@ -22,7 +22,7 @@ def choose_page(result: ChooseResult) -> Iterator[RenderableType]:
         risk = f"{100 * own.regret_fraction:.0f} %"
         table.add_row(own.arm, _words(own.decode), _words(own.prefill), risk)
     yield table
-    # There is one: without any way, the command ends before its page.
+    # A best way is there: where no way is possible, the command ends before its page.
     best = result.arms[0]
     yield Text(f"\nbest: {best.command}")
     yield Text(f"its decoding is limited by {PART_WORDS[best.decode.limit]}")

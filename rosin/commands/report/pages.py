@@ -298,7 +298,7 @@ def _figures(files: Sequence[Path]) -> dict[str, str]:
     for file in files:
         if file.suffix == ".svg":
             text = read_text(file, "figure", "SVG")
-            # Declarations before the element belong to a file of its own, not into a page.
+            # Declarations before the element belong into a file of SVG, not into a page.
             text = text[text.index("<svg") :] if "<svg" in text else ""
             text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
             found[file.stem] = _SCRIPT.sub("", text)

@@ -141,7 +141,7 @@ def _point(plan: RuntimePlanFile, words: str, setting: Setting) -> SliderPoint:
     try:
         found = plan_again(setting, plan.goal, plan.runtime.name, plan)
     except NoFeasiblePlan as error:
-        # The reason takes the place of the command that there is none of.
+        # Without a command, the reason takes its place.
         return SliderPoint(words=words, cells=("", "", "", str(error)))
     decode, prefill = (_range_words(found.predicted[phase]) for phase in ("decode", "prefill"))
     whole = format_duration(found.predicted["end_to_end_s"])

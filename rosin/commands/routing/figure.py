@@ -31,7 +31,7 @@ def _draw(figure: Any, statistics: Mapping[str, RoutingStatistics]) -> None:
             "label": name,
         }
         lags = list(found.reuse_by_layer)
-        # Doublings stand evenly on this axis, and so do lags and batches that are told in them.
+        # Lags and batches are powers of two, which stand evenly on this axis.
         reuse.semilogx(
             lags, [np.mean(row) for row in found.reuse_by_layer.values()], base=2, **style
         )

@@ -16,6 +16,7 @@ from typing import Any
 from planner.search.setting import Setting
 from rosin.web.answering import setting_words
 
+MOST_READ_BYTES = 10_000
 KEPT = 32
 """Results that are kept, the last ones asked for."""
 PREFIX = "error: "
@@ -42,7 +43,7 @@ class _Running:
     """A search under way; its process writes the answer into its folder."""
 
     key: Setting
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     folder: tempfile.TemporaryDirectory[str]
     began_s: float
 
@@ -85,16 +86,17 @@ class SearchDesk:
         folder = tempfile.TemporaryDirectory(prefix="rosin-search-")
         target = str(Path(folder.name) / "plan.json")
         words = ["plan", *setting_words(setting), "--quiet", "--json", target]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rosin", *words],
-            stdin=subprocess.DEVNULL,
-            # Nobody reads what the search prints: a pipe would fill up and stop it.
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            # A package that is not installed is found by the search as it was by the page.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
+        errors = Path(folder.name) / "errors.txt"
+        with errors.open("wb") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "rosin", *words],
+                stdin=subprocess.DEVNULL,
+                # Nobody reads while the search runs: a pipe would fill up and stop it.
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                # A package that is not installed is found by the search as it was by the page.
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
         return _Running(key=setting, process=process, folder=folder, began_s=self._clock())
 
     def _state(self, setting: Setting) -> Searched | None:
@@ -119,15 +121,16 @@ class SearchDesk:
 
     def _ended(self, running: _Running) -> Searched:
         seconds = self._clock() - running.began_s
-        stderr = running.process.communicate()[1]
         try:
+            # Of its errors the end is enough, however much was said before.
+            said = (Path(running.folder.name) / "errors.txt").read_bytes()[-MOST_READ_BYTES:]
             if running.process.returncode == 0:
                 text = (Path(running.folder.name) / "plan.json").read_text(encoding="utf-8")
                 return Searched(seconds=seconds, result=json.loads(text))
         finally:
             running.folder.cleanup()
         # Failures of commands are one line; the last one, should anything have been said before.
-        lines = stderr.strip().splitlines()
+        lines = said.decode("utf-8", "replace").strip().splitlines()
         reason = lines[-1].removeprefix(PREFIX) if lines else "the search ended without a word"
         return Searched(seconds=seconds, reason=reason)
 
@@ -138,5 +141,5 @@ class SearchDesk:
             return
         self._running = None
         running.process.terminate()
-        running.process.communicate()
+        running.process.wait()
         running.folder.cleanup()

@@ -114,7 +114,11 @@ def _nothing_fits(misfits: Sequence["MisfitPolicy"]) -> NoFeasiblePlan:
     """
     from hwprofiles.units import format_bytes
 
-    nearest = min(misfits, key=lambda misfit: misfit.missing_bytes)
+    # Who is refused for another reason than memory misses no bytes, and is nearest to nothing.
+    short = [misfit for misfit in misfits if misfit.missing_bytes]
+    if not short:
+        return NoFeasiblePlan(f"no feasible plan: {misfits[0].policy}: {misfits[0].reason}")
+    nearest = min(short, key=lambda misfit: misfit.missing_bytes)
     others = f"none of {len(misfits)} policies fits, nearest is " if len(misfits) > 1 else ""
     return NoFeasiblePlan(
         f"no feasible plan: {others}{nearest.policy}: {nearest.reason}; {format_bytes(nearest.missing_bytes)} too much"

@@ -120,11 +120,11 @@ def _sliders(plan: RuntimePlanFile) -> Iterator[Section]:
     if gpu.count:
         own = gpu.memory_bytes.effective
         points = [_point(plan, *_with_memory(plan.setting, own * step)) for step in STEPS]
-        yield _slider("GPU memory", points)
+        yield _slider("GPU memory", points, STEPS.index(1.0))
     # Few tokens times the smallest steps may be the same whole number.
     prompts = sorted({max(1, round(plan.setting.prompt_tokens * step)) for step in STEPS})
     points = [_point(plan, *_with_prompt(plan.setting, tokens)) for tokens in prompts]
-    yield _slider("Prompt", points)
+    yield _slider("Prompt", points, prompts.index(plan.setting.prompt_tokens))
 
 
 def _with_memory(setting: Setting, num_bytes: float) -> tuple[str, Setting]:
@@ -155,10 +155,11 @@ def _range_words(speed: Mapping[str, Any]) -> str:
     return f"{middle} ({low}–{high})"
 
 
-def _slider(name: str, points: list[SliderPoint]) -> Section:
-    """A slider over the rows of a table, which is there without the slider, too."""
-    middle = len(points) // 2
-    first = points[middle]
+def _slider(name: str, points: list[SliderPoint], start: int) -> Section:
+    """A slider over the rows of a table, which is there without the slider, too; it begins at the
+    plan's own number.
+    """
+    first = points[start]
     shown = "".join(
         f'<div{WHOLE if column == COLUMNS[-1] else ""}><dt>{escape(column)}</dt><dd data-cell="{place}">{escape(cell)}</dd></div>'
         for place, (column, cell) in enumerate(
@@ -168,7 +169,7 @@ def _slider(name: str, points: list[SliderPoint]) -> Section:
     label = f"{name}, from {points[0].words} to {points[-1].words}"
     body = (
         f'<p><label>{escape(label)}<br><input type="range" class="wide" data-rows min="0" '
-        f'max="{len(points) - 1}" value="{middle}" aria-valuetext="{escape(first.words)}">'
+        f'max="{len(points) - 1}" value="{start}" aria-valuetext="{escape(first.words)}">'
         f'</label></p><dl aria-live="polite">{shown}</dl>'
     )
     rows = [(point.words, *point.cells) for point in points]

@@ -1,6 +1,7 @@
 """What a page shows besides a run: policies side by side, bounds, sensitivities, figures, rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from typing import Any
 
 from hwprofiles.units import format_bytes, format_duration
@@ -106,7 +107,7 @@ def figures_section(figures: Mapping[str, str]) -> Iterator[Section]:
     if figures:
         body = "".join(
             f'<figure role="img" aria-label="{name}">{svg}<figcaption class="soft">{name}</figcaption></figure>'
-            for name, svg in figures.items()
+            for name, svg in ((escape(stem), svg) for stem, svg in figures.items())
         )
         yield Section(title="Figures", lead="As the command drew them.", body=body)
 

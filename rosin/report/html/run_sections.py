@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles.units import format_bytes, format_duration
+from hwprofiles.units import NS_PER_S, format_bytes, format_duration
 from rosin.commands.simulate.document import host_memory, resource_times, run_memory
 from rosin.commands.simulate.page import KIND_NAMES, resource_name
 from rosin.report.html import charts
@@ -90,7 +90,7 @@ def time_section(run: Run) -> Section:
         )
         for time in times
     ]
-    whole = run.timeline.makespan_ns / 1e9
+    whole = run.timeline.makespan_ns / NS_PER_S
     lines = [
         (resource_name(time.resource), _kind(kind), format_duration(seconds))
         for time in times
@@ -204,7 +204,7 @@ def _timeline_section(run: Run, title: str, mine: NDArray[np.int64]) -> Section:
         for each in slices[:100]
     ]
     body += table("The first tasks of each lane", ("lane", "task", "when"), lines, is_folded=True)
-    lead = f"{format_duration(span_ns / 1e9)} from left to right; stretch it with the slider, scroll sideways.{cut}"
+    lead = f"{format_duration(span_ns / NS_PER_S)} from left to right; stretch it with the slider, scroll sideways.{cut}"
     return Section(title=title, lead=lead, body=body)
 
 
@@ -213,8 +213,8 @@ def _slice(run: Run, number: int, classes: dict[str, str], begins_ns: int, span_
     start_ns = int(timeline.start_ns[number])
     end_ns = int(timeline.end_ns[number])
     kind = TaskKind(int(timeline.tasks.kind[number])).name.lower()
-    lasts = format_duration((end_ns - start_ns) / 1e9)
-    at = format_duration((start_ns - begins_ns) / 1e9)
+    lasts = format_duration((end_ns - start_ns) / NS_PER_S)
+    at = format_duration((start_ns - begins_ns) / NS_PER_S)
     return Slice(
         start=(start_ns - begins_ns) / span_ns,
         end=(end_ns - begins_ns) / span_ns,

@@ -246,6 +246,24 @@ def test_a_search_is_started_by_post_alone(client: TestClient) -> None:
     assert changed.effective == pytest.approx(listed.effective / 2, rel=1e-3)
 
 
+def test_a_finished_search_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Speed, bounds, named systems and the command stand in the page as `rosin plan` says them."""
+    words = ("--model", "granite-3-1b-a400m", "--machine", "desktop-rtx-3060-ddr4")
+    found = json_of(capsys, "plan", *words, "--prompt-tokens", "16", "--output-tokens", "4")
+
+    class Desk(_NoDesk):
+        def state(self, setting: Any) -> Searched:
+            return Searched(seconds=1.0, result=found)
+
+    with TestClient(build_app(Offered(), Desk()), base_url=HERE) as own:
+        text = html.unescape(own.get("/search", params=SMALL).text)
+    assert found["command"] in text
+    assert found["binding_resource"] in text
+    assert "which is proven" in text
+    for rival in found["rivals"]:
+        assert (f'<th scope="row">{rival["policy"]}</th>' in text) == bool(rival["metrics"])
+
+
 def test_what_to_buy(client: TestClient) -> None:
     """Prices are divided by; a card is exchanged or added; what is wrong is said line by line."""
     lines = "RTX 4090 = 1,600\n+ RTX 3060 = 250\nnonsense\nRTX 5090 = -1"

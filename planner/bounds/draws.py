@@ -151,6 +151,7 @@ def mean_bounds(
     (``Routing.treats_experts_alike``), so the static bound may average over their names instead of
     holding for these very draws.
     """
+    # Pipelined layers overlap, which the windows of the other bounds rule out.
     if problem.feeding.is_pipelined:
         least_s = sum(
             seconds_below(lanes_bound_ns(problem, drawn.passes, drawn.tokens)) for drawn in draws
@@ -369,6 +370,7 @@ def _weighed(
             )
         return found[shares]
 
+    # Early copies serve the prompt alone, so decode has no weight to move.
     moved = (0,) if kind.is_early else (1, 0)
     best = max(((share, 0.0 if kind.is_early else share) for share in LINK_WEIGHTS), key=bound)
     for factors in WEIGHT_FACTORS:

@@ -130,6 +130,7 @@ def _price(arm: Arm, inputs: Inputs) -> _Price:
         made = cached_decode(asked, arm.cached, question.locality, question.rates, inputs.constants)
         decode = made.seconds
         prefill, step = cached_prefill(asked, arm.cached, inputs.constants)
+        # Other rules find misses in host memory, which holds all experts.
         if arm.cached.misses is MissRule.STREAM:
             read_s = prompt_disk_s(asked, placement_of(asked), int(step.micro_batches))
             prefill = replace(prefill, disk=read_s)
@@ -142,7 +143,7 @@ def _price(arm: Arm, inputs: Inputs) -> _Price:
 
 
 def _moved(arm: Arm, inputs: Inputs, usual: _Price) -> _Moved:
-    """Each input one spread up; half of what two spreads change would be the same for small ones."""
+    """Return the effect of each input one spread up. For small effects one spread down is alike."""
     prices = [
         _price(arm, own.move(inputs, math.exp(own.spread)))
         for own in uncertainties(inputs.question, shipped())
@@ -180,6 +181,7 @@ def _regret(
     against = None
     for other, price in prices.items():
         ahead = math.log(price.request_s / prices[name].request_s)
+        # An input moves both arms, so only the difference of its effects can change their order.
         pairs = zip(moved[name].request, moved[other].request, strict=True)
         spread = math.sqrt(sum((ours - theirs) ** 2 for ours, theirs in pairs))
         lost = 1 - math.exp(min(0.0, ahead - QUANTILE * spread))
@@ -190,6 +192,7 @@ def _regret(
 
 
 def _interval(tokens_per_s: float, changes: Sequence[float], seconds: Seconds) -> SpeedInterval:
+    # Inputs are taken as independent, so the squares of their effects add up.
     factor = math.exp(QUANTILE * math.sqrt(sum(change**2 for change in changes)))
     parts = {name: float(getattr(seconds, name)) for name in Seconds.__dataclass_fields__}
     return SpeedInterval(

@@ -45,6 +45,7 @@ def _least_offloaded(asked: Asked, chunk: int, is_experts_alone: bool) -> Option
         is_experts_alone=is_experts_alone and not asked.model.is_dense,
         memory_fraction=_memory_fraction(asked),
     )
+    # First without offloading: what the GPU is short of then has to go to host memory.
     option = asked.option(replace(base, is_experts_alone=False))
     missing = asked.missing_bytes(option.memory).get("gpu0", 0.0)
     if missing:

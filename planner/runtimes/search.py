@@ -147,6 +147,7 @@ def _too_large(asked: Asked) -> str:
     if asked.runtime in NEED_A_GPU and not asked.host.gpus:
         return f"{asked.runtime} needs a GPU, and the machine has none"
     room = asked.room_bytes()
+    # Without a stated host memory nobody can say how much is missing.
     if "host" not in room:
         return f"no arguments of {asked.runtime} fit the machine"
     total = sum(room.values())

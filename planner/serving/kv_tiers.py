@@ -200,6 +200,7 @@ def kv_tiers_of(
         )
     data = {
         "format": FORMAT,
+        # A plan's name may have spaces, which the format does not allow.
         "name": "-".join(name.split()),
         "num_ranks": ranks,
         "chunk_tokens": rules.chunk_tokens,

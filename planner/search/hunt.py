@@ -195,6 +195,7 @@ class Hunt:
             self._tell(f"screening by {SHORT_STEPS} tokens", number + 1, len(left))
         ranked.sort(key=lambda entry: entry[:2])
         order = [trial for _, _, trial in ranked]
+        # A share of one offer's candidates: more offers must not mean ever more whole runs.
         most = max(
             (
                 sum(trial.offer == offer for trial in placed)

@@ -28,7 +28,7 @@ from sim.engine import engine
 from sim.model.library import load_model
 from sim.policies.actions import Action
 from sim.policies.overlap import Overlap
-from sim.policies.placement.fitting import bytes_for_experts
+from sim.policies.placement.fitting import room_by_card
 from sim.policies.problem import Problem
 from sim.policies.table import find_policy
 from sim.routing.library import load_routing
@@ -198,8 +198,7 @@ def row(name: str, quantization: str, overrides: tuple[str, ...]) -> str:
         work_of(problem, passes, tokens),
         np.array([layer.expert_bytes for layer in model.layers]),
     )
-    room = bytes_for_experts(problem, RULE, np.ones(model.num_layers, bool))
-    assert isinstance(room, int)
+    [room] = room_by_card(problem, RULE, np.ones(model.num_layers, bool))
     popular = end_to_end_s(problem, passes, tokens, work, by_popularity(tokens, sizes, room))
     gainful = end_to_end_s(problem, passes, tokens, work, by_gain(work, tokens, sizes, room))
     figures = [

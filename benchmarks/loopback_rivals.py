@@ -20,8 +20,8 @@ from sim.model.importers.gguf import model_from_gguf
 from sim.runtimes import RuntimeHost, runtime_host
 from sim.runtimes.gguf_tensors import tensors_of
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
-from sim.runtimes.llama_cpp.fit import FitMemory, fitted_arguments
 from sim.runtimes.placement import HOST
+from sim.runtimes.placing import completed_by_fit
 
 MACHINE = "desktop-rtx-4090-ddr5"
 OUTPUT_TOKENS = 16
@@ -40,7 +40,9 @@ def planned_arguments(path: Path, host: RuntimeHost) -> LlamaArguments:
     assert isinstance(found, RuntimePlan), found
     arguments = found.best.arguments
     assert isinstance(arguments, LlamaArguments)
-    return replace(arguments, threads=1)
+    # The device has more memory than the plan may take, so the program's own fit would use it.
+    written = completed_by_fit(found.best.question, arguments)
+    return replace(written, threads=1, is_fitted=False)
 
 
 def rival_arguments(path: Path) -> dict[str, LlamaArguments]:
@@ -53,10 +55,8 @@ def rival_arguments(path: Path) -> dict[str, LlamaArguments]:
     for name, layout in layouts.items():
         option = asked.option(found[name], placement_in(asked, layout))
         assert option.memory["gpu0"].total <= room, name
-    empty = asked.option(found["-cmoe"]).memory["gpu0"]
-    memory = FitMemory(free_bytes=room, kv_bytes=empty.kv, compute_bytes=empty.compute)
-    fitted = fitted_arguments(asked.model, replace(base, fit_margin_mib=0), memory)
-    return {"--fit": fitted, **found}
+    asks_fit = replace(base, is_fitted=True, fit_margin_mib=0)
+    return {"--fit": completed_by_fit(asked.question(asks_fit), asks_fit), **found}
 
 
 def _layouts(num_layers: int) -> dict[str, Layout]:

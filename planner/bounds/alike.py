@@ -74,12 +74,25 @@ class CountTimes:
         item_bytes: Floats,
         byte_price: float,
     ) -> float:
-        """Sum over layers of the least time at that price of a byte: each layer holds as many
-        experts as pay, or nothing at all.
+        """Sum over layers of the least time at that price of a byte."""
+        each = self.each_layer_ns(kind, on, off, dense_bytes, item_bytes, byte_price)
+        return float(each.sum())
+
+    def each_layer_ns(
+        self,
+        kind: int,
+        on: Floats,
+        off: Floats,
+        dense_bytes: Floats,
+        item_bytes: Floats,
+        byte_price: float,
+    ) -> Floats:
+        """[layer]: the least time at that price of a byte: the layer holds as many experts as pay,
+        or nothing at all.
         """
         rent = byte_price * item_bytes[:, None] * np.arange(self.ns.shape[2])
         here = on + byte_price * dense_bytes + (self.ns[kind] + rent).min(axis=1)
-        return float(np.minimum(here, off).sum())
+        return np.asarray(np.minimum(here, off))
 
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
         """What a byte of one more resident saves, in ns, over all layers and kinds: where a price

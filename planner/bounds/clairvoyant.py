@@ -102,6 +102,14 @@ def _cheapest(ways, slope, link_share, price):  # type: ignore[no-untyped-def]
     return total
 
 
+def cheapest_ns(ways: Uses, byte_price: float) -> float:
+    """What all uses cost where each is held at that price of a byte and border, or costs its own
+    time: that of its copy, or of what serves it elsewhere.
+    """
+    half = 0.5  # either kind of cost counts alike, so that halves of both are half of all
+    return _cheapest(ways, np.zeros(1), half, byte_price * half) / half  # type: ignore[no-any-return]  # compiled
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClairvoyantDual:
     """Some passes' relaxed problem.

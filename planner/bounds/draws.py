@@ -78,6 +78,17 @@ class ExpertTimes(Protocol):
         else [layer].
         """
 
+    def each_layer_ns(
+        self,
+        kind: int,
+        on: Floats,
+        off: Floats,
+        dense_bytes: Floats,
+        item_bytes: Floats,
+        byte_price: float,
+    ) -> Floats:
+        """[layer]: the same, of each layer."""
+
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
         """Prices of a byte, in ns, among which the best one may be."""
 
@@ -151,7 +162,6 @@ def mean_bounds(
     (``Routing.treats_experts_alike``), so the static bound may average over their names instead of
     holding for these very draws.
     """
-    # Pipelined layers overlap, which the windows of the other bounds rule out.
     if problem.feeding.is_pipelined:
         least_s = sum(
             seconds_below(lanes_bound_ns(problem, drawn.passes, drawn.tokens)) for drawn in draws
@@ -370,7 +380,6 @@ def _weighed(
             )
         return found[shares]
 
-    # Early copies serve the prompt alone, so decode has no weight to move.
     moved = (0,) if kind.is_early else (1, 0)
     best = max(((share, 0.0 if kind.is_early else share) for share in LINK_WEIGHTS), key=bound)
     for factors in WEIGHT_FACTORS:

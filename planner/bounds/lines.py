@@ -47,14 +47,25 @@ class Lines:
         item_bytes: Floats,
         byte_price: float,
     ) -> float:
-        """Sum over layers of the least time at that price of a byte, by each layer's best pair of
-        lines.
-        """
-        return float(
-            _relaxed_layers(
-                self.height[kind], self.gain, on, off, dense_bytes, item_bytes, byte_price
-            )
+        """Sum over layers of the least time at that price of a byte."""
+        each = self.each_layer_ns(kind, on, off, dense_bytes, item_bytes, byte_price)
+        return float(np.cumsum(each)[-1])
+
+    def each_layer_ns(
+        self,
+        kind: int,
+        on: Floats,
+        off: Floats,
+        dense_bytes: Floats,
+        item_bytes: Floats,
+        byte_price: float,
+    ) -> Floats:
+        """[layer]: the least time at that price of a byte, by the layer's best pair of lines."""
+        found = np.empty(len(on))
+        _relaxed_layers(
+            self.height[kind], self.gain, on, off, dense_bytes, item_bytes, byte_price, found
         )
+        return found
 
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
         """What a byte of each expert saves, in ns, by its steepest lines: where a price of a byte
@@ -125,14 +136,13 @@ def _add_lines(found, cells, caps, shares, height, gain):  # type: ignore[no-unt
 
 
 @bound_kernel
-def _relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price):  # type: ignore[no-untyped-def]
-    """Sum over layers of the least time at that price of a byte, by each layer's best pair of
-    lines.
+def _relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price, least):  # type: ignore[no-untyped-def]
+    """Fill ``least`` [layer] with the least time at that price of a byte, by the layer's best pair
+    of lines.
     """
     num_shares = height.shape[1]
     num_layers = height.shape[2]
     num_experts = gain.shape[2] // num_layers
-    total = 0.0
     for layer in range(num_layers):
         rent = byte_price * item_bytes[layer]
         found = -np.inf
@@ -151,5 +161,4 @@ def _relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price):
                 )
                 # Every pair of lines proves a bound, so the best one counts.
                 found = max(found, min(here, off[layer]))
-        total += found
-    return total
+        least[layer] = found

@@ -13,8 +13,8 @@ from planner.export.runtime_command import quoted
 from planner.runtimes.asked import Asked
 from planner.runtimes.load import RuntimeLimits, RuntimeLoad
 from planner.runtimes.search import NoRuntimePlan, plan_runtime
+from sim.costs.host_room import RESERVED_BYTES
 from sim.runtimes.caching.experts import CachedExperts, MissRule
-from sim.runtimes.disk import RESERVED_BYTES
 from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
 from sim.runtimes.memory import memory_of
 from sim.runtimes.placing import placement_of

@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 
 from planner.choice.arms import Arm, LeftOut, arms_of, single_card_arms
 from planner.choice.question import ChoiceQuestion
-from planner.choice.uncertain import Inputs, uncertainties
+from planner.choice.uncertain import (
+    QUANTILE,
+    Inputs,
+    Uncertainty,
+    law_spread,
+    spread_beside,
+    uncertainties,
+)
 from sim.runtimes.caching.experts import MissRule
 from sim.runtimes.caching.pricing import cached_decode, cached_prefill
 from sim.runtimes.constants import shipped, shipped_constants
@@ -16,8 +23,6 @@ from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
 from sim.runtimes.steps import steps_of
 
 COVERAGE_FRACTION = 0.8
-QUANTILE = 1.2816
-"""Half the width of an interval that covers 80 %, over the standard deviation (normal errors)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,8 @@ class SpeedInterval:
 class ChosenArm:
     """One arm with both speeds.
 
+    ``expected_s`` is the mean time of prompt and answer over the spreads of all that the arm rests
+    on, errors of its logarithm being normal: the less that is known of an arm, the longer.
     ``regret_fraction`` is the share of the best speed over the whole answer that is lost at the end
     of the 80 % interval of the difference to whichever other arm would then be fastest.
     """
@@ -43,6 +50,7 @@ class ChosenArm:
     decode: SpeedInterval
     prefill: SpeedInterval
     request_s: float
+    expected_s: float
     regret_fraction: float
     regret_against: str | None
     rests_on: str
@@ -90,8 +98,22 @@ class _Moved:
     request: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Laws:
+    """How published rows scatter about the laws of runtimes, and what may be otherwise besides."""
+
+    decode: float
+    prefill: float
+    inputs: tuple[Uncertainty, ...]
+
+    def spread(self, changes: Sequence[float], of_laws: float) -> float:
+        """The spread in the logarithm: of the laws, and of the inputs that they do not have."""
+        return spread_beside(self.inputs, changes, of_laws)
+
+
 def choose(question: ChoiceQuestion) -> Choice:
-    """Price every arm, best first: the one with the shortest prompt and answer together.
+    """Price every arm, best first: the one with the least expected time of prompt and answer, which
+    is also the one with the least expected regret.
 
     No arm where none fits the machine; then ``left_out`` says why.
     """
@@ -99,11 +121,16 @@ def choose(question: ChoiceQuestion) -> Choice:
     usual = Inputs(question=question, constants=shipped_constants())
     if len(question.host.gpus) > 1:
         arms = _on_best_cards(arms, usual)
-    names = [own.name for own in uncertainties(question, shipped())]
+    known = list(uncertainties(question, shipped()))
+    laws = _Laws(
+        decode=law_spread(question.runtime_question(0), "decode"),
+        prefill=law_spread(question.runtime_question(0), "prefill"),
+        inputs=tuple(known),
+    )
     prices = {arm.arm: _price(arm, usual) for arm in arms}
     moved = {arm.arm: _moved(arm, usual, prices[arm.arm]) for arm in arms}
-    found = [_chosen(arm, prices, moved, names) for arm in arms]
-    return Choice(arms=tuple(sorted(found, key=lambda own: own.request_s)), left_out=left_out)
+    found = [_chosen(arm, prices, moved, laws) for arm in arms]
+    return Choice(arms=tuple(sorted(found, key=lambda own: own.expected_s)), left_out=left_out)
 
 
 def _on_best_cards(arms: Sequence[Arm], usual: Inputs) -> tuple[Arm, ...]:
@@ -156,7 +183,7 @@ def _moved(arm: Arm, inputs: Inputs, usual: _Price) -> _Moved:
 
 
 def _chosen(
-    arm: Arm, prices: Mapping[str, _Price], moved: Mapping[str, _Moved], names: Sequence[str]
+    arm: Arm, prices: Mapping[str, _Price], moved: Mapping[str, _Moved], laws: _Laws
 ) -> ChosenArm:
     price = prices[arm.arm]
     own = moved[arm.arm]
@@ -164,12 +191,17 @@ def _chosen(
     changes = [abs(change) for change in own.request]
     return ChosenArm(
         arm=arm,
-        decode=_interval(1 / price.decode_s, own.decode, price.decode),
-        prefill=_interval(price.prompt_tokens / price.prefill_s, own.prefill, price.prefill),
+        decode=_interval(1 / price.decode_s, laws.spread(own.decode, laws.decode), price.decode),
+        prefill=_interval(
+            price.prompt_tokens / price.prefill_s,
+            laws.spread(own.prefill, laws.prefill),
+            price.prefill,
+        ),
         request_s=price.request_s,
+        expected_s=price.request_s * math.exp(sum(change**2 for change in own.request) / 2),
         regret_fraction=regret,
         regret_against=against,
-        rests_on=names[changes.index(max(changes))],
+        rests_on=laws.inputs[changes.index(max(changes))].name,
     )
 
 
@@ -191,9 +223,8 @@ def _regret(
     return worst, against
 
 
-def _interval(tokens_per_s: float, changes: Sequence[float], seconds: Seconds) -> SpeedInterval:
-    # Inputs are taken as independent, so the squares of their effects add up.
-    factor = math.exp(QUANTILE * math.sqrt(sum(change**2 for change in changes)))
+def _interval(tokens_per_s: float, spread: float, seconds: Seconds) -> SpeedInterval:
+    factor = math.exp(QUANTILE * spread)
     parts = {name: float(getattr(seconds, name)) for name in Seconds.__dataclass_fields__}
     return SpeedInterval(
         tokens_per_s=tokens_per_s,

@@ -1,11 +1,21 @@
 """What predictions of arms rest on that may be otherwise: each with its spread, and how to move it."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from planner.choice.question import ChoiceQuestion
 from sim.runtimes.caching.lanes import BOTH_SPREAD
-from sim.runtimes.constants import Constants, ConstantsFile
+from sim.runtimes.caching.pricing import PAGE_COPY_SPREAD
+from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped, shipped_constants
+from sim.runtimes.intervals import stated_spread
+from sim.runtimes.placing import placement_of
+from sim.runtimes.prices import decode_seconds, prefill_seconds
+from sim.runtimes.question import RuntimeQuestion
+from sim.runtimes.steps import decode_step, prompt_step
+
+QUANTILE = 1.2816
+"""Half the width of an interval that covers 80 %, over the standard deviation (normal errors)."""
 
 MEASURED_SPREAD = 0.05
 """Of a rate that was measured on the machine: launches differ by this much."""
@@ -30,11 +40,15 @@ Mover = Callable[[Inputs, float], Inputs]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uncertainty:
-    """One input: its spread in the logarithm, and the inputs with it multiplied by a factor."""
+    """One input: its spread in the logarithm, and the inputs with it multiplied by a factor.
+
+    ``is_in_laws``: the scatter of published rows about the laws of runtimes has it already.
+    """
 
     name: str
     spread: float
     move: Mover
+    is_in_laws: bool
 
 
 def uncertainties(question: ChoiceQuestion, file: ConstantsFile) -> Iterator[Uncertainty]:
@@ -51,10 +65,11 @@ def uncertainties(question: ChoiceQuestion, file: ConstantsFile) -> Iterator[Unc
         "the GPU's part": GPU_SPREAD,
         "a change of device": file.constants["crossing_us"].prior_spread / 2,
         "the rate of the disk": DATASHEET_SPREAD,
+        "the copy out of the page cache": PAGE_COPY_SPREAD,
     }
     # MOVERS has this order; strict finds an input without a mover.
     for (name, spread), move in zip(spreads.items(), MOVERS, strict=True):
-        yield Uncertainty(name=name, spread=spread, move=move)
+        yield Uncertainty(name=name, spread=spread, move=move, is_in_laws=move in IN_LAWS)
 
 
 def _cpu(inputs: Inputs, factor: float) -> Inputs:
@@ -113,4 +128,33 @@ def _disk(inputs: Inputs, factor: float) -> Inputs:
     return replace(inputs, question=replace(inputs.question, host=replace(host, disk=disk)))
 
 
-MOVERS: tuple[Mover, ...] = (_cpu, _link, _both, _misses, _gpu, _crossing, _disk)
+def _page_copy(inputs: Inputs, factor: float) -> Inputs:
+    rates = inputs.question.rates
+    moved = replace(rates, page_factor=rates.page_factor * factor)
+    return replace(inputs, question=replace(inputs.question, rates=moved))
+
+
+def spread_beside(inputs: Iterable[Uncertainty], changes: Iterable[float], of_laws: float) -> float:
+    """The spread of the laws of runtimes together with that of the inputs that they do not have;
+    ``changes`` are those of the logarithm with each input, one spread up.
+    """
+    others = (change**2 for own, change in zip(inputs, changes, strict=True) if not own.is_in_laws)
+    return math.sqrt(of_laws**2 + sum(others))
+
+
+def law_spread(asked: RuntimeQuestion, phase: Phase) -> float:
+    """The spread in the logarithm of what the laws of runtimes give, by which their own intervals
+    are stated; ``asked`` leaves experts to the CPU.
+    """
+    file = shipped()
+    placement = placement_of(asked)
+    step = decode_step(asked, placement) if phase == "decode" else prompt_step(asked, placement)
+    price = decode_seconds if phase == "decode" else prefill_seconds
+    spread = stated_spread(
+        lambda constants: price(step, constants).total, shipped_constants(), file, phase
+    )
+    return float(spread) * file.spreads_to_an_end / QUANTILE
+
+
+MOVERS: tuple[Mover, ...] = (_cpu, _link, _both, _misses, _gpu, _crossing, _disk, _page_copy)
+IN_LAWS = (_cpu, _link, _gpu, _crossing)

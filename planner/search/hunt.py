@@ -3,7 +3,7 @@ by what.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from statistics import mean
 
 from planner.search.candidates import candidates, named_systems
@@ -14,7 +14,7 @@ from planner.search.ties import half_width, is_tied
 from planner.search.trials import SHORT_STEPS, Trial, Trials, is_feasible
 from sim.costs.memory import Residency
 from sim.step.metrics import Metrics
-from sim.step.simulate import Scenario
+from sim.step.simulate import Scenario, fits_cards
 
 FEWEST_DRAWS = 4
 """Draws of the first round; where nobody says how many draws there are, no fewer."""
@@ -171,6 +171,8 @@ class Hunt:
         found = []
         for offer, scenario in enumerate(self.trials.scenarios):
             for policy in candidates(scenario):
+                if not fits_cards(replace(scenario, policy=policy)):
+                    continue
                 trial = self.trials.start(policy, is_named=False, offer=offer)
                 self.tried.append(trial)
                 if not is_feasible(trial):
@@ -195,7 +197,6 @@ class Hunt:
             self._tell(f"screening by {SHORT_STEPS} tokens", number + 1, len(left))
         ranked.sort(key=lambda entry: entry[:2])
         order = [trial for _, _, trial in ranked]
-        # A share of one offer's candidates: more offers must not mean ever more whole runs.
         most = max(
             (
                 sum(trial.offer == offer for trial in placed)

@@ -1,20 +1,25 @@
 """From what was asked to a plan."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from planner.bounds.draws import MeanBounds, mean_bounds
+from hwprofiles import Machine
+from planner.bounds.cards import bounds_over_cards
+from planner.bounds.disk import with_reads
+from planner.bounds.draws import MeanBounds, mean_bounds, works_of
 from planner.bounds.shadow import mean_shadow_prices
 from planner.search.hunt import Progress
 from planner.search.inline import InlineExecutor
+from planner.search.layouts import planned_cards
 from planner.search.objectives import Goal
 from planner.search.offers import chosen, offer_rows, offers_of
 from planner.search.plan import Plan, Setting
 from planner.search.resimulate import resimulated
 from planner.search.search import Search, Unmet, binding_resource, default_draws, is_fixed, search
 from planner.search.threads import NUM_THREADS
+from sim.costs.host_room import DiskReads
 from sim.costs.memory import Infeasible, MemoryRule, machine_bytes, usable_bytes, working_bytes
 from sim.policies import find_policy
 from sim.policies.problem import Problem
@@ -91,7 +96,7 @@ def planned(
         goal=goal,
         policy=best.scenario.policy,
         predicted=asdict(best.metrics) | {"timeline_digest": best.timeline.digest},
-        bounds=bounds_of(found) if has_bounds else dict(NO_BOUNDS),
+        bounds=bounds_of(found, _cards(setting)) if has_bounds else dict(NO_BOUNDS),
         binding_resource=binding_resource(best.metrics),
         provenance=stated_provenance(provenance_of(best)),
         version=version,
@@ -101,18 +106,29 @@ def planned(
     return Planned(plan=plan, search=found)
 
 
-def bounds_of(found: Search) -> dict[str, Any]:
+def _cards(setting: Setting) -> tuple[Machine, ...]:
+    """The cards that a plan may lay layers out over; none where it is for one GPU."""
+    return planned_cards(setting.loaded_machine(), setting.gpus) if setting.gpus > 1 else ()
+
+
+def bounds_of(found: Search, cards: Sequence[Machine] = ()) -> dict[str, Any]:
     """Proven lower limits on the mean end over the search's draws, and by how much the plan ends
     later.
 
     The static bound is for placements that keep to the plan's budget of GPU memory; for the
     clairvoyant one all memory counts. No gap to the static bound for a plan whose residency
-    changes, and none at all for a lossy one.
+    changes, and none at all for a lossy one. Where layers may be laid out over ``cards``, both are
+    for plans that do so, and nothing is said of what more of a resource would give.
     """
     best = found.best
     problem = problem_of(best.scenario)
+    if cards and not problem.feeding.is_pipelined:
+        alike = best.scenario.routing.treats_experts_alike
+        bounds = bounds_over_cards(
+            problem, cards, found.draws, are_alike=alike, held_bytes=found.held_bytes
+        )
+        return _stated(best, _beside_reads(bounds, problem, found, cards))
     rule = memory_rule(problem_of(best.scenario), found.held_bytes)
-    policy = best.scenario.policy
     # The bounds go step by step, which leaves a core to spare.
     with ThreadPoolExecutor(1) if NUM_THREADS > 1 else InlineExecutor() as threads:
         larger = threads.submit(
@@ -124,16 +140,41 @@ def bounds_of(found: Search) -> dict[str, Any]:
         bounds = mean_bounds(
             problem, found.draws, rule, are_alike=best.scenario.routing.treats_experts_alike
         )
-        prices = _prices(problem, found, bounds, rule)
-    return {
+        prices: dict[str, float] | None = _prices(problem, found, bounds, rule)
+    if best.decisions.shelf is not None:
+        bounds = _beside_reads(bounds, problem, found, (problem.machine,))
+        prices = None  # those of the bound without reads
+    more = {"shadow_prices": prices, "resimulated_prices": larger.result()}
+    return _stated(best, bounds) | more
+
+
+def _beside_reads(
+    bounds: MeanBounds, problem: Problem, found: Search, cards: Sequence[Machine]
+) -> MeanBounds:
+    """The bounds, with those of reads from the disk where the plan reads."""
+    if found.best.decisions.shelf is None or problem.feeding.is_pipelined:
+        return bounds
+    works = works_of(problem, found.draws)
+    return with_reads(bounds, problem, found.draws, works, cards)
+
+
+def _stated(best: Run, bounds: MeanBounds) -> dict[str, Any]:
+    """Bounds as a plan states them, with the plan's gaps to them; nothing is said of prices.
+
+    What host memory holds changes where it keeps what it reads, so such a plan is not fixed.
+    """
+    policy = best.scenario.policy
+    keeps_reads = best.scenario.disk_reads is DiskReads.CACHED
+    is_kept = best.decisions.shelf is None or not keeps_reads
+    return dict(NO_BOUNDS) | {
         "static_bound_s": bounds.static_s,
         "clairvoyant_bound_s": bounds.clairvoyant_s,
-        "gap_to_static_bound_fraction": _gap(best, bounds.static_s) if is_fixed(policy) else None,
+        "gap_to_static_bound_fraction": _gap(best, bounds.static_s)
+        if is_fixed(policy) and is_kept
+        else None,
         "gap_to_clairvoyant_bound_fraction": _gap(best, bounds.clairvoyant_s)
         if policy.is_lossless
         else None,
-        "shadow_prices": prices,
-        "resimulated_prices": larger.result(),
     }
 
 

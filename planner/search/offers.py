@@ -7,10 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from hwprofiles import Machine, load_machine
+from planner.search.layouts import Layout, layouts
 from planner.search.plan import Setting
 from planner.search.search import OfferBest, Search
 from sim.costs.memory import Infeasible
 from sim.model.library import load_model
+
+READS = ("cached", "direct")
+"""What becomes of experts that are read from a disk, the simpler first."""
 
 RATES = ("cpu.memory_bytes_per_s", "cpu.flops_per_s", "cpu.call_overhead_ns")
 """What a change of the machine sets for one number of threads only: beside it, the others' rates
@@ -30,10 +34,30 @@ def offers_of(setting: Setting) -> tuple[Setting, ...]:
     """
     schemes = setting.offered_quantizations or (setting.quantization,)
     return tuple(
-        setting.model_copy(update={"quantization": scheme, "cpu_threads": threads})
+        offer
         for scheme in schemes
         for threads in _threads(setting)
+        for offer in _laid_out(
+            setting.model_copy(update={"quantization": scheme, "cpu_threads": threads})
+        )
     )
+
+
+def _laid_out(setting: Setting) -> Iterator[Setting]:
+    """The setting once for each way to lay its layers out over so many cards, and to read experts
+    from a disk that some have to be read from.
+    """
+    machine = setting.loaded_machine()
+    model = setting.loaded_model()
+    ways: tuple[Layout, ...] = (setting.layers_by_card,)
+    if setting.gpus > 1 and not setting.layers_by_card:
+        ways = layouts(machine, model, setting.gpus)
+    memory = machine.cpu.memory_bytes
+    may_read = memory is not None and model.total_bytes > memory.effective
+    reads = READS if may_read and machine.disk is not None else (setting.disk_reads,)
+    for way in ways:
+        for kind in reads:
+            yield setting.model_copy(update={"layers_by_card": way, "disk_reads": kind})
 
 
 def chosen(setting: Setting, offers: tuple[Setting, ...], number: int) -> Setting:
@@ -57,6 +81,8 @@ def offer_rows(offers: tuple[Setting, ...], found: Search) -> Iterator[dict[str,
             yield {
                 "quantization": quantization,
                 "cpu_threads": offer.cpu_threads,
+                "layers_by_card": list(offer.layers_by_card),
+                "disk_reads": offer.disk_reads,
                 "is_chosen": is_chosen,
             } | _figures(best)
 

@@ -6,9 +6,15 @@ Nothing here imports a simulator, so that a plan for a runtime starts at once.
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from hwprofiles import InputError, Machine, load_machine, names_machine_file, with_threads
 from hwprofiles.input_file import is_there
@@ -16,6 +22,7 @@ from hwprofiles.limits import (
     MAX_BYTES,
     MAX_DRAWS,
     MAX_EXPERTS,
+    MAX_LAYERS,
     MAX_SEED,
     MAX_SEQUENCES,
     Devices,
@@ -42,6 +49,9 @@ class Setting(BaseModel):
     ``quantization`` and ``cpu_threads`` are those of the plan; ``offered_*`` are what it was chosen
     from (none: nothing was offered). ``draws`` of the routing are averaged over (None: one, unless
     a plan is looked for). ``reserve_vram_bytes`` of GPU memory belong to others.
+    ``layers_by_card`` lays the layers out over the machine's cards in order, its own kind first
+    (none: ``gpus`` share the experts); ``disk_reads`` says whether host memory keeps what is read
+    from the disk.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -65,6 +75,18 @@ class Setting(BaseModel):
     expert_slots_per_layer: Annotated[int, Field(ge=0, le=MAX_EXPERTS)] | None = None
     gpus: Devices = 1
     expert_cache_bytes: Bytes | None = None
+    layers_by_card: tuple[Annotated[int, Field(ge=0, le=MAX_LAYERS)], ...] = ()
+    disk_reads: Literal["cached", "direct"] = "cached"
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what most settings do not say, so that their files read as they always did."""
+        values: dict[str, Any] = handler(self)
+        if not self.layers_by_card:
+            values.pop("layers_by_card", None)
+        if self.disk_reads == "cached":
+            values.pop("disk_reads", None)
+        return values
 
     @property
     def batch(self) -> Batch:
@@ -119,12 +141,20 @@ class Setting(BaseModel):
     def scenario(self, policy: "Policy", engine: str = "fast") -> "Scenario":
         """The setting under a policy. Raises InputError when a name leads nowhere."""
         # Imported here, so that a plan for a runtime starts without a simulator.
+        from sim.costs.cards import laid_out, layer_split
+        from sim.costs.host_room import DiskReads
         from sim.routing import load_routing
         from sim.step.simulate import Scenario
 
         model = self.loaded_model()
+        machine = self.loaded_machine()
+        split = None
+        if self.layers_by_card:
+            split = layer_split(machine, model, self.layers_by_card)
+            model = laid_out(model, split)
+            machine = split.machines[0]
         return Scenario(
-            machine=self.loaded_machine(),
+            machine=machine,
             model=model,
             batch=self.batch,
             policy=policy,
@@ -132,8 +162,10 @@ class Setting(BaseModel):
             seed=self.seed,
             engine=engine,
             slots_per_layer=self.expert_slots_per_layer,
-            num_gpus=self.gpus,
+            num_gpus=1 if split is not None else self.gpus,
             expert_cache_bytes=self.expert_cache_bytes,
+            split=split,
+            disk_reads=DiskReads(self.disk_reads),
         )
 
 

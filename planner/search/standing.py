@@ -2,7 +2,8 @@
 
 from planner.search.objectives import Goal
 from planner.search.trials import Trial
-from sim.costs.memory import Residency, machine_bytes
+from sim.costs.cards import gpu_bytes
+from sim.costs.memory import Residency
 from sim.step.draws import mean_metrics
 from sim.step.metrics import Metrics
 from sim.step.simulate import Scenario
@@ -25,7 +26,7 @@ def as_time(score: float) -> float:
 
 def overflows(trial: Trial) -> bool:
     """Whether a run exceeded GPU memory: a named system may set aside less than it needs."""
-    room = machine_bytes(trial.problem.machine)
+    room = gpu_bytes(trial.problem.machine, trial.problem.split)
     return any(metrics.peak_gpu_memory_bytes > room for metrics in trial.metrics)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hwprofiles import InputError
 from hwprofiles.units import MIB
 from planner.search.threads import NUM_THREADS
-from sim.costs.cost_model import CostModel
+from sim.costs.cards import cost_model
 from sim.costs.memory import Infeasible, Residency, weight_bytes
 from sim.policies.placement.fitting import RankedPlacement
 from sim.policies.placement.limits import with_every_limit
@@ -23,7 +23,7 @@ from sim.policies.shared import Shared
 from sim.routing.base import tokens_per_expert
 from sim.step.draws import mean_metrics, seed_of
 from sim.step.metrics import Metrics
-from sim.step.simulate import Drawn, Run, Scenario, problem_of, run_drawn, tuned
+from sim.step.simulate import Drawn, Run, Scenario, check_split, problem_of, run_drawn, tuned
 from sim.workload.batch import Feeding, Passes, forward_passes, with_shared_prompts
 
 SHORT_STEPS = 16
@@ -82,7 +82,8 @@ class Trials:
         """
         self.scenarios = tuple(scenarios)
         self._costs = tuple(
-            CostModel(machine=scenario.machine, model=scenario.model) for scenario in self.scenarios
+            cost_model(scenario.machine, scenario.model, scenario.split)
+            for scenario in self.scenarios
         )
         self._rank = rank
         self._keeping = Lock()
@@ -99,6 +100,7 @@ class Trials:
         """
         scenario = replace(self.scenarios[offer], policy=policy)
         try:
+            check_split(scenario)
             # All policies of an offer share one table of prices, of which most ask for the same.
             scenario = tuned(scenario, self._costs[offer])
             policy = scenario.policy
@@ -167,7 +169,7 @@ class Trials:
         self._keep(trial, run)
         staged = run.metrics.peak_gpu_memory_bytes - sum(
             run.memory_items.values()
-        )  # plans are for one GPU
+        )  # plans are for one GPU, or for cards that count as one
         return (
             run.metrics,
             run.timeline.digest,

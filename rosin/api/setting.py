@@ -37,6 +37,8 @@ class SettingValues(TypedDict, total=False):
     expert_slots_per_layer: int
     gpus: int
     expert_cache_bytes: int
+    layers_by_card: Sequence[int]
+    disk_reads: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,7 +150,28 @@ SlotsOption = Annotated[
 GpusOption = Annotated[
     int | None,
     _count(
-        "--gpus", "Deal the experts out in turn to this many of the machine's GPUs; otherwise 1."
+        "--gpus",
+        "Deal the experts out in turn to this many of the machine's GPUs; rosin plan lays whole layers out instead. "
+        "Otherwise 1.",
+    ),
+]
+CardLayersOption = Annotated[
+    str | None,
+    typer.Option(
+        "--layers-by-card",
+        metavar="N,N,…",
+        help="Lay this many layers out on each of the machine's cards, in their order, unlike ones too; 0 leaves one out.",
+        show_default=False,
+    ),
+]
+DiskReadsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--disk-reads",
+        metavar="KIND",
+        help="Where host memory has no room for all experts: cached keeps what is read, direct what was there. "
+        "Otherwise cached.",
+        show_default=False,
     ),
 ]
 CacheBytesOption = Annotated[

@@ -54,6 +54,8 @@ class ScenarioOptions:
     cpu_threads: given.ThreadsOption = None
     expert_slots_per_layer: given.SlotsOption = None
     gpus: given.GpusOption = None
+    layers_by_card: given.CardLayersOption = None
+    disk_reads: given.DiskReadsOption = None
     expert_cache_bytes: given.CacheBytesOption = None
     seed: given.ScenarioSeedOption = None
     draws: given.DrawsOption = None
@@ -289,6 +291,8 @@ def _setting(
     for name in ("model", "machine"):
         if name not in values:
             raise InputError(f"missing option '--{name}'; name one, or a plan with --plan")
+    if options.layers_by_card is not None:
+        values["layers_by_card"] = _layers(options.layers_by_card)
     batch = {field.name: values[field.name] for field in fields(Batch) if field.name in values}
     values |= _reserved(options.reserve_vram)
     if options.draws is not None and options.draws < 1:
@@ -298,6 +302,18 @@ def _setting(
     )  # says in the words of the options what a setting would refuse in those of its file
     kept = () if options.machine is not None else values.get("machine_overrides", ())
     return _validated(values | {"machine_overrides": (*kept, *overrides)})
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    """Layers on each card. Raises InputError for what is no list of numbers."""
+    from hwprofiles import InputError
+
+    try:
+        return tuple(int(item) for item in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"--layers-by-card takes numbers of layers such as 20,16, got {text}"
+        ) from None
 
 
 def _validated(values: Mapping[str, Any]) -> "Setting":

@@ -176,8 +176,8 @@ class PlanRunnerUp(Document):
 
 
 class PlanOffer(Document):
-    """One of several ways offered to store weights, or numbers of CPU threads: its best policy, or
-    why nothing of it may be the plan.
+    """One of several ways offered to store weights, numbers of CPU threads, layouts of layers over
+    cards, or kinds of reads from a disk: its best policy, or why nothing of it may be the plan.
 
     ``metrics`` and how much worse than the plan it is are means over its ``num_draws`` draws, the
     first of the plan's.
@@ -185,6 +185,8 @@ class PlanOffer(Document):
 
     quantization: str
     cpu_threads: int | None
+    layers_by_card: list[int] = []
+    disk_reads: str = "cached"
     is_chosen: bool
     policy: str | None
     metrics: Metrics | None

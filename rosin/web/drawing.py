@@ -13,7 +13,12 @@ from sim.runtimes.placement import DevicePlacement
 WIDTH = 1000
 """Of a picture's own coordinates; the page stretches them."""
 MAP_HEIGHT = 100
-PARTS = (("weights", "weights", "c0"), ("kv", "KV cache", "c1"), ("compute", "buffers", "c2"))
+PARTS = (
+    ("weights", "weights", "c0"),
+    ("expert_cache", "cache of experts", "c4"),
+    ("kv", "KV cache", "c1"),
+    ("compute", "buffers", "c2"),
+)
 """What memory is used for: its name in the document, in words, and the class of its colour."""
 FREE = "c7"
 HOST_COLOR = "c6"

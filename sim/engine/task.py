@@ -50,6 +50,8 @@ class TaskKind(IntEnum):
     """A copy into a staging buffer, ahead of the gate, of an expert that is all but sure to be
     selected.
     """
+    DISK_READ = 19
+    """An expert from the disk to host memory, which has no room for all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,7 +59,8 @@ class Layer:
     A layer without attention keeps no KV. ``num_experts`` and ``top_k`` are 0 in a layer without
     experts. ``params`` and ``bytes`` count the weights of the classes in LAYER_CLASSES for the
     layer, and of EXPERT for *one* routed expert; those of what stands in attention's place count as
-    ATTENTION.
+    ATTENTION. ``card`` is the GPU that the layer is laid out on, where layers are laid out over
+    several: equal layers cost differently on unlike cards.
     """
 
     attention: Attention | None = None
@@ -68,6 +69,7 @@ class Layer:
     top_k: int
     params: Mapping[TensorClass, int]
     bytes: Mapping[TensorClass, int]
+    card: int = 0
 
     @property
     def has_mixer(self) -> bool:
@@ -338,4 +340,5 @@ def _shape(layer: Layer) -> tuple[object, ...]:
         layer.top_k,
         tuple(sorted(layer.params.items())),
         tuple(sorted(layer.bytes.items())),
+        layer.card,
     )

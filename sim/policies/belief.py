@@ -49,9 +49,9 @@ def belief(source: Source, layer: int, max_tokens: int, problem: Problem) -> Bel
         )
     costs = problem.expert_costs
     copy_ns = int(
-        costs.copy(
-            "h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned
-        ).ns
+        costs.at(layer)
+        .copy("h2d", problem.model.layers[layer].expert_bytes, is_pinned=problem.overlap.is_pinned)
+        .ns
     )
     copies = np.full(len(count), copy_ns)
     if source == "measured":

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Machine
+from sim.costs.cards import LayerSplit, cost_model
 from sim.costs.cost_model import CostModel
+from sim.costs.host_room import DiskReads
 from sim.model.model import Model
 from sim.policies.overlap import Overlap
 from sim.workload.batch import Batch, Feeding
@@ -18,10 +20,13 @@ class Problem:
     """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense
     layers.
 
-    Experts are dealt out to ``num_gpus`` in turn, layer after layer; all else is on GPU 0.
+    Experts are dealt out to ``num_gpus`` in turn, layer after layer; all else is on GPU 0. Or whole
+    layers are laid out over cards as ``split`` says; they share the lanes of one GPU, for one works
+    at a time, and ``machine`` is the first card's.
     ``expert_cache_bytes``, all GPUs together, is the most that may hold experts (None: as much as
     there is room for). ``keeps_host_copies``: host memory holds every expert, those on a GPU too.
-    ``common_costs``: prices that several problems share, where they are of this machine and model.
+    ``disk_reads``: what becomes of experts read from the disk, where host memory has no room for
+    all. ``common_costs``: prices that several problems share, where they are of this machine and model.
     """
 
     machine: Machine
@@ -35,6 +40,8 @@ class Problem:
     expert_cache_bytes: int | None = None
     keeps_host_copies: bool = False
     common_costs: CostModel | None = None
+    split: LayerSplit | None = None
+    disk_reads: DiskReads = DiskReads.CACHED
 
     @cached_property
     def costs(self) -> CostModel:
@@ -42,7 +49,7 @@ class Problem:
         common = self.common_costs
         # A search may vary the machine: prices of another one are not shared.
         if common is None or common.machine is not self.machine or common.model is not self.model:
-            common = CostModel(machine=self.machine, model=self.model)
+            common = cost_model(self.machine, self.model, self.split)
         return common.run_as(
             is_fused=self.overlap.groups_experts, captures_graphs=self.overlap.captures_graphs
         )
@@ -56,9 +63,21 @@ class Problem:
 
     @cached_property
     def gpu_of_expert(self) -> NDArray[np.int64]:
-        """The GPU of each expert [layer, expert]."""
+        """The GPU of each expert [layer, expert], as lanes are numbered."""
         # Going on from layer to layer, so that no GPU has more of every layer than another.
         return np.arange(self.popularity.size).reshape(self.popularity.shape) % self.num_gpus
+
+    @property
+    def num_cards(self) -> int:
+        """Cards whose memory holds experts."""
+        return self.num_gpus if self.split is None else self.split.num_cards
+
+    @cached_property
+    def card_of_expert(self) -> NDArray[np.int64]:
+        """The card whose memory may hold each expert [layer, expert]."""
+        if self.split is None:
+            return self.gpu_of_expert
+        return np.broadcast_to(self.split.card_of_layer[:, None], self.popularity.shape)
 
     @property
     def staging_bytes(self) -> int:

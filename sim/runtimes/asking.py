@@ -20,6 +20,9 @@ from sim.runtimes.llama_cpp.arguments import (
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.vllm.arguments import VLLM, VllmArguments, read_vllm_arguments
 
+EXPERT_CACHE_BUILD = "b11549"
+"""The first published build that was seen to have --moe-cache-mib: xllamacpp 2026.10.11549."""
+
 READERS: Mapping[str, Callable[[str], Arguments]] = {
     LLAMA_CPP: lambda line: read_llama_arguments(line, LLAMA_CPP),
     IK_LLAMA_CPP: lambda line: read_llama_arguments(line, IK_LLAMA_CPP),
@@ -71,6 +74,7 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
         said.append(f"these arguments change no prediction: {' '.join(arguments.ignored)}")
     if isinstance(arguments, LlamaArguments):
         if arguments.expert_cache_mib:
+            said.append(f"llama.cpp has --moe-cache-mib since {EXPERT_CACHE_BUILD}")
             said.append(
                 f"--moe-cache-mib: how often it misses: {locality_of(question.model.name).source}"
             )

@@ -9,17 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles import InputError
-from hwprofiles.units import GB, format_bytes
+from hwprofiles.units import format_bytes
+from sim.costs.host_room import RESERVED_BYTES
 from sim.model.model import Model
 from sim.runtimes.caching.locality import Locality, locality_of
 from sim.runtimes.host import HostDisk
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
-
-RESERVED_BYTES = 4 * GB
-"""Host memory that the system and the program's own buffers take: a host of 65.5 GB kept 57.5 GB for pages beside
-8.3 GB in use (llama.cpp, Llama-4-Maverick read from NVMe, r/LocalLLaMA, April 2025), of which 4 GB are others'."""
 
 READ_AHEAD_BYTES = 128 * 1024
 """What one page fault reads (Linux's default read_ahead_kb)."""

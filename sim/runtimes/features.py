@@ -49,6 +49,7 @@ class Features:
     loops_over_experts: Any
     kv_bytes_factor: Any
     is_flash_on_cpu: Any
+    is_flash_tiled: Any
     is_mla: Any
     is_cache_expanded: Any
     has_gpu: Any

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from hwprofiles.runtime_kernels import RuntimeKernels
 from hwprofiles.units import NS_PER_S
 from sim.model.model import TensorClass
+from sim.runtimes.features import cores_in_use
 from sim.runtimes.kernel_work import KernelWork, kernel_work
 from sim.runtimes.placement import HOST, DevicePlacement
 from sim.runtimes.prices import Seconds
@@ -23,13 +24,15 @@ class UsedLaws:
 def laws_of(question: RuntimeQuestion, threads: int | None) -> UsedLaws | None:
     """The laws of the question's program with so many threads; None where the machine has none.
 
-    They are for that number of threads and no other.
+    They are for that number of threads and no other. None stands for the program's own choice, all
+    physical cores: a search must not price what states threads by laws, and what does not without.
     """
+    used = int(cores_in_use(question.host, None)) if threads is None else threads
     own = [
         laws
         for laws in question.host.runtime_kernels
         # No scaling to other numbers of threads: how rates follow them is what was not measured.
-        if laws.runtime == question.runtime and laws.threads == threads
+        if laws.runtime == question.runtime and laws.threads == used
     ]
     cpu = next((laws for laws in own if laws.device == "cpu"), None)
     if cpu is None:

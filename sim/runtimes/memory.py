@@ -32,20 +32,21 @@ COMPRESSED_HEAD_ELEMENTS = 512 + 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
-    """Bytes on one device by what they are for."""
+    """Bytes on one device by what they are for; ``expert_cache`` as --moe-cache-mib asks."""
 
     weights: int
     kv: int
     compute: int
+    expert_cache: int
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.weights + self.kv + self.compute
+        return self.weights + self.kv + self.compute + self.expert_cache
 
 
 def overfull(question: RuntimeQuestion, memory: Mapping[str, DeviceMemory]) -> dict[str, float]:
-    """Return by how many bytes weights and KV cache alone exceed a GPU, by device.
+    """Return by how many bytes weights and caches alone exceed a GPU, by device.
 
     Buffers are left out, because their estimate may be too high. KTransformers shares what stands
     under GPU 0 among all GPUs that it uses.
@@ -56,6 +57,7 @@ def overfull(question: RuntimeQuestion, memory: Mapping[str, DeviceMemory]) -> d
     over = {
         f"gpu{index}": memory[f"gpu{index}"].weights
         + memory[f"gpu{index}"].kv
+        + memory[f"gpu{index}"].expert_cache
         - shares * gpu.memory_bytes
         for index, gpu in enumerate(question.host.gpus)
         if f"gpu{index}" in memory
@@ -68,14 +70,28 @@ def memory_of(question: RuntimeQuestion, placement: DevicePlacement) -> dict[str
     names = ["host", *(f"gpu{index}" for index in range(placement.num_gpus))]
     kv = _kv_bytes(question, placement)
     compute = _compute_bytes(question, placement)
+    cached = _expert_cache_bytes(question, placement)
     return {
         name: DeviceMemory(
             weights=round(float(placement.weight_bytes[column])),
             kv=round(float(kv[column])),
             compute=round(float(compute[column])),
+            expert_cache=round(float(cached[column])),
         )
         for column, name in enumerate(names)
     }
+
+
+def _expert_cache_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
+    """The cache of experts that --moe-cache-mib asks for, split over GPUs as layers are."""
+    found = np.zeros(placement.num_gpus + 1)
+    layers = np.bincount(placement.attention + 1, minlength=placement.num_gpus + 1).astype(float)
+    # Layers of the host have no GPU to cache on.
+    layers[0] = 0.0
+    arguments = question.arguments
+    if isinstance(arguments, LlamaArguments) and layers.any():
+        found = arguments.expert_cache_mib * MIB * layers / layers.sum()
+    return found
 
 
 def reserved_tokens(question: RuntimeQuestion) -> int:

@@ -36,7 +36,7 @@ def placement_of(question: RuntimeQuestion) -> DevicePlacement:
     if not isinstance(arguments, LlamaArguments):
         return _placed_otherwise(question.model, arguments, len(gpus))
     if gpus:
-        arguments = _fitted(question, arguments)
+        arguments = completed_by_fit(question, arguments)
     memories = [gpu.memory_bytes for gpu in gpus]
     # Every GPU's memory, as llama.cpp splits layers by what each has.
     placement = place_llama(question.model, arguments, memories, question.tensors)
@@ -60,7 +60,7 @@ def _placed_otherwise(
     return place_exl3(model, arguments, num_gpus)
 
 
-def _fitted(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArguments:
+def completed_by_fit(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArguments:
     """The arguments, completed by the fit where nothing in them places anything."""
     if not arguments.uses_fit or question.gpu_expert_layers is not None:
         return arguments

@@ -111,7 +111,9 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
         step.is_optimised,
         constants.optimised_flops_per_core_s,
         np.where(
-            step.is_flash_on_cpu, constants.flash_flops_per_core_s, constants.plain_flops_per_core_s
+            np.logical_and(step.is_flash_on_cpu, np.logical_not(step.is_flash_tiled)),
+            constants.flash_flops_per_core_s,
+            constants.plain_flops_per_core_s,
         ),
     )
     gpu_weights, gpu_attention = _prompt_on_gpus(step, constants)

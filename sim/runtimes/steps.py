@@ -40,6 +40,11 @@ group of heads.
 GROUPED_EXPERTS_SINCE = 728
 """The pull request of ik_llama.cpp since which one kernel multiplies by all experts of a prompt."""
 
+TILED_FLASH_SINCE = 19012
+"""The pull request of llama.cpp since which flash attention of a prompt on the CPU is as fast as
+attention without it.
+"""
+
 COMPRESSED_ON_GPU_SINCE = 13306
 MIN_EXPANDED_TOKENS = 128
 AMX_METHODS = ("amxint4", "amxint8")
@@ -219,6 +224,7 @@ def _features(
         and question.build < GROUPED_EXPERTS_SINCE,
         kv_bytes_factor=_kv_bytes_factor(question),
         is_flash_on_cpu=question.runtime == LLAMA_CPP and is_flash,
+        is_flash_tiled=question.build >= TILED_FLASH_SINCE,
         is_mla=has_compressed_cache(cached_model(question)),
         is_cache_expanded=_expands_cache(question, tokens / micro_batches),
         has_gpu=bool(host.gpus),

@@ -17,7 +17,7 @@ from sim.engine.timeline import Timeline
 from sim.policies.actions import LayerMode
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
-from sim.step.lowering.decisions import Decisions, decide_all
+from sim.step.lowering.decisions import Decisions, decide_all, shelf_of
 from sim.step.lowering.live_fast import run_live
 from sim.step.lowering.live_run import live_job, process
 from sim.step.lowering.lower import lower
@@ -133,6 +133,7 @@ def _live(
         actions=np.zeros(foresight.tokens.shape, np.uint8),
         modes=modes,
         head_modes=policy.dispatch.head_modes(residency, passes.num_tokens),
+        shelf=shelf_of(foresight.problem, residency),
     )
     job = live_job(policy, residency, foresight, decisions)
     if before is not None:

@@ -20,7 +20,7 @@ from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import tokens_per_expert
 from sim.step.execute import Execution, execute
-from sim.step.lowering.decisions import Decisions
+from sim.step.lowering.decisions import Decisions, shelf_of
 from sim.step.lowering.slots import Cached
 from sim.step.metrics import Metrics, Totals, metrics_of, totals_of
 from sim.step.simulate import (
@@ -101,6 +101,8 @@ def simulate_long(
     residency = scenario.policy.placement.place(problem)
     if isinstance(residency, Infeasible):
         return residency
+    if shelf_of(problem, residency) is not None:
+        return None  # what host memory holds goes on from part to part
     parts = _Parts(scenario, problem, residency)
     for border in _borders(parts.passes, part_passes):
         if not parts.add(border, look):

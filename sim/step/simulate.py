@@ -1,5 +1,6 @@
 """One run: a scenario in, everything that happened out."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -8,19 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
+from sim.costs.cards import LayerSplit, gpu_bytes
 from sim.costs.cost_model import CostModel
-from sim.costs.memory import (
-    DenseShare,
-    Infeasible,
-    MemoryRule,
-    Residency,
-    fixed_items,
-    machine_bytes,
-)
+from sim.costs.host_room import DiskReads
+from sim.costs.memory import DenseShare, Infeasible, MemoryRule, Residency
 from sim.engine.timeline import Timeline
 from sim.model.model import Model
 from sim.policies.foresight import Foresight
-from sim.policies.placement.fitting import bytes_by_gpu
+from sim.policies.placement.fitting import bytes_by_gpu, items_of_card
 from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
@@ -39,6 +35,10 @@ class Scenario:
     ``num_gpus`` of the machine's share the experts, dealt out in turn, layer after layer; each has
     its own stream, copies and memory; all else is on GPU 0. Hidden states go from GPU to GPU in no
     time. ``expert_cache_bytes`` limits what all of them hold of experts.
+
+    ``split`` lays whole layers out over cards instead, which may be unlike: then ``machine`` is the
+    first card's, ``model`` is laid out, and hidden states cross from card to card by way of the
+    host.
     """
 
     machine: Machine
@@ -51,6 +51,8 @@ class Scenario:
     slots_per_layer: int | None = None
     num_gpus: int = 1
     expert_cache_bytes: int | None = None
+    split: LayerSplit | None = None
+    disk_reads: DiskReads = DiskReads.CACHED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -148,7 +150,12 @@ def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn:
 def fixed_bytes(
     problem: Problem, residency: Residency, items: Mapping[str, int]
 ) -> tuple[int, ...]:
-    """What is held throughout of each GPU's memory; ``items`` are those of GPU 0."""
+    """What is held throughout of each GPU's memory; ``items`` are those of GPU 0.
+
+    Cards that layers are laid out on count as one, whose lanes stand for all.
+    """
+    if problem.split is not None:
+        return (sum(items.values()),)
     others = bytes_by_gpu(problem, residency.experts)[1:]
     return (sum(items.values()), *(items["CUDA context"] + held for held in others))
 
@@ -189,6 +196,8 @@ def problem_of(scenario: Scenario, common_costs: CostModel | None = None) -> Pro
         expert_cache_bytes=scenario.expert_cache_bytes,
         keeps_host_copies=scenario.policy.needs_host_copies,
         common_costs=common_costs,
+        split=scenario.split,
+        disk_reads=scenario.disk_reads,
     )
 
 
@@ -217,14 +226,25 @@ def draw_ids(scenario: Scenario) -> NDArray[np.int16]:
 
 def memory_items(problem: Problem, residency: Residency, policy: Policy) -> dict[str, int]:
     """Memory of GPU 0 held throughout the run, by item: all that the run really needs, whatever the
-    policy budgeted.
+    policy budgeted. Where layers are laid out over cards, that of all of them.
     """
     # The policy's own rule may leave something out: what the run needs is counted by the default.
     budgeted = getattr(policy.placement, "memory", MemoryRule())
     rule = MemoryRule(micro_batch_tokens=budgeted.micro_batch_tokens, is_eager=budgeted.is_eager)
-    held = DenseShare(dense=residency.dense, has_head=residency.has_head, kv=residency.kv)
-    items = fixed_items(problem.machine, problem.model, problem.batch, problem.feeding, rule, held)
-    return dict(items) | {"resident experts": bytes_by_gpu(problem, residency.experts)[0]}
+    cards = range(1 if problem.split is None else problem.num_cards)
+    total: Counter[str] = Counter()
+    for card in cards:
+        total.update(_items(problem, residency, rule, card))
+    return dict(total)
+
+
+def _items(problem: Problem, residency: Residency, rule: MemoryRule, card: int) -> dict[str, int]:
+    """What a card holds throughout, by item."""
+    held = DenseShare(
+        dense=residency.dense, has_head=residency.has_head, staging_bytes=0, kv=residency.kv
+    )
+    items = items_of_card(problem, rule, card, held)
+    return dict(items) | {"resident experts": bytes_by_gpu(problem, residency.experts)[card]}
 
 
 def check(scenario: Scenario) -> None:
@@ -256,6 +276,7 @@ def check(scenario: Scenario) -> None:
         raise InputError(
             f"{scenario.policy.name} runs on one GPU only, got --gpus {scenario.num_gpus}"
         )
+    check_split(scenario)
     if scenario.expert_cache_bytes is not None and scenario.expert_cache_bytes < 0:
         raise InputError(
             f"--expert-cache-bytes must be at least 0, got {scenario.expert_cache_bytes}"
@@ -266,10 +287,31 @@ def check(scenario: Scenario) -> None:
         )
 
 
+def check_split(scenario: Scenario) -> None:
+    """Refuse a policy that cannot run where layers are laid out over cards. Raises InputError.
+
+    A cache over all layers would have an expert take the place of one on another card.
+    """
+    if not fits_cards(scenario):
+        assert scenario.split is not None
+        raise InputError(
+            f"{scenario.policy.name} runs on one GPU only, got layers on {scenario.split.num_cards} cards"
+        )
+
+
+def fits_cards(scenario: Scenario) -> bool:
+    """Whether the policy can run where the scenario lays layers out."""
+    split = scenario.split
+    policy = scenario.policy
+    if split is None or split.num_cards == 1:
+        return True
+    return not policy.knows_one_gpu and not policy.cache.is_global
+
+
 def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     """What a reader must know before trusting the figures."""
     found = list(scenario.machine.assumptions)
-    memory = machine_bytes(scenario.machine)
+    memory = gpu_bytes(scenario.machine, scenario.split)
     if metrics.peak_gpu_memory_bytes > memory:
         over = metrics.peak_gpu_memory_bytes - memory
         found.append(
@@ -280,7 +322,7 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
         found.append(
             f"{scenario.policy.name} places whole layers: --expert-slots-per-layer {slots} was not followed"
         )
-    if scenario.machine.gpu.count > scenario.num_gpus:
+    if scenario.split is None and scenario.machine.gpu.count > scenario.num_gpus:
         used = (
             "one of them is used"
             if scenario.num_gpus == 1
@@ -297,6 +339,11 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     if scenario.num_gpus > 1:
         found.append(
             f"experts are spread over {scenario.num_gpus} GPUs; hidden states are taken to go from one to another in no time"
+        )
+    if "disk" in metrics.busy_s:
+        found.append(
+            "host memory has no room for all experts: they are read from the disk, "
+            f"and what is read is {'kept in place of what was used longest ago' if scenario.disk_reads is DiskReads.CACHED else 'not kept'}"
         )
     if not scenario.policy.is_lossless:
         found.append(

@@ -17,6 +17,7 @@ ARM = {
     "decode",
     "prefill",
     "request_s",
+    "expected_s",
     "regret_fraction",
     "regret_against",
     "rests_on",
@@ -31,7 +32,7 @@ def test_choice_is_as_in_the_contract(capsys: pytest.CaptureFixture[str]) -> Non
     """Arms come best first, each with both speeds and their ends, and the regret risked."""
     data = json_of(capsys, *ASKED)
     assert [set(arm) for arm in data["arms"]] == [ARM] * len(data["arms"])
-    seconds = [arm["request_s"] for arm in data["arms"]]
+    seconds = [arm["expected_s"] for arm in data["arms"]]
     assert seconds == sorted(seconds)
     for arm in data["arms"]:
         assert arm["decode"]["low_tokens_per_s"] < arm["decode"]["high_tokens_per_s"]

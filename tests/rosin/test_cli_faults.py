@@ -120,8 +120,8 @@ def test_hints_make_sense(name: str, choices: Sequence[str], hint: str) -> None:
 
 
 def test_every_broken_limit_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """A model too large for the GPU and for the host is told of both."""
-    arguments = ["--model", "kimi-k2", "--machine", "desktop-rtx-3060-ddr4"]
+    """A model too large for the GPU and for the host, which states no disk, is told of both."""
+    arguments = ["--model", "kimi-k2", "--machine", "fmoe-6x3090"]
     assert main(["simulate", *arguments, "--policy", "all-on-gpu"]) == 3
     error = capsys.readouterr().err
     assert "do not fit one GPU" in error and "host memory would hold at least" in error

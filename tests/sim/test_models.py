@@ -51,6 +51,7 @@ REQUIRED = [
     "qwen3.5-35b-a3b",
     "qwen3.6-35b-a3b",
     "glm-4.7-flash",
+    "glm-5",
     "deepseek-v4-flash",
     "qwen3.8-flash-next",
     "llama-4-maverick",

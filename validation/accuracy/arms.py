@@ -1,10 +1,12 @@
 """The predicted speed of one arm of a case: a runtime's own price, or that of a cache of experts."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hwprofiles import InputError
+from planner.choice.uncertain import QUANTILE
 from sim.runtimes.caching.arguments import CACHING_READERS, FREETOKEN, read_caching_arguments
 from sim.runtimes.caching.experts import MissRule
 from sim.runtimes.caching.locality import locality_of
@@ -17,6 +19,7 @@ from sim.runtimes.question import PromptSide, RuntimeQuestion
 from validation.accuracy.cases import MeasuredArm
 from validation.accuracy.questions import HostOf, ask, model_of, read_probes
 from validation.accuracy.rows import MeasuredRow
+from validation.accuracy.spreads import spread_of
 
 UNPROBED_DRAM_FRACTION = 0.78
 """Share of the datasheet's rate that a probe of desktop memory finds, where neither is stated: the middle of
@@ -25,7 +28,7 @@ published probes (0.70 to 0.87)."""
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class TieBreak:
-    """What decides between arms that are predicted alike, in this order: the higher comes first.
+    """What decides between arms whose predictions are the same, in this order: the higher comes first.
 
     Copies over the link go last, for its rate is seldom measured. A split of misses made for the
     machine comes before a fixed one, which it may equal. Then come rows repacked for the
@@ -41,10 +44,27 @@ class TieBreak:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmPrediction:
-    """A predicted speed, and what breaks a tie."""
+    """A predicted speed, the spread of its logarithm as arms are compared and of its interval, and
+    what breaks a tie.
+    """
 
     tokens_per_s: float
+    spread: float
+    interval_spread: float
     tie: TieBreak
+
+    @property
+    def expected_s(self) -> float:
+        """The expected time of a token, errors of its logarithm being normal: the less that is
+        known of an arm, the longer.
+        """
+        return math.exp(self.spread**2 / 2) / self.tokens_per_s
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Ends of the interval of 80 %, in tokens a second, as ``planner.choice`` states it."""
+        factor = math.exp(QUANTILE * self.interval_spread)
+        return self.tokens_per_s / factor, self.tokens_per_s * factor
 
 
 def predict_arm(
@@ -61,8 +81,15 @@ def predict_arm(
     question = _with_threshold(_question(row, host_of), arm)
     prediction = predict(question)
     speed = prediction.decode if arm.phase == "decode" else prediction.prefill
+    probes = read_probes(arm.probe)
+    spread, interval_spread = spread_of(
+        question, arm.phase, None, CacheRates(), is_link_measured="h2d" in probes
+    )
     return ArmPrediction(
-        tokens_per_s=speed.tokens_per_s, tie=_tie(question, arm, speed.seconds["upload"])
+        tokens_per_s=speed.tokens_per_s,
+        spread=spread,
+        interval_spread=interval_spread,
+        tie=_tie(question, arm, speed.seconds["upload"]),
     )
 
 
@@ -164,7 +191,13 @@ def _cached(arm: MeasuredArm, row: MeasuredRow, host_of: HostOf) -> ArmPredictio
         speed = made.tokens_per_s
     is_free = cached.misses is MissRule.SPLIT and cached.fetch_table is None
     tie = TieBreak(without_upload_s=-float(seconds.upload), is_free_split=is_free)
-    return ArmPrediction(tokens_per_s=speed, tie=tie)
+    is_measured = "h2d" in probes or "gather" in probes
+    spread, interval_spread = spread_of(
+        question, arm.phase, cached, _rates(probes), is_link_measured=is_measured
+    )
+    return ArmPrediction(
+        tokens_per_s=speed, spread=spread, interval_spread=interval_spread, tie=tie
+    )
 
 
 def _probed(host: RuntimeHost, probes: Mapping[str, float]) -> RuntimeHost:

@@ -28,6 +28,7 @@ class MeasuredArm:
     runtime: str
     args: str
     speed: float
+    is_relative: bool = False
     quantization: str = ""
     probe: str = ""
     rig: str = ""
@@ -87,6 +88,7 @@ def _arm(where: str, record: Mapping[str, str | None]) -> MeasuredArm:
         phase=PHASES[text("phase")],
         # Some sources publish ratios alone, which suffice for regret and order.
         speed=_speed(where, text("tokens_per_s") or text("relative_to_base")),
+        is_relative=not text("tokens_per_s"),
         **{name: text(name) for name in (*names, "rig", "note", "source")},
     )
 

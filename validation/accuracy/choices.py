@@ -17,10 +17,6 @@ from validation.accuracy.rows import MeasuredRow
 SAME_FRACTION = 1e-3
 """Speeds this close to each other have no order."""
 
-TIE_FRACTION = 0.03
-"""Predictions this close to the highest cannot be told from it: what ``TieBreak`` says decides. Published
-speeds of one set-up differ by 1 % between launches and by 4 % between boots (ik_llama.cpp's threads)."""
-
 CLOSE_FRACTION = 0.05
 """A choice that loses no more than this counts as right: launches of one program differ by as much."""
 
@@ -41,6 +37,7 @@ def summary_of(cases: Sequence[CaseAccuracy]) -> CaseSummary:
     if not regrets:
         raise InputError("no case has two arms that can be predicted, so nothing was chosen")
     orders = [case.kendall_tau for case in cases if case.kendall_tau is not None]
+    known = [arm.is_covered for case in cases for arm in case.arms if arm.is_covered is not None]
     return CaseSummary(
         num_cases=len(cases),
         num_chosen=len(regrets),
@@ -49,6 +46,8 @@ def summary_of(cases: Sequence[CaseAccuracy]) -> CaseSummary:
         median_regret_fraction=float(np.median(regrets)),
         worst_regret_fraction=max(regrets),
         median_kendall_tau=float(np.median(orders)) if orders else None,
+        covered_fraction=sum(known) / len(known) if known else None,
+        num_speeds=len(known),
     )
 
 
@@ -67,16 +66,25 @@ def _choose(
         best_arm=best.arm,
         regret_fraction=1 - chosen.speed / best.speed if chosen else None,
         kendall_tau=kendall_tau(scored),
-        arms=tuple(
-            CaseArm(
-                arm=arm.arm,
-                measured=arm.speed,
-                predicted_tokens_per_s=made.tokens_per_s if made else None,
-                is_scored=arm.is_scored,
-                reason=reason,
-            )
-            for arm, made, reason in found
-        ),
+        arms=tuple(_case_arm(arm, made, reason) for arm, made, reason in found),
+    )
+
+
+def _case_arm(arm: MeasuredArm, made: ArmPrediction | None, reason: str | None) -> CaseArm:
+    """The arm beside its prediction and the ends of its interval."""
+    low, high = (None, None) if made is None else made.interval
+    is_covered = None
+    if low is not None and high is not None and not arm.is_relative:
+        is_covered = low <= arm.speed <= high
+    return CaseArm(
+        arm=arm.arm,
+        measured=arm.speed,
+        predicted_tokens_per_s=made.tokens_per_s if made else None,
+        low_tokens_per_s=low,
+        high_tokens_per_s=high,
+        is_covered=is_covered,
+        is_scored=arm.is_scored,
+        reason=reason,
     )
 
 
@@ -93,15 +101,16 @@ def _predicted(
 
 
 def _first(scored: Sequence[tuple[MeasuredArm, ArmPrediction]]) -> MeasuredArm | None:
-    """The arm with the highest prediction; on a tie what ``TieBreak`` says, then the file's order.
+    """The arm with the least expected time, and so the least expected regret; where predictions are
+    the same what ``TieBreak`` says, then the file's order.
 
     None where fewer than two arms are predicted: then nothing is chosen.
     """
     if len(scored) < 2:
         return None
-    top = max(made.tokens_per_s for _, made in scored)
-    close = [pair for pair in scored if pair[1].tokens_per_s >= top * (1 - TIE_FRACTION)]
-    return max(close, key=lambda pair: pair[1].tie)[0]
+    least = min(made.expected_s for _, made in scored)
+    same = [pair for pair in scored if pair[1].expected_s <= least * (1 + SAME_FRACTION)]
+    return max(same, key=lambda pair: pair[1].tie)[0]
 
 
 def kendall_tau(scored: Sequence[tuple[MeasuredArm, ArmPrediction]]) -> float | None:

@@ -28,11 +28,14 @@ def compare(
 ) -> AccuracyResult:
     """Predict every row that can be expressed and compare.
 
-    Raises InputError where refitting has too few machines.
+    Raises InputError where no row can be expressed, or refitting has too few machines.
     """
     all_rows = [priced(ask(row, host_of)) for row in rows]
     by_phase = {phase: rows_of_phase(all_rows, phase) for phase in PHASES}
     points = {phase: points_of(own, phase) for phase, own in by_phase.items() if own}
+    if not points:
+        reasons = sorted({one.asked.reason for one in all_rows if one.asked.reason})
+        raise InputError(f"none of {len(rows)} rows can be expressed: {'; '.join(reasons[:3])}")
     file = shipped()
     refits = None
     if leave_one_rig_out:

@@ -27,6 +27,12 @@ from sim.runtimes.question import (
 from validation.accuracy.rows import MeasuredRow
 
 RUNTIMES = (LLAMA_CPP, IK_LLAMA_CPP, KTRANSFORMERS)
+LAST_IK_THREAD_OF_2025 = 1059
+NEWEST_OF_2025 = 18_000
+"""Rows of llama.cpp in threads of ik_llama.cpp: its pull request 1059 is of 2025-12-12, and llama.cpp
+had about 18,000 then (19012 is of 2026-01-22).
+"""
+
 HostOf = Callable[[str], RuntimeHost]
 """The machine that a line of parts names. Raises InputError for a line that is not understood."""
 
@@ -69,6 +75,7 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
     host = _host(row, host_of)
     reader = read_kt_arguments if row.runtime == KTRANSFORMERS else None
     arguments = reader(row.args) if reader else read_llama_arguments(row.args, row.runtime)
+    # Without a GPU llama.cpp has nothing to place, and its arguments may name one all the same.
     if isinstance(arguments, LlamaArguments) and not host.gpus:
         # Without a GPU all tensors stay on the CPU, whatever the flags say of places.
         arguments = replace(arguments, placements=())
@@ -118,7 +125,7 @@ def read_probes(text: str) -> dict[str, float]:
     return probes
 
 
-# Many rows share a model; each model is read once.
+# Many rows are of one model in one format.
 @lru_cache(maxsize=256)
 def model_of(name: str, quantization: str, bytes_per_weight: str) -> Model:
     """Return the model with a row's bytes, else in its quantization.
@@ -150,7 +157,10 @@ def build_of(row: MeasuredRow) -> int:
     thread = re.search(rf"/{own}/(?:pull|issues|discussions)/(\d+)", row.source)
     number = stated or thread
     if number is None:
-        return NEWEST_BUILD
+        other = re.search(r"/ik_llama\.cpp/(?:pull|issues|discussions)/(\d+)", row.source)
+        is_of_2025 = other is not None and int(other.group(1)) <= LAST_IK_THREAD_OF_2025
+        return NEWEST_OF_2025 if is_of_2025 else NEWEST_BUILD
+    # A pull request is compared with the build before it.
     is_before = row.runtime_version.startswith("main")
     return int(number.group(1)) - is_before
 

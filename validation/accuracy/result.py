@@ -66,12 +66,16 @@ class BaselineAccuracy(_Part):
 
 class CaseArm(_Part):
     """One arm of a case. ``measured`` is tokens a second, or relative to the case's base where only
-    that is published; ``reason`` says why an arm cannot be predicted.
+    that is published; ``reason`` says why an arm cannot be predicted. ``is_covered``: whether the
+    measured speed lies between the ends of the 80 % interval; null where it is only relative.
     """
 
     arm: str
     measured: float
     predicted_tokens_per_s: float | None
+    low_tokens_per_s: float | None
+    high_tokens_per_s: float | None
+    is_covered: bool | None
     is_scored: bool
     reason: str | None
 
@@ -79,7 +83,7 @@ class CaseArm(_Part):
 class CaseAccuracy(_Part):
     """A choice among arms that ran on one machine.
 
-    ``chosen_arm`` is the one with the highest prediction, ``best_arm`` the fastest measured;
+    ``chosen_arm`` is the one with the least expected time, ``best_arm`` the fastest measured;
     ``regret_fraction`` is the share of the best one's speed that the choice loses. Null where fewer
     than two arms can be predicted.
     """
@@ -94,7 +98,10 @@ class CaseAccuracy(_Part):
 
 
 class CaseSummary(_Part):
-    """Regrets over all cases. A case in which nothing could be chosen counts as missed."""
+    """Regrets over all cases. A case in which nothing could be chosen counts as missed.
+
+    ``covered_fraction`` of the ``num_speeds`` measured ones lie within their 80 % intervals.
+    """
 
     num_cases: int
     num_chosen: int
@@ -102,6 +109,8 @@ class CaseSummary(_Part):
     median_regret_fraction: float
     worst_regret_fraction: float
     median_kendall_tau: float | None
+    covered_fraction: float | None
+    num_speeds: int
 
 
 class AccuracyResult(_Part):

@@ -19,6 +19,7 @@ class StagedExperts:
         """The next buffer: its number, its memory in that layer's shape, and the task that last
         read it.
         """
+        # In turn, so that a copy waits for the run that began longest ago.
         number = self._next % len(self._buffers)
         self._next += 1
         return number, self._buffers[number][layer], self._last_runs[number]

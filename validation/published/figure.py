@@ -85,6 +85,7 @@ def _draw_panel(axes: "Axes", unit: str, cells: list[Cell]) -> None:
         xlabel=f"published [{unit}]",
         ylabel=f"simulated [{unit}]",
     )
+    # Powers of ten alone leave such an axis with hardly a number.
     if ends[1] < MANY_DECADES * ends[0]:
         _label_plainly(axes)
     axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)

@@ -35,6 +35,7 @@ def sensitivity_png(reproduction: Reproduction) -> bytes:
 
 def _draw_panel(axes: "Axes", panel: Panel) -> None:
     for number, curve in enumerate(panel.curves):
+        # Values of a knob may lie at 6, 12, 24 and 96, which a linear axis would crowd.
         places = range(len(curve.x))
         axes.plot(places, curve.y, color=f"C{number}", marker="o", markersize=4, label=curve.label)
         axes.axhline(curve.published, color=f"C{number}", linestyle="--", linewidth=1)

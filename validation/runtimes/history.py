@@ -57,4 +57,5 @@ def append_rows(path: Path, rows: list[HistoryRow]) -> None:
         writer.writeheader()
     for row in rows:
         writer.writerow(asdict(row))
+    # The whole file anew: a stop half-way leaves the old one, never half a row.
     write_text(text + buffer.getvalue(), path)

@@ -38,6 +38,7 @@ class ArmResult(_Part):
     decode: ArmSpeed
     prefill: ArmSpeed
     request_s: float
+    expected_s: float
     regret_fraction: float
     regret_against: str | None
     rests_on: str
@@ -95,6 +96,7 @@ def _arm(own: ChosenArm, drafted: DraftedSpeed | None) -> ArmResult:
         decode=_speed(own.decode),
         prefill=_speed(own.prefill),
         request_s=own.request_s,
+        expected_s=own.expected_s,
         regret_fraction=own.regret_fraction,
         regret_against=own.regret_against,
         rests_on=own.rests_on,

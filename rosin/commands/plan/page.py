@@ -2,7 +2,7 @@
 what it rests.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -31,7 +31,7 @@ from rosin.report.tables import (
     share_bar,
     text_column,
 )
-from sim.costs.memory import machine_bytes
+from sim.costs.cards import gpu_bytes
 from sim.policies import POLICIES
 from sim.step.metrics import Metrics
 from sim.step.simulate import Run
@@ -172,12 +172,23 @@ def _offer_name(result: PlanResult, number: int) -> str:
     schemes = {other.quantization for other in offers}
     counts = {other.cpu_threads for other in offers}
     threads = f"{offer.cpu_threads} thread{'s' if offer.cpu_threads != 1 else ''}"
+    kinds = {other.disk_reads for other in offers}
     return ", ".join(
         [
             *([offer.quantization] if len(schemes) > 1 else []),
             *([threads] if len(counts) > 1 else []),
+            *([layout_words(offer.layers_by_card)] if offer.layers_by_card else []),
+            *([f"{offer.disk_reads} reads"] if len(kinds) > 1 else []),
         ]
     )
+
+
+def layout_words(layers_by_card: Sequence[int]) -> str:
+    """Where layers lie, in words: ``GPU 0``, or ``20 + 16 layers``."""
+    used = [card for card, count in enumerate(layers_by_card) if count]
+    if len(used) == 1:
+        return f"GPU {used[0]} alone"
+    return f"{' + '.join(map(str, layers_by_card))} layers"
 
 
 def _is_told(offer: PlanOffer) -> bool | None:
@@ -234,6 +245,8 @@ def _choices(result: PlanResult) -> Iterator[tuple[str, str]]:
             "CPU threads",
             f"{own.cpu_threads}, of {', '.join(map(str, counts))} that there are rates for",
         )
+    if own.layers_by_card:
+        yield "cards", layout_words(own.layers_by_card)
 
 
 def _layers(run: Run) -> Table:
@@ -320,8 +333,8 @@ def _spills(rival: PlanRival) -> bool:
 
 
 def _overflows(rival: PlanRival, run: Run) -> bool:
-    return rival.metrics is not None and rival.metrics.peak_gpu_memory_bytes > machine_bytes(
-        run.scenario.machine
+    return rival.metrics is not None and rival.metrics.peak_gpu_memory_bytes > gpu_bytes(
+        run.scenario.machine, run.scenario.split
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from hwprofiles.units import format_bytes
 from planner.runtimes.asked import SCORES
 from planner.runtimes.option import Option, Timing
 from planner.runtimes.plan_file import RuntimePlanFile, call_of
@@ -166,6 +167,9 @@ def placed_words(option: Option) -> str:
     on_gpu = 1 - placement.expert_fraction[list(model.moe_layers), 0]
     num_full = int(np.sum(on_gpu > FULL))
     share = float(np.mean(on_gpu))
+    cached = sum(own.expert_cache for own in option.memory.values())
+    if cached:
+        return f"{layers} on the GPU, and a cache of experts of {format_bytes(cached)} there"
     words = f"{layers} on the GPU; {share:.0%} of the experts"
     if placement.is_by_matrix:
         words += f", all of {num_full} of {len(model.moe_layers)} layers"

@@ -11,6 +11,7 @@ from rosin.commands.plan.runtime_document import RuntimePlanResult, RuntimeRival
 from rosin.commands.simulate.runtime_page import (
     coverage_words,
     limit_words,
+    memory_parts,
     number_words,
     speed_words,
 )
@@ -95,15 +96,14 @@ def _reasons(result: RuntimePlanResult) -> Iterator[RenderableType]:
 
 
 def _memory(result: RuntimePlanResult) -> Table:
-    columns = [number_column(name) for name in ("weights", "KV cache", "buffers", "of free")]
+    heads = [head for head, _ in memory_parts(result.memory_bytes, "host")]
+    columns = [number_column(head) for head in (*heads, "of free")]
     table = plain_table(name_column("memory"), *columns)
-    for name, own in result.memory_bytes.items():
+    for name in result.memory_bytes:
         room = result.room_bytes.get(name)
         table.add_row(
             name,
-            format_bytes(own.weights),
-            format_bytes(own.kv),
-            format_bytes(own.compute),
+            *(format_bytes(size) for _, size in memory_parts(result.memory_bytes, name)),
             "unknown" if room is None else format_bytes(round(room)),
         )
     return table

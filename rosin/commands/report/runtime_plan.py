@@ -19,6 +19,7 @@ from rosin.commands.plan.runtime_document import RuntimePlanResult
 from rosin.commands.simulate.runtime_page import (
     coverage_words,
     limit_words,
+    memory_parts,
     number_words,
     speed_words,
 )
@@ -89,10 +90,11 @@ def _sections(result: RuntimePlanResult) -> Iterator[Section]:
 
 def _memory(result: RuntimePlanResult) -> str:
     rows = [
-        (name, *(format_bytes(size) for size in (own.weights, own.kv, own.compute)))
-        for name, own in result.memory_bytes.items()
+        (name, *(format_bytes(size) for _, size in memory_parts(result.memory_bytes, name)))
+        for name in result.memory_bytes
     ]
-    return table("Memory by device", ("device", "weights", "KV cache", "buffers"), rows)
+    heads = [head for head, _ in memory_parts(result.memory_bytes, "host")]
+    return table("Memory by device", ("device", *heads), rows)
 
 
 def _rivals(result: RuntimePlanResult) -> str:

@@ -17,7 +17,8 @@ from rosin.report.json_documents import (
     SimulateResult,
 )
 from rosin.report.occupancy import alone, occupancy
-from sim.costs.memory import machine_bytes, weight_bytes
+from sim.costs.cards import gpu_bytes
+from sim.costs.memory import weight_bytes
 from sim.engine.task import TaskKind
 from sim.engine.timeline import Timeline
 from sim.step.long import LongRun
@@ -83,7 +84,7 @@ def run_memory(run: Run | LongRun) -> Memory:
         if num_bytes
     ]
     return Memory(
-        total_bytes=machine_bytes(run.scenario.machine),
+        total_bytes=gpu_bytes(run.scenario.machine, run.scenario.split),
         peak_bytes=run.metrics.peak_gpu_memory_bytes,
         items=sorted(items, key=lambda item: -item.bytes),
     )

@@ -228,6 +228,8 @@ def memory_table(memory: Memory, host: HostMemory) -> Table:
     of_all = "host memory; its size is not stated"
     if host.total_bytes is not None:
         share = format_share(host.held_bytes / host.total_bytes)
+        if host.held_bytes > host.total_bytes:
+            share = "the rest is read from the disk"
         of_all = f"of {format_bytes(host.total_bytes)} host memory, {share}"
     table.add_row("in the host, of the model", format_bytes(host.held_bytes), of_all)
     return table

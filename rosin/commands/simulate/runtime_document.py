@@ -38,6 +38,7 @@ class DeviceBytes(_Part):
     weights: int
     kv: int
     compute: int
+    expert_cache: int
 
 
 class RuntimeResult(_Part):
@@ -84,7 +85,12 @@ def _rests_on(prediction: RuntimePrediction) -> str:
 def device_bytes(memory: Mapping[str, DeviceMemory]) -> dict[str, DeviceBytes]:
     """Return memory by device and what it is for."""
     return {
-        name: DeviceBytes(weights=own.weights, kv=own.kv, compute=own.compute)
+        name: DeviceBytes(
+            weights=own.weights,
+            kv=own.kv,
+            compute=own.compute,
+            expert_cache=own.expert_cache,
+        )
         for name, own in memory.items()
     }
 

@@ -1,13 +1,13 @@
 """A prediction of a runtime in a user's words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from hwprofiles.units import format_bytes
-from rosin.commands.simulate.runtime_document import RuntimeResult, SpeedRange
+from rosin.commands.simulate.runtime_document import DeviceBytes, RuntimeResult, SpeedRange
 from rosin.report.tables import name_column, number_column, plain_table
 
 PART_WORDS = {
@@ -75,11 +75,20 @@ def _assumption(speed: SpeedRange) -> str:
     return f"{speed.assumption} (one spread higher: {change:+.0%})"
 
 
+def memory_parts(memory: Mapping[str, DeviceBytes], device: str) -> list[tuple[str, int]]:
+    """Return what a device holds, by what it is for; a cache of experts only where any device has
+    one.
+    """
+    own = memory[device]
+    has_cache = any(each.expert_cache for each in memory.values())
+    cache = [("expert cache", own.expert_cache)] if has_cache else []
+    return [("weights", own.weights), *cache, ("KV cache", own.kv), ("buffers", own.compute)]
+
+
 def _memory(result: RuntimeResult) -> Table:
-    columns = [number_column(name) for name in ("weights", "KV cache", "buffers")]
+    columns = [number_column(head) for head, _ in memory_parts(result.memory_bytes, "host")]
     table = plain_table(name_column("memory"), *columns)
-    for name, own in result.memory_bytes.items():
-        table.add_row(
-            name, format_bytes(own.weights), format_bytes(own.kv), format_bytes(own.compute)
-        )
+    for name in result.memory_bytes:
+        parts = memory_parts(result.memory_bytes, name)
+        table.add_row(name, *(format_bytes(size) for _, size in parts))
     return table

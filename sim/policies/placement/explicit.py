@@ -9,9 +9,8 @@ from sim.costs.memory import Infeasible, MemoryRule, Residency
 from sim.model.model import Model
 from sim.policies.base import Placement
 from sim.policies.placement.fitting import (
-    budgets_by_gpu,
     bytes_by_gpu,
-    bytes_for_experts,
+    expert_budgets,
     host_checked,
 )
 from sim.policies.problem import Problem
@@ -47,10 +46,9 @@ class ExplicitPlacement(Placement):
         for layer, experts in enumerate(self.experts):
             chosen[layer, list(experts)] = True
         dense = np.ones(model.num_layers, bool)
-        left = bytes_for_experts(problem, self.memory, dense)
-        if isinstance(left, Infeasible):
-            return left
-        budgets = budgets_by_gpu(problem, self.memory, left)
+        budgets = expert_budgets(problem, self.memory, dense)
+        if isinstance(budgets, Infeasible):
+            return budgets
         # A plan may have been made for a larger GPU.
         over = max(
             needed - budget

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError
+from hwprofiles import InputError, Machine
 from hwprofiles.units import format_bytes
+from sim.costs.host_room import behind_bytes, shelf_bytes
 from sim.costs.memory import (
     DenseShare,
     Infeasible,
@@ -16,7 +17,6 @@ from sim.costs.memory import (
     fixed_items,
     machine_bytes,
     usable_bytes,
-    weight_bytes,
 )
 from sim.policies.base import Placement
 from sim.policies.problem import Problem
@@ -59,11 +59,10 @@ class RankedPlacement(Placement):
         self, problem: Problem, ranking: Callable[[Problem], NDArray[np.float64]]
     ) -> Residency | Infeasible:
         """Place by a given ranking, so that a search over many policies ranks the experts once."""
-        left = bytes_for_experts(problem, self.memory, np.ones(problem.model.num_layers, bool))
-        if isinstance(left, Infeasible):
-            return left
+        budgets = expert_budgets(problem, self.memory, np.ones(problem.model.num_layers, bool))
+        if isinstance(budgets, Infeasible):
+            return budgets
         score = ranking(problem)
-        budgets = budgets_by_gpu(problem, self.memory, left)
         if problem.slots_per_layer is not None:
             return _checked(
                 problem,
@@ -86,7 +85,7 @@ class RankedPlacement(Placement):
         chosen = np.zeros(score.shape, bool)
         for gpu, budget in enumerate(budgets):
             chosen |= self.fill(
-                problem, np.where(problem.gpu_of_expert == gpu, score, -np.inf), budget
+                problem, np.where(problem.card_of_expert == gpu, score, -np.inf), budget
             )
         return _checked(problem, chosen, budgets, self.memory)
 
@@ -115,44 +114,84 @@ class RankedPlacement(Placement):
         return chosen.reshape(score.shape)
 
 
-def bytes_for_experts(
+def expert_budgets(
     problem: Problem,
     rule: MemoryRule,
     dense: NDArray[np.bool_],
     *,
     has_head: bool = True,
     kv: NDArray[np.bool_] | None = None,
-) -> int | Infeasible:
-    """Bytes that the memory of GPU 0 has left for routed experts, or by how many it falls short of
-    everything else.
+) -> list[int] | Infeasible:
+    """Bytes for routed experts on each card, or by how many one of them falls short of everything
+    else: see ``room_by_card``.
     """
+    room = room_by_card(problem, rule, dense, has_head=has_head, kv=kv)
+    least = min(room)
+    if least >= 0:
+        return room
     held = DenseShare(dense=dense, has_head=has_head, staging_bytes=problem.staging_bytes, kv=kv)
-    items = fixed_items(problem.machine, problem.model, problem.batch, problem.feeding, rule, held)
-    left = machine_bytes(problem.machine) - sum(items.values())
-    if left >= 0:
-        return left
+    items = items_of_card(problem, rule, room.index(least), held)
     return Infeasible(
-        reason=f"without a single expert, GPU memory would hold {spelt(items)}", missing_bytes=-left
+        reason=f"without a single expert, GPU memory would hold {spelt(items)}",
+        missing_bytes=-least,
     )
 
 
-def budgets_by_gpu(problem: Problem, rule: MemoryRule, left: int) -> list[int]:
-    """Bytes for routed experts on each GPU, of which GPU 0 has ``left``: the others hold nothing
-    else but the buffers of copies.
+def room_by_card(
+    problem: Problem,
+    rule: MemoryRule,
+    dense: NDArray[np.bool_],
+    *,
+    has_head: bool = True,
+    kv: NDArray[np.bool_] | None = None,
+) -> list[int]:
+    """Bytes that each card has left for routed experts, negative where it lacks room for all else.
 
-    Each holds an equal part of ``expert_cache_bytes`` at most.
+    Where experts are dealt out, GPU 0 holds all else, and the others nothing but the buffers of
+    copies. Each holds an equal part of ``expert_cache_bytes`` at most.
     """
+    held = DenseShare(dense=dense, has_head=has_head, staging_bytes=problem.staging_bytes, kv=kv)
+    num_filled = 1 if problem.split is None else problem.num_cards
+    room = [
+        machine_bytes(card_machine(problem, card))
+        - sum(items_of_card(problem, rule, card, held).values())
+        for card in range(num_filled)
+    ]
     peer = max(0, usable_bytes(problem.machine, rule) - problem.staging_bytes)
-    budgets = [left, *[peer] * (problem.num_gpus - 1)]
+    room += [peer] * (problem.num_cards - num_filled)
     if problem.expert_cache_bytes is None:
-        return budgets
-    return [min(budget, problem.expert_cache_bytes // problem.num_gpus) for budget in budgets]
+        return room
+    return [min(left, problem.expert_cache_bytes // problem.num_cards) for left in room]
+
+
+def items_of_card(
+    problem: Problem, rule: MemoryRule, card: int, held: DenseShare
+) -> Mapping[str, int]:
+    """What a card holds besides experts, by item, of what all of them hold: its own layers, and the
+    head on the last.
+    """
+    split = problem.split
+    own = np.ones(len(held.dense), bool) if split is None else split.card_of_layer == card
+    is_last = split is None or card == split.num_cards - 1
+    part = replace(
+        held,
+        dense=held.dense & own,
+        has_head=held.has_head and is_last,
+        kv=None if held.kv is None else held.kv & own,
+    )
+    machine = card_machine(problem, card)
+    return fixed_items(machine, problem.model, problem.batch, problem.feeding, rule, part)
+
+
+def card_machine(problem: Problem, card: int) -> Machine:
+    """The machine as that card sees it."""
+    return problem.machine if problem.split is None else problem.split.machines[card]
 
 
 def bytes_by_gpu(problem: Problem, chosen: NDArray[np.bool_]) -> list[int]:
-    """Bytes of experts [layer, expert] on each GPU."""
+    """Bytes of experts [layer, expert] on each card."""
     sizes = expert_sizes(problem)[:, None] * chosen
-    return [int(sizes[problem.gpu_of_expert == gpu].sum()) for gpu in range(problem.num_gpus)]
+    return [int(sizes[problem.card_of_expert == card].sum()) for card in range(problem.num_cards)]
 
 
 def spelt(items: Mapping[str, int]) -> str:
@@ -195,17 +234,28 @@ def _checked(
 
 def host_checked(problem: Problem, residency: Residency) -> Residency | Infeasible:
     """The residency, unless the host's stated memory cannot hold the weights that the GPU does not,
-    or not for good.
+    or not for good, and no disk is stated that experts could be read from.
     """
     stated = problem.machine.cpu.memory_bytes
-    stays = residency
-    if problem.keeps_host_copies:
-        # What the GPU holds does not relieve the host, which keeps a copy of it.
-        stays = replace(residency, experts=np.zeros_like(residency.experts))
-    behind = problem.model.total_bytes - weight_bytes(problem.model, stays)
+    behind = behind_bytes(problem.model, residency, keeps_copies=problem.keeps_host_copies)
     if stated is not None and behind > stated.effective:
+        if problem.machine.disk is not None:
+            return _beside_disk(problem, residency)
         missing = behind - int(stated.effective)
         copies = ", copies of experts on the GPU included" if problem.keeps_host_copies else ""
         reason = f"host memory would hold {format_bytes(behind)} of weights{copies}, has {format_bytes(stated.effective)}"
         return Infeasible(reason=reason, missing_bytes=missing)
     return residency
+
+
+def _beside_disk(problem: Problem, residency: Residency) -> Residency | Infeasible:
+    """The residency, unless host memory is too small even for what is no expert: that is not read
+    from the disk again and again.
+    """
+    room = shelf_bytes(problem.machine, problem.model, residency)
+    if room >= 0:
+        return residency
+    return Infeasible(
+        reason="host memory has no room for what is no expert, which stays there while experts are read from the disk",
+        missing_bytes=-room,
+    )

@@ -157,7 +157,7 @@ def _lanes(problem: Problem, layer: int, tokens: NDArray[np.int64]) -> _Lanes:
         for device in ("gpu", "cpu")
     )
     # An expert that gets no token is not copied.
-    copy_ns = float(costs.copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns)
+    copy_ns = float(costs.at(layer).copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns)
     return _Lanes(gpu=gpu, cpu=cpu, copy=np.where(tokens > 0, copy_ns, 0.0))
 
 

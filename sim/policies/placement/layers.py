@@ -11,10 +11,9 @@ from hwprofiles import InputError
 from sim.costs.memory import Infeasible, MemoryRule, Residency
 from sim.policies.base import Placement
 from sim.policies.placement.fitting import (
-    budgets_by_gpu,
     bytes_by_gpu,
-    bytes_for_experts,
     host_checked,
+    room_by_card,
 )
 from sim.policies.problem import Problem
 
@@ -127,9 +126,6 @@ def missing_bytes(
     """By how many bytes the marked layers, whole, exceed the memory of the GPU that lacks most
     (negative: they fit).
     """
-    left = bytes_for_experts(problem, rule, dense, has_head=has_head, kv=kv)
+    room = room_by_card(problem, rule, dense, has_head=has_head, kv=kv)
     needed = bytes_by_gpu(problem, all_experts(problem, dense))
-    budgets = budgets_by_gpu(
-        problem, rule, -left.missing_bytes if isinstance(left, Infeasible) else left
-    )
-    return max(bytes_there - budget for bytes_there, budget in zip(needed, budgets, strict=True))
+    return max(bytes_there - left for bytes_there, left in zip(needed, room, strict=True))

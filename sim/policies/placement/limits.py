@@ -35,11 +35,11 @@ HOST_WORDS = "host memory would hold"
 
 def _host_shortage(problem: Problem) -> Infeasible | None:
     """By how many bytes host memory falls short even if the GPUs held weights alone; None where it
-    is enough, or unknown.
+    is enough, unknown, or backed by a disk.
     """
     stated = problem.machine.cpu.memory_bytes
     model = problem.model
-    if stated is None:
+    if stated is None or problem.machine.disk is not None:
         return None
     least = model.total_bytes - problem.num_gpus * machine_bytes(problem.machine)
     if problem.keeps_host_copies:

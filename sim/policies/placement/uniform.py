@@ -25,6 +25,9 @@ class UniformPlacement(RankedPlacement):
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
         """Fill every layer alike; on several GPUs also what an equal number leaves over."""
         layers = np.array(problem.model.moe_layers)
+        layers = layers[np.isfinite(score[layers]).any(axis=1)]  # others lie on another card
+        if not len(layers):
+            return np.zeros(score.shape, bool)
         sizes = expert_sizes(problem)[layers]
         count = left // int(sizes.sum())
         chosen = top_per_layer(problem, score, min(count, problem.model.num_experts))

@@ -30,18 +30,24 @@ COPYING = (MissRule.FETCH, MissRule.STREAM)
 PAGE_COPY_BYTES_PER_S = 10e9
 """One thread copying out of the page cache into a buffer that the GPU reads: assumed, of a desktop."""
 
+PAGE_COPY_SPREAD = 0.54
+"""The spread of that in the logarithm: from 5 to 20 GB/s in four of five machines, assumed, since no
+source measures it for these engines."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheRates:
     """Measured rates that replace the machine's own; None where none was measured.
 
-    ``both_factor`` multiplies the rate of both at once, measured or estimated.
+    ``both_factor`` multiplies the rate of both at once, measured or estimated, ``page_factor`` that
+    of copies out of the page cache.
     """
 
     cpu_experts_bytes_per_s: float | None = None
     link_bytes_per_s: float | None = None
     both_bytes_per_s: float | None = None
     both_factor: float = 1.0
+    page_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +106,7 @@ def cached_decode(
         decode_seconds(step, constants), list(layers.values()), cached, step, constants
     )
     if cached.misses is MissRule.STREAM:
-        seconds = _streamed(seconds, question, placement, cached, locality)
+        seconds = _streamed(seconds, question, placement, cached, (locality, rates))
     return CachedStep(
         seconds=seconds,
         miss_fraction=missing,
@@ -260,17 +266,19 @@ def _streamed(
     question: RuntimeQuestion,
     placement: DevicePlacement,
     cached: CachedExperts,
-    locality: Locality,
+    known: tuple[Locality, CacheRates],
 ) -> Seconds:
     """The price with misses read one after the other: what memory lacks from the disk, all through a buffer."""
     assert question.host.disk is not None
+    locality, rates = known
+    page_bytes_per_s = PAGE_COPY_BYTES_PER_S * rates.page_factor
     # Host memory holds other experts than the cache does.
     held = min(1.0, cached.share + cached.memory_share)
     read = expert_misses(question, placement, locality, held)
     copied = expert_misses(question, placement, locality, cached.share)
     return replace(
         seconds,
-        upload=seconds.upload + copied / PAGE_COPY_BYTES_PER_S,
+        upload=seconds.upload + copied / page_bytes_per_s,
         disk=read / question.host.disk.bytes_per_s,
     )
 

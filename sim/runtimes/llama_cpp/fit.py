@@ -78,7 +78,7 @@ def fitted_arguments(
     return replace(
         arguments,
         gpu_layers=sum(share.layers for share in shares),
-        tensor_split=counts if len(gpus) > 1 else (),
+        tensor_split=counts if len(gpus) > 1 and any(counts) else (),
         placements=tuple(placements),
     )
 

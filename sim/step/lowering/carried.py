@@ -33,6 +33,7 @@ from sim.step.lowering.emit import (
     send_down,
 )
 from sim.step.lowering.passes import emit_layer, end_pass
+from sim.step.lowering.shelf import bring_in
 
 _ON_CPU = int(Action.CPU)
 _DEFERRED = int(Action.DEFERRED)
@@ -70,7 +71,9 @@ def _run_on_cpu(draft, at, action, sent, last):
         append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, at.layer)
     for expert in range(sheet.tokens.shape[2]):
         if sheet.actions[at.pass_index, at.layer, expert] == action:
+            read = bring_in(draft, at.layer, expert, sent, 0)
             wait_for(draft, sent)
+            wait_for(draft, read)
             last = emit_expert(draft, at, expert, CPU)
     return last
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
+from sim.costs.host_room import HostShelf, first_shelf, reads_disk
 from sim.costs.memory import Residency
 from sim.engine.task import NONE
 from sim.model.model import layer_shapes
@@ -48,7 +49,7 @@ class Decisions:
     layer, expert] marks experts on the CPU that the GPU holds (None: there is none); ``early``
     those whose copies begin ahead of their gate, selected or not (None: none does). ``leaving``
     [pass, layer, expert] is the expert whose place one with the action SWAP takes (NONE: a place
-    that was free).
+    that was free). ``shelf`` is what host memory holds at the start, where it has no room for all.
     """
 
     actions: NDArray[np.uint8]
@@ -60,6 +61,7 @@ class Decisions:
     spilled: NDArray[np.bool_] | None = None
     early: NDArray[np.bool_] | None = None
     leaving: NDArray[np.int16] | None = None
+    shelf: HostShelf | None = None
 
 
 def decide_all(policy: Policy, residency: Residency, foresight: Foresight) -> Decisions:
@@ -126,7 +128,18 @@ def decide(
         spilled=spilled_of(policy, actions, modes, is_held),
         early=early.experts if len(early.experts) else None,
         leaving=leaving,
+        shelf=shelf_of(problem, residency),
     )
+
+
+def shelf_of(problem: Problem, residency: Residency) -> HostShelf | None:
+    """What host memory holds of the experts at the start; None where nothing is read from a disk."""
+    machine = problem.machine
+    model = problem.model
+    keeps_copies = problem.keeps_host_copies
+    if not reads_disk(machine, model, residency, keeps_copies=keeps_copies):
+        return None
+    return first_shelf(machine, model, residency, problem.popularity)
 
 
 def surroundings(policy: Policy, problem: Problem, num_tokens: NDArray[np.int32]) -> Around:

@@ -49,8 +49,15 @@ ROW = np.dtype(
 )
 """A task under construction."""
 
-LAYER = np.dtype([(name, "i8") for name in ("shape", "is_moe", "fetch", "evict", "expert_bytes")])
-"""What a layer is and what copies of its experts cost (ns) and move (bytes)."""
+LAYER = np.dtype(
+    [
+        (name, "i8")
+        for name in ("shape", "is_moe", "fetch", "evict", "expert_bytes", "is_border", "read")
+    ]
+)
+"""What a layer is, what copies of its experts cost (ns) and move (bytes), whether the layer before
+lies on another card, and what reading one of its experts from the disk takes (ns).
+"""
 
 SHARE = np.dtype([(name, "i8") for name in ("fetch", "num_bytes")])
 """What a copy of all that one GPU runs of a layer costs (ns) and moves (bytes)."""
@@ -94,13 +101,26 @@ there that have experts there.
 """
 
 
+SHELF = np.dtype([(name, "i8") for name in ("used_at", "read")])
+"""An expert in host memory: when it was last asked for, counted in experts asked for (NONE: it is
+not there), and the task that read it from the disk (NONE: it was there at the start).
+"""
+
+DISK = np.dtype([(name, "i8") for name in ("resource", "left_bytes", "asked", "keeps")])
+"""The disk's resource number, the room left on the shelf, the experts asked for so far, and whether
+what is read takes the place of what was asked for longest ago (1) or is not kept (0).
+"""
+
+
 class Sheet(NamedTuple):
     """What compiled code reads of a run: few arrays of records, for the same reason as ROW.
 
     ``tokens`` and ``actions`` are [pass, layer, expert], and so is ``leaving``, as in Decisions,
     where anything is swapped; ``work`` is [pass, layer]; ``experts`` is ns [GPU or CPU, layer
     shape, tokens]; ``activations`` is ns [H2D or D2H, tokens]; ``shares`` is [layer, GPU] of SHARE;
-    ``run`` has one record.
+    ``run`` has one record. ``shelf`` [layer, expert] of SHELF is what host memory holds, where it
+    has no room for all (else it is empty), and ``disk`` has one record of DISK; both change as
+    tasks are emitted.
     """
 
     tokens: NDArray[np.int32]
@@ -113,6 +133,8 @@ class Sheet(NamedTuple):
     shares: NDArray[np.void]
     run: NDArray[np.void]
     leaving: NDArray[np.int16]
+    shelf: NDArray[np.void]
+    disk: NDArray[np.void]
 
 
 class Draft(NamedTuple):

@@ -6,6 +6,8 @@ experts · resident experts · each missing expert's copy (after the one that le
 run · activations back. The next layer waits for the last of each lane.
 """
 
+import numpy as np
+
 from sim.engine.compilation import inner
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
@@ -30,6 +32,7 @@ from sim.step.lowering.draft import (
     wait_for,
     wait_for_join,
 )
+from sim.step.lowering.shelf import bring_in
 
 _CPU_ACTION = int(Action.CPU)
 _SWAP = int(Action.SWAP)
@@ -57,9 +60,19 @@ def emit_overhead(draft, duration_ns, layer):
 
 @inner
 def move_hidden(draft, place, tokens, layer):
-    """Bring the hidden state to the GPU or the CPU if it is not there."""
-    if draft.state[PLACE] == place:
-        return
+    """Bring the hidden state to the GPU or the CPU if it is not there; by way of the host, if it is
+    on another card.
+    """
+    is_across = place == GPU and layer >= 0 and draft.sheet.layers[layer].is_border == 1
+    if draft.state[PLACE] == place and is_across:
+        _carry_hidden(draft, CPU, tokens, layer)
+    if draft.state[PLACE] != place:
+        _carry_hidden(draft, place, tokens, layer)
+
+
+@inner
+def _carry_hidden(draft, place, tokens, layer):
+    """Copy the hidden state to the GPU or the CPU, once the layer before has ended."""
     wait_for_join(draft)
     way = D2H if place == CPU else H2D
     set_join(draft, append_activations(draft, way, tokens, layer), _NONE)
@@ -97,12 +110,14 @@ def emit_fetched_expert(draft, at, expert, gate, last):
     source = gate
     owner = owner_of(sheet, layer, expert)
     is_swap = sheet.actions[at.pass_index, layer, expert] == _SWAP
+    read = bring_in(draft, layer, expert, gate, 0)
     if is_swap:
         # The expert that leaves may be one that this layer has just used.
         wait_for(draft, last_on(draft, owner, last))
         leaving = sheet.leaving[at.pass_index, layer, expert]
         source = append_weights(draft, lane_of(sheet, D2H, owner), _EVICT, layer, leaving)
     wait_for(draft, source)
+    wait_for(draft, read)
     counter = STAGED if owner == 0 else STATE_SIZE + state[NUM_JOINS] + owner - 1
     slot = state[counter] % ring.shape[1]
     if not is_swap:
@@ -125,10 +140,17 @@ def emit_early_copies(draft, at):
     """
     ring = draft.expert_ring
     first = _NONE
+    # Reads go first, so that the copies are consecutive; the disk's last one is behind all others.
+    read = np.int64(_NONE)
+    free = ring[0, draft.state[STAGED] % ring.shape[1]]
+    for expert in range(draft.sheet.actions.shape[2]):
+        if draft.sheet.actions[at.pass_index, at.layer, expert] == _EARLY:
+            read = max(read, bring_in(draft, at.layer, expert, free, 0))
     for expert in range(draft.sheet.actions.shape[2]):
         if draft.sheet.actions[at.pass_index, at.layer, expert] == _EARLY:
             slot = draft.state[STAGED] % ring.shape[1]
             wait_for(draft, ring[0, slot])
+            wait_for(draft, read)
             copy = append_weights(draft, H2D, _EARLY_FETCH, at.layer, expert)
             ring[0, slot] = copy
             draft.state[STAGED] += 1
@@ -212,7 +234,9 @@ def emit_cpu_experts(draft, at, gate, experts):
             append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, at.layer)
         for expert in experts:
             if sheet.actions[at.pass_index, at.layer, expert] == _CPU_ACTION:
+                read = bring_in(draft, at.layer, expert, gate, 0)
                 wait_for(draft, sent)
+                wait_for(draft, read)
                 last = emit_expert(draft, at, expert, CPU)
     return last, tokens
 

@@ -44,6 +44,7 @@ from sim.step.lowering.live_dispatch import dispatch_missing
 from sim.step.lowering.live_gain import fetch_gainful
 from sim.step.lowering.operations import empty, take_back
 from sim.step.lowering.passes import end_pass
+from sim.step.lowering.shelf import bring_in
 from sim.step.lowering.slots import (
     ARRIVED,
     COMING,
@@ -259,6 +260,7 @@ def _fetch(draft, cached, live, now, expert):
     has_room, freed_by, victim_layer, victim = take_slot(cached, now, layer, expert, sheet.layers)
     if not has_room:
         return False
+    read = bring_in(draft, layer, expert, turn, 0)
     source = turn
     owner = owner_of(sheet, layer, expert)
     if cached.rules[0].writes_back and victim >= 0:
@@ -268,6 +270,7 @@ def _fetch(draft, cached, live, now, expert):
     wait_for(draft, source)
     # Nothing may write into the slot before the last use of what is in it.
     wait_for(draft, freed_by)
+    wait_for(draft, read)
     slot = cached.slots[layer, expert]
     slot.copy = append_weights(draft, lane_of(sheet, H2D, owner), _FETCHING, layer, expert)
     # As good as there: it is waited for, and no rule is asked about it before it has come.

@@ -22,6 +22,7 @@ from sim.step.lowering.draft import (
 )
 from sim.step.lowering.leavers import take_slot
 from sim.step.lowering.operations import DROP, operate
+from sim.step.lowering.shelf import bring_in
 from sim.step.lowering.slots import (
     ABSENT,
     COMING,
@@ -131,6 +132,11 @@ def _queue(draft, live, slot, ahead):
     state = draft.state
     rules = live.rules[0]
     owner = owner_of(draft.sheet, ahead.layer, ahead.expert)
+    # Neither the read nor the copy takes part in a serial pass; reads on demand go first.
+    order = leave_order(draft)
+    read = bring_in(draft, ahead.layer, ahead.expert, slot.looked_up, ahead.priority)
+    return_to_order(draft, order)
+    wait_for(draft, read)
     wait_for(draft, slot.looked_up)
     wait_for(draft, slot.freed_by)
     if rules.pauses_on_miss:

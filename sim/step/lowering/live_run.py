@@ -29,6 +29,7 @@ from sim.step.lowering.lower import (
     RESOURCES,
     fresh_draft,
     platform,
+    resources_of,
     sheet_of,
     table,
     with_peers,
@@ -131,15 +132,18 @@ def live_job(
         else len(predictions.candidates)
     )
     num_tasks += int(np.count_nonzero(predictions.expected))
+    num_resources = len(with_peers(LIVE_RESOURCES, gpus))
+    if decisions.shelf is not None:
+        num_tasks *= 2  # a read before each copy
     draft = fresh_draft(
         problem,
-        sheet_of(problem, passes, tokens, decisions, prices),
+        sheet_of(problem, passes, tokens, decisions, (prices, num_resources)),
         num_tasks,
         num_awaited=gpus if live.rules[0]["is_copy_awaited"] else 0,
         num_copies=MAX_COPIES_AWAITED,
     )
     return LiveJob(
-        platform=platform(problem.machine, with_peers(LIVE_RESOURCES, gpus)),
+        platform=platform(problem.machine, resources_of(problem, decisions, LIVE_RESOURCES)),
         draft=draft,
         cached=fresh_cache(policy, residency, predictions, foresight),
         live=live,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
+from sim.costs.host_room import DiskReads, HostShelf, disk_read_ns
 from sim.engine.compilation import kernel
 from sim.engine.program import FULL_RATE, Platform, Program
 from sim.engine.task import NONE, Resource, TaskTable
@@ -16,6 +17,8 @@ from sim.policies.problem import Problem
 from sim.step.lowering.carried import emit_carried_run
 from sim.step.lowering.decisions import Decisions
 from sim.step.lowering.draft import (
+    DISK,
+    H2D,
     JOIN_A,
     JOIN_B,
     LAYER,
@@ -25,6 +28,7 @@ from sim.step.lowering.draft import (
     ROW,
     RUN,
     SHARE,
+    SHELF,
     STATE_SIZE,
     WORK,
     Draft,
@@ -94,7 +98,8 @@ def emit(
 ) -> Lowered:
     """Return all tasks of the run, with the prices at hand."""
     gpus = problem.num_gpus
-    sheet = sheet_of(problem, passes, tokens, decisions, prices)
+    num_resources = len(with_peers(RESOURCES, gpus))
+    sheet = sheet_of(problem, passes, tokens, decisions, (prices, num_resources))
     draft = fresh_draft(problem, sheet, _most_tasks(decisions, gpus))
     if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
         assert gpus == 1, "experts carried into the next layer on several GPUs"
@@ -107,7 +112,7 @@ def emit(
     else:
         emit_run(draft)
     program = Program(
-        platform=platform(problem.machine, with_peers(RESOURCES, gpus)),
+        platform=platform(problem.machine, resources_of(problem, decisions, RESOURCES)),
         tasks=table(draft, 0, int(draft.state[N])),
     )
     return Lowered(program=program, last_task=draft.last_task)
@@ -140,6 +145,18 @@ def fresh_draft(
         layer_ring=np.full((gpus, max(1, overlap.staging_layers)), NONE),
         last_task=np.zeros(len(sheet.passes), np.int64),
     )
+
+
+def resources_of(
+    problem: Problem, decisions: Decisions, resources: tuple[Resource, ...]
+) -> tuple[Resource, ...]:
+    """The resources of one GPU with those of further ones, and the disk behind them where it is
+    read; it picks its next read as the link its next copy.
+    """
+    found = with_peers(resources, problem.num_gpus)
+    if decisions.shelf is None:
+        return found
+    return (*found, Resource(name="disk", discipline=resources[H2D].discipline))
 
 
 def with_peers(resources: tuple[Resource, ...], num_gpus: int) -> tuple[Resource, ...]:
@@ -177,11 +194,12 @@ def sheet_of(
     passes: Passes,
     tokens: NDArray[np.int32],
     decisions: Decisions,
-    prices: Prices,
+    priced: tuple[Prices, int],
 ) -> Sheet:
     """Decisions and prices as compiled code reads them: what is copied early has that action,
-    selected or not.
+    selected or not. ``priced`` has how many resources there are, behind which a disk stands.
     """
+    prices, num_resources = priced
     is_moe = np.array([layer.is_moe for layer in problem.model.layers])
     actions = (
         decisions.actions
@@ -207,6 +225,10 @@ def sheet_of(
             fetch=prices.fetch,
             evict=prices.evict,
             expert_bytes=prices.expert_bytes,
+            is_border=np.zeros(len(is_moe)) if problem.split is None else problem.split.borders,
+            read=np.zeros(len(is_moe))
+            if decisions.shelf is None
+            else disk_read_ns(problem.machine, prices.expert_bytes),
         ),
         work=_records(
             WORK, mode=decisions.modes, attention=prices.attention, gate=prices.gate, ffn=prices.ffn
@@ -229,7 +251,28 @@ def sheet_of(
             hand_over=np.array([problem.overlap.hand_over_ns]),
         ),
         leaving=np.zeros((0, 0, 0), np.int16) if decisions.leaving is None else decisions.leaving,
+        **_shelved(problem, decisions.shelf, num_resources),
     )
+
+
+def _shelved(problem: Problem, shelf: HostShelf | None, resource: int) -> dict[str, Any]:
+    """Host memory's experts and the disk, whose resource has that number; all of it empty where
+    memory holds every expert. What is there at the start counts as asked for the less popular, the
+    longer ago.
+    """
+    if shelf is None:
+        return {"shelf": np.zeros((0, 0), SHELF), "disk": np.zeros(1, DISK)}
+    order = np.argsort(np.argsort(problem.popularity, axis=None, kind="stable"), kind="stable")
+    used_at = np.where(shelf.experts, order.reshape(shelf.experts.shape), NONE)
+    records = _records(SHELF, used_at=used_at, read=np.full(used_at.shape, NONE))
+    disk = _records(
+        DISK,
+        resource=np.array([resource]),
+        left_bytes=np.array([shelf.left_bytes]),
+        asked=np.array([order.size]),
+        keeps=np.array([problem.disk_reads is DiskReads.CACHED]),
+    )
+    return {"shelf": records, "disk": disk}
 
 
 def _records(dtype: np.dtype[np.void], **columns: NDArray[Any]) -> NDArray[np.void]:
@@ -253,10 +296,21 @@ def _most_tasks(decisions: Decisions, num_gpus: int) -> int:
         int(
             _tasks_of_experts(decisions.actions.ravel())
             + (0 if decisions.early is None else np.count_nonzero(decisions.early))
+            + (0 if decisions.shelf is None else _most_reads(decisions))
         )
         + decisions.modes.size * (MAX_TASKS_PER_LAYER + 2 * num_gpus - 2)
         + len(decisions.modes) * MAX_TASKS_PER_PASS
     )
+
+
+def _most_reads(decisions: Decisions) -> int:
+    """Each expert that is asked for may have to be read, and every one of a layer that is
+    streamed.
+    """
+    num_experts = decisions.actions.shape[2]
+    streamed = np.count_nonzero(decisions.modes == LayerMode.STREAM)
+    early = 0 if decisions.early is None else np.count_nonzero(decisions.early)
+    return int(np.count_nonzero(decisions.actions) + streamed * num_experts + early)
 
 
 @kernel

@@ -2,6 +2,8 @@
 vocabulary projection. Compiled.
 """
 
+import numpy as np
+
 from sim.engine.compilation import inner, kernel
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action, LayerMode
@@ -36,6 +38,7 @@ from sim.step.lowering.emit import (
     move_hidden,
     send_up,
 )
+from sim.step.lowering.shelf import bring_in
 
 _RESIDENT = int(Action.RESIDENT)
 _FETCH = int(Action.FETCH)
@@ -84,6 +87,18 @@ def _stream_peers(draft, layer):
 
 
 @inner
+def _read_layer(draft, layer):
+    """Have all experts of a layer in host memory, no sooner than the buffer is free that they go
+    to; returns the last read, behind all others in the disk's order.
+    """
+    after = draft.layer_ring[0, draft.state[STREAMED] % draft.layer_ring.shape[1]]
+    read = np.int64(_NONE)
+    for expert in range(draft.sheet.tokens.shape[2]):
+        read = max(read, bring_in(draft, layer, expert, after, 0))
+    return read
+
+
+@inner
 def _layer_on_cpu(draft, at):
     """Attention, gate, feed-forward and all experts, one after another on the CPU."""
     sheet = draft.sheet
@@ -101,6 +116,7 @@ def _layer_on_cpu(draft, at):
         last = append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer)
     for expert in range(sheet.tokens.shape[2]):
         if sheet.tokens[at.pass_index, layer, expert] > 0:
+            wait_for(draft, bring_in(draft, layer, expert, last, 0))
             last = emit_expert(draft, at, expert, CPU)
     set_join(draft, last, _NONE)
 
@@ -145,6 +161,7 @@ def _layer_on_gpu(draft, at):
     streamed = _NONE
     if is_streamed:
         share = sheet.shares[layer, 0]
+        wait_for(draft, _read_layer(draft, layer))
         weights = _stream(draft, share.fetch, share.num_bytes, layer)
         streamed = _stream_peers(draft, layer)
     early = emit_early_copies(draft, at)

@@ -66,7 +66,7 @@ def lower_pipelined(
         last_use=np.full(buffers, NONE),
         last_page=np.full(buffers, NONE),
     )
-    sheet = sheet_of(problem, passes, tokens, decisions, prices)
+    sheet = sheet_of(problem, passes, tokens, decisions, (prices, len(PIPELINE_RESOURCES)))
     draft = fresh_draft(problem, sheet, num_tasks)
     emit_pipelined_run(draft, flow)
     program = Program(

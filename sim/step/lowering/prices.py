@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.costs.cost_model import CostModel
+from sim.costs.cost_model import CostModel, Way
 from sim.costs.roofline import Device
 from sim.engine.task import NONE
 from sim.model.model import TensorClass, layer_shapes
@@ -115,22 +115,35 @@ def _copies(costs: CostModel, is_pinned: bool, max_tokens: int) -> dict[str, Any
     """Copies of weights, and of the activations of up to so many tokens."""
     layers = costs.model.layers
     top = costs.model.head_bytes
+    last = costs.at(len(layers) - 1)
     expert = np.array([layer.expert_bytes for layer in layers], np.int64)
     whole = np.array(
         [layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in layers], np.int64
     )
     activations = np.arange(max_tokens + 1) * costs.model.hidden * costs.model.activation_bytes
     return {
-        "fetch": costs.copy("h2d", expert, is_pinned=is_pinned).ns,
-        "evict": costs.copy("d2h", expert, is_pinned=is_pinned).ns,
-        "layer_fetch": costs.copy("h2d", whole, is_pinned=is_pinned).ns,
-        "head_fetch": int(costs.copy("h2d", top, is_pinned=is_pinned).ns),
+        "fetch": _by_layer(costs, "h2d", expert, is_pinned=is_pinned),
+        "evict": _by_layer(costs, "d2h", expert, is_pinned=is_pinned),
+        "layer_fetch": _by_layer(costs, "h2d", whole, is_pinned=is_pinned),
+        "head_fetch": int(last.copy("h2d", top, is_pinned=is_pinned).ns),
         "activations_h2d": costs.copy("h2d", activations, is_pinned=is_pinned).ns,
         "activations_d2h": costs.copy("d2h", activations, is_pinned=is_pinned).ns,
         "expert_bytes": expert,
         "layer_bytes": whole,
         "head_bytes": top,
     }
+
+
+def _by_layer(
+    costs: CostModel, way: Way, num_bytes: NDArray[np.int64], *, is_pinned: bool
+) -> NDArray[np.int64]:
+    """Copies [layer] over the link of each layer's own card."""
+    shapes, shape_of = layer_shapes(costs.model)
+    found = np.zeros(len(num_bytes), np.int64)
+    for shape, layer in enumerate(shapes):
+        own = shape_of == shape
+        found[own] = costs.at(layer).copy(way, num_bytes[own], is_pinned=is_pinned).ns
+    return found
 
 
 def _shares(costs: CostModel, problem: Problem) -> dict[str, Any]:
@@ -147,7 +160,13 @@ def _shares(costs: CostModel, problem: Problem) -> dict[str, Any]:
     num_bytes = counts * np.array([layer.expert_bytes for layer in layers])[:, None]
     num_bytes[:, 0] += [layer.dense_bytes for layer in layers]
     return {
-        "share_fetch": costs.copy("h2d", num_bytes, is_pinned=problem.overlap.is_pinned).ns,
+        "share_fetch": np.stack(
+            [
+                _by_layer(costs, "h2d", column, is_pinned=problem.overlap.is_pinned)
+                for column in num_bytes.T
+            ],
+            axis=1,
+        ),
         "share_bytes": num_bytes,
     }
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hwprofiles import InputError, load_machine
+from sim.costs.host_room import RESERVED_BYTES
 from sim.model.library import load_model
 from sim.model.model import Model
 from sim.runtimes import RuntimeHost, RuntimeQuestion, predict, read_runtime_arguments, runtime_host
@@ -13,7 +14,7 @@ from sim.runtimes.caching.experts import CachedExperts, MissRule
 from sim.runtimes.caching.locality import locality_of
 from sim.runtimes.caching.pricing import CachedStep, CacheRates, cached_decode
 from sim.runtimes.constants import shipped_constants
-from sim.runtimes.disk import RESERVED_BYTES, HostRoom, mapped_bytes_per_s
+from sim.runtimes.disk import HostRoom, mapped_bytes_per_s
 from sim.runtimes.host import HostDisk
 from tests.sim.runtimes.examples import DESKTOP, question
 

@@ -234,6 +234,16 @@ def test_fit_among_gpus_fills_the_first_with_experts() -> None:
     assert sorted(placement.attention) == placement.attention.tolist()
 
 
+def test_fit_of_gpus_that_hold_nothing() -> None:
+    """Everything stays on the host where not even the head fits a GPU."""
+    tiny = replace(GPU, memory_bytes=1.2e9)
+    placement = placement_of(
+        question("-c 4096", model=deepseek(), host=replace(DESKTOP, gpus=(tiny, tiny)))
+    )
+    assert set(placement.attention.tolist()) == {HOST}
+    assert placement.head == HOST
+
+
 def test_fit_leaves_what_fits_as_it_is() -> None:
     """A model that two GPUs hold is split by their memory, as without the fit."""
     two = replace(DESKTOP, gpus=(GPU, GPU))

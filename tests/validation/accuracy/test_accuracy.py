@@ -264,6 +264,13 @@ def _write(path: Path, rows: list[MeasuredRow], change: dict[str, str] | None = 
             writer.writerow(cells | {"extra": "x"} | (change or {}))
 
 
+def test_rows_of_which_none_can_be_expressed_are_refused() -> None:
+    """With the reasons, where there is nothing to compare."""
+    unknown = replace(ROW, model="no-such-model")
+    with pytest.raises(InputError, match="none of 1 rows can be expressed: no model named"):
+        compare([unknown], host_of, leave_one_rig_out=False)
+
+
 def test_what_a_row_says_of_a_cpu_that_its_line_leaves_out() -> None:
     """The line names no CPU, so the note on what was left out says what it has."""
     plain = ask(ROW, host_of).question

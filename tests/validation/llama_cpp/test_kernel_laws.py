@@ -123,6 +123,14 @@ def test_predictions_rest_on_the_laws_where_the_machine_file_has_them(tmp_path: 
     assert not predict(replace(question, arguments=two)).decode.is_by_measured_kernels
     other = replace(question.model, dtypes={name: "q4_k" for name in question.model.dtypes})
     assert not predict(replace(question, model=other)).decode.is_by_measured_kernels
+    # Without -t the program takes all cores: laws of as many threads are used, and no others.
+    unsaid = replace(question, arguments=read_runtime_arguments("llama.cpp", ""))
+    assert not predict(unsaid).decode.is_by_measured_kernels
+    one_core = replace(host, cores_per_socket=1, sockets=1)
+    assert (
+        predict(replace(unsaid, host=one_core)).decode
+        == predict(replace(question, host=one_core)).decode
+    )
 
 
 def test_samples_of_one_thread_count_cpu_time() -> None:

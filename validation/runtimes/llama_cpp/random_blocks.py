@@ -114,7 +114,7 @@ def block_format(name: str) -> BlockFormat:
 def random_blocks(own: BlockFormat, num_blocks: int, generator: np.random.Generator) -> Bytes:
     """Draw so many blocks, as one row of bytes."""
     drawn = np.frombuffer(generator.bytes(num_blocks * own.block_bytes), np.uint8)
-    # A copy, because an array over bytes is read-only.
+    # A view of drawn bytes cannot be written to.
     blocks = drawn.reshape(num_blocks, own.block_bytes).copy()
     for fixed in FIXED_BYTES[own.name]:
         column = blocks[:, fixed.offset]

@@ -1,0 +1,151 @@
+"""Bounds where experts have to be read from the disk: no run is faster than its reads.
+
+An expert that is asked for is on the GPU, in host memory, or read. GPU and host memory together are
+one store in front of the disk: whatever it holds, the rest is read, one after another. The static
+bound takes the fixed set that saves most reads; the clairvoyant one the best of any sets, with a
+price on every byte held at each border between passes. The proof is in docs/explanation/bounds.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import Machine
+from planner.bounds.clairvoyant import Uses, cheapest_ns
+from planner.bounds.draws import MeanBounds
+from planner.bounds.rounding import seconds_below
+from planner.bounds.work import Floats, Work
+from sim.costs.host_room import RESERVED_BYTES, disk_read_ns
+from sim.costs.memory import MemoryRule, context_bytes, machine_bytes, working_bytes
+from sim.policies.problem import Problem
+from sim.step.simulate import Drawn
+
+NUM_PRICES = 24
+"""Prices of a byte and border that are tried; each proves a bound."""
+
+
+def with_reads(
+    bounds: MeanBounds,
+    problem: Problem,
+    draws: Sequence[Drawn],
+    works: Sequence[Work],
+    cards: Sequence[Machine],
+) -> MeanBounds:
+    """The bounds, or those of the reads where they are higher; ``cards`` are those that may be in
+    use.
+
+    The static one is for plans that read nothing ahead of its gate but for the prompt, whose
+    experts on the GPU and in host memory stay, and that set aside what a default budget does.
+    """
+    read_ns = disk_read_ns(problem.machine, _expert_bytes(problem)).astype(np.float64)
+    room = _room_bytes(problem, cards)
+    aside = _aside_bytes(problem, cards)
+    static_ns = _static_ns(problem, draws, works, read_ns, room - aside, bounds.are_alike)
+    clairvoyant_ns = _clairvoyant_ns(problem, draws, read_ns, room)
+    number = len(draws)
+    clairvoyant_s = max(bounds.clairvoyant_s, seconds_below(clairvoyant_ns / number))
+    static_s = max(bounds.static_s, seconds_below(static_ns / number), clairvoyant_s)
+    return replace(bounds, static_s=static_s, clairvoyant_s=clairvoyant_s)
+
+
+def _room_bytes(problem: Problem, cards: Sequence[Machine]) -> float:
+    """The most that GPUs and host memory hold of experts together: weights that are no experts lie
+    in one of them, and the system takes its part.
+    """
+    assert problem.machine.cpu.memory_bytes is not None
+    on_gpus = sum(machine_bytes(card) for card in cards)
+    in_host = problem.machine.cpu.memory_bytes.effective - RESERVED_BYTES
+    return max(0.0, on_gpus + in_host - problem.model.non_expert_bytes)
+
+
+def _aside_bytes(problem: Problem, cards: Sequence[Machine]) -> float:
+    """What default budgets set aside on each card beside weights: the context, and buffers of a
+    card without the head.
+    """
+    rule = MemoryRule()
+    buffers = working_bytes(problem.model, problem.batch, problem.feeding, rule, has_head=False)
+    return float(sum(context_bytes(card) + buffers for card in cards))
+
+
+def _static_ns(
+    problem: Problem,
+    draws: Sequence[Drawn],
+    works: Sequence[Work],
+    read_ns: Floats,
+    capacity_bytes: float,
+    are_alike: bool,
+) -> float:
+    """All reads of the best fixed set over all draws, and what decoding does while the disk is
+    idle: a layer's attention and gate come before its reads, and those before the next layer.
+    """
+    used = sum(
+        ((drawn.tokens > 0).sum(axis=0, dtype=np.float64) for drawn in draws),
+        start=np.zeros(problem.popularity.shape),
+    )
+    if are_alike:
+        counts = np.array([max(1, layer.num_experts) for layer in problem.model.layers])
+        exists = np.arange(problem.model.num_experts) < counts[:, None]
+        used = exists * (used.sum(axis=1) / counts)[:, None]
+    saved = used * read_ns[:, None]
+    sizes = np.broadcast_to(_expert_bytes(problem)[:, None], saved.shape)
+    rate = (saved / np.maximum(sizes, 1)).ravel()
+    order = np.argsort(-rate, kind="stable")
+    held = np.minimum(np.cumsum(sizes.ravel()[order]), capacity_bytes)
+    reads = float(saved.sum() - (np.diff(held, prepend=0.0) * rate[order]).sum())
+    idle = sum(_idle_ns(work) for work in works)
+    return reads + idle
+
+
+def _idle_ns(work: Work) -> float:
+    """What decoding takes before the gates of layers with experts, and in its heads."""
+    is_decode = ~work.is_prefill
+    is_moe = np.zeros(work.serial_gpu.shape, bool)
+    is_moe.ravel()[work.experts.cell_of] = True
+    serial = np.minimum(work.serial_gpu, work.serial_cpu) * is_moe
+    heads = np.minimum(work.head_gpu, work.head_cpu) + work.step_overhead
+    return float(serial[is_decode].sum() + heads[is_decode].sum())
+
+
+def _clairvoyant_ns(
+    problem: Problem, draws: Sequence[Drawn], read_ns: Floats, capacity_bytes: float
+) -> float:
+    """The fewest reads of any policy over all draws: a price that is best for the first serves
+    all.
+    """
+    ways = [_uses(problem, drawn, read_ns) for drawn in draws]
+    passes = [len(drawn.passes) for drawn in draws]
+    size = float(_expert_bytes(problem).max())
+    prices = np.append(0.0, np.geomspace(1e-3, 1.0, NUM_PRICES) * read_ns.max() / size)
+
+    def value(own: Uses, num_passes: int, price: float) -> float:
+        """What that price of a byte proves for one draw."""
+        return cheapest_ns(own, price) - price * capacity_bytes * num_passes
+
+    best = max(prices, key=lambda price: value(ways[0], passes[0], float(price)))
+    return sum(value(own, number, float(best)) for own, number in zip(ways, passes, strict=True))
+
+
+def _uses(problem: Problem, drawn: Drawn, read_ns: Floats) -> Uses:
+    """Every use of every expert: it is held from use to use, or read."""
+    tokens = drawn.tokens
+    num_items = tokens.shape[1] * tokens.shape[2]
+    index, item = np.nonzero(tokens.reshape(len(tokens), num_items))
+    order = np.argsort(item, kind="stable")
+    layer_of = np.arange(num_items) // tokens.shape[2]
+    copies = read_ns[layer_of]
+    counts = np.bincount(item, minlength=num_items)
+    return Uses(
+        starts=np.append(0, np.cumsum(counts)),
+        pass_of=index[order],
+        cell=np.full(len(item), -1),
+        weight=np.zeros(len(item)),
+        cost_ns=copies[item[order]],
+        size_bytes=_expert_bytes(problem)[layer_of].astype(np.float64),
+        copy_ns=copies,
+    )
+
+
+def _expert_bytes(problem: Problem) -> NDArray[np.int64]:
+    return np.array([layer.expert_bytes for layer in problem.model.layers], np.int64)

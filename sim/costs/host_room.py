@@ -1,0 +1,108 @@
+"""Host memory that has no room for all experts: what of them it holds, the rest being on the disk."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwprofiles import InputError, Machine
+from hwprofiles.units import GB, NS_PER_S
+from sim.costs.memory import Residency, weight_bytes
+from sim.model.model import Model
+
+RESERVED_BYTES = 4 * GB
+"""Host memory that the system and the program's own buffers take: a host of 65.5 GB kept 57.5 GB
+for pages beside 8.3 GB in use (llama.cpp, Llama-4-Maverick read from NVMe, r/LocalLLaMA, April
+2025), of which 4 GB are others'.
+"""
+
+
+class DiskReads(StrEnum):
+    """What becomes of experts that are read from the disk.
+
+    CACHED: they stay in host memory in place of what was asked for longest ago, as in a page cache.
+    DIRECT: they go through a buffer, and host memory keeps what it held at the start.
+    """
+
+    CACHED = "cached"
+    DIRECT = "direct"
+
+
+def disk_read_ns(machine: Machine, num_bytes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Reads of those bytes from the disk to host memory, in ns. Raises InputError for a machine that
+    states no disk.
+    """
+    disk = machine.disk
+    if disk is None:
+        raise InputError(f"{machine.name} states no disk")
+    ns = disk.latency_ns.effective + num_bytes / disk.bytes_per_s.effective * NS_PER_S
+    return np.asarray(np.rint(ns).astype(np.int64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HostShelf:
+    """The experts [layer, expert] that host memory holds at the start, and the bytes left beside
+    them; ``num_bytes`` is room for experts in all.
+    """
+
+    experts: NDArray[np.bool_]
+    left_bytes: int
+    num_bytes: int
+
+
+def behind_bytes(model: Model, residency: Residency, *, keeps_copies: bool) -> int:
+    """Weights that lie behind the GPU: all it does not hold, or all experts where host memory keeps
+    copies.
+    """
+    stays = residency
+    if keeps_copies:
+        stays = replace(residency, experts=np.zeros_like(residency.experts))
+    return model.total_bytes - weight_bytes(model, stays)
+
+
+def reads_disk(machine: Machine, model: Model, residency: Residency, *, keeps_copies: bool) -> bool:
+    """Whether experts have to be read from the disk: host memory is too small for what lies behind
+    the GPU, and the machine states a disk.
+    """
+    stated = machine.cpu.memory_bytes
+    if stated is None or machine.disk is None:
+        return False
+    return behind_bytes(model, residency, keeps_copies=keeps_copies) > stated.effective
+
+
+def shelf_bytes(machine: Machine, model: Model, residency: Residency) -> int:
+    """Room for experts in host memory beside all else that lies there; negative where even that has
+    no room.
+    """
+    assert machine.cpu.memory_bytes is not None
+    no_experts = replace(residency, experts=np.zeros_like(residency.experts))
+    experts = sum(layer.num_experts * layer.expert_bytes for layer in model.layers)
+    beside = model.total_bytes - weight_bytes(model, no_experts) - experts
+    return int(machine.cpu.memory_bytes.effective) - RESERVED_BYTES - beside
+
+
+def first_shelf(
+    machine: Machine, model: Model, residency: Residency, popularity: NDArray[np.float64]
+) -> HostShelf:
+    """What a run that has gone on for long finds there: the most popular experts that the GPU does
+    not hold, then those that it does; as many of every layer, where all are as popular.
+    """
+    room = shelf_bytes(machine, model, residency)
+    counts = np.array([layer.num_experts for layer in model.layers])
+    rank = np.broadcast_to(np.arange(model.num_experts), popularity.shape)
+    layer = np.broadcast_to(np.arange(len(counts))[:, None], popularity.shape)
+    order = np.lexsort(
+        (layer.ravel(), rank.ravel(), -popularity.ravel(), residency.experts.ravel())
+    )
+    order = order[(rank < counts[:, None]).ravel()[order]]
+    each = np.array([spec.expert_bytes for spec in model.layers], np.int64)
+    held = np.cumsum(each[order // model.num_experts])
+    number = int(np.searchsorted(held, room, "right"))
+    experts = np.zeros(popularity.size, bool)
+    experts[order[:number]] = True
+    return HostShelf(
+        experts=experts.reshape(popularity.shape),
+        left_bytes=room - int(held[number - 1]) if number else room,
+        num_bytes=room,
+    )

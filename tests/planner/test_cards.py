@@ -1,0 +1,108 @@
+"""Plans and bounds for layers on several cards, and for experts read from a disk."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from planner.bounds.cards import bounds_over_cards
+from planner.search.layouts import layouts, planned_cards
+from planner.search.make import Planned, make_plan
+from planner.search.objectives import Goal
+from planner.search.setting import Setting
+from sim.policies import POLICIES, find_policy
+from sim.step.simulate import Run, draw, fits_cards, problem_of, simulate
+
+UNLIKE = "RTX 4090 + RTX 3060 12GB + Ryzen 9 7950X + 2x48GB DDR5-5600"
+ALIKE = "2x RTX 3090 + Ryzen 9 5950X + 4x32GB DDR4-3200"
+
+
+def _setting(machine: str, **changes: object) -> Setting:
+    setting = Setting(
+        model="mixtral-8x7b",
+        quantization="8bit",
+        machine=machine,
+        prompt_tokens=16,
+        output_tokens=16,
+        draws=4,
+    )
+    return setting.model_copy(update=changes)
+
+
+@cache
+def _planned(machine: str, gpus: int) -> Planned:
+    found = make_plan(_setting(machine, gpus=gpus), Goal(objective="latency"), "test")
+    assert isinstance(found, Planned), found
+    return found
+
+
+@pytest.mark.parametrize("machine", [ALIKE, UNLIKE])
+def test_two_cards_are_never_slower_than_one(machine: str) -> None:
+    """One card is among what a plan for two may choose, and here two are faster."""
+    one, two = (_planned(machine, gpus).plan.predicted["end_to_end_s"] for gpus in (1, 2))
+    assert two < one
+    assert all(_planned(machine, 2).plan.setting.layers_by_card)
+
+
+@pytest.mark.parametrize("machine", [ALIKE, UNLIKE])
+def test_a_plan_runs_again(machine: str) -> None:
+    """The plan's own setting gives its timeline."""
+    plan = _planned(machine, 2).plan
+    again = simulate(plan.setting.scenario(plan.policy))
+    assert isinstance(again, Run)
+    assert again.timeline.digest == plan.predicted["timeline_digest"]
+
+
+@pytest.mark.parametrize("machine", [ALIKE, UNLIKE])
+def test_a_plan_is_above_its_bounds(machine: str) -> None:
+    """Both bounds lie below the plan, the static one above the clairvoyant one."""
+    plan = _planned(machine, 2).plan
+    end_s = plan.predicted["end_to_end_s"]
+    bounds = plan.bounds
+    assert 0 < bounds["clairvoyant_bound_s"] <= bounds["static_bound_s"]
+    assert bounds["static_bound_s"] <= end_s * 1.005  # renamed experts: chance may go either way
+
+
+@pytest.mark.parametrize("machine", [ALIKE, UNLIKE])
+@pytest.mark.parametrize("policy", ["fiddler", "ktransformers", "llama.cpp", "zero-streaming"])
+def test_no_layout_is_below_the_bound(machine: str, policy: str) -> None:
+    """Whatever layers lie where: fixed plans of named systems stay above the static bound."""
+    base = _setting(machine, gpus=2)
+    first = base.model_copy(update={"layers_by_card": (16, 16)}).scenario(find_policy("fiddler"))
+    drawn = [draw(first, POLICIES[policy].feeding)]
+    cards = planned_cards(base.loaded_machine(), 2)
+    problem = problem_of(replace(first, policy=POLICIES[policy]))
+    bounds = bounds_over_cards(problem, cards, drawn, are_alike=False)
+    for layers in ((32, 0), (0, 32), (16, 16), (24, 8), (8, 24), (31, 1)):
+        setting = base.model_copy(update={"layers_by_card": layers})
+        scenario = setting.scenario(POLICIES[policy])
+        run = simulate(scenario) if fits_cards(scenario) else None
+        if isinstance(run, Run):
+            assert run.metrics.end_to_end_s >= bounds.static_s
+
+
+def test_layouts_lay_every_layer_out() -> None:
+    """Each layout has all layers; each kind of card stands alone in one."""
+    setting = _setting(UNLIKE)
+    found = layouts(setting.loaded_machine(), setting.loaded_model(), 2)
+    assert {(32, 0), (0, 32)} < set(found)
+    assert np.unique([sum(layout) for layout in found]).tolist() == [32]
+    equal = _setting(ALIKE)
+    assert layouts(equal.loaded_machine(), equal.loaded_model(), 2) == ((32, 0), (16, 16))
+
+
+def test_a_plan_that_reads_is_above_its_bounds() -> None:
+    """Host memory too small for the experts: a plan is found, the disk binds it, and it is no
+    faster than its reads.
+    """
+    setting = _setting("desktop-rtx-4090-ddr5", machine_overrides=("cpu.memory_bytes=12GB",))
+    found = make_plan(setting, Goal(objective="latency"), "test")
+    assert isinstance(found, Planned), found
+    bounds = found.plan.bounds
+    end_s = found.plan.predicted["end_to_end_s"]
+    assert found.plan.binding_resource == "disk"
+    assert 0 < bounds["clairvoyant_bound_s"] <= end_s
+    assert bounds["clairvoyant_bound_s"] <= bounds["static_bound_s"] <= end_s
+    busy_s = found.plan.predicted["busy_s"]["disk"]
+    assert bounds["static_bound_s"] > 0.8 * busy_s  # the reads of the best fixed set

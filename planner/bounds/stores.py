@@ -47,6 +47,7 @@ class Stores:
     def ns_per_byte(self, work: Work) -> float:
         """The longest that the link takes for what a byte of a streaming buffer stands for."""
         longest = max(
+            # At least one byte, because a part may have no weights.
             float((work.layer_fetch / np.maximum(self.layer_bytes, 1)).max()),
             work.head_fetch / max(self.head_bytes, 1.0),
         )

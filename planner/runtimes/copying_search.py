@@ -82,6 +82,7 @@ def accelerate_options(asked: Asked) -> Iterator[Option]:
             )
         )
 
+    # Counts rise, so the first that fits has the fewest layers on the host.
     found = next((own for own in map(option, range(num_layers + 1)) if asked.fits(own)), None)
     if found is not None:
         yield found

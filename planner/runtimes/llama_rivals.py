@@ -132,6 +132,7 @@ def _expert_cache(asked: Asked) -> Rival:
     """Return ``-ngl all -cmoe`` with what is left of GPU memory as a cache of experts."""
     name = "-cmoe --moe-cache-mib, the rest"
     host = _all_on_cpu(asked).option
+    # A cache comes on top of what -cmoe needs, so without room for that there is none.
     if host is None:
         return Rival(name=name, reason=NO_FIT)
     room = asked.room_bytes()

@@ -61,6 +61,7 @@ def _left(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
                 ),
                 0,
             )
+            # The system gives the file cache back before it kills anything.
             yield limit - max(0, used - cached)
 
 

@@ -46,6 +46,7 @@ class Goal(BaseModel):
 
     def rank(self, metrics: "Metrics") -> tuple[float, float]:
         """What decides: by how much the constraint is missed, then the score."""
+        # Keeping to the constraint comes before any score.
         return self.excess_s(metrics), self.score(metrics)
 
     def excess_s(self, metrics: "Metrics") -> float:

@@ -151,6 +151,7 @@ def prepare(steps: tuple[CompileStep, ...] = STEPS) -> Iterator[Compiled]:
                 num_functions += future.result()
                 done += step.share
                 ended.add(step.name)
+    # The end is stated, because a sum of shares may miss 1 by rounding.
     yield Compiled(done=1.0, under_way=(), num_functions=num_functions)
 
 

@@ -55,6 +55,7 @@ class Axis:
             return setting.model_copy(update={self.path: value})
         if self.path in COUNTS:
             return setting.model_copy(update={COUNTS[self.path]: value})
+        # An override, so that the machine file's own rules check the number.
         return with_override(setting, self.path, float(value))
 
 
@@ -103,6 +104,7 @@ def parse_axis(argument: str) -> Axis:
         raise InputError(f"--vary {argument}: {error}") from None
     values = tuple(value for value, _ in pairs)
     for place, (value, label) in enumerate(pairs):
+        # Both would be one point, but stand twice in tables.
         if values.index(value) < place:
             raise InputError(f"--vary {argument}: {label} is there twice")
     return Axis(path=path, values=values, texts=tuple(label for _, label in pairs))

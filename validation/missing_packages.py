@@ -25,6 +25,7 @@ def missing_packages() -> list[str]:
 
 def _is_installed(name: str) -> bool:
     try:
+        # An import could fail for other reasons than a missing package, and takes longer.
         version(name)
     except PackageNotFoundError:
         return False

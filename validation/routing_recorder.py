@@ -103,6 +103,7 @@ def _selected(
     logits_TJ: torch.Tensor | None, num_tokens: int, top_k: int, where: str
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Expert ids and weights [token, rank]."""
+    # A module named gate may be something else, such as the gate of a feed-forward.
     if logits_TJ is None or logits_TJ.shape[0] != num_tokens or logits_TJ.shape[1] < top_k:
         found = "nothing" if logits_TJ is None else tuple(logits_TJ.shape)
         raise InputError(

@@ -46,6 +46,7 @@ class MarkedPasses:
     @cached_property
     def cells(self) -> Cells:
         """Cells with their phases, and the items of their triples."""
+        # 0 is prefill and 1 decode, as lines number their phases.
         phase = (~self.work.is_prefill[self.index]).astype(np.int64)
         return Cells(
             layer=self.layer,

@@ -43,7 +43,7 @@ class _Search:
         self._function = function
 
     def sort(self) -> None:
-        """Best first."""
+        """Sort the corners, the best first."""
         order = np.argsort(self.values)
         self.simplex = self.simplex[order]
         self.values = self.values[order]

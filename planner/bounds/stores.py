@@ -47,6 +47,7 @@ class Stores:
     def ns_per_byte(self, work: Work) -> float:
         """The longest that the link takes for what a byte of a streaming buffer stands for."""
         longest = max(
+            # At least one byte, because a part may have no weights.
             float((work.layer_fetch / np.maximum(self.layer_bytes, 1)).max()),
             work.head_fetch / max(self.head_bytes, 1.0),
         )
@@ -65,6 +66,7 @@ def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
     is_moe = np.array([layer.is_moe for layer in model.layers])
     least = min([*whole[~is_moe], head, whole.max()]), float(whole[is_moe].min())
     is_serial = bool(problem.overlap.is_serial(np.array([True, False])).all())
+    # Without overlap a layer is copied whole before it is used.
     share = 1.0 if is_serial else problem.overlap.staging_layer_share
     part = min(LEAST_LAYER_SHARE, problem.overlap.staging_layer_share)
     capacity = usable_bytes(problem.machine, rule)
@@ -81,6 +83,7 @@ def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
         weight_bytes=np.array([layer.dense_bytes for layer in model.layers], np.float64),
         layer_bytes=whole,
         head_bytes=head,
+        # Rounded down, because a larger buffer could lift the bound above a real plan.
         buffers=(np.floor(share * least[0]), np.floor(share * least[1])),
         part_buffers=(np.floor(part * least[0]), np.floor(part * least[1])),
         layer_share=share,

@@ -72,6 +72,7 @@ def arms_of(question: ChoiceQuestion) -> tuple[tuple[Arm, ...], tuple[LeftOut, .
     if layers == len(question.model.moe_layers):
         return (static,), _none_of(CACHES, "every expert fits on the GPU")
     if len(question.host.gpus) > 1:
+        # Over several GPUs a number of layers is not enough: which GPU has which layers matters.
         static = planned_layers(question) or static
     found, left_out = _fitting(question, static)
     short = _expert_bytes(question) - _host_bytes(question)
@@ -145,6 +146,7 @@ def _room(question: ChoiceQuestion, layers: int) -> list[float]:
 
 def _expert_layers(question: ChoiceQuestion) -> int:
     """The most layers whose experts fit."""
+    # Memory only grows with the number of layers, so the most that fit are found by halving.
     fits = 0
     too_many = len(question.model.moe_layers) + 1
     while too_many - fits > 1:
@@ -171,6 +173,7 @@ def _static_command(question: ChoiceQuestion, layers: int) -> str:
         return "llama-server -ngl 99 -cmoe"
     if layers == len(moe):
         return "llama-server -ngl 99"
+    # -ncmoe counts layers from the first, those without experts included.
     return f"llama-server -ngl 99 -ncmoe {moe[len(moe) - layers]}"
 
 

@@ -157,6 +157,7 @@ def _price(arm: Arm, inputs: Inputs) -> _Price:
         made = cached_decode(asked, arm.cached, question.locality, question.rates, inputs.constants)
         decode = made.seconds
         prefill, step = cached_prefill(asked, arm.cached, inputs.constants)
+        # Other rules find misses in host memory, which holds all experts.
         if arm.cached.misses is MissRule.STREAM:
             read_s = prompt_disk_s(asked, placement_of(asked), int(step.micro_batches))
             prefill = replace(prefill, disk=read_s)
@@ -169,7 +170,7 @@ def _price(arm: Arm, inputs: Inputs) -> _Price:
 
 
 def _moved(arm: Arm, inputs: Inputs, usual: _Price) -> _Moved:
-    """Each input one spread up; half of what two spreads change would be the same for small ones."""
+    """Return the effect of each input one spread up. For small effects one spread down is alike."""
     prices = [
         _price(arm, own.move(inputs, math.exp(own.spread)))
         for own in uncertainties(inputs.question, shipped())
@@ -212,6 +213,7 @@ def _regret(
     against = None
     for other, price in prices.items():
         ahead = math.log(price.request_s / prices[name].request_s)
+        # An input moves both arms, so only the difference of its effects can change their order.
         pairs = zip(moved[name].request, moved[other].request, strict=True)
         spread = math.sqrt(sum((ours - theirs) ** 2 for ours, theirs in pairs))
         lost = 1 - math.exp(min(0.0, ahead - QUANTILE * spread))

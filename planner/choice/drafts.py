@@ -43,6 +43,7 @@ def with_drafts(question: ChoiceQuestion, arm: Arm, drafts: Drafts) -> DraftedSp
     """Price an arm with drafts. Raises InputError for numbers that are none."""
     committed = committed_tokens(drafts.num_drafts, drafts.acceptance_fraction)
     plain_s = _step_s(question, arm, 1)
+    # A step checks all drafts, and the token before them gives one more of its own.
     checking_s = _step_s(question, arm, drafts.num_drafts + 1)
     drafting_s = drafts.num_drafts * drafts.cost_fraction * plain_s
     model = question.model

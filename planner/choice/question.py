@@ -81,6 +81,7 @@ def choice_question(
         output_tokens=output_tokens,
         locality=locality_of(model.name),
         rates=CacheRates(both_bytes_per_s=_both(machine)),
+        # A published rate was measured as well, unlike a datasheet's.
         is_link_measured=link.kind in (Kind.MEASURED, Kind.PUBLISHED),
     )
 

@@ -67,6 +67,7 @@ def uncertainties(question: ChoiceQuestion, file: ConstantsFile) -> Iterator[Unc
         "the rate of the disk": DATASHEET_SPREAD,
         "the copy out of the page cache": PAGE_COPY_SPREAD,
     }
+    # MOVERS has this order; strict finds an input without a mover.
     for (name, spread), move in zip(spreads.items(), MOVERS, strict=True):
         yield Uncertainty(name=name, spread=spread, move=move, is_in_laws=move in IN_LAWS)
 
@@ -75,6 +76,7 @@ def _cpu(inputs: Inputs, factor: float) -> Inputs:
     host = inputs.question.host
     moved = replace(
         host,
+        # The clock too: where computing limits the CPU, the rate of DRAM changes nothing.
         clock_hz=host.clock_hz * factor,
         dram_bytes_per_s=None if host.dram_bytes_per_s is None else host.dram_bytes_per_s * factor,
         probe_bytes_per_s=None
@@ -107,6 +109,7 @@ def _gpu(inputs: Inputs, factor: float) -> Inputs:
     moved = replace(
         constants,
         gpu_read_fraction=constants.gpu_read_fraction * factor,
+        # A factor above 1 means a faster GPU, which needs less time for a layer.
         gpu_layer_us=constants.gpu_layer_us / factor,
     )
     return replace(inputs, constants=moved)

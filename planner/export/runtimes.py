@@ -31,6 +31,7 @@ class Writer:
     expresses: str
 
 
+# One writer for both programs: arguments know which of them they are for.
 _LLAMA = Writer(
     words=llama_cpp.llama_words,
     environment=llama_cpp.llama_environment,

@@ -49,6 +49,7 @@ class Asked:
     objective: str = "throughput"
     max_ttft_s: float | None = None
 
+    # Every filling of a GPU asks for these, so they are summed once.
     @cached_property
     def matrix_bytes(self) -> tuple[tuple[int, int, int], ...]:
         """Bytes of each layer's matrices gate, up and down, of all experts together."""

@@ -45,6 +45,7 @@ def _least_offloaded(asked: Asked, chunk: int, is_experts_alone: bool) -> Option
         is_experts_alone=is_experts_alone and not asked.model.is_dense,
         memory_fraction=_memory_fraction(asked),
     )
+    # First without offloading: what the GPU is short of then has to go to host memory.
     option = asked.option(replace(base, is_experts_alone=False))
     missing = asked.missing_bytes(option.memory).get("gpu0", 0.0)
     if missing:
@@ -81,6 +82,7 @@ def accelerate_options(asked: Asked) -> Iterator[Option]:
             )
         )
 
+    # Counts rise, so the first that fits has the fewest layers on the host.
     found = next((own for own in map(option, range(num_layers + 1)) if asked.fits(own)), None)
     if found is not None:
         yield found

@@ -54,6 +54,7 @@ def _fewest(asked: Asked, option: Callable[[int], Option], counts: Sequence[int]
     """
     if not asked.host.gpus:
         return None
+    # GPU memory only falls as experts move to the CPU, so halving finds the least number.
     low = 0
     high = len(counts) - 1
     while low < high:

@@ -59,6 +59,7 @@ def arguments_of(asked: Asked, base: LlamaArguments, layout: Layout) -> LlamaArg
     return replace(
         base,
         gpu_layers=num_on_gpus,
+        # A single GPU takes all layers that are not on the host, so it needs no split.
         tensor_split=tuple(map(float, counts)) if num_gpus > 1 and num_on_gpus else (),
         placements=expert_overrides(asked.model, layout.homes, layout.matrices),
     )

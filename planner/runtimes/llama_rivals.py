@@ -24,6 +24,7 @@ def llama_rivals(asked: Asked) -> Iterator[Rival]:
     if not asked.host.gpus:
         yield _of_arguments(asked, "no arguments", _plain(asked))
         return
+    # llama.cpp fits by itself, ik_llama.cpp only where it is asked to.
     fitting = replace(_plain(asked), is_fitted=True, is_fit_asked=asked.runtime != "llama.cpp")
     yield _of_arguments(asked, "--fit, its own choice", fitting)
     # A dense model has no experts that a flag could leave on the CPU.
@@ -31,6 +32,7 @@ def llama_rivals(asked: Asked) -> Iterator[Rival]:
         yield _cpu_experts(asked, "-ncmoe, best N", [DEFAULT_MICRO_BATCH_TOKENS])
         yield _cpu_experts(asked, "-ncmoe and -ub, best", micro_batches(asked))
         yield _all_on_cpu(asked)
+        # ik_llama.cpp has no cache of experts.
         if asked.runtime == "llama.cpp":
             yield _expert_cache(asked)
     yield _layers(asked)
@@ -66,6 +68,7 @@ def _cpu_experts(asked: Asked, name: str, sizes: Sequence[int]) -> Rival:
 def _swept(asked: Asked, plain: LlamaArguments) -> Iterator[Option]:
     """Yield the options of ``-ncmoe N`` that fit."""
     homes = _default_homes(asked)
+    # ik_llama.cpp counts layers with experts, llama.cpp all layers.
     most = len(asked.model.moe_layers) if plain.is_ik else asked.model.num_layers
 
     def option(count: int) -> Option:
@@ -129,6 +132,7 @@ def _expert_cache(asked: Asked) -> Rival:
     """Return ``-ngl all -cmoe`` with what is left of GPU memory as a cache of experts."""
     name = "-cmoe --moe-cache-mib, the rest"
     host = _all_on_cpu(asked).option
+    # A cache comes on top of what -cmoe needs, so without room for that there is none.
     if host is None:
         return Rival(name=name, reason=NO_FIT)
     room = asked.room_bytes()

@@ -30,6 +30,7 @@ class Timing:
         return self.output_tokens / self.end_to_end_s
 
 
+# Without slots, because a cached property needs the object's dictionary.
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """Arguments with what they come to: a placement, its memory, and the time of a round."""

@@ -99,6 +99,7 @@ def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRu
     # Rivals are candidates, too, so that a plan is never slower than one of them.
     best = min(known, key=lambda option: asked.rank(option.timing), default=None)
     if found:
+        # Only the best is refined, because refining prices many neighbours.
         own = way.refine(asked, min(found, key=lambda option: asked.rank(option.timing)))
         best = own if best is None or not _is_better(asked, best, own) else best
     assert best is not None
@@ -147,6 +148,7 @@ def _too_large(asked: Asked) -> str:
     if asked.runtime in NEED_A_GPU and not asked.host.gpus:
         return f"{asked.runtime} needs a GPU, and the machine has none"
     room = asked.room_bytes()
+    # Without a stated host memory nobody can say how much is missing.
     if "host" not in room:
         return f"no arguments of {asked.runtime} fit the machine"
     total = sum(room.values())

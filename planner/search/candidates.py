@@ -183,6 +183,7 @@ def _early(scenario: Scenario, feeding: Feeding, mark: str) -> Iterator[Policy]:
                 prefetch=EarlyPrefetch(),
             )
             if (
+                # Asked once, of the first: the answer is alike for all.
                 staging == EARLY_STAGINGS[0]
                 and name == "split"
                 and not _may_gain_early(problem_of(replace(scenario, policy=policy)))
@@ -196,6 +197,7 @@ def _may_gain_early(problem: Problem) -> bool:
     if not problem.model.moe_layers:
         return False
     passes = forward_passes(problem.batch, problem.feeding)
+    # Layers with experts resemble each other, so the first stands for all.
     layer = problem.model.moe_layers[0]
     lead = lead_ns(problem, passes)[:, layer_shapes(problem.model)[1][layer]]
     in_prompt = lead[passes.is_prefill]
@@ -272,11 +274,13 @@ def _paged(scenario: Scenario) -> Iterator[Policy]:
         # One short sequence cannot be cut into micro-batches, and its KV cache fits anywhere.
         if scenario.batch.num_sequences == 1:
             return
+        # A short KV cache fits the GPU, so only sequences are split.
         placement = PagedPlacement(kv_layers=problem.model.num_layers)
     found: dict[tuple[bool, int], list[PipelineChoice]] = {}
     for choice in choices(replace(row, placement=placement), problem):
         found.setdefault((choice.ffn_on_gpu, choice.kv_layers), []).append(choice)
     for (ffn_on_gpu, kv_layers), same in found.items():
+        # What fits comes first, then what the roofline finds faster.
         for choice in sorted(same, key=lambda choice: (choice.missing_bytes, choice.seconds))[
             :PAGED_EACH
         ]:

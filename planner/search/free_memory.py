@@ -29,6 +29,7 @@ def _available(root: Path) -> Iterator[int]:
 def _left_in_groups(root: Path) -> Iterator[int]:
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
+        # Version 2 of cgroups has one line without controllers, version 1 a line for each.
         if not controllers:
             yield from _left(
                 root / "sys/fs/cgroup", path, ("memory.max", "memory.current", "inactive_file")
@@ -45,6 +46,7 @@ def _left(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
     """
     limit_name, used_name, cache_name = names
     group = mount / path.strip("/")
+    # No group may use more than any group above it has left.
     for folder in dict.fromkeys((group, *group.parents, mount)):
         if not folder.is_relative_to(mount):
             continue
@@ -59,6 +61,7 @@ def _left(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
                 ),
                 0,
             )
+            # The system gives the file cache back before it kills anything.
             yield limit - max(0, used - cached)
 
 

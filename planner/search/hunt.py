@@ -308,6 +308,7 @@ class Hunt:
             self._meet(close, number, f"{number} draws")
             close = sorted(close, key=self._rank)
             if number == self._num_draws or (self._may_end_early and self._is_precise(close[0])):
+                # Challengers then meet no more draws than the best has met.
                 self._num_draws = number
                 break
             # Two at least, so that the last draws still decide something.

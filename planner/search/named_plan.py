@@ -14,6 +14,7 @@ def named_plan(setting: Setting, run: Run, provenance: RunProvenance, version: s
     """The plan of a run in that setting, with its policy as it was; no bounds are computed."""
     return Plan(
         setting=setting,
+        # A named policy is not chosen by any goal, so the file states the usual one.
         goal=Goal(),
         policy=run.scenario.policy,
         predicted=asdict(run.metrics) | {"timeline_digest": run.timeline.digest},

@@ -46,6 +46,7 @@ class Goal(BaseModel):
 
     def rank(self, metrics: "Metrics") -> tuple[float, float]:
         """What decides: by how much the constraint is missed, then the score."""
+        # Keeping to the constraint comes before any score.
         return self.excess_s(metrics), self.score(metrics)
 
     def excess_s(self, metrics: "Metrics") -> float:
@@ -63,6 +64,7 @@ class Goal(BaseModel):
     def check(self) -> None:
         """Refuse what cannot be planned for. Raises InputError that says what to set."""
         _objective(self.objective)
+        # A price changes no order, but without one the answer would state no cost.
         if self.objective == "cost" and self.price_per_hour_usd is None:
             raise InputError(
                 "`objective` cost: no price is known; say what an hour costs with `price_per_hour_usd`, or set price_usd in the machine "

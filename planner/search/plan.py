@@ -51,6 +51,7 @@ class _File(BaseModel):
     version: str
     setting: Setting
     objective: str
+    # Checked when the goal is made, which alone knows its keys.
     constraints: dict[str, Any] = {}
     is_stopped: bool = False
     policy: dict[str, Any]

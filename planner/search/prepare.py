@@ -136,6 +136,7 @@ def prepare(steps: tuple[CompileStep, ...] = STEPS) -> Iterator[Compiled]:
     num_functions = 0
     ended: set[str] = set()
     running: dict[Future[int], CompileStep] = {}
+    # Spawned, because a fork takes over the locks of threads that it does not have.
     with ProcessPoolExecutor(NUM_PROCESSES, mp_context=get_context("spawn")) as processes:
         while waiting or running:
             for step in [step for step in waiting if ended.issuperset(step.after)]:
@@ -150,6 +151,7 @@ def prepare(steps: tuple[CompileStep, ...] = STEPS) -> Iterator[Compiled]:
                 num_functions += future.result()
                 done += step.share
                 ended.add(step.name)
+    # The end is stated, because a sum of shares may miss 1 by rounding.
     yield Compiled(done=1.0, under_way=(), num_functions=num_functions)
 
 
@@ -171,6 +173,7 @@ def _scenario(
     return Scenario(
         machine=load_machine("desktop-rtx-4090-ddr5"),
         model=loaded,
+        # As short as can be: kernels are compiled for types, not for sizes.
         batch=Batch(prompt_tokens=4, output_tokens=2),
         policy=find_policy(policy_name),
         routing=load_routing(routing, loaded),

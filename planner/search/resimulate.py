@@ -1,5 +1,5 @@
-"""What one more of a resource really gives a policy: shadow prices, checked by simulating it on the
-larger machine.
+"""What one more unit of a resource gives a policy: shadow prices, checked by simulating the policy
+on the larger machine.
 """
 
 from collections.abc import Sequence
@@ -61,6 +61,7 @@ def _mean_ends_s(scenarios: Sequence[Scenario], draws: Sequence[Drawn]) -> list[
 
 
 def _placed(scenario: Scenario) -> tuple[Scenario, Problem, Residency] | None:
+    # Tuned anew, because a larger machine may be best at other settings.
     scenario = tuned(scenario)
     problem = problem_of(scenario)
     residency = scenario.policy.placement.place(problem)

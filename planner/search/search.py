@@ -210,6 +210,7 @@ def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
         )
     # Rivals may have met fewer draws; each is compared on those that both have met.
     number = len(best.metrics)
+    # Systems of other offers ran on other machines or weights, so they are no rivals here.
     own = [trial for trial in hunt.tried if trial.offer == best.offer]
     return Search(
         best=_spelt_out(hunt, best),
@@ -297,6 +298,7 @@ def _rivals(named: Sequence[Trial], best: Trial, goal: Goal) -> tuple[NamedRival
     for trial in named:
         number = min(len(trial.metrics), len(best.metrics))
         if isinstance(trial.residency, Infeasible):
+            # Infinity puts what does not fit behind all others.
             rivals.append(
                 ((np.inf, 0.0), NamedRival(policy=trial.policy.name, outcome=trial.residency))
             )

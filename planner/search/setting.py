@@ -140,6 +140,7 @@ class Setting(BaseModel):
 
     def scenario(self, policy: "Policy", engine: str = "fast") -> "Scenario":
         """The setting under a policy. Raises InputError when a name leads nowhere."""
+        # Imported here, so that a plan for a runtime starts without a simulator.
         from sim.costs.cards import laid_out, layer_split
         from sim.costs.host_room import DiskReads
         from sim.routing import load_routing

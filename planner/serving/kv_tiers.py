@@ -187,6 +187,7 @@ def kv_tiers_of(
     if not spec.tiers:
         raise InputError("the best plan leaves offloading off: there are no tiers to write")
     check_exportable(spec, disk_path=disk_path, remote_url=remote_url)
+    # The first tier is host memory, as the check above has made sure.
     host = spec.tiers[0]
     rules = spec.offload or OffloadSpec()
     ranks = spec.instance.num_gpus or 1
@@ -200,6 +201,7 @@ def kv_tiers_of(
         )
     data = {
         "format": FORMAT,
+        # A plan's name may have spaces, which the format does not allow.
         "name": "-".join(name.split()),
         "num_ranks": ranks,
         "chunk_tokens": rules.chunk_tokens,

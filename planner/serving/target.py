@@ -24,6 +24,7 @@ class ServingTarget:
         """By how much the run is beyond the limit that it misses by most; 0 where it keeps to all."""
         found = [
             (metrics.ttft_s.p90, self.max_ttft_s),
+            # Answers of one token have no time between tokens, so they miss no limit on it.
             (metrics.tpot_s.p90 if metrics.tpot_s else 0.0, self.max_itl_s),
         ]
         return max([0.0, *(value / limit - 1 for value, limit in found if limit is not None)])

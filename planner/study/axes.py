@@ -32,6 +32,7 @@ NAMES = ("model", "machine", "quantization", "routing")
 TEXT_FIELDS = frozenset({"name", "description", "format"})
 EXAMPLE = "for example link.h2d.bytes_per_s=12e9,25e9,50e9 or batch=1:16:5:log"
 MAX_VALUES = 1_000_000
+# A double has 15 digits; with fewer, steps of a range show no rounding errors.
 _KEPT_DIGITS = 12
 
 
@@ -54,6 +55,7 @@ class Axis:
             return setting.model_copy(update={self.path: value})
         if self.path in COUNTS:
             return setting.model_copy(update={COUNTS[self.path]: value})
+        # An override, so that the machine file's own rules check the number.
         return with_override(setting, self.path, float(value))
 
 
@@ -102,6 +104,7 @@ def parse_axis(argument: str) -> Axis:
         raise InputError(f"--vary {argument}: {error}") from None
     values = tuple(value for value, _ in pairs)
     for place, (value, label) in enumerate(pairs):
+        # Both would be one point, but stand twice in tables.
         if values.index(value) < place:
             raise InputError(f"--vary {argument}: {label} is there twice")
     return Axis(path=path, values=values, texts=tuple(label for _, label in pairs))
@@ -119,6 +122,7 @@ def _check_path(path: str) -> None:
             "--vary policy: each point is planned anew and says what every named system reaches; rosin compare fixes them"
         )
     if first not in Machine.model_fields or path.rpartition(".")[2] in TEXT_FIELDS:
+        # Paths differ little between machines, so those of any one serve for a hint.
         choices = {*COUNTS, *NAMES, "price_usd", *machine_values(load_machine("h100"))}
         raise InputError(
             f"--vary {path}: neither a number of a machine nor a key of the scenario{_nearest(path, choices)}"

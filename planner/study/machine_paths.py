@@ -15,6 +15,7 @@ def machine_values(machine: Machine) -> dict[str, float]:
 
 
 def _walk(node: object, path: str) -> Iterator[tuple[str, float]]:
+    # A quantity comes first: it is a model as well, but its fields are no paths.
     if isinstance(node, Quantity):
         yield path, node.effective
     elif isinstance(node, int):

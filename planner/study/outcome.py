@@ -113,6 +113,7 @@ def _outcome(planned: Planned, price_usd: float | None) -> Outcome:
         is_feasible=True,
         policy=plan.policy.name,
         metrics=_numbers(plan.predicted),
+        # Only numbers are kept, because points are compared in figures.
         bounds={
             name: value for name, value in plan.bounds.items() if value is None or _is_number(value)
         },
@@ -152,4 +153,5 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, int | float]:
 
 
 def _is_number(value: object) -> bool:
+    # To Python true is a number.
     return isinstance(value, Real) and not isinstance(value, bool)

@@ -50,6 +50,7 @@ def load_prices(path: Path, axes: Sequence[Axis]) -> HardwarePrices:
     if not is_there(path):
         raise InputError(f"no price file {path}")
     data = read_yaml(path, "price")
+    # Taken out, so that every key left is a path with its table.
     if data.pop("format", None) != FORMAT:
         raise InputError(f"{path}: the first line must be format: {FORMAT}")
     base_usd = _dollars(data.pop(BASE_KEY), f"{path}: {BASE_KEY}") if BASE_KEY in data else None

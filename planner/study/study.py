@@ -106,6 +106,7 @@ def content_digest(setting: Setting) -> str:
     names. Raises InputError.
     """
     model = setting.loaded_model()
+    # Loaded for its errors alone: a name that leads nowhere must be found here.
     load_routing(setting.routing, model)
     spec = setting.routing or ""
     # A file may change under the same name, so its content counts.
@@ -122,6 +123,7 @@ def code_digest() -> str:
     found = hashlib.sha256()
     for package in CODE_PACKAGES:
         root = Path(str(resources.files(package)))
+        # Sorted, because file systems list files in different orders.
         for path in sorted(root.rglob("*")):
             # Compiled files and caches differ from computer to computer without meaning anything.
             if path.suffix in CODE_SUFFIXES and path.is_file():

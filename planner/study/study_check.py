@@ -37,6 +37,7 @@ class Checker:
                     machine=load_machine(setting.machine),
                     model=model,
                     batch=batch,
+                    # Any policy will do: nothing that is checked depends on it.
                     policy=find_policy("on-demand"),
                     routing=load_routing(setting.routing, model),
                     slots_per_layer=setting.expert_slots_per_layer,
@@ -69,6 +70,7 @@ def check_study(study: Study) -> None:
     for place, axis in enumerate(study.axes):
         for value in axis.values[1:]:
             _checked(checker, study, (*first[:place], value, *first[place + 1 :]), (axis,))
+    # All combinations last, because two values may be wrong only together.
     for point in study.points():
         _checked(checker, study, point.values, study.axes, point.setting)
         if study.objective == "tpot" and point.setting.output_tokens == 1:

@@ -47,6 +47,7 @@ def sweep(
     num_done = 0
     try:
         while True:
+            # At least one: a pool whose workers are still coming would otherwise get none.
             for job in islice(missing, max(0, max(1, at_once()) - len(running))):
                 running[executor.submit(evaluate, job)] = job
             if not running:

@@ -75,6 +75,7 @@ def predict_arm(
 ) -> ArmPrediction:
     """Price one arm. Raises InputError where it cannot be expressed."""
     row = _row(arm, others, rows)
+    # These runtimes keep experts in a cache on the GPU: their price depends on hits.
     if arm.runtime in CACHING_READERS:
         return _cached(arm, row, host_of)
     question = _with_threshold(_question(row, host_of), arm)
@@ -114,6 +115,7 @@ def _row(
         runtime=arm.runtime,
         args=arm.args,
         quantization=arm.quantization,
+        # Arms of one case run one model, so the bytes of another arm hold for this one.
         bytes_per_weight=alike[0].bytes_per_weight if alike else "",
         probe=arm.probe,
         source=arm.source,
@@ -128,6 +130,7 @@ def _named_row(arm: MeasuredArm, rows: Mapping[str, MeasuredRow]) -> MeasuredRow
 def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
     """The row's question; memory that nobody states is the usual one of its CPU, which orders arms well enough."""
     asked = ask(row, host_of)
+    # The usual rate is tried only where the source states neither the memory nor a probe of it.
     if asked.question is None and not row.probe:
         rate = (host_of(row.machine).dram_bytes_per_s or 0.0) * UNPROBED_DRAM_FRACTION
         asked = ask(replace(row, probe=f"dram={rate:g}"), host_of)
@@ -142,6 +145,7 @@ def _with_threshold(question: RuntimeQuestion, arm: MeasuredArm) -> RuntimeQuest
     arguments = question.arguments
     if threshold is None or not isinstance(arguments, LlamaArguments):
         return question
+    # The program compares its threshold with the tokens of a micro-batch, not with the prompt.
     tokens = min(arguments.micro_batch_tokens, arguments.batch_tokens, question.prompt_tokens)
     side = PromptSide.UPLOAD if tokens >= threshold else PromptSide.CPU
     return replace(question, prompt_side=side)
@@ -155,6 +159,7 @@ def _threshold(arm: MeasuredArm) -> float | None:
 def _tie(question: RuntimeQuestion, arm: MeasuredArm, upload_s: float) -> TieBreak:
     arguments = question.arguments
     if not isinstance(arguments, LlamaArguments):
+        # Negated, because the higher value comes first and less copying is the surer choice.
         return TieBreak(without_upload_s=-upload_s)
     return TieBreak(
         without_upload_s=-upload_s,
@@ -205,6 +210,7 @@ def _probed(host: RuntimeHost, probes: Mapping[str, float]) -> RuntimeHost:
 
 def _rates(probes: Mapping[str, float]) -> CacheRates:
     both = probes.get("both")
+    # Some sources state what the CPU and the link read at once as two rates.
     if both is None and "both_cpu" in probes and "both_h2d" in probes:
         both = probes["both_cpu"] + probes["both_h2d"]
     return CacheRates(

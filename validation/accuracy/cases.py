@@ -65,6 +65,7 @@ def read_cases(path: Path) -> dict[tuple[str, Phase], list[MeasuredArm]]:
         missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
         if missing:
             raise InputError(f"{path}: column {missing[0]} is missing; needed: {', '.join(NEEDED)}")
+        # The first line has the names of columns.
         for number, record in enumerate(reader, start=2):
             arm = _arm(f"{path}:{number}", record)
             cases.setdefault((arm.case, arm.phase), []).append(arm)
@@ -85,6 +86,7 @@ def _arm(where: str, record: Mapping[str, str | None]) -> MeasuredArm:
     names = ("case", "arm", "machine", "model", "runtime", "args", "quantization", "probe")
     return MeasuredArm(
         phase=PHASES[text("phase")],
+        # Some sources publish ratios alone, which suffice for regret and order.
         speed=_speed(where, text("tokens_per_s") or text("relative_to_base")),
         is_relative=not text("tokens_per_s"),
         **{name: text(name) for name in (*names, "rig", "note", "source")},
@@ -95,6 +97,7 @@ def _speed(where: str, text: str) -> float:
     try:
         speed = float(text)
     except ValueError:
+        # Zero fails the check below, so every wrong number gets one message.
         speed = 0.0
     if not 0 < speed < float("inf"):
         raise InputError(

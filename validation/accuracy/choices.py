@@ -126,6 +126,7 @@ def kendall_tau(scored: Sequence[tuple[MeasuredArm, ArmPrediction]]) -> float | 
         predicted_pairs += predicted != 0
     if not measured_pairs or not predicted_pairs:
         return None
+    # Tau-b divides by pairs that have an order. Divided by all pairs, ties would pull it to 0.
     return agreeing / math.sqrt(measured_pairs * predicted_pairs)
 
 

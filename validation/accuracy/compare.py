@@ -40,6 +40,7 @@ def compare(
     refits = None
     if leave_one_rig_out:
         rigs = {rig for own in points.values() for rig in own.rigs}
+        # With two machines each fit would rest on a single one, and a spread over fits on two.
         if len(rigs) < NUM_RIGS_TO_REFIT:
             raise InputError(
                 f"leaving one machine out needs rows of at least {NUM_RIGS_TO_REFIT}, got {len(rigs)}"
@@ -110,5 +111,6 @@ def _points(rows: Sequence[PricedRow], prediction: PhasePrediction) -> dict[str,
             high_tokens_per_s=float(prediction.high[index]),
             measured_tokens_per_s=float(prediction.points.tokens_per_s[index]),
         )
+        # Points are stacked in the order of these rows, so a row's number is its point's.
         for index, row in enumerate(rows)
     }

@@ -35,6 +35,7 @@ def bias(predicted: FloatArray, measured: FloatArray) -> float:
 
 def median_over_rigs(errors: FloatArray, rigs: Sequence[str]) -> float:
     """The median over machines of each machine's median."""
+    # Otherwise a machine with many rows would decide the figure.
     names = np.array(rigs)
     return float(np.median([np.median(errors[names == rig]) for rig in sorted(set(rigs))]))
 
@@ -45,6 +46,7 @@ def order(predicted: FloatArray, measured: FloatArray, rigs: Sequence[str]) -> f
     """
     right = 0
     clear = 0
+    # Machines differ more than settings do, so pairs across machines would be too easy.
     for rig in set(rigs):
         own = [index for index, name in enumerate(rigs) if name == rig]
         for first, second in combinations(own, 2):

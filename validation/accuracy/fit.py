@@ -76,6 +76,7 @@ def _fit_phase(
         """Softened errors of all points, and how far constants are from their priors."""
         constants = constants_of({**values, **dict(zip(names, np.exp(logs), strict=True))})
         errors = (np.log(points.predicted(constants)) - measured) / TYPICAL_ERROR[points.phase]
+        # The solver squares this: 2 (√(1 + e²) - 1) is e² near 0, and grows like 2 |e| far out.
         softened = np.sign(errors) * np.sqrt(2 * (np.sqrt(1 + errors**2) - 1))
         return np.concatenate([weights * softened, PRIOR_WEIGHT * (logs - priors) / spreads])
 
@@ -86,4 +87,5 @@ def _fit_phase(
 def rig_weights(rigs: Sequence[str]) -> FloatArray:
     """Weights of points whose squares add up to one for every machine."""
     counts = {rig: rigs.count(rig) for rig in set(rigs)}
+    # A root, because the solver squares each residual with its weight.
     return np.array([counts[rig] ** -0.5 for rig in rigs])

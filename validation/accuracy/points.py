@@ -30,6 +30,7 @@ class PricedRow:
             "decode": row.decode_tokens_per_s,
             "prefill": row.prefill_tokens_per_s,
         }
+        # No error is relative to a speed of 0, so such a speed counts as not measured.
         return {phase: speed for phase, speed in both.items() if speed}
 
     def features(self, phase: Phase) -> Features:
@@ -44,6 +45,7 @@ def priced(asked: AskedRow) -> PricedRow:
         return PricedRow(asked=asked, steps=None)
     try:
         return PricedRow(asked=asked, steps=steps_of(asked.question))
+    # One row that cannot be placed must not end the comparison of all others.
     except InputError as error:
         return PricedRow(
             asked=AskedRow(row=asked.row, question=None, reason=str(error)), steps=None
@@ -67,6 +69,7 @@ def points_of(rows: Sequence[PricedRow], phase: Phase) -> Points:
 
 def chosen(points: Points, which: NDArray[np.bool_]) -> Points:
     """Some of the points."""
+    # The first field is the work, which has columns of its own.
     columns = {
         item.name: getattr(points.features, item.name)[which] for item in fields(Features)[1:]
     }

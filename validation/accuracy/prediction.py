@@ -86,6 +86,7 @@ def predict_left_out(
     give.
     """
     found = {phase: _left_out(own, refits, file) for phase, own in points.items()}
+    # A new machine's errors are not known beforehand, so a machine's own must not widen its range.
     reach = {
         rig: spreads_that_cover(found.values(), file.coverage_fraction, without=rig)
         for rig in refits.without
@@ -144,4 +145,5 @@ def _spreads(points: Points, constants: Constants, file: ConstantsFile) -> Float
 
 def _without(points: Mapping[Phase, Points], rig: str) -> dict[Phase, Points]:
     kept = {phase: np.array([name != rig for name in own.rigs]) for phase, own in points.items()}
+    # A phase that only this machine measured has no points left.
     return {phase: chosen(own, kept[phase]) for phase, own in points.items() if kept[phase].any()}

@@ -77,6 +77,7 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
     arguments = reader(row.args) if reader else read_llama_arguments(row.args, row.runtime)
     # Without a GPU llama.cpp has nothing to place, and its arguments may name one all the same.
     if isinstance(arguments, LlamaArguments) and not host.gpus:
+        # Without a GPU all tensors stay on the CPU, whatever the flags say of places.
         arguments = replace(arguments, placements=())
     return RuntimeQuestion(
         runtime=row.runtime,
@@ -85,6 +86,7 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
         quantization=row.quantization,
         host=host,
         context_tokens=_tokens(row.decode_context_tokens, DEFAULT_CONTEXT_TOKENS),
+        # Rows of decoding alone may state a prompt of 0 tokens, which no step has.
         prompt_tokens=max(1, _tokens(row.prompt_tokens, DEFAULT_PROMPT_TOKENS)),
         prompt_context_tokens=_tokens(row.context_tokens, 0),
         build=build_of(row),
@@ -102,6 +104,7 @@ def _host(row: MeasuredRow, host_of: HostOf) -> RuntimeHost:
     host = replace(host, probe_bytes_per_s=probes.get("dram", host.probe_bytes_per_s))
     is_file = row.machine in machine_names() or names_machine_file(row.machine)
     states_memory = is_file or "DDR" in row.machine or "GB/s" in row.machine
+    # A guessed rate of memory would count as an error of the prices.
     if host.probe_bytes_per_s is None and not states_memory:
         raise InputError(f"machine {row.machine}: neither its memory nor a probe of it is stated")
     if "h2d" in probes:

@@ -80,6 +80,7 @@ def _ordered(names: Sequence[Sequence[str]]) -> list[str]:
 
 def _everything(row: PricedRow, phase: str) -> Iterator[str]:
     yield "all rows"
+    # Where flags are not stated, an error may be of the guessed flags instead of the prices.
     if not row.asked.is_incomplete:
         yield "rows with all flags stated"
 

@@ -39,6 +39,7 @@ class AcceleratorMemory:
             expert_buffer(weights, device) for _ in range(overlap.staging_experts)
         ]
         self.layer_buffers = [_layer_buffer(weights, device) for _ in range(overlap.staging_layers)]
+        # As many buffers as for layers, because one ring numbers layers and the head alike.
         self.top_buffers = (
             []
             if residency.has_head

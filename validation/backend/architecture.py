@@ -169,6 +169,7 @@ def architecture_of(model: Model, latent: LatentShape | None = None) -> Architec
         hidden=model.hidden,
         vocab=model.vocab,
         layers=shapes,
+        # Counts cannot tell. Qwen2-MoE has a gate for shared experts, and does not normalize.
         normalizes_top_k=gates != {model.hidden},
         has_qkv_bias=bool(biases - {0}),
         has_shared_gate=gates == {model.hidden},
@@ -211,6 +212,7 @@ def stand_in(model: Model, *, hidden: int = 32, intermediate: int = 32, vocab: i
     states are stood in for too. Raises InputError for a layer with nothing before its feed-forward,
     or no feed-forward.
     """
+    # A stand-in gives every layer both parts, so it would run tasks that the model does not have.
     for index, layer in enumerate(model.layers):
         has_ffn = layer.is_moe or TensorClass.DENSE_FFN in layer.params
         if not layer.has_mixer or not has_ffn:
@@ -253,6 +255,7 @@ def _small_layer(layer: Layer, hidden: int, intermediate: int, element_bytes: in
         TensorClass.SHARED_EXPERT: gated if _has_shared(layer) else 0,
         TensorClass.DENSE_FFN: 0 if layer.is_moe else gated,
     }
+    # A class without weights must be absent: its presence says that a layer has the part.
     params = dict(without_zeros(params))
     sizes = {which: element_bytes * count for which, count in params.items()}
     attention = Attention(
@@ -292,6 +295,7 @@ def _check_norms(model: Model, layer: Layer, shape: LayerShape) -> None:
         latent.query_rank + latent.key_rank if latent else 2 * shape.head_dim * shape.has_head_norms
     )
     found = layer.params.get(TensorClass.NORM, 0)
+    # Some families have further norms, which the backend would leave out without a word.
     if found != 2 * model.hidden + own:
         raise InputError(
             f"{model.name}: norms of {found} weights a layer are not executed; {2 * model.hidden + own} are"
@@ -307,6 +311,7 @@ def _layer_shape(model: Model, layer: Layer, latent: LatentShape | None) -> Laye
     head_dim = latent.rotary_dim if latent else attention.value_elements // attention.num_heads
     return LayerShape(
         num_heads=attention.num_heads,
+        # All heads read one latent.
         num_kv_heads=1 if latent else attention.kv_elements_per_token // (2 * head_dim),
         head_dim=head_dim,
         window_tokens=attention.window_tokens,
@@ -322,8 +327,10 @@ def _layer_shape(model: Model, layer: Layer, latent: LatentShape | None) -> Laye
 
 
 def _latent_shape(model: Model, layer: Layer) -> LatentShape:
-    """From the counts: plain and value dimensions are not told apart by them, and taken to be
-    alike, as in every published model.
+    """Return the shape that the counts give.
+
+    Counts do not tell plain from value dimensions. Both are taken to be alike, as in every
+    published model.
     """
     attention = executed_attention(model, layer)
     hidden = model.hidden

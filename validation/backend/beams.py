@@ -37,10 +37,12 @@ class Beams:
         prompts = self._batch.batch_size
         vocab = logits_NV.shape[1]
         if self._batch.beams == 1:
+            # Greedy decoding needs no softmax, which keeps the order of logits.
             return torch.arange(prompts), logits_NV.argmax(dim=-1)
         logs_BHV = (
             torch.log_softmax(logits_NV.float(), dim=-1).view(-1, prompts, vocab).transpose(0, 1)
         )
+        # After the prefill each prompt has one hypothesis, so only one column of scores counts.
         sums_BHV = logs_BHV + self.scores_BH[:, : logs_BHV.shape[1], None]
         self.scores_BH, places_BH = sums_BHV.flatten(1).topk(self._batch.beams, dim=-1)
         # Sequences are ordered by hypothesis, then by prompt.

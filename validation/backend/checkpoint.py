@@ -125,6 +125,7 @@ def load_checkpoint(folder: Path, dtype: torch.dtype = torch.float32) -> Checkpo
     provenance = Provenance(kind=Kind.PUBLISHED, source=str(folder / "config.json"), date="undated")
     model = model_from_config(config, name=folder.resolve().name, provenance=provenance)
     weights = Weights(_architecture(model, config, folder), dtype)
+    # The files are mapped into memory, so they stay open until the last tensor is copied.
     with ExitStack() as stack:
         files = _tensor_files(folder, stack)
         for name, place in _places(weights, LAYOUTS[kind], is_tied=model.is_head_tied):
@@ -155,6 +156,7 @@ def _architecture(model: Model, config: Mapping[str, Any], folder: Path) -> Arch
         scoring=_scoring(config, known.scoring),
         rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10_000.0))),
         norm_epsilon=float(config.get("rms_norm_eps", 1e-6)),
+        # Mixtral always normalizes, and its configuration has no key for it.
         normalizes_top_k=config["model_type"] == "mixtral" or _normalizes(config),
     )
 
@@ -180,6 +182,7 @@ def _latent(config: Mapping[str, Any]) -> LatentShape:
 
 def _scoring(config: Mapping[str, Any], known: Scoring) -> Scoring:
     scale = float(config.get("routed_scaling_factor", 1.0))
+    # The greedy method selects among all experts, whatever groups the configuration states.
     if config.get("topk_method", "noaux_tc") == "greedy" or not config.get("n_group"):
         return replace(known, scale=scale)
     return replace(

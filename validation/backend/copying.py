@@ -16,6 +16,7 @@ class Copy:
     def __call__(self) -> int:
         """Copy all of it."""
         for target, source in self._pairs:
+            # On a stream the launching thread must not wait. On the host the flag does nothing.
             target.copy_(source, non_blocking=True)
         return self.num_bytes
 
@@ -35,4 +36,5 @@ class Copy:
 
 def _cut(flat: Tensor, place: int, count: int) -> Tensor:
     size = flat.numel()
+    # Multiplied before divided, so that pieces differ by one number at most and none is left out.
     return flat[size * place // count : size * (place + 1) // count]

@@ -10,9 +10,11 @@ def brought(tensor: Tensor, place: torch.device) -> Tensor:
     """A copy in that place, in the order of the calling thread's stream; on the host what comes
     from afar lands in page-locked memory.
     """
+    # An emulated accelerator shares the host's memory: this copy is its transfer.
     if tensor.device == place:
         return tensor.clone()
     if place.type == "cpu":
+        # Only into page-locked memory does a copy run beside its launching thread.
         landing = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         return landing.copy_(tensor, non_blocking=True)
     return tensor.to(place, non_blocking=True)

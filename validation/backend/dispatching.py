@@ -45,6 +45,7 @@ class Dispatching:
         """An Action per expert [E] of a layer in the pass of that number."""
         mode = self.modes[index, layer]
         if mode != LayerMode.GPU:
+            # Outside mode GPU nothing is left to decide: all experts run where the layer runs.
             everywhere = Action.CPU if mode == LayerMode.CPU else Action.RESIDENT
             return np.where(tokens_E > 0, everywhere, Action.IDLE).astype(np.uint8)
         actions = np.zeros((1, 1, len(tokens_E)), np.uint8)
@@ -75,11 +76,11 @@ class Dispatching:
 
     @property
     def early_experts(self) -> NDArray[np.bool_] | None:
-        """As in Decisions."""
+        """Return which experts are copied early, [pass, layer, expert]; None where none is."""
         return self._early.experts if len(self._early.experts) else None
 
     def spilled(self, actions: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-        """As in Decisions, given the actions [pass, layer, expert] of a whole run."""
+        """Return ``Decisions.spilled`` for the actions [pass, layer, expert] of a whole run."""
         return spilled_of(
             self._policy, actions, self.modes, np.broadcast_to(self._experts_LE, actions.shape)
         )

@@ -33,6 +33,7 @@ def job_of(policy: Policy, foresight: Foresight) -> LiveJob:
         ),
         head_modes=policy.dispatch.head_modes(foresight.residency, foresight.passes.num_tokens),
     )
+    # The router may select other experts than were foreseen, so nothing is decided beforehand.
     return live_job(policy, foresight.residency, foresight, decisions, is_foreseen=False)
 
 
@@ -69,7 +70,7 @@ class LiveRun:
         self._work = LiveWork(self._job, self._passes, weights, memory, self._arena, sequences)
 
     def execute(self, lanes: Lanes) -> ExecutedRun:
-        """Gate by gate."""
+        """Run the batch and decide gate by gate."""
         job = self._job
         session = LiveSession(lanes.lines, self._work, self._arena)
         began_ns = time.perf_counter_ns()

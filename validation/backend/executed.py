@@ -71,6 +71,7 @@ def executed_of(
     """
     tickets = seen.tickets
     for ticket in tickets:
+        # Results outlive the run, and a task's work would keep its weights in memory.
         ticket.let_go()
     return ExecutedRun(
         timeline=timeline_of(tickets, seen.platform, seen.began_ns),

@@ -33,7 +33,7 @@ from validation.backend.weights import Block, Weights, num_bytes_of
 
 
 def cache_shape(shape: LayerShape, num_sequences: int, num_tokens: int) -> tuple[int, ...]:
-    """Of a layer's KV cache: keys and values by head, or the latent and its rotary key."""
+    """Return the shape of a layer's KV cache: keys and values by head, or latent and rotary key."""
     if shape.latent is not None:
         return 1, num_sequences, 1, num_tokens, shape.latent.key_rank + shape.latent.rotary_dim
     return 2, num_sequences, shape.num_kv_heads, num_tokens, shape.head_dim
@@ -54,6 +54,7 @@ class Sequences:
         count = batch.num_sequences
         self.device = device
         self.tokens_SC = torch.zeros((count, batch.context_tokens), dtype=torch.long)
+        # Sequences are ordered by hypothesis, then by prompt, so all prompts repeat as a whole.
         self.tokens_SC[:, : batch.prompt_tokens] = prompts_SL.repeat(batch.beams, 1)
         self._batch = batch
         self._beams = Beams(batch)
@@ -75,6 +76,7 @@ class Sequences:
         moe_layers = [layer for layer, shape in enumerate(architecture.layers) if shape.is_moe]
         self.place_of = {layer: place for place, layer in enumerate(moe_layers)}
         top_k = max(shape.top_k for shape in architecture.layers)
+        # The last chosen token is never fed, so it selects no experts.
         self.expert_ids = np.zeros(
             (count, batch.context_tokens - 1, len(moe_layers), top_k), np.int16
         )
@@ -104,6 +106,7 @@ class Sequences:
         """
         self.tokens_SC = self.tokens_SC[parents]
         for cache_2SKCH in self.caches_2SKCH:
+            # Indexing makes a copy first, so no row is overwritten before it is read.
             cache_2SKCH.copy_(cache_2SKCH[:, parents.to(cache_2SKCH.device)])
         if is_first:
             prompts = np.arange(self._batch.num_sequences) % self._batch.batch_size
@@ -230,6 +233,7 @@ class ForwardPass:
         """
         received_RD = brought(self._back_RD, self._y_TD.device)
         for expert, place in self._places.items():
+            # All rows went down as one, so the results of all experts come back as one sum.
             if place is None:
                 self._given[expert] = None, received_RD
                 break
@@ -272,10 +276,12 @@ class ForwardPass:
     def finish(self, top: Block) -> None:
         """Logits of each sequence's last position, and the token they choose."""
         self.settle(top.flat.device)
+        # Tokens are chosen on the host, which keeps beams and their scores.
         logits_SV = head(kept(self._last_SD()), top.tensors, self.architecture.norm_epsilon).cpu()
         self._sequences.take(logits_SV, self._end)
 
     def _last_SD(self) -> Tensor:
         """The hidden state of each sequence's last position; all of it where only that was moved."""
         count = len(self._sequences.tokens_SC[self._rows])
+        # A view would keep the whole hidden state in memory.
         return self._x_TD.view(count, -1, self._x_TD.shape[-1])[:, -1].clone()

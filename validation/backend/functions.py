@@ -20,7 +20,7 @@ from validation.backend.architecture import SOFTMAX, LayerShape, Scoring
 Tensors = Mapping[str, Tensor]
 
 NORM_EPSILON = 1e-6
-"""Of the norms inside latent attention, whatever the others have (modeling_deepseek of
+"""The epsilon of norms inside latent attention, whatever other norms have (modeling_deepseek of
 transformers).
 """
 
@@ -143,6 +143,7 @@ def _latent_attention(
         (plain_SNLH @ into_NHR, rotated(_pairs_apart(rotary_SNLH), turn_2LH)), dim=-1
     )
     keys_SNCR = cache_SCR[:, None, :end].expand(-1, shape.num_heads, -1, -1)
+    # Scores keep the scale of a head's own dimensions, not of the latent that replaces them.
     scale = (latent.plain_dim + latent.rotary_dim) ** -0.5
     mask_LC = _mask(first, end, shape.window_tokens, x_TD.device)
     z_SNLR = scaled_dot_product_attention(
@@ -181,6 +182,7 @@ def gate(
     if scoring.num_groups > 1:
         worth_TE = _of_best_groups(worth_TE, scoring)
     _, experts_TP = torch.topk(worth_TE, top_k, dim=-1)
+    # A bias decides who is selected, never the share (DeepSeek-V3, arXiv 2412.19437, 2.1.2).
     shares_TP = shares_TE.gather(-1, experts_TP)
     if normalizes:
         shares_TP = shares_TP / shares_TP.sum(dim=-1, keepdim=True)
@@ -200,6 +202,7 @@ def _of_best_groups(worth_TE: Tensor, scoring: Scoring) -> Tensor:
     chosen_TG = torch.zeros_like(best_TG, dtype=torch.bool).scatter_(
         1, best_TG.topk(scoring.top_groups, dim=-1)[1], True
     )
+    # Not 0: a bias can make an expert's worth negative.
     return grouped_TGE.masked_fill(~chosen_TG[..., None], float("-inf")).flatten(1)
 
 

@@ -48,6 +48,7 @@ class Lane:
     def _serve(self) -> None:
         self._worker.settle()
         lane_order = 0
+        # The mode is a thread's own, so each lane enters it.
         with torch.inference_mode():
             while (ticket := self._line.get()) is not None:
                 for other in ticket.waits:
@@ -60,6 +61,7 @@ class Lane:
 
 def finish(tickets: Sequence[Ticket]) -> None:
     """Return once all of them have ended. Raises what went wrong in one, if anything did."""
+    # All must end before one raises: lanes at work still use the run's buffers.
     for ticket in tickets:
         ticket.wait()
     for ticket in tickets:

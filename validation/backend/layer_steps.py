@@ -110,6 +110,7 @@ class PassRun:
         """The routed experts of a layer whose dense part runs on the accelerator; returns the last
         task there.
         """
+        # The CPU's experts come first, so that their activations travel while the GPU computes.
         last_on_cpu, rows = self._cpu_experts(
             layer, gate, tokens_E, np.flatnonzero(actions_E == Action.CPU).tolist()
         )
@@ -256,6 +257,7 @@ class PassRun:
         gate = self._emission.append(resource, TaskKind.GATE, layer, NONE, duration_ns, work)
         # Before the wait, in which the link would otherwise stand still.
         self._streaming.run_ahead((self._index, layer))
+        # The selection decides which tasks follow, so none of them can be submitted before.
         gate.wait()
         if gate.error is not None:
             raise gate.error
@@ -291,6 +293,7 @@ class PassRun:
     def _head(self) -> None:
         """The vocabulary projection, if this pass ends in one."""
         duration_ns = int(self._prices.head[self._index])
+        # A negative price marks a pass that gives no tokens.
         if duration_ns < 0:
             return
         mode = self._dispatching.head_modes[self._index]
@@ -299,6 +302,7 @@ class PassRun:
         is_streamed = mode == LayerMode.STREAM
         if is_streamed:
             weights = self._streaming.fetch(place)
+        # Only the last position of a sequence gives a token.
         self._move_hidden(NONE, to_gpu=mode != LayerMode.CPU, only_last=True)
         top = (
             self._streaming.top(place)
@@ -309,6 +313,7 @@ class PassRun:
         )
         assert top is not None, "the head runs where it is not"
         finishes = self._pass.finish
+        # A second name, which the type checker knows to be a block inside the function below.
         block = top
 
         def work() -> int:

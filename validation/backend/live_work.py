@@ -45,6 +45,7 @@ class LiveWork:
         self._num_staged = 0
         self._pass: ForwardPass | None = None
         self._staged: dict[tuple[int, int], Block] = {}
+        # An evicted expert is written here and never read: the host still has its weights.
         self._spilled = expert_buffer(weights, ON_HOST, is_pinned=memory.device != ON_HOST)
 
     def bind(self, ticket: Ticket, number: int) -> None:
@@ -71,6 +72,7 @@ class LiveWork:
             return self._spilled[ticket.layer].copy_from(self._arena.use(*place, ticket))
         if ticket.kind in _TO_SLOT:
             return self._arena.bring(*place, ticket, number).copy_from(source)
+        # Buffers are used in turn, as the simulator's dependencies say.
         buffer = self._memory.expert_buffers[self._num_staged % len(self._memory.expert_buffers)][
             ticket.layer
         ]
@@ -126,8 +128,9 @@ class LiveWork:
         tokens_E = self._job.sheet.tokens[self._index, layer]
 
         def work() -> int:
-            """Selects, and notes the tokens of each expert."""
+            """Select experts, and note the tokens of each."""
             selected_E = current.select(layer, dense)
+            # The row may still hold what was foreseen.
             tokens_E[:] = 0
             tokens_E[: len(selected_E)] = selected_E
             return 0

@@ -18,6 +18,7 @@ SWITCH_INTERVAL_S = 2e-5
 longer than most operations.
 """
 
+# From linux/prctl.h.
 _PR_SET_TIMERSLACK = 29
 
 

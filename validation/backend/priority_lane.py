@@ -45,6 +45,7 @@ class PriorityLane:
     def promote(self, ticket: Ticket, priority: int) -> bool:
         """Give a task that has not started another priority; False, and no effect, if it has."""
         with self._changed:
+            # The lane begins tasks under this lock, so none can begin after this look.
             if ticket.start_ns:
                 return False
             ticket.priority = priority
@@ -59,6 +60,7 @@ class PriorityLane:
             if ticket.start_ns:
                 return False
             self._waiting.remove(ticket)
+        # Outside the lock, because the end wakes other lanes, which take locks of their own.
         ticket.drop()
         return True
 
@@ -108,7 +110,7 @@ class PriorityLane:
                 self._changed.wait()
 
     def _requeue(self, ticket: Ticket) -> None:
-        """Behind all that became ready before."""
+        """Put a task behind all that became ready before."""
         with self._changed:
             self._num_requeues += 1
             self._places[ticket] = self._num_requeues, self._places[ticket][1]

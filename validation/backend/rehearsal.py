@@ -45,17 +45,17 @@ class Rehearsal(Routing):
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """See Routing: the batch's own, whatever is asked."""
+        """Return the batch's own experts, whatever is asked for."""
         return self.own_ids
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
-        """See Routing."""
+        """Return the popularity that placements were told."""
         return self.known
 
     def other_requests(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]
     ) -> Draw:
-        """See Routing: random prompts, as many as MOST_OTHERS."""
+        """Return the experts of random prompts, of at most MOST_OTHERS requests."""
         return Draw(ids=self._other_ids[:num_sequences, :num_tokens], weights=None)
 
     @cached_property
@@ -69,7 +69,7 @@ class Rehearsal(Routing):
 
     @property
     def provenance(self) -> Provenance:
-        """See Routing."""
+        """Return the provenance: measured, by a plain forward pass in this run."""
         return Provenance(
             kind=Kind.MEASURED,
             source=f"plain forward pass of {self.weights.architecture.name}",
@@ -78,7 +78,7 @@ class Rehearsal(Routing):
 
     @property
     def description(self) -> str:
-        """See Routing."""
+        """Describe the routing in a few words."""
         return "the router's own choices, from a plain forward pass"
 
 

@@ -29,6 +29,7 @@ class Routes:
         """From what the gate chose [T, P] and the shares it gave; one sort, so that no expert has
         to ask the accelerator.
         """
+        # Stable, so that an expert's rows keep their order and sums give the same bits.
         order = torch.from_numpy(np.argsort(chosen.ravel(), kind="stable"))
         on_host = _sorted(order, shares_TP.to(ON_HOST))
         places = (

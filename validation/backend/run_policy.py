@@ -158,7 +158,7 @@ class StaticRun:
         self._actions = np.zeros(shape, np.uint8)
 
     def execute(self, lanes: Lanes) -> ExecutedRun:
-        """Pass after pass."""
+        """Run the passes one after another."""
         emission = Emission(lanes.lines)
         began_ns = time.perf_counter_ns()
         self._emit_all(emission)
@@ -183,8 +183,10 @@ class StaticRun:
     def _emit_all(self, emission: Emission) -> None:
         parts = self._parts
         is_serial = self._problem.overlap.is_serial(parts.passes.is_prefill)
+        # One ring for all passes, because copies run ahead from one pass into the next.
         streaming = LayerRing(parts, emission, is_serial)
         staged = StagedExperts(parts.memory.expert_buffers)
+        # Tokens are looked up where the first layer runs, so a run begins with nothing to move.
         on_gpu = True
         for index in range(len(parts.passes)):
             emission.is_serial = bool(is_serial[index])

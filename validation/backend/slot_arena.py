@@ -71,6 +71,7 @@ class SlotArena:
         slot.expert = expert
         slot.copy = number
         slot.last = None
+        # A list, because an expert may come back while its former buffer is still read.
         self._slots.setdefault((layer, expert), []).append(slot)
         return slot.blocks[layer]
 

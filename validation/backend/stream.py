@@ -72,11 +72,11 @@ class CudaMark:
         self.event.record(stream)
 
     def wait(self) -> None:
-        """See Mark."""
+        """Return once the mark is reached."""
         self.event.synchronize()
 
     def ns_since(self, earlier: Mark) -> int:
-        """See Mark; CUDA keeps half a microsecond."""
+        """Return the time between two marks that are reached, to CUDA's half microsecond."""
         assert isinstance(earlier, CudaMark)
         return round(float(earlier.event.elapsed_time(self.event)) * NS_PER_MS)
 
@@ -88,15 +88,15 @@ class CudaStream:
         self._stream = torch.cuda.Stream()
 
     def use(self) -> AbstractContextManager[object]:
-        """See Stream."""
+        """Send what the calling thread launches within the block to this queue."""
         context: AbstractContextManager[object] = torch.cuda.stream(self._stream)
         return context
 
     def mark(self) -> CudaMark:
-        """See Stream."""
+        """Return a mark behind all that was given so far."""
         return CudaMark(self._stream)
 
     def wait_for(self, mark: Mark) -> None:
-        """See Stream."""
+        """Run what is given from now on only once that mark is reached."""
         assert isinstance(mark, CudaMark)
         self._stream.wait_event(mark.event)

@@ -26,6 +26,7 @@ class StreamLane:
         self._stream = stream
         self._clock = clock
         self._worker = worker
+        # Two threads, because a thread that waits for ends could not launch ahead.
         self._threads = [
             threading.Thread(target=serve, name=f"lane {name}: {role}", daemon=True)
             for role, serve in (("launches", self._launch_all), ("ends", self._end_all))
@@ -62,6 +63,7 @@ class StreamLane:
                 ticket.launch.set()
                 self._launched.put(ticket)
                 lane_order += 1
+        # The other thread ends only after the last launched task.
         self._launched.put(None)
 
     def _wait_for(self, ticket: Ticket) -> None:

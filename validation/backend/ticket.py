@@ -108,6 +108,7 @@ class Ticket:
             self.num_bytes += self._do_counted(began_ns, pace)
             if settle is not None:
                 settle()
+        # Any error is caught: a dead thread would leave all who wait for the task without an end.
         except BaseException as error:
             self.error = error
         self.worked_ns = time.perf_counter_ns()
@@ -151,6 +152,7 @@ class Ticket:
 
     def finish(self) -> None:
         """It has ended with its last piece; whoever waits goes on."""
+        # The end is set before the latch is let go, since whoever wakes reads it.
         self.end_ns = self._paused_ns
         self._latch.release()
         for listener in self.listeners:
@@ -170,6 +172,7 @@ class Ticket:
         """How long the last piece was to take."""
         done = self.chunks_done
         count = self.num_chunks
+        # Differences of rounded sums, so that the pieces together last duration_ns.
         return self.duration_ns * done // count - self.duration_ns * (done - 1) // count
 
     def _do_piece(self, began_ns: int, pace: Pace) -> int:

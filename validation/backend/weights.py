@@ -50,6 +50,7 @@ class LayerWeights:
         self.dense = Block(empty(_size(dense), dtype, device, is_pinned=is_pinned), dense)
         num_weights = architecture.layers[layer].num_experts * _size(expert)
         # All experts of a layer lie in one tensor, so that a whole layer is copied at once.
+        # A dense layer has no experts, but even an empty view needs a width.
         self.experts_EW = empty(num_weights, dtype, device, is_pinned=is_pinned).view(
             -1, max(1, _size(expert))
         )

@@ -51,6 +51,7 @@ def calibrate(
     """
     tier = real_tier(device, machine)
     trials = _trials(plans, machine, tier)
+    # First runs take longer: memory is mapped and kernels are loaded.
     for trial in trials:
         trial.run()
     runs: list[ObservedRun] = []

@@ -28,10 +28,12 @@ class Scales:
         """What the run's tasks are priced at."""
         scaled_ns = run.tasks.duration_ns.astype(np.float64)
         for (lane, part), chosen in run.groups.items():
+            # Activations travel at the rate of other copies, with a delay beside.
             of_part = CostPart.COPY if part is CostPart.ACTIVATION_COPY else part
             scaled_ns[chosen] *= self.factors.get((lane, of_part), 1.0)
             if of_part is CostPart.COPY:
                 scaled_ns[chosen] += self.copy_delays_ns.get(lane, 0.0)
+        # A fitted delay may be negative, a duration may not.
         return np.maximum(scaled_ns, 0.0)
 
 
@@ -153,7 +155,7 @@ def _improved(runs: Sequence[ObservedRun], scales: Scales, counts: dict[Group, i
 def _sorted_out(
     runs: Sequence[ObservedRun], scales: Scales
 ) -> dict[Group, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Of each group's tasks, how long they lasted and how long they should have, with those scales."""
+    """Return how long each group's tasks lasted, and how long they should have with those scales."""
     found: dict[Group, list[NDArray[np.float64]]] = {}
     for run in runs:
         line = run.timed(scales.durations_ns(run))

@@ -55,6 +55,7 @@ def fitted_machine(
     # By identity: two curves may be equal and serve different parts.
     replaced = {id(curve) for priced in own for curve in priced.curves}
     curves = _fitted_curves(own, found, marking)
+    # Models may share a shape, and a machine file has one curve for each.
     made = {
         (curve["operation"], curve["device"], curve["dtype"], str(curve["shape"])): curve
         for curve in curves
@@ -64,6 +65,7 @@ def fitted_machine(
     data["link"] |= {way: _direction(machine, way, found, marking) for way in WAYS}
     data["host"]["layer_overhead_ns"] = {"value": round(found.layer_overhead_ns), **marking.data()}
     data |= {"name": name, "description": f"{machine.description} Calibrated: {marking.source}."}
+    # Parsed for the checks alone: Rosin must be able to read the file that it writes.
     parse_machine(data, f"calibrated machine {name}")
     return data
 

@@ -86,6 +86,7 @@ class ObservedRun:
                     }
                 for own, chosen in parts.items():
                     if chosen.any():
+                        # Several kinds of tasks may be one part, so their tasks are added up.
                         found[name, own] = (
                             found.get((name, own), np.zeros(len(self.tasks), bool)) | chosen
                         )

@@ -69,6 +69,7 @@ class _Parts:
     def expert(self) -> PricedPart:
         """A routed expert."""
         costs = self.costs
+        # Experts of all layers have one shape, so the first layer stands for all.
         first = self.costs.model.moe_layers[0]
 
         def price_ns(tokens: Sizes) -> NDArray[np.int64]:
@@ -88,6 +89,7 @@ class _Parts:
     def head(self) -> PricedPart:
         """The vocabulary projection."""
         model = self.costs.model
+        # A tied head is stored once, in the format of the embedding.
         which = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
 
         def price_ns(sequences: Sizes) -> NDArray[np.int64]:

@@ -113,6 +113,8 @@ def _elapsed(line: Timeline, *, by_layer: bool) -> NDArray[np.int64]:
         np.isin(tasks.kind, BEGINNINGS) if by_layer else np.append(True, np.diff(tasks.step) != 0)
     )
     segments = np.unique(np.append(0, np.flatnonzero(begins)))
+    # A copy that runs ahead may end long before its layer begins.
     counted_ns = np.where(np.isin(tasks.kind, ASIDE), 0, line.end_ns)
+    # No segment ends before the one ahead of it, so no layer lasts less than 0.
     ends_ns = np.maximum.accumulate(np.maximum.reduceat(counted_ns, segments))
     return np.diff(ends_ns, prepend=0)

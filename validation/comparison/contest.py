@@ -78,6 +78,7 @@ def contest(
         Contender(name=f"planned: {chosen.name}", policy=chosen),
     ]
     for rival in rivals:
+        # Memory is asked about first, because a plan that does not fit cannot be simulated.
         problem = why_not(scenario, rival, weights) or _too_slow(scenario, rival, longest_s)
         if problem is None:
             taken.append(rival)

@@ -53,6 +53,7 @@ class LaneCosts:
         """How long tasks really last: their time and the lateness of its end, their work where that
         is longer, or their price scaled.
         """
+        # Work that the calibration did not run counts as 0, so the task's own time decides.
         work_ns = np.nan_to_num(self.work_ns[tasks.resource, tasks.kind])
         paced_ns = np.maximum(
             np.where(tasks.duration_ns > 0, tasks.duration_ns + self.late_ns, 0.0), work_ns
@@ -139,6 +140,7 @@ def _delays(executed: ExecutedRun) -> dict[str, NDArray[np.int64]]:
         & executed.is_paced[tasks.resource]
     )
     is_after_gate = np.append(False, tasks.kind[:-1] == TaskKind.GATE)
+    # A submission behind a gate waits for the decision, which is counted apart.
     is_next = np.append(False, ~is_after_gate[1:]) & (
         executed.submitted_ns >= np.append(0, executed.submitted_ns[:-1])
     )

@@ -145,6 +145,7 @@ def time_program_on_lanes(program: Program, costs: LaneCosts) -> Timeline:
     def submit_all(session: Session) -> Generator[Wait, None, None]:
         """The program as a process."""
         session.submit(program.tasks)
+        # The program waits for nothing, but without a yield this would not be a generator.
         yield from ()
 
     return time_on_lanes(program.platform, submit_all, costs)

@@ -28,31 +28,31 @@ class Prediction(Protocol):
     """A run that can be timed, over and over."""
 
     def plain(self) -> Timeline:
-        """As the simulator times it."""
+        """Time the run as the simulator does."""
 
     def on_lanes(self, costs: LaneCosts) -> Timeline:
-        """With what real lanes add."""
+        """Time the run with what real lanes add."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StaticPrediction:
-    """Of a policy whose residency stays: one program."""
+    """The prediction for a policy whose residency stays: one program."""
 
     program: Program
 
     def plain(self) -> Timeline:
-        """See Prediction."""
+        """Time the program as the simulator does."""
         return engine("fast").run_program(self.program)
 
     def on_lanes(self, costs: LaneCosts) -> Timeline:
-        """See Prediction."""
+        """Time the program with what real lanes add."""
         return time_program_on_lanes(self.program, costs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LivePrediction:
-    """Of a policy whose residency changes: decided anew, by the simulated clock, about the tokens
-    that the run's router selected.
+    """The prediction for a policy whose residency changes: decided anew, by the simulated clock,
+    about the tokens that the run's router selected.
     """
 
     policy: Policy
@@ -60,15 +60,16 @@ class LivePrediction:
     tokens: NDArray[np.int32]
 
     def plain(self) -> Timeline:
-        """See Prediction."""
+        """Decide and time the run as the simulator does."""
         return run_live(self._job())
 
     def on_lanes(self, costs: LaneCosts) -> Timeline:
-        """See Prediction."""
+        """Decide and time the run with what real lanes add."""
         job = self._job()
         return time_on_lanes(job.platform, lambda session: process(job, session), costs)
 
     def _job(self) -> LiveJob:
+        # A new job for each timing, because a run changes its state.
         job = job_of(self.policy, self.foresight)
         # The process reads what the router selected, not what was foreseen.
         job.sheet.tokens[:] = self.tokens

@@ -131,6 +131,7 @@ def run_rounds(
             compared = _compared(trial, executed, first, fitted(calibration, before, after))
             lost = _lost_fraction(trial.tier, before, executed, after)
             runs.append(replace(compared, lost_fraction=lost))
+            # A calibration run serves both the trial before it and the trial after it.
             before = after
             if on_run is not None:
                 on_run(trial.name)

@@ -67,6 +67,7 @@ def real_weights(scenario: Scenario, tier: Tier) -> Weights:
         raise InputError(
             f"{model.name} is stored in {name}; operations are run in {', '.join(DTYPES)}"
         )
+    # Checked before drawing: a system without memory kills the process and gives no reason.
     _check_memory(model)
     device = device_of(tier)
     return random_weights(

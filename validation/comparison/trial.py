@@ -86,6 +86,7 @@ def prepare(
     trials = tuple(
         _prepared(scenario, contender, weights, prompts_SL, tier) for contender in contenders
     )
+    # Only residents that change need a rehearsal, which is a whole forward pass.
     if all(trial.policy.cache.score is None for trial in trials):
         return trials
     rehearsal = rehearsal or rehearse(weights, trials[0].problem, prompts_SL, scenario.seed)

@@ -102,6 +102,7 @@ def _paced(name: str) -> CaseModel:
 def _small(name: str) -> CaseModel:
     spec = load_spec(name)
     assert spec.config is not None, "models of the library are counted from their configuration"
+    # Only keys that the family has: it would not know another's.
     config = spec.config | {key: value for key, value in SMALL.items() if key in spec.config}
     model = model_from_config(config, name=f"{name}, small", provenance=spec.provenance)
     routed = len(model.moe_layers) * model.num_experts * model.expert_bytes

@@ -221,7 +221,7 @@ def _case(
 
 
 def _write_timelines(found: Contest, folder: Path, name: str) -> None:
-    """Of one more run of the plan, and of what the simulator says of that very run."""
+    """Write the timelines of one more run of the plan, as measured and as predicted."""
     executed = found.trials[0].run()
     write_trace(found.trials[0].predict(executed).plain(), folder / f"{name}.predicted.trace.json")
     write_trace(executed.timeline, folder / f"{name}.measured.trace.json")
@@ -231,6 +231,7 @@ def _machine(tier: Tier, file: Path | None, models: list[Model], time_s: float) 
     """As measured now, as that file says, or, where operations are paced, one of the library."""
     if file is not None or tier is Tier.PACED:
         return load_machine(str(file or PACED_MACHINE))
+    # Measuring must not take the time that the cases need.
     effort = EFFORTS["quick"]
     effort = replace(
         effort, budget=replace(effort.budget, total_s=min(effort.budget.total_s, time_s))
@@ -268,6 +269,7 @@ def _weights(model: CaseModel, stage: _Stage) -> tuple[Weights, Rehearsal]:
     weights = random_weights(
         architecture_of(model.executed), 0, dtype, drawn_on=device, is_pinned=device != ON_HOST
     )
+    # The router's choices do not depend on the budget, so any budget will do.
     problem = problem_of(
         _scenario(stage.machine, model.priced, next(iter(model.budgets_bytes.values())))
     )

@@ -24,6 +24,7 @@ from validation.kernel_tables.grouped_rows import (
     num_activated,
 )
 
+# Only reading a table needs pandas, which takes long to import.
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -109,6 +110,7 @@ def _passed_over(num_skewed: int, num_split: int, ignored: list[str]) -> tuple[s
 def _tables(path: Path) -> Iterator[tuple[tuple[str, str, str], Any]]:
     """System, framework and version of each table, with where its bytes are."""
     if path.is_dir():
+        # Sorted, so that a tie between frameworks does not depend on the file system.
         for file in sorted(path.rglob("moe_perf.parquet")):
             match = _TABLE.search(file.as_posix())
             if match:
@@ -127,6 +129,7 @@ def _tables(path: Path) -> Iterator[tuple[tuple[str, str, str], Any]]:
 def _read(where: Any, path: Path) -> "pd.DataFrame":
     import pandas as pd
 
+    # The message of pandas names two libraries that would do; one is enough to ask for.
     if find_spec("pyarrow") is None:
         raise InputError(f"{path}: reading its tables needs pyarrow: pip install pyarrow")
     try:
@@ -149,6 +152,7 @@ def _rows(table: "pd.DataFrame", framework: str) -> Iterator[GroupedRow]:
     for dtype, tokens, hidden, inter, top_k, experts, ms in zip(
         *(table[name] for name in (*_COLUMNS, "latency")), strict=True
     ):
+        # A row without a size or a time says nothing of a kernel.
         if not (tokens > 0 and hidden > 0 and inter > 0 and 0 < top_k <= experts and ms > 0):
             continue
         shape = ExpertShape(

@@ -64,6 +64,7 @@ def with_freetoken_profile(machine: Machine, path: Path) -> tuple[Machine, tuple
     changed = {
         "cpu": cpu,
         "link": link.model_copy(update={"h2d": h2d, "d2h": d2h}),
+        # The first curve of a shape counts, so those just measured come first.
         "curves": (*curves, *machine.curves),
         "interference": _interference(machine, data, source, date),
     }
@@ -87,8 +88,10 @@ def _profile(path: Path) -> dict[str, Any]:
 
 def _rate(value: object) -> float | None:
     """A rate that can be one, else None."""
+    # To Python true is an integer, but it is no rate.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
+    # No memory or link reads at such a rate; the number must be in another unit.
     return float(value) if 0.001 <= value <= 1e6 else None
 
 
@@ -156,4 +159,5 @@ def _shares(entries: list[dict[str, Any]], alone: str, both: str) -> Iterator[fl
     for entry in entries:
         by_itself, at_once = _rate(entry.get(alone)), _rate(entry.get(both))
         if by_itself is not None and at_once is not None:
+            # Noise can raise a rate above the one measured alone, but no lane speeds another up.
             yield min(1.0, at_once / by_itself)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from hwprofiles.units import NS_PER_S
 
+# mxfp4 has 8 bits of scale for 32 weights of 4 bits, nvfp4 for 16.
 WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0, "int4": 0.5, "mxfp4": 0.53125, "nvfp4": 0.5625}
 """Bytes a weight at least; of mxfp4 and nvfp4 with the scales that their formats fix."""
 
@@ -66,6 +67,7 @@ def num_activated(tokens: int, num_experts: int, top_k: int) -> int:
 
 def fastest(rows: Iterable[GroupedRow]) -> tuple[GroupedRow, ...]:
     """Of the rows of one call, that of the fastest framework."""
+    # A slower framework says more of its kernels than of the card.
     best: dict[tuple[str, ExpertShape, int, int], GroupedRow] = {}
     for row in rows:
         key = row.dtype, row.shape, row.tokens, row.num_activated

@@ -71,6 +71,7 @@ def with_grouped_curves(machine: Machine, found: GroupedRows) -> ImportedCurves:
     others = tuple(
         curve for curve in machine.curves if curve.operation is not Operation.EXPERT_IN_GROUP
     )
+    # Without its former curves, which would otherwise price the rows that replace them.
     bare = machine.model_copy(update={"curves": others})
     curves = _curves(bare, kept, found)
     dtypes = sorted({row.dtype for row in kept})
@@ -93,6 +94,7 @@ def _curves(machine: Machine, rows: Sequence[GroupedRow], found: GroupedRows) ->
     points: dict[tuple[str, int, int], dict[float, list[tuple[int, float]]]] = defaultdict(dict)
     for row in rows:
         key = row.dtype, row.shape.hidden, row.shape.intermediate
+        # Rounded, so that sizes apart by a rounding error become one point.
         size = float(f"{row.tokens_per_expert:.{_DIGITS}g}")
         points[key].setdefault(size, []).append(
             (row.num_activated, _work_ns(machine, row) / row.num_activated)
@@ -114,6 +116,7 @@ def _curves(machine: Machine, rows: Sequence[GroupedRow], found: GroupedRows) ->
 
 def _mean(weighted: Sequence[tuple[int, float]]) -> float:
     """Of calls over few and many experts; the more experts, the less its kernels matter."""
+    # A mean of logarithms, because errors are ratios.
     counts, values = zip(*weighted, strict=True)
     return float(f"{np.exp(np.average(np.log(values), weights=counts)):.{_DIGITS}g}")
 

@@ -74,6 +74,7 @@ def _row(
     except (TypeError, ValueError):
         raise InputError(f"{path}:{line}: must be two integers and a number") from None
     most = num_activated(tokens, shape.num_experts, shape.top_k)
+    # A table of another model would pass for this one's without a sign.
     if not shape.top_k <= activated <= most or not ns > 0:
         raise InputError(
             f"{path}:{line}: {tokens} tokens of {shape.num_experts} experts, top {shape.top_k}, "

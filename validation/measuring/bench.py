@@ -34,6 +34,7 @@ class Bench(ABC):
         self.name = name
         self.device = device
         self.cores = frozenset(worker.cores)
+        # Cores are set for the calling thread alone, so the bench's own thread does it.
         self._thread = ThreadPoolExecutor(
             max_workers=1, thread_name_prefix=f"bench {name}", initializer=worker.settle
         )
@@ -68,6 +69,7 @@ class Bench(ABC):
             yield
         finally:
             stop.set()
+            # Raises what went wrong in the repeated work.
             running.result()
 
     def close(self) -> None:
@@ -124,6 +126,7 @@ class StreamBench(Bench):
             for work in works:
                 work()
         end = self._stream.mark()
+        # The works stand in the queue by now, so the lane is busy before any wait.
         if on_begin is not None:
             on_begin()
         end.wait()

@@ -15,6 +15,7 @@ def built(model: Model) -> Architecture:
     try:
         return architecture_of(model)
     except InputError:
+        # Nothing is measured of this attention, so any plain one may stand there.
         plain = next(
             (layer.attention for layer in model.layers if layer.attention is not None),
             _NO_ATTENTION,
@@ -30,6 +31,7 @@ def has_attention(model: Model, layer: int) -> bool:
     spec = model.layers[layer]
     if spec.attention is None or spec.state is not None or not spec.attention.is_plain:
         return False
+    # A plain stand-in must not be measured in place of latent attention.
     return not is_latent(spec.attention) or built(model).layers[layer].latent is not None
 
 

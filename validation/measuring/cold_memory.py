@@ -28,6 +28,7 @@ class ColdMemory:
     ) -> None:
         count = -(-num_bytes // dtype.itemsize)
         self._flat = torch.empty(count, dtype=dtype, device=device, pin_memory=is_pinned)
+        # One pattern repeats, because drawing gigabytes would take longer than measuring.
         pattern = (
             torch.randn(min(count, PATTERN_ELEMENTS), generator=torch.Generator().manual_seed(0))
             * DEVIATION

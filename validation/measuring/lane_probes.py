@@ -65,6 +65,7 @@ def measure_gaps(
             hand_over = _hand_overs(lanes, num_samples)
             call = _calls(lanes[0], num_samples)
             is_core = accelerator.device.type == "cpu"
+            # On a GPU the gate's answer is read back before anything can be decided.
             decision = (
                 _decisions(lanes, num_samples) if is_core else _read_backs(accelerator, num_samples)
             )
@@ -124,6 +125,7 @@ def _decisions(lanes: tuple[Lane, Lane], count: int) -> list[float]:
         after = _ticket(lasts_ns=0)
         lanes[0].submit(gate)
         gate.wait()
+        # What follows a gate runs on the gate's own lane as often as on the other.
         lanes[number % 2].submit(after)
         after.wait()
         found.append(float(after.start_ns - gate.end_ns))
@@ -134,6 +136,7 @@ def _read_backs(bench: Bench, count: int) -> list[float]:
     """On a GPU: launch, read a number back, and only then launch again, as behind a gate."""
     x = torch.zeros(1, device=bench.device)
     works: list[Callable[[], object]] = [lambda: x.add_(1.0).item()] * NUM_READ_BACKS
+    # Each sample is a mean over many works, so fewer samples suffice.
     return [bench.time(works).ns for _ in range(max(5, count // 5))]
 
 

@@ -142,6 +142,7 @@ class _Writer:
             raise InputError(
                 f"no expert of one token was measured plausibly on the {device}: measure again when this computer is quiet"
             )
+        # Launches slow small shapes, and have a price of their own.
         fastest = max(reads, key=lambda point: rate_of(point, point.ns))
         return {
             "memory_bytes_per_s": self._of_point(fastest, rate_of(fastest, fastest.ns)),
@@ -237,6 +238,7 @@ class _Writer:
     def _curve(self, key: CurveKey, points: tuple[MeasuredPoint, ...]) -> Data:
         ns = [point.ns for point in points]
         spreads = [point.spread_fraction for point in points]
+        # More threads read faster for real, so a fall there is no noise.
         values = ns if key.operation is Operation.MEMORY_READ else smoothed(ns, spreads)
         samples = sorted({point.num_samples for point in points})
         counts = str(samples[0]) if len(samples) == 1 else f"{samples[0]} to {samples[-1]}"

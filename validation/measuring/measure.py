@@ -127,6 +127,7 @@ def measure(
         workplace(chosen, dtypes, around, stated, largest, max(grid.copy_bytes)) as place,
         _benches_of(place, around) as benches,
     ):
+        # Only the finished workplace knows how much memory it got.
         _check_sizes(models, place)
         probes, too_large = _all_probes(models, place, around, dtypes, grid)
         found = sample(

@@ -53,6 +53,7 @@ def copy_probes(place: Workplace, sizes: tuple[int, ...]) -> Iterator[Probe]:
             yield Probe(
                 key=key,
                 x=num_bytes,
+                # Both kinds of host memory are copied by the lane of their direction.
                 bench=kind.removesuffix("_pageable"),
                 make=partial(make, num_bytes),
             )

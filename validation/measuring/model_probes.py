@@ -97,6 +97,7 @@ def _norm_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
         weight_D = place.cold.take(model.hidden)
         return lambda: normalized(x_TD, weight_D, EPSILON)
 
+    # A norm has too few weights to be judged by the rate at which it reads them.
     yield from _over_tokens(place, Operation.NORM, norm_shape(model), grid.tokens, 0, make)
 
 

@@ -26,6 +26,6 @@ class Place:
         )
 
     def draw(self, *sizes: int) -> Tensor:
-        """Activations."""
+        """Draw activations."""
         generator = torch.Generator().manual_seed(1)
         return torch.randn(sizes, generator=generator).to(self.cold.device, self.cold.dtype)

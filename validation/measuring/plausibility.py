@@ -73,6 +73,7 @@ def rate_of(point: MeasuredPoint, ns: float) -> float:
 def _fault(point: MeasuredPoint, peak: float | None) -> str | None:
     if (
         peak is None
+        # Plain reads set the peak, so they are not judged by it.
         or point.probe.key.operation is Operation.MEMORY_READ
         or rate_of(point, point.ns) <= peak
     ):

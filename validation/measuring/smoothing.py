@@ -26,6 +26,7 @@ def smoothed(ns: Sequence[float], spread_fractions: Sequence[float]) -> list[flo
         fall = 1 - _mean(after) / _mean(own)
         if 0 < fall <= max(own_spread, after_spread, LEAST_NOISE_FRACTION):
             pools[place : place + 2] = [(own + after, max(own_spread, after_spread))]
+            # The common mean may now lie below the pool before it.
             place = max(0, place - 1)
         else:
             place += 1

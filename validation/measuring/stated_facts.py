@@ -20,6 +20,7 @@ def with_stated_facts(data: dict[str, Any], *, has_gpu: bool) -> dict[str, Any]:
     except InputError:
         return data
     stated = machine_data(detected)
+    # Measured values come last, so they replace stated ones.
     result = {**data, "cpu": {**_known(stated["cpu"], _OF_CPU), **data["cpu"]}}
     # nvidia-smi lists the first card first, which is the one that is measured
     if has_gpu and _is_same_gpu(detected, data["gpu"]["name"]):

@@ -34,12 +34,13 @@ class Surroundings:
 
 
 def surroundings() -> Surroundings:
-    """Of this computer, now."""
+    """Return the surroundings of this process, now."""
     cpu_info = _read(_PROC / "cpuinfo")
     names = re.findall(r"^model name\s*: (.*)$", cpu_info, re.M)
     sockets = set(re.findall(r"^physical id\s*: (.*)$", cpu_info, re.M))
     system = f"{platform.system()} {platform.release().split('-')[0]}"
     return Surroundings(
+        # ARM systems have no model name in this file.
         cpu=names[0].strip() if names else platform.processor() or platform.machine(),
         sockets=max(1, len(sockets)),
         cores=own_cores(),
@@ -67,4 +68,5 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError:
+        # Other systems lack these files, and every caller has something to take instead.
         return ""

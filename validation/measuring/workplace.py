@@ -126,6 +126,7 @@ def _emulated(
     return Workplace(
         is_cuda=False,
         benches=benches,
+        # Both devices are cores of one host, so both read one memory.
         cold={(bench, name): memory for bench in ("gpu", "cpu") for name, memory in shared.items()},
         copies={"h2d": copy, "d2h": copy},
         cpu_cores=rest,
@@ -144,6 +145,7 @@ def _cuda(
     benches["cpu"] = HostBench("cpu", around.cores)
     properties = torch.cuda.get_device_properties(gpu)
     wanted = max(CACHES_OF_COLD_MEMORY * getattr(properties, "L2_cache_size", 0), cold_bytes)
+    # A share of what is free, because other programs may hold memory of the card.
     on_gpu = int(
         min(max(wanted, LEAST_GPU_COLD_BYTES), torch.cuda.mem_get_info(gpu)[0] * MOST_COLD_SHARE)
     )

@@ -29,6 +29,7 @@ def figure_png(reproduction: Reproduction) -> bytes:
 
     panels = _by_unit(reproduction)
     figure = Figure(figsize=(4.6 * len(panels), 4.8), layout="constrained")
+    # This canvas draws without a display.
     FigureCanvasAgg(figure)
     for position, (unit, cells) in enumerate(panels.items(), start=1):
         _draw_panel(figure.add_subplot(1, len(panels), position), unit, cells)

@@ -46,6 +46,7 @@ def kept_text(claims: Sequence[Claim]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
+    # Sorted by key, so that a new run changes only the lines of figures that moved.
     for claim in sorted(claims, key=lambda each: each.key):
         off = "" if claim.off_fraction is None else f"{claim.off_fraction:.4f}"
         words = [claim.key, claim.published, claim.simulated]
@@ -58,6 +59,7 @@ def with_headlines(text: str, claims: Sequence[Claim]) -> str:
     if START not in text or END not in text:
         raise ValueError(f"the page has no {START} and {END}")
     table = "\n".join([START, "", *headline_lines(claims), "", END])
+    # A function gives the table, because a text would have its backslashes read as escapes.
     return re.sub(f"{re.escape(START)}.*{re.escape(END)}", lambda _: table, text, flags=re.DOTALL)
 
 

@@ -52,6 +52,7 @@ def briefly(name: str, seed: int, popularity: Path | None, requests: Path | None
     if name == "fmoe":
         # Its sweeps take minutes, and no claim rests on them.
         return reproduce_fmoe(seed, None, Extent.without_sweeps())
+    # Other papers refuse a file of popularity, so only Fiddler gets it.
     given = {"fiddler": popularity} | dict.fromkeys(ABOUT_REQUESTS, requests)
     return REPRODUCTIONS[name](seed, given.get(name))
 

@@ -44,6 +44,7 @@ def append_rows(path: Path, rows: list[HistoryRow]) -> None:
     text = ""
     if path.exists():
         text = read_text(path, "history", "CSV")
+        # Appended to another table, values would stand under the wrong names.
         if text.splitlines()[:1] != [",".join(COLUMNS)]:
             raise InputError(f"{path}: not a history of rosin validate: its first line is another")
         known = {row.id for row in read_rows(path)}

@@ -27,6 +27,7 @@ def exl3_words(arguments: Exl3Arguments) -> tuple[str, ...]:
 def _changed(arguments: Exl3Arguments) -> Iterator[tuple[str, str]]:
     for flag, name in _FLAGS:
         value: Any = getattr(arguments, name)
+        # Defaults are left out, so that the command shows what the plan decided.
         if value != getattr(DEFAULTS, name):
             yield flag, str(value)
 

@@ -32,6 +32,7 @@ def _changed(arguments: KtArguments) -> Iterator[tuple[str, str]]:
     for flag, name in _FLAGS:
         value: Any = getattr(arguments, name)
         if value != getattr(DEFAULTS, name):
+            # The program takes names of methods in capitals.
             yield flag, value.upper() if name == "method" else str(value)
     if arguments.num_gpus_in_use > 1:
         yield "--tensor-parallel-size", str(arguments.num_gpus_in_use)

@@ -83,6 +83,7 @@ def _bench_flag(flag: str, value: str | None) -> list[str]:
         return [flag, value.replace(",", ";")]
     if flag == "-ts":
         return [flag, value.replace(",", "/")]
+    # llama-bench takes a number here, where a server takes a word.
     if flag == "-fa":
         return [flag, "1" if value == "on" else "0"]
     return [flag, value]
@@ -148,6 +149,7 @@ def _preset_line(text: str) -> str:
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
     parser.read_file(io.StringIO(text))
     [section] = parser.sections()
+    # The parser drops comments, which hold the variables, so those are read from the text.
     variables = [
         line.removeprefix("; start the server with ")
         for line in text.splitlines()

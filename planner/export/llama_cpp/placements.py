@@ -46,6 +46,7 @@ def expert_overrides(
 
 
 def _pattern(model: Model, layers: Sequence[int], parts: frozenset[TensorPart]) -> str:
+    # All experts of all layers have a pattern that names no layer, which stays short.
     if parts == frozenset(EXPERT_PARTS) and len(layers) == len(model.moe_layers):
         return EXPERTS
     return rf"blk\.{layer_pattern(layers)}\.ffn_{MATRIX_NAMES[parts]}_(ch|)exps"

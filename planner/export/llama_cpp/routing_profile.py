@@ -43,5 +43,6 @@ def _rows(model: Model, experts: Sequence[Sequence[int]]) -> Iterator[str]:
         size = model.layers[layer].top_k
         for position, start in enumerate(range(0, len(own), max(1, size))):
             row = own[start : start + size]
+            # Rows are all of one width, and an expert that is repeated was chosen anyway.
             row += own[: min(size - len(row), start)]
             yield ",".join(map(str, (position, layer, *row)))

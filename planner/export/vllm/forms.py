@@ -22,6 +22,7 @@ def _flags(arguments: VllmArguments) -> Iterator[tuple[str, str]]:
         yield "--gpu-memory-utilization", f"{arguments.memory_fraction:g}"
     if arguments.offload_bytes:
         yield "--cpu-offload-gb", f"{arguments.offload_bytes / GIB:g}"
+        # Names of parameters mean nothing unless bytes are offloaded.
         if arguments.is_experts_alone:
             yield "--cpu-offload-params", EXPERTS
     if arguments.chunk_tokens != DEFAULT_CHUNK_TOKENS:

@@ -69,4 +69,5 @@ def _decode_s(bench: ModelBench, reading: Reading, row: PublishedRow) -> float:
     assert row.input_tokens is not None
     assert row.output_tokens is not None
     batch = Batch(prompt_tokens=row.input_tokens, output_tokens=row.output_tokens, beams=width)
+    # The prefill gives the first output token.
     return seconds(bench, "E1", reading, batch)[1] * (row.output_tokens - 1)

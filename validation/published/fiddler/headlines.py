@@ -48,6 +48,7 @@ def headline_table(bench: ModelBench) -> Table:
     against_llama = _divided_all(*_singles(bench, LLAMA_CPP))
     streaming = _wholes(bench, DEEPSPEED, PREFILLS, fiddler_readings())
     swapping = _wholes(bench, OFFLOADING, PREFILLS, fiddler_readings())
+    # One entry for each row of headlines.csv, in the order of the file.
     ratios = (
         against_llama,
         _halfway(streaming, swapping),
@@ -110,6 +111,7 @@ def _divided(slow: Iterable[float], fast: Iterable[float]) -> list[float]:
 def _halfway(first: Mapping[str, Seconds], second: Mapping[str, Seconds]) -> Mapping[str, Seconds]:
     """The mean of two baselines' ratios, reading by reading."""
     return {
+        # Each baseline has one reading here, so Fiddler's own label tells pairs apart.
         one.partition("; ")[0]: {
             place: [
                 mean(pair) for pair in zip(first[one][place], second[other][place], strict=True)

@@ -39,6 +39,7 @@ class ModelBench:
 
     routing: Routing
     seed: int
+    # A lambda, because the function is defined below.
     shape: Model = field(default_factory=lambda: model())
 
     def run(

@@ -92,6 +92,7 @@ def _misses(cell: Cell) -> SummaryLine:
 def _residency(table: Table, has_popularity: bool) -> list[SummaryLine]:
     counts = [cell for cell in table.cells if cell.quantity == "num_resident_experts"]
     rates = [cell for cell in table.cells if cell.quantity == "hit_rate_percent"]
+    # Sizes of memory and experts decide these counts, so nothing excuses a difference.
     lines = [_line(cell, near(cell.published, 0.0, "equal")) for cell in counts]
     words = f"within {HIT_RATE_POINTS:g} points"
     lines += [_line(cell, near(cell.published, HIT_RATE_POINTS, words)) for cell in rates]

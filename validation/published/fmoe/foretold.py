@@ -23,6 +23,7 @@ def foretold_share(scenario: Scenario, *, from_layer: int = 0) -> float:
     found = scenario.policy.prefetch.predict(foresight_of(scenario, problem, residency, drawn))
     num_passes, num_layers, _ = drawn.tokens.shape
     place = np.repeat(np.arange(len(found.first) - 1), np.diff(found.first))
+    # The places of layers come first, pass by pass; then one place for each pass as a whole.
     of_pass = np.where(
         place < num_passes * num_layers, place // num_layers, place - num_passes * num_layers
     )

@@ -52,7 +52,7 @@ class _Count(TorchDispatchMode):
         self.num_kernels = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """See TorchDispatchMode."""
+        """Run an operator, and count it if it starts a kernel."""
         if not any(word in str(func) for word in WITHOUT_KERNEL):
             self.num_kernels += 1
         return func(*args, **(kwargs or {}))
@@ -78,6 +78,7 @@ def add_hooks(block: nn.Module) -> None:
     def before(module: nn.Module, arguments: Any, keywords: Any) -> None:
         """Begin with each tensor of the module."""
         with torch.no_grad():
+            # The engine's hooks collect devices, so this stand-in spends the time on it as well.
             devices = []
             for _, tensor in module.named_parameters(recurse=False):
                 engine.touch(tensor)
@@ -125,6 +126,7 @@ def measure(
 ) -> HostTime:
     """Time one block for so many tokens."""
     given = torch.randn(1, tokens, HIDDEN)
+    # Counted in a call of its own, because counting slows a call.
     with torch.no_grad(), _Count() as count:
         block(given)
     each_us = _times_us(lambda: block(given))
@@ -146,6 +148,7 @@ def _times_us(call: Callable[[], object]) -> np.ndarray[tuple[int, ...], np.dtyp
     with torch.no_grad():
         call()
         for _ in range(NUM_REPEATS):
+            # Process time leaves out what other programs take of the core.
             start = time.process_time_ns()
             for _ in range(NUM_CALLS):
                 call()
@@ -155,6 +158,7 @@ def _times_us(call: Callable[[], object]) -> np.ndarray[tuple[int, ...], np.dtyp
 
 def main() -> None:
     """Measure everything and print the CSV."""
+    # Process time adds up over threads, so there is one.
     torch.set_num_threads(1)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([field.name for field in fields(HostTime)])

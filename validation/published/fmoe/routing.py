@@ -102,6 +102,7 @@ def _inclusion(model: Model, sharpness: float) -> np.ndarray[tuple[int, ...], np
     """
     shape = (NUM_CLASSES, len(model.moe_layers), model.num_experts)
     weight = np.exp(sharpness * np.random.default_rng(STRUCTURE_SEED).standard_normal(shape))
+    # Divided by the mean over kinds, so that no expert is popular with all of them.
     inclusion = weight / weight.mean(axis=0)
     # Scaling to top-k experts and capping pull against each other; both hold after some rounds.
     for _ in range(30):

@@ -68,7 +68,7 @@ def summary_of(
 
 
 def mean_reduction(measured: PointMetrics) -> float:
-    """Of TTFT and of TPOT against the four baselines."""
+    """Return the mean reduction of TTFT and TPOT against the four baselines."""
     return mean(
         1 - measured.ratio(quantity, system)
         for quantity in ("ttft", "tpot")

@@ -117,6 +117,7 @@ def _moe_infinity(model: str, batch: Batch, reading: Answers) -> Policy:
 
 
 def _fmoe(model: str, batch: Batch, reading: Answers) -> Policy:
+    # Read by token, each token of a prompt leaves a map in the store, instead of one for all.
     tokens = batch.prompt_tokens - 1 if reading.prompt == "by token" else 0
     settings = {
         "distance": str(DISTANCES[model]),
@@ -155,6 +156,7 @@ def scenario_of(system: str, model: str, batch: Batch, point: RunKnobs, seed: in
     if point.layer_overhead_ms is not None:
         overhead_ns = point.layer_overhead_ms * NS_PER_MS
     return Scenario(
+        # Loaded again: the overhead includes launches, whose time the first load gave.
         machine=load_machine(MACHINE, (f"host.layer_overhead_ns={overhead_ns}",)),
         model=loaded,
         batch=batch,

@@ -43,6 +43,7 @@ class Extent:
     @staticmethod
     def without_sweeps() -> "Extent":
         """Return what the published figures need, and nothing that only a sweep shows."""
+        # Caches stay, because the paper states a figure for the smallest one.
         return Extent(
             overheads_ms=(), caches_gb=CACHES_GB, sharpnesses=(), readings=("as adopted",)
         )

@@ -58,6 +58,7 @@ def print_rates(name: str, label: str, rates: Sequence[float]) -> None:
 
 
 if __name__ == "__main__":
+    # Without its prefetching, which would hide what the cache alone hits.
     whole = replace(find_policy("hybrimoe"), prefetch=find_policy("lru").prefetch)
     gated = load_routing("mixtral-8x7b-gates", load_model("mixtral-8x7b"))
     print("| routing | reading | alpha 0.5 | alpha 0.1 |\n|---|---|---|---|")

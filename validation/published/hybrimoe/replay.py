@@ -86,6 +86,7 @@ def _hits(
                     leaves = np.unravel_index(
                         np.argmin(np.where(held[pool], worth[pool], np.inf)), held[pool].shape
                     )
+                    # A slice is a view, so this changes what is held.
                     held[pool][leaves] = False
                     held[layer, expert] = True
     return hits / asked

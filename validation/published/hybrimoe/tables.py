@@ -114,6 +114,7 @@ def summary_of(cells: tuple[Cell, ...]) -> tuple[SummaryLine, ...]:
     """Each rate, and the lead of one over the other, within POINTS of what is published; the rest
     without a target.
     """
+    # The first two rows of the file are the ones with targets.
     lru, score, *others = cells
     gain = score.simulated - lru.simulated
     published = score.published - lru.published

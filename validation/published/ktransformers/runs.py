@@ -95,6 +95,7 @@ def bench(
     model = load_model("qwen3-next-80b-a3b", "fp8")
     routing = routing or load_routing(None, model)
     machine = testbed()
+    # Draws depend on the feeding alone, which all placements share, so any policy will do.
     policy = policy_of("frequency", 0.5)
     draws = (
         draw(_scenario(machine, model, routing, policy, seed + number), policy.feeding)

@@ -25,6 +25,7 @@ def summary_of(usual: Ranking, other: Ranking, *, needed: str) -> tuple[SummaryL
             "worst", usual, usual.right_worst(BLIND), suffix=f", {' and '.join(BLIND)} as one"
         ),
         untargeted("tau within a share, mean", f"{usual.tau_within_shares:.2f}"),
+        # This says how much of the tau above the shares give without any placement.
         untargeted("tau of the share alone", f"{usual.tau_of_shares_alone:.2f}"),
         untargeted(f"Kendall's tau, {needed}", f"{other.tau:.2f}"),
         untargeted(f"tau within a share, {needed}", f"{other.tau_within_shares:.2f}"),

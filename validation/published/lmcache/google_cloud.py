@@ -118,6 +118,7 @@ def _requests(cache_tokens: int, prefix_tokens: int, seed: int) -> Iterator[Requ
     order = np.random.default_rng(seed).permutation(num_prefixes * PROMPTS_PER_PREFIX).tolist()
     for number, prompt in enumerate(order):
         shared = Span(content=prompt // PROMPTS_PER_PREFIX, num_tokens=prefix_tokens)
+        # Questions are numbered behind the prefixes, so that no two contents are equal.
         question = Span(content=num_prefixes + prompt, num_tokens=QUESTION_TOKENS)
         yield Request(
             number=number, arrival_ns=0, prompt=(shared, question), output_tokens=ANSWER_TOKENS

@@ -27,6 +27,7 @@ HOST = TierSpec(name="cpu", capacity_bytes=500 * GB)
 LOADS = (0.5, 0.8)
 """Shares of what the baseline can serve at all, at which the two are compared."""
 SATURATING_REQUESTS_PER_S = 1000.0
+# An interval from a rate to its double shrinks to an eighth of that rate.
 NUM_HALVINGS = 3
 
 ASSUMPTIONS = (

@@ -67,6 +67,7 @@ def _tokens(count: int | None) -> str:
 
 
 def _crossover(table: Table) -> SummaryLine:
+    # The paper does not name its set-up, so the nearest of ours stands for it.
     nearest = min(table.cells, key=lambda cell: abs(cell.error_fraction))
     limit = CROSSOVER_ERROR_FRACTION
     words = f"{_tokens(round(nearest.published))} tokens ± {limit:.0%}"

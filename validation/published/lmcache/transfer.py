@@ -28,6 +28,7 @@ def _rate(row: PublishedRow) -> float:
     message_bytes = (
         row.input_tokens
         * model.kv_bytes_per_token
+        # A page is copied layer by layer, so its message holds one layer's share.
         / (model.num_layers if ONE_LAYER in row.system else 1)
     )
     return HOST_TO_GPU.effective_bytes_per_s(message_bytes) * BITS_PER_BYTE / GIGA

@@ -84,6 +84,7 @@ def _rows(name: str) -> list[PublishedRow]:
         "mixtral-offloading": ("A100 80 GB", "RTX 3080 Laptop", "RTX 3060", "Tesla T4"),
     }[name]
     rows = published_rows("validation.published.offloading", "figures.csv")
+    # One file has the figures of four papers; their machines tell them apart.
     return [row for row in rows if row.environment.startswith(words)]
 
 
@@ -137,6 +138,7 @@ def _promoe_cell(row: PublishedRow, seed: int) -> Cell:
 def _promoe_jobs(row: PublishedRow, is_eager: bool) -> tuple[OffloadingRun, ...]:
     """An LRU's run of each model; eager loops cost the host what was measured of 60 experts."""
     machine = load_machine(MACHINES[row.environment][0])
+    # The hooks belong to another engine; ProMoE runs in transformers without it.
     loop_ns = layer_overhead_ns("qwen1.5-moe-a2.7b", machine, has_hooks=False)
     return tuple(
         OffloadingRun(

@@ -161,6 +161,7 @@ def bench_arguments(
     own = settings.arguments
     found = ["-m", str(settings.model_file), "-t", str(settings.threads)]
     found += ["-ngl", str(settings.gpu_layers), *_batch(own)]
+    # Weights are read into memory instead of mapped, so that no timed run waits for the disk.
     found += ["-ctk", own.key_type, "-ctv", own.value_type, "-lm", "none"]
     if own.is_flash_attention is not None:
         found += ["-fa", str(int(own.is_flash_attention))]

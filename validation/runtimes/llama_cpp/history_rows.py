@@ -49,6 +49,7 @@ def _row(ran: PlanRun, option: RanOption, row_id: str, where: tuple[str, Path, s
 
 def bytes_per_weight(model: Model) -> str:
     """The rates of a file's classes as a row states them."""
+    # The last layer, because the first layers of some models have no experts.
     layer = model.layers[-1]
     experts = layer.bytes[TensorClass.EXPERT] / layer.params[TensorClass.EXPERT]
     dense = layer.bytes[TensorClass.ATTENTION] / layer.params[TensorClass.ATTENTION]

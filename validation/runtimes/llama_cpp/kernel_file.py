@@ -38,6 +38,7 @@ def runtime_kernels(measured: Measured, laws: FittedLaws, version: str) -> Runti
     points = measured.points
     source = _Source(_words(measured, version), date.today().isoformat())
     formats = sorted({name for name, _ in laws.decode if name})
+    # Noise may hide a prompt's rate in one format, which must not cost the others their laws.
     prompt_formats = [name for name in formats if _has_prompt(laws, name)]
     data: Data = {
         "runtime": LLAMA_CPP,

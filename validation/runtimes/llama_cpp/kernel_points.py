@@ -67,6 +67,7 @@ def measure_points(
     Raises InputError where a format does not fit a shape, or llama.cpp refuses a file.
     """
     files = [_written(case, folder) for case in cases]
+    # Read back from the files, so that work is counted of what is run.
     models = [model_from_gguf(file) for file in files]
     with ExitStack() as stack:
         sessions: list[LlamaSession] = []

@@ -9,6 +9,7 @@ from hwprofiles.units import MIB
 
 _BUFFER = re.compile(r"(\S+) (model|KV|compute) buffer size\s*=\s*([\d.]+) MiB")
 _OVERRIDDEN = re.compile(r"tensor (\S+) \(.*?\) buffer type overridden to (\S+)")
+# Builds differ in how they word this line.
 _NODES = re.compile(r"graph: nodes = (\d+)|graph nodes\s*=\s*(\d+)")
 
 HOST_BUFFERS = re.compile(r"CPU|.*_Host$")

@@ -20,6 +20,7 @@ def session_opener(binary: Path | None) -> OpenSession:
     found = find_bench(binary)
     if found is not None:
         return lambda settings, vocab: BenchSession(found, settings)
+    # Asked now, so that a missing wheel is reported before any file is written.
     wheel_version()
     return _open_wheel
 

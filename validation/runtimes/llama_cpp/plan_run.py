@@ -166,6 +166,7 @@ class _Runner:
         """One option with its prediction and its placement."""
         memory = {
             buffer: gpu.memory_bytes
+            # A plan may be for more GPUs than this computer has.
             for buffer, gpu in zip(self.buffers, self.host.gpus, strict=False)
         }
         return RanOption(

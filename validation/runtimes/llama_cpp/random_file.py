@@ -111,6 +111,7 @@ def write_random_gguf(
     cannot be written.
     """
     tensors = list(_tensors(shape, formats))
+    # Checked before the first write, so that a wrong shape leaves no broken file.
     for tensor in tensors:
         tensor.own.check_row(f"{shape.name}: the row of {tensor.name}", tensor.shape[-1])
     check_target(path)
@@ -120,6 +121,7 @@ def write_random_gguf(
         writer.add_tensor_info(
             tensor.name,
             tensor.shape,
+            # The writer asks for a type, but raw_dtype is the one that counts.
             np.dtype(np.float32),
             tensor.num_bytes,
             raw_dtype=tensor.own.kind,
@@ -128,6 +130,7 @@ def write_random_gguf(
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     writer.close()
+    # The writer takes data as whole arrays, which a large file has no memory for.
     with path.open("r+b") as file:
         _write_data(file.fileno(), tensors, seed, is_sparse)
     return path
@@ -252,6 +255,7 @@ def set_top_k(path: Path, top_k: int) -> None:
     Raises InputError where the file does not state a number of its own.
     """
     with path.open("r+b") as file:
+        # The key comes before the vocabulary, so it is near the start.
         head = file.read(1 << 16)
         at = head.find(TOP_K_KEY)
         if at < 0:

@@ -61,6 +61,7 @@ def loopback_devices(folder: Path, count: int, threads: int = 1) -> Iterator[Loo
     finally:
         for process in started:
             process.terminate()
+        # All were told to end before one is waited for, so they end at the same time.
         for process in started:
             process.wait()
 

@@ -57,6 +57,7 @@ class WheelSession:
         self._log_file.flush()
         self._log_file.seek(0)
         self._log = read_load_log(self._log_file.read())
+        # The process shares this position and writes on from here.
         self._log_file.seek(0, 2)
 
     @property

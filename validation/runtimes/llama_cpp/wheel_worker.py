@@ -27,6 +27,7 @@ def main() -> None:
 
 
 def _server(setup: dict[str, Any]) -> Any:
+    # Imported here, after output has been sent to the log.
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
@@ -49,6 +50,7 @@ def _run(server: Any, asked: dict[str, Any], vocab: int) -> dict[str, Any]:
     """Run a prompt of random tokens and an answer, and say what both took."""
     draw = random.Random(asked["seed"])
     request = {
+        # The first three tokens are special ones.
         "prompt": [draw.randrange(3, vocab) for _ in range(asked["prompt_tokens"])],
         "n_predict": asked["output_tokens"],
         "seed": asked["seed"],

@@ -238,6 +238,22 @@ def test_a_wrong_key_of_a_family_is_named(
     assert str(caught.value).startswith("c.json: key ")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kda_layers": ["1", 2]}, r"kda_layers must list layers from 0 to 27, got '1'"),
+        ({"full_attn_layers": [[4]]}, r"full_attn_layers must list layers from 0 to 27"),
+        ({"full_attn_layers": [1, 4]}, "must name each layer from 1 to 27 once"),
+    ],
+)
+def test_a_wrong_list_of_layers_is_named(changes: dict[str, Any], message: str) -> None:
+    """Numbers as text, lists within lists and layers named twice are refused, naming the key."""
+    config = MODELS["Kimi-Linear-48B-A3B"]
+    section = {**config["linear_attn_config"], **changes}
+    with pytest.raises(InputError, match=message):
+        model_from_config({**config, "linear_attn_config": section}, name="m", provenance=HERE)
+
+
 def test_an_unknown_family_is_compared_with_the_known_ones() -> None:
     """Keys that fit a family name it; a near name says which key is missing; else the page is
     named.

@@ -41,9 +41,10 @@ def _linear(keys: ConfigKeys, num_layers: int) -> list[bool]:
         return linear_layers(keys, num_layers)
     keys.has("layer_types")
     section = keys.section(_SECTION)
-    full = section.items("full_attn_layers")
-    linear = section.items("kda_layers")
-    if sorted([*full, *linear]) != list(range(1, num_layers + 1)):
+    # Counted from 1, so the last layer's number is that of how many there are.
+    full = section.layer_indices("full_attn_layers", num_layers + 1)
+    linear = section.layer_indices("kda_layers", num_layers + 1)
+    if full & linear or full | linear != set(range(1, num_layers + 1)):
         raise section.error(
             "kda_layers",
             f"and full_attn_layers must name each layer from 1 to {num_layers} once",

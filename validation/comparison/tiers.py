@@ -68,8 +68,9 @@ def real_weights(scenario: Scenario, tier: Tier) -> Weights:
             f"{model.name} is stored in {name}; operations are run in {', '.join(DTYPES)}"
         )
     # Checked before drawing: a system without memory kills the process and gives no reason.
-    _check_memory(model)
     device = device_of(tier)
+    # On an emulated accelerator host and accelerator are the same memory, and each has a copy.
+    _check_memory(model, num_copies=2 if device == ON_HOST else 1)
     return random_weights(
         architecture_of(model),
         scenario.seed,
@@ -92,11 +93,10 @@ def weights_for(scenario: Scenario, tier: Tier, checkpoint: Path | None) -> Weig
     return None if is_paced else real_weights(scenario, tier)
 
 
-def _check_memory(model: Model) -> None:
-    # Host and accelerator are the same memory here, and each has a copy.
-    needed = 2 * model.total_bytes
+def _check_memory(model: Model, num_copies: int) -> None:
+    needed = num_copies * model.total_bytes
     had = MOST_MEMORY_SHARE * memory_bytes()
     if needed > had:
         raise InputError(
-            f"{model.name}: its weights, twice, take {format_bytes(needed)}, and {format_bytes(had)} of memory may be filled"
+            f"{model.name}: {num_copies} copies of its weights take {format_bytes(needed)}, and {format_bytes(had)} of memory may be filled"
         )

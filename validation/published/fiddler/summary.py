@@ -124,9 +124,11 @@ def _step(table: Table) -> SummaryLine:
     """
     pairs = zip(table.cells, table.cells[1:], strict=False)
     jumps = (after for before, after in pairs if after.simulated > STEP * before.simulated)
-    width = int(next(jumps).system.split()[1])
+    jump = next(jumps, None)
+    width = 0 if jump is None else int(jump.system.split()[1])
+    words = f"width {width}" if width else "at no width"
     target = near(THRESHOLD_WIDTH, 0.0, f"width {THRESHOLD_WIDTH}")
-    return target.line("Beams: where experts go to the GPU", f"width {width}", width)
+    return target.line("Beams: where experts go to the GPU", words, width)
 
 
 def _line(cell: Cell, target: Target) -> SummaryLine:

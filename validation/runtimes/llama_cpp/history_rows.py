@@ -36,7 +36,7 @@ def _row(ran: PlanRun, option: RanOption, row_id: str, where: tuple[str, Path, s
         runtime=LLAMA_CPP,
         runtime_version=ran.program,
         args=line,
-        prompt_tokens=128,
+        prompt_tokens=ran.prompt_tokens,
         context_tokens=0,
         decode_context_tokens=SHORT_PROMPT_TOKENS,
         batch=1,

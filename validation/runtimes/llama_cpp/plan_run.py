@@ -58,6 +58,7 @@ class PlanRun:
     program: str
     device: str
     model: Model
+    prompt_tokens: int
     options: tuple[RanOption, ...]
 
     @property
@@ -109,7 +110,13 @@ def run_plan(
         )
         program = sessions[PLAN].program
     where = LOOPBACK if devices.addresses else ", ".join(buffers) or CPU
-    return PlanRun(program=program, device=where, model=model, options=ran)
+    return PlanRun(
+        program=program,
+        device=where,
+        model=model,
+        prompt_tokens=load.prompt_tokens,
+        options=ran,
+    )
 
 
 def default_threads(host: RuntimeHost) -> int:

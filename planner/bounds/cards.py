@@ -25,7 +25,6 @@ from planner.bounds.draws import (
     WITHIN,
     Kind,
     MeanBounds,
-    Sums,
     relaxed_draws,
     summed,
     sums_of,
@@ -36,6 +35,7 @@ from planner.bounds.part import MarkedPasses
 from planner.bounds.rounding import seconds_below
 from planner.bounds.static import KINDS, Streaming
 from planner.bounds.stores import LOOSEST, Stores, stores_of
+from planner.bounds.sums import Sums
 from planner.bounds.work import Floats, SelectedExperts, Work
 from sim.costs.cost_model import CostModel
 from sim.costs.memory import MemoryRule, working_bytes

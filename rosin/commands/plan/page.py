@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hwprofiles.units import format_bytes, format_duration
-from rosin.commands.plan.words import OBJECTIVE_WORDS, layer_counts, plan_words
+from rosin.commands.plan.layers import layer_table
+from rosin.commands.plan.words import OBJECTIVE_WORDS, plan_words
 from rosin.commands.simulate.page import (
     at_once,
     basis_lines,
@@ -36,8 +37,6 @@ from sim.policies import POLICIES
 from sim.step.metrics import Metrics
 from sim.step.simulate import Run
 
-MAX_GROUPS = 8
-"""Up to this many groups of layers stand line by line; more are a grid of counts."""
 SPEED_WORDS: Mapping[str, str] = {
     "throughput": "output tokens per second, prompt time included",
     "latency": "how soon the whole run ends",
@@ -58,7 +57,6 @@ RULED_OUT_WORDS: Mapping[str, str] = {
     "draws": "by whole runs",
 }
 """Words for the counts of ``PlanRuledOut``, in the order in which the search makes them."""
-LAYERS_PER_LINE = 15
 BAR_WIDTH = 12
 
 
@@ -68,7 +66,7 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
     yield Text("\n".join([*_asked(result), ""]))
     yield _words(run, result)
     yield Text()
-    yield _layers(run)
+    yield layer_table(run)
     yield Text()
     yield speed_table(run)
     yield from _draws(result)
@@ -247,41 +245,6 @@ def _choices(result: PlanResult) -> Iterator[tuple[str, str]]:
         )
     if own.layers_by_card:
         yield "cards", layout_words(own.layers_by_card)
-
-
-def _layers(run: Run) -> Table:
-    groups = layer_counts(run)
-    return _layer_lines(run, groups) if len(groups) <= MAX_GROUPS else _layer_grid(run)
-
-
-def _layer_lines(run: Run, groups: list[tuple[str, int]]) -> Table:
-    total = run.scenario.model.num_experts
-    table = plain_table(
-        text_column("Experts on the GPU", width=18),
-        number_column(f"of {total}", width=6),
-        text_column("", width=50),
-    )
-    for layers, count in groups:
-        table.add_row(layers, str(count), share_bar(count / total, 32))
-    return table
-
-
-def _layer_grid(run: Run) -> Table:
-    """The count of every MoE layer, in lines of layers."""
-    held = run.residency.experts.sum(axis=1)
-    total = run.scenario.model.num_experts
-    table = plain_table(
-        text_column("Experts on the GPU", width=18),
-        text_column(f"of {total}, one figure a layer", width=61),
-    )
-    all_layers = run.scenario.model.moe_layers
-    for start in range(0, len(all_layers), LAYERS_PER_LINE):
-        layers = all_layers[start : start + LAYERS_PER_LINE]
-        table.add_row(
-            f"layers {layers[0]}–{layers[-1]}",
-            " ".join(f"{held[layer]:{len(str(total))}d}" for layer in layers),
-        )
-    return table
 
 
 def _bounds(result: PlanResult) -> Iterator[Text]:

@@ -11,12 +11,12 @@ from sim.costs.memory import Residency
 from sim.engine.task import NONE
 from sim.model.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
-from sim.policies.base import Dispatch
 from sim.policies.dispatch.rule import Rule
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import tokens_per_expert
+from sim.step.lowering.beliefs import beliefs
 from sim.step.lowering.early import NO_EARLY, early_of
 from sim.step.lowering.misses import Weighing, decide_misses
 from sim.step.rules.around import Around, around
@@ -387,18 +387,3 @@ def _follow_layers(
     actions[(modes == LayerMode.CPU)[:, :, None] & is_active] = Action.CPU
     actions[(modes == LayerMode.STREAM)[:, :, None] & is_active] = Action.RESIDENT
     actions[(modes == LayerMode.PIPELINE)[:, :, None] & (actions == Action.FETCH)] = Action.PAGED
-
-
-def beliefs(
-    problem: Problem, dispatch: Dispatch, max_tokens: int, *, is_weighed: bool = False
-) -> NDArray[np.int64]:
-    """What the dispatch believes [CPU, copy, GPU; layer shape; tokens]; zero where its rule weighs
-    nothing, unless another part does.
-    """
-    representatives, _ = layer_shapes(problem.model)
-    believed = np.zeros((3, len(representatives), max_tokens + 1), np.int64)
-    if is_weighed or dispatch.rule > Rule.FETCH:
-        for shape, layer in enumerate(representatives):
-            if problem.model.layers[layer].is_moe:
-                believed[:, shape] = dispatch.believed(layer, max_tokens, problem)
-    return believed

@@ -13,7 +13,8 @@ from sim.policies.foresight import CANDIDATE, Foresight, Predictions
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.policies.shares import gate_shares
-from sim.step.lowering.decisions import beliefs, surroundings
+from sim.step.lowering.beliefs import beliefs
+from sim.step.lowering.decisions import surroundings
 from sim.step.lowering.live_state import RULES, Live
 from sim.step.lowering.slots import (
     ABSENT,

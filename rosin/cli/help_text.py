@@ -16,7 +16,7 @@ QUANTIZATIONS = tuple(
     IQ2_KL IQ2_XS_R4 Q2_K_R4 mix-IQ3_K mix-IQ6_K AWQ GPTQ-4bit GPTQ-8bit NVFP4 INT8 INT4 FP4
     """.split()  # noqa: SIM905  # a name a line would take a page
 )
-RUNTIMES = ("llama.cpp", "ik_llama.cpp", "ktransformers")
+RUNTIMES = ("llama.cpp", "ik_llama.cpp", "ktransformers", "vllm", "accelerate", "exllamav3")
 ROUTINGS = ("mixtral-8x7b", "mixtral-8x7b-gates", "qwen3-next-80b-a3b")
 
 _SMALL = "--model qwen3-30b-a3b --machine desktop-rtx-4090-ddr5"

@@ -105,7 +105,7 @@ def test_rounds_of_a_chat_are_priced_in_the_middle() -> None:
 
 @pytest.mark.parametrize("runtime", LLAMAS)
 def test_two_gpus(runtime: str) -> None:
-    """Layers are split over both, each within its memory; --fit over several is said to be unknown."""
+    """Layers are split over both, each within its memory, as llama.cpp's own --fit does."""
     search = asked(runtime, host=TWO_GPUS)
     plan = planned(search)
     arguments = plan.best.arguments
@@ -113,7 +113,9 @@ def test_two_gpus(runtime: str) -> None:
     assert sum(arguments.tensor_split) == 49
     assert plan.best.placement.weight_bytes[1:].min() > 0
     if runtime == "llama.cpp":
-        assert "not modelled" in str(plan.rivals[0].reason)
+        fit = plan.rivals[0]
+        assert "--fit" in fit.name and fit.option is not None
+        assert fit.option.placement.weight_bytes[1:].min() > 0
 
 
 def test_what_a_user_runs_is_compared() -> None:

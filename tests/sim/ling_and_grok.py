@@ -236,7 +236,8 @@ def _latent(keys: Keys, gated: bool) -> int:
     keys_and_values = hidden * (rank + rope) + rank
     keys_and_values += rank * heads * (keys["qk_nope_head_dim"] + keys["v_head_dim"])
     gate = hidden * heads if gated else 0
-    return queries + keys_and_values + gate + hidden * heads * keys["v_head_dim"]
+    biases = rank + rope + hidden + inner if keys.get("attention_bias") else 0
+    return queries + keys_and_values + gate + biases + hidden * heads * keys["v_head_dim"]
 
 
 def _lightning(keys: Keys) -> int:

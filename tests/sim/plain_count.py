@@ -20,7 +20,9 @@ def plain_total(config: Keys) -> int:
     body = sum(LAYERS[keys["model_type"].removesuffix("_text")](keys))
     table = keys["vocab_size"] * keys["hidden_size"]
     is_phi = keys["model_type"] == "phimoe"
-    head = 0 if keys.get("tie_word_embeddings") else table
+    # Grok-1's files may leave the key out, and its embedding is its head.
+    is_grok_1 = keys["model_type"] == "grok" and not keys.get("residual_moe")
+    head = 0 if keys.get("tie_word_embeddings", is_grok_1) else table
     has_bias = (is_phi and keys["lm_head_bias"]) or (
         keys["model_type"].startswith("ernie") and keys.get("use_bias")
     )
@@ -450,7 +452,9 @@ def _step(keys: Keys) -> list[int]:
     other = keys.get("attention_other_setting", keys)
     local = attention(other.get("num_attention_heads", keys["num_attention_heads"]))
     sparse = {int(part) for part in keys["moe_layers_enum"].split(",")}
-    moe = keys["moe_num_experts"] * (hidden + 1 + 3 * hidden * keys["moe_intermediate_size"])
+    names = ("moe_num_experts", "n_routed_experts", "num_local_experts")
+    num_experts = next(keys[name] for name in names if name in keys)
+    moe = num_experts * (hidden + 1 + 3 * hidden * keys["moe_intermediate_size"])
     moe += 3 * hidden * keys["share_expert_dim"]
     layers = _mixed(keys, 0, lambda layer: layer in sparse, moe)
     kinds = keys["layer_types"]

@@ -420,3 +420,12 @@ def test_the_native_scheme_comes_from_the_configuration() -> None:
         InputError, match=r"c: key quantization_config\.quant_method 'spqr' is not understood"
     ):
         native_quantization({"quantization_config": {"quant_method": "spqr"}}, "c")
+
+
+def test_two_keys_of_one_number_must_agree() -> None:
+    """Which of two counts of experts the weights follow cannot be told, so both are named."""
+    config = dict(load_spec("mixtral-8x7b").config or {})
+    same = model_from_config({**config, "num_experts": 8}, name="m", provenance=HERE)
+    assert same.num_experts == 8
+    with pytest.raises(InputError, match="key num_experts is 9 where num_local_experts is 8"):
+        model_from_config({**config, "num_experts": 9}, name="m", provenance=HERE)

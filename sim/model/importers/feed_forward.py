@@ -46,12 +46,25 @@ def selection(
     """How many experts there are, and how many a token selects, under the first of those keys that
     is stated.
 
-    Raises InputError when more are selected than there are.
+    Raises InputError when more are selected than there are, and where two keys disagree.
     """
-    num_experts = keys.count(*expert_keys)
-    top_k = keys.count(*top_k_keys)
+    num_experts = _agreed(keys, expert_keys)
+    top_k = _agreed(keys, top_k_keys)
     check_selection(keys, top_k_keys[0], num_experts, top_k)
     return num_experts, top_k
+
+
+def _agreed(keys: ConfigKeys, names: Sequence[str]) -> int:
+    """The count that goes by one of those names."""
+    counts = {name: keys.count(name) for name in names if keys.has(name)}
+    # Which of two numbers the weights follow cannot be told, and either may be the wrong one.
+    for name, count in counts.items():
+        if count != keys.count(*names):
+            first = next(iter(counts))
+            raise keys.error(
+                name, f"is {count} where {first} is {counts[first]}: state one of them"
+            )
+    return keys.count(*names)
 
 
 def check_selection(keys: ConfigKeys, name: str, num_experts: int, top_k: int) -> None:

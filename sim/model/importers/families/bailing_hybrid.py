@@ -86,7 +86,6 @@ _IDLE = (
     "kda_safe_gate",
     "use_linear_attention",
     "linear_num_heads",
-    "mlp_layer_types",
 )
 
 BAILING_MOE_LINEAR = Family(

@@ -11,7 +11,7 @@ from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
-from sim.model.importers.feed_forward import Experts, dense_weights, leading_dense, selection
+from sim.model.importers.feed_forward import Experts, dense_weights, listed_kinds, selection
 from sim.model.importers.stack import Stack, decoder_of
 
 
@@ -36,7 +36,7 @@ def bailing_decoder(keys: ConfigKeys, attention: list[AttentionWeights]) -> Deco
     num_layers = len(attention)
     num_experts, top_k = selection(keys)
     width = keys.count("moe_intermediate_size")
-    routed = leading_dense(keys, num_layers)
+    routed = listed_kinds(keys, num_layers)
     shared = keys.count_or(width, "moe_shared_expert_intermediate_size")
     # the first generation's files do not have the key, and its router no such vector
     has_correction = keys.flag_or(False, "moe_router_enable_expert_bias")

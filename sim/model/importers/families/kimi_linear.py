@@ -18,6 +18,8 @@ def _decode(keys: ConfigKeys) -> Decoder:
     num_experts, top_k = selection(keys)
     width = keys.count("moe_intermediate_size")
     routed = listed_kinds(keys, num_layers)
+    # A file without the key says nothing of shared experts: it does not say that there are none.
+    keys.value("num_shared_experts", "n_shared_experts")
     full = latent(keys)
     delta = _delta(keys)
     stack = Stack(

@@ -2,6 +2,7 @@
 all.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,24 +36,26 @@ class LastLayersPlacement(Placement):
     def place(self, problem: Problem) -> Residency | Infeasible:
         """Place the largest number of last layers that fits, or the number that is imposed."""
         layers = problem.model.num_layers
-        # From all down to none: the first that fits holds most.
-        counts = (
-            range(layers, -1, -1)
-            if self.num_gpu_layers is None
-            else [min(self.num_gpu_layers, layers)]
+        count = min(self.num_gpu_layers, layers) if self.num_gpu_layers is not None else 0
+        missing = self._missing_bytes(problem, count)
+        if missing > 0:
+            return Infeasible(
+                reason=f"the last {count} layers do not fit GPU memory", missing_bytes=missing
+            )
+        if self.num_gpu_layers is None:
+            # Each further layer needs more memory, so where they stop to fit is found by halving.
+            count = bisect_right(
+                range(1, layers + 1), 0, key=lambda tried: self._missing_bytes(problem, tried)
+            )
+        dense = _last(layers, count)
+        return host_checked(
+            problem,
+            Residency(experts=all_experts(problem, dense), dense=dense, has_head=False),
         )
-        missing = 0
-        for count in counts:
-            dense = np.arange(layers) >= layers - count
-            missing = missing_bytes(problem, self.memory, dense, has_head=False)
-            if missing <= 0:
-                return host_checked(
-                    problem,
-                    Residency(experts=all_experts(problem, dense), dense=dense, has_head=False),
-                )
-        return Infeasible(
-            reason=f"the last {counts[-1]} layers do not fit GPU memory", missing_bytes=missing
-        )
+
+    def _missing_bytes(self, problem: Problem, count: int) -> int:
+        dense = _last(problem.model.num_layers, count)
+        return missing_bytes(problem, self.memory, dense, has_head=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,10 @@ class AllLayersPlacement(Placement):
         return Residency(
             experts=experts, dense=dense, has_head=True, has_embedding=self.memory.is_eager
         )
+
+
+def _last(layers: int, count: int) -> NDArray[np.bool_]:
+    return np.arange(layers) >= layers - count
 
 
 def all_experts(problem: Problem, dense: NDArray[np.bool_]) -> NDArray[np.bool_]:

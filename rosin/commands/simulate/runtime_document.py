@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from sim.runtimes.memory import DeviceMemory
 from sim.runtimes.predict import RuntimePrediction, Speed
@@ -33,12 +33,20 @@ class BothSpeeds(_Part):
 
 
 class DeviceBytes(_Part):
-    """Bytes on one device by what they are for."""
+    """Bytes on one device by what they are for; ``expert_cache`` is written only where there is one."""
 
     weights: int
     kv: int
     compute: int
-    expert_cache: int
+    expert_cache: int = 0
+
+    @model_serializer(mode="wrap")
+    def _without_no_cache(self, write: SerializerFunctionWrapHandler) -> dict[str, int]:
+        written: dict[str, int] = write(self)
+        # Few programs have such a cache: readers of the other kinds need not know of it.
+        if not self.expert_cache:
+            del written["expert_cache"]
+        return written
 
 
 class RuntimeResult(_Part):

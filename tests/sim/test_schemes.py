@@ -249,7 +249,7 @@ def test_names_differ_but_for_capitals() -> None:
         ("q4km", "Q4_K_M"),
         ("IQ2XXS", "IQ2_XXS"),
         ("UD-Q4_XL", "UD-Q4_K_XL"),
-        ("UD-IQ3_XXS", "UD-IQ2_XXS"),
+        ("UD-IQ3_XSS", "UD-IQ2_XXS"),
     ],
 )
 def test_a_misspelt_scheme_names_the_nearest(name: str, nearest: str) -> None:

@@ -7,6 +7,7 @@ from hwprofiles import InputError
 from hwprofiles.errors import closest, shortened
 from sim.model.importers.schemes.assumed import ASSUMED
 from sim.model.importers.schemes.checkpoints import CHECKPOINTS, exllama_scheme
+from sim.model.importers.schemes.derived import derived_scheme
 from sim.model.importers.schemes.llama_cpp import MIXES
 from sim.model.importers.schemes.scheme import Scheme
 from sim.model.quantization import SCHEMES
@@ -23,7 +24,7 @@ _BY_FOLDED_NAME = MappingProxyType({name.lower(): scheme for name, scheme in _SC
 
 def find_scheme(name: str) -> Scheme | None:
     """The scheme of that name, whatever its capitals; None where there is none."""
-    return _BY_FOLDED_NAME.get(name.lower()) or exllama_scheme(name)
+    return _BY_FOLDED_NAME.get(name.lower()) or exllama_scheme(name) or derived_scheme(name)
 
 
 def scheme_named(name: str) -> Scheme:

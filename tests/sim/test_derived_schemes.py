@@ -2,6 +2,7 @@
 
 import pytest
 
+from hwprofiles.units import GIB
 from sim.model.importers.schemes import find_scheme
 from sim.model.importers.schemes.llama_cpp import MIXES
 from sim.model.library import load_model
@@ -83,3 +84,17 @@ def test_dynamic_files_without_an_entry_are_taken_for_their_mix(name: str, base:
 def test_widths_and_mixes_that_no_file_has_are_refused(name: str) -> None:
     """Each type has one width of its own."""
     assert find_scheme(name) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "scheme", "gib"),
+    [
+        ("deepseek-v3", "DQ4_K_R4", 413.144),
+        ("qwen3.5-122b-a10b", "Q4_K_M", 69.10),
+        ("gemma-4-26b-a4b", "Q4_K_M", 15.63),
+        ("ernie-4.5-21b-a3b", "Q4_K_M", 12.51),
+    ],
+)
+def test_sizes_that_programs_print(model: str, scheme: str, gib: float) -> None:
+    """Files of newer models and of a recipe are as large as llama.cpp and ik_llama.cpp print."""
+    assert load_model(model, scheme).total_bytes / GIB == pytest.approx(gib, rel=0.015)

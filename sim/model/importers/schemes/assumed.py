@@ -103,6 +103,7 @@ _ALL = (
     _own_recipe("IQ2_KL", "iq2_kl", "iq3_ks", "iq5_ks"),
     _own_recipe("IQ2_XS_R4", "iq2_xs_r4", "iq2_xs_r4"),
     _own_recipe("Q2_K_R4", "q2_k_r4", "q3_k_r4"),
+    _own_recipe("DQ4_K_R4", "q4_k_r4", "q6_k_r4"),
     _own_recipe("mix-IQ3_K", "iq3_k", "iq4_k", "iq6_k"),
     _own_recipe("mix-IQ6_K", "iq6_k", "q8_0"),
 )

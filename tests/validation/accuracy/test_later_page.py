@@ -1,8 +1,9 @@
 """The pages on machines found later are what the command makes of the rows beside the code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import mean, median
 
 import pytest
 
@@ -10,14 +11,15 @@ from hwprofiles import load_machine
 from rosin.commands.accuracy.document import accuracy_document
 from rosin.commands.accuracy.page import group_cells
 from sim.runtimes.host import RuntimeHost
-from sim.runtimes.machine_host import runtime_host
-from validation.accuracy import AccuracyResult, compare, read_rows
+from sim.runtimes.machine_host import SEEN_CORES_PER_SOCKET, runtime_host
+from validation.accuracy import AccuracyResult, PointAccuracy, RowAccuracy, compare, read_rows
 
 ROOT = Path(__file__).parents[3]
 ROWS = ROOT / "benchmarks" / "later_rows.csv"
 DOCUMENT = ROOT / "docs" / "accuracy-later" / "accuracy.md"
 PAGE = ROOT / "docs" / "explanation" / "later-machines.md"
 FAR = 0.4
+PHASES = ("decode", "prefill")
 
 
 @cache
@@ -45,6 +47,43 @@ def test_page_has_the_same_totals(result: AccuracyResult) -> None:
         assert f"| {item.phase}, now | {' | '.join(group_cells(item))} |" in page
 
 
+def test_ranges_hold_for_about_half(result: AccuracyResult) -> None:
+    """As `rosin simulate --runtime` says under each prediction."""
+    for item in result.summary:
+        if item.group == "all rows":
+            assert 0.4 < item.coverage_fraction < 0.6
+    assert result.coverage_fraction == 0.8
+
+
+def test_page_tells_sockets_apart(result: AccuracyResult) -> None:
+    """Errors and coverage by the cores and the number of sockets of a machine."""
+    page = PAGE.read_text(encoding="utf-8")
+    lines = {row.id: row.machine for row in read_rows(ROWS)}
+    kinds: dict[str, list[RowAccuracy]] = {}
+    for row in result.rows:
+        if row.reason is None:
+            kinds.setdefault(_kind(_host(lines[row.id])), []).append(row)
+    assert len(kinds) == 3
+    for kind, rows in kinds.items():
+        cells = [cell for phase in PHASES for cell in _error_and_coverage(rows, phase)]
+        assert f"| {kind} | {' | '.join(cells)} |" in page
+
+
+def _kind(host: RuntimeHost) -> str:
+    if host.cores_per_socket > SEEN_CORES_PER_SOCKET:
+        return "more than 64 cores a socket"
+    return "one socket of up to 64" if host.sockets == 1 else "several sockets of up to 64"
+
+
+def _error_and_coverage(rows: Sequence[RowAccuracy], phase: str) -> tuple[str, str]:
+    points = _points(rows, phase)
+    held = [
+        point.low_tokens_per_s <= point.measured_tokens_per_s <= point.high_tokens_per_s
+        for point in points
+    ]
+    return f"{100 * median(_error(point) for point in points):.1f} %", f"{100 * mean(held):.0f} %"
+
+
 def test_page_counts_the_rows_that_are_far_off(result: AccuracyResult) -> None:
     """Every machine with a row off by more than 40 % has its line, and no other has."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
@@ -58,17 +97,21 @@ def test_page_counts_the_rows_that_are_far_off(result: AccuracyResult) -> None:
 
 def _lines_of_far_rows(result: AccuracyResult) -> Iterator[str]:
     for rig in dict.fromkeys(row.rig for row in result.rows):
-        counts = [_count(result, rig, phase) for phase in ("decode", "prefill")]
-        if any(far for far, _ in counts):
-            cells = [f"{far} of {total}" if total else "–" for far, total in counts]
+        own = [row for row in result.rows if row.rig == rig]
+        errors = [[_error(point) for point in _points(own, phase)] for phase in PHASES]
+        far = [sum(error > FAR for error in each) for each in errors]
+        if any(far):
+            counts = zip(far, errors, strict=True)
+            cells = [f"{count} of {len(each)}" if each else "–" for count, each in counts]
             yield f"| `{rig}` | {cells[0]} | {cells[1]}"
 
 
-def _count(result: AccuracyResult, rig: str, phase: str) -> tuple[int, int]:
-    """Rows of a machine that are far off, and all of them."""
-    found = [getattr(row, phase) for row in result.rows if row.rig == rig]
-    known = [point for point in found if point is not None]
-    errors = [
-        abs(point.predicted_tokens_per_s / point.measured_tokens_per_s - 1) for point in known
-    ]
-    return sum(error > FAR for error in errors), len(known)
+def _points(rows: Sequence[RowAccuracy], phase: str) -> list[PointAccuracy]:
+    """What was predicted of a phase, where it was measured."""
+    found = [getattr(row, phase) for row in rows]
+    return [point for point in found if point is not None]
+
+
+def _error(point: PointAccuracy) -> float:
+    """The relative error of a prediction, without its sign."""
+    return abs(point.predicted_tokens_per_s / point.measured_tokens_per_s - 1)

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from sim.model.library import load_model
 from sim.runtimes.constants import NAMES, shipped, shipped_constants
 from sim.runtimes.features import stacked
 from sim.runtimes.formats import FormatFamily, format_family, is_interleaved
@@ -306,6 +307,35 @@ def test_compressed_caches_are_expanded_for_prompts() -> None:
     expanded = [steps_of(asked).prefill for asked in (whole, few, absorbed, other)]
     assert [step.is_cache_expanded for step in expanded] == [True, False, False, False]
     assert [step.work.gpu_expansion_s > 0 for step in expanded] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("runtime", ["llama.cpp", "ik_llama.cpp"])
+def test_a_compressed_cache_on_the_cpu_is_bound_by_its_products(runtime: str) -> None:
+    """Every head's query meets each row of the cache: by hand, where reading takes no time.
+
+    576 weights of a row for the score and 512 for the value, in each of 128 heads and 61 layers.
+    """
+    asked = question("-ngl 0 -fa off", runtime=runtime, model=load_model("deepseek-v3", "Q4_K_M"))
+    deep = replace(asked, context_tokens=32_000)
+    step = steps_of(deep).decode
+    unread = replace(step, work=replace(step.work, cpu_kv_bytes=0.0))
+    constants = shipped_constants()
+    own = constants.optimised_flops_per_core_s
+    rate = own if runtime == "ik_llama.cpp" else constants.plain_flops_per_core_s
+    by_hand = 2 * 61 * 128 * (576 + 512) * 32_000 / (rate * 1e9 * step.cores)
+    assert decode_seconds(unread, constants).cpu_attention == pytest.approx(by_hand, rel=0.01)
+    assert decode_seconds(step, constants).cpu_attention >= by_hand * 0.99
+
+
+@pytest.mark.parametrize("line", ["-ngl 0 -mla 0 -fa off", "-ngl 0 -mla 0 -fa on"])
+def test_other_caches_on_the_cpu_are_read(line: str) -> None:
+    """Keys and values of each head meet its own query alone, so reading them takes longer."""
+    step = steps_of(question(line, runtime="ik_llama.cpp", model=deepseek())).decode
+    constants = shipped_constants()
+    faster = replace(constants, optimised_flops_per_core_s=1e9, plain_flops_per_core_s=1e9)
+    seconds = decode_seconds(step, constants).cpu_attention
+    assert seconds > 0
+    assert decode_seconds(step, faster).cpu_attention == seconds
 
 
 def test_products_hide_reading_on_the_cpu() -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hwprofiles.units import GIB
+from hwprofiles.units import GIB, THOUSAND
 from planner.runtimes.asked import Asked
 from planner.runtimes.option import Option
 from planner.runtimes.rival import Rival, best_rival
@@ -57,7 +57,7 @@ def _least_offloaded(asked: Asked, chunk: int, is_experts_alone: bool) -> Option
 def _memory_fraction(asked: Asked) -> float:
     """Return the share of the GPU's memory that the limits allow, in thousandths, rounded down."""
     memory = asked.host.gpus[0].memory_bytes
-    return max(1, int(1000 * asked.room_bytes()["gpu0"] / memory)) / 1000
+    return max(1, int(THOUSAND * asked.room_bytes()["gpu0"] / memory)) / THOUSAND
 
 
 def _chunks(asked: Asked) -> Sequence[int]:

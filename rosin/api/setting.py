@@ -55,6 +55,13 @@ class Named:
         # A routing that the caller gave as an object has no name for the setting to hold.
         return found if self.routing is None else replace(found, routing=self.routing)
 
+    def refuse_routing_object(self) -> None:
+        """Raise hwprofiles.InputError for a routing that no plan file could name."""
+        from hwprofiles import InputError
+
+        if self.routing is not None:
+            raise InputError("routing: a plan names its routing; give a name or a file")
+
     @property
     def num_draws(self) -> int:
         """Draws that a simulation averages over."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles import InputError
-from hwprofiles.units import format_bytes
+from hwprofiles.units import KIB, format_bytes
 from sim.costs.host_room import RESERVED_BYTES
 from sim.model.model import Model
 from sim.runtimes.caching.locality import Locality, locality_of
@@ -18,7 +18,7 @@ from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 
-READ_AHEAD_BYTES = 128 * 1024
+READ_AHEAD_BYTES = 128 * KIB
 """What one page fault reads (Linux's default read_ahead_kb)."""
 
 NOT_MAPPED = ("--no-mmap", "--mlock")

@@ -25,11 +25,8 @@ from rosin.commands.simulate.runtime_page import (
 )
 from rosin.report.html.markup import Section, facts, table
 from rosin.report.html.page import Page
+from rosin.report.sliders import GPU_MEMORY, PROMPT, STEPS, shown
 
-STEPS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
-"""Times the plan's own number: from a quarter to four times, in steps of about the square root of
-two. Each is a plan of its own, as a page cannot plan.
-"""
 WHOLE = ' class="whole"'
 """Marks what is as wide as the page: commands are long."""
 COLUMNS = ("answer, tokens/s", "prompt, tokens/s", "whole answer after", "command")
@@ -116,24 +113,24 @@ def _rivals(result: RuntimePlanResult) -> str:
 
 def _sliders(plan: RuntimePlanFile) -> Iterator[Section]:
     """One number moved at a time, all else as in the plan."""
-    gpu = plan.setting.loaded_machine().gpu
-    if gpu.count:
-        own = gpu.memory_bytes.effective
-        points = [_point(plan, *_with_memory(plan.setting, own * step)) for step in STEPS]
-        yield _slider("GPU memory", points, STEPS.index(1.0))
+    setting = plan.setting
+    machine = setting.loaded_machine()
+    own = GPU_MEMORY.own(machine)
+    if own is not None:
+        points = []
+        for step in STEPS:
+            moved = GPU_MEMORY.overrides(machine, own * step)
+            kept = {"machine_overrides": (*setting.machine_overrides, *moved)}
+            words = f"{shown(own * step)} {GPU_MEMORY.unit}"
+            points.append(_point(plan, words, setting.model_copy(update=kept)))
+        yield _slider(GPU_MEMORY.label, points, STEPS.index(1.0))
     # Few tokens times the smallest steps may be the same whole number.
-    prompts = sorted({max(1, round(plan.setting.prompt_tokens * step)) for step in STEPS})
-    points = [_point(plan, *_with_prompt(plan.setting, tokens)) for tokens in prompts]
-    yield _slider("Prompt", points, prompts.index(plan.setting.prompt_tokens))
-
-
-def _with_memory(setting: Setting, num_bytes: float) -> tuple[str, Setting]:
-    kept = (*setting.machine_overrides, f"gpu.memory_bytes={num_bytes:.0f}")
-    return format_bytes(round(num_bytes)), setting.model_copy(update={"machine_overrides": kept})
-
-
-def _with_prompt(setting: Setting, tokens: int) -> tuple[str, Setting]:
-    return f"{tokens:,} tokens", setting.model_copy(update={"prompt_tokens": tokens})
+    prompts = sorted({max(1, round(setting.prompt_tokens * step)) for step in STEPS})
+    points = [
+        _point(plan, f"{tokens:,} {PROMPT.unit}", setting.model_copy(update={PROMPT.name: tokens}))
+        for tokens in prompts
+    ]
+    yield _slider(PROMPT.label, points, prompts.index(setting.prompt_tokens))
 
 
 def _point(plan: RuntimePlanFile, words: str, setting: Setting) -> SliderPoint:

@@ -178,7 +178,7 @@ def pareto_front(rows: Sequence[WhatifRow], objective: str) -> list[int]:
     ]
     front = []
     best = 0.0
-    # Of equal prices the fastest comes first, so the others at that price are passed over.
+    # Of equal prices the best comes first, so the others at that price are passed over.
     for _, negative_speed, place in sorted(priced):
         if -negative_speed > best:
             best = -negative_speed

@@ -36,7 +36,7 @@ class WhatifRow(Document):
 
 
 class AxisEffect(Document):
-    """How much one axis changes: the fastest by the slowest along it, all else equal (geometric
+    """How much one axis changes: the best by the worst along it, in speed, all else equal (geometric
     mean), less one.
     """
 

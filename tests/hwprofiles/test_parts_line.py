@@ -166,6 +166,26 @@ def test_the_older_generation_and_the_lanes_that_are_left_make_the_link() -> Non
     assert load_machine("4xRTX 3090 + EPYC 7302").link.name == "PCIe 4.0 x16"
 
 
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("Xeon Platinum 8280", 8),
+        ("Xeon Platinum 8168", 8),
+        ("Xeon Gold 6252", 4),
+        ("Xeon Gold 6248R", 2),
+        ("Xeon Gold 5120", 4),
+        ("Xeon Silver 4214", 2),
+        ("Xeon Platinum 8480+", 2),
+        ("EPYC 9654", 2),
+    ],
+)
+def test_as_many_sockets_as_the_processor_is_made_for(name: str, most: int) -> None:
+    """The maker lists it for each processor, not for its generation."""
+    assert load_machine(f"{most}x{name}").cpu.sockets == most
+    with pytest.raises(InputError, match=f"works in at most {most} sockets, got {most + 1}"):
+        load_machine(f"{most + 1}x{name}")
+
+
 def test_sockets_have_memory_each() -> None:
     """Bytes, bandwidth and cores are those of all sockets; what is reached of the bandwidth is one
     socket's.

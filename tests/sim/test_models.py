@@ -56,6 +56,9 @@ REQUIRED = [
     "qwen3.8-flash-next",
     "llama-4-maverick",
     "qwen3.5-397b-a17b",
+    "qwen3.5-122b-a10b",
+    "ernie-4.5-21b-a3b",
+    "gemma-4-26b-a4b",
 ]
 
 PUBLISHED_TOLERANCE = 0.005

@@ -129,6 +129,7 @@ _ALL = (
     own_recipe("IQ1_KT", "iq1_kt", "iq2_kt", "iq5_ks"),
     own_recipe("IQ2_XS_R4", "iq2_xs_r4", "iq2_xs_r4"),
     own_recipe("Q2_K_R4", "q2_k_r4", "q3_k_r4"),
+    own_recipe("DQ4_K_R4", "q4_k_r4", "q6_k_r4"),
     own_recipe("mix-IQ3_K", "iq3_k", "iq4_k", "iq6_k"),
     own_recipe("mix-IQ6_K", "iq6_k", "q8_0"),
 )

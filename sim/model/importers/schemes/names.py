@@ -7,7 +7,7 @@ from hwprofiles import InputError
 from hwprofiles.errors import closest, shortened
 from sim.model.importers.schemes.assumed import ASSUMED
 from sim.model.importers.schemes.checkpoints import CHECKPOINTS, exllama_scheme
-from sim.model.importers.schemes.composed import composed_scheme
+from sim.model.importers.schemes.derived import derived_scheme
 from sim.model.importers.schemes.llama_cpp import MIXES
 from sim.model.importers.schemes.scheme import Scheme
 from sim.model.importers.schemes.spellings import usual_spelling
@@ -30,7 +30,7 @@ def find_scheme(name: str) -> Scheme | None:
         return found
     usual = usual_spelling(name)
     known = _BY_FOLDED_NAME.get(usual.lower())
-    return known or exllama_scheme(usual) or composed_scheme(usual)
+    return known or exllama_scheme(usual) or derived_scheme(usual)
 
 
 def scheme_named(name: str) -> Scheme:

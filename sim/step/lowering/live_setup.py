@@ -6,16 +6,17 @@ from numpy.typing import NDArray
 from hwprofiles import InputError
 from sim.costs.memory import Residency
 from sim.engine.task import NONE
-from sim.policies.base import Cache, Prefetch
+from sim.policies.cache.base import Cache
 from sim.policies.cache.score import Score
 from sim.policies.dispatch.rule import Rule
 from sim.policies.foresight import CANDIDATE, Foresight, Predictions
 from sim.policies.policy import Policy
+from sim.policies.prefetch.base import Prefetch
 from sim.policies.problem import Problem
 from sim.policies.shares import gate_shares
 from sim.step.lowering.beliefs import beliefs
 from sim.step.lowering.decisions import surroundings
-from sim.step.lowering.live_state import RULES, Live
+from sim.step.lowering.live_state import Live
 from sim.step.lowering.slots import (
     ABSENT,
     CACHE_RULES,
@@ -149,7 +150,6 @@ def _rules(policy: Policy, problem: Problem) -> NDArray[np.void]:
     Raises InputError for what does not go together.
     """
     prefetch = policy.prefetch
-    rules = np.zeros(1, RULES)
     values = {
         "dispatch": int(policy.dispatch.rule),
         "drops_stale": prefetch.drops_stale,
@@ -166,11 +166,10 @@ def _rules(policy: Policy, problem: Problem) -> NDArray[np.void]:
         "in_turn": problem.overlap.in_turn,
         "loads_all": problem.overlap.loads_all,
     }
-    for name, value in values.items():
-        rules[name] = value
-    if rules[0]["pauses_on_miss"] and not rules[0]["drops_stale"]:
+    if values["pauses_on_miss"] and not prefetch.drops_stale:
         raise InputError(f"{policy.name}: drops_stale must be true where a miss pauses prefetching")
-    return rules
+    # Whole numbers under the parts' own names: compiled code knows no others.
+    return np.array([tuple(values.values())], [(name, "i8") for name in values])
 
 
 def fresh_live(

@@ -5,33 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-RULES = np.dtype(
-    [
-        (name, "i8")
-        for name in (
-            "dispatch",
-            "drops_stale",
-            "num_chunks",
-            "max_waiting",
-            "lookup_ns",
-            "is_lookup_awaited",
-            "is_copy_awaited",
-            "pauses_on_miss",
-            "update_ns",
-            "in_turn",
-            "loads_all",
-            "copies_in_turn",
-        )
-    ]
-)
-"""The parts' parameters, but the cache's: Rule, whether prefetches that a gate does not confirm are
-dropped, …; times in ns.
-"""
-
 
 class Live(NamedTuple):
     """What a live run works on.
 
+    ``rules`` has one record: what prefetch, dispatch and overlap say of the run, times in ns.
     ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer,
     behind the gates those of the starts of passes; ``believed`` is ns [CPU, copy, GPU; layer shape;
     tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just handled asks of the

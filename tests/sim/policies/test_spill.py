@@ -19,9 +19,9 @@ from sim.engine.task import TaskKind
 from sim.model.library import load_model
 from sim.model.model import Model
 from sim.policies import POLICIES, Action, Policy, Problem
-from sim.policies.base import Dispatch
 from sim.policies.cache.lru import LruCache
 from sim.policies.dispatch.balanced import BalancedDispatch
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap import Overlap

@@ -6,9 +6,10 @@ import datetime
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hwprofiles import Kind, Provenance
+from hwprofiles.file_part import FilePart
 from hwprofiles.formats import WEIGHT_FORMATS, check_words
 from sim.model.model import Attention, Indexer, Layer, Model, State, TensorClass
 from sim.model.quantization import FORMATS
@@ -32,11 +33,7 @@ Positive = Annotated[int, Field(ge=1, strict=True)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Published(_Part):
+class Published(FilePart):
     """What a source states of the model's size.
 
     ``active_params`` counts the embedding, as Model.active_params does.
@@ -48,7 +45,7 @@ class Published(_Part):
     date: Date
 
 
-class RoutingStatistic(_Part):
+class RoutingStatistic(FilePart):
     """A published figure on how the model routes, for instance the share of tokens that the busiest
     expert takes.
     """
@@ -59,7 +56,7 @@ class RoutingStatistic(_Part):
     date: Date
 
 
-class IndexerSpec(_Part):
+class IndexerSpec(FilePart):
     """The fields of sim.model.model.Indexer."""
 
     top_k: Positive
@@ -67,7 +64,7 @@ class IndexerSpec(_Part):
     score_elements: Count
 
 
-class AttentionSpec(_Part):
+class AttentionSpec(FilePart):
     """The fields of sim.model.model.Attention.
 
     ``state_elements`` and ``state_bytes`` are how older files state a recurrent state.
@@ -86,14 +83,14 @@ class AttentionSpec(_Part):
     state_bytes: Count = 0
 
 
-class StateSpec(_Part):
+class StateSpec(FilePart):
     """The fields of sim.model.model.State."""
 
     elements: Count
     bytes: Count
 
 
-class LayerSpec(_Part):
+class LayerSpec(FilePart):
     """Equal layers, at the indices ``at``: attention, a state, both or neither.
 
     ``expert`` classes count one expert.
@@ -132,7 +129,7 @@ class LayerSpec(_Part):
         return self
 
 
-class TensorSpec(_Part):
+class TensorSpec(FilePart):
     """A model with explicit bytes: the fields of sim.model.model.Model that its configuration would
     otherwise give.
     """
@@ -172,7 +169,7 @@ class TensorSpec(_Part):
         return self
 
 
-class ModelSpec(_Part):
+class ModelSpec(FilePart):
     """A model file. Exactly one of ``config`` (keys of a Hugging Face config.json) and ``tensors``
     (explicit) is given.
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hwprofiles import InputError
+from hwprofiles.file_part import FilePart
 from hwprofiles.limits import MAX_QUANTITY
 from sim.model.model import Model
 from sim.routing.base import Draw
@@ -25,12 +26,10 @@ SharePoints = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
 """Points whose values are shares, at least one."""
 
 
-class Fading(BaseModel):
+class Fading(FilePart):
     """A part of the scores that is drawn anew at random tokens, in all layers at once: correlation
     falls by e every ``memory_tokens``.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     memory_tokens: Annotated[float, Field(gt=0, le=MAX_QUANTITY)]
     share: SharePoints

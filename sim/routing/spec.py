@@ -4,9 +4,10 @@ from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hwprofiles import Kind, Provenance
+from hwprofiles.file_part import FilePart
 from hwprofiles.limits import MAX_EXPERTS, MAX_LAYERS, MAX_QUANTITY, MAX_TOKENS
 from hwprofiles.quantity import SourceDate, SourceText
 from sim.routing.base import Routing
@@ -25,11 +26,7 @@ SUM_TOLERANCE = 0.01
 """What rounding in the file may take from a sum."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class GateSpec(_Frozen):
+class GateSpec(FilePart):
     """Gate weights: mean and spread of their natural logarithms [MoE layer][rank], and the
     correlation between ranks.
     """
@@ -39,7 +36,7 @@ class GateSpec(_Frozen):
     correlation: Share
 
 
-class GeneratorSpec(_Frozen):
+class GeneratorSpec(FilePart):
     """The numbers of ``FittedRouting``; lags of ``class_kept`` and ``copy_kernel`` count from 1."""
 
     top_k: Experts
@@ -102,7 +99,7 @@ class GeneratorSpec(_Frozen):
         return self
 
 
-class LatentSpec(_Frozen):
+class LatentSpec(FilePart):
     """The numbers of ``LatentRouting``: shares of the score's variance as [position, share],
     positions in depth from 0 to 1.
     """
@@ -130,7 +127,7 @@ class LatentSpec(_Frozen):
         return self
 
 
-class PredictionAccuracy(_Frozen):
+class PredictionAccuracy(FilePart):
     """Share of the experts selected in each MoE layer that a predictor names ``distance`` layers
     before; null where it names none.
     """
@@ -142,7 +139,7 @@ class PredictionAccuracy(_Frozen):
     date: SourceDate
 
 
-class RoutingSpec(_Frozen):
+class RoutingSpec(FilePart):
     """Statistics as a YAML file states them.
 
     ``first_choice_repeat`` is the published share of tokens whose first choice is the token

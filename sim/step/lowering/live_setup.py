@@ -30,6 +30,7 @@ from sim.step.lowering.slots import (
     held_of,
 )
 from sim.step.rules.around import BUFFERS
+from sim.step.rules.spill_notes import SpillNotes, most_alike
 from sim.step.rules.spilling import ROOM
 from sim.workload.batch import Passes
 
@@ -194,8 +195,7 @@ def fresh_live(
         problem, policy.dispatch, most_tokens, is_weighed=len(predictions.chances) > 0
     )
     num_shapes = believed.shape[1]
-    # A lone token selects no more, nor is more foreseen: only such cases are alike.
-    most_alike = problem.model.top_k + 1 if spills else 0
+    most = most_alike(problem, passes.num_tokens) + 1 if spills else 0
     return Live(
         rules=_rules(policy, problem),
         first=np.append(predictions.first, np.full(missing, len(predictions.candidates))),
@@ -214,8 +214,9 @@ def fresh_live(
         asked=np.zeros(num_experts + 1, np.int64),
         num_asked=np.zeros(1, np.int64),
         plan=np.zeros(num_experts, np.uint8),
-        cases=np.zeros((num_shapes, 4), np.int64),
-        notes=np.zeros((num_shapes, most_alike, most_alike, 3), np.int64),
+        notes=SpillNotes(
+            np.zeros((num_shapes, 4), np.int64), np.zeros((num_shapes, most, most, 3), np.int64)
+        ),
         named=np.zeros((len(predictions.chances), num_experts + 1), np.int64),
         num_named=np.zeros(len(predictions.chances), np.int64),
         due=np.zeros((len(predictions.chances), num_experts), np.int64),

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.step.rules.spill_notes import SpillNotes
+
 
 class Live(NamedTuple):
     """What a live run works on.
@@ -18,9 +20,7 @@ class Live(NamedTuple):
     (empty without such a rule) is filled in as it goes; ``asked[:num_asked[0]]`` are the experts
     that the gate at hand asks for, ascending. ``is_miss``, ``is_held``, ``copies`` and ``plan``
     [expert], ``priced`` [3, expert], ``room`` [ROOM, expert], ``named`` and ``due`` [step, expert],
-    ``num_named`` [step] and ``needs`` are working room. ``notes`` [layer shape, misses, hits; end
-    in ns, misses and hits on the CPU] are what spills came to in the ``cases`` [layer shape; tokens
-    of each expert, ns beside, tokens of the pass, ns of a copy]. Where prefetches are weighed by
+    ``num_named`` [step] and ``needs`` are working room; ``notes`` are of spills. Where prefetches are weighed by
     simulation, ``expected`` [step, pass, layer, expert] and ``chances`` [step] are as in
     Predictions.
     """
@@ -42,8 +42,7 @@ class Live(NamedTuple):
     asked: NDArray[np.int64]
     num_asked: NDArray[np.int64]
     plan: NDArray[np.uint8]
-    cases: NDArray[np.int64]
-    notes: NDArray[np.int64]
+    notes: SpillNotes
     named: NDArray[np.int64]
     num_named: NDArray[np.int64]
     due: NDArray[np.int64]

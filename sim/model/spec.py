@@ -3,14 +3,15 @@ their bytes.
 """
 
 import datetime
-from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hwprofiles import Kind, Provenance
+from hwprofiles.file_part import FilePart
 from hwprofiles.formats import WEIGHT_FORMATS, check_words
-from sim.model.model import Attention, Indexer, Layer, Model, State, TensorClass
+from sim.model.attention import Attention, Count, Positive, State
+from sim.model.model import Layer, Model, TensorClass
 from sim.model.quantization import FORMATS
 
 FORMAT: Literal["rosin-model/1"] = "rosin-model/1"
@@ -28,15 +29,11 @@ def _date_text(value: Any) -> Any:
 
 Date = Annotated[str, BeforeValidator(_date_text), Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
 Text = Annotated[str, Field(min_length=1)]
-Positive = Annotated[int, Field(ge=1, strict=True)]
-Count = Annotated[int, Field(ge=0, strict=True)]
+_OLD_STATE = {"state_elements", "state_bytes"}
+"""How files written before states had a key of their own state them, under ``attention``."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Published(_Part):
+class Published(FilePart):
     """What a source states of the model's size.
 
     ``active_params`` counts the embedding, as Model.active_params does.
@@ -48,7 +45,7 @@ class Published(_Part):
     date: Date
 
 
-class RoutingStatistic(_Part):
+class RoutingStatistic(FilePart):
     """A published figure on how the model routes, for instance the share of tokens that the busiest
     expert takes.
     """
@@ -59,49 +56,15 @@ class RoutingStatistic(_Part):
     date: Date
 
 
-class IndexerSpec(_Part):
-    """The fields of sim.model.model.Indexer."""
-
-    top_k: Positive
-    key_elements: Count
-    score_elements: Count
-
-
-class AttentionSpec(_Part):
-    """The fields of sim.model.model.Attention.
-
-    ``state_elements`` and ``state_bytes`` are how older files state a recurrent state.
-    """
-
-    num_heads: Positive
-    kv_elements_per_token: Count
-    score_elements: Count
-    value_elements: Count
-    expanded_elements: Count = 0
-    window_tokens: Positive | None = None
-    tokens_per_entry: Positive | None = None
-    indexer: IndexerSpec | None = None
-    keeps_kv: bool = True
-    state_elements: Count = 0
-    state_bytes: Count = 0
-
-
-class StateSpec(_Part):
-    """The fields of sim.model.model.State."""
-
-    elements: Count
-    bytes: Count
-
-
-class LayerSpec(_Part):
+class LayerSpec(FilePart):
     """Equal layers, at the indices ``at``: attention, a state, both or neither.
 
     ``expert`` classes count one expert.
     """
 
     at: Annotated[tuple[Count, ...], Field(min_length=1)]
-    attention: AttentionSpec | None = None
-    state: StateSpec | None = None
+    attention: Attention | None = None
+    state: State | None = None
     num_experts: Count
     top_k: Count
     params: dict[TensorClass, Count]
@@ -121,18 +84,33 @@ class LayerSpec(_Part):
         # Weights say what is computed, bytes what is read: one without the other is half a price.
         if set(self.params) != set(self.bytes):
             raise ValueError("params and bytes must name the same tensor classes")
-        # Files written before states had a key of their own are still read.
-        old = self.attention is not None and (
-            self.attention.state_elements or self.attention.state_bytes
-        )
-        if old and self.state is not None:
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moves_old_state(cls, data: Any) -> Any:
+        """Put a state that ``attention`` states where it belongs: older files have it there."""
+        attention = data.get("attention") if isinstance(data, dict) else None
+        if not isinstance(attention, dict) or not _OLD_STATE & attention.keys():
+            return data
+        stated = {key: value for key, value in attention.items() if key not in _OLD_STATE}
+        old = {
+            "elements": attention.get("state_elements", 0),
+            "bytes": attention.get("state_bytes", 0),
+        }
+        if not any(old.values()):
+            return {**data, "attention": stated}
+        if data.get("state") is not None:
             raise ValueError(
                 "a layer's state is stated once: under state, or by attention.state_elements and state_bytes"
             )
-        return self
+        # Zeros everywhere were how such a file wrote a layer without attention.
+        sizes = ("kv_elements_per_token", "score_elements", "value_elements")
+        has_attention = any(stated.get(key) for key in sizes)
+        return {**data, "attention": stated if has_attention else None, "state": old}
 
 
-class TensorSpec(_Part):
+class TensorSpec(FilePart):
     """A model with explicit bytes: the fields of sim.model.model.Model that its configuration would
     otherwise give.
     """
@@ -172,7 +150,7 @@ class TensorSpec(_Part):
         return self
 
 
-class ModelSpec(_Part):
+class ModelSpec(FilePart):
     """A model file. Exactly one of ``config`` (keys of a Hugging Face config.json) and ``tensors``
     (explicit) is given.
 
@@ -270,11 +248,10 @@ def _layer_specs(model: Model) -> tuple[LayerSpec, ...]:
 
 
 def _layer_spec(layer: Layer, indices: list[int]) -> LayerSpec:
-    state = layer.state
     return LayerSpec(
         at=tuple(indices),
-        attention=None if layer.attention is None else _attention_spec(layer.attention),
-        state=None if state is None else StateSpec(elements=state.elements, bytes=state.bytes),
+        attention=layer.attention,
+        state=layer.state,
         num_experts=layer.num_experts,
         top_k=layer.top_k,
         params=dict(layer.params),
@@ -282,59 +259,12 @@ def _layer_spec(layer: Layer, indices: list[int]) -> LayerSpec:
     )
 
 
-def _attention_spec(attention: Attention) -> AttentionSpec:
-    return AttentionSpec.model_validate(
-        {
-            "num_heads": attention.num_heads,
-            "kv_elements_per_token": attention.kv_elements_per_token,
-            "score_elements": attention.score_elements,
-            "value_elements": attention.value_elements,
-            "expanded_elements": attention.expanded_elements,
-            "window_tokens": attention.window_tokens,
-            "tokens_per_entry": attention.tokens_per_entry,
-            "indexer": None if attention.indexer is None else asdict(attention.indexer),
-            "keeps_kv": attention.keeps_kv,
-        }
-    )
-
-
 def _layer(spec: LayerSpec) -> Layer:
     return Layer(
-        attention=_attention(spec.attention),
-        state=_state(spec),
+        attention=spec.attention,
+        state=spec.state,
         num_experts=spec.num_experts,
         top_k=spec.top_k,
         params=spec.params,
         bytes=spec.bytes,
     )
-
-
-def _attention(spec: AttentionSpec | None) -> Attention | None:
-    """Attention as the file states it; None where older files state a recurrent state in its place."""
-    if spec is None:
-        return None
-    has_state = spec.state_elements > 0 or spec.state_bytes > 0
-    # Zeros everywhere were how such a file wrote a layer without attention.
-    if has_state and not (spec.kv_elements_per_token or spec.score_elements or spec.value_elements):
-        return None
-    indexer = spec.indexer
-    return Attention(
-        num_heads=spec.num_heads,
-        kv_elements_per_token=spec.kv_elements_per_token,
-        score_elements=spec.score_elements,
-        value_elements=spec.value_elements,
-        expanded_elements=spec.expanded_elements,
-        window_tokens=spec.window_tokens,
-        tokens_per_entry=spec.tokens_per_entry,
-        indexer=None if indexer is None else Indexer(**indexer.model_dump()),
-        keeps_kv=spec.keeps_kv,
-    )
-
-
-def _state(spec: LayerSpec) -> State | None:
-    if spec.state is not None:
-        return State(elements=spec.state.elements, bytes=spec.state.bytes)
-    old = spec.attention
-    if old is None or not (old.state_elements or old.state_bytes):
-        return None
-    return State(elements=old.state_elements, bytes=old.state_bytes)

@@ -8,9 +8,12 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from hwprofiles import InputError, closest
-from sim.policies.base import Cache, Dispatch, Placement, Prefetch
+from sim.policies.cache.base import Cache
 from sim.policies.cache.score import Score
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.overlap import Overlap
+from sim.policies.placement.base import Placement
+from sim.policies.prefetch.base import Prefetch
 from sim.policies.problem import Problem
 from sim.workload.batch import Feeding
 

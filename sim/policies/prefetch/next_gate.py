@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.policies.base import Prefetch
 from sim.policies.foresight import Foresight, Predictions
+from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.naming import asking_layer, by_load, expected_tokens, gathered, named
 
 AccuracySource = Literal["stated", "mixtral", "routing"]

@@ -35,6 +35,8 @@ from sim.step.lowering.draft import (
 from sim.step.lowering.shelf import bring_in
 
 _CPU_ACTION = int(Action.CPU)
+_RESIDENT = int(Action.RESIDENT)
+_FETCH = int(Action.FETCH)
 _SWAP = int(Action.SWAP)
 _IDLE = int(Action.IDLE)
 _DEFERRED = int(Action.DEFERRED)
@@ -214,31 +216,80 @@ def send_up(draft, at, last_on_cpu, tokens):
 
 
 @inner
+def tokens_of(sheet, at, action, experts):
+    """Tokens of those among the experts of a layer with that action."""
+    found = 0
+    for expert in experts:
+        if sheet.actions[at.pass_index, at.layer, expert] == action:
+            found += sheet.tokens[at.pass_index, at.layer, expert]
+    return found
+
+
+@inner
+def run_on_cpu(draft, at, action, experts, ready, last):
+    """Run those among the experts of a layer with that action on the CPU; returns the last, ``last``
+    if there is none.
+
+    ``ready`` is what runs wait for, and what reads from the disk wait for. Where experts run in
+    groups, these are one call.
+    """
+    sheet = draft.sheet
+    sent, known = ready
+    if sheet.run[0].group_cpu > 0 and tokens_of(sheet, at, action, experts) > 0:
+        wait_for(draft, sent)
+        append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, at.layer)
+    for expert in experts:
+        if sheet.actions[at.pass_index, at.layer, expert] == action:
+            read = bring_in(draft, at.layer, expert, known, 0)
+            wait_for(draft, sent)
+            wait_for(draft, read)
+            last = emit_expert(draft, at, expert, CPU)
+    return last
+
+
+@inner
 def emit_cpu_experts(draft, at, gate, experts):
     """Send activations down and run the CPU experts among those of the layer.
 
     Returns the last of that, NONE where nothing is sent, and the tokens sent.
     """
     sheet = draft.sheet
-    tokens = 0
-    for expert in experts:
-        if sheet.actions[at.pass_index, at.layer, expert] == _CPU_ACTION:
-            tokens += sheet.tokens[at.pass_index, at.layer, expert]
+    hands_over = sheet.run[0].hand_over > 0
+    tokens = tokens_of(sheet, at, _CPU_ACTION, experts)
     last = _NONE
-    has_experts = tokens > 0
-    if has_experts or sheet.run[0].hand_over > 0:
+    if tokens > 0 or hands_over:
         sent, tokens = send_down(draft, at, gate, tokens)
-        last = sent if sheet.run[0].hand_over > 0 else last
-        if has_experts and sheet.run[0].group_cpu > 0:
-            wait_for(draft, sent)
-            append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, at.layer)
-        for expert in experts:
-            if sheet.actions[at.pass_index, at.layer, expert] == _CPU_ACTION:
-                read = bring_in(draft, at.layer, expert, gate, 0)
-                wait_for(draft, sent)
-                wait_for(draft, read)
-                last = emit_expert(draft, at, expert, CPU)
+        last = sent if hands_over else last
+        last = run_on_cpu(draft, at, _CPU_ACTION, experts, (sent, gate), last)
     return last, tokens
+
+
+@inner
+def emit_gpu_experts(draft, at, gate, streamed, early):
+    """Shared experts and what a layer's GPUs run of its routed ones; returns GPU 0's last run.
+
+    ``streamed``: the whole layer's copy to GPU 1; ``early``: the first copy of an early expert; NONE
+    where there is none.
+    """
+    sheet = draft.sheet
+    everyone = range(sheet.tokens.shape[2])
+    last = emit_shared(draft, at, gate)
+    emit_group_launch(draft, at, gate, everyone)
+    if early >= 0:
+        last = emit_early_runs(draft, at, early, last)
+    for expert in everyone:
+        if sheet.actions[at.pass_index, at.layer, expert] == _RESIDENT:
+            owner = owner_of(sheet, at.layer, expert)
+            # On GPU 0, what is in order there stands behind gate and copy anyway.
+            if owner > 0:
+                wait_for(draft, gate)
+                wait_for(draft, streamed if streamed < 0 else streamed + owner - 1)
+            run = emit_expert(draft, at, expert, lane_of(sheet, GPU, owner))
+            last = note_last(draft, owner, run, last)
+    for expert in everyone:
+        if _FETCH <= sheet.actions[at.pass_index, at.layer, expert] <= _SWAP:
+            last = emit_fetched_expert(draft, at, expert, gate, last)
+    return last
 
 
 @inner

@@ -6,14 +6,18 @@ experts · resident experts · each missing expert's copy (after the one that le
 run · activations back. The next layer waits for the last of each lane.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sim.engine.compilation import inner
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
 from sim.step.lowering.draft import (
+    ACROSS,
     CPU,
     D2H,
+    FROM_GPU,
     GPU,
     H2D,
     HOST,
@@ -21,9 +25,12 @@ from sim.step.lowering.draft import (
     PLACE,
     STAGED,
     STATE_SIZE,
+    TO_GPU,
     append,
     append_activations,
+    append_hidden,
     append_weights,
+    hidden_ns,
     lane_of,
     last_on,
     note_last,
@@ -33,12 +40,15 @@ from sim.step.lowering.draft import (
     wait_for_join,
 )
 from sim.step.lowering.shelf import bring_in
+from sim.step.rules.around import Whole
 
 _CPU_ACTION = int(Action.CPU)
 _SWAP = int(Action.SWAP)
 _IDLE = int(Action.IDLE)
 _DEFERRED = int(Action.DEFERRED)
 _AHEAD = int(Action.AHEAD)
+_AWAY = (_IDLE, _CPU_ACTION, _DEFERRED, _AHEAD)
+"""Actions of experts that no GPU runs."""
 _EARLY = int(Action.EARLY)
 _SHARED = int(TaskKind.SHARED_EXPERT)
 _EXPERT = int(TaskKind.EXPERT)
@@ -60,23 +70,103 @@ def emit_overhead(draft, duration_ns, layer):
 
 @inner
 def move_hidden(draft, place, tokens, layer):
-    """Bring the hidden state to the GPU or the CPU if it is not there; by way of the host, if it is
-    on another card.
+    """Bring the hidden state to the GPU or the CPU if it is not there, once the layer before has
+    ended; from card to card, if it is on another.
     """
-    is_across = place == GPU and layer >= 0 and draft.sheet.layers[layer].is_border == 1
-    if draft.state[PLACE] == place and is_across:
-        _carry_hidden(draft, CPU, tokens, layer)
+    before = max(layer - 1, 0) if layer >= 0 else layer
     if draft.state[PLACE] != place:
-        _carry_hidden(draft, place, tokens, layer)
+        wait_for_join(draft)
+        if place == CPU:
+            duration_ns = hidden_ns(draft.sheet, FROM_GPU, tokens, before)
+            set_join(draft, append_hidden(draft, D2H, duration_ns, tokens, layer), _NONE)
+        else:
+            set_join(draft, append_activations(draft, H2D, tokens, layer), _NONE)
+        draft.state[PLACE] = place
+    elif place == GPU and layer >= 0 and draft.sheet.layers[layer].is_border == 1:
+        wait_for_join(draft)
+        # The cards of layers share the lanes of GPU 0, for one works at a time.
+        set_join(draft, _cross(draft, Crossing(before, layer, 0, 0), tokens), _NONE)
+
+
+class Crossing(NamedTuple):
+    """Hidden states leave the card of a layer, GPU ``source``, for that of another (or the same)
+    layer, GPU ``target``.
+    """
+
+    left: Whole
+    entered: Whole
+    source: Whole
+    target: Whole
 
 
 @inner
-def _carry_hidden(draft, place, tokens, layer):
-    """Copy the hidden state to the GPU or the CPU, once the layer before has ended."""
-    wait_for_join(draft)
-    way = D2H if place == CPU else H2D
-    set_join(draft, append_activations(draft, way, tokens, layer), _NONE)
-    draft.state[PLACE] = place
+def _cross(draft, crossing, tokens):
+    """Copy that many tokens' hidden states from one card to another, straight or down to the host
+    and up; returns the last copy. What the first waits for is said before.
+    """
+    sheet = draft.sheet
+    down = lane_of(sheet, D2H, crossing.source)
+    is_direct = sheet.run[0].is_direct == 1
+    # The card that sends drives a straight copy, with the engine that copies to the host.
+    duration_ns = hidden_ns(sheet, ACROSS if is_direct else FROM_GPU, tokens, crossing.left)
+    last = append_hidden(draft, down, duration_ns, tokens, crossing.entered)
+    if not is_direct:
+        wait_for(draft, last)
+        duration_ns = hidden_ns(sheet, TO_GPU, tokens, crossing.entered)
+        up = lane_of(sheet, H2D, crossing.target)
+        last = append_hidden(draft, up, duration_ns, tokens, crossing.entered)
+    return last
+
+
+@inner
+def _tokens_on(draft, at, owner, experts):
+    """How many hidden states those ``experts`` of a layer ask a further GPU for: each token goes
+    there once.
+    """
+    sheet = draft.sheet
+    tokens = 0
+    for expert in experts:
+        action = sheet.actions[at.pass_index, at.layer, expert]
+        if owner_of(sheet, at.layer, expert) == owner and action not in _AWAY:
+            tokens += sheet.tokens[at.pass_index, at.layer, expert]
+    return min(tokens, sheet.passes[at.pass_index].num_tokens)
+
+
+@inner
+def send_across(draft, at, gate, experts):
+    """Send each further GPU the hidden states of the tokens that select one of those ``experts``
+    there.
+    """
+    for owner in range(1, draft.sheet.run[0].num_gpus):
+        tokens = _tokens_on(draft, at, owner, experts)
+        sent = np.int64(_NONE)
+        if tokens > 0:
+            wait_for(draft, gate)
+            sent = _cross(draft, Crossing(at.layer, at.layer, 0, owner), tokens)
+        draft.state[_sent_slot(draft, owner)] = sent
+
+
+@inner
+def bring_back(draft, at, experts):
+    """Bring the results of each further GPU to GPU 0, where the next layer waits for them."""
+    for owner in range(1, draft.sheet.run[0].num_gpus):
+        if draft.state[_sent_slot(draft, owner)] >= 0:
+            wait_for(draft, last_on(draft, owner, _NONE))
+            tokens = _tokens_on(draft, at, owner, experts)
+            back = _cross(draft, Crossing(at.layer, at.layer, owner, 0), tokens)
+            note_last(draft, owner, back, _NONE)
+
+
+@inner
+def _sent_slot(draft, owner):
+    """The place in ``state`` of what brings hidden states to a further GPU."""
+    return STATE_SIZE + draft.state[NUM_JOINS] + draft.sheet.run[0].num_gpus + owner - 2
+
+
+@inner
+def hidden_on(draft, owner, gate):
+    """What a run on a GPU waits for besides weights: the ``gate``, or the hidden states' copy."""
+    return gate if owner == 0 else max(gate, draft.state[_sent_slot(draft, owner)])
 
 
 @inner
@@ -124,6 +214,7 @@ def emit_fetched_expert(draft, at, expert, gate, last):
         wait_for(draft, ring[owner, slot])
     kind = _SLOT_FETCH if is_swap else _FETCHING
     wait_for(draft, append_weights(draft, lane_of(sheet, H2D, owner), kind, layer, expert))
+    wait_for(draft, hidden_on(draft, owner, _NONE))
     run = emit_expert(draft, at, expert, lane_of(sheet, GPU, owner))
     if not is_swap:
         ring[owner, slot] = run
@@ -254,16 +345,11 @@ def emit_group_launch(draft, at, gate, experts):
         work = 0
         for expert in experts:
             is_there = owner_of(sheet, at.layer, expert) == owner
-            if is_there and sheet.actions[at.pass_index, at.layer, expert] not in (
-                _IDLE,
-                _CPU_ACTION,
-                _DEFERRED,
-                _AHEAD,
-            ):
+            if is_there and sheet.actions[at.pass_index, at.layer, expert] not in _AWAY:
                 work += sheet.experts[0, shape, sheet.tokens[at.pass_index, at.layer, expert]]
         # The kernels of the call take their own time, and all of it lasts no less than its launches.
         beyond = max(run.group_gpu, run.least_gpu - work)
         if work > 0 and beyond > 0:
             if owner > 0:
-                wait_for(draft, gate)
+                wait_for(draft, hidden_on(draft, owner, gate))
             append(draft, lane_of(sheet, GPU, owner), beyond, _OVERHEAD, at.layer)

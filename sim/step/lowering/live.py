@@ -30,12 +30,15 @@ from sim.step.lowering.draft import (
     wait_for_join,
 )
 from sim.step.lowering.emit import (
+    bring_back,
     emit_cpu_experts,
     emit_expert,
     emit_fetched_expert,
     emit_group_launch,
     emit_overhead,
+    hidden_on,
     move_hidden,
+    send_across,
     send_up,
 )
 from sim.step.lowering.leavers import note_run, take_slot
@@ -202,6 +205,7 @@ def _emit_experts(draft, cached, live, now, ready):
     sheet = draft.sheet
     asked = live.asked[: live.num_asked[0]]
     last_on_cpu, tokens = emit_cpu_experts(draft, now, ready, asked)
+    send_across(draft, now, ready, asked)
     last = ready
     actions = sheet.actions[now.pass_index, now.layer]
     shared_ns = sheet.work[now.pass_index, now.layer].ffn
@@ -222,6 +226,7 @@ def _emit_experts(draft, cached, live, now, ready):
                 if actions[expert] == wanted:
                     last = _run(draft, cached, live, now, expert, last)
     set_join(draft, last, send_up(draft, now, last_on_cpu, tokens))
+    bring_back(draft, now, asked)
 
 
 @inner
@@ -241,6 +246,7 @@ def _run(draft, cached, live, now, expert, last):
     if is_missing:
         live.on_demand[owner] = slot.copy
     wait_for(draft, turn)
+    wait_for(draft, hidden_on(draft, owner, _NONE))
     wait_for(draft, slot.copy)
     run = emit_expert(draft, now, expert, lane_of(draft.sheet, GPU, owner))
     slot.last_use = run

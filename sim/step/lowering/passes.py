@@ -27,6 +27,7 @@ from sim.step.lowering.draft import (
     wait_for_join,
 )
 from sim.step.lowering.emit import (
+    bring_back,
     emit_cpu_experts,
     emit_early_copies,
     emit_early_runs,
@@ -35,7 +36,9 @@ from sim.step.lowering.emit import (
     emit_group_launch,
     emit_overhead,
     emit_shared,
+    hidden_on,
     move_hidden,
+    send_across,
     send_up,
 )
 from sim.step.lowering.shelf import bring_in
@@ -131,6 +134,7 @@ def _experts(draft, at, gate, streamed, early):
     everyone = range(sheet.tokens.shape[2])
     # The CPU's part goes first: it lasts longest, and its activations leave as soon as they can.
     last_on_cpu, tokens = emit_cpu_experts(draft, at, gate, everyone)
+    send_across(draft, at, gate, everyone)
     last = emit_shared(draft, at, gate)
     emit_group_launch(draft, at, gate, everyone)
     if early >= 0:
@@ -140,7 +144,7 @@ def _experts(draft, at, gate, streamed, early):
             owner = owner_of(sheet, at.layer, expert)
             # On GPU 0, what is in order there stands behind gate and copy anyway.
             if owner > 0:
-                wait_for(draft, gate)
+                wait_for(draft, hidden_on(draft, owner, gate))
                 wait_for(draft, streamed if streamed < 0 else streamed + owner - 1)
             run = emit_expert(draft, at, expert, lane_of(sheet, GPU, owner))
             last = note_last(draft, owner, run, last)
@@ -181,6 +185,9 @@ def _layer_on_gpu(draft, at):
             last_use = last_on(draft, owner, draft.state[JOIN_A])
             ring[owner, draft.state[STREAMED] % ring.shape[1]] = last_use
         draft.state[STREAMED] += 1
+    # Behind the layer's buffers, which are free before the results are back.
+    if sheet.layers[layer].is_moe:
+        bring_back(draft, at, range(sheet.tokens.shape[2]))
 
 
 @inner

@@ -110,7 +110,7 @@ class Cpu(_Part):
 
 
 class Direction(_Part):
-    """One direction of the link between host and one GPU.
+    """One direction of the link between host and one GPU, or from one GPU to another.
 
     Pageable rates default to the pinned ones.
     """
@@ -181,7 +181,8 @@ class Machine(_Part):
     simulated.
 
     ``price_usd`` is the price of the whole machine, not of its GPU. ``other_gpus`` are of other
-    kinds than ``gpu``, in the order in which they were named. ``assumptions`` says in words what
+    kinds than ``gpu``, in the order in which they were named. ``gpu_link`` carries data from any GPU
+    to any other; null: it goes down to the host and up again. ``assumptions`` says in words what
     was assumed of it, for who reads a result. ``runtime_kernels`` say what kernels of a program that
     people run models with take here.
     """
@@ -193,6 +194,7 @@ class Machine(_Part):
     cpu: Cpu
     link: Link
     host: Host
+    gpu_link: Direction | None = None
     disk: Store | None = None
     remote: Store | None = None
     curves: tuple[Curve, ...] = ()

@@ -47,7 +47,7 @@ def _least_offloaded(asked: Asked, chunk: int, is_experts_alone: bool) -> Option
     )
     # First without offloading: what the GPU is short of then has to go to host memory.
     option = asked.option(replace(base, is_experts_alone=False))
-    missing = asked.missing_bytes(option.memory).get("gpu0", 0.0)
+    missing = asked.missing_bytes(option.memory, option.arguments).get("gpu0", 0.0)
     if missing:
         steps = math.ceil(missing / OFFLOAD_STEP_BYTES)
         option = asked.option(replace(base, offload_bytes=steps * OFFLOAD_STEP_BYTES))

@@ -68,7 +68,7 @@ def overfull(question: RuntimeQuestion, memory: Mapping[str, DeviceMemory]) -> d
 def memory_of(question: RuntimeQuestion, placement: DevicePlacement) -> dict[str, DeviceMemory]:
     """Memory of the host and of each GPU, named host, gpu0, gpu1 and so on."""
     names = ["host", *(f"gpu{index}" for index in range(placement.num_gpus))]
-    kv = _kv_bytes(question, placement)
+    kv = kv_bytes_of(question, placement)
     compute = _compute_bytes(question, placement)
     cached = _expert_cache_bytes(question, placement)
     return {
@@ -105,7 +105,8 @@ def reserved_tokens(question: RuntimeQuestion) -> int:
     return math.ceil(tokens / KV_PADDING_TOKENS) * KV_PADDING_TOKENS
 
 
-def _kv_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
+def kv_bytes_of(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
+    """Bytes of keys and values on the host and on each GPU, in this order."""
     found = np.zeros(placement.num_gpus + 1)
     for device, size in zip(placement.kv, kv_bytes_by_layer(question), strict=True):
         found[device + 1] += size

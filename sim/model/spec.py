@@ -68,12 +68,12 @@ class IndexerSpec(_Part):
 
 
 class AttentionSpec(_Part):
-    """The fields of sim.model.model.Attention.
+    """The fields of sim.model.model.Attention; all of them 0 in a layer without attention.
 
     ``state_elements`` and ``state_bytes`` are how older files state a recurrent state.
     """
 
-    num_heads: Positive
+    num_heads: Count
     kv_elements_per_token: Count
     score_elements: Count
     value_elements: Count
@@ -84,6 +84,23 @@ class AttentionSpec(_Part):
     keeps_kv: bool = True
     state_elements: Count = 0
     state_bytes: Count = 0
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the layer attends to nothing: no keys and values, no scores, no sums."""
+        return not (self.kv_elements_per_token or self.score_elements or self.value_elements)
+
+    @model_validator(mode="after")
+    def _has_heads(self) -> Self:
+        if self.num_heads == 0 and not self.is_absent:
+            raise ValueError("num_heads ≥ 1 must hold where there is attention, got 0")
+        return self
+
+
+_NO_ATTENTION = AttentionSpec(
+    num_heads=0, kv_elements_per_token=0, score_elements=0, value_elements=0
+)
+"""Written for a layer without attention, so that all layers of a file have the same keys."""
 
 
 class StateSpec(_Part):
@@ -96,7 +113,7 @@ class StateSpec(_Part):
 class LayerSpec(_Part):
     """Equal layers, at the indices ``at``: attention, a state, both or neither.
 
-    ``expert`` classes count one expert.
+    A layer without attention may leave the key out. ``expert`` classes count one expert.
     """
 
     at: Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -273,7 +290,7 @@ def _layer_spec(layer: Layer, indices: list[int]) -> LayerSpec:
     state = layer.state
     return LayerSpec(
         at=tuple(indices),
-        attention=None if layer.attention is None else _attention_spec(layer.attention),
+        attention=_attention_spec(layer.attention),
         state=None if state is None else StateSpec(elements=state.elements, bytes=state.bytes),
         num_experts=layer.num_experts,
         top_k=layer.top_k,
@@ -282,7 +299,9 @@ def _layer_spec(layer: Layer, indices: list[int]) -> LayerSpec:
     )
 
 
-def _attention_spec(attention: Attention) -> AttentionSpec:
+def _attention_spec(attention: Attention | None) -> AttentionSpec:
+    if attention is None:
+        return _NO_ATTENTION
     return AttentionSpec.model_validate(
         {
             "num_heads": attention.num_heads,
@@ -310,12 +329,8 @@ def _layer(spec: LayerSpec) -> Layer:
 
 
 def _attention(spec: AttentionSpec | None) -> Attention | None:
-    """Attention as the file states it; None where older files state a recurrent state in its place."""
-    if spec is None:
-        return None
-    has_state = spec.state_elements > 0 or spec.state_bytes > 0
-    # Zeros everywhere were how such a file wrote a layer without attention.
-    if has_state and not (spec.kv_elements_per_token or spec.score_elements or spec.value_elements):
+    """Attention as the file states it; None where it states none, or nothing but zeros."""
+    if spec is None or spec.is_absent:
         return None
     indexer = spec.indexer
     return Attention(

@@ -193,7 +193,8 @@ class ModelSpec(_Part):
     """A model file. Exactly one of ``config`` (keys of a Hugging Face config.json) and ``tensors``
     (explicit) is given.
 
-    ``quantization`` is the scheme the weights come in; ``routing`` is a place for statistics that
+    ``quantization`` is the scheme the weights come in; ``other_names`` are of models with the same
+    layers, as people write them, in small letters; ``routing`` is a place for statistics that
     nothing reads yet.
     """
 
@@ -203,6 +204,7 @@ class ModelSpec(_Part):
     date: Date
     kind: Kind = Kind.PUBLISHED
     quantization: Text
+    other_names: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")], ...] = ()
     published: tuple[Published, ...] = ()
     config: dict[str, Any] | None = None
     tensors: TensorSpec | None = None

@@ -57,6 +57,11 @@ REQUIRED = [
     "qwen3.8-flash-next",
     "llama-4-maverick",
     "qwen3.5-397b-a17b",
+    "qwen3.5-122b-a10b",
+    "qwen3-coder-480b-a35b",
+    "glm-5.2",
+    "gemma-4-26b-a4b",
+    "mimo-v2-flash",
 ]
 
 PUBLISHED_TOLERANCE = 0.005

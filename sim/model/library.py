@@ -62,6 +62,7 @@ def load_model(
                 provenance=spec.provenance,
                 quantization=quantization or spec.quantization,
                 where=name_or_path,
+                checkpoint=spec.quantization,
             )
         assert spec.tensors is not None
         model = explicit_model(spec, spec.tensors)

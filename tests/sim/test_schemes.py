@@ -513,3 +513,12 @@ def test_requantising_without_tensors_keeps_the_weights() -> None:
     small = requantized(model, "iq2_xxs")
     assert small.total_params == model.total_params
     assert small.total_bytes < model.total_bytes / 6
+
+
+@pytest.mark.parametrize("mix", ["F16", "BF16", "Q8_0", "Q4_K_M", "IQ2_XXS"])
+def test_experts_that_come_in_mxfp4_stay_so(mix: str) -> None:
+    """Files of gpt-oss-20b have 12 to 14 GB whatever their mix; a 16-bit checkpoint's follow it."""
+    model = load_model("gpt-oss-20b", mix)
+    assert model.dtypes[TensorClass.EXPERT] == "mxfp4"
+    assert 11e9 < model.total_bytes < 14e9
+    assert load_model("qwen3-30b-a3b", mix).dtypes[TensorClass.EXPERT] != "mxfp4"

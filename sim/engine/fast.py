@@ -41,6 +41,7 @@ _admit = settled(kernels.admit)
 _promote = settled(kernels.promote)
 _drop = settled(kernels.drop)
 _run = settled(kernels.run)
+_flat_pass = settled(flat_pass)
 
 
 def run_program(program: Program) -> Timeline:
@@ -212,7 +213,7 @@ def _run_flat(program: Program) -> Timeline:
     _accept(program.platform, tasks, columns, 0, _NO_HEAPS)
     start_ns = np.empty(len(tasks), np.int64)
     end_ns = np.empty(len(tasks), np.int64)
-    refuse_late(flat_pass(columns, num_resources, start_ns, end_ns))
+    refuse_late(_flat_pass(columns, num_resources, start_ns, end_ns))
     is_dropped = np.zeros(len(tasks), np.bool_)
     return Timeline(
         platform=program.platform,

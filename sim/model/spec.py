@@ -171,6 +171,13 @@ class TensorSpec(FilePart):
         return self
 
 
+_OF_MODEL = tuple(
+    item.name for item in fields(Model) if item.name in set(TensorSpec.model_fields) - {"layers"}
+)
+"""What a file states of a model under the model's own names."""
+_OF_LAYER = tuple(name for name in LayerSpec.model_fields if name != "at")
+
+
 class ModelSpec(FilePart):
     """A model file. Exactly one of ``config`` (keys of a Hugging Face config.json) and ``tensors``
     (explicit) is given.
@@ -215,17 +222,7 @@ def explicit_spec(model: Model) -> ModelSpec:
         kind=provenance.kind,
         quantization=model.quantization,
         tensors=TensorSpec(
-            family=model.family,
-            hidden=model.hidden,
-            vocab=model.vocab,
-            expert_intermediate=model.expert_intermediate,
-            max_context_tokens=model.max_context_tokens,
-            is_head_tied=model.is_head_tied,
-            activation_bytes=model.activation_bytes,
-            kv_element_bytes=model.kv_element_bytes,
-            default_routing=model.default_routing,
-            left_out=model.left_out,
-            dtypes=dict(model.dtypes),
+            **{name: getattr(model, name) for name in _OF_MODEL},
             params=dict(model.top_params),
             bytes=dict(model.top_bytes),
             layers=_layer_specs(model),
@@ -238,22 +235,12 @@ def explicit_model(spec: ModelSpec, tensors: TensorSpec) -> Model:
     made = [(index, _layer(layer)) for layer in tensors.layers for index in layer.at]
     return Model(
         name=spec.name,
-        family=tensors.family,
-        hidden=tensors.hidden,
-        vocab=tensors.vocab,
-        expert_intermediate=tensors.expert_intermediate,
-        layers=tuple(layer for _, layer in sorted(made, key=lambda item: item[0])),
+        quantization=spec.quantization,
+        provenance=spec.provenance,
+        **{name: getattr(tensors, name) for name in _OF_MODEL},
         top_params=tensors.params,
         top_bytes=tensors.bytes,
-        dtypes=tensors.dtypes,
-        quantization=spec.quantization,
-        max_context_tokens=tensors.max_context_tokens,
-        provenance=spec.provenance,
-        is_head_tied=tensors.is_head_tied,
-        activation_bytes=tensors.activation_bytes,
-        kv_element_bytes=tensors.kv_element_bytes,
-        default_routing=tensors.default_routing,
-        left_out=tensors.left_out,
+        layers=tuple(layer for _, layer in sorted(made, key=lambda item: item[0])),
     )
 
 
@@ -271,23 +258,8 @@ def _layer_specs(model: Model) -> tuple[LayerSpec, ...]:
 
 
 def _layer_spec(layer: Layer, indices: list[int]) -> LayerSpec:
-    return LayerSpec(
-        at=tuple(indices),
-        attention=layer.attention,
-        state=layer.state,
-        num_experts=layer.num_experts,
-        top_k=layer.top_k,
-        params=dict(layer.params),
-        bytes=dict(layer.bytes),
-    )
+    return LayerSpec(at=tuple(indices), **{name: getattr(layer, name) for name in _OF_LAYER})
 
 
 def _layer(spec: LayerSpec) -> Layer:
-    return Layer(
-        attention=spec.attention,
-        state=spec.state,
-        num_experts=spec.num_experts,
-        top_k=spec.top_k,
-        params=spec.params,
-        bytes=spec.bytes,
-    )
+    return Layer(**{name: getattr(spec, name) for name in _OF_LAYER})

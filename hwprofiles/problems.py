@@ -2,11 +2,13 @@
 
 import re
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hwprofiles.errors import MAX_SHOWN, closest, shortened
+from hwprofiles.errors import MAX_SHOWN, InputError, closest, shortened
+
+Read = TypeVar("Read", bound=BaseModel)
 
 _BOUNDS = {
     "greater_than": "above",
@@ -15,6 +17,17 @@ _BOUNDS = {
     "less_than_equal": "at most",
 }
 _QUOTED = re.compile(r"'([^']+)'")
+
+
+def validated(model: type[Read], data: Any, where: object = "") -> Read:
+    """Return the data as that model. Raises InputError with its first problem; ``where`` names its
+    origin.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        before = f"{where}: " if where else ""
+        raise InputError(f"{before}{first_problem(error, model)}") from None
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:

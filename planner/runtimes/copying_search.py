@@ -74,6 +74,7 @@ def accelerate_options(asked: Asked) -> Iterator[Option]:
     num_layers = asked.model.num_layers
 
     def option(on_host: int) -> Option:
+        """The option with that many of the last layers in host memory."""
         return asked.option(
             AccelerateArguments(
                 host_layers=tuple(range(num_layers - on_host, num_layers)),

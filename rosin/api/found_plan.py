@@ -97,6 +97,7 @@ class FoundPlan(Result):
         own = Path(self.question.folder.name)
 
         def kept(name: str) -> str:
+            """The name of a file that outlives the question."""
             # What lies in the question's own folder is gone with it, so a plan file needs copies.
             if Path(name).parent != own:
                 return name

@@ -44,6 +44,7 @@ def with_freetoken_profile(machine: Machine, path: Path) -> tuple[Machine, tuple
     read: list[str] = []
 
     def rate(name: str) -> Quantity | None:
+        """The rate of that name, noted as read; None where the profile has none."""
         value = _rate(data["ceilings"].get(name))
         if value is None:
             return None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hwprofiles.runtime_kernels import RuntimeKernels
 from hwprofiles.units import MS_PER_S
-from rosin.report.json_documents import Document
+from rosin.report.document import Document
 from validation.runtimes.llama_cpp import FittedLaws, Measured
 
 

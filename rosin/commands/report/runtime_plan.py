@@ -6,9 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from hwprofiles import InputError, first_problem
+from hwprofiles import validated
 from hwprofiles.units import format_bytes, format_duration
 from planner.runtimes.plan_file import RuntimePlanFile
 from planner.runtimes.plan_text import text_of
@@ -16,11 +14,13 @@ from planner.search.setting import Setting
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.commands.plan.runtime_command import plan_again
 from rosin.commands.plan.runtime_document import RuntimePlanResult
+from rosin.commands.simulate.runtime_document import SpeedEnds
 from rosin.commands.simulate.runtime_page import (
     coverage_words,
     limit_words,
     memory_parts,
     number_words,
+    range_words,
     speed_words,
 )
 from rosin.report.html.markup import Section, facts, table
@@ -42,13 +42,10 @@ class SliderPoint:
 
 def runtime_plan_page(data: Mapping[str, Any], source: Path) -> Page:
     """The page of what `rosin plan --runtime --json` wrote. Raises InputError."""
-    try:
-        keys = RuntimePlanResult.model_fields
-        # The file also has the envelope's keys, which the result would refuse as unknown.
-        result = RuntimePlanResult.model_validate({key: data.get(key) for key in keys})
-        plan = RuntimePlanFile.model_validate(result.plan)
-    except ValidationError as error:
-        raise InputError(f"{source}: {first_problem(error, RuntimePlanResult)}") from None
+    keys = RuntimePlanResult.model_fields
+    # The file also has the envelope's keys, which the result would refuse as unknown.
+    result = validated(RuntimePlanResult, {key: data.get(key) for key in keys}, source)
+    plan = validated(RuntimePlanFile, result.plan, f"{source}: plan")
     both = result.predicted
     return Page(
         title=f"{result.model} ({result.quantization}) with {result.runtime} on {result.machine}",
@@ -147,9 +144,8 @@ def _point(plan: RuntimePlanFile, words: str, setting: Setting) -> SliderPoint:
 
 
 def _range_words(speed: Mapping[str, Any]) -> str:
-    keys = ("tokens_per_s", "low_tokens_per_s", "high_tokens_per_s")
-    middle, low, high = (number_words(speed[key]) for key in keys)
-    return f"{middle} ({low}–{high})"
+    ends = {name: speed[name] for name in SpeedEnds.model_fields}
+    return range_words(SpeedEnds.model_validate(ends))
 
 
 def _slider(name: str, points: list[SliderPoint], start: int) -> Section:

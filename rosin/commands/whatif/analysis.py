@@ -141,6 +141,7 @@ def sensitivities(
     """
 
     def gain(outcome: Outcome) -> float | None:
+        """The gain over the base; None where nothing fits."""
         return (
             speed(outcome, objective) / speed(base, objective) - 1 if outcome.is_feasible else None
         )

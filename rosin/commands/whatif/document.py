@@ -2,7 +2,7 @@
 
 from planner.search.plan import Setting
 from planner.study.axes import Value
-from rosin.report.json_documents import Document
+from rosin.report.document import Document
 
 
 class WhatifAxis(Document):

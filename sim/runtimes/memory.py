@@ -16,6 +16,8 @@ from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.tensors import is_compressed
+from sim.runtimes.vllm.arguments import VllmArguments
+from sim.runtimes.vllm.placement import copied_layer_bytes
 
 ACTIVATION_BYTES = 4
 ACTIVATIONS_PER_HIDDEN = 18
@@ -165,7 +167,18 @@ def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.
     # With all layers on GPUs the host only hands activations over.
     if placement.num_gpus and not np.any(placement.attention < 0):
         found[0] = 2 * tokens * model.hidden * ACTIVATION_BYTES
+    if placement.num_gpus:
+        found[1] += _prefetch_bytes(question)
     return found
+
+
+def _prefetch_bytes(question: RuntimeQuestion) -> int:
+    """Buffers of layers that vLLM copies ahead, which nothing else uses in the meantime."""
+    arguments = question.arguments
+    if not isinstance(arguments, VllmArguments):
+        return 0
+    copied = copied_layer_bytes(question.model, arguments)
+    return arguments.prefetch_step * max(copied, default=0)
 
 
 def _passing_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> int:

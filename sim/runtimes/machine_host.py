@@ -3,7 +3,7 @@
 import re
 
 from hwprofiles import Gpu, Kind, Link, Machine, Quantity, Store
-from hwprofiles.units import GB, NS_PER_S
+from hwprofiles.units import GB, GIGAHERTZ, NS_PER_S
 from sim.runtimes.host import HostDisk, HostGpu, RuntimeHost, Vector
 
 SERVER_NAMES = r"EPYC|Xeon|Threadripper|Grace|Altra|Graviton|Core i[79]-(78|79|98|99|109)\d\dXE?\b"
@@ -72,7 +72,7 @@ def host_assumptions(machine: Machine) -> tuple[str, ...]:
         )
     if machine.cpu.clock_hz is None:
         said.append(
-            f"the clock of {machine.cpu.name} is not stated: {UNKNOWN_CLOCK_HZ / 1e9:g} GHz is assumed"
+            f"the clock of {machine.cpu.name} is not stated: {UNKNOWN_CLOCK_HZ / GIGAHERTZ:g} GHz is assumed"
         )
     cores = runtime_host(machine).cores_per_socket
     if cores > SEEN_CORES_PER_SOCKET:

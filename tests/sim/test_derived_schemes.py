@@ -24,14 +24,6 @@ INTERLEAVED = {
 }
 """Names of ik_llama.cpp's quantiser, and the mix that each holds with its rows interleaved."""
 
-DYNAMIC = {
-    "UD-Q4_K_M": "Q4_K_M",
-    "UD-IQ3_XXS": "IQ3_XXS",
-    "UD-IQ2_XS": "IQ2_XS",
-    "UD-Q6_K_XL": "Q6_K",
-    "UD-Q8_K_XL": "Q8_0",
-}
-
 
 @pytest.mark.parametrize(("name", "base"), INTERLEAVED.items())
 def test_interleaved_rows_take_the_bytes_of_their_mix(name: str, base: str) -> None:
@@ -55,16 +47,6 @@ def test_every_mix_with_an_interleaved_type_has_a_name() -> None:
         if not any(find_scheme(f"{name}_{width}") for width in ("R4", "R8", "R16"))
     }
     assert without == {"F32", "F16", "Q4_1", "Q5_1"}
-
-
-@pytest.mark.parametrize(("name", "base"), DYNAMIC.items())
-def test_dynamic_files_without_an_entry_are_taken_for_their_mix(name: str, base: str) -> None:
-    """And say so, as each may be off."""
-    model = load_model("qwen3-30b-a3b", name.lower())
-    plain = load_model("qwen3-30b-a3b", base)
-    assert model.quantization == name
-    assert model.dtypes == plain.dtypes
-    assert f"taken for {base}, which may be off by 20 %" in model.provenance.source
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""Schemes whose names are made of another's: a mix with interleaved rows, and Unsloth's dynamic
-files that have no entry of their own.
+"""Schemes whose names are made of another's, or of a storage type's: interleaved rows, prefixes of
+those who publish files.
 """
 
 import re
@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from sim.model.importers.schemes.llama_cpp import MIXES
+from sim.model.importers.schemes.assumed import ASSUMED, own_recipe
+from sim.model.importers.schemes.llama_cpp import MIXES, output_rules
 from sim.model.importers.schemes.scheme import Mix, MixRule, Scheme
+from sim.model.importers.schemes.tensors import Role
 from sim.model.storage_types import STORAGE_TYPES
 
 _MIXES_BY_FOLDED_NAME = MappingProxyType({name.lower(): name for name in MIXES})
@@ -24,16 +26,28 @@ _REPACKED = (
     " writes it; a file quantised anew has other types in a few tensors"
 )
 _DYNAMIC = (
-    "Unsloth chooses types layer by layer and model by model; taken for {base}, which may be off"
-    " by 20 %"
+    "Unsloth chooses types layer by layer; experts as in {base}, all else in q8_0, give"
+    " Qwen3.6-35B-A3B's UD-Q4_K_M (llama.cpp issue 25859) within 2 %; others may be off by 20 %"
 )
-_UNDER_OTHER_NAMES = MappingProxyType({"q8_k_xl": "Q8_0", "q6_k_xl": "Q6_K"})
-"""Dynamic files of whole names: the mix with the type that holds most of them."""
+_WIDE_MIXES = frozenset({"F32", "F16", "BF16"})
+_EXPERT_ROLES = (Role.GATE, Role.UP, Role.DOWN)
+_SMOL_NAME = re.compile(r"smol-(.+)", re.IGNORECASE)
+_QUANTISED = re.compile(r"i?q\d_.+|tq\d_\d|mxfp4_r8")
+_NOT_IN_FILES = frozenset({"q8_1", "q8_k", "q4_0_4_4", "q4_0_4_8", "q4_0_8_8"})
+"""Types of activations, and ones that llama.cpp has dropped."""
+_TYPES = frozenset(
+    kind.name
+    for kind in STORAGE_TYPES.values()
+    if _QUANTISED.fullmatch(kind.name) and kind.name not in _NOT_IN_FILES
+)
 
 
 def derived_scheme(name: str) -> Scheme | None:
-    """The scheme of a name such as Q4_K_R4 or UD-Q4_K_M, whatever its capitals; None for another."""
-    return _interleaved_scheme(name) or _dynamic_scheme(name)
+    """The scheme of a name such as Q4_K_R4, UD-Q4_K_M, smol-IQ2_KS or IQ6_K, whatever its capitals;
+    None for another.
+    """
+    makers = (_interleaved_scheme, _smol_scheme, _dynamic_scheme, _type_scheme)
+    return next(filter(None, (make(name) for make in makers)), None)
 
 
 def _interleaved_scheme(name: str) -> Scheme | None:
@@ -73,19 +87,39 @@ def _interleaved_rules(rules: tuple[MixRule, ...]) -> tuple[MixRule, ...]:
     )
 
 
+def _smol_scheme(name: str) -> Scheme | None:
+    """ubergarm's prefix: the down projection in the type of gate and up, not in a wider one."""
+    match = _SMOL_NAME.fullmatch(name)
+    if match is None or match.group(1).lower() not in _TYPES:
+        return None
+    type_name = match.group(1).lower()
+    wide = ASSUMED.get(type_name.upper())
+    rest = "q8_0" if wide is None or wide.mix is None else wide.mix.default
+    return own_recipe(f"smol-{type_name.upper()}", type_name, type_name, rest)
+
+
 def _dynamic_scheme(name: str) -> Scheme | None:
-    """A dynamic file without an entry of its own, taken for the mix of the same name."""
+    """A dynamic file without an entry of its own: experts of the mix of the same name."""
     prefix, _, stem = name.partition("-")
-    if prefix.upper() != "UD" or not stem:
+    base = _mix_name(stem)
+    if prefix.upper() != "UD" or base is None or base in _WIDE_MIXES:
         return None
-    base = _mix_name(stem) or _UNDER_OTHER_NAMES.get(stem.lower())
-    if base is None:
-        return None
+    mix = MIXES[base]
+    own = tuple(rule for rule in mix.rules if rule.role in _EXPERT_ROLES)
+    plain = tuple(MixRule(role, mix.default) for role in _EXPERT_ROLES)
+    outside = (*output_rules("q8_0"), MixRule(Role.TOKEN_EMBEDDING, "q8_0"))
     return Scheme(
-        name=name.upper(),
-        mix=MIXES[base],
+        name=f"UD-{base}",
+        # The mix's own rules first: the plain type is what is left.
+        mix=Mix(default="q8_0", rules=outside, expert=(*mix.expert, *own, *plain)),
         approximation=_DYNAMIC.format(base=base),
     )
+
+
+def _type_scheme(name: str) -> Scheme | None:
+    """A storage type that names no mix: all experts in it."""
+    type_name = name.lower()
+    return own_recipe(name.upper(), type_name, type_name) if type_name in _TYPES else None
 
 
 def _mix_name(name: str) -> str | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwprofiles import InputError
 from hwprofiles.errors import closest
+from hwprofiles.input_file import is_there, read_text
 from hwprofiles.units import NS_PER_MS
 from validation.kernel_tables.grouped_rows import (
     ExpertShape,
@@ -179,7 +180,11 @@ def _rows(table: "pd.DataFrame", framework: str) -> Iterator[GroupedRow]:
 
 
 def _version(path: Path) -> str:
-    """The version in the name of a wheel, or of the folder beside the package."""
+    """The version in the name of a wheel, of the folder beside the package, or in the sources."""
+    sources = path / "pyproject.toml"
+    if path.is_dir() and is_there(sources):
+        stated = re.search(r'(?m)^version = "([\w.]+)"', read_text(sources, "project file", "TOML"))
+        return f" {stated[1]}" if stated else ""
     names = [path.name, *(found.name for found in path.glob("*.dist-info"))]
     match = next(
         filter(None, (re.search(r"core-(\d[\w.]*?)(?:-|\.dist)", one) for one in names)), None

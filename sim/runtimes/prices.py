@@ -7,7 +7,7 @@ import numpy as np
 
 from hwprofiles.units import GIGA, MICRO
 from sim.runtimes.constants import Constants
-from sim.runtimes.features import Features
+from sim.runtimes.features import NOMINAL_THREADS, Features
 
 AVX2_DECODE_FRACTION = 0.62
 """Speed of AVX2 against AVX-512 with VNNI in products of one token (a study of 202 published rows).
@@ -64,7 +64,7 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
         cpu_dense=np.hypot(
             work.cpu_dense_bytes / dram, work.cpu_dense_weights / (dense_rate * cores)
         )
-        + work.cpu_dense_layers * constants.cpu_layer_us * MICRO,
+        + _waits(step, constants),
         cpu_attention=_decoded_on_cpu(step, constants, cores, dram),
         gpu_weights=maker
         * (
@@ -104,6 +104,14 @@ def _decoded_on_cpu(step: Features, constants: Constants, cores: Any, dram: Any)
     return np.maximum(by_bytes, np.where(step.is_flash_on_cpu, by_flash, by_matrices))
 
 
+def _waits(step: Features, constants: Constants) -> Any:
+    """Seconds that threads wait for each other: each adds itself to one counter (ggml_barrier), so
+    a wait lasts in proportion to their number.
+    """
+    each_s = constants.cpu_layer_us * MICRO * step.threads / NOMINAL_THREADS
+    return step.work.cpu_dense_layers * each_s
+
+
 def prefill_seconds(step: Features, constants: Constants) -> Seconds:
     """Seconds of a prompt: copies are serial with products, the CPU's products with those of the
     GPU.
@@ -136,7 +144,7 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
             work.cpu_expert_weights / (rate * cores), work.cpu_expert_bytes / dram
         ),
         cpu_dense=np.hypot(work.cpu_dense_weights / (rate * cores), work.cpu_dense_bytes / dram)
-        + work.cpu_dense_layers * constants.cpu_layer_us * MICRO,
+        + _waits(step, constants),
         cpu_attention=elements * work.cpu_attention_flops / (attention_rate * GIGA * all_cores),
         gpu_weights=gpu_weights,
         gpu_attention=gpu_attention,

@@ -121,7 +121,7 @@ class AccuracyResult(_Part):
 
     leaves_one_rig_out: bool
     coverage_fraction: float
-    spreads_that_cover: float
+    spreads_that_cover: dict[Phase, float]
     rows: tuple[RowAccuracy, ...]
     summary: tuple[GroupAccuracy, ...]
     baselines: tuple[BaselineAccuracy, ...]

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from validation.accuracy import AccuracyResult
 
 RowsArgument = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        metavar="ROWS.csv", help="Measured rows; docs/reference/accuracy.md has the columns."
+        metavar="ROWS.csv…",
+        help="Measured rows, in one file or several; docs/reference/accuracy.md has the columns.",
     ),
 ]
 LeaveOutOption = Annotated[
@@ -58,7 +59,7 @@ def accuracy(
     from rosin.commands.accuracy.page import accuracy_page
     from validation.accuracy import choose_in_cases, compare, read_cases, read_rows, summary_of
 
-    measured = read_rows(rows)
+    measured = [row for path in rows for row in read_rows(path)]
     # All files are read before anything is predicted, so that a mistake in one shows at once.
     asked = None if cases is None else read_cases(cases)
     if leave_one_rig_out:

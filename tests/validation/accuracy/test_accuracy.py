@@ -276,6 +276,6 @@ def test_ranges_of_a_machine_do_not_know_its_own_errors() -> None:
         rows_of_phase([priced(ask(row, host_of)) for row in rows], "decode"), "decode"
     )
     found = predict_shipped(points, shipped_constants(), shipped())
-    assert spreads_that_cover([found], 0.99, without="small") == pytest.approx(0, abs=1e-6)
+    assert spreads_that_cover(found, 0.99, without="small") == pytest.approx(0, abs=1e-6)
     worst = float(np.log(4) / found.spreads.min())
-    assert 0 < spreads_that_cover([found], 0.99) <= worst
+    assert 0 < spreads_that_cover(found, 0.99) <= worst

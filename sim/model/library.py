@@ -10,15 +10,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from hwprofiles import (
     InputError,
     closest,
-    first_problem,
     read_json,
     read_yaml,
     unknown_name,
+    validated,
     write_yaml,
 )
 from hwprofiles.input_file import is_there
@@ -105,10 +103,7 @@ def load_spec(
 
 def parse_spec(data: Any, where: str) -> ModelSpec:
     """Validate the data of a model file; ``where`` names its origin in errors."""
-    try:
-        spec = ModelSpec.model_validate(data)
-    except ValidationError as error:
-        raise InputError(f"{where}: {first_problem(error, ModelSpec)}") from None
+    spec = validated(ModelSpec, data, where)
     if spec.config is not None and not _is_known(spec.quantization, spec.config, where):
         hint = nearest_scheme(spec.quantization)
         raise InputError(f"{where}: quantization: no scheme named {spec.quantization!r}{hint}")

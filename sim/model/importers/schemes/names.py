@@ -1,4 +1,4 @@
-"""Finding a scheme by its public name, in capitals or not."""
+"""Finding a scheme by its public name, in capitals or not, or by another spelling."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -7,8 +7,10 @@ from hwprofiles import InputError
 from hwprofiles.errors import closest, shortened
 from sim.model.importers.schemes.assumed import ASSUMED
 from sim.model.importers.schemes.checkpoints import CHECKPOINTS, exllama_scheme
+from sim.model.importers.schemes.derived import derived_scheme
 from sim.model.importers.schemes.llama_cpp import MIXES
 from sim.model.importers.schemes.scheme import Scheme
+from sim.model.importers.schemes.spellings import usual_spelling
 from sim.model.quantization import SCHEMES
 
 _SCHEMES: Mapping[str, Scheme] = MappingProxyType(
@@ -45,8 +47,13 @@ _BY_FOLDED_NAME = MappingProxyType(
 
 
 def find_scheme(name: str) -> Scheme | None:
-    """The scheme of that name, whatever its capitals; None where there is none."""
-    return _BY_FOLDED_NAME.get(name.lower()) or exllama_scheme(name)
+    """The scheme of that name, whatever its capitals and spelling; None where there is none."""
+    found = _BY_FOLDED_NAME.get(name.lower())
+    if found is not None:
+        return found
+    usual = usual_spelling(name)
+    known = _BY_FOLDED_NAME.get(usual.lower())
+    return known or exllama_scheme(usual) or derived_scheme(usual)
 
 
 def scheme_named(name: str) -> Scheme:

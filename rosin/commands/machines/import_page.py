@@ -10,7 +10,7 @@ from hwprofiles import Machine
 from rosin.report.tables import name_column, number_column, plain_table
 
 if TYPE_CHECKING:
-    from validation.kernel_tables import GroupedRows
+    from validation.kernel_tables import GroupedRows, ImportedLayers
     from validation.kernel_tables.import_curves import FormatErrors
 
 _LEGEND = (
@@ -46,6 +46,35 @@ def curves_page(
     if rows.passed_over:
         yield Text(f"Passed over: {'; '.join(rows.passed_over)}\n")
     yield Text(f"Source (published, {rows.date}): {rows.source}")
+
+
+_PRODUCTS_LEGEND = (
+    "Errors of a product's time, median / 90th percentile: law without tables, left out by the nearest "
+    "of the other shapes, which stands in where a model's own shape was not measured."
+)
+
+
+def layers_page(layers: "ImportedLayers") -> Iterator[RenderableType]:
+    """The products that curves of a model's layers were made of, and what has none."""
+    yield Text(f"\n{layers.num_curves} curves of attention, dense blocks and heads\n")
+    table = plain_table(
+        name_column("products in"),
+        *(number_column(head) for head in ("shapes", "rows", "dropped", "law", "left out")),
+    )
+    for one in layers.errors:
+        table.add_row(
+            one.dtype,
+            str(one.num_shapes),
+            f"{one.num_rows:,}",
+            f"{one.num_dropped:,}",
+            _shares(one.law),
+            _shares(one.left_out),
+        )
+    yield table
+    yield Text(f"\n{_PRODUCTS_LEGEND}\n")
+    if layers.left_out:
+        yield Text(f"Without a curve: {'; '.join(layers.left_out)}\n")
+    yield Text(f"Source: {layers.source}")
 
 
 def _shares(values: tuple[float, float]) -> str:

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.fields import FieldInfo
 
-from hwprofiles.errors import MAX_SHOWN, closest, shortened
+from hwprofiles.errors import MAX_SHOWN, InputError, closest, shortened
+
+Read = TypeVar("Read", bound=BaseModel)
 
 _BOUNDS = {
     "greater_than": "above",
@@ -23,6 +25,17 @@ _NO_MAPPING = ("model_type", "dataclass_type")
 dataclasses.
 """
 _QUOTED = re.compile(r"'([^']+)'")
+
+
+def validated(model: type[Read], data: Any, where: object = "") -> Read:
+    """Return the data as that model. Raises InputError with its first problem; ``where`` names its
+    origin.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        before = f"{where}: " if where else ""
+        raise InputError(f"{before}{first_problem(error, model)}") from None
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:

@@ -6,7 +6,13 @@ import datetime
 from dataclasses import fields
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from hwprofiles import Kind, Provenance
 from hwprofiles.file_part import FilePart
@@ -31,6 +37,8 @@ def _date_text(value: Any) -> Any:
 Date = Annotated[str, BeforeValidator(_date_text), Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
 Text = Annotated[str, Field(min_length=1)]
 _OLD_STATE = {"state_elements", "state_bytes"}
+_ATTENTION_SIZES = ("kv_elements_per_token", "score_elements", "value_elements")
+_ATTENTION_KEYS = frozenset(each.name for each in fields(Attention))
 """How files written before states had a key of their own state them, under ``attention``."""
 
 
@@ -60,7 +68,7 @@ class RoutingStatistic(FilePart):
 class LayerSpec(FilePart):
     """Equal layers, at the indices ``at``: attention, a state, both or neither.
 
-    ``expert`` classes count one expert.
+    A layer without attention may leave the key out. ``expert`` classes count one expert.
     """
 
     at: Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -89,26 +97,38 @@ class LayerSpec(FilePart):
 
     @model_validator(mode="before")
     @classmethod
-    def _moves_old_state(cls, data: Any) -> Any:
-        """Put a state that ``attention`` states where it belongs: older files have it there."""
+    def _reads_zeros(cls, data: Any) -> Any:
+        """Take zeros everywhere for a layer without attention, and put a state that ``attention``
+        states where it belongs: older files have it there.
+        """
         attention = data.get("attention") if isinstance(data, dict) else None
-        if not isinstance(attention, dict) or not _OLD_STATE & attention.keys():
+        if not isinstance(attention, dict):
             return data
         stated = {key: value for key, value in attention.items() if key not in _OLD_STATE}
+        is_absent = all(stated.get(key) == 0 for key in _ATTENTION_SIZES)
+        # What is left out is checked all the same: a misspelt key may be a size.
+        unknown = stated.keys() - _ATTENTION_KEYS
+        if is_absent and unknown:
+            raise ValueError(f"attention: unknown key {min(unknown)!r}")
+        moved = {**data, "attention": None if is_absent else stated}
         old = {
             "elements": attention.get("state_elements", 0),
             "bytes": attention.get("state_bytes", 0),
         }
         if not any(old.values()):
-            return {**data, "attention": stated}
+            return moved
         if data.get("state") is not None:
             raise ValueError(
                 "a layer's state is stated once: under state, or by attention.state_elements and state_bytes"
             )
-        # Zeros everywhere were how such a file wrote a layer without attention.
-        sizes = ("kv_elements_per_token", "score_elements", "value_elements")
-        has_attention = any(stated.get(key) for key in sizes)
-        return {**data, "attention": stated if has_attention else None, "state": old}
+        return {**moved, "state": old}
+
+    @model_serializer(mode="wrap")
+    def _writes_zeros(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the attention of every layer, so that scripts find the same keys in each."""
+        written = handler(self)
+        attention = written.get("attention", dict.fromkeys(("num_heads", *_ATTENTION_SIZES), 0))
+        return {"at": written["at"], "attention": attention, **written}
 
 
 class TensorSpec(FilePart):
@@ -162,7 +182,8 @@ class ModelSpec(FilePart):
     """A model file. Exactly one of ``config`` (keys of a Hugging Face config.json) and ``tensors``
     (explicit) is given.
 
-    ``quantization`` is the scheme the weights come in; ``routing`` is a place for statistics that
+    ``quantization`` is the scheme the weights come in; ``other_names`` are of models with the same
+    layers, as people write them, in small letters; ``routing`` is a place for statistics that
     nothing reads yet.
     """
 
@@ -172,6 +193,7 @@ class ModelSpec(FilePart):
     date: Date
     kind: Kind = Kind.PUBLISHED
     quantization: Text
+    other_names: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")], ...] = ()
     published: tuple[Published, ...] = ()
     config: dict[str, Any] | None = None
     tensors: TensorSpec | None = None

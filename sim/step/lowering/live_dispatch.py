@@ -159,7 +159,8 @@ def ask(sheet, live, enquiry, actions):
 @inner
 def _beside(sheet, live, enquiry):
     """What the experts asked for run beside."""
-    return Beside(enquiry.other_ns, enquiry.num_tokens, sheet.activations, live.fixed)
+    activations = sheet.activations[enquiry.shape]
+    return Beside(enquiry.other_ns, enquiry.num_tokens, activations, live.fixed)
 
 
 @inner

@@ -105,7 +105,7 @@ def fresh_cache(
         gates=gate_shares(foresight)
         if cache.score in (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE)
         else np.zeros((0, 0, 0), np.float32),
-        next_use=next_uses(foresight.tokens)
+        next_use=next_uses(foresight.tokens, foresight.later_uses)
         if cache.score is Score.NEXT_USE
         else np.zeros((0, 0, 0), np.int32),
         **held_of(slots, is_global=cache.is_global),
@@ -126,20 +126,19 @@ def _cache_rules(cache: Cache, problem: Problem) -> NDArray[np.void]:
 
 
 def _known(foresight: Foresight) -> NDArray[np.float32]:
-    """The forecast of a run without a predictor: the popularity."""
-    shape = (len(foresight.passes) + 1, *foresight.problem.popularity.shape)
-    return np.ascontiguousarray(
-        np.broadcast_to(foresight.problem.popularity.astype(np.float32), shape)
-    )
+    """The forecast of a run without a predictor: the popularity, one row for all passes."""
+    return foresight.problem.popularity.astype(np.float32)[np.newaxis]
 
 
-def next_uses(tokens: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The first pass from each pass on that selects an expert [pass + 1, layer, expert]; the number
-    of passes where none does.
+def next_uses(
+    tokens: NDArray[np.int32], later_uses: NDArray[np.int32] | None = None
+) -> NDArray[np.int32]:
+    """The first pass from each pass on that selects an expert [pass + 1, layer, expert], behind the
+    last as ``later_uses`` says; without these, the number of passes where none does.
     """
     num_passes = len(tokens)
-    # A row behind the last pass: nothing is used after it.
-    following = np.full((num_passes + 1, *tokens.shape[1:]), num_passes, np.int32)
+    following = np.empty((num_passes + 1, *tokens.shape[1:]), np.int32)
+    following[num_passes] = num_passes if later_uses is None else later_uses
     for index in range(num_passes - 1, -1, -1):
         following[index] = np.where(tokens[index] > 0, index, following[index + 1])
     return following

@@ -140,7 +140,8 @@ def _decide_each(tokens, experts_LE, weighing, early, desk, actions):
             case = LayerCase(selected, row, desk.is_miss, desk.is_held, desk.priced)
             dense = known.dense[index, shape]
             num_tokens = known.num_tokens[index]
-            beside = Beside(dense, num_tokens, known.activations, known.fixed)
+            activations = known.activations[shape]
+            beside = Beside(dense, num_tokens, activations, known.fixed)
             misses, resident = _look_up(
                 case, experts_LE[layer], weighing.believed[:, shape], chosen
             )
@@ -152,7 +153,7 @@ def _decide_each(tokens, experts_LE, weighing, early, desk, actions):
                     on_gpu, on_link = begun(
                         is_early, selected, desk.priced, early.lead[index, shape], dense
                     )
-                    busy = Beside(on_gpu, num_tokens, known.activations, known.fixed)
+                    busy = Beside(on_gpu, num_tokens, activations, known.fixed)
                     known.fixed[LINK_BUSY] = on_link
                     spill_row(case, busy, desk.room, chosen)
                     known.fixed[LINK_BUSY] = 0

@@ -7,6 +7,7 @@ import numpy as np
 from sim.engine.compilation import inner, kernel
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import LayerMode
+from sim.step.lowering.crossing import bring_back, send_across
 from sim.step.lowering.draft import (
     CPU,
     GPU,
@@ -135,7 +136,9 @@ def _layer_on_gpu(draft, at):
     if sheet.layers[layer].is_moe:
         gate = append(draft, GPU, work.gate, _GATE, layer)
         # The CPU's part goes first: it lasts longest, and its activations leave as soon as they can.
-        last_on_cpu, sent = emit_cpu_experts(draft, at, gate, range(sheet.tokens.shape[2]))
+        everyone = range(sheet.tokens.shape[2])
+        last_on_cpu, sent = emit_cpu_experts(draft, at, gate, everyone)
+        send_across(draft, at, gate, everyone)
         last = emit_gpu_experts(draft, at, gate, streamed, early)
         set_join(draft, last, send_up(draft, at, last_on_cpu, sent))
     else:
@@ -147,6 +150,9 @@ def _layer_on_gpu(draft, at):
             last_use = last_on(draft, owner, draft.state[JOIN_A])
             ring[owner, draft.state[STREAMED] % ring.shape[1]] = last_use
         draft.state[STREAMED] += 1
+    # Behind the layer's buffers, which are free before the results are back.
+    if sheet.layers[layer].is_moe:
+        bring_back(draft, at, range(sheet.tokens.shape[2]))
 
 
 @inner

@@ -35,7 +35,10 @@ def assign(
         num_tokens = rows.sum(axis=1) // problem.model.layers[layer].top_k
         beside = around(problem, num_tokens, may_spill=dispatch.spills_residents)
         shape = layer_shapes(problem.model)[1][layer]
-        own = beside._replace(dense=np.ascontiguousarray(beside.dense[:, shape]))
+        own = beside._replace(
+            dense=np.ascontiguousarray(beside.dense[:, shape]),
+            activations=beside.activations[shape],
+        )
         spill_rows(rows, misses, prices, own, actions)
     else:
         everyone = np.arange(rows.shape[1])

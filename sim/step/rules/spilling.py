@@ -291,7 +291,8 @@ def spill_rows(
 ) -> None:
     """``spill_row`` for every case [case, expert] in which all experts but the missing are held.
 
-    ``priced`` is [case, 3, expert], and ``dense`` and ``num_tokens`` of ``around`` [case].
+    ``priced`` is [case, 3, expert]; of ``around``, ``dense`` and ``num_tokens`` are [case], and
+    ``activations`` those of one layer shape.
     """
     num_experts = tokens.shape[1]
     everyone = np.arange(num_experts)

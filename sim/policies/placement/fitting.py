@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError, Machine
+from hwprofiles import Machine
+from hwprofiles.ranges import check_shares
 from hwprofiles.units import format_bytes
 from sim.costs.host_room import behind_bytes, shelf_bytes
 from sim.costs.memory import (
@@ -35,10 +36,7 @@ class RankedPlacement(Placement):
     gpu_experts_fraction: float | None = None
 
     def __post_init__(self) -> None:
-        if self.gpu_experts_fraction is not None and not 0 <= self.gpu_experts_fraction <= 1:
-            raise InputError(
-                f"gpu_experts_fraction must be from 0 to 1, got {self.gpu_experts_fraction:g}"
-            )
+        check_shares(self, "gpu_experts_fraction")
 
     @property
     def weighs_buffers(self) -> bool:

@@ -101,11 +101,18 @@ def _card(problem: Problem, machine: Machine, draws: Sequence[Drawn]) -> _Card:
 
 
 def _crossings_ns(problem: Problem, cards: Sequence[Machine], draws: Sequence[Drawn]) -> float:
-    """The least that hidden states take from one card to another in all passes of all draws."""
+    """The least that hidden states take from one card to another in all passes of all draws:
+    straight where the machine can, else by way of the host.
+    """
     model = problem.model
+    across = CostModel(machine=cards[0], model=model)
     total = 0.0
     for drawn in draws:
         sizes = drawn.passes.num_tokens.astype(np.int64) * model.hidden * model.activation_bytes
+        straight = across.copy_across(sizes)
+        if straight is not None:
+            total += float(straight.ns.sum())
+            continue
         for way in ("d2h", "h2d"):
             found = [
                 CostModel(machine=card, model=model).copy(way, sizes, is_pinned=is_pinned).ns

@@ -108,8 +108,7 @@ def planned_layers(question: ChoiceQuestion) -> Arm | None:
         runtime=LLAMA_CPP,
         model=question.model,
         quantization=question.quantization,
-        host=question.host,
-        host_memory_bytes=question.host_memory_bytes,
+        host=replace(question.host, memory_bytes=question.host_memory_bytes),
         load=RuntimeLoad(
             prompt_tokens=question.prompt_tokens, output_tokens=question.output_tokens
         ),

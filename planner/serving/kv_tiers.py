@@ -12,7 +12,8 @@ from hwprofiles import InputError, closest, read_yaml, validated
 from hwprofiles.limits import MAX_BYTES, Devices, Tokens, TokensOrNone
 from hwprofiles.quantity import Number
 from sim.serving.offload_options import Mode, OffloadSpec
-from sim.serving.spec import ServingSpec, TierSpec
+from sim.serving.spec import ServingSpec
+from sim.serving.tier import TierSpec
 
 FORMAT: Literal["rosin-kv/1"] = "rosin-kv/1"
 _HOST_AND_PORT = re.compile(r"(?:[^\s:/?\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}(?:[/?]\S*)?$")

@@ -21,6 +21,8 @@ from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.steps import RuntimeSteps, prompt_threads, steps_of
+from sim.runtimes.vllm.arguments import VllmArguments
+from sim.runtimes.vllm.prefetch import beside_copies
 
 PRICES: Mapping[Phase, Callable[[Features, Constants], Seconds]] = {
     "decode": decode_seconds,
@@ -132,6 +134,8 @@ def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
             priced = with_admissions(question.host, step, priced, constants)
         if isinstance(question.arguments, AccelerateArguments):
             priced = waiting_for_python(priced, question.model.num_layers, 1)
+        if isinstance(question.arguments, VllmArguments):
+            priced = beside_copies(priced, question.model, question.arguments, 1)
         return replace(priced, disk=disk_s)
 
     # The laws' own error holds only where they price everything that runs.
@@ -150,6 +154,9 @@ def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
         # Laws were measured with experts where they are; copied ones are computed by other kernels.
         if isinstance(question.arguments, AccelerateArguments):
             usual = waiting_for_python(usual, question.model.num_layers, 1)
+        if isinstance(question.arguments, VllmArguments):
+            passes = int(step.micro_batches)
+            usual = beside_copies(usual, question.model, question.arguments, passes)
         if laws is None or steps.uploads:
             return usual
         return prompt_by_laws(question, steps.placement, laws, usual) or usual

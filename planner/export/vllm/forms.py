@@ -24,6 +24,12 @@ def _flags(arguments: VllmArguments) -> Iterator[tuple[str, str]]:
         # Names of parameters mean nothing unless bytes are offloaded.
         if arguments.is_experts_alone:
             yield "--cpu-offload-params", EXPERTS
+    if arguments.group_size:
+        yield "--offload-group-size", str(arguments.group_size)
+        yield "--offload-num-in-group", str(arguments.num_in_group)
+        yield "--offload-prefetch-step", str(arguments.prefetch_step)
+        if arguments.is_experts_alone:
+            yield "--offload-params", EXPERTS
     if arguments.chunk_tokens != DEFAULT_CHUNK_TOKENS:
         yield "--max-num-batched-tokens", str(arguments.chunk_tokens)
 

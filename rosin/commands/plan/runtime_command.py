@@ -206,13 +206,11 @@ def asked_of(
     assert said.runtime is not None
     machine = setting.loaded_machine()
     model = load_model(setting.model, setting.quantization)
-    memory = machine.cpu.memory_bytes
     asked = Asked(
         runtime=said.runtime,
         model=model,
         quantization=kernel_format(model, setting.quantization),
         host=runtime_host(machine),
-        host_memory_bytes=None if memory is None else memory.effective,
         load=RuntimeLoad(
             prompt_tokens=setting.prompt_tokens,
             output_tokens=setting.output_tokens,

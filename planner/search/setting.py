@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
 )
 
 from hwprofiles import InputError, Machine, load_machine, names_machine_file, with_threads
+from hwprofiles.file_part import FilePart
 from hwprofiles.input_file import is_there
 from hwprofiles.limits import (
     MAX_BYTES,
@@ -43,7 +42,7 @@ Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES)]
 
 
-class Setting(BaseModel):
+class Setting(FilePart):
     """What was asked: names or paths as the user gave them, and the numbers of the batch.
 
     ``quantization`` and ``cpu_threads`` are those of the plan; ``offered_*`` are what it was chosen
@@ -53,8 +52,6 @@ class Setting(BaseModel):
     (none: ``gpus`` share the experts); ``disk_reads`` says whether host memory keeps what is read
     from the disk.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: Name
     quantization: Name | None = None

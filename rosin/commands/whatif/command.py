@@ -291,27 +291,14 @@ def _swept(
     study: "Study", folder: Path, workers: _Workers, output: Output, *, has_tornado: bool
 ) -> _Swept:
     """Compute what the folder lacks, then read everything back from it."""
-    from planner.study.outcome import Job
+    from planner.study.outcome import jobs_of
     from planner.study.sensitivity import variations
     from planner.study.store import open_store
-    from planner.study.study import Keys
 
-    keys = Keys(study.objective, study.version, has_bounds=study.has_bounds)
+    keys = study.keys()
     varied = list(variations(study.base)) if has_tornado else []
-
-    def job(setting: "Setting") -> Job:
-        """The point of that setting."""
-        key = keys.key(setting)
-        return Job(
-            setting=setting,
-            objective=study.objective,
-            version=study.version,
-            key=key,
-            has_bounds=study.has_bounds,
-        )
-
-    jobs = [job(point.setting) for point in study.points()]
-    extra = [job(setting) for setting in _tornado_settings(study, varied)]
+    jobs = jobs_of(study, (point.setting for point in study.points()), keys)
+    extra = jobs_of(study, _tornado_settings(study, varied), keys)
     with open_store(folder / STUDY_FILE, keys.identity(study.base)) as store:
         # The tornado's points go along with the others, so that no worker waits between the two.
         num_computed = _run(jobs + extra, store, workers, output)

@@ -188,7 +188,8 @@ def test_a_freetoken_profile_replaces_rates(tmp_path: Path) -> None:
     """Rates of memory and link, an expert on the CPU, and what copies and CPU leave each other."""
     path = tmp_path / "benchbw.json"
     path.write_text(json.dumps(PROFILE))
-    made, read = with_freetoken_profile(load_machine("desktop-rtx-3090-ddr4"), path)
+    found = with_freetoken_profile(load_machine("desktop-rtx-3090-ddr4"), path)
+    made = found.machine
     assert made.cpu.memory_bytes_per_s.effective == 62.5e9
     assert made.link.h2d.bytes_per_s.effective == 12.3e9
     assert made.link.d2h.bytes_per_s.effective == 13.1e9
@@ -197,8 +198,24 @@ def test_a_freetoken_profile_replaces_rates(tmp_path: Path) -> None:
     shares = {(one.busy, one.slows): one.rate_fraction.effective for one in made.interference}
     assert shares["h2d", "cpu"] == pytest.approx(0.75)
     assert shares["cpu", "h2d"] == pytest.approx(0.75)
-    assert len(read) == 4
+    assert len(found.read) == 4
+    assert found.passed_over == ()
     parse_machine(machine_data(made), "again")
+
+
+def test_what_is_no_rate_is_named(tmp_path: Path) -> None:
+    """A rate in another unit and one in words are left out and said; null was not measured."""
+    ceilings = PROFILE["ceilings"] | {"pcie_linear_h2d_gbs": 1.23e10, "pcie_linear_d2h_gbs": None}
+    kernels = {"bf16": {"cpu_moe_gbs": "fast"}}
+    path = tmp_path / "benchbw.json"
+    path.write_text(json.dumps(PROFILE | {"ceilings": ceilings, "dtype_kernels": kernels}))
+    machine = load_machine("desktop-rtx-3090-ddr4")
+    found = with_freetoken_profile(machine, path)
+    assert found.passed_over == (
+        "ceilings.pcie_linear_h2d_gbs: 12300000000.0",
+        "dtype_kernels.bf16.cpu_moe_gbs: fast",
+    )
+    assert found.machine.link == machine.link
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"gpu": {}, "ceilings": {}}', '{"gpu": 1}'])

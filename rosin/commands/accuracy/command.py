@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rosin.cli.named_option import named, written
 from rosin.cli.output import Output
 
 if TYPE_CHECKING:
@@ -28,23 +29,13 @@ LeaveOutOption = Annotated[
 ]
 CasesOption = Annotated[
     Path | None,
-    typer.Option(
+    named(
         "--cases",
-        metavar="CASES.csv",
-        help="Choose among the arms of these cases too, and say what each choice loses.",
-        show_default=False,
+        "CASES.csv",
+        "Choose among the arms of these cases too, and say what each choice loses.",
     ),
 ]
-FolderOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="DIR",
-        help="Write a page, figures and JSON there.",
-        show_default=False,
-    ),
-]
+FolderOption = Annotated[Path | None, written("DIR", "Write a page, figures and JSON there.")]
 
 
 def accuracy(

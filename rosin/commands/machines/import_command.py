@@ -161,10 +161,16 @@ def _import_profile(path: Path, base: "Machine", destination: Path, output: Outp
     from rosin.commands.machines.import_page import profile_page
     from validation.kernel_tables import with_freetoken_profile
 
-    made, read = with_freetoken_profile(base, path)
-    written = _write(made, destination)
-    payload = {"path": str(destination), "machine": written, "read": read}
-    output.emit(payload, profile_page(written, read), warnings=written.assumptions)
+    made = with_freetoken_profile(base, path)
+    written = _write(made.machine, destination)
+    payload = {
+        "path": str(destination),
+        "machine": written,
+        "read": made.read,
+        "passed_over": made.passed_over,
+    }
+    page = profile_page(written, made.read, made.passed_over)
+    output.emit(payload, page, warnings=written.assumptions)
 
 
 def _write(machine: "Machine", destination: Path) -> "Machine":

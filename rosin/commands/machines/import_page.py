@@ -81,8 +81,12 @@ def _shares(values: tuple[float, float]) -> str:
     return " / ".join(f"{100 * value:.1f}" for value in values) + " %"
 
 
-def profile_page(machine: Machine, read: Sequence[str]) -> Iterator[RenderableType]:
-    """What was read of a computer, in words."""
+def profile_page(
+    machine: Machine, read: Sequence[str], passed_over: Sequence[str]
+) -> Iterator[RenderableType]:
+    """What was read of a computer, and what was not, in words."""
     yield Text(f"{machine.name}: {machine.gpu.name}\n")
     for line in read:
         yield Text(f"measured: {line}")
+    for line in passed_over:
+        yield Text(f"passed over, as it is no rate in GB/s: {line}")

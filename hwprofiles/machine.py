@@ -13,6 +13,7 @@ from hwprofiles.gpu_defaults import KERNEL_NS, PACKED_RATE_FRACTION, SERIAL_FRAC
 from hwprofiles.limits import MAX_DEVICES
 from hwprofiles.quantity import Quantity
 from hwprofiles.runtime_kernels import RuntimeKernels
+from hwprofiles.units import GB
 
 FORMAT = "rosin-machine/1"
 ResourceName = Literal["gpu", "h2d", "d2h", "cpu", "disk"]
@@ -202,6 +203,18 @@ class Machine(_Part):
     other_gpus: tuple[OtherGpu, ...] = ()
     runtime_kernels: tuple[RuntimeKernels, ...] = ()
     assumptions: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Parts and sizes; ``model_dump()`` has every number."""
+        cards = [self.gpu, *(other.gpu for other in self.other_gpus)]
+        shown = [
+            f"{each.count} x {each.name}, {each.memory_bytes.effective / GB:.3g} GB"
+            for each in cards
+            if each.count
+        ]
+        return f"<Machine {self.name}: {'; '.join(shown) or 'no GPU'}; {self.cpu.name}, {self.cpu.cores} cores>"
+
+    __str__ = __repr__
 
     @model_validator(mode="after")
     def _one_factor_a_pair(self) -> Self:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from hwprofiles.units import GIB
+from hwprofiles.units import GIB, THOUSAND
 from planner.runtimes.asked import Asked
 from planner.runtimes.option import Option
 from planner.runtimes.rival import Rival, best_rival
@@ -107,7 +107,7 @@ def _grouped(base: VllmArguments, group: tuple[int, int], step: int) -> VllmArgu
 def _memory_fraction(asked: Asked) -> float:
     """Return the share of the GPU's memory that the limits allow, in thousandths, rounded down."""
     memory = asked.host.gpus[0].memory_bytes
-    return max(1, int(1000 * asked.room_bytes()["gpu0"] / memory)) / 1000
+    return max(1, int(THOUSAND * asked.room_bytes()["gpu0"] / memory)) / THOUSAND
 
 
 def _chunks(asked: Asked) -> Sequence[int]:
@@ -124,6 +124,7 @@ def accelerate_options(asked: Asked) -> Iterator[Option]:
     num_layers = asked.model.num_layers
 
     def option(on_host: int) -> Option:
+        """The option with that many of the last layers in host memory."""
         return asked.option(
             AccelerateArguments(
                 host_layers=tuple(range(num_layers - on_host, num_layers)),

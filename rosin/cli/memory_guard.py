@@ -17,11 +17,13 @@ def refuse_large_run(scenario: "Scenario", *, keeps_totals: bool = False) -> Non
     ``keeps_totals``: of a long run that comes apart, one part at a time is kept.
     """
     from planner.search.footprint import part_bytes, run_bytes
-    from sim.step.long import is_long
+    from sim.step.long import is_long, reason_to_keep
 
     is_in_parts = keeps_totals and is_long(scenario)
     needed = part_bytes(scenario) if is_in_parts else run_bytes(scenario)
-    _refuse(needed, f"simulating {scenario.policy.name} here", ADVICE)
+    reason = reason_to_keep(scenario.policy) if keeps_totals else None
+    advice = ADVICE if reason is None else f"all of it is kept, since {reason}; {ADVICE}"
+    _refuse(needed, f"simulating {scenario.policy.name} here", advice)
 
 
 def refuse_large_plan(

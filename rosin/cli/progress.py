@@ -1,19 +1,19 @@
 """How far a search is, on one line of a terminal that is there only while it lasts."""
 
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from rosin.cli.progress_line import MAX_CHARACTERS, ProgressLine, bar
 
 if TYPE_CHECKING:
     from planner.search.hunt import Step
     from sim.step.metrics import Metrics
 
 BAR_WIDTH = 20
-CLEAR = "\r\x1b[K"
 
 
-class SearchProgress:
+class SearchProgress(ProgressLine):
     """A line on stderr with what a search does and the best so far; silent where ``is_shown`` is
     false.
     """
@@ -23,20 +23,19 @@ class SearchProgress:
     ) -> None:
         """Nothing done yet; ``clock`` gives seconds."""
         self._objective = objective
-        self._is_shown = is_shown
+        super().__init__(is_shown=is_shown)
         self._clock = clock
         self._doing = ""
         self._last_s = self._began_s = clock()
         self.line = ""
 
     def __call__(self, step: "Step") -> None:
-        """Show how far it is; at most 79 characters."""
+        """Show how far it is."""
         done = step.num_done * BAR_WIDTH // max(1, step.num_in_all)
-        bar = "#" * done + "." * (BAR_WIDTH - done)
         best = "none yet" if step.metrics is None else f"{self._speed(step.metrics)}, {step.policy}"
-        # A line that wraps could not be erased by a carriage return.
-        self.line = f"[{bar}] {step.doing}{self._left(step)}; best: {best}"[:79]
-        self._print(self.line)
+        words = f"{step.doing}{self._left(step)}; best: {best}"
+        self.line = f"{bar(done, BAR_WIDTH)} {words}"[:MAX_CHARACTERS]
+        self.show(self.line)
 
     def _left(self, step: "Step") -> str:
         """How long what is being done still takes, where that is a second or more."""
@@ -49,10 +48,6 @@ class SearchProgress:
         left_s = (now_s - self._began_s) * (step.num_in_all / max(1, step.num_done) - 1)
         return f", {left_s:.0f} s left" if left_s >= 1 else ""
 
-    def close(self) -> None:
-        """Take the line away."""
-        self._print("")
-
     def _speed(self, metrics: "Metrics") -> str:
         from hwprofiles.units import format_duration
         from planner.search.objectives import OBJECTIVES
@@ -60,7 +55,3 @@ class SearchProgress:
         # Lower scores are better, so the score of a speed is negative.
         score = OBJECTIVES[self._objective](metrics)
         return f"{-score:.3g} tokens/s" if score < 0 else format_duration(score)
-
-    def _print(self, line: str) -> None:
-        if self._is_shown:
-            print(CLEAR + line, end="", file=sys.stderr, flush=True)

@@ -1,18 +1,17 @@
 """How far a measurement is, on one line of a terminal that is there only while it lasts."""
 
-import sys
+from rosin.cli.progress_line import MAX_CHARACTERS, ProgressLine, bar
 
 BAR_WIDTH = 24
-CLEAR = "\r\x1b[K"
 
 
-class StageProgress:
+class StageProgress(ProgressLine):
     """A line on stderr: what is being done and how much of it is; silent where ``is_shown`` is
     false.
     """
 
     def __init__(self, *, is_shown: bool) -> None:
-        self._is_shown = is_shown
+        super().__init__(is_shown=is_shown)
         self._shown = ""
 
     def __call__(self, stage: str, share: float) -> None:
@@ -21,17 +20,9 @@ class StageProgress:
         # Progress is told far more often than the line changes.
         if line != self._shown:
             self._shown = line
-            self._print(line)
+            self.show(line)
 
     def line(self, stage: str, share: float) -> str:
         """What the terminal shows."""
         filled = int(min(1.0, share) * BAR_WIDTH)
-        return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {stage}"[:79]
-
-    def close(self) -> None:
-        """Take the line away."""
-        self._print("")
-
-    def _print(self, line: str) -> None:
-        if self._is_shown:
-            print(CLEAR + line, end="", file=sys.stderr, flush=True)
+        return f"{bar(filled, BAR_WIDTH)} {stage}"[:MAX_CHARACTERS]

@@ -32,6 +32,9 @@ class Foresight:
     token, MoE layer, rank], drawn from ``routing`` with ``seed``: what a system has seen of other
     requests comes from its ``other_requests``. ``shared`` keeps what depends on these alone, and on
     model, popularity and batch, for other runs over the draw; a store serves draws of one routing.
+
+    Where ``passes`` are a part of a run, ``later_uses`` [layer, expert] is the pass that next selects
+    each expert once they are over, counted from the first of them; None: none follows.
     """
 
     problem: Problem
@@ -42,6 +45,7 @@ class Foresight:
     expert_ids: NDArray[np.int16]
     seed: int
     shared: Shared | None = None
+    later_uses: NDArray[np.int32] | None = None
 
     def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """What ``make`` gives, which must not depend on machine, residency or budgets; runs over

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles import InputError
-from hwprofiles.units import format_bytes
+from hwprofiles.units import KIB, format_bytes
 from sim.costs.host_room import RESERVED_BYTES
 from sim.model.model import Model
 from sim.runtimes.arguments import Arguments
@@ -20,7 +20,7 @@ from sim.runtimes.memory import kv_bytes_of
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 
-READ_AHEAD_BYTES = 128 * 1024
+READ_AHEAD_BYTES = 128 * KIB
 """What one page fault reads (Linux's default read_ahead_kb)."""
 
 NOT_MAPPED = ("--no-mmap", "--mlock")

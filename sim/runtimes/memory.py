@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles.units import MIB
-from sim.model.model import AttentionCache
+from sim.model.model import AttentionCache, layer_shapes
 from sim.runtimes.accelerate.arguments import AccelerateArguments
 from sim.runtimes.accelerate.placement import largest_copied_bytes
 from sim.runtimes.ktransformers.arguments import KtArguments
@@ -119,12 +119,16 @@ def kv_bytes_by_layer(question: RuntimeQuestion) -> list[float]:
     """Bytes of each layer's KV cache, with room for the tokens that are reserved."""
     tokens = reserved_tokens(question)
     element = kv_element_bytes(question)
-    return [
-        element
-        * sum(_kept_elements(cache, tokens, _micro_batch(question)) for cache in layer.caches)
+    micro_batch = _micro_batch(question)
+    model = cached_model(question)
+    # Layers of one shape keep as much, and a search asks this of hundreds of arguments.
+    representatives, shape_of = layer_shapes(model)
+    of_shape = [
+        element * sum(_kept_elements(cache, tokens, micro_batch) for cache in layer.caches)
         + layer.state_bytes
-        for layer in cached_model(question).layers
+        for layer in (model.layers[index] for index in representatives)
     ]
+    return [of_shape[shape] for shape in shape_of.tolist()]
 
 
 def _kept_elements(cache: AttentionCache, tokens: int, micro_batch: int) -> int:

@@ -13,7 +13,7 @@ from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped, shi
 from sim.runtimes.disk import decode_disk_s, prompt_disk_s
 from sim.runtimes.features import Features
 from sim.runtimes.intervals import interval_factor, stated_spread
-from sim.runtimes.kernel_laws import decode_by_laws, laws_of, prompt_by_laws
+from sim.runtimes.kernel_laws import covers_decode, decode_by_laws, laws_of, prompt_by_laws
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
 from sim.runtimes.memory import DeviceMemory, memory_of
@@ -139,7 +139,7 @@ def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
         return replace(priced, disk=disk_s)
 
     # The laws' own error holds only where they price everything that runs.
-    is_whole = laws is not None and (not question.host.gpus or laws.gpu is not None)
+    is_whole = laws is not None and covers_decode(question, steps.placement, laws)
     error = laws.cpu.decode_error.value if laws is not None and is_whole else None
     return _priced("decode", step, _seconds, error)
 

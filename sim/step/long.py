@@ -6,7 +6,7 @@ other, to the nanosecond.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from sim.policies.problem import Problem
 from sim.routing.base import tokens_per_expert
 from sim.step.execute import Execution, execute
 from sim.step.lowering.decisions import Decisions, shelf_of
+from sim.step.lowering.live_setup import next_uses
 from sim.step.lowering.slots import Cached
 from sim.step.metrics import Metrics, Totals, metrics_of, totals_of
 from sim.step.simulate import (
@@ -37,8 +38,8 @@ from sim.step.simulate import (
 )
 from sim.workload.batch import Passes, forward_passes
 
-CARRIED_SCORES = (Score.RECENCY, Score.FREQUENCY, Score.RANDOM)
-"""What needs nothing of the passes to come, nor of gates before the part at hand."""
+CARRIED_SCORES = (Score.RECENCY, Score.FREQUENCY, Score.RANDOM, Score.NEXT_USE)
+"""What needs nothing of gates before the part at hand; of the passes to come, next uses alone."""
 LONG_PASSES = 1_000
 """A run of more is taken apart where it can be."""
 PART_PASSES = 256
@@ -68,16 +69,28 @@ class LongRun:
     warnings: tuple[str, ...]
 
 
-def comes_apart(policy: Policy) -> bool:
-    """Whether a run of the policy may be the sum of its parts: nothing but residents and the worth
-    of experts goes on from one pass to the next.
+def reason_to_keep(policy: Policy) -> str | None:
+    """Why a run of the policy has to be kept whole; None where it may be the sum of its parts:
+    nothing but residents and the worth of experts goes on from one pass to the next.
 
     Where layers are streamed it is not all the same; ``simulate_long`` finds out.
     """
-    looks_ahead = policy.prefetch.is_active or policy.dispatch.foretells
-    carries = policy.overlap.deferred or policy.overlap.in_turn or policy.feeding.is_pipelined
-    is_known = policy.keeps_residency or policy.cache.score in CARRIED_SCORES
-    return is_known and not looks_ahead and not carries and policy.tuning is None
+    reasons = {
+        "it copies experts ahead of their pass": policy.prefetch.is_active,
+        "it foretells experts of the next pass": policy.dispatch.foretells,
+        "its micro-batches overlap from pass to pass": policy.feeding.is_pipelined,
+        "the CPU carries experts into later layers": policy.overlap.deferred,
+        "its experts wait for their turn across passes": policy.overlap.in_turn,
+        "its cache weighs the gates of the whole run": not policy.keeps_residency
+        and policy.cache.score not in CARRIED_SCORES,
+        "it is tuned for the whole run": policy.tuning is not None,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def comes_apart(policy: Policy) -> bool:
+    """Whether a run of the policy may be the sum of its parts."""
+    return reason_to_keep(policy) is None
 
 
 def is_long(scenario: Scenario) -> bool:
@@ -104,8 +117,9 @@ def simulate_long(
     if shelf_of(problem, residency) is not None:
         return None  # what host memory holds goes on from part to part
     parts = _Parts(scenario, problem, residency)
-    for border in _borders(parts.passes, part_passes):
-        if not parts.add(border, look):
+    borders = _borders(parts.passes, part_passes)
+    for border, later_uses in zip(borders, parts.later_uses(borders), strict=True):
+        if not parts.add(border, later_uses, look):
             return None
     return parts.result()
 
@@ -132,14 +146,39 @@ class _Parts:
         self._totals: Totals | None = None
         self.passes = forward_passes(scenario.batch, scenario.policy.feeding)
 
-    def add(self, border: slice, look: Callable[[Part], None]) -> bool:
-        """Run the next part; False where what comes behind it need not wait for all of it."""
-        scenario = self._scenario
+    def later_uses(self, borders: Sequence[slice]) -> Sequence[NDArray[np.int32] | None]:
+        """For each part, as in Foresight; None where the cache does not ask."""
+        if self._scenario.policy.cache.score is not Score.NEXT_USE:
+            return [None] * len(borders)
+        model = self._scenario.model
+        # Nothing is used behind the last pass, whose number stands for never, as in a whole run.
+        following = np.full((model.num_layers, model.num_experts), len(self.passes), np.int32)
+        found = []
+        for border in reversed(borders):
+            own = following - border.start
+            found.append(own)
+            following = next_uses(self._drawn(border).tokens, own)[0] + border.start
+        return found[::-1]
+
+    def _drawn(self, border: slice) -> Drawn:
+        """The passes of a part, and the tokens of their experts."""
         columns = {field.name: getattr(self.passes, field.name)[border] for field in fields(Passes)}
         passes = replace(self.passes, **columns)
-        tokens = tokens_per_expert(scenario.model, self._ids, passes)
-        drawn = Drawn(passes=passes, expert_ids=self._ids, tokens=tokens)
-        foresight = foresight_of(scenario, self._problem, self._residency, drawn)
+        tokens = tokens_per_expert(self._scenario.model, self._ids, passes)
+        return Drawn(passes=passes, expert_ids=self._ids, tokens=tokens)
+
+    def add(
+        self,
+        border: slice,
+        later_uses: NDArray[np.int32] | None,
+        look: Callable[[Part], None],
+    ) -> bool:
+        """Run the next part; False where what comes behind it need not wait for all of it."""
+        scenario = self._scenario
+        drawn = self._drawn(border)
+        foresight = replace(
+            foresight_of(scenario, self._problem, self._residency, drawn), later_uses=later_uses
+        )
         execution = execute(
             scenario.policy, self._residency, foresight, scenario.engine, self._cached
         )
@@ -153,7 +192,7 @@ class _Parts:
         self._totals = totals if self._totals is None else self._totals.followed_by(totals)
         part = Part(
             scenario=scenario,
-            passes=passes,
+            passes=drawn.passes,
             tokens=execution.tokens,
             decisions=execution.decisions,
             timeline=execution.timeline,

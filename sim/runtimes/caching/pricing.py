@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hwprofiles.units import MICRO
 from sim.model.model import Layer
 from sim.runtimes.caching.experts import CachedExperts, MissRule
 from sim.runtimes.caching.lanes import ExpertLanes, estimated_both, fetches, with_cards
@@ -14,7 +15,7 @@ from sim.runtimes.disk import expert_misses
 from sim.runtimes.features import Features
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of
-from sim.runtimes.prices import MICRO, Seconds, decode_seconds, dram_bytes_per_s, prefill_seconds
+from sim.runtimes.prices import Seconds, decode_seconds, dram_bytes_per_s, prefill_seconds
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.steps import decode_step, prompt_step
 

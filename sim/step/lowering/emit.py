@@ -6,15 +6,13 @@ experts · resident experts · each missing expert's copy (after the one that le
 run · activations back. The next layer waits for the last of each lane.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from sim.engine.compilation import inner
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
+from sim.step.lowering.crossing import AWAY, Crossing, cross, hidden_on
 from sim.step.lowering.draft import (
-    ACROSS,
     CPU,
     D2H,
     FROM_GPU,
@@ -25,7 +23,6 @@ from sim.step.lowering.draft import (
     PLACE,
     STAGED,
     STATE_SIZE,
-    TO_GPU,
     append,
     append_activations,
     append_hidden,
@@ -40,15 +37,14 @@ from sim.step.lowering.draft import (
     wait_for_join,
 )
 from sim.step.lowering.shelf import bring_in
-from sim.step.rules.around import Whole
 
 _CPU_ACTION = int(Action.CPU)
+_RESIDENT = int(Action.RESIDENT)
+_FETCH = int(Action.FETCH)
 _SWAP = int(Action.SWAP)
 _IDLE = int(Action.IDLE)
 _DEFERRED = int(Action.DEFERRED)
 _AHEAD = int(Action.AHEAD)
-_AWAY = (_IDLE, _CPU_ACTION, _DEFERRED, _AHEAD)
-"""Actions of experts that no GPU runs."""
 _EARLY = int(Action.EARLY)
 _SHARED = int(TaskKind.SHARED_EXPERT)
 _EXPERT = int(TaskKind.EXPERT)
@@ -85,88 +81,7 @@ def move_hidden(draft, place, tokens, layer):
     elif place == GPU and layer >= 0 and draft.sheet.layers[layer].is_border == 1:
         wait_for_join(draft)
         # The cards of layers share the lanes of GPU 0, for one works at a time.
-        set_join(draft, _cross(draft, Crossing(before, layer, 0, 0), tokens), _NONE)
-
-
-class Crossing(NamedTuple):
-    """Hidden states leave the card of a layer, GPU ``source``, for that of another (or the same)
-    layer, GPU ``target``.
-    """
-
-    left: Whole
-    entered: Whole
-    source: Whole
-    target: Whole
-
-
-@inner
-def _cross(draft, crossing, tokens):
-    """Copy that many tokens' hidden states from one card to another, straight or down to the host
-    and up; returns the last copy. What the first waits for is said before.
-    """
-    sheet = draft.sheet
-    down = lane_of(sheet, D2H, crossing.source)
-    is_direct = sheet.run[0].is_direct == 1
-    # The card that sends drives a straight copy, with the engine that copies to the host.
-    duration_ns = hidden_ns(sheet, ACROSS if is_direct else FROM_GPU, tokens, crossing.left)
-    last = append_hidden(draft, down, duration_ns, tokens, crossing.entered)
-    if not is_direct:
-        wait_for(draft, last)
-        duration_ns = hidden_ns(sheet, TO_GPU, tokens, crossing.entered)
-        up = lane_of(sheet, H2D, crossing.target)
-        last = append_hidden(draft, up, duration_ns, tokens, crossing.entered)
-    return last
-
-
-@inner
-def _tokens_on(draft, at, owner, experts):
-    """How many hidden states those ``experts`` of a layer ask a further GPU for: each token goes
-    there once.
-    """
-    sheet = draft.sheet
-    tokens = 0
-    for expert in experts:
-        action = sheet.actions[at.pass_index, at.layer, expert]
-        if owner_of(sheet, at.layer, expert) == owner and action not in _AWAY:
-            tokens += sheet.tokens[at.pass_index, at.layer, expert]
-    return min(tokens, sheet.passes[at.pass_index].num_tokens)
-
-
-@inner
-def send_across(draft, at, gate, experts):
-    """Send each further GPU the hidden states of the tokens that select one of those ``experts``
-    there.
-    """
-    for owner in range(1, draft.sheet.run[0].num_gpus):
-        tokens = _tokens_on(draft, at, owner, experts)
-        sent = np.int64(_NONE)
-        if tokens > 0:
-            wait_for(draft, gate)
-            sent = _cross(draft, Crossing(at.layer, at.layer, 0, owner), tokens)
-        draft.state[_sent_slot(draft, owner)] = sent
-
-
-@inner
-def bring_back(draft, at, experts):
-    """Bring the results of each further GPU to GPU 0, where the next layer waits for them."""
-    for owner in range(1, draft.sheet.run[0].num_gpus):
-        if draft.state[_sent_slot(draft, owner)] >= 0:
-            wait_for(draft, last_on(draft, owner, _NONE))
-            tokens = _tokens_on(draft, at, owner, experts)
-            back = _cross(draft, Crossing(at.layer, at.layer, owner, 0), tokens)
-            note_last(draft, owner, back, _NONE)
-
-
-@inner
-def _sent_slot(draft, owner):
-    """The place in ``state`` of what brings hidden states to a further GPU."""
-    return STATE_SIZE + draft.state[NUM_JOINS] + draft.sheet.run[0].num_gpus + owner - 2
-
-
-@inner
-def hidden_on(draft, owner, gate):
-    """What a run on a GPU waits for besides weights: the ``gate``, or the hidden states' copy."""
-    return gate if owner == 0 else max(gate, draft.state[_sent_slot(draft, owner)])
+        set_join(draft, cross(draft, Crossing(before, layer, 0, 0), tokens), _NONE)
 
 
 @inner
@@ -305,31 +220,80 @@ def send_up(draft, at, last_on_cpu, tokens):
 
 
 @inner
+def tokens_of(sheet, at, action, experts):
+    """Tokens of those among the experts of a layer with that action."""
+    found = 0
+    for expert in experts:
+        if sheet.actions[at.pass_index, at.layer, expert] == action:
+            found += sheet.tokens[at.pass_index, at.layer, expert]
+    return found
+
+
+@inner
+def run_on_cpu(draft, at, action, experts, ready, last):
+    """Run those among the experts of a layer with that action on the CPU; returns the last, ``last``
+    if there is none.
+
+    ``ready`` is what runs wait for, and what reads from the disk wait for. Where experts run in
+    groups, these are one call.
+    """
+    sheet = draft.sheet
+    sent, known = ready
+    if sheet.run[0].group_cpu > 0 and tokens_of(sheet, at, action, experts) > 0:
+        wait_for(draft, sent)
+        append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, at.layer)
+    for expert in experts:
+        if sheet.actions[at.pass_index, at.layer, expert] == action:
+            read = bring_in(draft, at.layer, expert, known, 0)
+            wait_for(draft, sent)
+            wait_for(draft, read)
+            last = emit_expert(draft, at, expert, CPU)
+    return last
+
+
+@inner
 def emit_cpu_experts(draft, at, gate, experts):
     """Send activations down and run the CPU experts among those of the layer.
 
     Returns the last of that, NONE where nothing is sent, and the tokens sent.
     """
     sheet = draft.sheet
-    tokens = 0
-    for expert in experts:
-        if sheet.actions[at.pass_index, at.layer, expert] == _CPU_ACTION:
-            tokens += sheet.tokens[at.pass_index, at.layer, expert]
+    hands_over = sheet.run[0].hand_over > 0
+    tokens = tokens_of(sheet, at, _CPU_ACTION, experts)
     last = _NONE
-    has_experts = tokens > 0
-    if has_experts or sheet.run[0].hand_over > 0:
+    if tokens > 0 or hands_over:
         sent, tokens = send_down(draft, at, gate, tokens)
-        last = sent if sheet.run[0].hand_over > 0 else last
-        if has_experts and sheet.run[0].group_cpu > 0:
-            wait_for(draft, sent)
-            append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, at.layer)
-        for expert in experts:
-            if sheet.actions[at.pass_index, at.layer, expert] == _CPU_ACTION:
-                read = bring_in(draft, at.layer, expert, gate, 0)
-                wait_for(draft, sent)
-                wait_for(draft, read)
-                last = emit_expert(draft, at, expert, CPU)
+        last = sent if hands_over else last
+        last = run_on_cpu(draft, at, _CPU_ACTION, experts, (sent, gate), last)
     return last, tokens
+
+
+@inner
+def emit_gpu_experts(draft, at, gate, streamed, early):
+    """Shared experts and what a layer's GPUs run of its routed ones; returns GPU 0's last run.
+
+    ``streamed``: the whole layer's copy to GPU 1; ``early``: the first copy of an early expert; NONE
+    where there is none.
+    """
+    sheet = draft.sheet
+    everyone = range(sheet.tokens.shape[2])
+    last = emit_shared(draft, at, gate)
+    emit_group_launch(draft, at, gate, everyone)
+    if early >= 0:
+        last = emit_early_runs(draft, at, early, last)
+    for expert in everyone:
+        if sheet.actions[at.pass_index, at.layer, expert] == _RESIDENT:
+            owner = owner_of(sheet, at.layer, expert)
+            # On GPU 0, what is in order there stands behind gate and copy anyway.
+            if owner > 0:
+                wait_for(draft, hidden_on(draft, owner, gate))
+                wait_for(draft, streamed if streamed < 0 else streamed + owner - 1)
+            run = emit_expert(draft, at, expert, lane_of(sheet, GPU, owner))
+            last = note_last(draft, owner, run, last)
+    for expert in everyone:
+        if _FETCH <= sheet.actions[at.pass_index, at.layer, expert] <= _SWAP:
+            last = emit_fetched_expert(draft, at, expert, gate, last)
+    return last
 
 
 @inner
@@ -345,7 +309,7 @@ def emit_group_launch(draft, at, gate, experts):
         work = 0
         for expert in experts:
             is_there = owner_of(sheet, at.layer, expert) == owner
-            if is_there and sheet.actions[at.pass_index, at.layer, expert] not in _AWAY:
+            if is_there and sheet.actions[at.pass_index, at.layer, expert] not in AWAY:
                 work += sheet.experts[0, shape, sheet.tokens[at.pass_index, at.layer, expert]]
         # The kernels of the call take their own time, and all of it lasts no less than its launches.
         beyond = max(run.group_gpu, run.least_gpu - work)

@@ -11,6 +11,7 @@ then the prefetches that the gate calls for. Both engines are driven by these fu
 from sim.engine.compilation import inner, part
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
+from sim.step.lowering.crossing import bring_back, hidden_on, send_across
 from sim.step.lowering.draft import (
     D2H,
     GPU,
@@ -30,15 +31,12 @@ from sim.step.lowering.draft import (
     wait_for_join,
 )
 from sim.step.lowering.emit import (
-    bring_back,
     emit_cpu_experts,
     emit_expert,
     emit_fetched_expert,
     emit_group_launch,
     emit_overhead,
-    hidden_on,
     move_hidden,
-    send_across,
     send_up,
 )
 from sim.step.lowering.leavers import note_run, take_slot

@@ -84,9 +84,9 @@ class Cached(NamedTuple):
 
     ``slots`` [layer, expert] of SLOT, and their ``scores``; ``free`` slots by layer, the last for a
     budget over all layers, of each GPU in turn; ``coming`` lists awaited experts as layer · experts
-    + expert. ``forecast`` holds predicted shares as in Predictions, ``gates`` [pass, layer, expert]
-    the true ones, ``next_use`` [pass, layer, expert] the next pass that selects; empty where no
-    score needs them. ``held[layer, :num_held[layer]]`` are the experts with status HELD, ascending:
+    + expert. ``forecast`` holds predicted shares as in Predictions, or one row for all passes;
+    ``gates`` [pass, layer, expert] the true ones, ``next_use`` [pass, layer, expert] the next pass
+    that selects; empty where no score needs them. ``held[layer, :num_held[layer]]`` are the experts with status HELD, ascending:
     few of many, so that no search looks at all slots. ``leavers[layer, :known[layer].num]`` of
     LEAVER are those of them that may leave and are worth least, the least first (ties to the lower
     number), as ``known`` [layer] of KNOWN says. ``rules`` has one record of CACHE_RULES.

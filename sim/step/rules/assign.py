@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.model.model import layer_shapes
-from sim.policies.base import Dispatch
+from sim.policies.belief import belief
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.rule import Rule
 from sim.policies.problem import Problem
 from sim.step.rules.around import around
@@ -19,17 +20,15 @@ def assign(
     is_miss: NDArray[np.bool_],
     problem: Problem,
 ) -> NDArray[np.uint8]:
-    """Return an Action per expert [..., expert], as in ``Dispatch.assign``, which may say it itself.
+    """Return an Action per expert [..., expert], as the rule of ``dispatch`` says.
 
+    CPU or FETCH where ``is_miss``, elsewhere IDLE, or CPU for a resident that is to run there.
     Leading axes are independent cases.
     """
-    said = dispatch.assign(layer, tokens, is_miss, problem)
-    if said is not None:
-        return said
     cases = (-1, tokens.shape[-1])
     rows = tokens.reshape(cases)
     misses = is_miss.reshape(cases)
-    believed = dispatch.believed(layer, int(tokens.max(initial=0)), problem)
+    believed = belief(dispatch.believed_cost, layer, int(tokens.max(initial=0)), problem)
     prices = np.stack([column[tokens].reshape(cases) for column in believed], axis=1)
     actions = np.zeros(rows.shape, np.uint8)
     if dispatch.rule == Rule.SPILL:

@@ -2,11 +2,14 @@
 run.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pytest
 
+from hwprofiles import InputError
 from sim.costs.memory import Residency
 from sim.policies import POLICIES
 from sim.policies.shared import Shared
@@ -16,6 +19,7 @@ from sim.workload.batch import Batch
 from tests.sim.small import small_machine, small_model
 
 MAX_BYTES = 1_000
+SOON_S = 10.0
 SHARING = [name for name, policy in POLICIES.items() if policy.prefetch.is_of_draw]
 
 
@@ -46,6 +50,48 @@ def test_what_was_asked_for_longest_ago_goes_first() -> None:
     assert of("a") is first and of("b") is not second
     kept, large = of("b"), of("large", 300)
     assert of("large", 300) is not large and of("b") is kept
+
+
+def test_who_asks_meanwhile_waits() -> None:
+    """Of two threads that ask for the same at once, one makes it; both get that very value."""
+    shared, tokens = Shared(MAX_BYTES), np.zeros(3, np.int32)
+    is_making, may_end = Event(), Event()
+    made = []
+
+    def make() -> np.ndarray:
+        is_making.set()
+        may_end.wait(SOON_S)
+        made.append(np.array([len(made)]))
+        return made[-1]
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(shared.get, tokens, "a", make)
+        is_making.wait(SOON_S)
+        second = threads.submit(shared.get, tokens, "a", make)
+        may_end.set()
+        assert first.result() is second.result()
+    assert len(made) == 1
+
+
+def test_who_waited_for_a_failure_makes_its_own() -> None:
+    """What a thread raises is its own; one that waited for it gets a value, and so does a later one."""
+    shared, tokens = Shared(MAX_BYTES), np.zeros(3, np.int32)
+    is_making, may_fail = Event(), Event()
+
+    def fail() -> np.ndarray:
+        is_making.set()
+        may_fail.wait(SOON_S)
+        raise InputError("no such prediction")
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(shared.get, tokens, "a", fail)
+        is_making.wait(SOON_S)
+        second = threads.submit(shared.get, tokens, "a", lambda: np.array([5]))
+        may_fail.set()
+        with pytest.raises(InputError, match="no such prediction"):
+            first.result()
+        assert second.result().tolist() == [5]
+    assert shared.get(tokens, "a", lambda: np.array([6])).tolist() in ([5], [6])
 
 
 @pytest.mark.parametrize("name", SHARING)

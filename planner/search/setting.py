@@ -138,18 +138,20 @@ class Setting(FilePart):
     def scenario(self, policy: "Policy", engine: str = "fast") -> "Scenario":
         """The setting under a policy. Raises InputError when a name leads nowhere."""
         # Imported here, so that a plan for a runtime starts without a simulator.
-        from sim.costs.cards import laid_out, layer_split
+        from sim.costs.cards import CardSplit, dealt, laid_out, layer_split
         from sim.costs.host_room import DiskReads
         from sim.routing import load_routing
         from sim.step.simulate import Scenario
 
         model = self.loaded_model()
         machine = self.loaded_machine()
-        split = None
         if self.layers_by_card:
-            split = layer_split(machine, model, self.layers_by_card)
-            model = laid_out(model, split)
-            machine = split.machines[0]
+            layers = layer_split(machine, model, self.layers_by_card)
+            model = laid_out(model, layers)
+            machine = layers.machines[0]
+            split: CardSplit | None = layers
+        else:
+            split = dealt(machine, self.gpus)
         return Scenario(
             machine=machine,
             model=model,
@@ -159,7 +161,6 @@ class Setting(FilePart):
             seed=self.seed,
             engine=engine,
             slots_per_layer=self.expert_slots_per_layer,
-            num_gpus=1 if split is not None else self.gpus,
             expert_cache_bytes=self.expert_cache_bytes,
             split=split,
             disk_reads=DiskReads(self.disk_reads),

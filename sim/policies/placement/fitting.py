@@ -149,7 +149,7 @@ def room_by_card(
     copies. Each holds an equal part of ``expert_cache_bytes`` at most.
     """
     held = DenseShare(dense=dense, has_head=has_head, staging_bytes=problem.staging_bytes, kv=kv)
-    num_filled = 1 if problem.split is None else problem.num_cards
+    num_filled = 1 if problem.layer_split is None else problem.num_cards
     room = [
         machine_bytes(card_machine(problem, card))
         - sum(items_of_card(problem, rule, card, held).values())
@@ -168,7 +168,7 @@ def items_of_card(
     """What a card holds besides experts, by item, of what all of them hold: its own layers, and the
     head on the last.
     """
-    split = problem.split
+    split = problem.layer_split
     own = np.ones(len(held.dense), bool) if split is None else split.card_of_layer == card
     is_last = split is None or card == split.num_cards - 1
     part = replace(
@@ -183,7 +183,8 @@ def items_of_card(
 
 def card_machine(problem: Problem, card: int) -> Machine:
     """The machine as that card sees it."""
-    return problem.machine if problem.split is None else problem.split.machines[card]
+    split = problem.layer_split
+    return problem.machine if split is None else split.machines[card]
 
 
 def bytes_by_gpu(problem: Problem, chosen: NDArray[np.bool_]) -> list[int]:

@@ -1,16 +1,16 @@
 """How far a search is, on one line of a terminal that is there only while it lasts."""
 
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from rosin.cli.ticking_line import WIDTH, TickingLine
 
 if TYPE_CHECKING:
     from planner.search.hunt import Step
     from sim.step.metrics import Metrics
 
 BAR_WIDTH = 20
-CLEAR = "\r\x1b[K"
 
 
 class SearchProgress:
@@ -21,22 +21,22 @@ class SearchProgress:
     def __init__(
         self, objective: str, *, is_shown: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Nothing done yet; ``clock`` gives seconds."""
+        """Nothing done yet, which is shown from the start; ``clock`` gives seconds."""
         self._objective = objective
-        self._is_shown = is_shown
+        self._shown = TickingLine(is_shown=is_shown)
         self._clock = clock
         self._doing = ""
         self._last_s = self._began_s = clock()
         self.line = ""
+        self._shown.show("placing candidates")
 
     def __call__(self, step: "Step") -> None:
         """Show how far it is; at most 79 characters."""
         done = step.num_done * BAR_WIDTH // max(1, step.num_in_all)
         bar = "#" * done + "." * (BAR_WIDTH - done)
         best = "none yet" if step.metrics is None else f"{self._speed(step.metrics)}, {step.policy}"
-        # A line that wraps could not be erased by a carriage return.
-        self.line = f"[{bar}] {step.doing}{self._left(step)}; best: {best}"[:79]
-        self._print(self.line)
+        self.line = f"[{bar}] {step.doing}{self._left(step)}; best: {best}"[:WIDTH]
+        self._shown.show(self.line)
 
     def _left(self, step: "Step") -> str:
         """How long what is being done still takes, where that is a second or more."""
@@ -51,7 +51,7 @@ class SearchProgress:
 
     def close(self) -> None:
         """Take the line away."""
-        self._print("")
+        self._shown.close()
 
     def _speed(self, metrics: "Metrics") -> str:
         from hwprofiles.units import format_duration
@@ -60,7 +60,3 @@ class SearchProgress:
         # Lower scores are better, so the score of a speed is negative.
         score = OBJECTIVES[self._objective](metrics)
         return f"{-score:.3g} tokens/s" if score < 0 else format_duration(score)
-
-    def _print(self, line: str) -> None:
-        if self._is_shown:
-            print(CLEAR + line, end="", file=sys.stderr, flush=True)

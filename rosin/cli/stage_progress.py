@@ -1,9 +1,8 @@
 """How far a measurement is, on one line of a terminal that is there only while it lasts."""
 
-import sys
+from rosin.cli.ticking_line import WIDTH, TickingLine
 
 BAR_WIDTH = 24
-CLEAR = "\r\x1b[K"
 
 
 class StageProgress:
@@ -12,26 +11,22 @@ class StageProgress:
     """
 
     def __init__(self, *, is_shown: bool) -> None:
-        self._is_shown = is_shown
-        self._shown = ""
+        self._shown = TickingLine(is_shown=is_shown)
+        self._line = ""
 
     def __call__(self, stage: str, share: float) -> None:
         """That stage is done to that share."""
         line = self.line(stage, share)
         # Progress is told far more often than the line changes.
-        if line != self._shown:
-            self._shown = line
-            self._print(line)
+        if line != self._line:
+            self._line = line
+            self._shown.show(line)
 
     def line(self, stage: str, share: float) -> str:
         """What the terminal shows."""
         filled = int(min(1.0, share) * BAR_WIDTH)
-        return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {stage}"[:79]
+        return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {stage}"[:WIDTH]
 
     def close(self) -> None:
         """Take the line away."""
-        self._print("")
-
-    def _print(self, line: str) -> None:
-        if self._is_shown:
-            print(CLEAR + line, end="", file=sys.stderr, flush=True)
+        self._shown.close()

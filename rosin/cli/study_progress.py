@@ -1,14 +1,14 @@
 """How far a study is, on one line of a terminal that is there only while it lasts."""
 
-import sys
 import time
 from typing import TYPE_CHECKING
+
+from rosin.cli.ticking_line import TickingLine
 
 if TYPE_CHECKING:
     from planner.study.outcome import Job, Outcome
 
 BAR_WIDTH = 24
-CLEAR = "\r\x1b[K"
 
 
 class StudyProgress:
@@ -20,10 +20,10 @@ class StudyProgress:
         """``num_kept`` of ``total`` points are there from before."""
         self._total = total
         self._num_kept = num_kept
-        self._is_shown = is_shown
+        self._shown = TickingLine(is_shown=is_shown)
         self._num_new = 0
         self._start_s = time.monotonic()
-        self._print(self.line(0.0))
+        self._shown.show(self.line(0.0))
 
     @property
     def num_done(self) -> int:
@@ -33,7 +33,7 @@ class StudyProgress:
     def __call__(self, job: "Job", outcome: "Outcome") -> None:
         """Count one more."""
         self._num_new += 1
-        self._print(self.line(time.monotonic() - self._start_s))
+        self._shown.show(self.line(time.monotonic() - self._start_s))
 
     def line(self, elapsed_s: float) -> str:
         """What the terminal shows after that long, in less than 80 columns."""
@@ -47,8 +47,4 @@ class StudyProgress:
 
     def close(self) -> None:
         """Take the line away."""
-        self._print("")
-
-    def _print(self, line: str) -> None:
-        if self._is_shown:
-            print(CLEAR + line, end="", file=sys.stderr, flush=True)
+        self._shown.close()

@@ -213,13 +213,9 @@ def _plan_policies(
     command = _command(
         options, [*said.words(), *([] if has_bounds else ["--no-bounds"])], files.plan
     )
-    result = plan_result(
-        planned,
-        provenance,
-        path=files.plan,
-        command=command,
-        runtimes=nearest_runtimes(planned.plan, best.metrics),
-    )
+    with output.waiting("looking for the nearest runtime"):
+        runtimes = nearest_runtimes(planned.plan, best.metrics)
+    result = plan_result(planned, provenance, path=files.plan, command=command, runtimes=runtimes)
     if files.figure is not None:
         write_bytes(draw_plan(best, result, files.figure.suffix), files.figure)
     warnings = [*_stopped(planned), *run_warnings(best, provenance)]

@@ -11,7 +11,7 @@ import typer
 
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.output import Output
-from rosin.cli.scenario import ScenarioOptions, compiling
+from rosin.cli.scenario import ScenarioOptions, simulating
 
 if TYPE_CHECKING:
     from sim.costs.memory import Infeasible as Misfit
@@ -168,7 +168,8 @@ def simulate_serving(
     cluster = _prepared(setting, options, policy, parameters, output)
     if not isinstance(cluster, Cluster):
         raise NoFeasiblePlan(f"no feasible plan: {shortfall(cluster)}")
-    run = serve(cluster, source_of(requests, seed, serving.requests))
+    with output.waiting("serving requests"):
+        run = serve(cluster, source_of(requests, seed, serving.requests))
     workload = ServedWorkload(name=serving.workload, source=requests.source, date=requests.date)
     record = serve_record(_command(options, policy, serving), setting, spec, workload, policy)
     result = serve_result(run, setting, record)
@@ -208,7 +209,7 @@ def _prepared(
     [chosen] = with_parameters([find_policy(policy)], parameters, setting.machine)
     routing = load_routing(options.routing, setting.model)
     served = ServedPolicy(policy=chosen, routing=routing, seed=options.seed or 0)
-    with compiling("fast", output):
+    with simulating("pricing steps", "fast", output):
         return prepare_policy(setting, served)
 
 

@@ -48,7 +48,7 @@ class Desk(NamedTuple):
     priced: NDArray[np.int64]
     room: NDArray[np.int64]
     cases: NDArray[np.int64]
-    spills: NDArray[np.int32]
+    spills: NDArray[np.int64]
 
 
 @part
@@ -171,7 +171,7 @@ def decide_misses(tokens, experts_LE, weighing, early, actions):
         np.zeros((3, num_experts), np.int64),
         np.empty((ROOM, num_experts), np.int64),
         np.zeros((num_shapes, 3), np.int64),
-        np.full((num_shapes, most, most, 2), -1, np.int32),
+        np.full((num_shapes, most, most, 2), -1),
     )
     actions[:] = 0
     # In a part, which allocates nothing, no reference to any of these arrays is counted.

@@ -16,7 +16,8 @@ from hwprofiles.units import GB, KIB, MB
 from sim.model.library import load_model
 from sim.serving import Cluster, InstanceOptions, prepare, serve, source_of
 from sim.serving.setting import serving_setting
-from sim.serving.spec import ServingSpec, TierSpec
+from sim.serving.spec import ServingSpec
+from sim.serving.tier import TierSpec
 from sim.workload.requests import load_requests
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "requests"

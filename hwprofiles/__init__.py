@@ -23,7 +23,7 @@ from hwprofiles.machine import (
     Store,
 )
 from hwprofiles.pooling import pooled
-from hwprofiles.problems import first_problem
+from hwprofiles.problems import first_problem, validated
 from hwprofiles.quantity import Efficiency, Kind, Provenance, Quantity, weakest
 from hwprofiles.text_file import write_text, write_yaml
 from hwprofiles.threads import with_threads
@@ -60,6 +60,7 @@ __all__ = [
     "read_json",
     "read_yaml",
     "unknown_name",
+    "validated",
     "weakest",
     "with_threads",
     "write_text",

@@ -7,14 +7,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from hwprofiles.errors import MAX_PATH, InputError, closest, shortened, unknown_name
 from hwprofiles.input_file import is_there
 from hwprofiles.machine import Machine
 from hwprofiles.overrides import apply_overrides
 from hwprofiles.plausibility import far_from_own
-from hwprofiles.problems import first_problem
+from hwprofiles.problems import validated
 from hwprofiles.sockets import over_sockets
 from hwprofiles.yaml_file import read_yaml
 
@@ -71,10 +69,7 @@ def machine_data(machine: Machine) -> dict[str, Any]:
 
 def parse_machine(data: Any, where: str) -> Machine:
     """Validate machine data; ``where`` names its origin in errors."""
-    try:
-        return Machine.model_validate(data)
-    except ValidationError as error:
-        raise InputError(f"{where}: {first_problem(error, Machine)}") from None
+    return validated(Machine, data, where)
 
 
 def _path(name: str) -> Path | None:

@@ -13,6 +13,7 @@ from hwprofiles.gpu_defaults import KERNEL_NS, PACKED_RATE_FRACTION, SERIAL_FRAC
 from hwprofiles.limits import MAX_DEVICES
 from hwprofiles.quantity import Quantity
 from hwprofiles.runtime_kernels import RuntimeKernels
+from hwprofiles.units import GB
 
 FORMAT = "rosin-machine/1"
 ResourceName = Literal["gpu", "h2d", "d2h", "cpu", "disk"]
@@ -109,7 +110,7 @@ class Cpu(_Part):
 
 
 class Direction(_Part):
-    """One direction of the link between host and one GPU.
+    """One direction of the link between host and one GPU, or from one GPU to another.
 
     Pageable rates default to the pinned ones.
     """
@@ -180,7 +181,8 @@ class Machine(_Part):
     simulated.
 
     ``price_usd`` is the price of the whole machine, not of its GPU. ``other_gpus`` are of other
-    kinds than ``gpu``, in the order in which they were named. ``assumptions`` says in words what
+    kinds than ``gpu``, in the order in which they were named. ``gpu_link`` carries data from any GPU
+    to any other; null: it goes down to the host and up again. ``assumptions`` says in words what
     was assumed of it, for who reads a result. ``runtime_kernels`` say what kernels of a program that
     people run models with take here.
     """
@@ -192,6 +194,7 @@ class Machine(_Part):
     cpu: Cpu
     link: Link
     host: Host
+    gpu_link: Direction | None = None
     disk: Store | None = None
     remote: Store | None = None
     curves: tuple[Curve, ...] = ()
@@ -200,6 +203,18 @@ class Machine(_Part):
     other_gpus: tuple[OtherGpu, ...] = ()
     runtime_kernels: tuple[RuntimeKernels, ...] = ()
     assumptions: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Parts and sizes; ``model_dump()`` has every number."""
+        cards = [self.gpu, *(other.gpu for other in self.other_gpus)]
+        shown = [
+            f"{each.count} x {each.name}, {each.memory_bytes.effective / GB:.3g} GB"
+            for each in cards
+            if each.count
+        ]
+        return f"<Machine {self.name}: {'; '.join(shown) or 'no GPU'}; {self.cpu.name}, {self.cpu.cores} cores>"
+
+    __str__ = __repr__
 
     @model_validator(mode="after")
     def _one_factor_a_pair(self) -> Self:

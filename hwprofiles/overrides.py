@@ -4,12 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel
-
 from hwprofiles.curve import Curve, Operation
 from hwprofiles.errors import InputError, closest
 from hwprofiles.machine import Machine, ResourceName
-from hwprofiles.problems import nested_model
+from hwprofiles.problems import fields_of, nested_model
 from hwprofiles.quantity import UNDATED, Kind, Quantity
 from hwprofiles.units import parse_number
 
@@ -45,18 +43,18 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
 
 
 def _with_value(
-    node: Any, part: type[BaseModel], keys: list[str], text: str, parent: str = ""
+    node: Any, part: type, keys: list[str], text: str, parent: str = ""
 ) -> dict[str, Any]:
     """A copy of the part at ``parent`` with the value under ``keys`` replaced."""
     key, *rest = keys
     place = f"{parent}.{key}" if parent else key
     if not isinstance(node, dict):
         raise InputError(f"{parent or 'the machine'} is not a mapping in the file")
-    if key not in part.model_fields:
+    if key not in fields_of(part):
         raise InputError(
-            f"{parent or 'a machine'} has no key {key!r}{closest(key, part.model_fields)}"
+            f"{parent or 'a machine'} has no key {key!r}{closest(key, fields_of(part))}"
         )
-    annotation = part.model_fields[key].annotation
+    annotation = fields_of(part)[key].annotation
     inner = nested_model(annotation)
     if inner is Curve:
         raise InputError("curves are set in a machine file, not with --set")
@@ -68,7 +66,7 @@ def _with_value(
             raise InputError(f"{place} is a single value; write {place}={text}")
         return {**node, key: _quantity(text, place) if inner else _plain(text, annotation, place)}
     if not rest:
-        raise InputError(f"{place} is a group; its keys: {', '.join(inner.model_fields)}")
+        raise InputError(f"{place} is a group; its keys: {', '.join(fields_of(inner))}")
     if node.get(key) is None:
         raise InputError(f"this machine has no {place}; write that part into a machine file")
     return {**node, key: _with_value(node[key], inner, rest, text, place)}

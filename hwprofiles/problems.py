@@ -1,12 +1,17 @@
 """One line out of a pydantic error: the key's path, the value, and what would be right."""
 
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.dataclasses import is_pydantic_dataclass
+from pydantic.fields import FieldInfo
 
-from hwprofiles.errors import MAX_SHOWN, closest, shortened
+from hwprofiles.errors import MAX_SHOWN, InputError, closest, shortened
+
+Read = TypeVar("Read", bound=BaseModel)
 
 _BOUNDS = {
     "greater_than": "above",
@@ -14,7 +19,23 @@ _BOUNDS = {
     "less_than": "below",
     "less_than_equal": "at most",
 }
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_NO_MAPPING = ("model_type", "dataclass_type")
+"""What pydantic says of a key that no field has, and of what is no mapping, for models and for
+dataclasses.
+"""
 _QUOTED = re.compile(r"'([^']+)'")
+
+
+def validated(model: type[Read], data: Any, where: object = "") -> Read:
+    """Return the data as that model. Raises InputError with its first problem; ``where`` names its
+    origin.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        before = f"{where}: " if where else ""
+        raise InputError(f"{before}{first_problem(error, model)}") from None
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
@@ -22,19 +43,19 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     valid name.
     """
     # A misspelt key is often also a key that is missing; the misspelling is the cause.
-    problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    problem = min(error.errors(), key=lambda item: item["type"] not in _UNKNOWN)
     location = problem["loc"]
     value = problem["input"]
     path = ".".join(shortened(str(part)) for part in location) or "(top level)"
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {path}{closest(str(location[-1]), model_at(model, location[:-1]).model_fields)}"
+    if problem["type"] in _UNKNOWN:
+        return f"unknown key {path}{closest(str(location[-1]), fields_of(model_at(model, location[:-1])))}"
     if problem["type"] == "missing":
         return f"key {path} is missing"
     # pydantic's own words name our classes, which users do not know.
-    if problem["type"] == "model_type":
+    if problem["type"] in _NO_MAPPING:
         keys = ", ".join(
             name
-            for name, field in model_at(model, location).model_fields.items()
+            for name, field in fields_of(model_at(model, location)).items()
             if field.is_required()
         )
         return f"{path}: write a mapping with the keys {keys}, got {_shown(value)}"
@@ -66,24 +87,34 @@ def _nearest(problem: Any) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:
+def model_at(model: type, path: tuple[Any, ...]) -> type:
     """The nested model that holds the keys at ``path``, through lists, tables and optional parts."""
     current = model
     for part in path:
-        field = current.model_fields.get(part) if isinstance(part, str) else None
+        field = fields_of(current).get(part) if isinstance(part, str) else None
         # Places in lists and keys of tables are in the path too; they lead to no other model.
         current = (nested_model(field.annotation) if field else None) or current
     return current
 
 
-def nested_model(annotation: Any) -> type[BaseModel] | None:
-    """The model inside an annotation such as ``Disk | None`` or ``dict[str, Quantity]``; None when
-    there is none.
+def nested_model(annotation: Any) -> type | None:
+    """The model, or dataclass, inside an annotation such as ``Disk | None`` or ``dict[str,
+    Quantity]``; None when there is none.
     """
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and (
+        issubclass(annotation, BaseModel) or is_pydantic_dataclass(annotation)
+    ):
         return annotation
     found = (nested_model(argument) for argument in getattr(annotation, "__args__", ()))
     return next((inner for inner in found if inner), None)
+
+
+def fields_of(model: type) -> Mapping[str, FieldInfo]:
+    """The keys that a mapping of that model or dataclass may have."""
+    found: Mapping[str, FieldInfo] = (
+        model.model_fields if issubclass(model, BaseModel) else vars(model)["__pydantic_fields__"]
+    )
+    return found
 
 
 def _shown(value: Any) -> str:

@@ -10,6 +10,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("hwprofiles", "sim", "planner", "validation", "rosin")
 """From the ground up: each may import those before it."""
+UNIT_SIZES = {
+    1e-9,
+    1e-6,
+    1e-3,
+    *(1000**power for power in range(1, 5)),
+    *(1024**power for power in range(1, 5)),
+}
+"""Numbers that turn one unit into another."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,26 @@ class Module:
         kept = parents[: len(parents) - node.level + self.is_package]
         return ".".join([*kept, *([node.module] if node.module else [])])
 
+    @property
+    def bare_conversions(self) -> list[str]:
+        """Lines that multiply or divide by a bare number that turns units."""
+        statements = [
+            node for node in ast.walk(self.tree) if isinstance(node, ast.BinOp | ast.AugAssign)
+        ]
+        lines = {node.lineno for node in statements if has_bare_conversion(node)}
+        return [f"{self.path.relative_to(ROOT)}:{line}" for line in sorted(lines)]
+
+    @property
+    def constants(self) -> list[str]:
+        """Names that the module itself gives a value."""
+        return [
+            target.id
+            for node in self.tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        ]
+
     @cached_property
     def functions(self) -> list[Function]:
         """Every function and method, nested ones too."""
@@ -80,6 +108,33 @@ class Module:
             )
             for node in nodes
         ]
+
+
+def has_bare_conversion(statement: ast.AST) -> bool:
+    """Whether something in it is multiplied or divided by a number that turns units."""
+    operations = (
+        node for node in ast.walk(statement) if isinstance(node, ast.BinOp | ast.AugAssign)
+    )
+    return any(
+        isinstance(node.op, ast.Mult | ast.Div | ast.FloorDiv | ast.Mod)
+        and any(_number(side) in UNIT_SIZES for side in _sides(node))
+        for node in operations
+    )
+
+
+def _sides(node: ast.BinOp | ast.AugAssign) -> list[ast.expr]:
+    return [node.value] if isinstance(node, ast.AugAssign) else [node.left, node.right]
+
+
+def _number(node: ast.expr) -> float | None:
+    """What an expression of nothing but numbers is; None for any other."""
+    is_plain = all(
+        isinstance(part, ast.Constant | ast.BinOp | ast.operator) for part in ast.walk(node)
+    )
+    if not is_plain:
+        return None
+    value = eval(compile(ast.Expression(node), "number", "eval"))
+    return value if isinstance(value, int | float) else None
 
 
 def modules() -> list[Module]:

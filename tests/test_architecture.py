@@ -8,7 +8,8 @@ import statistics
 
 import pytest
 
-from tests.source_tree import PACKAGES, Module, import_graph, modules
+import hwprofiles.units
+from tests.source_tree import PACKAGES, Module, has_bare_conversion, import_graph, modules
 
 MAX_FILE_LINES, MAX_MEDIAN_FILE_LINES = 400, 130
 MAX_STATEMENTS, MAX_P90_STATEMENTS, MAX_MEDIAN_STATEMENTS = 40, 18, 6
@@ -46,8 +47,19 @@ def test_only_validation_imports_torch() -> None:
     assert [name for name in users if name.partition(".")[0] != "validation"] == []
 
 
+def test_no_module_imports_a_private_name() -> None:
+    """What begins with an underscore belongs to its own module."""
+    found = [
+        f"{module.name} imports {name}"
+        for module in SOURCES
+        for name in sorted(module.imported_names)
+        if name.partition(".")[0] in PACKAGES and name.rpartition(".")[2].startswith("_")
+    ]
+    assert [name for name in found if not name.endswith("__")] == []
+
+
 def test_files_are_small() -> None:
-    """No file over 455 lines, and the median of files that hold code at most 130."""
+    """No file over 400 lines, and the median of files that hold code at most 130."""
     assert [
         f"{module.name}: {module.num_lines}"
         for module in SOURCES
@@ -70,6 +82,45 @@ def test_functions_are_small() -> None:
     ] == []
     assert counts[int(0.9 * (len(counts) - 1))] <= MAX_P90_STATEMENTS
     assert statistics.median(counts) <= MAX_MEDIAN_STATEMENTS
+
+
+def test_units_are_converted_by_name() -> None:
+    """Nothing is multiplied or divided by a bare power of 1000 or 1024, and no unit is defined
+    again: ``hwprofiles/units.py`` has them all.
+    """
+    others = [module for module in SOURCES if module.name != "hwprofiles.units"]
+    assert [where for module in others for where in module.bare_conversions] == []
+    units = {
+        name for name, value in vars(hwprofiles.units).items() if isinstance(value, int | float)
+    }
+    again = [
+        f"{module.name}: {name}"
+        for module in others
+        for name in module.constants
+        if name.lstrip("_") in units
+    ]
+    assert again == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_bare"),
+    [
+        ("size / 1e9", True),
+        ("1_000 * seconds", True),
+        ("count // 2**30", True),
+        ("left % (1 << 20)", True),
+        ("ns * 1e-9", True),
+        ("total *= 1024", True),
+        ("10**6 / rate", True),
+        ("size / GB", False),
+        ("share * 100", False),
+        ("1e-12 * total", False),
+        ("limit <= 1e6", False),
+    ],
+)
+def test_bare_conversions_are_seen(text: str, is_bare: bool) -> None:
+    """The test above sees every way to write such a number."""
+    assert (has_bare_conversion(ast.parse(text).body[0])) is is_bare
 
 
 @pytest.mark.parametrize("facade", FACADES, ids=lambda module: module.name)

@@ -1,6 +1,6 @@
 """A machine out of a line of parts: ``RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800``."""
 
-from hwprofiles.parts.build import machine_of_line
+from hwprofiles.parts.build import comes_with_memory, machine_of_line
 from hwprofiles.parts.cpu_numbers import all_core_clock
 from hwprofiles.parts.cpu_part import CpuPart
 from hwprofiles.parts.detect import detected_machine
@@ -14,6 +14,7 @@ __all__ = [
     "GpuPart",
     "PartsLibrary",
     "all_core_clock",
+    "comes_with_memory",
     "detected_machine",
     "is_one_part",
     "machine_of_line",

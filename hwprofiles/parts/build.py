@@ -19,6 +19,15 @@ def machine_of_line(text: str) -> Machine:
     return machine_of_parts(parse_line(text, library), library)
 
 
+def comes_with_memory(text: str) -> bool:
+    """Whether a line names a chip that comes with the memory of its CPU, such as Apple's or GH200.
+    Raises InputError as ``machine_of_line`` does.
+    """
+    library = parts_library()
+    names = [item.name for item in parse_line(text, library).gpus]
+    return any(part.host is not None for name in names for part in library.gpus[name])
+
+
 def machine_of_parts(line: PartsLine, library: PartsLibrary) -> Machine:
     """The machine of a line that was read. Raises InputError for parts that do not fit together."""
     rig = complete(line, library)

@@ -99,7 +99,7 @@ def _part(family: Mapping[str, Any], own: Mapping[str, Any], design: CoreDesign)
         base_hz=_hertz(own, "base_ghz"),
         boost_hz=_hertz(own, "boost_ghz"),
         all_core_hz=_hertz(own, "all_core_ghz"),
-        sockets=family["sockets"],
+        sockets=both["sockets"],
         numa_nodes=family.get("numa_nodes", 1),
         memory=family.get("memory"),
         other_memory=family.get("other_memory"),

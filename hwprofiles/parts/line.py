@@ -3,10 +3,11 @@ library.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hwprofiles.errors import InputError, shortened
+from hwprofiles.parts.gpu_part import GpuPart
 from hwprofiles.parts.library import PartsLibrary, parts_library
 from hwprofiles.parts.names import nearest
 from hwprofiles.units import GB, GIB, MB, parse_number
@@ -31,9 +32,14 @@ _SIZE = re.compile(r"(?<![\w.])(?P<gib>\d{1,3})\s*(?:gb|gib|g)\b", re.IGNORECASE
 _MEMORY = re.compile(
     r"(?:(?P<sockets>\d+)\s*[x×]\s*(?P<open>\())?\s*"
     r"(?:(?P<modules>\d+)\s*[x×]\s*)?(?P<gib>\d+)\s*(?:gb|gib|g)\s+"
-    r"(?P<type>ddr\d)(?:[\s-]*(?P<speed>\d+)\s*(?:mhz|mt/s)?)?\s*(?P<close>\))?",
+    r"(?P<type>(?:lp)?ddr\dx?)(?:[\s-]*(?P<speed>\d+)\s*(?:mhz|mt/s)?)?\s*(?P<close>\))?",
     re.IGNORECASE,
 )
+_MODULE_WORDS = re.compile(
+    r"\b(?:ecc|reg|registered|(?:mr|lr|cu|so-?|r|u)?dimm|ram)\b(?!-\d)", re.IGNORECASE
+)
+"""What modules are called besides their kind; none of it changes a rate that is stated."""
+_MRDIMM = re.compile(r"\bmrdimm(?=-\d)", re.IGNORECASE)
 _DISK = re.compile(r"(?:nvme|ssd|disk)(?:\s+ssd)?\s+(?P<rate>.+)", re.IGNORECASE)
 
 
@@ -160,7 +166,9 @@ def _item(part: str, library: PartsLibrary) -> Item:
 
 
 def _memory(part: str, library: PartsLibrary) -> MemoryModules | None:
-    match = _MEMORY.fullmatch(part)
+    # MRDIMM-8800 are modules of DDR5 that name their rate so.
+    plain = _MRDIMM.sub("DDR5", _MODULE_WORDS.sub("", part))
+    match = _MEMORY.fullmatch(" ".join(plain.split()))
     if match is None or bool(match["open"]) != bool(match["close"]):
         return None
     type_name = match["type"].upper()
@@ -244,10 +252,7 @@ def _gpu(
 ) -> GpuItem:
     item = GpuItem(text=part, count=count, name=name)
     if size is not None:
-        sizes = [round(each.memory_bytes / GIB) for each in library.gpus[name]]
-        if int(size["gib"]) not in sizes:
-            raise InputError(f"part {part!r}: {name} has {_either(sizes)} GB, got {size['gib']}")
-        item = replace(item, memory_gib=int(size["gib"]))
+        item = replace(item, memory_gib=_memory_gib(part, int(size["gib"]), library.gpus[name]))
     if pcie is not None:
         generation = int(pcie["generation"])
         lanes = int(pcie["lanes"])
@@ -256,6 +261,17 @@ def _gpu(
             raise InputError(f"part {part!r}: {right}, got {pcie.group()}")
         item = replace(item, pcie_generation=generation, lanes=lanes)
     return item
+
+
+def _memory_gib(part: str, gib: int, sizes: Sequence[GpuPart]) -> int:
+    """That size, which is one of the GPU's, or twice one: cards are sold with larger chips."""
+    listed = [round(each.memory_bytes / GIB) for each in sizes]
+    if gib not in listed and (gib % 2 or gib // 2 not in listed or sizes[0].is_unified):
+        twice = "" if sizes[0].is_unified else ", or twice that on a modified card"
+        raise InputError(
+            f"part {part!r}: {sizes[0].name} has {_either(listed)} GB{twice}, got {gib}"
+        )
+    return gib
 
 
 def _taken(pattern: re.Pattern[str], text: str) -> tuple[str, re.Match[str] | None]:

@@ -9,15 +9,18 @@ from hwprofiles.units import MILLION
 
 BYTES_PER_TRANSFER = 8
 """A channel of DDR3, DDR4 and DDR5 is 64 bits wide (JEDEC JESD79; the two halves of a DDR5 module
-together).
+together). Channels of LPDDR are narrower: as many as make 64 bits count as one.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryType:
-    """A kind of module, and between which rates it is sold."""
+    """A kind of module, and between which rates it is sold. CPUs that take memory of ``taken_as``
+    take it: laptops have soldered LPDDR5 where their CPU is listed with DDR5.
+    """
 
     name: str
+    taken_as: str
     slowest_mt_per_s: int
     fastest_mt_per_s: int
     listed: Citation
@@ -36,6 +39,7 @@ def peak_bytes_per_s(channels: int, mt_per_s: int) -> float:
 def _type(row: Mapping[str, Any]) -> MemoryType:
     return MemoryType(
         name=row["name"],
+        taken_as=row.get("taken_as", row["name"]),
         slowest_mt_per_s=row["slowest_mt_per_s"],
         fastest_mt_per_s=row["fastest_mt_per_s"],
         listed=Citation(source=row["source"], date=row["date"]),

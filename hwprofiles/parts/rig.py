@@ -2,7 +2,7 @@
 nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwprofiles.errors import InputError
 from hwprofiles.parts.cpu_part import CpuPart
@@ -95,7 +95,10 @@ def complete(line: PartsLine, library: PartsLibrary) -> Rig:
 def _sized(item: GpuItem, library: PartsLibrary, assumptions: _Assumptions) -> GpuPart:
     sizes = library.gpus[item.name]
     if item.memory_gib is not None:
-        return next(part for part in sizes if part.memory_bytes == item.memory_gib * GIB)
+        listed = {part.memory_bytes // GIB: part for part in sizes}
+        if item.memory_gib in listed:
+            return listed[item.memory_gib]
+        return _doubled(listed[item.memory_gib // 2], assumptions)
     if len(sizes) > 1:
         others = " or ".join(str(part.memory_bytes // GIB) for part in sizes[1:])
         first = sizes[0].memory_bytes // GIB
@@ -103,6 +106,16 @@ def _sized(item: GpuItem, library: PartsLibrary, assumptions: _Assumptions) -> G
             f"{item.name} comes with {first} or {others} GB of memory: {first} GB assumed",
         )
     return sizes[0]
+
+
+def _doubled(part: GpuPart, assumptions: _Assumptions) -> GpuPart:
+    """A card on which chips of twice the size were soldered: all else stays."""
+    gib = part.memory_bytes // GIB
+    assumptions.add(
+        f"{part.name} is sold with {gib} GB: one of {2 * gib} GB is taken to be as fast",
+    )
+    # What a process sees was read on the card with its own chips.
+    return replace(part, memory_bytes=2 * part.memory_bytes, reported_bytes=None, reported=None)
 
 
 def _unified(parts: list[tuple[GpuItem, GpuPart]], line: PartsLine) -> GpuPart | None:
@@ -163,7 +176,8 @@ def _assumed_cpu(
         is_server = any(part.is_data_centre for _, part in parts)
         return str(assumed["server_cpu"] if is_server else assumed["desktop_cpu"])
     modules = line.memory.modules or 2
-    fitting = [row for row in assumed["cpus"] if row["memory"] == line.memory.type_name]
+    type_name = library.memory_types[line.memory.type_name].taken_as
+    fitting = [row for row in assumed["cpus"] if row["memory"] == type_name]
     enough = [row for row in fitting if row["channels"] >= modules]
     # Rows rise by channels: the smallest CPU whose channels hold the modules, else the largest.
     return str((enough or fitting[-1:])[0]["cpu"])
@@ -184,7 +198,7 @@ def _memory(
     if item is None:
         return _assumed_memory(cpu, sockets, assumptions)
     allowed = [name for name in (cpu.memory, cpu.other_memory) if name]
-    if item.type_name not in allowed:
+    if library.memory_types[item.type_name].taken_as not in allowed:
         raise InputError(
             f"part {item.text!r}: {cpu.name} takes {' or '.join(allowed)}, got {item.type_name}",
         )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from planner.bounds.compilation import bound_kernel
 from planner.bounds.frontier import CellWork, widest_of
 from planner.bounds.sets import mean_of_sets, try_sets, ways_of
+from planner.bounds.sums import ExpertTimes
 from planner.bounds.tables import FEW, QUANTILES, WEIGHTS, Tables
 from planner.bounds.work import Floats
 from sim.engine.compilation import allocating_part
@@ -54,50 +55,20 @@ def sizes_of(work: CellWork, layer: NDArray[np.int64], num_layers: int) -> Sizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CountTimes:
+class CountTimes(ExpertTimes):
     """Sums over cells in ns, [kind, layer, number of residents from 0 to all]: never rising along
     the last.
     """
 
     ns: Floats
 
-    def __add__(self, other: "CountTimes") -> "CountTimes":
-        """The sums over both."""
-        return CountTimes(ns=self.ns + other.ns)
-
-    def layers_ns(
-        self,
-        kind: int,
-        on: Floats,
-        off: Floats,
-        dense_bytes: Floats,
-        item_bytes: Floats,
-        byte_price: float,
-    ) -> float:
-        """Sum over layers of the least time at that price of a byte."""
-        each = self.each_layer_ns(kind, on, off, dense_bytes, item_bytes, byte_price)
-        return float(each.sum())
-
-    def each_layer_ns(
-        self,
-        kind: int,
-        on: Floats,
-        off: Floats,
-        dense_bytes: Floats,
-        item_bytes: Floats,
-        byte_price: float,
-    ) -> Floats:
-        """[layer]: the least time at that price of a byte: the layer holds as many experts as pay,
-        or nothing at all.
-        """
-        rent = byte_price * item_bytes[:, None] * np.arange(self.ns.shape[2])
-        here = on + byte_price * dense_bytes + (self.ns[kind] + rent).min(axis=1)
-        return np.asarray(np.minimum(here, off))
+    def resident_ns(self, kind: int, base_ns: Floats, rent_ns: Floats) -> Floats:
+        """See ExpertTimes: the layer holds as many experts as pay."""
+        rents = rent_ns[:, None] * np.arange(self.ns.shape[2])
+        return np.asarray(base_ns + (self.ns[kind] + rents).min(axis=1))
 
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
-        """What a byte of one more resident saves, in ns, over all layers and kinds: where a price
-        of a byte may be best.
-        """
+        """See ExpertTimes: what a byte of one more resident saves, over all layers and kinds."""
         steps = -np.diff(self.ns, axis=2) / np.maximum(item_bytes, 1)[None, :, None]
         return np.asarray(steps[steps > 0])
 
@@ -118,7 +89,7 @@ def count_times(
         (len(caps), sizes.num_layers, len(sizes.found), int(sizes.found.max(initial=0)) + 1)
     )
     if len(sizes.found):
-        _add_cells(work, tables, sizes.layer, sizes.of_cell, np.ascontiguousarray(caps), by_missing)
+        add_cells(work, tables, sizes.layer, sizes.of_cell, np.ascontiguousarray(caps), by_missing)
     total = np.zeros((len(caps), sizes.num_layers, num_experts + 1))
     for number, (size, layers) in enumerate(zip(sizes.found.tolist(), sizes.layers, strict=True)):
         total[:, layers] += by_missing[:, layers, number, : size + 1] @ missing_shares(
@@ -156,7 +127,7 @@ def _log_choose(of: NDArray[np.int64] | int, some: NDArray[np.int64] | int) -> F
 
 
 @bound_kernel
-def _add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-untyped-def]
+def add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-untyped-def]
     """Add every cell's least mean time, over all choices of m missing experts, to ``out`` [kind,
     layer, size, m].
 
@@ -286,29 +257,32 @@ def _least_times(work, cell, tables, counted, none, each):  # type: ignore[no-un
         return 0
     prices = np.empty((3, QUANTILES * WEIGHTS))
     if is_early:
-        _weigh_early(cpu, gpu, tables.picks[number], fetch, share, link_share, prices)
+        _weigh_early(work, cell, tables.picks[number], prices)
     else:
-        _weigh_lanes(cpu, gpu, tables.picks[number], fetch, share, link_share, prices)
+        _weigh_lanes(work, cell, tables.picks[number], prices)
     _weighed(cpu, gpu, work.beside[cell], prices, none, each)
     return QUANTILES * WEIGHTS
 
 
 @allocating_part
-def _weigh_lanes(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ignore[no-untyped-def]
+def _weigh_lanes(work, cell, picks, prices):  # type: ignore[no-untyped-def]
     """Fill ``prices`` [of the CPU, of the GPU, of a copy; weighing] for each weighing of the three
     lanes.
     """
+    first = work.offsets[cell]
+    fetch = work.fetch[cell]
+    share = work.time_share[cell]
+    link_share = work.link_share[cell]
     for step in range(QUANTILES):
-        expert = picks[step]
+        cpu = work.cpu[first + picks[step]]
+        gpu = work.gpu[first + picks[step]]
         for way in range(WEIGHTS):
             on_gpu = way / WEIGHTS
-            on_cpu = (on_gpu * gpu[expert] + (1 - on_gpu) * fetch) / (
-                cpu[expert] + fetch
-            )  # computing and copying it weigh the same
-            if (
-                on_cpu > 1 - on_gpu
-            ):  # no weight is left for the link: or computing it here and there
-                on_cpu = gpu[expert] / (cpu[expert] + gpu[expert])
+            # Computing the expert on the CPU and copying it weigh the same.
+            on_cpu = (on_gpu * gpu + (1 - on_gpu) * fetch) / (cpu + fetch)
+            # No weight is left for the link: or computing it here and there weigh the same.
+            if on_cpu > 1 - on_gpu:
+                on_cpu = gpu / (cpu + gpu)
                 on_gpu = 1 - on_cpu
             on_link = max(0.0, 1 - on_gpu - on_cpu)
             early = on_cpu / (on_cpu + on_link)
@@ -319,17 +293,19 @@ def _weigh_lanes(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ig
 
 
 @allocating_part
-def _weigh_early(cpu, gpu, picks, fetch, share, link_share, prices):  # type: ignore[no-untyped-def]
+def _weigh_early(work, cell, picks, prices):  # type: ignore[no-untyped-def]
     """Weigh GPU and CPU alone, for plans whose copies are no lane of the window but all count."""
+    first = work.offsets[cell]
+    fetch = work.fetch[cell]
+    share = work.time_share[cell]
+    link_share = work.link_share[cell]
     for step in range(QUANTILES):
-        expert = picks[step]
+        cpu = work.cpu[first + picks[step]]
+        gpu = work.gpu[first + picks[step]]
         for way in range(WEIGHTS):
-            copied = (
-                link_share * fetch * way / (WEIGHTS - 1)
-            )  # from where a resident weighs the same on both to where a missing one does
-            on_cpu = min(
-                1.0, (share * gpu[expert] + copied) / (share * (cpu[expert] + gpu[expert]))
-            )
+            # From where a resident weighs the same on both to where a missing one does.
+            copied = link_share * fetch * way / (WEIGHTS - 1)
+            on_cpu = min(1.0, (share * gpu + copied) / (share * (cpu + gpu)))
             place = step * WEIGHTS + way
             prices[0, place] = share * on_cpu
             prices[1, place] = share * (1 - on_cpu)

@@ -8,43 +8,24 @@ Where they are unlike, each card's bytes have a price of their own, and each lay
 card is cheapest for it. The proof is in docs/explanation/bounds.md.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from hwprofiles import Machine
 from planner.bounds.clairvoyant import repeated_bound
-from planner.bounds.draws import (
-    LINK_WEIGHTS,
-    MOST_WEIGHT,
-    PRICE_PARTS,
-    WEIGHT_FACTORS,
-    WITHIN,
-    Kind,
-    MeanBounds,
-    relaxed_draws,
-    summed,
-    sums_of,
-    wholes_of,
-    works_of,
-)
-from planner.bounds.part import MarkedPasses
+from planner.bounds.draws import MeanBounds, works_of
+from planner.bounds.relaxed import CardRuns, FixedPlans
 from planner.bounds.rounding import seconds_below
-from planner.bounds.static import KINDS, Streaming
 from planner.bounds.stores import LOOSEST, Stores, stores_of
-from planner.bounds.sums import Sums
 from planner.bounds.work import Floats, SelectedExperts, Work
 from sim.costs.cost_model import CostModel
 from sim.costs.memory import MemoryRule, working_bytes
 from sim.policies.problem import Problem
 from sim.step.simulate import Drawn
-
-GOLDEN = (5**0.5 - 1) / 2
-NUM_SECTIONS = 36
-"""Steps of a search by golden section: the place is known to 3 in 10^8 of the range."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,11 +101,18 @@ def _card(problem: Problem, machine: Machine, draws: Sequence[Drawn]) -> _Card:
 
 
 def _crossings_ns(problem: Problem, cards: Sequence[Machine], draws: Sequence[Drawn]) -> float:
-    """The least that hidden states take from one card to another in all passes of all draws."""
+    """The least that hidden states take from one card to another in all passes of all draws:
+    straight where the machine can, else by way of the host.
+    """
     model = problem.model
+    across = CostModel(machine=cards[0], model=model)
     total = 0.0
     for drawn in draws:
         sizes = drawn.passes.num_tokens.astype(np.int64) * model.hidden * model.activation_bytes
+        straight = across.copy_across(sizes)
+        if straight is not None:
+            total += float(straight.ns.sum())
+            continue
         for way in ("d2h", "h2d"):
             found = [
                 CostModel(machine=card, model=model).copy(way, sizes, is_pinned=is_pinned).ns
@@ -153,33 +141,30 @@ def _bounds_ns(
     stores = [
         replace(card.stores, capacity_bytes=card.stores.capacity_bytes * grown) for _, card in used
     ]
-    first = used[0][1]
-    if all(machine == used[0][0] for machine, _ in used):
-        static_ns = relaxed_draws(wholes_of(first.works), _joined(stores), are_alike=are_alike).ns
-    else:
-        static_ns = _unlike_ns(*_by_kind(used, stores), are_alike=are_alike)
+    static = FixedPlans(cards=_by_kind(used, stores), are_alike=are_alike).relaxed()
     own = [card for _, card in used]
-    best = [_least_work([card.works[draw] for card in own]) for draw in range(len(first.works))]
+    best = [_least_work(works) for works in zip(*[card.works for card in own], strict=True)]
     loosest = _joined([card.loosest for card in own])
     first_ns, guess = repeated_bound(best[0], loosest, None)
     others = sum(repeated_bound(work, loosest, guess)[0] for work in best[1:])
-    return np.array([static_ns, first_ns + others])
+    return np.array([static.ns, first_ns + others])
 
 
-def _by_kind(
-    used: Sequence[tuple[Machine, _Card]], stores: Sequence[Stores]
-) -> tuple[list[list[MarkedPasses]], list[Stores]]:
+def _by_kind(used: Sequence[tuple[Machine, _Card]], stores: Sequence[Stores]) -> list[CardRuns]:
     """The work on each kind of card, and what all cards of that kind have room for."""
     kinds: list[Machine] = []
     for machine, _ in used:
         if machine not in kinds:
             kinds.append(machine)
-    wholes = [wholes_of(next(card.works for own, card in used if own == kind)) for kind in kinds]
-    rooms = [
-        _joined([room for (own, _), room in zip(used, stores, strict=True) if own == kind])
+    return [
+        CardRuns(
+            works=next(card.works for own, card in used if own == kind),
+            stores=_joined(
+                [room for (own, _), room in zip(used, stores, strict=True) if own == kind]
+            ),
+        )
         for kind in kinds
     ]
-    return wholes, rooms
 
 
 def _joined(stores: Sequence[Stores]) -> Stores:
@@ -202,154 +187,3 @@ def _least_work(works: Sequence[Work]) -> Work:
     on_gpu = np.min([work.experts.gpu_ns for work in works], axis=0)
     experts: SelectedExperts = replace(works[0].experts, gpu_ns=on_gpu)
     return replace(works[0], experts=experts, **least)
-
-
-def _unlike_ns(
-    wholes: Sequence[Sequence[MarkedPasses]], stores: Sequence[Stores], *, are_alike: bool
-) -> float:
-    """The static bound for unlike cards, in ns over all draws."""
-    within = list(WITHIN)
-    sums = [
-        summed(whole, own, within, are_alike=are_alike)
-        for whole, own in zip(wholes, stores, strict=True)
-    ]
-    best, prices = min(
-        (_best_prices(sums, stores, number) for number in range(len(within))),
-        key=lambda found: found[0],
-    )
-    for kind in KINDS:
-        if kind.is_ahead or kind.is_early:
-            weighed: list[Kind] = [
-                _weighed(wholes, stores, kind, (best, prices), are_alike=are_alike)
-            ]
-            again = [
-                summed(whole, own, weighed, are_alike=are_alike)
-                for whole, own in zip(wholes, stores, strict=True)
-            ]
-            best = min(best, _best_prices(again, stores, 0)[0])
-    return best
-
-
-def _weighed(
-    wholes: Sequence[Sequence[MarkedPasses]],
-    stores: Sequence[Stores],
-    kind: Streaming,
-    rival: tuple[float, Sequence[float]],
-    *,
-    are_alike: bool,
-) -> Streaming:
-    """The kind with the weights of the link's total, in prefill and in decode, that bound the first
-    draw best: any are valid.
-
-    ``rival`` is the bound of plans that copy nothing ahead, with its prices, over all draws. As for
-    one card, weights are moved by ever less while that helps, until the rival is exceeded.
-    """
-    number = len(wholes[0])
-    known: dict[tuple[float, float], float] = {}
-
-    def bound(shares: tuple[float, float]) -> float:
-        """What those weights prove, in ns, computed once each."""
-        if shares not in known:
-            tried = replace(kind, link_shares=shares)
-            sums = [
-                sums_of(whole[0], own, [tried], are_alike=are_alike)
-                for whole, own in zip(wholes, stores, strict=True)
-            ]
-            known[shares] = max(
-                value_over_cards(sums, stores, 0, [price * part / number for price in rival[1]])
-                for part in PRICE_PARTS
-            )
-        return known[shares]
-
-    best = max(((share, 0.0 if kind.is_early else share) for share in LINK_WEIGHTS), key=bound)
-    moved = (0,) if kind.is_early else (1, 0)
-    for factors in WEIGHT_FACTORS:
-        is_moved = True
-        while is_moved and bound(best) < rival[0] / number:
-            is_moved = False
-            for phase, factor in product(moved, factors):
-                share = min(best[phase] * factor, MOST_WEIGHT)
-                tried = (share, best[1]) if phase == 0 else (best[0], share)
-                if bound(tried) > bound(best):
-                    best = tried
-                    is_moved = True
-    return replace(kind, link_shares=best)
-
-
-def value_over_cards(
-    sums: Sequence[Sums], stores: Sequence[Stores], number: int, prices: Sequence[float]
-) -> float:
-    """What those prices of a byte on each card prove, in ns: each layer, and the head, lies where
-    it costs least.
-
-    A buffer for what is streamed is not charged, since it may lie on any of the cards.
-    """
-    parts = list(zip(sums, stores, prices, strict=True))
-    layers = [
-        own.experts.each_layer_ns(
-            number, own.on[number], own.off[number], room.dense_bytes, room.expert_bytes, price
-        )
-        for own, room, price in parts
-    ]
-    heads = [
-        min(own.head_on[number] + price * room.head_bytes, own.head_off[number])
-        for own, room, price in parts
-    ]
-    paid = sum(
-        own.ahead[number] * (room.memory_bytes - room.capacity_bytes)
-        + max(price, own.ahead[number]) * room.capacity_bytes
-        for own, room, price in parts
-    )
-    return float(np.min(layers, axis=0).sum() + min(heads) + sums[0].rest[number] - paid)
-
-
-def _best_prices(
-    sums: Sequence[Sums], stores: Sequence[Stores], number: int
-) -> tuple[float, tuple[float, ...]]:
-    """The highest bound that prices of a byte prove, and those prices.
-
-    The bound is concave in them: one price is searched within the search for the other. Of more
-    than two kinds of cards, all but the first have one price in common, which is valid, too.
-    """
-    rates = [
-        own.experts.savings_per_byte(room.expert_bytes)
-        for own, room in zip(sums, stores, strict=True)
-    ]
-    top = max(float(rate.max()) if len(rate) else 0.0 for rate in rates)
-
-    def value(first: float, second: float) -> float:
-        """What the first card's price and that of all others prove."""
-        prices = (first, *(second,) * (len(sums) - 1))
-        return value_over_cards(sums, stores, number, prices)
-
-    def second_of(first: float) -> float:
-        """The best price for the others beside the first's."""
-        return _highest(lambda second: value(first, second), top)
-
-    first = _highest(lambda tried: value(tried, second_of(tried)), top)
-    second = second_of(first)
-    return value(first, second), (first, *(second,) * (len(sums) - 1))
-
-
-def _highest(value: Callable[[float], float], top: float) -> float:
-    """Where between 0 and ``top`` a concave function is highest, by golden section."""
-    low = 0.0
-    high = top
-    left = high - GOLDEN * (high - low)
-    right = low + GOLDEN * (high - low)
-    at_left = value(left)
-    at_right = value(right)
-    for _ in range(NUM_SECTIONS):
-        if at_left < at_right:
-            low = left
-            left = right
-            at_left = at_right
-            right = low + GOLDEN * (high - low)
-            at_right = value(right)
-        else:
-            high = right
-            right = left
-            at_right = at_left
-            left = high - GOLDEN * (high - low)
-            at_left = value(left)
-    return left if at_left > at_right else right

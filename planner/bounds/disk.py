@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwprofiles import Machine
 from planner.bounds.clairvoyant import Uses, cheapest_ns
@@ -19,6 +18,7 @@ from planner.bounds.rounding import seconds_below
 from planner.bounds.work import Floats, Work
 from sim.costs.host_room import RESERVED_BYTES, disk_read_ns
 from sim.costs.memory import MemoryRule, context_bytes, machine_bytes, working_bytes
+from sim.policies.placement.fitting import expert_sizes
 from sim.policies.problem import Problem
 from sim.step.simulate import Drawn
 
@@ -39,7 +39,7 @@ def with_reads(
     The static one is for plans that read nothing ahead of its gate but for the prompt, whose
     experts on the GPU and in host memory stay, and that set aside what a default budget does.
     """
-    read_ns = disk_read_ns(problem.machine, _expert_bytes(problem)).astype(np.float64)
+    read_ns = disk_read_ns(problem.machine, expert_sizes(problem)).astype(np.float64)
     room = _room_bytes(problem, cards)
     aside = _aside_bytes(problem, cards)
     static_ns = _static_ns(problem, draws, works, read_ns, room - aside, bounds.are_alike)
@@ -89,7 +89,7 @@ def _static_ns(
         exists = np.arange(problem.model.num_experts) < counts[:, None]
         used = exists * (used.sum(axis=1) / counts)[:, None]
     saved = used * read_ns[:, None]
-    sizes = np.broadcast_to(_expert_bytes(problem)[:, None], saved.shape)
+    sizes = np.broadcast_to(expert_sizes(problem)[:, None], saved.shape)
     rate = (saved / np.maximum(sizes, 1)).ravel()
     order = np.argsort(-rate, kind="stable")
     held = np.minimum(np.cumsum(sizes.ravel()[order]), capacity_bytes)
@@ -116,7 +116,7 @@ def _clairvoyant_ns(
     """
     ways = [_uses(problem, drawn, read_ns) for drawn in draws]
     passes = [len(drawn.passes) for drawn in draws]
-    size = float(_expert_bytes(problem).max())
+    size = float(expert_sizes(problem).max())
     prices = np.append(0.0, np.geomspace(1e-3, 1.0, NUM_PRICES) * read_ns.max() / size)
 
     def value(own: Uses, num_passes: int, price: float) -> float:
@@ -142,10 +142,6 @@ def _uses(problem: Problem, drawn: Drawn, read_ns: Floats) -> Uses:
         cell=np.full(len(item), -1),
         weight=np.zeros(len(item)),
         cost_ns=copies[item[order]],
-        size_bytes=_expert_bytes(problem)[layer_of].astype(np.float64),
+        size_bytes=expert_sizes(problem)[layer_of].astype(np.float64),
         copy_ns=copies,
     )
-
-
-def _expert_bytes(problem: Problem) -> NDArray[np.int64]:
-    return np.array([layer.expert_bytes for layer in problem.model.layers], np.int64)

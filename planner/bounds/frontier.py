@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.bounds.compilation import bound_kernel
+from planner.bounds.work import Floats
 from sim.engine.compilation import allocating_part
-
-Floats = NDArray[np.float64]
 
 UNIFORM_SPREAD = 1.02
 """Experts of a cell whose CPU prices differ by less are counted, one expert one unit; else they are
@@ -269,7 +268,8 @@ def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
 
 
 @bound_kernel
-def _frontiers(work, missing, ns, offsets, weight, spread):  # type: ignore[no-untyped-def]
+def fill_frontiers(work, missing, ns, offsets, weight, spread):  # type: ignore[no-untyped-def]
+    """Fill the columns of ``Frontiers``; returns how many vertices there are."""
     end = 0
     widest = widest_of(work.offsets)
     x = np.empty(7 * widest + 7)
@@ -312,5 +312,5 @@ def frontiers(work: CellWork) -> Frontiers:
     ns = np.empty(size)
     offsets = np.zeros(num_cells + 1, np.int64)
     weight = np.empty(len(work.cpu))
-    end = _frontiers(work, missing, ns, offsets, weight, UNIFORM_SPREAD) if num_cells else 0
+    end = fill_frontiers(work, missing, ns, offsets, weight, UNIFORM_SPREAD) if num_cells else 0
     return Frontiers(missing=missing[:end], ns=ns[:end], offsets=offsets, weight=weight)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from planner.bounds.compilation import bound_kernel
 from planner.bounds.frontier import Frontiers
+from planner.bounds.sums import ExpertTimes
 from planner.bounds.work import Floats
 
 MISSING_SHARES = (0.08, 0.2, 0.35, 0.5, 0.62, 0.74, 0.86, 0.95)
@@ -24,7 +25,7 @@ NUM_PHASES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lines:
+class Lines(ExpertTimes):
     """Sums over cells in ns:
 
     ``height`` [kind, phase, share, layer] with all experts missing, ``gain`` [phase, share, item]
@@ -34,43 +35,14 @@ class Lines:
     height: Floats
     gain: Floats
 
-    def __add__(self, other: "Lines") -> "Lines":
-        """The sums over both."""
-        return Lines(height=self.height + other.height, gain=self.gain + other.gain)
-
-    def layers_ns(
-        self,
-        kind: int,
-        on: Floats,
-        off: Floats,
-        dense_bytes: Floats,
-        item_bytes: Floats,
-        byte_price: float,
-    ) -> float:
-        """Sum over layers of the least time at that price of a byte."""
-        each = self.each_layer_ns(kind, on, off, dense_bytes, item_bytes, byte_price)
-        return float(np.cumsum(each)[-1])
-
-    def each_layer_ns(
-        self,
-        kind: int,
-        on: Floats,
-        off: Floats,
-        dense_bytes: Floats,
-        item_bytes: Floats,
-        byte_price: float,
-    ) -> Floats:
-        """[layer]: the least time at that price of a byte, by the layer's best pair of lines."""
-        found = np.empty(len(on))
-        _relaxed_layers(
-            self.height[kind], self.gain, on, off, dense_bytes, item_bytes, byte_price, found
-        )
+    def resident_ns(self, kind: int, base_ns: Floats, rent_ns: Floats) -> Floats:
+        """See ExpertTimes: by the layer's best pair of lines."""
+        found = np.empty(len(base_ns))
+        _best_pairs(self.height[kind], self.gain, base_ns, rent_ns, found)
         return found
 
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
-        """What a byte of each expert saves, in ns, by its steepest lines: where a price of a byte
-        may be best.
-        """
+        """See ExpertTimes: what a byte of each expert saves, by its steepest lines."""
         gains = self.gain.max(axis=1).sum(axis=0).reshape(len(item_bytes), -1)
         return np.asarray((gains / np.maximum(item_bytes, 1)[:, None])[gains > 0])
 
@@ -136,29 +108,20 @@ def _add_lines(found, cells, caps, shares, height, gain):  # type: ignore[no-unt
 
 
 @bound_kernel
-def _relaxed_layers(height, gain, on, off, dense_bytes, item_bytes, byte_price, least):  # type: ignore[no-untyped-def]
-    """Fill ``least`` [layer] with the least time at that price of a byte, by the layer's best pair
-    of lines.
-    """
+def _best_pairs(height, gain, base, rent, least):  # type: ignore[no-untyped-def]
+    """Fill ``least`` [layer] with the least time of a resident layer, by its best pair of lines."""
     num_shares = height.shape[1]
     num_layers = height.shape[2]
     num_experts = gain.shape[2] // num_layers
     for layer in range(num_layers):
-        rent = byte_price * item_bytes[layer]
         found = -np.inf
         items = slice(layer * num_experts, (layer + 1) * num_experts)
         for early in range(num_shares):
             for late in range(num_shares):
                 saved = 0.0
                 for item in range(items.start, items.stop):
-                    saved += max(0.0, gain[0, early, item] + gain[1, late, item] - rent)
-                here = (
-                    on[layer]
-                    + byte_price * dense_bytes[layer]
-                    + height[0, early, layer]
-                    + height[1, late, layer]
-                    - saved
-                )
+                    saved += max(0.0, gain[0, early, item] + gain[1, late, item] - rent[layer])
                 # Every pair of lines proves a bound, so the best one counts.
-                found = max(found, min(here, off[layer]))
+                here = base[layer] + height[0, early, layer] + height[1, late, layer] - saved
+                found = max(found, here)
         least[layer] = found

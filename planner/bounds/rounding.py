@@ -12,4 +12,4 @@ def seconds_below(ns: float) -> float:
     """Return the time in seconds, rounded down by more than arithmetic can have rounded it up, and
     never negative.
     """
-    return max(0.0, ns * (1 - ROUNDING) / NS_PER_S)
+    return max(0.0, float(ns) * (1 - ROUNDING) / NS_PER_S)

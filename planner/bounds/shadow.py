@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hwprofiles import Machine, Quantity
-from hwprofiles.units import NS_PER_S
-from planner.bounds.draws import MeanBounds, summed, value_ns, wholes_of, works_of
+from hwprofiles.units import GB, NS_PER_S
+from planner.bounds.draws import MeanBounds, works_of
+from planner.bounds.relaxed import CardRuns, FixedPlans
 from planner.bounds.stores import stores_of
 from sim.costs.memory import MemoryRule
 from sim.policies.problem import Problem
 from sim.step.simulate import Drawn
 
-GIGA = 10**9
 STEP = 1e-3
 """Relative change of a rate over which the bound's derivative is taken."""
 
@@ -28,14 +28,13 @@ def mean_shadow_prices(
     # At its best multipliers the bound's change is its change at fixed multipliers (the envelope
     # theorem), so nothing is solved again.
     stores = stores_of(problem, rule)
-    kinds = [bounds.kind]
+    price_ns = bounds.byte_price_s * NS_PER_S * len(draws)
 
     def value_s(machine: Machine) -> float:
         """The bound's value at its own multipliers, on that machine."""
-        wholes = wholes_of(works_of(replace(problem, machine=machine), draws))
-        sums = summed(wholes, stores, kinds, are_alike=bounds.are_alike)
-        price = bounds.byte_price_s * NS_PER_S * len(draws)
-        return value_ns(sums, stores, kinds, 0, price) / NS_PER_S / len(draws)
+        card = CardRuns(works=works_of(replace(problem, machine=machine), draws), stores=stores)
+        plans = FixedPlans(cards=[card], are_alike=bounds.are_alike)
+        return plans.value_ns(bounds.kind, [price_ns]) / NS_PER_S / len(draws)
 
     machine = problem.machine
     now = value_s(problem.machine)
@@ -44,11 +43,11 @@ def mean_shadow_prices(
         for rate in (machine.link.h2d.bytes_per_s, machine.cpu.memory_bytes_per_s)
     )
     return {
-        "end_to_end_s_per_gpu_memory_gb": -bounds.byte_price_s * GIGA,
+        "end_to_end_s_per_gpu_memory_gb": -bounds.byte_price_s * GB,
         "end_to_end_s_per_h2d_gb_per_s": (value_s(with_more_link(machine, link)) - now)
-        / (link / GIGA),
+        / (link / GB),
         "end_to_end_s_per_dram_gb_per_s": (value_s(with_more_dram(machine, dram)) - now)
-        / (dram / GIGA),
+        / (dram / GB),
     }
 
 

@@ -7,9 +7,8 @@ of a second, a tenth of a short plan.
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from planner.bounds.work import Floats
 
 NEAR, ALIKE = 1e-4, 1e-4
 """The search ends where no corner is farther from the best along any axis, nor its value."""

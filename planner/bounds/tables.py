@@ -86,9 +86,12 @@ def _tables(work):  # type: ignore[no-untyped-def]
     for which in range(num):
         if not is_tried[which]:
             own = slice(starts[which], starts[which + 1])
+            num_weights = 1 if is_alike[which] else WEIGHTS
             least_gpu[which] = _fill_table(
-                work, cells[which], is_alike[which], longer[own], chain[own], up[own], picks[which]
+                work, cells[which], num_weights, longer[own], chain[own], up[own]
             )
+            if not is_alike[which]:
+                _pick(work, cells[which], picks[which])
     return (
         number,
         is_tried[:num],
@@ -103,7 +106,7 @@ def _tables(work):  # type: ignore[no-untyped-def]
 
 
 @allocating_part
-def _fill_table(work, cell, is_alike, longer, chain, up, picks):  # type: ignore[no-untyped-def]
+def _fill_table(work, cell, num_weights, longer, chain, up):  # type: ignore[no-untyped-def]
     """Fill the rows of a cell; returns its least work of an expert on the GPU."""
     first = work.offsets[cell]
     last = work.offsets[cell + 1]
@@ -123,13 +126,17 @@ def _fill_table(work, cell, is_alike, longer, chain, up, picks):  # type: ignore
         up[count] = work.up[sent]
         around[count] = up[count] + work.down[sent]
         chain[count] = on_cpu + around[count]
-    _two_lanes(cpu, gpu, work.beside[cell], around, WEIGHTS if not is_alike else 1, longer)
-    if not is_alike:
-        order = np.argsort(cpu)
-        for step in range(QUANTILES):
-            # The middle expert of each sixth stands for all of it.
-            picks[step] = order[(2 * step + 1) * size // (2 * QUANTILES)]
+    _two_lanes(cpu, gpu, work.beside[cell], around, num_weights, longer)
     return gpu.min()
+
+
+@allocating_part
+def _pick(work, cell, picks):  # type: ignore[no-untyped-def]
+    """Fill the experts of a cell at quantiles of the price on the CPU."""
+    order = np.argsort(work.cpu[work.offsets[cell] : work.offsets[cell + 1]])
+    for step in range(QUANTILES):
+        # The middle expert of each sixth stands for all of it.
+        picks[step] = order[(2 * step + 1) * len(order) // (2 * QUANTILES)]
 
 
 @allocating_part

@@ -12,6 +12,7 @@ from hwprofiles import InputError
 from sim.policies.actions import LayerMode
 from sim.policies.overlap import Overlap
 from sim.policies.problem import Problem
+from sim.step.lowering.draft import FROM_GPU, TO_GPU
 from sim.step.lowering.prices import Prices, price
 from sim.workload.batch import Passes
 
@@ -153,15 +154,16 @@ def _copies(pinned: Prices, pageable: Prices) -> dict[str, Any]:
         """The faster of both kinds of memory."""
         return np.asarray(np.minimum(getattr(pinned, name), getattr(pageable, name)), np.float64)
 
-    found = {
-        name: np.minimum.accumulate(least(name)[::-1])[::-1].copy()
-        for name in ("activations_h2d", "activations_d2h")
+    # Over layers on unlike cards, the least of all.
+    hidden = least("activations").min(axis=0)
+    hidden = np.minimum.accumulate(hidden[:, ::-1], axis=1)[:, ::-1].copy()
+    return {
+        "activations_h2d": hidden[TO_GPU],
+        "activations_d2h": hidden[FROM_GPU],
+        "fetch": least("fetch"),
+        "layer_fetch": least("layer_fetch"),
+        "head_fetch": float(least("head_fetch")),
     }
-    return (
-        found
-        | {name: least(name) for name in ("fetch", "layer_fetch")}
-        | {"head_fetch": float(least("head_fetch"))}
-    )
 
 
 def _experts(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwprofiles.units import MIB, format_bytes
+from hwprofiles.units import GIB, MIB, format_bytes
 from planner.choice.question import ChoiceQuestion
 from planner.export.llama_cpp import llama_words
 from planner.export.runtime_command import quoted
@@ -20,7 +20,7 @@ from sim.runtimes.memory import memory_of
 from sim.runtimes.placing import placement_of
 from sim.runtimes.tensors import tensors_of
 
-MARGIN_BYTES = 1024 * MIB
+MARGIN_BYTES = GIB
 """GPU memory that is left free, as llama.cpp's --fit-target does."""
 
 STATIC_LAYERS = "static layers"
@@ -108,8 +108,7 @@ def planned_layers(question: ChoiceQuestion) -> Arm | None:
         runtime=LLAMA_CPP,
         model=question.model,
         quantization=question.quantization,
-        host=question.host,
-        host_memory_bytes=question.host_memory_bytes,
+        host=replace(question.host, memory_bytes=question.host_memory_bytes),
         load=RuntimeLoad(
             prompt_tokens=question.prompt_tokens, output_tokens=question.output_tokens
         ),

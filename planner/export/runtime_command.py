@@ -1,7 +1,7 @@
 """A command of a runtime before it has a form: its words, its variables, and the load it is for."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 
@@ -45,6 +45,28 @@ class RuntimeCommand:
         return " ".join(
             [*map(quoted, variables), program, *(quoted(word) for word in self.all_words)]
         )
+
+
+Forms = Mapping[str, Callable[[RuntimeCommand], str]]
+"""How each form of a program's arguments is written, by its name."""
+
+
+def command_form(program: str) -> Forms:
+    """Return the form of a program that is only started: its command, ready to paste."""
+    return {"args": lambda command: command.line(program) + "\n"}
+
+
+def command_reader(program: str, *, num_model_words: int = 0) -> Callable[[str, str], str]:
+    """Return what reads such a command back as a line of arguments, without the program and as many
+    words for the model.
+    """
+
+    def arguments_in(form: str, text: str) -> str:
+        """Return the line of arguments that a text of that form stands for."""
+        assert form == "args"
+        return shlex.join(shlex.split(text.replace(program, "", 1))[num_model_words:])
+
+    return arguments_in
 
 
 def quoted(word: str) -> str:

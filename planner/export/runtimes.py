@@ -6,7 +6,7 @@ from typing import Any
 
 from hwprofiles import InputError, unknown_name
 from planner.export import accelerate, exllamav3, ktransformers, llama_cpp, vllm
-from planner.export.runtime_command import RuntimeCommand
+from planner.export.runtime_command import Forms, RuntimeCommand
 from sim.runtimes.accelerate.arguments import ACCELERATE
 from sim.runtimes.exllamav3.arguments import EXLLAMAV3
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS
@@ -25,7 +25,7 @@ class Writer:
 
     words: Callable[[Any], tuple[str, ...]]
     environment: Callable[[Any], Mapping[str, str]]
-    forms: Mapping[str, Callable[[RuntimeCommand], str]]
+    forms: Forms
     arguments_in: Callable[[str, str], str]
     model_words: Callable[[str], tuple[str, ...]]
     expresses: str

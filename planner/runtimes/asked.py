@@ -1,15 +1,17 @@
 """What a plan for a runtime is asked for: model, machine, load and limits, in the runtime's terms."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
 from planner.runtimes.load import RuntimeLimits, RuntimeLoad, with_room
 from planner.runtimes.option import Option, Timing, option_of
+from sim.costs.host_room import RESERVED_BYTES
 from sim.model.model import Model
 from sim.runtimes.arguments import Arguments
 from sim.runtimes.asking import read_runtime_arguments
+from sim.runtimes.disk import maps_file
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.memory import DeviceMemory
 from sim.runtimes.placement import DevicePlacement
@@ -33,15 +35,14 @@ SCORES: Mapping[str, Callable[[Timing], float]] = MappingProxyType(
 class Asked:
     """One search. ``tensors`` are those of the model's file, or its classes shared out.
 
-    ``kv_types`` are allowed types of keys and values. ``host_memory_bytes`` is None where no source
-    states it: then it limits nothing.
+    ``kv_types`` are allowed types of keys and values. Where no source states the host's memory, it
+    limits nothing.
     """
 
     runtime: str
     model: Model
     quantization: str
     host: RuntimeHost
-    host_memory_bytes: float | None
     load: RuntimeLoad
     limits: RuntimeLimits
     tensors: TensorTable
@@ -69,7 +70,7 @@ class Asked:
             arguments=arguments,
             model=self.model,
             quantization=self.quantization,
-            host=self.host,
+            host=self._own_host,
             context_tokens=self.load.decode_context_tokens,
             prompt_tokens=self.load.prompt_tokens,
             prompt_context_tokens=self.load.prompt_context_tokens,
@@ -98,22 +99,40 @@ class Asked:
             f"gpu{index}": gpu.memory_bytes - self.limits.margin_vram_bytes
             for index, gpu in enumerate(self.host.gpus)
         }
-        if self.host_memory_bytes is not None:
-            room["host"] = self.host_memory_bytes - self.limits.reserve_ram_bytes
+        if self.host.memory_bytes is not None:
+            room["host"] = self.host.memory_bytes - self.limits.reserve_ram_bytes
         return room
 
-    def missing_bytes(self, memory: Mapping[str, DeviceMemory]) -> dict[str, float]:
-        """Bytes that each device is short of; devices with room enough are left out."""
+    def missing_bytes(
+        self, memory: Mapping[str, DeviceMemory], arguments: Arguments
+    ) -> dict[str, float]:
+        """Bytes that each device is short of; devices with room enough are left out.
+
+        Weights of a mapped file need no room on a host with a disk: what does not stay is read
+        again, which is slow, but runs.
+        """
         room = self.room_bytes()
-        return {
-            name: own.total - room[name]
+        is_mapped = self.host.disk is not None and maps_file(arguments)
+        held = {
+            name: own.total - (own.weights if name == "host" and is_mapped else 0)
             for name, own in memory.items()
-            if name in room and own.total > room[name]
+        }
+        return {
+            name: size - room[name]
+            for name, size in held.items()
+            if name in room and size > room[name]
         }
 
     def fits(self, option: Option) -> bool:
         """Whether every device has room for the option."""
-        return not self.missing_bytes(option.memory)
+        return not self.missing_bytes(option.memory, option.arguments)
+
+    @cached_property
+    def _own_host(self) -> RuntimeHost:
+        """The host without the memory of others, beyond what any system takes."""
+        others = max(0, self.limits.reserve_ram_bytes - RESERVED_BYTES)
+        memory = self.host.memory_bytes
+        return self.host if memory is None else replace(self.host, memory_bytes=memory - others)
 
     def rank(self, timing: Timing) -> tuple[float, float]:
         """What decides: by how much the first token is late, then the objective."""

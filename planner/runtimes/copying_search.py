@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 
-from hwprofiles.units import GIB
+from hwprofiles.units import GIB, THOUSAND
 from planner.runtimes.asked import Asked
 from planner.runtimes.option import Option
 from planner.runtimes.rival import Rival, best_rival
@@ -12,17 +13,24 @@ from sim.runtimes.accelerate.arguments import AccelerateArguments
 from sim.runtimes.vllm.arguments import DEFAULT_CHUNK_TOKENS, VllmArguments
 
 CHUNKS = (512, 1024, 2048, 4096, 8192, 16384)
+PREFETCH_STEPS = (1, 2, 4)
+MOST_IN_GROUP = 16
+"""Shares of layers are told apart to a sixteenth."""
+
 OFFLOAD_STEP_BYTES = GIB // 100
 """``--cpu-offload-gb`` is a fraction; hundredths of a GiB are finer than any parameter of experts."""
 
 
 def vllm_options(asked: Asked) -> Iterator[Option]:
-    """Yield options that fit: as few bytes in host memory as the chunk leaves room for."""
+    """Yield options that fit: as few bytes in host memory as the chunk leaves room for, read over the
+    link or copied ahead by whole layers.
+    """
     for chunk in _chunks(asked):
         for is_experts_alone in (True, False):
             option = _least_offloaded(asked, chunk, is_experts_alone)
             if option is not None:
                 yield option
+            yield from _fewest_copied(asked, chunk, is_experts_alone)
 
 
 def vllm_rivals(asked: Asked) -> Iterator[Rival]:
@@ -47,17 +55,59 @@ def _least_offloaded(asked: Asked, chunk: int, is_experts_alone: bool) -> Option
     )
     # First without offloading: what the GPU is short of then has to go to host memory.
     option = asked.option(replace(base, is_experts_alone=False))
-    missing = asked.missing_bytes(option.memory).get("gpu0", 0.0)
+    missing = asked.missing_bytes(option.memory, option.arguments).get("gpu0", 0.0)
     if missing:
         steps = math.ceil(missing / OFFLOAD_STEP_BYTES)
         option = asked.option(replace(base, offload_bytes=steps * OFFLOAD_STEP_BYTES))
     return option if asked.fits(option) else None
 
 
+def _fewest_copied(asked: Asked, chunk: int, is_experts_alone: bool) -> Iterator[Option]:
+    """Yield, for each distance of copying ahead, the option with the fewest layers in host memory."""
+    if not asked.host.gpus or (is_experts_alone and asked.model.is_dense):
+        return
+    base = VllmArguments(
+        chunk_tokens=chunk,
+        context_tokens=asked.load.cache_tokens,
+        is_experts_alone=is_experts_alone,
+        memory_fraction=_memory_fraction(asked),
+    )
+    groups = _groups(asked.model.num_layers)
+    for step in PREFETCH_STEPS:
+        low = 0
+        high = len(groups)
+        # More copied layers never need more of the GPU, so the fewest are found by halving.
+        while low < high:
+            middle = (low + high) // 2
+            if asked.fits(asked.option(_grouped(base, groups[middle], step))):
+                high = middle
+            else:
+                low = middle + 1
+        if low < len(groups):
+            yield asked.option(_grouped(base, groups[low], step))
+
+
+def _groups(num_layers: int) -> list[tuple[int, int]]:
+    """Return group sizes with the layers of each that are copied, by how many of all that are: one
+    of many layers up to all.
+    """
+    shares = {
+        Fraction(number, size): (size, number)
+        for size in range(min(MOST_IN_GROUP, num_layers), 0, -1)
+        for number in range(1, size + 1)
+    }
+    return [shares[share] for share in sorted(shares)]
+
+
+def _grouped(base: VllmArguments, group: tuple[int, int], step: int) -> VllmArguments:
+    size, number = group
+    return replace(base, group_size=size, num_in_group=number, prefetch_step=step)
+
+
 def _memory_fraction(asked: Asked) -> float:
     """Return the share of the GPU's memory that the limits allow, in thousandths, rounded down."""
     memory = asked.host.gpus[0].memory_bytes
-    return max(1, int(1000 * asked.room_bytes()["gpu0"] / memory)) / 1000
+    return max(1, int(THOUSAND * asked.room_bytes()["gpu0"] / memory)) / THOUSAND
 
 
 def _chunks(asked: Asked) -> Sequence[int]:
@@ -74,6 +124,7 @@ def accelerate_options(asked: Asked) -> Iterator[Option]:
     num_layers = asked.model.num_layers
 
     def option(on_host: int) -> Option:
+        """The option with that many of the last layers in host memory."""
         return asked.option(
             AccelerateArguments(
                 host_layers=tuple(range(num_layers - on_host, num_layers)),

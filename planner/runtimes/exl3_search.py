@@ -59,7 +59,8 @@ def _fewest(asked: Asked, option: Callable[[int], Option], counts: Sequence[int]
     high = len(counts) - 1
     while low < high:
         middle = (low + high) // 2
-        missing = asked.missing_bytes(option(counts[middle]).memory)
+        tried = option(counts[middle])
+        missing = asked.missing_bytes(tried.memory, tried.arguments)
         if any(name.startswith("gpu") for name in missing):
             low = middle + 1
         else:

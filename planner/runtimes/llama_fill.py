@@ -56,7 +56,7 @@ def memory_in(asked: Asked, base: LlamaArguments, layout: Layout) -> dict[str, D
 
 
 def _fits_on_gpus(asked: Asked, base: LlamaArguments, layout: Layout) -> bool:
-    missing = asked.missing_bytes(memory_in(asked, base, layout))
+    missing = asked.missing_bytes(memory_in(asked, base, layout), base)
     return not any(name.startswith("gpu") for name in missing)
 
 

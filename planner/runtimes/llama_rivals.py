@@ -105,7 +105,9 @@ def _fitting(asked: Asked, option: Callable[[int], Option], most: int) -> Iterat
 
 
 def _fits_gpus(asked: Asked, option: Option) -> bool:
-    return not any(name.startswith("gpu") for name in asked.missing_bytes(option.memory))
+    return not any(
+        name.startswith("gpu") for name in asked.missing_bytes(option.memory, option.arguments)
+    )
 
 
 def _default_homes(asked: Asked) -> tuple[int, ...]:

@@ -4,9 +4,9 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from hwprofiles import InputError, first_problem, read_yaml, unknown_name, write_yaml
+from hwprofiles import InputError, read_yaml, unknown_name, validated, write_yaml
 from hwprofiles.input_file import is_there
 from planner.export.runtimes import WRITERS
 from planner.runtimes.load import MOST_ROUNDS, RuntimeLimits, RuntimeLoad
@@ -94,10 +94,7 @@ def load_runtime_plan(path: Path) -> RuntimePlanFile:
     """Read the file. Raises InputError, one line, when it is no plan for a runtime."""
     if not is_there(path):
         raise InputError(f"no plan file {path}")
-    try:
-        plan = RuntimePlanFile.model_validate(read_yaml(path, "plan"))
-    except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error, RuntimePlanFile)}") from None
+    plan = validated(RuntimePlanFile, read_yaml(path, "plan"), path)
     if plan.runtime.name not in WRITERS:
         raise InputError(
             f"{path}: runtime.name: {unknown_name('runtime', plan.runtime.name, WRITERS)}"

@@ -52,6 +52,8 @@ WAYS: Mapping[str, Way] = {
 """The runtimes that a plan can be made for, by name."""
 
 NEED_A_GPU = (VLLM, ACCELERATE, EXLLAMAV3)
+MAP_FILES = (LLAMA_CPP, IK_LLAMA_CPP)
+"""Runtimes that can run a model larger than host memory: what does not stay is read again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,9 @@ def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRu
         rivals=rivals,
         num_tried=len(found) + len(known),
         against=users,
-        against_missing_bytes=None if users is None else asked.missing_bytes(users.memory),
+        against_missing_bytes=None
+        if users is None
+        else asked.missing_bytes(users.memory, users.arguments),
     )
 
 
@@ -153,10 +157,12 @@ def _too_large(asked: Asked) -> str:
         return f"no arguments of {asked.runtime} fit the machine"
     total = sum(room.values())
     missing = asked.model.total_bytes - total
-    if missing > 0:
+    maps = asked.runtime in MAP_FILES
+    if missing > 0 and not (maps and asked.host.disk is not None):
+        hint = "; a machine that states a disk reads the rest from it" if maps else ""
         return (
             f"{format_bytes(asked.model.total_bytes)} of weights are {format_bytes(missing)} more "
-            f"than GPUs and host have free"
+            f"than GPUs and host have free{hint}"
         )
     return f"no arguments of {asked.runtime} fit the machine with its buffers and KV cache"
 

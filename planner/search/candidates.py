@@ -7,23 +7,26 @@ from types import MappingProxyType
 from sim.costs.memory import Infeasible, machine_bytes
 from sim.model.model import layer_shapes
 from sim.policies import POLICIES, Policy
-from sim.policies.base import Cache, Dispatch, Placement, Prefetch
+from sim.policies.cache.base import Cache
 from sim.policies.cache.lfu import LfuCache
 from sim.policies.cache.lru import LruCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.balanced import BalancedDispatch
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.overlap import Overlap
 from sim.policies.pipeline_search import PipelineChoice, choices, with_choice
+from sim.policies.placement.base import Placement
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.placement.layer_times import Misses
 from sim.policies.placement.layers import AllLayersPlacement, LastLayersPlacement, NoLayersPlacement
 from sim.policies.placement.paged import PagedPlacement
 from sim.policies.placement.uniform import UniformPlacement
+from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.early import EarlyPrefetch
 from sim.policies.prefetch.gain import GainPrefetch
 from sim.policies.prefetch.next_gate import NextGatePrefetch

@@ -5,7 +5,8 @@ process's own limits.
 from collections.abc import Iterator
 from pathlib import Path
 
-KIB = 2**10
+from hwprofiles.units import KIB
+
 ROOT = Path("/")
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from hwprofiles import (
     InputError,
     closest,
-    first_problem,
     read_yaml,
+    validated,
     write_yaml,
 )
 from hwprofiles.input_file import is_there
@@ -90,19 +90,14 @@ def load_plan(path: Path, *, importable: Collection[str] = ()) -> Plan:
     if not is_there(path):
         raise InputError(f"no plan file {path}")
     data = read_yaml(path, "plan")
-    try:
-        file = _File.model_validate(data)
-    except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error, _File)}") from None
+    file = validated(_File, data, path)
     # Named here rather than by the goal, so that the message has the nearest objective.
     if file.objective not in OBJECTIVES:
         raise InputError(
             f"{path}: objective: none named {file.objective!r}{closest(file.objective, OBJECTIVES)}"
         )
-    try:
-        goal = Goal.model_validate({"objective": file.objective, **file.constraints})
-    except ValidationError as error:
-        raise InputError(f"{path}: constraints: {first_problem(error, Goal)}") from None
+    asked = {"objective": file.objective, **file.constraints}
+    goal = validated(Goal, asked, f"{path}: constraints")
     return Plan(
         setting=file.setting.moved(lambda name: from_folder(name, path.parent)),
         goal=goal,

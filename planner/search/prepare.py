@@ -10,9 +10,9 @@ from multiprocessing import get_context
 from numba.core import event
 
 from hwprofiles import load_machine
-from planner.bounds.alike import _add_cells
+from planner.bounds.alike import add_cells
 from planner.bounds.draws import mean_bounds
-from planner.bounds.frontier import _frontiers
+from planner.bounds.frontier import fill_frontiers
 from planner.search.objectives import Goal
 from planner.search.search import search
 from sim.engine.compilation import is_kept
@@ -20,7 +20,7 @@ from sim.model.library import load_model
 from sim.policies import POLICIES, find_policy
 from sim.routing import load_routing
 from sim.step.lowering.carried import emit_carried_run
-from sim.step.lowering.live_fast import _drive
+from sim.step.lowering.live_fast import drive
 from sim.step.lowering.passes import emit_run
 from sim.step.lowering.pipeline import emit_pipelined_run
 from sim.step.simulate import Scenario, draw, problem_of, simulate
@@ -44,7 +44,7 @@ class CompileStep:
     after: tuple[str, ...] = ()
 
 
-LARGEST = (_add_cells, _drive, _frontiers, emit_carried_run, emit_pipelined_run, emit_run)
+LARGEST = (add_cells, drive, fill_frontiers, emit_carried_run, emit_pipelined_run, emit_run)
 """Kernels that take most of the time, at least one of each step that compiles for long."""
 
 

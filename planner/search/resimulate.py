@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from planner.bounds.shadow import GIGA, with_more_dram, with_more_link, with_more_memory
+from hwprofiles.units import GB
+from planner.bounds.shadow import with_more_dram, with_more_link, with_more_memory
 from planner.search.threads import NUM_THREADS
 from sim.costs.memory import Residency
 from sim.policies.problem import Problem
@@ -27,9 +28,9 @@ def resimulated(
     now_s = mean_metrics(metrics).end_to_end_s
     machine = scenario.machine
     larger = {
-        "end_to_end_s_per_gpu_memory_gb": with_more_memory(machine, GIGA),
-        "end_to_end_s_per_h2d_gb_per_s": with_more_link(machine, GIGA),
-        "end_to_end_s_per_dram_gb_per_s": with_more_dram(machine, GIGA),
+        "end_to_end_s_per_gpu_memory_gb": with_more_memory(machine, GB),
+        "end_to_end_s_per_h2d_gb_per_s": with_more_link(machine, GB),
+        "end_to_end_s_per_dram_gb_per_s": with_more_dram(machine, GB),
     }
     ends_s = _mean_ends_s(
         [replace(scenario, machine=each) for each in larger.values()], draws[: len(metrics)]

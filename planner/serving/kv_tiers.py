@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from hwprofiles import InputError, closest, first_problem, read_yaml
+from hwprofiles import InputError, closest, read_yaml, validated
 from hwprofiles.limits import MAX_BYTES, Devices, Tokens, TokensOrNone
 from hwprofiles.quantity import Number
 from sim.serving.offload_options import Mode, OffloadSpec
-from sim.serving.spec import ServingSpec, TierSpec
+from sim.serving.spec import ServingSpec
+from sim.serving.tier import TierSpec
 
 FORMAT: Literal["rosin-kv/1"] = "rosin-kv/1"
 _HOST_AND_PORT = re.compile(r"(?:[^\s:/?\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}(?:[/?]\S*)?$")
@@ -253,7 +254,4 @@ def _bytes_per_rank(tier: TierSpec, num_ranks: int) -> float:
 
 def parse_kv_tiers(data: Any, where: str) -> KvTiers:
     """Validate the data of such a file; ``where`` names its origin in errors."""
-    try:
-        return KvTiers.model_validate(data)
-    except ValidationError as error:
-        raise InputError(f"{where}: {first_problem(error, KvTiers)}") from None
+    return validated(KvTiers, data, where)

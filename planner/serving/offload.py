@@ -20,7 +20,8 @@ from sim.serving import ServingMetrics, prepare, serve, source_of
 from sim.serving.metrics import NothingAnswered
 from sim.serving.offload_options import Loading, Mode, OffloadSpec
 from sim.serving.setting import serving_setting
-from sim.serving.spec import ServingSpec, TierSpec
+from sim.serving.spec import ServingSpec
+from sim.serving.tier import TierSpec
 
 Share = tuple[int, int]
 """A number of instances, and of the GPUs of each."""

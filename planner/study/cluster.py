@@ -63,7 +63,7 @@ def cluster_crew(address: str) -> Iterator[Crew]:
             Exception
         ) as error:  # whoever answers may be no scheduler, and Dask makes anything of what they say
             raise InputError(
-                f"`scheduler` {address}: no scheduler answers; start one with: dask scheduler ({_said(error)})"
+                f"`scheduler` {address}: no scheduler answers; start one with: dask scheduler ({error_words(error)})"
             ) from None
         try:
             yield Crew(
@@ -98,5 +98,6 @@ def _loggers(name: str) -> Iterator[logging.Logger]:
             yield logging.getLogger(other)
 
 
-def _said(error: BaseException) -> str:
+def error_words(error: BaseException) -> str:
+    """The message of an error of another library in one line; its name where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
 from math import prod
@@ -112,7 +112,9 @@ def content_digest(setting: Setting) -> str:
     # A file may change under the same name, so its content counts.
     file = Path(spec.removeprefix("popularity:"))
     routing = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else spec
-    return digest([load_machine(setting.machine).model_dump(mode="json"), repr(model), routing])
+    # Field by field: what a model shows of itself is a summary.
+    content = {each.name: repr(getattr(model, each.name)) for each in fields(model)}
+    return digest([load_machine(setting.machine).model_dump(mode="json"), content, routing])
 
 
 @cache

@@ -13,6 +13,7 @@ from itertools import islice
 
 from hwprofiles import InputError
 from planner.search.interruption import undisturbed
+from planner.study.cluster import error_words
 from planner.study.outcome import Job, Outcome, evaluate
 from planner.study.store import PointStore
 
@@ -62,7 +63,7 @@ def sweep(
             _give_up(running, store)
         if is_loss(error):
             raise InputError(
-                f"lost the workers ({_said(error)}); finished points are kept, the same command goes on"
+                f"lost the workers ({error_words(error)}); finished points are kept, the same command goes on"
             ) from None
         raise
 
@@ -109,7 +110,3 @@ def _give_up(running: dict[Future[Outcome], Job], store: PointStore) -> None:
             and job.key not in known
         ):
             store.add(job.key, job.setting, future.result())
-
-
-def _said(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -97,6 +97,7 @@ class FoundPlan(Result):
         own = Path(self.question.folder.name)
 
         def kept(name: str) -> str:
+            """The name of a file that outlives the question."""
             # What lies in the question's own folder is gone with it, so a plan file needs copies.
             if Path(name).parent != own:
                 return name
@@ -143,7 +144,7 @@ def plan(
     from sim.costs.memory import Infeasible
 
     question = named(model, machine, asked)
-    _refuse_routing(question)
+    question.refuse_routing_object()
     goal = Goal(objective=objective, max_ttft_s=max_ttft_s, is_lossless=is_lossless)
     found = make_plan(question.setting, goal, __version__, has_bounds=has_bounds)
     if isinstance(found, Planned):
@@ -154,14 +155,6 @@ def plan(
         f"no plan has its first token within {max_ttft_s:g} s: the best, {found.policy}, takes "
         f"{found.best_ttft_s:.6g} s"
     )
-
-
-def _refuse_routing(question: Named) -> None:
-    """Raise hwprofiles.InputError for a routing that no plan file could name."""
-    from hwprofiles import InputError
-
-    if question.routing is not None:
-        raise InputError("routing: a plan names its routing; give a name or a file")
 
 
 def _figures(metrics: Metrics) -> dict[str, float]:

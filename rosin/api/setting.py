@@ -55,6 +55,13 @@ class Named:
         # A routing that the caller gave as an object has no name for the setting to hold.
         return found if self.routing is None else replace(found, routing=self.routing)
 
+    def refuse_routing_object(self) -> None:
+        """Raise hwprofiles.InputError for a routing that no plan file could name."""
+        from hwprofiles import InputError
+
+        if self.routing is not None:
+            raise InputError("routing: a plan names its routing; give a name or a file")
+
     @property
     def num_draws(self) -> int:
         """Draws that a simulation averages over."""
@@ -68,9 +75,7 @@ def named(
 
     Raises hwprofiles.InputError for an unknown argument, or a value that cannot be.
     """
-    from pydantic import ValidationError
-
-    from hwprofiles import InputError, first_problem, unknown_name
+    from hwprofiles import unknown_name, validated
     from planner.search.plan import Setting
     from rosin.cli.scenario import DEFAULT_TOKENS
 
@@ -91,11 +96,7 @@ def named(
     if isinstance(routing, str | Path):
         said["routing"] = str(routing)
         routing = None
-    try:
-        setting = Setting.model_validate(said)
-    except ValidationError as error:
-        raise InputError(first_problem(error, Setting)) from None
-    return Named(setting=setting, routing=routing, folder=folder)
+    return Named(setting=validated(Setting, said), routing=routing, folder=folder)
 
 
 def policies_of(policies: Sequence[str | Policy] | None) -> list[Policy]:

@@ -97,12 +97,11 @@ def study(
     from planner.study.prices import NO_PRICES
     from planner.study.study import Study
     from planner.study.study_check import check_study
-    from rosin.api.found_plan import _refuse_routing
     from rosin.commands.whatif.result import whatif_result
     from rosin.version import __version__
 
     question = named(model, machine, asked)
-    _refuse_routing(question)
+    question.refuse_routing_object()
     texts = [f"{path}={','.join(map(str, values))}" for path, values in vary.items()]
     work = Study(
         base=question.setting,

@@ -9,6 +9,7 @@ import typer
 from rosin.cli import completion
 from rosin.cli.groups import DefaultCommandGroup, SuggestingGroup
 from rosin.cli.help_text import epilog, root_epilog
+from rosin.cli.option_groups import with_groups
 from rosin.version import __version__
 
 PROGRAM = "rosin"
@@ -73,7 +74,7 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
         if name in GROUPS:
             app.add_typer(GROUPS[name](), name=name, epilog=epilog(name))
         else:
-            app.command(name, epilog=epilog(name))(_function(name.replace("-", "_")))
+            app.command(name, epilog=epilog(name))(with_groups(_function(name.replace("-", "_"))))
     return app
 
 
@@ -90,11 +91,11 @@ def _machines_app() -> typer.Typer:
         context_settings=HELP_OPTIONS,
         help="List machines, show one, or make one from parts.",
     )
-    app.command("show")(machines.show)
-    app.command("new")(machines.new)
-    app.command("detect")(machines.detect)
-    app.command("parts")(machines.parts)
-    app.command("import")(import_command.import_)
+    app.command("show")(with_groups(machines.show))
+    app.command("new")(with_groups(machines.new))
+    app.command("detect")(with_groups(machines.detect))
+    app.command("parts")(with_groups(machines.parts))
+    app.command("import")(with_groups(import_command.import_))
     return app
 
 
@@ -108,8 +109,8 @@ def _models_app() -> typer.Typer:
         context_settings=HELP_OPTIONS,
         help="List the models, show one, or import one.",
     )
-    app.command("show")(models.show)
-    app.command("import")(models.import_)
+    app.command("show")(with_groups(models.show))
+    app.command("import")(with_groups(models.import_))
     return app
 
 
@@ -123,9 +124,9 @@ def _routing_app() -> typer.Typer:
         context_settings=HELP_OPTIONS,
         help="Import expert traces, fit generators, show statistics.",
     )
-    app.command("import")(routing.import_)
-    app.command("fit")(routing.fit)
-    app.command("stats")(routing.stats)
+    app.command("import")(with_groups(routing.import_))
+    app.command("fit")(with_groups(routing.fit))
+    app.command("stats")(with_groups(routing.stats))
     return app
 
 

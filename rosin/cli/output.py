@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rosin.cli.json_output import STDOUT, envelope, write_json
+from rosin.cli.option_groups import OptionGroup
+from rosin.cli.options import JsonOption, QuietOption, SeedOption
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -15,12 +17,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """Where the results of one command go, from the options that every command takes."""
+class OutputOptions(OptionGroup):
+    """Where the results of one command go, as typed."""
 
-    json: str | None
-    seed: int
-    quiet: bool
+    json: JsonOption = None
+    quiet: QuietOption = False
+
+    def with_seed(self, seed: int) -> "Output":
+        """Return the output of a command whose seed is that of what it reads."""
+        return Output(json=self.json, seed=seed, quiet=self.quiet)
 
     def __post_init__(self) -> None:
         """Refuse, before any work, a file that cannot be written. Raises InputError."""
@@ -28,6 +33,13 @@ class Output:
             from hwprofiles.text_file import check_target
 
             check_target(Path(self.json))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output(OutputOptions):
+    """Where the results of one command go, with the seed that they are stated with."""
+
+    seed: SeedOption = 0
 
     @property
     def has_tables(self) -> bool:

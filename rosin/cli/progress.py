@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rosin.cli.ticking_line import WIDTH, TickingLine
+from rosin.cli.progress_line import MAX_CHARACTERS, ProgressLine, bar
 
 if TYPE_CHECKING:
     from planner.search.hunt import Step
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 BAR_WIDTH = 20
 
 
-class SearchProgress:
+class SearchProgress(ProgressLine):
     """A line on stderr with what a search does and the best so far; silent where ``is_shown`` is
     false.
     """
@@ -23,20 +23,20 @@ class SearchProgress:
     ) -> None:
         """Nothing done yet, which is shown from the start; ``clock`` gives seconds."""
         self._objective = objective
-        self._shown = TickingLine(is_shown=is_shown)
+        super().__init__(is_shown=is_shown)
         self._clock = clock
         self._doing = ""
         self._last_s = self._began_s = clock()
         self.line = ""
-        self._shown.show("placing candidates")
+        self.show("placing candidates")
 
     def __call__(self, step: "Step") -> None:
-        """Show how far it is; at most 79 characters."""
+        """Show how far it is."""
         done = step.num_done * BAR_WIDTH // max(1, step.num_in_all)
-        bar = "#" * done + "." * (BAR_WIDTH - done)
         best = "none yet" if step.metrics is None else f"{self._speed(step.metrics)}, {step.policy}"
-        self.line = f"[{bar}] {step.doing}{self._left(step)}; best: {best}"[:WIDTH]
-        self._shown.show(self.line)
+        words = f"{step.doing}{self._left(step)}; best: {best}"
+        self.line = f"{bar(done, BAR_WIDTH)} {words}"[:MAX_CHARACTERS]
+        self.show(self.line)
 
     def _left(self, step: "Step") -> str:
         """How long what is being done still takes, where that is a second or more."""
@@ -48,10 +48,6 @@ class SearchProgress:
         self._last_s = now_s
         left_s = (now_s - self._began_s) * (step.num_in_all / max(1, step.num_done) - 1)
         return f", {left_s:.0f} s left" if left_s >= 1 else ""
-
-    def close(self) -> None:
-        """Take the line away."""
-        self._shown.close()
 
     def _speed(self, metrics: "Metrics") -> str:
         from hwprofiles.units import format_duration

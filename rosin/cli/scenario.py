@@ -2,15 +2,15 @@
 them.
 """
 
-import inspect
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from rosin.cli import options as given
 from rosin.cli.memory_guard import refuse_large_run
+from rosin.cli.option_groups import OptionGroup
 
 if TYPE_CHECKING:
     from planner.search.plan import Plan
@@ -36,7 +36,7 @@ SETTING_KEYS: Mapping[str, str] = {"batch": "batch_size"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScenarioOptions:
+class ScenarioOptions(OptionGroup):
     """What the options say, as typed. A field here is an option of every command that takes a
     scenario.
     """
@@ -64,6 +64,23 @@ class ScenarioOptions:
     engine: given.EngineOption = "fast"
     settings: given.SetAnyOption = None
 
+    def refuse_others(self, taken: Container[str], reason: str) -> None:
+        """Refuse options that say anything and are not ``taken``. Raises InputError."""
+        from hwprofiles import InputError
+
+        for field in fields(self):
+            if field.name not in taken and getattr(self, field.name) is not None:
+                raise InputError(f"--{field.name.replace('_', '-')} does not go with {reason}")
+
+    def needed(self, name: str, reason: str = "") -> str:
+        """What the option of that name says. Raises InputError where it says nothing."""
+        from hwprofiles import InputError
+
+        value: str | None = getattr(self, name)
+        if value is None:
+            raise InputError(f"missing option '--{name}'{reason}")
+        return value
+
     def command(self, *words: str) -> str:
         """The command line that repeats it: the words given, then every option that says anything."""
         said = (
@@ -80,40 +97,6 @@ class ScenarioOptions:
         for name, option in LISTED.items():
             options += [word for value in getattr(self, name) or () for word in (option, value)]
         return shlex.join(["rosin", *words, *options])
-
-
-def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of a scenario in place of its first parameter, which receives
-    them as one object.
-    """
-    _, *others = inspect.signature(command, eval_str=True).parameters.values()
-    hints = get_type_hints(ScenarioOptions, include_extras=True)
-    names = [field.name for field in fields(ScenarioOptions)]
-
-    def with_options(**values: Any) -> None:
-        command(ScenarioOptions(**{name: values.pop(name) for name in names}), **values)
-
-    parameters = [
-        _parameter(field, hints[field.name]) for field in fields(ScenarioOptions)
-    ] + others
-    # Keyword-only parameters may have defaults in any order; Signature refuses that of others.
-    parameters = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters
-    ]
-    with_options.__name__ = command.__name__
-    with_options.__doc__ = command.__doc__
-    with_options.__annotations__ = {
-        parameter.name: parameter.annotation for parameter in parameters
-    }
-    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads the options off it
-    return with_options
-
-
-def _parameter(option: Any, annotation: Any) -> inspect.Parameter:
-    default = inspect.Parameter.empty if option.default is MISSING else option.default
-    return inspect.Parameter(
-        option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
-from rosin.cli.ticking_line import TickingLine
+from rosin.cli.progress_line import ProgressLine, bar
 
 if TYPE_CHECKING:
     from planner.study.outcome import Job, Outcome
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 BAR_WIDTH = 24
 
 
-class StudyProgress:
+class StudyProgress(ProgressLine):
     """A line on stderr: points done, points a second, time left; silent where ``is_shown`` is
     false.
     """
@@ -20,10 +20,10 @@ class StudyProgress:
         """``num_kept`` of ``total`` points are there from before."""
         self._total = total
         self._num_kept = num_kept
-        self._shown = TickingLine(is_shown=is_shown)
+        super().__init__(is_shown=is_shown)
         self._num_new = 0
         self._start_s = time.monotonic()
-        self._shown.show(self.line(0.0))
+        self.show(self.line(0.0))
 
     @property
     def num_done(self) -> int:
@@ -33,7 +33,7 @@ class StudyProgress:
     def __call__(self, job: "Job", outcome: "Outcome") -> None:
         """Count one more."""
         self._num_new += 1
-        self._shown.show(self.line(time.monotonic() - self._start_s))
+        self.show(self.line(time.monotonic() - self._start_s))
 
     def line(self, elapsed_s: float) -> str:
         """What the terminal shows after that long, in less than 80 columns."""
@@ -43,8 +43,4 @@ class StudyProgress:
             # Points that were kept from before took no time now, so the rate leaves them out.
             rate = self._num_new / elapsed_s
             rest = f", {rate:.2g} a second, {(self._total - self.num_done) / rate:,.0f} s left"
-        return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {self.num_done:,} of {self._total:,} points{rest}"
-
-    def close(self) -> None:
-        """Take the line away."""
-        self._shown.close()
+        return f"{bar(filled, BAR_WIDTH)} {self.num_done:,} of {self._total:,} points{rest}"

@@ -1,8 +1,14 @@
 """Options of every command that takes a trace of requests: what its numbers count in."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from rosin.cli.option_groups import OptionGroup
+
+if TYPE_CHECKING:
+    from sim.workload.requests import TraceUnits
 
 TraceBlockOption = Annotated[
     int | None,
@@ -23,3 +29,17 @@ TraceTimeOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceOptions(OptionGroup):
+    """What a trace's numbers count in, as typed."""
+
+    trace_block_tokens: TraceBlockOption = None
+    trace_time_unit: TraceTimeOption = None
+
+    def units(self) -> "TraceUnits":
+        """Return the units. Raises InputError."""
+        from sim.workload.requests import trace_units
+
+        return trace_units(self.trace_block_tokens, self.trace_time_unit)

@@ -24,6 +24,7 @@ def bar_picture(title: str, axis: str, bars: Sequence[NamedBar]) -> Picture:
     """The picture, the bars from the top in the order given; the chosen one is green."""
 
     def draw(figure: Any) -> None:
+        """Draw the bars, their values behind them."""
         axes = figure.subplots()
         places = range(len(bars))
         colors = [GREEN if bar.is_chosen else OTHER_COLOR for bar in bars]

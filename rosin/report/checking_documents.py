@@ -4,7 +4,7 @@ that docs/reference/json.md explains.
 
 from typing import Any
 
-from rosin.report.json_documents import Document
+from rosin.report.document import Document
 
 
 class ReproducedCell(Document):

@@ -4,21 +4,13 @@ explains.
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from hwprofiles import Kind, Provenance
 from planner.search.plan import Setting
+from rosin.report.document import Document
 from sim.step.metrics import Metrics
 from sim.step.provenance import UsedNumber
-
-
-class Document(BaseModel):
-    """Part of an output: complete, no unknown keys, nothing infinite.
-
-    A command builds the validators of its own documents alone.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Envelope(Document):
@@ -185,7 +177,7 @@ class PlanOffer(Document):
 
     quantization: str
     cpu_threads: int | None
-    layers_by_card: list[int] = []
+    layers_by_card: list[int] = Field(default_factory=list)
     disk_reads: str = "cached"
     is_chosen: bool
     policy: str | None

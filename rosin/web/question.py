@@ -9,7 +9,7 @@ from hwprofiles import InputError, Machine, load_machine, names_machine_file
 from hwprofiles.errors import one_line, shortened
 from planner.runtimes.search import WAYS
 from planner.search.setting import Setting
-from rosin.web.sliders import LOAD_NUMBERS, PC_NUMBERS, overrides_of, own_numbers, shown
+from rosin.report.sliders import LOAD_NUMBERS, PC_NUMBERS, overrides_of, own_numbers, shown
 from sim.model.library import load_model, model_names
 
 EXAMPLE_PC = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"

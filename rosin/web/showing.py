@@ -20,11 +20,11 @@ from rosin.commands.simulate.runtime_page import (
     number_words,
     speed_words,
 )
+from rosin.report.sliders import LOAD_NUMBERS, PC_NUMBERS, STEPS, own_numbers, shown
 from rosin.web.answering import NoAnswer, PageAnswer, answer_for, answer_to, plan_command
 from rosin.web.drawing import layer_map, memory_bars
 from rosin.web.question import Offered, PageQuestion, ReadQuestion
 from rosin.web.searching import Searched
-from rosin.web.sliders import LOAD_NUMBERS, PC_NUMBERS, SPAN, own_numbers, shown
 from rosin.web.upgrades import offer_rows
 
 FIELDS = (
@@ -83,6 +83,7 @@ def static_files() -> dict[str, tuple[bytes, str]]:
     return {
         "report.css": ((report / "page.css").read_bytes(), "text/css"),
         "page.css": ((own / "page.css").read_bytes(), "text/css"),
+        "copy.js": ((report / "copy.js").read_bytes(), "text/javascript"),
         "page.js": ((own / "page.js").read_bytes(), "text/javascript"),
         "htmx.min.js": ((own / "htmx.min.js").read_bytes(), "text/javascript"),
         "htmx.LICENSE.txt": ((own / "htmx.LICENSE.txt").read_bytes(), "text/plain"),
@@ -198,8 +199,8 @@ def _numbers(reading: ReadQuestion) -> list[dict[str, Any]]:
                 "unit": number.unit,
                 "own": shown(own[number.name]),
                 "value": shown(own[number.name]) if moved is None else f"{moved:g}",
-                "least": own[number.name] / SPAN,
-                "most": own[number.name] * SPAN,
+                "least": own[number.name] * STEPS[0],
+                "most": own[number.name] * STEPS[-1],
             }
         )
     return found

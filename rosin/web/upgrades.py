@@ -9,9 +9,9 @@ from hwprofiles.errors import one_line
 from hwprofiles.parts import GpuPart, PartsLibrary, parts_library
 from hwprofiles.parts.line import MemoryModules, PartsLine, parse_line
 from hwprofiles.units import GIB
+from rosin.report.sliders import PC_NUMBERS
 from rosin.web.answering import NoAnswer, PageAnswer, answer_for
 from rosin.web.question import PageQuestion
-from rosin.web.sliders import PC_NUMBERS
 
 MAX_OFFERS = 12
 """Offers in a table. Each takes a plan, and the table should take seconds, not minutes."""

@@ -2,7 +2,7 @@
 
 Each layer lies whole on one card, its attention, KV cache and experts, as llama.cpp's ``-sm layer``
 has it. One card works at a time, and between two of them the hidden states pass through host
-memory, since no machine file states a rate from card to card.
+memory, or straight where the machine states a link from card to card.
 """
 
 from collections.abc import Sequence
@@ -109,8 +109,8 @@ def laid_out(model: Model, split: LayerSplit) -> Model:
 class CardCosts(CostModel):
     """Prices where layers lie on unlike cards: each layer's are those of its own card.
 
-    ``machine`` is the first card's. What belongs to no layer, a call's kernels and the activations
-    that cross a link, is the dearest of all cards'; the vocabulary projection is the last card's.
+    ``machine`` is the first card's. What belongs to no layer, a call's kernels, is the dearest of all
+    cards'; the vocabulary projection is the last card's.
     """
 
     machines: tuple[Machine, ...]

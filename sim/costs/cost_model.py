@@ -14,9 +14,9 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwprofiles import Curve, Direction, Operation, Quantity
-from hwprofiles.units import NS_PER_S
+from hwprofiles import Curve, Direction, Operation
 from sim.costs.attention_price import AttentionWork, from_curves
+from sim.costs.copy_price import copied
 from sim.costs.curve_shapes import (
     attention_curves,
     expert_shape,
@@ -324,21 +324,14 @@ class CostModel(Roofline):
 
     def copy(self, way: Way, num_bytes: ArrayLike, *, is_pinned: bool) -> Price:
         """A copy between host and GPU."""
+        curve = self.copy_curve(way, is_pinned=is_pinned)
         direction: Direction = getattr(self.machine.link, way)
-        rate = _copy_rate(direction, is_pinned)
-        latency = direction.latency_ns
+        return copied(direction, curve, num_bytes, is_pinned=is_pinned)
 
-        def linear(size: Sizes) -> Sizes:
-            return latency.effective + size / rate.effective * NS_PER_S
-
-        # A copy of nothing takes its latency, and a curve needs a size above 0.
-        sizes = np.maximum(np.asarray(num_bytes, np.float64), 1)
-        return price_of(
-            self.copy_curve(way, is_pinned=is_pinned),
-            sizes,
-            linear,
-            (rate.provenance, latency.provenance),
-        )
+    def copy_across(self, num_bytes: ArrayLike) -> Price | None:
+        """A copy from one GPU to another; None where it goes by way of the host."""
+        direction = self.machine.gpu_link
+        return None if direction is None else copied(direction, None, num_bytes, is_pinned=True)
 
     def layer_overhead_ns(self) -> int:
         """Host time per layer that nothing hides."""
@@ -391,9 +384,3 @@ def output_params(model: Model, layer: int) -> int:
         if spec.attention is None
         else min(model.hidden * spec.attention.value_elements, mixing // 2)
     )
-
-
-def _copy_rate(direction: Direction, is_pinned: bool) -> Quantity:
-    if is_pinned or direction.pageable_bytes_per_s is None:
-        return direction.bytes_per_s
-    return direction.pageable_bytes_per_s

@@ -42,6 +42,7 @@ def grouped_curve(machine: Machine, dtype: str, hidden: int, intermediate: int) 
     ]
 
     def distance(curve: Curve) -> tuple[bool, float]:
+        """How far its shape is: another one first, then the ratio of weights."""
         weights = curve.shape["hidden"] * curve.shape["intermediate"] / (hidden * intermediate)
         return curve.shape != shape, abs(float(np.log(weights)))
 

@@ -57,6 +57,13 @@ def by_itself(function: Function) -> Function:
     return kernel(cast(Function, cast(Any, function).py_func))
 
 
+def settled(function: Function) -> Function:
+    """A kernel for a caller whose arguments are always of the types of its first call: see
+    Kernel.settled.
+    """
+    return cast(Function, cast(Kernel, function).settled())
+
+
 def is_kept(function: Callable[..., Any]) -> bool:
     """Whether this process has a compiled form of that kernel in memory, or this machine one on
     disk for this code and processor.

@@ -13,6 +13,7 @@ import sim.engine.kernels as kernels
 import sim.engine.state as state
 from hwprofiles import InputError
 from sim.engine.acceptance import accept
+from sim.engine.compilation import settled
 from sim.engine.flat import flat_pass
 from sim.engine.program import FULL_RATE, Platform, Process, Program, Wait
 from sim.engine.state import EngineColumns, EngineRows
@@ -33,6 +34,14 @@ _UNCHECKED_COLUMNS = ("priority", "kind", "step", "layer", "expert", "num_bytes"
 _NO_LIMIT = 2**62
 _NO_HEAPS = np.zeros(0, np.int64)
 _NO_WAIT = np.zeros(0, np.int64)
+
+# A session's rows are always of the same types, and so are columns that ``accept`` has seen: what
+# these are given need not be looked up.
+_admit = settled(kernels.admit)
+_promote = settled(kernels.promote)
+_drop = settled(kernels.drop)
+_run = settled(kernels.run)
+_flat_pass = settled(flat_pass)
 
 
 def run_program(program: Program) -> Timeline:
@@ -104,7 +113,7 @@ class FastSession:
         if outcome == state.HEAP_TOO_SMALL:
             self._make_heap_room()
         self._make_room(first + len(tasks), columns.dependencies)
-        kernels.admit(columns, self._rows)
+        _admit(columns, self._rows)
         self._tables.append(tasks)
         self.num_tasks += len(tasks)
         return first
@@ -129,7 +138,7 @@ class FastSession:
         """
         check_number(number, self.num_tasks)
         check_priority(priority)
-        return bool(kernels.promote(self._rows, number, priority))
+        return bool(_promote(self._rows, number, priority))
 
     def drop(self, number: int) -> bool:
         """Take back a task that has not started: it ends now.
@@ -137,12 +146,12 @@ class FastSession:
         False, and no effect, if it has started or was dropped.
         """
         check_number(number, self.num_tasks)
-        return bool(kernels.drop(self._rows, number))
+        return bool(_drop(self._rows, number))
 
     def advance(self, wait: Wait) -> None:
         """Run until one of the tasks is done, or until all are if none is named."""
         numbers = np.array(wait, np.int64) if wait else _NO_WAIT
-        reason = kernels.run(self._rows, numbers)
+        reason = _run(self._rows, numbers)
         if reason == state.TOO_LATE:
             refuse_late(int(self._rows.lanes["due"].min()))
         assert wait or reason == state.FINISHED
@@ -204,7 +213,7 @@ def _run_flat(program: Program) -> Timeline:
     _accept(program.platform, tasks, columns, 0, _NO_HEAPS)
     start_ns = np.empty(len(tasks), np.int64)
     end_ns = np.empty(len(tasks), np.int64)
-    refuse_late(flat_pass(columns, num_resources, start_ns, end_ns))
+    refuse_late(_flat_pass(columns, num_resources, start_ns, end_ns))
     is_dropped = np.zeros(len(tasks), np.bool_)
     return Timeline(
         platform=program.platform,

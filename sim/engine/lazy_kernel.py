@@ -39,5 +39,21 @@ class Kernel:
         """Run what numba compiled."""
         return self.entry(*arguments)
 
+    def settled(self) -> Callable[..., Any]:
+        """What a caller calls whose arguments are always of the types of its first call.
+
+        It asks for their types only then: for records of arrays that takes longer than a short
+        kernel runs. The caller answers for them, as others would be read as what they are not.
+        """
+        code: list[Callable[..., Any]] = []
+
+        def run(*arguments: Any) -> Any:
+            if not code:
+                types = tuple(self.entry.typeof_pyval(each) for each in arguments)
+                code.append(self.entry.compile(types))
+            return code[0](*arguments)
+
+        return run
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.dispatcher, name)

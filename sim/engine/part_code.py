@@ -65,6 +65,7 @@ def without_literals(dispatcher: Any) -> Any:
     find = dispatcher.get_call_template
 
     def find_plain(args: Any, keywords: Any) -> Any:
+        """Find the part for the types of the arguments, not for their values."""
         plain = {name: types.unliteral(value) for name, value in keywords.items()}
         return find(tuple(types.unliteral(value) for value in args), plain)
 

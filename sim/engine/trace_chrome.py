@@ -7,6 +7,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles.units import NS_PER_US
 from sim.engine.timeline import Timeline
 from sim.engine.trace_slices import (
     TraceView,
@@ -100,7 +101,7 @@ def _duration(duration_ns: int) -> str:
 
 def _microseconds(time_ns: int) -> str:
     """Exact: the viewer's unit is the microsecond, with as many decimals as one likes."""
-    return f"{time_ns // 1000}.{time_ns % 1000:03d}"
+    return f"{time_ns // NS_PER_US}.{time_ns % NS_PER_US:03d}"
 
 
 def _batches(lines: Iterator[str]) -> Iterator[list[str]]:

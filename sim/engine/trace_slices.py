@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwprofiles.units import NS_PER_MS
 from sim.engine.task import NONE, TaskKind
 from sim.engine.timeline import Timeline
 
@@ -65,7 +66,7 @@ class StepSlice:
 
 def title_of(timeline: Timeline, view: TraceView) -> str:
     """What the tracks stand under in a viewer."""
-    return view.title or f"{len(timeline.tasks)} tasks, {timeline.makespan_ns / 1e6:.3f} ms"
+    return view.title or f"{len(timeline.tasks)} tasks, {timeline.makespan_ns / NS_PER_MS:.3f} ms"
 
 
 def track_name(resource: str) -> str:

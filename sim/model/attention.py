@@ -1,10 +1,16 @@
 """What stands before a layer's feed-forward: attention with its caches, or a state."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from hwprofiles.file_part import file_part
+
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
 Sizes = NDArray[np.float64]
 
 
@@ -65,7 +71,7 @@ class AttentionCache:
         return np.asarray(seen * self.pair_elements / self.tokens_per_entry)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@file_part
 class Indexer:
     """The part of sparse attention that chooses: a query attends to the ``top_k`` entries that
     score highest.
@@ -74,12 +80,12 @@ class Indexer:
     FLOPs a query.
     """
 
-    top_k: int
-    key_elements: int
-    score_elements: int
+    top_k: Positive
+    key_elements: Count
+    score_elements: Count
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@file_part
 class Attention:
     """The geometry of one attention layer, all that its cost and its KV cache depend on.
 
@@ -96,13 +102,13 @@ class Attention:
     reads the cache of an earlier one.
     """
 
-    num_heads: int
-    kv_elements_per_token: int
-    score_elements: int
-    value_elements: int
-    expanded_elements: int = 0
-    window_tokens: int | None = None
-    tokens_per_entry: int | None = None
+    num_heads: Positive
+    kv_elements_per_token: Count
+    score_elements: Count
+    value_elements: Count
+    expanded_elements: Count = 0
+    window_tokens: Positive | None = None
+    tokens_per_entry: Positive | None = None
     indexer: Indexer | None = None
     keeps_kv: bool = True
 
@@ -154,7 +160,7 @@ class Attention:
         return self.tokens_per_entry is None and self.indexer is None and self.keeps_kv
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@file_part
 class State:
     """What a layer keeps of a sequence whatever its length: a recurrent state, a convolution's last
     inputs, or both.
@@ -163,8 +169,8 @@ class State:
     ``bytes``.
     """
 
-    elements: int
-    bytes: int
+    elements: Count
+    bytes: Count
 
 
 def _pairs(length: Sizes, limit: int | None) -> Sizes:

@@ -10,15 +10,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from hwprofiles import (
     InputError,
     closest,
-    first_problem,
     read_json,
     read_yaml,
     unknown_name,
+    validated,
     write_yaml,
 )
 from hwprofiles.input_file import is_there
@@ -28,6 +26,7 @@ from sim.model.importers.huggingface import approximated, model_from_config, nat
 from sim.model.importers.schemes import find_scheme, nearest_scheme, reduced
 from sim.model.importers.stored import BESIDE, settings_beside, states_settings
 from sim.model.model import Model
+from sim.model.names import is_path, named_model, unknown_model
 from sim.model.quantization import FORMATS, KV_TYPES, class_bytes
 from sim.model.spec import FORMAT, ModelSpec, explicit_model, explicit_spec
 
@@ -41,14 +40,15 @@ def load_model(
     name_or_path: str, quantization: str | None = None, family: str | None = None
 ) -> Model:
     """The model of that name, or from a model file, a config.json, a Hugging Face folder or a GGUF
-    file.
+    file. A name may be a repository's or a file's: it says the scheme too.
 
-    ``quantization`` names a scheme of sim.model.importers.schemes; None keeps what the source is
-    stored in. ``family`` stands in for the ``model_type`` of a configuration that names none.
+    ``quantization`` names a scheme of sim.model.importers.schemes; None keeps what the name says,
+    else what the source is stored in. ``family`` stands in for the ``model_type`` of a configuration that names none.
     Raises InputError, one line, for an unknown name or scheme, an unreadable file, or a wrong key
     or value.
     """
-    path = _find(name_or_path)
+    path, named_quantization = _find(name_or_path)
+    quantization = quantization or named_quantization
     if path.suffix == ".gguf":
         model = model_from_gguf(path)
     else:
@@ -60,6 +60,7 @@ def load_model(
                 provenance=spec.provenance,
                 quantization=quantization or spec.quantization,
                 where=name_or_path,
+                checkpoint=spec.quantization,
             )
         assert spec.tensors is not None
         model = explicit_model(spec, spec.tensors)
@@ -89,23 +90,20 @@ def load_spec(
     Raises InputError as load_model does. ``quantization`` stands in for a scheme that a config.json
     does not name.
     """
-    path = _find(name_or_path)
+    path, _ = _find(name_or_path)
     if path.suffix == ".gguf":
         return explicit_spec(model_from_gguf(path))
     if path.is_dir() or path.suffix == ".json":
         return _spec_of_config(
             path / "config.json" if path.is_dir() else path, quantization, family
         )
-    where = name_or_path if name_or_path in _library() else str(path)
+    where = path.stem if path in _library().values() else str(path)
     return parse_spec(read_yaml(path, "model"), where)
 
 
 def parse_spec(data: Any, where: str) -> ModelSpec:
     """Validate the data of a model file; ``where`` names its origin in errors."""
-    try:
-        spec = ModelSpec.model_validate(data)
-    except ValidationError as error:
-        raise InputError(f"{where}: {first_problem(error, ModelSpec)}") from None
+    spec = validated(ModelSpec, data, where)
     if spec.config is not None and not _is_known(spec.quantization, spec.config, where):
         hint = nearest_scheme(spec.quantization)
         raise InputError(f"{where}: quantization: no scheme named {spec.quantization!r}{hint}")
@@ -200,16 +198,31 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     )  # some have time_step_limit: [0.0, Infinity]
 
 
-def _find(name_or_path: str) -> Path:
+def _find(name_or_path: str) -> tuple[Path, str | None]:
+    """The file that describes the model, and the scheme that its name says; None: as described."""
     library = _library()
     if name_or_path in library:
-        return library[name_or_path]
+        return library[name_or_path], None
+    # A file goes before a model of its name: it says its own bytes.
     path = Path(name_or_path)
     if is_there(path):
-        return path
-    if path.suffix in {".yaml", ".yml", ".json", ".gguf"}:
+        return path, None
+    if is_path(name_or_path):
         raise InputError(f"no model file {name_or_path}{closest(path.stem, library)}")
-    raise unknown_name("model", name_or_path, library)
+    known = _names()
+    found = named_model(name_or_path, known)
+    if found is None:
+        raise unknown_model(name_or_path, known)
+    return library[found.name], found.quantization
+
+
+@cache
+def _names() -> dict[str, str]:
+    """The model's name by each of its names."""
+    names = {name: name for name in _library()}
+    for name, path in _library().items():
+        names |= dict.fromkeys(read_yaml(path, "model").get("other_names", ()), name)
+    return names
 
 
 @cache

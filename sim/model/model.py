@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Provenance
+from hwprofiles.units import BILLION, GB
 from sim.model.attention import Attention, AttentionCache, Indexer, Sizes, State
 
 __all__ = [
@@ -135,7 +136,7 @@ class Layer:
         return sum(self.params.get(tensor_class, 0) for tensor_class in LAYER_CLASSES)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Model:
     """A decoder: one that routes to experts in some layers, or a dense one, whose counts of experts
     are 0.
@@ -165,6 +166,12 @@ class Model:
     kv_element_bytes: float = 2.0
     default_routing: str = "uniform"
     left_out: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Sizes in words; ``dataclasses.asdict`` has every number."""
+        weights = f"{self.total_params / BILLION:.3g} B weights"
+        stored = f"{self.total_bytes / GB:.3g} GB in {self.quantization}"
+        return f"<Model {self.name}: {self.num_layers} layers, {weights}, {stored}>"
 
     @property
     def num_layers(self) -> int:

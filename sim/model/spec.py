@@ -3,14 +3,22 @@ their bytes.
 """
 
 import datetime
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from hwprofiles import Kind, Provenance
+from hwprofiles.file_part import FilePart
 from hwprofiles.formats import WEIGHT_FORMATS, check_words
-from sim.model.model import Attention, Indexer, Layer, Model, State, TensorClass
+from sim.model.attention import Attention, Count, Positive, State
+from sim.model.model import Layer, Model, TensorClass
 from sim.model.quantization import FORMATS
 
 FORMAT: Literal["rosin-model/1"] = "rosin-model/1"
@@ -28,15 +36,13 @@ def _date_text(value: Any) -> Any:
 
 Date = Annotated[str, BeforeValidator(_date_text), Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
 Text = Annotated[str, Field(min_length=1)]
-Positive = Annotated[int, Field(ge=1, strict=True)]
-Count = Annotated[int, Field(ge=0, strict=True)]
+_OLD_STATE = {"state_elements", "state_bytes"}
+_ATTENTION_SIZES = ("kv_elements_per_token", "score_elements", "value_elements")
+_ATTENTION_KEYS = frozenset(each.name for each in fields(Attention))
+"""How files written before states had a key of their own state them, under ``attention``."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Published(_Part):
+class Published(FilePart):
     """What a source states of the model's size.
 
     ``active_params`` counts the embedding, as Model.active_params does.
@@ -48,7 +54,7 @@ class Published(_Part):
     date: Date
 
 
-class RoutingStatistic(_Part):
+class RoutingStatistic(FilePart):
     """A published figure on how the model routes, for instance the share of tokens that the busiest
     expert takes.
     """
@@ -59,49 +65,15 @@ class RoutingStatistic(_Part):
     date: Date
 
 
-class IndexerSpec(_Part):
-    """The fields of sim.model.model.Indexer."""
-
-    top_k: Positive
-    key_elements: Count
-    score_elements: Count
-
-
-class AttentionSpec(_Part):
-    """The fields of sim.model.model.Attention.
-
-    ``state_elements`` and ``state_bytes`` are how older files state a recurrent state.
-    """
-
-    num_heads: Positive
-    kv_elements_per_token: Count
-    score_elements: Count
-    value_elements: Count
-    expanded_elements: Count = 0
-    window_tokens: Positive | None = None
-    tokens_per_entry: Positive | None = None
-    indexer: IndexerSpec | None = None
-    keeps_kv: bool = True
-    state_elements: Count = 0
-    state_bytes: Count = 0
-
-
-class StateSpec(_Part):
-    """The fields of sim.model.model.State."""
-
-    elements: Count
-    bytes: Count
-
-
-class LayerSpec(_Part):
+class LayerSpec(FilePart):
     """Equal layers, at the indices ``at``: attention, a state, both or neither.
 
-    ``expert`` classes count one expert.
+    A layer without attention may leave the key out. ``expert`` classes count one expert.
     """
 
     at: Annotated[tuple[Count, ...], Field(min_length=1)]
-    attention: AttentionSpec | None = None
-    state: StateSpec | None = None
+    attention: Attention | None = None
+    state: State | None = None
     num_experts: Count
     top_k: Count
     params: dict[TensorClass, Count]
@@ -121,18 +93,45 @@ class LayerSpec(_Part):
         # Weights say what is computed, bytes what is read: one without the other is half a price.
         if set(self.params) != set(self.bytes):
             raise ValueError("params and bytes must name the same tensor classes")
-        # Files written before states had a key of their own are still read.
-        old = self.attention is not None and (
-            self.attention.state_elements or self.attention.state_bytes
-        )
-        if old and self.state is not None:
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_zeros(cls, data: Any) -> Any:
+        """Take zeros everywhere for a layer without attention, and put a state that ``attention``
+        states where it belongs: older files have it there.
+        """
+        attention = data.get("attention") if isinstance(data, dict) else None
+        if not isinstance(attention, dict):
+            return data
+        stated = {key: value for key, value in attention.items() if key not in _OLD_STATE}
+        is_absent = all(stated.get(key) == 0 for key in _ATTENTION_SIZES)
+        # What is left out is checked all the same: a misspelt key may be a size.
+        unknown = stated.keys() - _ATTENTION_KEYS
+        if is_absent and unknown:
+            raise ValueError(f"attention: unknown key {min(unknown)!r}")
+        moved = {**data, "attention": None if is_absent else stated}
+        old = {
+            "elements": attention.get("state_elements", 0),
+            "bytes": attention.get("state_bytes", 0),
+        }
+        if not any(old.values()):
+            return moved
+        if data.get("state") is not None:
             raise ValueError(
                 "a layer's state is stated once: under state, or by attention.state_elements and state_bytes"
             )
-        return self
+        return {**moved, "state": old}
+
+    @model_serializer(mode="wrap")
+    def _writes_zeros(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the attention of every layer, so that scripts find the same keys in each."""
+        written = handler(self)
+        attention = written.get("attention", dict.fromkeys(("num_heads", *_ATTENTION_SIZES), 0))
+        return {"at": written["at"], "attention": attention, **written}
 
 
-class TensorSpec(_Part):
+class TensorSpec(FilePart):
     """A model with explicit bytes: the fields of sim.model.model.Model that its configuration would
     otherwise give.
     """
@@ -172,11 +171,19 @@ class TensorSpec(_Part):
         return self
 
 
-class ModelSpec(_Part):
+_OF_MODEL = tuple(
+    item.name for item in fields(Model) if item.name in set(TensorSpec.model_fields) - {"layers"}
+)
+"""What a file states of a model under the model's own names."""
+_OF_LAYER = tuple(name for name in LayerSpec.model_fields if name != "at")
+
+
+class ModelSpec(FilePart):
     """A model file. Exactly one of ``config`` (keys of a Hugging Face config.json) and ``tensors``
     (explicit) is given.
 
-    ``quantization`` is the scheme the weights come in; ``routing`` is a place for statistics that
+    ``quantization`` is the scheme the weights come in; ``other_names`` are of models with the same
+    layers, as people write them, in small letters; ``routing`` is a place for statistics that
     nothing reads yet.
     """
 
@@ -186,6 +193,7 @@ class ModelSpec(_Part):
     date: Date
     kind: Kind = Kind.PUBLISHED
     quantization: Text
+    other_names: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")], ...] = ()
     published: tuple[Published, ...] = ()
     config: dict[str, Any] | None = None
     tensors: TensorSpec | None = None
@@ -214,17 +222,7 @@ def explicit_spec(model: Model) -> ModelSpec:
         kind=provenance.kind,
         quantization=model.quantization,
         tensors=TensorSpec(
-            family=model.family,
-            hidden=model.hidden,
-            vocab=model.vocab,
-            expert_intermediate=model.expert_intermediate,
-            max_context_tokens=model.max_context_tokens,
-            is_head_tied=model.is_head_tied,
-            activation_bytes=model.activation_bytes,
-            kv_element_bytes=model.kv_element_bytes,
-            default_routing=model.default_routing,
-            left_out=model.left_out,
-            dtypes=dict(model.dtypes),
+            **{name: getattr(model, name) for name in _OF_MODEL},
             params=dict(model.top_params),
             bytes=dict(model.top_bytes),
             layers=_layer_specs(model),
@@ -237,22 +235,12 @@ def explicit_model(spec: ModelSpec, tensors: TensorSpec) -> Model:
     made = [(index, _layer(layer)) for layer in tensors.layers for index in layer.at]
     return Model(
         name=spec.name,
-        family=tensors.family,
-        hidden=tensors.hidden,
-        vocab=tensors.vocab,
-        expert_intermediate=tensors.expert_intermediate,
-        layers=tuple(layer for _, layer in sorted(made, key=lambda item: item[0])),
+        quantization=spec.quantization,
+        provenance=spec.provenance,
+        **{name: getattr(tensors, name) for name in _OF_MODEL},
         top_params=tensors.params,
         top_bytes=tensors.bytes,
-        dtypes=tensors.dtypes,
-        quantization=spec.quantization,
-        max_context_tokens=tensors.max_context_tokens,
-        provenance=spec.provenance,
-        is_head_tied=tensors.is_head_tied,
-        activation_bytes=tensors.activation_bytes,
-        kv_element_bytes=tensors.kv_element_bytes,
-        default_routing=tensors.default_routing,
-        left_out=tensors.left_out,
+        layers=tuple(layer for _, layer in sorted(made, key=lambda item: item[0])),
     )
 
 
@@ -270,71 +258,8 @@ def _layer_specs(model: Model) -> tuple[LayerSpec, ...]:
 
 
 def _layer_spec(layer: Layer, indices: list[int]) -> LayerSpec:
-    state = layer.state
-    return LayerSpec(
-        at=tuple(indices),
-        attention=None if layer.attention is None else _attention_spec(layer.attention),
-        state=None if state is None else StateSpec(elements=state.elements, bytes=state.bytes),
-        num_experts=layer.num_experts,
-        top_k=layer.top_k,
-        params=dict(layer.params),
-        bytes=dict(layer.bytes),
-    )
-
-
-def _attention_spec(attention: Attention) -> AttentionSpec:
-    return AttentionSpec.model_validate(
-        {
-            "num_heads": attention.num_heads,
-            "kv_elements_per_token": attention.kv_elements_per_token,
-            "score_elements": attention.score_elements,
-            "value_elements": attention.value_elements,
-            "expanded_elements": attention.expanded_elements,
-            "window_tokens": attention.window_tokens,
-            "tokens_per_entry": attention.tokens_per_entry,
-            "indexer": None if attention.indexer is None else asdict(attention.indexer),
-            "keeps_kv": attention.keeps_kv,
-        }
-    )
+    return LayerSpec(at=tuple(indices), **{name: getattr(layer, name) for name in _OF_LAYER})
 
 
 def _layer(spec: LayerSpec) -> Layer:
-    return Layer(
-        attention=_attention(spec.attention),
-        state=_state(spec),
-        num_experts=spec.num_experts,
-        top_k=spec.top_k,
-        params=spec.params,
-        bytes=spec.bytes,
-    )
-
-
-def _attention(spec: AttentionSpec | None) -> Attention | None:
-    """Attention as the file states it; None where older files state a recurrent state in its place."""
-    if spec is None:
-        return None
-    has_state = spec.state_elements > 0 or spec.state_bytes > 0
-    # Zeros everywhere were how such a file wrote a layer without attention.
-    if has_state and not (spec.kv_elements_per_token or spec.score_elements or spec.value_elements):
-        return None
-    indexer = spec.indexer
-    return Attention(
-        num_heads=spec.num_heads,
-        kv_elements_per_token=spec.kv_elements_per_token,
-        score_elements=spec.score_elements,
-        value_elements=spec.value_elements,
-        expanded_elements=spec.expanded_elements,
-        window_tokens=spec.window_tokens,
-        tokens_per_entry=spec.tokens_per_entry,
-        indexer=None if indexer is None else Indexer(**indexer.model_dump()),
-        keeps_kv=spec.keeps_kv,
-    )
-
-
-def _state(spec: LayerSpec) -> State | None:
-    if spec.state is not None:
-        return State(elements=spec.state.elements, bytes=spec.state.bytes)
-    old = spec.attention
-    if old is None or not (old.state_elements or old.state_bytes):
-        return None
-    return State(elements=old.state_elements, bytes=old.state_bytes)
+    return Layer(**{name: getattr(spec, name) for name in _OF_LAYER})

@@ -20,7 +20,6 @@ from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
 from sim.policies.prefetch.gain import GainPrefetch
 from sim.policies.prefetch.learned import LearnedPrefetch
 from sim.policies.prefetch.next_gate import NextGatePrefetch
-from sim.policies.prefetch.none import NoPrefetch
 from sim.policies.prefetch.request_counts import RequestCountsPrefetch
 
 _LRU = Policy(
@@ -29,7 +28,6 @@ _LRU = Policy(
     source="the common cache of the expert-offloading papers; starts with the most popular experts; fused kernels, each launched",
     placement=UniformPlacement(),
     cache=LruCache(),
-    prefetch=NoPrefetch(),
     dispatch=FetchDispatch(),
     overlap=Overlap(groups_experts=True),
 )
@@ -81,7 +79,6 @@ CACHING_ROWS: tuple[Policy, ...] = (
         cache=ForecastDepthCache(),
         prefetch=RequestCountsPrefetch(),
         dispatch=FetchDispatch(),
-        overlap=Overlap(),
     ),
     replace(
         _LRU,
@@ -102,7 +99,6 @@ CACHING_ROWS: tuple[Policy, ...] = (
         cache=ForecastVisitsCache(),
         prefetch=ExpertMapPrefetch(),
         dispatch=FetchDispatch(),
-        overlap=Overlap(),
     ),
     Policy(
         name="adapmoe",
@@ -115,7 +111,6 @@ CACHING_ROWS: tuple[Policy, ...] = (
         cache=LruCache(),
         prefetch=NextGatePrefetch(accuracy_source="mixtral", by_token=True),
         dispatch=FetchDispatch(),
-        overlap=Overlap(),
     ),
     Policy(
         name="hybrimoe",
@@ -128,7 +123,6 @@ CACHING_ROWS: tuple[Policy, ...] = (
         cache=SmoothedGateCache(),
         prefetch=GainPrefetch(num_chunks=3),
         dispatch=SpillDispatch(),
-        overlap=Overlap(),
     ),
     replace(
         _LRU,

@@ -3,14 +3,12 @@
 KTransformers' deferral, DAOP.
 """
 
-from sim.policies.cache.static import StaticCache
 from sim.policies.cache.swaps import SwapsCache
 from sim.policies.dispatch.constant import CpuDispatch
 from sim.policies.dispatch.foretold import ForetoldDispatch
 from sim.policies.overlap import Overlap
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.policy import Policy
-from sim.policies.prefetch.none import NoPrefetch
 
 CARRYING_ROWS: tuple[Policy, ...] = (
     Policy(
@@ -21,8 +19,6 @@ CARRYING_ROWS: tuple[Policy, ...] = (
             "kt-kernel the lowest of all selected are deferred if they lie on the CPU, and none in the last layer; in decode only: assumed"
         ),
         placement=UniformPlacement(),
-        cache=StaticCache(),
-        prefetch=NoPrefetch(),
         dispatch=CpuDispatch(),
         overlap=Overlap(staging_experts=0, deferred=1, groups_experts=True, captures_graphs=True),
         is_lossless=False,
@@ -36,7 +32,6 @@ CARRYING_ROWS: tuple[Policy, ...] = (
         ),
         placement=UniformPlacement(),
         cache=SwapsCache(),
-        prefetch=NoPrefetch(),
         dispatch=ForetoldDispatch(),
         overlap=Overlap(staging_experts=1),
         is_lossless=False,

@@ -4,7 +4,7 @@ and of ``--set``.
 
 from collections.abc import Mapping
 
-from sim.policies.base import Cache, Dispatch, Placement, Prefetch
+from sim.policies.cache.base import Cache
 from sim.policies.cache.belady import BeladyCache
 from sim.policies.cache.forecast_depth import ForecastDepthCache
 from sim.policies.cache.forecast_visits import ForecastVisitsCache
@@ -15,6 +15,7 @@ from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.policies.cache.static import StaticCache
 from sim.policies.cache.swaps import SwapsCache
 from sim.policies.dispatch.balanced import BalancedDispatch
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.foretold import ForetoldDispatch
@@ -23,6 +24,7 @@ from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.streaming import LayerStreamingDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.overlap import Overlap
+from sim.policies.placement.base import Placement
 from sim.policies.placement.by_accuracy import ByAccuracyPlacement
 from sim.policies.placement.common import CommonSlotsPlacement
 from sim.policies.placement.even import EvenPlacement
@@ -35,6 +37,7 @@ from sim.policies.placement.popularity import PopularityPlacement
 from sim.policies.placement.prompt import PromptPlacement
 from sim.policies.placement.random import RandomPlacement
 from sim.policies.placement.uniform import UniformPlacement
+from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.early import EarlyPrefetch
 from sim.policies.prefetch.expert_maps import ExpertMapPrefetch
 from sim.policies.prefetch.gain import GainPrefetch

@@ -1,12 +1,10 @@
 """Named systems that pipeline layers over micro-batches: MoE-Lightning."""
 
-from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.paged import PagedDispatch
 from sim.policies.overlap import Overlap
 from sim.policies.pipeline_search import PipelineTuning
 from sim.policies.placement.paged import PagedPlacement
 from sim.policies.policy import Policy
-from sim.policies.prefetch.none import NoPrefetch
 
 PIPELINED_ROWS: tuple[Policy, ...] = (
     Policy(
@@ -17,8 +15,6 @@ PIPELINED_ROWS: tuple[Policy, ...] = (
             "once they are ready, where the paper fixes their order; attention where its KV cache lies, so no KV cache is copied to the GPU"
         ),
         placement=PagedPlacement(),
-        cache=StaticCache(),
-        prefetch=NoPrefetch(),
         dispatch=PagedDispatch(),
         overlap=Overlap(staging_experts=0, staging_layers=2),
         tuning=PipelineTuning(),

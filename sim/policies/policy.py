@@ -8,9 +8,14 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from hwprofiles import InputError, closest
-from sim.policies.base import Cache, Dispatch, Placement, Prefetch
+from sim.policies.cache.base import Cache
 from sim.policies.cache.score import Score
+from sim.policies.cache.static import StaticCache
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.overlap import Overlap
+from sim.policies.placement.base import Placement
+from sim.policies.prefetch.base import Prefetch
+from sim.policies.prefetch.none import NoPrefetch
 from sim.policies.problem import Problem
 from sim.workload.batch import Feeding
 
@@ -32,6 +37,7 @@ class Tuning(ABC):
 class Policy:
     """A system as a row: what it is called, its parts, and where its rules are described.
 
+    Unless it says otherwise, no resident leaves the GPU, nothing is fetched ahead, and lanes overlap.
     ``is_lossless``: the tokens are those of a plain forward pass.
     """
 
@@ -39,10 +45,10 @@ class Policy:
     summary: str
     source: str
     placement: Placement
-    cache: Cache
-    prefetch: Prefetch
+    cache: Cache = field(default_factory=StaticCache)
+    prefetch: Prefetch = field(default_factory=NoPrefetch)
     dispatch: Dispatch
-    overlap: Overlap
+    overlap: Overlap = field(default_factory=Overlap)
     feeding: Feeding = field(default_factory=Feeding)
     is_lossless: bool = True
     tuning: Tuning | None = None

@@ -8,11 +8,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from hwprofiles import InputError, closest
 from hwprofiles.errors import shortened
-from sim.policies.base import Cache, Dispatch, Placement, Prefetch
+from sim.policies.cache.base import Cache
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.imported import imported
 from sim.policies.overlap import Overlap
 from sim.policies.parts import PARTS, part_name
+from sim.policies.placement.base import Placement
 from sim.policies.policy import Policy
+from sim.policies.prefetch.base import Prefetch
 from sim.workload.batch import Feeding
 
 MAX_NUMBER = 2**53

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from sim.costs.memory import MemoryRule
 from sim.policies.cache.lru import LruCache
-from sim.policies.cache.static import StaticCache
 from sim.policies.dispatch.balanced import BalancedDispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
@@ -21,7 +20,6 @@ from sim.policies.placement.prompt import PromptPlacement
 from sim.policies.placement.random import RandomPlacement
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.policy import Policy
-from sim.policies.prefetch.none import NoPrefetch
 from sim.workload.batch import Feeding
 
 _FIDDLER_MEMORY = MemoryRule(
@@ -50,8 +48,6 @@ _KTRANSFORMERS = Policy(
         "in one captured graph, as the paper describes"
     ),
     placement=UniformPlacement(),
-    cache=StaticCache(),
-    prefetch=NoPrefetch(),
     dispatch=CpuDispatch(),
     overlap=_CAPTURED,
 )
@@ -62,8 +58,6 @@ STATIC_ROWS: tuple[Policy, ...] = (
         summary="popular experts stay on the GPU; a miss goes to the CPU or is copied, whichever is believed cheaper; no overlap",
         source="arXiv 2402.07033 (ICLR 2025), algorithm 1; memory rule and serial execution from github.com/efeslab/fiddler, branch main",
         placement=PopularityPlacement(memory=_FIDDLER_MEMORY),
-        cache=StaticCache(),
-        prefetch=NoPrefetch(),
         dispatch=CheapestDispatch(),
         overlap=_ONE_BUFFER_SERIAL,
         feeding=Feeding(replicates_prompt=True),
@@ -73,8 +67,6 @@ STATIC_ROWS: tuple[Policy, ...] = (
         summary="the first Fiddler: released constants, CPU and GPU experts split to end together and run at once during prefill",
         source="arXiv 2402.07033v1; the aim max(CPU, GPU) stands in the released code, which ran prefill CPU experts in a thread",
         placement=PopularityPlacement(memory=_FIDDLER_MEMORY),
-        cache=StaticCache(),
-        prefetch=NoPrefetch(),
         dispatch=BalancedDispatch(believed_cost="code"),
         overlap=Overlap(prefill="lanes", decode="serial", staging_experts=1, is_pinned=False),
         feeding=Feeding(replicates_prompt=True),
@@ -84,8 +76,6 @@ STATIC_ROWS: tuple[Policy, ...] = (
         summary="every weight waits in host memory; each pass copies all layers to the GPU, whatever the router says",
         source="ZeRO-3 parameter offload as in DeepSpeed-MII 0.2.3, Fiddler's baseline",
         placement=NoLayersPlacement(memory=_EAGER_MEMORY),
-        cache=StaticCache(),
-        prefetch=NoPrefetch(),
         dispatch=LayerStreamingDispatch(min_tokens=0, streams_head=True),
         overlap=Overlap(staging_experts=0, staging_layers=2),
     ),
@@ -95,7 +85,6 @@ STATIC_ROWS: tuple[Policy, ...] = (
         source="arXiv 2312.17238, four staging buffers; released code as Fiddler measured it (no speculative loading)",
         placement=UniformPlacement(memory=_EAGER_MEMORY),
         cache=LruCache(writes_back=True),
-        prefetch=NoPrefetch(),
         dispatch=FetchDispatch(),
         overlap=Overlap(prefill="serial", decode="serial", staging_experts=4),
     ),
@@ -107,8 +96,6 @@ STATIC_ROWS: tuple[Policy, ...] = (
             "operation (one of a layer's three merged expert matrices at a time); -ngl is raised until memory is full"
         ),
         placement=LastLayersPlacement(),
-        cache=StaticCache(),
-        prefetch=NoPrefetch(),
         dispatch=LayerStreamingDispatch(min_tokens=32),
         overlap=Overlap(
             prefill="serial",
@@ -164,18 +151,13 @@ STATIC_ROWS: tuple[Policy, ...] = (
         summary="popular experts stay on the GPU; every miss is copied there when its gate selects it",
         source="the common baseline of the expert-offloading papers: static popularity, fetch on every miss",
         placement=PopularityPlacement(),
-        cache=StaticCache(),
-        prefetch=NoPrefetch(),
         dispatch=FetchDispatch(),
-        overlap=Overlap(),
     ),
     Policy(
         name="all-on-gpu",
         summary="everything on the GPU, where it fits: the speed that offloading gives up",
         source="no offloading; fused kernels in a captured graph, as vLLM, SGLang and TensorRT-LLM run it",
         placement=AllLayersPlacement(),
-        cache=StaticCache(),
-        prefetch=NoPrefetch(),
         dispatch=FetchDispatch(),
         overlap=_CAPTURED,
     ),

@@ -3,8 +3,6 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from hwprofiles import InputError, Kind, Provenance
 from hwprofiles.yaml_tree import MAX_VALUES
 from sim.routing.fitting import NUM_CLASSES, fit
@@ -48,6 +46,4 @@ def fit_file(
         num_classes=num_classes,
         seed=seed,
     )
-    return fitted_spec(
-        routing, task=task, sequence_num_tokens=tuple(np.diff(trace.borders).tolist())
-    )
+    return fitted_spec(routing, task=task)

@@ -17,21 +17,9 @@ from sim.routing.compiled import (
     fill_gate_weights,
     sequence_key,
 )
+from sim.routing.fitted_numbers import Array, FittedNumbers
 from sim.routing.preferences import base_weights
 from sim.routing.stated import StatedRouting
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GateProfile:
-    """Gate weights: natural logarithms are normal with this mean and spread [layer, rank], and one
-    correlation between ranks.
-    """
-
-    log_mean: Array
-    log_spread: Array
-    correlation: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,38 +27,19 @@ class FittedRouting(StatedRouting):
     """How docs/reference/routing.md says: each token has a class; each of its choices is copied
     from an earlier token, or drawn.
 
-    ``class_share`` [class] and ``inclusion`` [class, layer, expert]: share of tokens of a class
-    that select an expert. ``class_lags`` with ``class_kept``: probability that a token has the
-    class of the token so many before; else it follows the last token's by ``class_chain`` [class
-    before, class]. ``copied`` [layer]: probability that a choice copies a random one of the token
-    ``copy_lags`` before, the lag drawn from ``copy_kernel`` (a draw where the sequence does not
-    reach back as far). ``request_spread`` and ``drift_spread`` [layer]: standard deviation of a
-    request's log preference for an expert, that lasts, and of what is added to it anew every
-    ``drift_tokens`` on average. ``linked_fraction``: share of choices whose random numbers are
-    those of the same choice in the other layers. ``embedded_fraction``: share of tokens whose
-    embedding tells their class; those of the others are of a class at random.
+    ``embedded_fraction``: share of tokens whose embedding tells their class; those of the others are
+    of a class at random.
     """
 
-    top_k: int
-    class_share: Array
-    inclusion: Array
-    class_lags: NDArray[np.int64]
-    class_kept: Array
-    class_chain: Array
-    copy_lags: NDArray[np.int64]
-    copy_kernel: Array
-    copied: Array
-    request_spread: Array
-    drift_spread: Array
-    drift_tokens: float
-    linked_fraction: float
-    gate: GateProfile | None = None
+    numbers: FittedNumbers
     embedded_fraction: float = 1.0
 
     def popularity(self, model: Model) -> Array:
         """Share of selections [MoE layer, expert], over all classes."""
         self._check(model)
-        return np.asarray(np.tensordot(self.class_share, self.inclusion, 1) / self.top_k)
+        return np.asarray(
+            np.tensordot(self.numbers.class_share, self.numbers.inclusion, 1) / self.numbers.top_k
+        )
 
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
@@ -102,24 +71,30 @@ class FittedRouting(StatedRouting):
         classes = np.array([draw_classes(*self._class_process, key, num_tokens) for key in keys])
         generator = np.random.default_rng(seed)
         is_other = generator.random(classes.shape) >= self.embedded_fraction
-        others = generator.choice(len(self.class_share), classes.shape, p=self.class_share)
-        return np.eye(len(self.class_share), dtype=np.float32)[np.where(is_other, others, classes)]
+        others = generator.choice(
+            len(self.numbers.class_share), classes.shape, p=self.numbers.class_share
+        )
+        return np.eye(len(self.numbers.class_share), dtype=np.float32)[
+            np.where(is_other, others, classes)
+        ]
 
     def choose(self, lengths: NDArray[np.int64], seed: int) -> NDArray[np.int16]:
         """Choices [token, layer, rank] of sequences of these lengths, one after another."""
         borders = np.concatenate([[0], np.cumsum(lengths)])
         out = np.empty((borders[-1], *self._shape), np.int16)
         # Preferences of both kinds add up in the logarithm, so their variances do.
-        weights = base_weights(self.inclusion, np.hypot(self.request_spread, self.drift_spread))
+        weights = base_weights(
+            self.numbers.inclusion, np.hypot(self.numbers.request_spread, self.numbers.drift_spread)
+        )
         law = ChoiceLaw(
             weights=weights,
-            request_spread=self.request_spread,
-            drift_spread=self.drift_spread,
-            drift_tokens=self.drift_tokens,
-            lags=self.copy_lags,
-            kernel=np.cumsum(self.copy_kernel),
-            copied=self.copied,
-            linked=self.linked_fraction,
+            request_spread=self.numbers.request_spread,
+            drift_spread=self.numbers.drift_spread,
+            drift_tokens=self.numbers.drift_tokens,
+            lags=_lags(self.numbers.copy_kernel),
+            kernel=np.cumsum(self.numbers.copy_kernel),
+            copied=self.numbers.copied,
+            linked=self.numbers.linked_fraction,
         )
         for sequence, length in enumerate(lengths):
             # A key for each sequence: how many others are drawn changes none of its choices.
@@ -131,7 +106,7 @@ class FittedRouting(StatedRouting):
 
     def weigh(self, lengths: NDArray[np.int64], seed: int) -> NDArray[np.float32] | None:
         """Gate weights [token, layer, rank] of what ``choose`` gives for the same arguments."""
-        if self.gate is None:
+        if self.numbers.gate is None:
             return None
         borders = np.concatenate([[0], np.cumsum(lengths)])
         out = np.empty((borders[-1], *self._shape), np.float32)
@@ -139,7 +114,11 @@ class FittedRouting(StatedRouting):
             rows = out[borders[sequence] : borders[sequence + 1]]
             key = np.uint64(sequence_key(seed, sequence))
             fill_gate_weights(
-                self.gate.log_mean, self.gate.log_spread, self.gate.correlation, key, rows
+                self.numbers.gate.log_mean,
+                self.numbers.gate.log_spread,
+                self.numbers.gate.correlation,
+                key,
+                rows,
             )
         return out
 
@@ -153,21 +132,26 @@ class FittedRouting(StatedRouting):
     @property
     def _class_process(self) -> tuple[Array, NDArray[np.int64], Array, Array]:
         return (
-            np.cumsum(self.class_share),
-            self.class_lags,
-            np.cumsum(self.class_kept),
-            np.cumsum(self.class_chain, axis=1),
+            np.cumsum(self.numbers.class_share),
+            _lags(self.numbers.class_kept),
+            np.cumsum(self.numbers.class_kept),
+            np.cumsum(self.numbers.class_chain, axis=1),
         )
 
     @property
     def _shape(self) -> tuple[int, int]:
-        return self.inclusion.shape[1], self.top_k
+        return self.numbers.inclusion.shape[1], self.numbers.top_k
 
     def _check(self, model: Model) -> None:
-        stated = (*self._shape, self.inclusion.shape[2])
+        stated = (*self._shape, self.numbers.inclusion.shape[2])
         wanted = (len(model.moe_layers), model.top_k, model.num_experts)
         if stated != wanted:
             raise InputError(
                 f"{self.label}: fitted to {stated[0]} MoE layers, top-{stated[1]} of {stated[2]}, "
                 f"does not fit {model.name} ({wanted[0]} MoE layers, top-{wanted[1]} of {wanted[2]})"
             )
+
+
+def _lags(by_lag: Array) -> NDArray[np.int64]:
+    """How many tokens before each entry stands for: they count from 1."""
+    return np.arange(1, len(by_lag) + 1)

@@ -5,6 +5,7 @@ Nothing here looks at a cache: the hit rates of a generator are predictions.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from hwprofiles import InputError, Kind, Provenance
 from sim.routing.class_process import class_process
 from sim.routing.compiled import fill_gate_weights, sequence_key
-from sim.routing.fitted import FittedRouting, GateProfile
+from sim.routing.fitted import FittedRouting
+from sim.routing.fitted_numbers import FittedNumbers, GateProfile
 from sim.routing.preferences import floor
 from sim.routing.recorded import RecordedRouting
 from sim.routing.recurrence import next_layer_recall, pair_counts, reuse
@@ -52,10 +54,14 @@ def fit(
     routing = _without_copies(trace, provenance, num_classes, seed)
     # In this order, from what lasts longest to what fades first: each step explains what those
     # before it leave.
-    routing = replace(routing, request_spread=_request_spread(trace, routing))
-    routing = replace(routing, drift_spread=_drift_spread(trace, routing, seed))
+    routing = _with(routing, request_spread=_request_spread(trace, routing))
+    routing = _with(routing, drift_spread=_drift_spread(trace, routing, seed))
     routing = _with_copies(trace, routing, seed)
-    return replace(routing, linked_fraction=_linked_fraction(trace, routing, seed))
+    return _with(routing, linked_fraction=_linked_fraction(trace, routing, seed))
+
+
+def _with(routing: FittedRouting, **numbers: Any) -> FittedRouting:
+    return replace(routing, numbers=replace(routing.numbers, **numbers))
 
 
 def _without_copies(
@@ -66,27 +72,27 @@ def _without_copies(
     share = np.bincount(classes) / len(classes)
     lags = _possible(CLASS_LAGS, trace)
     kept, chain = class_process(classes, share, trace.borders, lags, seed)
+    num_copied = len(_possible(COPY_LAGS, trace))
     return FittedRouting(
         label=f"fitted to {trace.name}",
         stated_provenance=replace(provenance, kind=Kind.FITTED),
-        top_k=ids.shape[2],
-        class_share=share,
-        inclusion=np.stack(
-            [inclusion(ids[classes == index], trace.num_experts) for index in range(len(share))]
+        numbers=FittedNumbers(
+            top_k=ids.shape[2],
+            class_share=share,
+            inclusion=np.stack(
+                [inclusion(ids[classes == index], trace.num_experts) for index in range(len(share))]
+            ),
+            class_kept=kept,
+            class_chain=chain,
+            copy_kernel=np.full(num_copied, 1.0 / num_copied),
+            copied=np.zeros(ids.shape[1]),
+            request_spread=np.zeros(ids.shape[1]),
+            drift_spread=np.zeros(ids.shape[1]),
+            drift_tokens=DRIFT_TOKENS,
+            linked_fraction=0.0,
+            gate=_gate_profile(trace.weights),
+            sequence_num_tokens=tuple(np.diff(trace.borders).tolist()),
         ),
-        class_lags=lags,
-        class_kept=kept,
-        class_chain=chain,
-        copy_lags=_possible(COPY_LAGS, trace),
-        copy_kernel=np.full(
-            len(_possible(COPY_LAGS, trace)), 1.0 / len(_possible(COPY_LAGS, trace))
-        ),
-        copied=np.zeros(ids.shape[1]),
-        request_spread=np.zeros(ids.shape[1]),
-        drift_spread=np.zeros(ids.shape[1]),
-        drift_tokens=DRIFT_TOKENS,
-        linked_fraction=0.0,
-        gate=_gate_profile(trace.weights),
     )
 
 
@@ -133,7 +139,11 @@ def _request_spread(trace: RecordedRouting, routing: FittedRouting) -> Array:
     )
     # The floor is reuse of far tokens as a spread gives it; the trace's is looked up among them.
     floors = [
-        float(floor(routing.inclusion, routing.class_share, np.full(layers, spread)).mean())
+        float(
+            floor(
+                routing.numbers.inclusion, routing.numbers.class_share, np.full(layers, spread)
+            ).mean()
+        )
         for spread in SPREADS
     ]
     # Sampled floors may fall by noise; interpolation needs them rising.
@@ -150,7 +160,7 @@ def _drift_spread(trace: RecordedRouting, routing: FittedRouting, seed: int) -> 
         routing.choose(np.diff(trace.borders), seed + 1), trace.borders, trace.num_experts, lags
     )
     excess = _curve(trace.expert_ids, trace.borders, trace.num_experts, lags) - shown
-    shape = np.exp(-lags / routing.drift_tokens)
+    shape = np.exp(-lags / routing.numbers.drift_tokens)
     is_far = lags >= DRIFT_LAGS[0]
     weight = shape * pair_counts(trace.borders, lags) * is_far
     amount = np.maximum(weight @ excess / max(float(weight @ shape), 1e-12), 0.0)
@@ -159,8 +169,13 @@ def _drift_spread(trace: RecordedRouting, routing: FittedRouting, seed: int) -> 
     ].min()  # copies can add to short lags, nothing can take away
     amount *= min(1.0, max(float(least), 0.0) / max(float(amount.mean()), 1e-12))
     # Passing preferences come on top of lasting ones.
-    spreads = [np.hypot(routing.request_spread, spread) for spread in SPREADS]
-    floors = np.array([floor(routing.inclusion, routing.class_share, spread) for spread in spreads])
+    spreads = [np.hypot(routing.numbers.request_spread, spread) for spread in SPREADS]
+    floors = np.array(
+        [
+            floor(routing.numbers.inclusion, routing.numbers.class_share, spread)
+            for spread in spreads
+        ]
+    )
     raised = np.maximum.accumulate(floors - floors[0], axis=0)
     return np.array(
         [np.interp(amount[layer], raised[:, layer], SPREADS) for layer in range(layers)]
@@ -171,7 +186,7 @@ def _with_copies(trace: RecordedRouting, routing: FittedRouting, seed: int) -> F
     """Add the copies: solved for the excess over what classes alone give, then corrected by what
     comes out.
     """
-    lags = routing.copy_lags
+    lags = _possible(COPY_LAGS, trace)
     lengths = np.diff(trace.borders)
     wanted = _curve(trace.expert_ids, trace.borders, trace.num_experts, lags)
     shown = _curve(routing.choose(lengths, seed + 1), trace.borders, trace.num_experts, lags)
@@ -183,7 +198,7 @@ def _with_copies(trace: RecordedRouting, routing: FittedRouting, seed: int) -> F
     for attempt in range(NUM_ROUNDS):
         total = float(solution.sum())
         kernel = solution / total if total > 0.0 else np.full(len(lags), 1.0 / len(lags))
-        routing = replace(
+        routing = _with(
             routing, copy_kernel=kernel, copied=np.clip(total * by_layer, 0.0, MAX_COPIED)
         )
         shown = _curve(
@@ -221,7 +236,7 @@ def _linked_fraction(trace: RecordedRouting, routing: FittedRouting, seed: int) 
     tried = np.linspace(0.0, 1.0, 5)
     recalls = []
     for fraction in tried:
-        ids = replace(routing, linked_fraction=float(fraction)).choose(lengths, seed + 1)
+        ids = _with(routing, linked_fraction=float(fraction)).choose(lengths, seed + 1)
         recalls.append(next_layer_recall(ids, trace.borders, trace.num_experts, 1))
     return float(np.interp(wanted, np.maximum.accumulate(recalls), tried))
 

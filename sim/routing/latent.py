@@ -3,13 +3,15 @@ the unselected too.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from itertools import pairwise
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
 from hwprofiles import InputError
+from hwprofiles.file_part import FilePart, file_part
 from hwprofiles.limits import MAX_QUANTITY
 from sim.model.model import Model
 from sim.routing.base import Draw
@@ -18,43 +20,71 @@ from sim.routing.latent_scores import fill_popularity, fill_scores, select
 from sim.routing.stated import StatedRouting
 
 Array = NDArray[np.float64]
-Points = tuple[tuple[float, float], ...]
-"""(position in depth from 0 first MoE layer to 1 last, value), straight between them."""
 Share = Annotated[float, Field(ge=0, le=1)]
 SharePoints = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
-"""Points whose values are shares, at least one."""
+"""(position in depth from 0 first MoE layer to 1 last, share), straight between them; at least one."""
+MAX_SPREAD = 1e6
+"""Of scores, in natural logarithms."""
+SUM_TOLERANCE = 0.01
+"""What rounding in a file may take from a sum."""
 
 
-class Fading(BaseModel):
+class Fading(FilePart):
     """A part of the scores that is drawn anew at random tokens, in all layers at once: correlation
     falls by e every ``memory_tokens``.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     memory_tokens: Annotated[float, Field(gt=0, le=MAX_QUANTITY)]
     share: SharePoints
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatentRouting(StatedRouting):
-    """Each token selects the top-k experts by a score; the softmax of ``score_spread`` · score is
-    its gate.
+@file_part
+class LatentNumbers:
+    """What the scores of LatentRouting are made of, as a file states it.
 
-    Of the score's variance, ``popularity_share`` is an expert's own in all requests,
+    The softmax of ``score_spread`` · score is the gate. Of the score's variance, ``popularity_share`` is an expert's own in all requests,
     ``request_share`` lasts through one request, ``fading`` parts last for a while, and what is left
     is new with every token. All are normal, but that what lasts is skewed by ``skew``: the
     logarithm of a few experts' favour is normal with that standard deviation (0: favour is normal
-    itself). Layers share the tokens at which parts are drawn anew, else they are independent. The
-    same seed gives the same choices to a longer sequence, or more of them.
+    itself). Shares are [position, share], positions in depth from 0 to 1.
+    """
+
+    score_spread: Annotated[float, Field(gt=0, le=MAX_SPREAD)]
+    popularity_share: SharePoints
+    request_share: SharePoints
+    fading: tuple[Fading, ...] = ()
+    skew: Annotated[float, Field(ge=0, le=3)] = 0.0
+
+    @property
+    def lasting_shares(self) -> tuple[SharePoints, ...]:
+        """Shares of the variance that last: popularity, request, each fading part."""
+        return self.popularity_share, self.request_share, *(part.share for part in self.fading)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        for points in self.lasting_shares:
+            positions = [position for position, _ in points]
+            if any(later <= earlier for earlier, later in pairwise(positions)):
+                raise ValueError(f"positions of a share must rise strictly, got {positions}")
+        # Shares are straight between points, so their sum is largest at one of them.
+        positions = sorted({position for points in self.lasting_shares for position, _ in points})
+        rows = [np.interp(positions, *np.array(points).T) for points in self.lasting_shares]
+        most = np.sum(rows, axis=0).max()
+        if most > 1.0 + SUM_TOLERANCE:
+            raise ValueError(f"shares must sum to at most 1 at every position, got {most:.3f}")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentRouting(StatedRouting):
+    """Each token selects the top-k experts by a score that persists in part.
+
+    Layers share the tokens at which parts of it are drawn anew, else they are independent. The same
+    seed gives the same choices to a longer sequence, or more of them.
     """
 
     num_experts: int
-    score_spread: float
-    popularity_share: Points
-    request_share: Points
-    fading: tuple[Fading, ...] = ()
-    skew: float = 0.0
+    numbers: LatentNumbers
 
     def popularity(self, model: Model) -> Array:
         """Share of selections [MoE layer, expert], with the score beyond which a layer selects taken as
@@ -119,7 +149,7 @@ class LatentRouting(StatedRouting):
             if not is_drawn:
                 select(scores, ids[sequence])
             # Less the largest, so that no exponential overflows; the softmax stays as it is.
-            gates = np.exp(self.score_spread * (scores - scores.max(axis=2, keepdims=True)))
+            gates = np.exp(self.numbers.score_spread * (scores - scores.max(axis=2, keepdims=True)))
             full[sequence] = gates / gates.sum(axis=2, keepdims=True)
         return Draw(
             ids=ids, weights=np.take_along_axis(full, ids.astype(np.int64), axis=3), full=full
@@ -133,12 +163,14 @@ class LatentRouting(StatedRouting):
         shares = self._shares(model)
         out = np.empty((num_tokens, *own.shape), np.float32)
         # Kept that often from token to token, a part lasts memory_tokens in the mean.
-        kept = np.exp(-1.0 / np.array([part.memory_tokens for part in self.fading], np.float64))
+        kept = np.exp(
+            -1.0 / np.array([part.memory_tokens for part in self.numbers.fading], np.float64)
+        )
         fill_scores(
             own,
             np.sqrt(shares[1:]),
             kept,
-            float(self.skew),
+            float(self.numbers.skew),
             np.uint64(sequence_key(seed, sequence)),
             out,
         )
@@ -157,6 +189,6 @@ class LatentRouting(StatedRouting):
     def _shares(self, model: Model) -> Array:
         """Shares of the variance [popularity, request, each fading part, new; MoE layer]."""
         depth = np.linspace(0, 1, len(model.moe_layers))
-        parts = (self.popularity_share, self.request_share, *(part.share for part in self.fading))
-        shares = np.array([np.interp(depth, *np.array(points).T) for points in parts])
+        lasting = self.numbers.lasting_shares
+        shares = np.array([np.interp(depth, *np.array(points).T) for points in lasting])
         return np.vstack([shares, np.maximum(1.0 - shares.sum(axis=0), 0.0)])

@@ -5,9 +5,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
-from hwprofiles import InputError, Kind, Provenance, first_problem, read_json, read_yaml
+from hwprofiles import InputError, Kind, Provenance, read_json, read_yaml, validated
 from sim.model.model import Model
 from sim.routing.base import Routing
 from sim.routing.generated import GeneratedRouting, uniform
@@ -68,10 +67,7 @@ def _specs() -> Traversable:
 
 def load_spec(path: Path) -> RoutingSpec:
     """Read a routing file. Raises InputError."""
-    try:
-        return RoutingSpec.model_validate(read_yaml(path, "routing"))
-    except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error, RoutingSpec)}") from None
+    return validated(RoutingSpec, read_yaml(path, "routing"), path)
 
 
 def _from_yaml(path: Path, model: Model) -> Routing:

@@ -23,7 +23,7 @@ def sample(routing: FittedRouting, lengths: NDArray[np.int64], seed: int) -> Rec
     return RecordedRouting(
         name=routing.label,
         expert_ids=draw.ids[0],
-        num_experts=routing.inclusion.shape[2],
+        num_experts=routing.numbers.inclusion.shape[2],
         weights=None if draw.weights is None else draw.weights[0],
         sequence_num_tokens=np.asarray(lengths, np.int64),
     )
@@ -32,9 +32,8 @@ def sample(routing: FittedRouting, lengths: NDArray[np.int64], seed: int) -> Rec
 def generated_trace(spec: RoutingSpec, seed: int) -> RecordedRouting:
     """What a fitted generator makes: sequences as long as those that it was fitted to."""
     routing = spec.routing()
-    assert spec.generator is not None
     assert isinstance(routing, FittedRouting)
-    return sample(routing, np.array(spec.generator.sequence_num_tokens), seed)
+    return sample(routing, np.array(routing.numbers.sequence_num_tokens), seed)
 
 
 def trace_of(source: str, model: Model | None, seed: int) -> RecordedRouting:

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles import InputError
-from hwprofiles.units import format_bytes
+from hwprofiles.units import KIB, format_bytes
 from sim.costs.host_room import RESERVED_BYTES
 from sim.model.model import Model
+from sim.runtimes.arguments import Arguments
 from sim.runtimes.caching.locality import Locality, locality_of
 from sim.runtimes.host import HostDisk
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.memory import kv_bytes_of
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 
-READ_AHEAD_BYTES = 128 * 1024
+READ_AHEAD_BYTES = 128 * KIB
 """What one page fault reads (Linux's default read_ahead_kb)."""
 
 NOT_MAPPED = ("--no-mmap", "--mlock")
@@ -59,11 +61,12 @@ def host_room(question: RuntimeQuestion, placement: DevicePlacement) -> HostRoom
     # Not stated is not "too small": nothing is charged for what nobody said.
     if host.memory_bytes is None or host.disk is None:
         return None
+    kv_bytes = float(kv_bytes_of(question, placement)[0])
     sizes = _expert_bytes(question.model)
     experts = float(np.sum(placement.expert_fraction[:, 0] * sizes))
     room = HostRoom(
         # A host of less than that has no room at all, not a negative one.
-        room_bytes=max(0.0, host.memory_bytes - RESERVED_BYTES),
+        room_bytes=max(0.0, host.memory_bytes - RESERVED_BYTES - kv_bytes),
         dense_bytes=float(placement.weight_bytes[0]) - experts,
         expert_bytes=experts,
     )
@@ -71,11 +74,23 @@ def host_room(question: RuntimeQuestion, placement: DevicePlacement) -> HostRoom
         return None
     arguments = question.arguments
     if isinstance(arguments, LlamaArguments):
-        said = next((name for name in NOT_MAPPED if name in arguments.ignored), None)
+        said = _unmapped_by(arguments)
         if said is not None:
             short = room.dense_bytes + room.expert_bytes - room.room_bytes
             raise InputError(f"{said}: host memory is {format_bytes(short)} too small for that")
     return room
+
+
+def maps_file(arguments: Arguments) -> bool:
+    """Whether the program maps its file, so that weights may leave host memory and be read again."""
+    return isinstance(arguments, LlamaArguments) and _unmapped_by(arguments) is None
+
+
+def _unmapped_by(arguments: LlamaArguments) -> str | None:
+    """The flag that has weights loaded, or packed anew, instead of mapped, if there is one."""
+    if arguments.is_runtime_repacked:
+        return "-rtr"
+    return next((name for name in NOT_MAPPED if name in arguments.ignored), None)
 
 
 def decode_disk_s(

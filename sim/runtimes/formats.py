@@ -58,5 +58,5 @@ def kernel_format(model: Model, stated: str | None) -> str:
 
 
 def is_interleaved(name: str) -> bool:
-    """Whether the rows of the file are interleaved (ik_llama.cpp's _R4 and _R8)."""
-    return re.search(r"_R[48]\b", name.upper()) is not None
+    """Whether the rows of the file are interleaved (ik_llama.cpp's _R4, _R8 and _R16)."""
+    return re.search(r"_R(4|8|16)\b", name.upper()) is not None

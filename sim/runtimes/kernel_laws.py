@@ -40,6 +40,15 @@ def laws_of(question: RuntimeQuestion, threads: int | None) -> UsedLaws | None:
     return UsedLaws(cpu=cpu, gpu=next((laws for laws in own if laws.device == "gpu"), None))
 
 
+def covers_decode(question: RuntimeQuestion, placement: DevicePlacement, laws: UsedLaws) -> bool:
+    """Whether the laws price the weights of one token on every device."""
+    devices = [(HOST, laws.cpu), *((gpu, laws.gpu) for gpu in range(placement.num_gpus))]
+    return all(
+        own is not None and _covers(own.decode, _work(question, placement, device))
+        for device, own in devices
+    )
+
+
 def decode_by_laws(
     question: RuntimeQuestion, placement: DevicePlacement, laws: UsedLaws, seconds: Seconds
 ) -> Seconds | None:

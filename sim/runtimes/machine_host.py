@@ -3,7 +3,7 @@
 import re
 
 from hwprofiles import Gpu, Kind, Link, Machine, Quantity, Store
-from hwprofiles.units import GB, NS_PER_S
+from hwprofiles.units import GB, GIGAHERTZ, NS_PER_S
 from sim.runtimes.host import HostDisk, HostGpu, RuntimeHost, Vector
 
 SERVER_NAMES = r"EPYC|Xeon|Threadripper|Grace|Altra|Graviton|Core i[79]-(78|79|98|99|109)\d\dXE?\b"
@@ -18,6 +18,11 @@ whatever its name.
 OTHER_MAKERS = r"Radeon|Instinct|\bArc\b|Apple|Data Center GPU|Iris|Adreno|Mali"
 """What names of GPUs have that are not NVIDIA's."""
 
+FITTED_CORES_PER_SOCKET = 32
+SEEN_CORES_PER_SOCKET = 64
+"""The most cores of a socket among the rows that prices were fitted on, and up to which published
+rows found later are as far off as with few cores (docs/explanation/later-machines.md).
+"""
 UNKNOWN_CLOCK_HZ = 3.5e9
 UNKNOWN_VECTOR_BITS = 256
 
@@ -67,7 +72,13 @@ def host_assumptions(machine: Machine) -> tuple[str, ...]:
         )
     if machine.cpu.clock_hz is None:
         said.append(
-            f"the clock of {machine.cpu.name} is not stated: {UNKNOWN_CLOCK_HZ / 1e9:g} GHz is assumed"
+            f"the clock of {machine.cpu.name} is not stated: {UNKNOWN_CLOCK_HZ / GIGAHERTZ:g} GHz is assumed"
+        )
+    cores = runtime_host(machine).cores_per_socket
+    if cores > SEEN_CORES_PER_SOCKET:
+        said.append(
+            f"{cores} cores a socket: prices were fitted on up to {FITTED_CORES_PER_SOCKET}, and published runs on 128 and 192"
+            " cores were 1.2 to 3 times slower than priced, which the ranges do not count"
         )
     return (*machine.assumptions, *said)
 

@@ -16,6 +16,8 @@ from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.tensors import is_compressed
+from sim.runtimes.vllm.arguments import VllmArguments
+from sim.runtimes.vllm.placement import copied_layer_bytes
 
 ACTIVATION_BYTES = 4
 ACTIVATIONS_PER_HIDDEN = 18
@@ -68,7 +70,7 @@ def overfull(question: RuntimeQuestion, memory: Mapping[str, DeviceMemory]) -> d
 def memory_of(question: RuntimeQuestion, placement: DevicePlacement) -> dict[str, DeviceMemory]:
     """Memory of the host and of each GPU, named host, gpu0, gpu1 and so on."""
     names = ["host", *(f"gpu{index}" for index in range(placement.num_gpus))]
-    kv = _kv_bytes(question, placement)
+    kv = kv_bytes_of(question, placement)
     compute = _compute_bytes(question, placement)
     cached = _expert_cache_bytes(question, placement)
     return {
@@ -105,7 +107,8 @@ def reserved_tokens(question: RuntimeQuestion) -> int:
     return math.ceil(tokens / KV_PADDING_TOKENS) * KV_PADDING_TOKENS
 
 
-def _kv_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
+def kv_bytes_of(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
+    """Bytes of keys and values on the host and on each GPU, in this order."""
     found = np.zeros(placement.num_gpus + 1)
     for device, size in zip(placement.kv, kv_bytes_by_layer(question), strict=True):
         found[device + 1] += size
@@ -164,7 +167,18 @@ def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.
     # With all layers on GPUs the host only hands activations over.
     if placement.num_gpus and not np.any(placement.attention < 0):
         found[0] = 2 * tokens * model.hidden * ACTIVATION_BYTES
+    if placement.num_gpus:
+        found[1] += _prefetch_bytes(question)
     return found
+
+
+def _prefetch_bytes(question: RuntimeQuestion) -> int:
+    """Buffers of layers that vLLM copies ahead, which nothing else uses in the meantime."""
+    arguments = question.arguments
+    if not isinstance(arguments, VllmArguments):
+        return 0
+    copied = copied_layer_bytes(question.model, arguments)
+    return arguments.prefetch_step * max(copied, default=0)
 
 
 def _passing_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> int:

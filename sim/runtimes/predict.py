@@ -13,7 +13,7 @@ from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped, shi
 from sim.runtimes.disk import decode_disk_s, prompt_disk_s
 from sim.runtimes.features import Features
 from sim.runtimes.intervals import interval_factor, stated_spread
-from sim.runtimes.kernel_laws import decode_by_laws, laws_of, prompt_by_laws
+from sim.runtimes.kernel_laws import covers_decode, decode_by_laws, laws_of, prompt_by_laws
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
 from sim.runtimes.memory import DeviceMemory, memory_of
@@ -21,6 +21,8 @@ from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.steps import RuntimeSteps, prompt_threads, steps_of
+from sim.runtimes.vllm.arguments import VllmArguments
+from sim.runtimes.vllm.prefetch import beside_copies
 
 PRICES: Mapping[Phase, Callable[[Features, Constants], Seconds]] = {
     "decode": decode_seconds,
@@ -132,10 +134,12 @@ def _decode_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
             priced = with_admissions(question.host, step, priced, constants)
         if isinstance(question.arguments, AccelerateArguments):
             priced = waiting_for_python(priced, question.model.num_layers, 1)
+        if isinstance(question.arguments, VllmArguments):
+            priced = beside_copies(priced, question.model, question.arguments, 1)
         return replace(priced, disk=disk_s)
 
     # The laws' own error holds only where they price everything that runs.
-    is_whole = laws is not None and (not question.host.gpus or laws.gpu is not None)
+    is_whole = laws is not None and covers_decode(question, steps.placement, laws)
     error = laws.cpu.decode_error.value if laws is not None and is_whole else None
     return _priced("decode", step, _seconds, error)
 
@@ -150,6 +154,9 @@ def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
         # Laws were measured with experts where they are; copied ones are computed by other kernels.
         if isinstance(question.arguments, AccelerateArguments):
             usual = waiting_for_python(usual, question.model.num_layers, 1)
+        if isinstance(question.arguments, VllmArguments):
+            passes = int(step.micro_batches)
+            usual = beside_copies(usual, question.model, question.arguments, passes)
         if laws is None or steps.uploads:
             return usual
         return prompt_by_laws(question, steps.placement, laws, usual) or usual

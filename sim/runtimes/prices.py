@@ -5,11 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from hwprofiles.units import GIGA, MICRO
 from sim.runtimes.constants import Constants
 from sim.runtimes.features import Features
-
-MICRO = 1e-6
-GIGA = 1e9
 
 AVX2_DECODE_FRACTION = 0.62
 """Speed of AVX2 against AVX-512 with VNNI in products of one token (a study of 202 published rows).

@@ -125,12 +125,21 @@ def _load(
         experts_per_token=question.arguments.experts_per_token,
         uploads_experts=side[0],
         uploads_dense=side[1],
-        copies_idle_experts=isinstance(question.arguments, AccelerateArguments),
+        copies_idle_experts=_copies_whole_layers(question),
         is_pageable=isinstance(question.arguments, AccelerateArguments),
-        reads_over_link=isinstance(question.arguments, VllmArguments),
+        reads_over_link=isinstance(question.arguments, VllmArguments)
+        and not question.arguments.group_size,
         expands_cache=_expands_cache(question, tokens),
         uploads_cache=_uploads_cache(question),
     )
+
+
+def _copies_whole_layers(question: RuntimeQuestion) -> bool:
+    """Whether a layer that is copied brings the experts along that no token selects."""
+    arguments = question.arguments
+    if isinstance(arguments, VllmArguments):
+        return bool(arguments.group_size)
+    return isinstance(arguments, AccelerateArguments)
 
 
 def _always_copies(question: RuntimeQuestion) -> bool:

@@ -5,18 +5,17 @@ LMCache, arXiv 2510.09665).
 from math import ceil
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from hwprofiles.file_part import FilePart
 from hwprofiles.limits import MAX_LAYERS
 
 
-class Blend(BaseModel):
+class Blend(FilePart):
     """Check layers compute every token; the others, of what was found, ``recompute_fraction``.
 
     Either goes on beside the layer's copies.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     recompute_fraction: Annotated[float, Field(ge=0, le=1)] = 0.15
     num_check_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS, strict=True)] = 1

@@ -1,6 +1,6 @@
 """What serves: instances alike, their prices and KV, the tiers behind them, and who does what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from hwprofiles import InputError, Machine
 from sim.costs.memory import Infeasible
@@ -14,22 +14,28 @@ from sim.serving.options import InstanceOptions
 from sim.serving.prices import StepPrices
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingSetting:
-    """Which model is served on what: ``num_instances`` instances with ``instance.num_gpus`` GPUs
-    each, and the tiers behind them.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Deployment:
+    """What serves: ``num_instances`` instances with ``instance.num_gpus`` GPUs each, and the tiers
+    behind them.
 
     With ``disaggregation`` some of the instances prefill and the others decode: its numbers must
     add up to ``num_instances``.
     """
 
-    machine: Machine
-    model: Model
     instance: InstanceOptions
     num_instances: int = 1
     offload: OffloadOptions | None = None
     disaggregation: Disaggregation | None = None
     balancing: Balancing = Balancing.LEAST_LIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingSetting(Deployment):
+    """A deployment, and which model it serves on what."""
+
+    machine: Machine
+    model: Model
 
     def __post_init__(self) -> None:
         wanted = self.num_instances * self.instance.num_gpus
@@ -59,19 +65,14 @@ class ServingSetting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Cluster:
-    """What serves: the instances' prices and KV blocks, the longest context that they take, the
-    weights on the GPUs of each.
+class Cluster(Deployment):
+    """A deployment that is priced: the instances' prices and KV blocks, the longest context that
+    they take, the weights on the GPUs of each.
     """
 
     prices: StepPrices
     num_blocks: int
-    instance: InstanceOptions
-    num_instances: int = 1
     max_context_tokens: int | None = None
-    offload: OffloadOptions | None = None
-    disaggregation: Disaggregation | None = None
-    balancing: Balancing = Balancing.LEAST_LIVE
     kv_bytes_per_token: int = 1
     resident_bytes: int = 0
 
@@ -94,12 +95,8 @@ def cluster_of(
     return Cluster(
         prices=prices,
         num_blocks=num_blocks,
-        instance=setting.instance,
-        num_instances=setting.num_instances,
         max_context_tokens=setting.model.max_context_tokens,
-        offload=setting.offload,
-        disaggregation=setting.disaggregation,
-        balancing=setting.balancing,
         kv_bytes_per_token=setting.model.kv_bytes_per_token,
         resident_bytes=resident_bytes,
+        **{item.name: getattr(setting, item.name) for item in fields(Deployment)},
     )

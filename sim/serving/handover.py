@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import simpy
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from hwprofiles.file_part import FilePart
 from hwprofiles.limits import Devices, Tokens
 from sim.serving.link import LinkQueue, TransferRate
 from sim.serving.numbers import Above
@@ -22,14 +23,12 @@ from sim.serving.sequence import Sequence
 Process = Generator[simpy.Event, Any, None]
 
 
-class Disaggregation(BaseModel):
+class Disaggregation(FilePart):
     """How many instances prefill and how many decode, the link that each prefill instance sends
     over, a chunk a message.
 
     ``buffer_bytes`` of each decode instance receive prompts (None: unlimited).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     num_prefill: Devices
     num_decode: Devices

@@ -2,20 +2,19 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hwprofiles import Kind, Provenance
+from hwprofiles.file_part import FilePart
 from hwprofiles.quantity import UNDATED, SourceDate
 from hwprofiles.units import NS_PER_S
 from sim.serving.numbers import Above, Latency
 
 
-class TransferRate(BaseModel):
+class TransferRate(FilePart):
     """A transfer takes messages · ``latency_ns`` + bytes / ``bytes_per_s``; ``source`` says where
     the two numbers are from.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     bytes_per_s: Above
     latency_ns: Latency = 0.0

@@ -144,7 +144,7 @@ def _tier_uses(
         )
         yield TierUse(
             name=name,
-            capacity_bytes=same[0].options.capacity_bytes,
+            capacity_bytes=same[0].capacity_bytes,
             peak_bytes=max(tier.peak_bytes for tier in same),
             held_bytes=sum(tier.store.held_bytes for tier in same),
             stored_bytes=size * sum(tier.num_stored for tier in same),

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hwprofiles import InputError
+from hwprofiles.file_part import FilePart
 from hwprofiles.limits import MAX_BYTES, Tokens, TokensOrNone
 from sim.serving.blend import Blend
 from sim.serving.kv.replay import TouchOrder
@@ -33,7 +34,7 @@ class Loading(StrEnum):
     CHEAPER = "cheaper"
 
 
-class OffloadSpec(BaseModel):
+class OffloadSpec(FilePart):
     """How KV moves between an instance and its tiers, as a serving file states it.
 
     KV moves in chunks of ``chunk_tokens`` over all layers, ``bytes_per_token`` each (None: as many
@@ -45,8 +46,6 @@ class OffloadSpec(BaseModel):
     prefixes that no tier lets go of. With ``blend``, chunks are named by what is in them, and found
     anywhere in a prompt.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     mode: Mode = Mode.IN_PROCESS
     chunk_tokens: Tokens = 256

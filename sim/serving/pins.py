@@ -3,18 +3,17 @@
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from hwprofiles.file_part import FilePart
 from hwprofiles.limits import MAX_REQUESTS, Tokens
 from sim.serving.tier import KvTier
 
 
-class Pin(BaseModel):
+class Pin(FilePart):
     """The full chunks of the first ``tokens`` of the prompt of request number ``request``: pinned
     from when it is admitted.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request: Annotated[int, Field(ge=0, le=MAX_REQUESTS, strict=True)] = 0
     tokens: Tokens

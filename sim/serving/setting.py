@@ -9,8 +9,9 @@ from sim.model.model import Model
 from sim.serving.cluster import ServingSetting
 from sim.serving.link import TransferRate
 from sim.serving.offload_options import OffloadOptions, OffloadSpec
-from sim.serving.spec import ServingSpec, TierSpec
-from sim.serving.tier import TierOptions
+from sim.serving.options import InstanceOptions
+from sim.serving.spec import ServingSpec
+from sim.serving.tier import TierOptions, TierSpec
 from sim.step.provenance import UsedNumber
 
 HOST = "cpu"
@@ -40,7 +41,7 @@ def _setting(spec: ServingSpec, machine: Machine, model: Model) -> ServingSettin
     return ServingSetting(
         machine=machine,
         model=model,
-        instance=spec.instance.options(num_gpus),
+        instance=InstanceOptions(**dict(spec.instance) | {"num_gpus": num_gpus}),
         num_instances=num_instances,
         offload=_offload(spec, machine, num_gpus),
         disaggregation=spec.disaggregation,
@@ -122,17 +123,14 @@ def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> 
         read = read or own[0]
         write = write or own[1]
     is_remote = spec.name == "remote"
-    return TierOptions(
-        name=spec.name,
-        capacity_bytes=None if spec.capacity_bytes is None else int(spec.capacity_bytes),
-        read=read,
-        write=write,
-        policy=spec.policy,
+    settled = {
+        "read": read,
+        "write": write,
         # PCIe and networks send and receive at once; a disk serves reads and writes from one queue.
-        is_duplex=(is_host or is_remote) if spec.is_duplex is None else spec.is_duplex,
-        is_shared=is_remote if spec.is_shared is None else spec.is_shared,
-        compression=spec.compression,
-    )
+        "is_duplex": (is_host or is_remote) if spec.is_duplex is None else spec.is_duplex,
+        "is_shared": is_remote if spec.is_shared is None else spec.is_shared,
+    }
+    return TierOptions(**dict(spec) | settled)
 
 
 def _host_rates(machine: Machine, num_gpus: int) -> tuple[TransferRate, TransferRate]:

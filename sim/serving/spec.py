@@ -5,78 +5,23 @@ All keys may be left out.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
-from hwprofiles import InputError, closest, first_problem, read_yaml
-from hwprofiles.limits import (
-    MAX_BYTES,
-    Devices,
-    Tokens,
-)
+from hwprofiles import InputError, first_problem, read_yaml
+from hwprofiles.file_part import FilePart
+from hwprofiles.limits import Devices
 from sim.serving.balancing import Balancing
 from sim.serving.handover import Disaggregation
-from sim.serving.kv.eviction.library import EVICTIONS
-from sim.serving.link import TransferRate
-from sim.serving.numbers import Above, Fraction, Latency, Sequences
 from sim.serving.offload_options import OffloadSpec
-from sim.serving.options import InstanceOptions
-from sim.serving.tier import Compression
+from sim.serving.options import InstanceSpec
+from sim.serving.tier import TierSpec
 
 FORMAT: Literal["rosin-serving/1"] = "rosin-serving/1"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class InstanceSpec(_Part):
-    """The fields of sim.serving.options.InstanceOptions; ``num_gpus`` left out means all the
-    machine has, shared out over the instances.
-    """
-
-    num_gpus: Devices | None = None
-    max_step_tokens: Tokens = 8192
-    max_sequences: Sequences = 256
-    block_tokens: Tokens = 16
-    has_prefix_cache: bool = True
-    gpu_memory_fraction: Fraction = 0.9
-    captures_graphs: bool = True
-    step_overhead_ns: Latency = 0.0
-    kv_tokens: Annotated[int, Field(ge=1, le=MAX_BYTES, strict=True)] | None = None
-    all_reduce: TransferRate | None = None
-
-    def options(self, num_gpus: int) -> InstanceOptions:
-        """Of an instance with so many GPUs."""
-        values = self.model_dump(exclude={"num_gpus", "all_reduce"})
-        return InstanceOptions(num_gpus=num_gpus, all_reduce=self.all_reduce, **values)
-
-
-def _known_policy(name: str) -> str:
-    if name not in EVICTIONS:
-        raise ValueError(f"no policy {name[:60]!r}{closest(name, EVICTIONS)}")
-    return name
-
-
-class TierSpec(_Part):
-    """A tier.
-
-    A size left out is unlimited. Rates left out are the machine's, for the names cpu, disk and
-    remote.
-    """
-
-    name: Annotated[str, Field(min_length=1)]
-    capacity_bytes: Above | None = None
-    read: TransferRate | None = None
-    write: TransferRate | None = None
-    policy: Annotated[str, AfterValidator(_known_policy)] = "lru"
-    is_duplex: bool | None = None
-    is_shared: bool | None = None
-    compression: Compression | None = None
-
-
-class ServingSpec(_Part):
+class ServingSpec(FilePart):
     """A serving file.
 
     With ``disaggregation``, ``num_instances`` is what it adds up to, and may be left out.

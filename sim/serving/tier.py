@@ -1,24 +1,23 @@
 """A tier of KV behind the GPU: what it may hold, how fast it is, and what it holds now."""
 
 from collections.abc import Set
-from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, Field
 
-from hwprofiles import InputError, Provenance, weakest
+from hwprofiles import Provenance, closest, weakest
+from hwprofiles.file_part import FilePart
 from hwprofiles.units import NS_PER_S
 from sim.serving.kv.block_store import BlockStore
-from sim.serving.kv.eviction.library import eviction
+from sim.serving.kv.eviction.library import EVICTIONS, eviction
 from sim.serving.link import LinkQueue, TransferRate
 from sim.serving.numbers import Above
 
 
-class Compression(BaseModel):
+class Compression(FilePart):
     """KV takes 1 / ``factor`` of its bytes in the tier; coding takes its full bytes / these rates,
     and no time where a rate is left out.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     factor: Above
     encode_bytes_per_s: Above | None = None
@@ -30,30 +29,38 @@ class Compression(BaseModel):
         return 0 if rate is None else round(num_bytes / rate * NS_PER_S)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TierOptions:
+def _known_policy(name: str) -> str:
+    if name not in EVICTIONS:
+        raise ValueError(f"no policy {name[:60]!r}{closest(name, EVICTIONS)}")
+    return name
+
+
+class TierSpec(FilePart):
     """A tier: ``capacity_bytes`` of it in all (None: unlimited), read and written a chunk a
     message.
 
-    ``is_duplex``: reads and writes do not wait for each other. ``is_shared``: one for all
-    instances, else one of this size each.
+    Rates left out are the machine's, for the names cpu, disk and remote. ``is_duplex``: reads and
+    writes do not wait for each other. ``is_shared``: one for all instances, else one of this size
+    each.
     """
 
-    name: str
-    capacity_bytes: int | None
-    read: TransferRate
-    write: TransferRate
-    policy: str = "lru"
-    is_duplex: bool = True
-    is_shared: bool = False
+    name: Annotated[str, Field(min_length=1)]
+    capacity_bytes: Annotated[Above, Field(ge=1)] | None = None
+    read: TransferRate | None = None
+    write: TransferRate | None = None
+    policy: Annotated[str, AfterValidator(_known_policy)] = "lru"
+    is_duplex: bool | None = None
+    is_shared: bool | None = None
     compression: Compression | None = None
 
-    def __post_init__(self) -> None:
-        eviction(self.policy)
-        if self.capacity_bytes is not None and self.capacity_bytes < 1:
-            raise InputError(
-                f"tier {self.name}: capacity_bytes must be at least 1, got {self.capacity_bytes}"
-            )
+
+class TierOptions(TierSpec):
+    """A tier of which nothing is left out."""
+
+    read: TransferRate
+    write: TransferRate
+    is_duplex: bool = True
+    is_shared: bool = False
 
     @property
     def provenance(self) -> Provenance:
@@ -69,13 +76,16 @@ class KvTier:
 
     def __init__(self, options: TierOptions, chunk_bytes: int) -> None:
         self.options = options
+        # A file may write bytes as 64e9; a store counts whole ones.
+        size = options.capacity_bytes
+        self.capacity_bytes = None if size is None else int(size)
         self.chunk_bytes = chunk_bytes
         factor = options.compression.factor if options.compression else 1.0
         # At least one byte, so that a store of limited size holds a limited number of chunks.
         self.stored_bytes = max(1, round(chunk_bytes / factor))
         self.store = BlockStore(
             block_bytes=self.stored_bytes,
-            capacity_bytes=options.capacity_bytes,
+            capacity_bytes=self.capacity_bytes,
             eviction=eviction(options.policy),
         )
         self.reads = LinkQueue()

@@ -33,12 +33,14 @@ class Scenario:
     """What is simulated. ``slots_per_layer`` imposes how many experts of each layer the GPU holds.
 
     ``num_gpus`` of the machine's share the experts, dealt out in turn, layer after layer; each has
-    its own stream, copies and memory; all else is on GPU 0. Hidden states go from GPU to GPU in no
-    time. ``expert_cache_bytes`` limits what all of them hold of experts.
+    its own stream, copies and memory; all else is on GPU 0. ``expert_cache_bytes`` limits what all
+    of them hold of experts.
 
     ``split`` lays whole layers out over cards instead, which may be unlike: then ``machine`` is the
-    first card's, ``model`` is laid out, and hidden states cross from card to card by way of the
-    host.
+    first card's, and ``model`` is laid out.
+
+    Either way, hidden states cross from card to card by way of the host, or straight where the
+    machine states a ``gpu_link``.
     """
 
     machine: Machine
@@ -338,7 +340,7 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
         )
     if scenario.num_gpus > 1:
         found.append(
-            f"experts are spread over {scenario.num_gpus} GPUs; hidden states are taken to go from one to another in no time"
+            f"experts are spread over {scenario.num_gpus} GPUs; hidden states go from one to another {_way_across(scenario)}"
         )
     if "disk" in metrics.busy_s:
         found.append(
@@ -352,3 +354,7 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     if scenario.policy.knows_future:
         found.append(f"{scenario.policy.name} knows the future: no system can do what it does")
     return tuple(found)
+
+
+def _way_across(scenario: Scenario) -> str:
+    return "straight" if scenario.machine.gpu_link else "by way of the host"

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from hwprofiles import Machine
+from hwprofiles.units import NS_PER_S
 from sim.costs.memory import Infeasible, MemoryRule, usable_bytes
 from sim.engine.task import NONE, TaskKind
 from sim.model.model import Model
@@ -118,11 +119,11 @@ def check_metrics(run: Run) -> None:
     is_aside = np.isin(tasks.kind, (TaskKind.PREFETCH, TaskKind.EARLY_FETCH, TaskKind.LOOKUP))
     # A needless prefetch may go on after the last token, for which nobody waits.
     last_ns = int(run.timeline.end_ns[~is_aside].max())
-    assert round(metrics.end_to_end_s * 1e9) == last_ns, (
+    assert round(metrics.end_to_end_s * NS_PER_S) == last_ns, (
         "end_to_end_s is not the end of the last task, prefetches left out"
     )
     heads = run.timeline.end_ns[(tasks.kind == TaskKind.HEAD) & (tasks.step == 0)]
-    assert len(heads) == 1 and metrics.ttft_s * 1e9 >= heads[0] - 1, (
+    assert len(heads) == 1 and metrics.ttft_s * NS_PER_S >= heads[0] - 1, (
         "the first token comes before its vocabulary projection"
     )
     total = metrics.ttft_s + (batch.output_tokens - 1) * metrics.tpot_s

@@ -166,6 +166,26 @@ def test_the_older_generation_and_the_lanes_that_are_left_make_the_link() -> Non
     assert load_machine("4xRTX 3090 + EPYC 7302").link.name == "PCIe 4.0 x16"
 
 
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("Xeon Platinum 8280", 8),
+        ("Xeon Platinum 8168", 8),
+        ("Xeon Gold 6252", 4),
+        ("Xeon Gold 6248R", 2),
+        ("Xeon Gold 5120", 4),
+        ("Xeon Silver 4214", 2),
+        ("Xeon Platinum 8480+", 2),
+        ("EPYC 9654", 2),
+    ],
+)
+def test_as_many_sockets_as_the_processor_is_made_for(name: str, most: int) -> None:
+    """The maker lists it for each processor, not for its generation."""
+    assert load_machine(f"{most}x{name}").cpu.sockets == most
+    with pytest.raises(InputError, match=f"works in at most {most} sockets, got {most + 1}"):
+        load_machine(f"{most + 1}x{name}")
+
+
 def test_sockets_have_memory_each() -> None:
     """Bytes, bandwidth and cores are those of all sockets; what is reached of the bandwidth is one
     socket's.
@@ -203,6 +223,45 @@ def test_a_processor_with_e_cores_computes_on_its_p_cores() -> None:
 
 
 @pytest.mark.parametrize(
+    ("card", "gib"), [("RTX 4090 48GB", 48), ("RTX 2080 Ti 22GB", 22), ("RTX 3060 16GB", 16)]
+)
+def test_a_modified_card_has_twice_its_memory_and_no_more_speed(card: str, gib: int) -> None:
+    """And the machine says so."""
+    machine = load_machine(f"{card} + Ryzen 9 7950X")
+    name = machine.gpu.name
+    sold = load_machine(f"{name} {gib // 2}GB + Ryzen 9 7950X").gpu
+    assert machine.gpu.memory_bytes.value == gib * GIB
+    assert machine.gpu.memory_bytes.effective == pytest.approx(
+        2 * sold.memory_bytes.effective, rel=0.01
+    )
+    assert machine.gpu.memory_bytes_per_s == sold.memory_bytes_per_s
+    assert any(f"one of {gib} GB is taken to be as fast" in each for each in machine.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("memory", "plain"),
+    [
+        ("8x64GB DDR5-4800 ECC RDIMM", "8x64GB DDR5-4800"),
+        ("8x64GB RDIMM DDR5-4800", "8x64GB DDR5-4800"),
+        ("8x64GB MRDIMM-8800", "8x64GB DDR5-8800"),
+        ("8x64GB DDR5-8800 MRDIMM", "8x64GB DDR5-8800"),
+        ("8x64GB LPDDR5X-8533", "8x64GB DDR5-8533"),
+        ("8x64GB SO-DIMM DDR5-5600", "8x64GB DDR5-5600"),
+    ],
+)
+def test_words_of_modules_change_no_rate(memory: str, plain: str) -> None:
+    """What a shop writes beside kind and speed, and soldered memory by 64 bits."""
+    found, same = (load_machine(f"Xeon w9-3495X + {each}").cpu for each in (memory, plain))
+    assert found.memory_bytes_per_s.value == same.memory_bytes_per_s.value
+    assert found.memory_bytes.value == same.memory_bytes.value == 512 * GIB
+
+
+def test_low_power_memory_without_a_processor_assumes_one() -> None:
+    """By what it is taken as."""
+    assert load_machine("32GB LPDDR5X-7500").cpu.name == load_machine("32GB DDR5-7500").cpu.name
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
         (
@@ -227,8 +286,12 @@ def test_a_processor_with_e_cores_computes_on_its_p_cores() -> None:
         ),
         ("RTX 4080 + 2x32GB DDR5-480000", "DDR5 runs at 3200 to 9600 MT/s, got 480000"),
         ("RTX 4080 + Ryzen 9 7950X + 2x32GB DDR4-3200", "Ryzen 9 7950X takes DDR5, got DDR4"),
-        ("RTX 4090 48GB + 7950X", "GeForce RTX 4090 has 24 GB, got 48"),
-        ("RTX 3060 10GB", "GeForce RTX 3060 has 8 or 12 GB, got 10"),
+        ("RTX 4090 40GB + 7950X", "RTX 4090 has 24 GB, or twice that on a modified card, got 40"),
+        ("Ryzen AI Max+ 395 999GB", "GB, got 999"),
+        ("7950X + 2x16GB LPDDR5X-480000", "LPDDR5X runs at 3200 to 10700 MT/s, got 480000"),
+        ("5950X + 2x16GB LPDDR5-6400", "Ryzen 9 5950X takes DDR4, got LPDDR5"),
+        ("7950X + 2x16GB DIMM-4800", "memory is written as 2x32GB DDR5-4800"),
+        ("RTX 3060 10GB", "GeForce RTX 3060 has 8 or 12 GB, or twice that"),
         ("2xRyzen 9 7950X", "Ryzen 9 7950X works in at most 1 sockets, got 2"),
         (
             "2xXeon Gold 6252 + 4x(6x32GB DDR4-2933)",

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
-from planner.bounds.draws import Kind, room_bytes
 from planner.bounds.frontier import frontiers
 from planner.bounds.part import MarkedPasses
+from planner.bounds.relaxed import Kind, left_beside
 from planner.bounds.static import ahead_share, head_times, layer_times, link_share_of
 from planner.bounds.stores import Stores
 
@@ -102,7 +102,9 @@ def linear_optimum_ns(wholes: Sequence[MarkedPasses], stores: Stores, kind: Kind
     for item in range(program.num_items):
         dense = program.num_items + item // stores.num_experts
         program.add_row({item: 1.0, dense: -1.0}, 0.0)
-    room = room_bytes(stores, kind)  # in shares of it, so that HiGHS sees numbers near one
+    room = left_beside(
+        stores, kind
+    ).capacity_bytes  # in shares of it, so that HiGHS sees numbers near one
     program.add_row({place: size / room for place, size in enumerate(program.bytes)}, 1.0)
     return program.optimum_ns()
 

@@ -37,12 +37,12 @@ def asked(
 ) -> Asked:
     """A search for Qwen3-30B-A3B in 4 bits on a desktop with 12 GiB of GPU memory."""
     chosen = qwen() if model is None else model
+    own = small_gpu(12) if host is None else host
     return Asked(
         runtime=runtime,
         model=chosen,
         quantization="Q4_K_M",
-        host=small_gpu(12) if host is None else host,
-        host_memory_bytes=others.pop("host_memory_bytes", 64e9),
+        host=replace(own, memory_bytes=others.pop("host_memory_bytes", 64e9)),
         load=RuntimeLoad(
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,

@@ -76,7 +76,7 @@ def test_vllm_offloads_as_little_as_fits() -> None:
     arguments = planned(search).best.arguments
     assert isinstance(arguments, VllmArguments)
     everything = search.option(VllmArguments(chunk_tokens=arguments.chunk_tokens))
-    missing = search.missing_bytes(everything.memory)["gpu0"]
+    missing = search.missing_bytes(everything.memory, everything.arguments)["gpu0"]
     assert missing <= arguments.offload_bytes < missing + GIB / 50
 
 

@@ -13,8 +13,9 @@ from benchmarks.bound_tightness import split
 from hwprofiles.units import NS_PER_S
 from planner.bounds import MeanBounds, mean_bounds
 from planner.bounds.clairvoyant import Uses, _cheapest
-from planner.bounds.draws import wholes_of, works_of
+from planner.bounds.draws import works_of
 from planner.bounds.frontier import CellWork, frontiers
+from planner.bounds.relaxed import CardRuns
 from planner.bounds.stores import LOOSEST, stores_of
 from planner.bounds.work import work_of
 from sim.costs.memory import MemoryRule, Residency, weight_bytes
@@ -144,9 +145,8 @@ def test_the_static_bound_is_near_the_linear_program(num_draws: int) -> None:
         ]
         problem = problem_of(scenario)
         found = mean_bounds(problem, draws)
-        optimum_ns = linear_optimum_ns(
-            wholes_of(works_of(problem, draws)), stores_of(problem, LOOSEST), found.kind
-        )
+        card = CardRuns(works=works_of(problem, draws), stores=stores_of(problem, LOOSEST))
+        optimum_ns = linear_optimum_ns(card.wholes, card.stores, found.kind)
         # The clairvoyant bound holds for fixed plans, too, and may be above the relaxation.
         least_s = max(optimum_ns / num_draws / NS_PER_S, found.clairvoyant_s)
         ratios.append(found.static_s / least_s)

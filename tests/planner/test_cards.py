@@ -92,6 +92,21 @@ def test_layouts_lay_every_layer_out() -> None:
     assert layouts(equal.loaded_machine(), equal.loaded_model(), 2) == ((32, 0), (16, 16))
 
 
+def test_a_model_that_fits_fills_the_faster_card() -> None:
+    """Where both cards hold all of it together, the plan leaves no layer's room on the faster one."""
+    machine = "RTX 5090 + RTX 3090 + Threadripper 7960X + 4x64GB DDR5-5200"
+    setting = _setting(machine, gpus=2, prompt_tokens=64, output_tokens=64)
+    found = make_plan(setting, Goal(objective="latency"), "test")
+    assert isinstance(found, Planned), found
+    assert found.plan.policy.name == "all-on-gpu"
+    # The bound may lay part of a layer on each card, a plan may not.
+    assert found.plan.bounds["gap_to_static_bound_fraction"] < 0.03
+    fast, slow = found.plan.setting.layers_by_card
+    moved = found.plan.setting.model_copy(update={"layers_by_card": (fast + 1, slow - 1)})
+    run = simulate(moved.scenario(found.plan.policy))
+    assert not isinstance(run, Run)
+
+
 def test_a_plan_that_reads_is_above_its_bounds() -> None:
     """Host memory too small for the experts: a plan is found, the disk binds it, and it is no
     faster than its reads.

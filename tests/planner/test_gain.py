@@ -13,7 +13,7 @@ from hwprofiles import Kind, Provenance
 from hwprofiles.units import NS_PER_S
 from sim.costs.memory import Infeasible, usable_bytes, weight_bytes
 from sim.policies import POLICIES, Policy
-from sim.policies.base import Dispatch
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.constant import CpuDispatch, FetchDispatch
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.overlap import Overlap

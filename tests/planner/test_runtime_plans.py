@@ -39,7 +39,7 @@ def test_a_plan_fits(runtime: str, gib: int) -> None:
     search = asked(runtime, host=small_gpu(gib))
     plan = planned(search)
     question = search.question(search.read(call_of(plan.best).line))
-    assert search.missing_bytes(predict(question).memory) == {}
+    assert search.missing_bytes(predict(question).memory, question.arguments) == {}
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

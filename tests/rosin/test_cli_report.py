@@ -55,6 +55,16 @@ def page(tmp_path: Path) -> Made:
     return made
 
 
+@pytest.mark.parametrize(("objective", "batch"), [("throughput", 4), ("ttft", 1)])
+def test_the_best_point_of_a_study_is_best_for_its_objective(
+    objective: str, batch: int, page: Made, tmp_path: Path
+) -> None:
+    """More sequences at once are faster in all, and their first token comes later."""
+    study = ("whatif", *SMALL, "--vary", "batch=1,4", "--objective", objective, "--workers", "1")
+    text = page(*study, "--no-bounds", "-o", str(tmp_path / "study"))
+    assert re.search(rf"The best of 2 points for {objective} is at [^:]*\b{batch}: ", text)
+
+
 class _Outline(HTMLParser):
     """Tags with their attributes, in order; complains about what is not closed."""
 

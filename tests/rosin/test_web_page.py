@@ -15,11 +15,11 @@ from starlette.testclient import TestClient
 
 from planner.runtimes.plan_file import load_runtime_plan
 from planner.runtimes.search import WAYS
+from rosin.report.sliders import own_numbers
 from rosin.web.app import build_app
 from rosin.web.guarding import MAX_BODY_BYTES
 from rosin.web.question import EXAMPLE_PC, Offered, read_question
 from rosin.web.searching import SearchDesk, Searched
-from rosin.web.sliders import own_numbers
 from rosin.web.suggesting import suggestions
 from rosin.web.upgrades import offer_rows, offers_of
 from tests.rosin.scenarios import json_of

@@ -91,6 +91,18 @@ def _qwen3_5_moe(rng: random.Random) -> Config:
     return {**_qwen3_next(rng), "mlp_only_layers": []}
 
 
+def _qwen3_5(rng: random.Random) -> Config:
+    layers = rng.randint(1, 5)
+    kinds = [rng.choice(["full_attention", "linear_attention"]) for _ in range(layers)]
+    return {
+        "num_hidden_layers": layers + 1,
+        "layer_types": [*kinds, "full_attention"],
+        "head_dim": rng.choice([2, 4, 6]),
+        "intermediate_size": rng.randint(1, 40),
+        **_delta_net(rng),
+    }
+
+
 def _plain_moe(rng: random.Random) -> Config:
     return {"intermediate_size": rng.randint(1, 20), **_experts(rng, "num_local_experts")}
 
@@ -237,6 +249,22 @@ def _sparse_latent(rng: random.Random) -> Config:
     }
 
 
+def _shared_indexers(rng: random.Random) -> Config:
+    made = _sparse_latent(rng)
+    layers = made["num_hidden_layers"]
+    kinds = ["full", *(rng.choice(["full", "shared"]) for _ in range(layers - 1))]
+    letters = "".join(kind[0].upper() for kind in kinds)
+    steps = {"index_topk_freq": rng.randint(1, 4)}
+    ways: list[Config] = [
+        {},
+        {"indexer_types": kinds, **steps},
+        {"index_topk_pattern": letters},
+        steps,
+        {**steps, "index_skip_topk_offset": rng.randint(1, 3)},
+    ]
+    return {**made, "indexer_rope_interleave": True, **rng.choice(ways)}
+
+
 def _lfm2_moe(rng: random.Random) -> Config:
     layers = rng.randint(2, 6)
     kinds = [rng.choice(["conv", "full_attention"]) for _ in range(layers - 1)]
@@ -344,14 +372,17 @@ def _gemma4(rng: random.Random) -> Config:
     layers = rng.randint(2, 6)
     kinds = [rng.choice(["sliding_attention", "full_attention"]) for _ in range(layers - 1)]
     count = rng.randint(1, 6)
-    return {
-        "num_hidden_layers": layers,
-        "layer_types": [*kinds, "full_attention"],
-        "intermediate_size": rng.randint(1, 20),
+    experts = {
         "moe_intermediate_size": rng.randint(1, 20),
         "num_experts": count,
         "top_k_experts": rng.randint(1, count),
         "enable_moe_block": True,
+    }
+    return {
+        "num_hidden_layers": layers,
+        "layer_types": [*kinds, "full_attention"],
+        "intermediate_size": rng.randint(1, 20),
+        **(experts if _flag(rng) else {"enable_moe_block": False}),
         "hidden_size_per_layer_input": 0,
         "num_kv_shared_layers": 0,
         "head_dim": rng.choice([4, 8]),
@@ -442,7 +473,7 @@ SHAPES: Mapping[str, Callable[[random.Random], Config]] = {
     "dots1": _dots1,
     "ernie4_5_moe": _ernie,
     "glm4_moe_lite": _lite,
-    "glm_moe_dsa": _sparse_latent,
+    "glm_moe_dsa": _shared_indexers,
     "granitemoehybrid": _granite_hybrid,
     "hunyuan_v1_moe": _hunyuan,
     "jamba": _jamba,
@@ -451,6 +482,7 @@ SHAPES: Mapping[str, Callable[[random.Random], Config]] = {
     "minimax_m2": _minimax_m2,
     "nemotron_h": _nemotron_h,
     "qwen3": _qwen3,
+    "qwen3_5": _qwen3_5,
     "qwen3_5_moe": _qwen3_5_moe,
     "deepseek_v2": _deepseek,
     "deepseek_v3": _deepseek,

@@ -12,6 +12,7 @@ transformers = pytest.importorskip("transformers", reason="needs transformers, f
 _MODEL_TYPES = {
     "kimi_k2": "deepseek_v3",
     "llama4": "llama4_text",
+    "qwen3_5": "qwen3_5_text",
     "qwen3_5_moe": "qwen3_5_moe_text",
     "gemma4": "gemma4_text",
 }

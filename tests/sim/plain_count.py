@@ -147,9 +147,14 @@ def _qwen3_next(keys: Keys) -> list[int]:
     bias = bool(keys.get("attention_bias"))
     gate = keys.get("attn_output_gate", True)
     full = _grouped(keys, bias=bias, out_bias=bias, norm="head", gate=gate)
-    shared = keys["shared_expert_intermediate_size"]
-    moe = _moe(keys, keys["moe_intermediate_size"], shared=shared, gate=True)
-    layers = _mixed(keys, 0, _sparse_step(keys), moe)
+    hidden = keys["hidden_size"]
+    if "num_experts" not in keys:
+        block = 2 * hidden + 3 * hidden * keys["intermediate_size"]
+        layers = [block] * keys["num_hidden_layers"]
+    else:
+        shared = keys["shared_expert_intermediate_size"]
+        moe = _moe(keys, keys["moe_intermediate_size"], shared=shared, gate=True)
+        layers = _mixed(keys, 0, _sparse_step(keys), moe)
     for index in range(len(layers)):
         if "layer_types" in keys:
             is_full = keys["layer_types"][index] == "full_attention"
@@ -271,12 +276,22 @@ def _lite(keys: Keys) -> list[int]:
     return _mixed(keys, _latent(keys), lambda layer: kinds[layer] == "sparse", moe)
 
 
+def _have_indexers(keys: Keys) -> list[bool]:
+    if "indexer_types" in keys:
+        return [kind == "full" for kind in keys["indexer_types"]]
+    if "index_topk_pattern" in keys:
+        return [letter == "F" for letter in keys["index_topk_pattern"]]
+    offset = keys.get("index_skip_topk_offset", 2)
+    frequency = keys.get("index_topk_freq", 1)
+    layers = range(keys["num_hidden_layers"])
+    return [max(layer - offset + 1, 0) % frequency == 0 for layer in layers]
+
+
 def _sparse_latent(keys: Keys) -> list[int]:
     heads = keys["index_n_heads"]
     dim = keys["index_head_dim"]
     indexer = keys["q_lora_rank"] * heads * dim + keys["hidden_size"] * (dim + heads) + 2 * dim
-    kinds = keys.get("indexer_types", ["full"] * keys["num_hidden_layers"])
-    own = [indexer if kind == "full" else 0 for kind in kinds]
+    own = [indexer if has_own else 0 for has_own in _have_indexers(keys)]
     return [size + more for size, more in zip(_lite(keys), own, strict=True)]
 
 
@@ -431,8 +446,10 @@ def _gemma4(keys: Keys) -> list[int]:
     kv_heads = keys.get("num_global_key_value_heads") if is_one else None
     kv_heads = kv_heads or keys["num_key_value_heads"]
     full = 2 * heads * dim * hidden + (1 if is_one else 2) * kv_heads * dim * hidden + 2 * dim
-    experts = keys["num_experts"] * (hidden + 1 + 3 * hidden * keys["moe_intermediate_size"])
-    common = 7 * hidden + 1 + hidden + experts + 3 * hidden * keys["intermediate_size"]
+    common = 4 * hidden + 1 + 3 * hidden * keys["intermediate_size"]
+    if keys["enable_moe_block"]:
+        width = keys["moe_intermediate_size"]
+        common += 4 * hidden + keys["num_experts"] * (hidden + 1 + 3 * hidden * width)
     kinds = keys["layer_types"]
     return [common + (full if kind == "full_attention" else local) for kind in kinds]
 
@@ -521,6 +538,7 @@ LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     "minimax_m2": _minimax_m2,
     "nemotron_h": _nemotron_h,
     "qwen3": _qwen3,
+    "qwen3_5": _qwen3_next,
     "qwen3_5_moe": lambda keys: _qwen3_next(
         {**keys, "decoder_sparse_step": 1, "mlp_only_layers": ()}
     ),

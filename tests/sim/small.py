@@ -239,8 +239,8 @@ def small_machine(
         },
         "link": {
             "name": "link",
-            "h2d": {"bytes_per_s": quantity(link_bytes_per_s), "latency_ns": quantity(latency_ns)},
-            "d2h": {"bytes_per_s": quantity(link_bytes_per_s), "latency_ns": quantity(latency_ns)},
+            "h2d": direction(link_bytes_per_s, latency_ns),
+            "d2h": direction(link_bytes_per_s, latency_ns),
         },
         "host": {
             "layer_overhead_ns": quantity(overhead_ns),
@@ -248,6 +248,11 @@ def small_machine(
         },
     }
     return parse_machine(data | parts, "the small machine")
+
+
+def direction(bytes_per_s: float, latency_ns: float) -> dict[str, Any]:
+    """One direction of a link of a machine file."""
+    return {"bytes_per_s": quantity(bytes_per_s), "latency_ns": quantity(latency_ns)}
 
 
 def quantity(value: float, kind: str = "assumed") -> dict[str, Any]:

@@ -178,6 +178,42 @@ def test_sparse_attention_has_an_indexer() -> None:
         model_from_config(config, name="m", provenance=HERE)
 
 
+def test_layers_that_share_a_choice_have_no_indexer() -> None:
+    """GLM-5.2: of 78 layers 21 choose; the others keep no keys to choose by and compare none."""
+    config = dict(load_spec("glm-5").config or {})
+    config |= {"index_topk_freq": 4, "index_skip_topk_offset": 3, "indexer_rope_interleave": True}
+    model = model_from_config(config, name="m", provenance=HERE, quantization=None)
+    indexer = 2048 * 32 * 128 + 6144 * (128 + 32) + 2 * 128
+    assert load_model("glm-5").total_params - model.total_params == 57 * indexer
+    indexers = [layer.attention.indexer for layer in model.layers if layer.attention]
+    own = [index for index, each in enumerate(indexers) if each and each.key_elements]
+    assert own == [0, 1, *range(2, 78, 4)]
+    assert {each.top_k for each in indexers if each} == {2048}
+    assert model.kv_bytes_per_token == 2 * (78 * 576 + 21 * 128)
+
+
+def test_a_class_names_a_family_that_its_model_type_does_not() -> None:
+    """Some files of DeepSeek-V4 call themselves a reference."""
+    config = CONFIGS["deepseek_v4"]
+    named = {**config, "model_type": "deepseek_ref", "architectures": ["DeepseekV4ForCausalLM"]}
+    model = model_from_config(named, name="m", provenance=HERE)
+    assert model.family == "deepseek_v4"
+
+
+def test_experts_of_gemma_are_packed_though_its_dense_block_is_not() -> None:
+    """Its checkpoints leave ``mlp`` wide, the dense block beside the experts; those are ``experts``."""
+    settings = {
+        "quant_method": "modelopt",
+        "quant_algo": "NVFP4",
+        "exclude_modules": ["lm_head", "*.mlp*", "*.router*", "*.self_attn*"],
+    }
+    packed = _model("gemma4", quantization_config=settings).layers[0]
+    wide = _model("gemma4").layers[0]
+    assert packed.bytes[TensorClass.EXPERT] < 0.3 * wide.bytes[TensorClass.EXPERT]
+    for tensor_class in (TensorClass.SHARED_EXPERT, TensorClass.ROUTER, TensorClass.ATTENTION):
+        assert packed.bytes[tensor_class] == wide.bytes[tensor_class]
+
+
 def test_compressed_attention_keeps_a_window_and_few_entries() -> None:
     """DeepSeek-V4: layers with a window alone, with entries of four tokens and an indexer, and of
     128 tokens.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from hwprofiles import InputError
 from sim.model.importers import GgufImport, import_gguf
-from sim.model.library import load_model, save_model
 from tests.sim.gguf_files import MadeFile, broken_file, mangled, random_file
+from tests.sim.model_files import check_file
 
 NUM_FILES = 1500
 """In CI: some seconds."""
@@ -30,8 +30,7 @@ def test_right_files_import_with_their_totals(tmp_path: Path) -> None:
         found = import_gguf(path)
         _check_totals(found, made)
         if seed % 25 == 0:
-            save_model(found.model, tmp_path / "made.yaml")
-            assert load_model(str(tmp_path / "made.yaml")) == found.model
+            check_file(found.model, tmp_path)
 
 
 def test_wrong_files_import_rightly_or_are_refused_in_one_line(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import random
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from sim.model.importers import model_from_config
 from sim.model.importers.families import FAMILIES
 from tests.sim.generated_configs import SETTINGS, SHAPES, generated, spoiled
 from tests.sim.ling_and_grok import WITHOUT_CLASS
+from tests.sim.model_files import check_file
 from tests.sim.plain_count import plain_total
 
 NUM_EXAMPLES = 1_000
@@ -68,6 +70,13 @@ def test_every_family_is_generated() -> None:
 def test_each_configuration_imports_rightly_or_is_refused(seed: int) -> None:
     """Totals equal the plain count, or the error is one line that begins with the file."""
     check(seed)
+
+
+@pytest.mark.parametrize("family", sorted(SHAPES))
+def test_a_model_of_each_family_survives_its_file(family: str, tmp_path: Path) -> None:
+    """A few shapes of each family, written with explicit layers, are read back equal."""
+    for seed in range(NUM_META_EXAMPLES):
+        check_file(_imported(generated(random.Random(f"{family} {seed}"), family)), tmp_path)
 
 
 # Step-3.5 has no class of a decoder alone in transformers

@@ -21,6 +21,7 @@ from sim.model.library import (
 from sim.model.model import Attention, Indexer, Layer, Model, State, TensorClass
 from sim.model.quantization import FORMATS, SCHEMES
 from sim.model.spec import explicit_spec
+from tests.sim.model_files import check_file
 
 REQUIRED = [
     "mixtral-8x7b",
@@ -56,9 +57,22 @@ REQUIRED = [
     "qwen3.8-flash-next",
     "llama-4-maverick",
     "qwen3.5-397b-a17b",
+    "qwen3.5-122b-a10b",
+    "ernie-4.5-21b-a3b",
+    "qwen3-coder-480b-a35b",
+    "glm-5.2",
+    "gemma-4-26b-a4b",
+    "mimo-v2-flash",
 ]
 
 PUBLISHED_TOLERANCE = 0.005
+
+WITHOUT_HEADS = {
+    "num_heads": 0,
+    "kv_elements_per_token": 2048,
+    "score_elements": 4096,
+    "value_elements": 4096,
+}
 
 
 def test_the_library_holds_the_named_models() -> None:
@@ -224,8 +238,7 @@ def test_ggml_formats_are_those_of_the_gguf_package() -> None:
 def test_saving_and_loading_changes_nothing(name: str, tmp_path: Path) -> None:
     """load(save(m)) == m for each shipped model with explicit layers, and for its own file."""
     model = load_model(name)
-    save_model(model, tmp_path / "explicit.yaml")
-    assert load_model(str(tmp_path / "explicit.yaml")) == model
+    check_file(model, tmp_path)
     save_model(load_spec(name), tmp_path / "spec.yaml")
     assert load_model(str(tmp_path / "spec.yaml")) == model
     assert load_spec(str(tmp_path / "spec.yaml")) == load_spec(name)
@@ -237,7 +250,7 @@ _classes = st.lists(st.sampled_from(TensorClass), min_size=1, unique=True)
 
 
 _indexers = st.builds(Indexer, top_k=_positive, key_elements=_counts, score_elements=_counts)
-_attentions = st.builds(
+_any_attention = st.builds(
     Attention,
     num_heads=_positive,
     kv_elements_per_token=_counts,
@@ -247,6 +260,10 @@ _attentions = st.builds(
     tokens_per_entry=st.none() | _positive,
     indexer=st.none() | _indexers,
     keeps_kv=st.booleans(),
+)
+# Attention to nothing is no attention: a file cannot tell the two apart.
+_attentions = _any_attention.filter(
+    lambda found: found.kv_elements_per_token or found.score_elements or found.value_elements
 )
 _states = st.builds(State, elements=_counts, bytes=_counts)
 
@@ -308,7 +325,7 @@ def test_older_files_state_a_state_under_attention(tmp_path: Path) -> None:
     content = yaml.safe_load(
         yaml.safe_dump(explicit_spec(load_model("qwen3-next-80b-a3b")).model_dump(mode="json"))
     )
-    group = next(layer for layer in content["tensors"]["layers"] if layer["attention"] is None)
+    group = next(layer for layer in content["tensors"]["layers"] if layer["state"] is not None)
     state = group.pop("state")
     empty = {"num_heads": 32, "kv_elements_per_token": 0, "score_elements": 0, "value_elements": 0}
     group["attention"] = empty | {
@@ -425,6 +442,7 @@ def test_wrong_keys_are_named(change: dict[str, object], message: str, tmp_path:
         ({"at": [*range(32), 0]}, "indices under layers.*.at must be 0 to 32, each once"),
         ({"at": list(range(1, 32))}, "indices under layers.*.at must be 0 to 30, each once"),
         ({"params": {"experts": 5}}, "params"),
+        ({"attention": WITHOUT_HEADS}, "num_heads: must be at least 1, got 0"),
         ({"params": {"expert": 5}}, "params and bytes must name the same tensor classes"),
     ],
 )

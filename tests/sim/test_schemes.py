@@ -119,6 +119,34 @@ DEEPSEEK_V3_UNSLOTH = {
     "UD-Q4_K_XL": 405,
     "UD-Q5_K_XL": 485,
 }
+# 10^9 bytes of files whose types Unsloth chose, by 2026's mixes. Qwen3.5: ggml-org/Llama-macOS pull
+# 63; Qwen3.6: llama.cpp issue 25859 and jeanfbrito.github.io/posts/running-qwen3.6-35b-moe-rtx3060-ncmoe
+UNSLOTH = {
+    ("qwen3.5-35b-a3b", "UD-Q4_K_XL"): 22.2,
+    ("qwen3.5-397b-a17b", "UD-Q4_K_XL"): 219.2,
+    ("qwen3.6-35b-a3b", "UD-Q4_K_M"): 22.1,
+    ("qwen3.6-35b-a3b", "UD-IQ3_XXS"): 13.2,
+}
+# The same of Qwen3.8-Flash-Next, less the table of n-grams of 28.8, which the model file leaves out:
+# Niko1221/Strata, release 0.2.11 (UD-Q4_K_XL: docs/QUANTS.md at v0.1.44.1)
+FLASH_NEXT = {
+    "UD-IQ1_M": 39.2,
+    "UD-Q2_0": 41.8,
+    "UD-IQ2_XS": 47.0,
+    "UD-Q2_K_XL": 50.8,
+    "UD-IQ3_XXS": 54.8,
+    "UD-Q3_K_XL": 60.7,
+    "UD-IQ4_XS": 64.9,
+    "UD-Q4_K_XL": 82.5,
+}
+# GiB of its routed experts, from the files' headers: docs/QUANTS.md
+FLASH_NEXT_EXPERTS = {
+    "UD-IQ4_XS": 55.4,
+    "UD-Q4_K_XL": 71.7,
+    "UD-Q5_K_XL": 91.6,
+    "UD-Q6_K_XL": 101.7,
+    "Q8_0": 119.5,
+}
 PUBLISHED = [
     (model, scheme, size)
     for model, sizes in (
@@ -153,6 +181,33 @@ OTHER_FILES = {
 def test_sizes_of_published_files(model: str, scheme: str, size: float) -> None:
     """Weights come within 2 % of the file, whose header and vocabulary they lack."""
     assert load_model(model, scheme).total_bytes / GB == pytest.approx(size, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("model", "scheme", "size"), [(*key, size) for key, size in UNSLOTH.items()]
+)
+def test_sizes_of_files_whose_types_their_author_chose(
+    model: str, scheme: str, size: float
+) -> None:
+    """No rule makes them; the largest of Qwen3.5 is 10 % off, the others within 4 %."""
+    tolerance = 0.11 if model == "qwen3.5-397b-a17b" else 0.04
+    assert load_model(model, scheme).total_bytes / GB == pytest.approx(size, rel=tolerance)
+
+
+@pytest.mark.parametrize(("scheme", "size"), FLASH_NEXT.items())
+def test_sizes_of_one_author_s_files_of_one_model(scheme: str, size: float) -> None:
+    """From 1 to 4 bits within 8 %, but for the smallest."""
+    tolerance = 0.18 if scheme == "UD-IQ1_M" else 0.08
+    found = load_model("qwen3.8-flash-next", scheme).total_bytes / GB
+    assert found == pytest.approx(size, rel=tolerance)
+
+
+@pytest.mark.parametrize(("scheme", "size"), FLASH_NEXT_EXPERTS.items())
+def test_experts_of_files_whose_headers_were_read(scheme: str, size: float) -> None:
+    """Within 4 %: a few layers of each file have wider types."""
+    layers = load_model("qwen3.8-flash-next", scheme).layers
+    found = sum(each.num_experts * each.bytes[TensorClass.EXPERT] for each in layers)
+    assert found / 2**30 == pytest.approx(size, rel=0.04)
 
 
 K_QUANTS = [
@@ -237,6 +292,57 @@ def test_names_are_found_whatever_their_capitals(name: str) -> None:
     assert model.total_params == load_model("granite-3-1b-a400m").total_params
 
 
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("Q4_K", "Q4_K_M"),
+        ("Q5_K - Medium", "Q5_K_M"),
+        ("Q3_K - Large", "Q3_K_L"),
+        ("Q4_K_Small", "Q4_K_S"),
+        ("IQ3_XXS - 3.0625 bpw", "IQ3_XXS"),
+        ("IQ3_S mix - 3.66 bpw", "IQ3_M"),
+        ("Q2_K - Medium", "Q2_K"),
+        ("Q2_K - Small", "Q2_K_S"),
+        ("MXFP4 MoE", "MXFP4_MOE"),
+        ("FP16", "F16"),
+        ("q4_k_xl", "UD-Q4_K_XL"),
+        ("W4A16", "GPTQ-4bit"),
+        ("FP8-Dynamic", "fp8"),
+        ("GPTQ-Int4", "GPTQ-4bit"),
+        ("iq1_s_r4", "IQ1_S_R4"),
+        ("TQ1_0", "TQ1_0"),
+        ("smol-iq2_ks", "smol-IQ2_KS"),
+        ("ud-q4_k_m", "UD-Q4_K_M"),
+        ("ud-q4_k_s", "UD-Q4_K_S"),
+        ("UD-F16", None),
+        ("UD-nothing", None),
+        ("smol-nothing", None),
+        ("q8_1", None),
+        ("f64", None),
+    ],
+)
+def test_spellings_of_programs_and_files(spelling: str, name: str | None) -> None:
+    """What llama.cpp prints and files are named after is found, and stored under the usual name."""
+    found = find_scheme(spelling)
+    assert (found and found.name) == name
+    if name is not None:
+        assert load_model("granite-3-1b-a400m", spelling).quantization == name
+
+
+def test_a_prefix_moves_only_what_it_says() -> None:
+    """UD- before a mix keeps its experts and widens the rest; smol- narrows down projections."""
+    plain = load_model("qwen3-30b-a3b", "Q4_K_M")
+    dynamic = load_model("qwen3-30b-a3b", "UD-Q4_K_M")
+    assert [each.expert_bytes for each in plain.layers] == [
+        each.expert_bytes for each in dynamic.layers
+    ]
+    assert dynamic.dtypes[TensorClass.ATTENTION] == "q8_0"
+    small = load_model("qwen3-30b-a3b", "smol-IQ2_KS").layers[0]
+    usual = load_model("qwen3-30b-a3b", "IQ2_KS").layers[0]
+    assert small.expert_bytes < usual.expert_bytes
+    assert small.bytes[TensorClass.ATTENTION] == usual.bytes[TensorClass.ATTENTION]
+
+
 def test_names_differ_but_for_capitals() -> None:
     """No two schemes are told apart by capitals alone."""
     assert len({name.lower() for name in NAMES}) == len(NAMES)
@@ -249,7 +355,7 @@ def test_names_differ_but_for_capitals() -> None:
         ("q4km", "Q4_K_M"),
         ("IQ2XXS", "IQ2_XXS"),
         ("UD-Q4_XL", "UD-Q4_K_XL"),
-        ("UD-IQ3_XXS", "UD-IQ2_XXS"),
+        ("UD-IQ3_XSS", "UD-IQ3_XXS"),
     ],
 )
 def test_a_misspelt_scheme_names_the_nearest(name: str, nearest: str) -> None:
@@ -407,3 +513,12 @@ def test_requantising_without_tensors_keeps_the_weights() -> None:
     small = requantized(model, "iq2_xxs")
     assert small.total_params == model.total_params
     assert small.total_bytes < model.total_bytes / 6
+
+
+@pytest.mark.parametrize("mix", ["F16", "BF16", "Q8_0", "Q4_K_M", "IQ2_XXS"])
+def test_experts_that_come_in_mxfp4_stay_so(mix: str) -> None:
+    """Files of gpt-oss-20b have 12 to 14 GB whatever their mix; a 16-bit checkpoint's follow it."""
+    model = load_model("gpt-oss-20b", mix)
+    assert model.dtypes[TensorClass.EXPERT] == "mxfp4"
+    assert 11e9 < model.total_bytes < 14e9
+    assert load_model("qwen3-30b-a3b", mix).dtypes[TensorClass.EXPERT] != "mxfp4"

@@ -159,7 +159,7 @@ def _fitted(
         layer_overhead_ns=1234.0,
     )
     data = fitted_machine(
-        machine, [MODELS["dense-first-and-shared"]], 1, found, "calibrated", MARKING
+        machine, [(MODELS["dense-first-and-shared"], 1)], found, "calibrated", MARKING
     )
     return parse_machine(data, "calibrated")
 
@@ -245,6 +245,34 @@ def test_copies_get_a_factor_and_a_delay() -> None:
         machine.curves[0].points == ((1000, 3000), (10_000, 14_250))
         and machine.curves[0].operation is Operation.COPY
     )
+
+
+def test_every_batch_that_was_run_has_its_attention() -> None:
+    """Plans of one and of four sequences: attention has a curve for each, experts one for both."""
+    model = MODELS["dense-first-and-shared"]
+    factors = {("gpu", CostPart.ATTENTION_DECODE): 1.5, ("gpu", CostPart.EXPERT): 2.0}
+    found = Fit(
+        scales=Scales(factors=factors, copy_delays_ns={}),
+        num_tasks=dict.fromkeys(factors, 9),
+        layer_overhead_ns=1.0,
+    )
+
+    def of_loads(*sequences: int) -> Machine:
+        """The machine fitted to runs of so many sequences."""
+        loads = [(model, number) for number in sequences]
+        data = fitted_machine(small_machine(), loads, found, "calibrated", MARKING)
+        return parse_machine(data, "calibrated")
+
+    both = of_loads(1, 4)
+    assert {curve.shape["sequences"] for curve in both.curves if "sequences" in curve.shape} == {
+        1,
+        4,
+    }
+    assert sum(curve.operation is Operation.EXPERT for curve in both.curves) == 1
+    # Whichever plan came first, the other batch is priced as if it had been fitted alone.
+    work = 4, 4, 63, 64
+    price = CostModel(machine=both, model=model).attention("gpu", 1, *work).ns
+    assert price == CostModel(machine=of_loads(4), model=model).attention("gpu", 1, *work).ns
 
 
 def test_only_an_emulated_accelerator_is_calibrated_on_a_core() -> None:

@@ -1,6 +1,7 @@
 """An exported device map, dispatched by accelerate itself: the outputs are those without it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,7 @@ def _planned_map(folder: Path) -> dict[str, int | str]:
         runtime="accelerate",
         model=model,
         quantization="bf16",
-        host=small_gpu(GIB_OF_HALF),
-        host_memory_bytes=1e9,
+        host=replace(small_gpu(GIB_OF_HALF), memory_bytes=1e9),
         load=RuntimeLoad(prompt_tokens=8, output_tokens=4),
         limits=RuntimeLimits(margin_vram_bytes=0, reserve_ram_bytes=0),
         tensors=tensors_of(model),

@@ -74,6 +74,24 @@ def test_a_wheel_becomes_curves_of_experts_in_a_call(wheel: Path) -> None:
         assert word in curves[0].source
 
 
+def test_rows_that_cannot_be_are_counted(tmp_path: Path) -> None:
+    """A row without a time, one without tokens and one of more selected experts than there are: all
+    three are left out, and the result says how many.
+    """
+    pytest.importorskip("pyarrow", reason=PYARROW)
+    table = _table(1.5)
+    broken = pd.concat([table.iloc[:3], table]).reset_index(drop=True)
+    broken.loc[0, "latency"] = float("nan")
+    broken.loc[1, "num_tokens"] = 0
+    broken.loc[2, "topk"] = 129
+    path = tmp_path / PATH
+    path.parent.mkdir(parents=True)
+    broken.to_parquet(path)
+    rows = aiconfigurator_rows(tmp_path, "h100_sxm")
+    assert len(rows.rows) == len(SHAPES) * len(TOKENS) + 1
+    assert "3 rows without a size or a time" in rows.passed_over
+
+
 def test_shapes_that_were_not_measured_take_the_nearest_curve(wheel: Path) -> None:
     """All calls are 1.5 times slower than the law: leaving a shape out, the others say so; the file
     keeps it.

@@ -4,6 +4,7 @@ The clock is a fake.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
-from hwprofiles import Operation
+from hwprofiles import InputError, Operation
 from tests.validation.measuring_fakes import FakeComputer, point
+from validation.measuring.measure import decode_loads
 from validation.measuring.plausibility import TOLERANCE, fastest_reads, plausible
 from validation.measuring.sampling import LEAST_ROUNDS, LEAST_SAMPLE_NS, Budget, Sampled, sample
 from validation.measuring.smoothing import smoothed
@@ -171,6 +173,33 @@ def test_smoothing_by_hand() -> None:
         [90**0.5 * 10, 90**0.5 * 10, 200]
     )
     assert smoothed([100, 50, 200], [0.2, 0.2, 0.2]) == pytest.approx([100, 50, 200])
+
+
+def test_lanes_are_loaded_by_plausible_times() -> None:
+    """What a lane does beside others is an expert as it was measured: a time that cannot be is left
+    out there, too, and a lane without any other ends the measurement.
+    """
+    size = 10**9
+    reads = [
+        point(Operation.MEMORY_READ, lane, 1, 1e6, weight_bytes=size) for lane in ("gpu", "cpu")
+    ]
+    cached = point(Operation.EXPERT, "gpu", 1, 0.1e6, weight_bytes=size)
+    fair = point(Operation.EXPERT, "gpu", 2, 1e6, weight_bytes=size)
+    on_cpu = point(Operation.EXPERT, "cpu", 1, 2e6, weight_bytes=size)
+    copies = [point(Operation.COPY, lane, size, 5e6) for lane in ("h2d", "d2h")]
+    curves = {each.probe.key: (each,) for each in (*reads, on_cpu, *copies)}
+    curves[fair.probe.key] = (cached, fair)
+    kept, _ = plausible(curves, fastest_reads(curves))
+    benches: Any = dict.fromkeys(("gpu", "cpu", "h2d", "d2h"))
+    assert {lane: load.lasts_ns for lane, load in decode_loads(benches, kept).items()} == {
+        "gpu": 1e6,
+        "cpu": 2e6,
+        "h2d": 5e6,
+        "d2h": 5e6,
+    }
+    del kept[fair.probe.key]
+    with pytest.raises(InputError, match="every expert on the gpu took less time"):
+        decode_loads(benches, kept)
 
 
 def test_weights_read_from_a_cache_are_refused() -> None:

@@ -138,6 +138,7 @@ def _left_out(points: Points, refits: Refits, file: ConstantsFile) -> PhasePredi
 
 def _spreads(points: Points, constants: Constants, file: ConstantsFile) -> FloatArray:
     def seconds(moved: Constants) -> FloatArray:
+        """[row]: seconds a token under those constants."""
         return np.asarray(1.0 / points.predicted(moved), float)
 
     return np.asarray(stated_spread(seconds, constants, file, points.phase), float)

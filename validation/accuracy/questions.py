@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from hwprofiles import InputError, machine_names, names_machine_file
+from hwprofiles.parts import comes_with_memory
 from sim.model.library import load_model
 from sim.model.model import Model
 from sim.runtimes.bytes import read_bytes_per_weight, with_bytes_per_weight
@@ -20,19 +21,13 @@ from sim.runtimes.llama_cpp.arguments import (
 from sim.runtimes.question import (
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_PROMPT_TOKENS,
-    NEWEST_BUILD,
     PromptSide,
     RuntimeQuestion,
 )
+from validation.accuracy.builds import build_of
 from validation.accuracy.rows import MeasuredRow
 
 RUNTIMES = (LLAMA_CPP, IK_LLAMA_CPP, KTRANSFORMERS)
-LAST_IK_THREAD_OF_2025 = 1059
-NEWEST_OF_2025 = 18_000
-"""Rows of llama.cpp in threads of ik_llama.cpp: its pull request 1059 is of 2025-12-12, and llama.cpp
-had about 18,000 then (19012 is of 2026-01-22).
-"""
-
 HostOf = Callable[[str], RuntimeHost]
 """The machine that a line of parts names. Raises InputError for a line that is not understood."""
 
@@ -102,15 +97,20 @@ def _host(row: MeasuredRow, host_of: HostOf) -> RuntimeHost:
         host = replace(host, vector=Vector.AVX512)
     probes = read_probes(row.probe)
     host = replace(host, probe_bytes_per_s=probes.get("dram", host.probe_bytes_per_s))
-    is_file = row.machine in machine_names() or names_machine_file(row.machine)
-    states_memory = is_file or "DDR" in row.machine or "GB/s" in row.machine
     # A guessed rate of memory would count as an error of the prices.
-    if host.probe_bytes_per_s is None and not states_memory:
+    if host.probe_bytes_per_s is None and not _states_memory(row.machine):
         raise InputError(f"machine {row.machine}: neither its memory nor a probe of it is stated")
     if "h2d" in probes:
         gpus = tuple(replace(gpu, link_bytes_per_s=probes["h2d"]) for gpu in host.gpus)
         host = replace(host, gpus=gpus)
     return host
+
+
+def _states_memory(machine: str) -> bool:
+    """Whether the machine's memory is not guessed: a file's, one named, or that of its chip."""
+    if machine in machine_names() or names_machine_file(machine):
+        return True
+    return "DDR" in machine or "GB/s" in machine or comes_with_memory(machine)
 
 
 def read_probes(text: str) -> dict[str, float]:
@@ -141,28 +141,6 @@ def model_of(name: str, quantization: str, bytes_per_weight: str) -> Model:
 
 def _tokens(stated: float | None, otherwise: int) -> int:
     return otherwise if stated is None else int(stated)
-
-
-def build_of(row: MeasuredRow) -> int:
-    """The number of the newest pull request in the build.
-
-    The version says it; else a row is taken as of the time of its thread in the program's own
-    repository, whose number says which pull requests came before. ``main of PR #n`` is the build
-    that the pull request was compared with.
-    """
-    if row.runtime not in (IK_LLAMA_CPP, LLAMA_CPP):
-        return NEWEST_BUILD
-    stated = re.search(r"(?:PR |pull/)#?(\d+)", row.runtime_version)
-    own = re.escape(row.runtime)
-    thread = re.search(rf"/{own}/(?:pull|issues|discussions)/(\d+)", row.source)
-    number = stated or thread
-    if number is None:
-        other = re.search(r"/ik_llama\.cpp/(?:pull|issues|discussions)/(\d+)", row.source)
-        is_of_2025 = other is not None and int(other.group(1)) <= LAST_IK_THREAD_OF_2025
-        return NEWEST_OF_2025 if is_of_2025 else NEWEST_BUILD
-    # A pull request is compared with the build before it.
-    is_before = row.runtime_version.startswith("main")
-    return int(number.group(1)) - is_before
 
 
 def _stated_side(mechanism: str) -> PromptSide | None:

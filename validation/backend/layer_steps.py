@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action, LayerMode
+from sim.step.lowering.draft import FROM_GPU, TO_GPU
 from validation.backend.crossing import ON_HOST
 from validation.backend.emission import CPU, D2H, GPU, H2D, HOST, Emission
 from validation.backend.plain import pass_of
@@ -139,7 +140,7 @@ class PassRun:
             last = self._fetched_expert(layer, expert, int(tokens_E[expert]), gate)
         back = None
         if last_on_cpu is not None:
-            duration_ns = int(self._prices.activations_h2d[rows])
+            duration_ns = self._hidden_ns(TO_GPU, layer, rows)
             back = self._emission.append(
                 H2D,
                 TaskKind.ACTIVATION_COPY,
@@ -164,7 +165,7 @@ class PassRun:
         rows = min(int(tokens_E[experts].sum()), self._num_tokens)
         sends = self._pass.send
         own = self._weights.layers[layer].experts
-        duration_ns = int(self._prices.activations_d2h[rows])
+        duration_ns = self._hidden_ns(FROM_GPU, layer, rows)
         sent = self._emission.append(
             D2H, TaskKind.ACTIVATION_COPY, layer, NONE, duration_ns, lambda: sends(experts), gate
         )
@@ -329,22 +330,23 @@ class PassRun:
         if is_streamed:
             self._streaming.release(last)
 
+    def _hidden_ns(self, which: int, layer: int, tokens: int) -> int:
+        """What a copy of that many tokens' hidden states takes; all layers are on one card here."""
+        return int(self._prices.activations[self._prices.shape_of[layer], which, tokens])
+
     def _move_hidden(self, layer: int, *, to_gpu: bool, only_last: bool) -> None:
         """Bring the hidden state to the accelerator or the CPU if it is not there."""
         if self.is_on_gpu == to_gpu:
             return
         count = self._num_sequences if only_last else self._num_tokens
         current = self._pass
-        prices, resource = (
-            (self._prices.activations_h2d, H2D) if to_gpu else (self._prices.activations_d2h, D2H)
-        )
         place = self._memory.device if to_gpu else ON_HOST
         copy = self._emission.append(
-            resource,
+            H2D if to_gpu else D2H,
             TaskKind.ACTIVATION_COPY,
             layer,
             NONE,
-            int(prices[count]),
+            self._hidden_ns(TO_GPU if to_gpu else FROM_GPU, layer, count),
             lambda: current.move(place, only_last=only_last),
             *self._emission.join,
         )

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from hwprofiles.units import NS_PER_S
+
 SPIN_NS = 60_000
 """The last stretch before an instant, spent asking the clock: a sleeping thread is woken up to
 about this much late.
@@ -26,7 +28,7 @@ def sleep_until(instant_ns: int) -> None:
     """Return at that instant of ``time.perf_counter_ns``, or at once if it has passed."""
     left_ns = instant_ns - time.perf_counter_ns()
     if left_ns > SPIN_NS:
-        time.sleep((left_ns - SPIN_NS) * 1e-9)
+        time.sleep((left_ns - SPIN_NS) / NS_PER_S)
     while time.perf_counter_ns() < instant_ns:
         time.sleep(0)  # lets the other threads run
 
@@ -35,7 +37,7 @@ def rest_until(instant_ns: int) -> None:
     """Return at that instant or a little later, leaving the processor to others."""
     left_ns = instant_ns - time.perf_counter_ns()
     if left_ns > 0:
-        time.sleep(left_ns * 1e-9)
+        time.sleep(left_ns / NS_PER_S)
 
 
 def wake_promptly() -> None:

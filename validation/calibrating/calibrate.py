@@ -11,6 +11,7 @@ import numpy as np
 
 from hwprofiles import Machine
 from planner.search.plan import Plan
+from sim.model.model import Model
 from validation.backend.tier import Tier
 from validation.backend.weights import Weights
 from validation.calibrating.fit import Fit, HeldOut, fit, hold_out
@@ -64,16 +65,23 @@ def calibrate(
     overhead_ns = machine.host.layer_overhead_ns.effective
     text = f"rosin calibrate {version}, {num_rounds} runs of each of: {', '.join(trial.name for trial in trials)}"
     marking = Marking(source=text, date=date.today().isoformat())
-    models = list({trial.problem.model.name: trial.problem.model for trial in trials}.values())
-    sequences = trials[0].problem.batch.num_sequences
     return Calibration(
-        data=fitted_machine(machine, models, sequences, found, machine.name, marking),
+        data=fitted_machine(machine, _loads(trials), found, machine.name, marking),
         fit=found,
         held_out=hold_out(runs, overhead_ns),
         before_layer_overhead_ns=overhead_ns,
         variation_fraction=_variation(runs),
         num_runs=len(runs),
     )
+
+
+def _loads(trials: Sequence[PlanTrial]) -> list[tuple[Model, int]]:
+    """Each model with each number of sequences that it decoded at once."""
+    found = {}
+    for trial in trials:
+        sequences = trial.problem.batch.num_sequences
+        found[trial.problem.model.name, sequences] = trial.problem.model, sequences
+    return list(found.values())
 
 
 def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> list[PlanTrial]:

@@ -34,28 +34,26 @@ class Marking:
 
 def fitted_machine(
     machine: Machine,
-    models: Sequence[Model],
-    sequences: int,
+    loads: Sequence[tuple[Model, int]],
     found: Fit,
     name: str,
     marking: Marking,
 ) -> Data:
     """The machine with the fit in it, found valid: the rest is as it was.
 
-    ``sequences`` were decoded at once.
+    ``loads`` are the models that were run, each with how many sequences were decoded at once.
     """
     data = machine.model_dump(mode="json", exclude_none=True)
-    costs = [CostModel(machine=machine, model=model) for model in models]
     own = [
         priced
-        for each in costs
-        for priced in priced_parts(each, sequences)
+        for model, sequences in loads
+        for priced in priced_parts(CostModel(machine=machine, model=model), sequences)
         if (priced.device, priced.part) in found.scales.factors
     ]
     # By identity: two curves may be equal and serve different parts.
     replaced = {id(curve) for priced in own for curve in priced.curves}
     curves = _fitted_curves(own, found, marking)
-    # Models may share a shape, and a machine file has one curve for each.
+    # Loads may share a shape, and a machine file has one curve for each.
     made = {
         (curve["operation"], curve["device"], curve["dtype"], str(curve["shape"])): curve
         for curve in curves

@@ -63,16 +63,18 @@ def aiconfigurator_rows(path: Path, system: str) -> GroupedRows:
         raise InputError(f"{path}: no system {system!r}{closest(system, systems)}{known}")
     rows: list[GroupedRow] = []
     ignored: set[str] = set()
-    num_skewed = num_split = 0
+    num_skewed = num_split = num_impossible = 0
     for (name, framework, version), data in tables.items():
         if name != system:
             continue
         table = _read(data, path)
         is_even = _counts_as_even(table)
         is_whole = (table[list(_UNSPLIT)] == 1).all(axis="columns")
+        is_possible = _is_possible(table)
         num_skewed += int((~is_even).sum())
         num_split += int((is_even & ~is_whole).sum())
-        kept = table[is_even & is_whole]
+        num_impossible += int((is_even & is_whole & ~is_possible).sum())
+        kept = table[is_even & is_whole & is_possible]
         ignored |= set(kept["moe_dtype"]) - set(FORMATS)
         rows += _rows(kept[kept["moe_dtype"].isin(list(FORMATS))], f"{framework} {version}")
     chosen = fastest(rows)
@@ -82,7 +84,7 @@ def aiconfigurator_rows(path: Path, system: str) -> GroupedRows:
         source=f"NVIDIA aiconfigurator-core{_version(path)} ({_LICENCE}), {system}, grouped experts, "
         f"tokens dealt out evenly or nearly, the fastest of {frameworks}",
         date="2026",
-        passed_over=_passed_over(num_skewed, num_split, sorted(ignored)),
+        passed_over=_passed_over(num_skewed, num_split, num_impossible, sorted(ignored)),
     )
 
 
@@ -98,11 +100,22 @@ def _counts_as_even(table: "pd.DataFrame") -> "pd.Series[bool]":
     return (distribution == "balanced") | ((distribution == "power_law_1.01") & changes_little)
 
 
-def _passed_over(num_skewed: int, num_split: int, ignored: list[str]) -> tuple[str, ...]:
+def _is_possible(table: "pd.DataFrame") -> "pd.Series[bool]":
+    """Rows with all sizes and a time: any other says nothing of a kernel. What is no number is not
+    above 0.
+    """
+    sizes = ["num_tokens", "hidden_size", "inter_size", "topk", "latency"]
+    return (table[sizes] > 0).all(axis="columns") & (table["topk"] <= table["num_experts"])
+
+
+def _passed_over(
+    num_skewed: int, num_split: int, num_impossible: int, ignored: list[str]
+) -> tuple[str, ...]:
     words = ", ".join(ignored)
     return (
         f"{num_skewed:,} rows of skewed tokens",
         f"{num_split:,} rows of experts split over GPUs",
+        *([f"{num_impossible:,} rows without a size or a time"] if num_impossible else []),
         *([f"formats {words}"] if ignored else []),
     )
 
@@ -152,9 +165,6 @@ def _rows(table: "pd.DataFrame", framework: str) -> Iterator[GroupedRow]:
     for dtype, tokens, hidden, inter, top_k, experts, ms in zip(
         *(table[name] for name in (*_COLUMNS, "latency")), strict=True
     ):
-        # A row without a size or a time says nothing of a kernel.
-        if not (tokens > 0 and hidden > 0 and inter > 0 and 0 < top_k <= experts and ms > 0):
-            continue
         shape = ExpertShape(
             hidden=int(hidden), intermediate=int(inter), num_experts=int(experts), top_k=int(top_k)
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 from hwprofiles import Curve, InputError, Interference, Kind, Machine, Operation, Quantity
 from hwprofiles.machine import ResourceName
-from hwprofiles.units import NS_PER_S
+from hwprofiles.units import GB, NS_PER_S
 
 FORMATS = {
     "bf16": "bf16",
@@ -24,7 +24,6 @@ FORMATS = {
 }
 """FreeToken's names of formats; both last are 4 bits with a scale for each 32 weights."""
 
-_GB = 1e9
 
 _PAIRS: tuple[tuple[ResourceName, ResourceName, str, str], ...] = (
     ("h2d", "cpu", "cpu_moe_gbs", "cpu_moe_overlap_gbs"),
@@ -45,13 +44,12 @@ def with_freetoken_profile(machine: Machine, path: Path) -> tuple[Machine, tuple
     read: list[str] = []
 
     def rate(name: str) -> Quantity | None:
+        """The rate of that name, noted as read; None where the profile has none."""
         value = _rate(data["ceilings"].get(name))
         if value is None:
             return None
         read.append(f"{name} {value:g} GB/s")
-        return Quantity(
-            value=value * _GB, kind=Kind.MEASURED, source=f"{source}: {name}", date=date
-        )
+        return Quantity(value=value * GB, kind=Kind.MEASURED, source=f"{source}: {name}", date=date)
 
     memory = rate("cpu_stream_read_gbs")
     down, up = rate("pcie_linear_h2d_gbs"), rate("pcie_linear_d2h_gbs")
@@ -127,7 +125,7 @@ def _curves(data: Mapping[str, Any], source: str, date: str) -> Iterator[Curve]:
                 device="cpu",
                 dtype=dtype,
                 shape={"hidden": hidden, "intermediate": intermediate},
-                points=((1, round(size / (rate * _GB) * NS_PER_S)),),
+                points=((1, round(size / (rate * GB) * NS_PER_S)),),
                 kind=Kind.MEASURED,
                 source=f"{source}: cpu_moe_gbs of {model.get('name')}",
                 date=date,

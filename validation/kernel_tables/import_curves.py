@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles import Curve, InputError, Kind, Machine, Operation, Provenance
+from hwprofiles.units import NS_PER_S
 from sim.costs.cost_model import CostModel
 from sim.costs.roofline import compute_type
 from sim.model.model import Layer, Model, TensorClass
@@ -87,7 +88,7 @@ def _is_above_peak(machine: Machine, row: GroupedRow) -> bool:
     gpu = machine.gpu
     products = 2 * row.tokens * row.shape.top_k * row.shape.num_weights
     peak = gpu.flops_per_s[compute_type(gpu.flops_per_s, row.dtype)].value
-    return row.bytes_per_s > gpu.memory_bytes_per_s.value or products / row.ns * 1e9 > peak
+    return row.bytes_per_s > gpu.memory_bytes_per_s.value or products / row.ns * NS_PER_S > peak
 
 
 def _curves(machine: Machine, rows: Sequence[GroupedRow], found: GroupedRows) -> list[Curve]:

@@ -141,7 +141,7 @@ def measure(
         on_stage("hand-overs", 0.0)
         # On the cores that lanes have in a run: one for the accelerator, the rest for the CPU.
         lane_gaps = measure_gaps(place.benches["gpu"], split_cores(around.cores), effort.num_gaps)
-        loads = _loads(place, found.points)
+        loads = decode_loads(place.benches, curves)
         factors = measure_interference(
             loads, effort.num_interference_rounds, lambda share: on_stage("interference", share)
         )
@@ -231,21 +231,28 @@ def _all_probes(
     return list({(probe.key, probe.x): probe for probe in found}.values()), list(left_out)
 
 
-def _loads(
-    place: Workplace, curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]]
+def decode_loads(
+    benches: Mapping[str, Bench], curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]]
 ) -> dict[str, Load]:
-    """What each lane does while decoding: an expert over one token, a copy of as many bytes."""
+    """What each lane does while decoding: an expert over few tokens, a copy of as many bytes.
+
+    Raises InputError where a lane has no curve of an expert.
+    """
     loads: dict[str, Load] = {}
     experts: dict[str, MeasuredPoint] = {}
     for lane in ("gpu", "cpu"):
-        # The first point of a curve is that of one token, as in decoding.
+        # The first point of a curve is that of the fewest tokens; decoding has one.
         ones = [
             points[0]
             for key, points in curves.items()
             if key.operation is Operation.EXPERT and key.device == lane
         ]
+        if not ones:
+            raise InputError(
+                f"every expert on the {lane} took less time than its memory allows; close other programs and measure again"
+            )
         experts[lane] = point = max(ones, key=lambda one: one.probe.weight_bytes)
-        loads[lane] = Load(bench=place.benches[lane], make=point.probe.make, lasts_ns=point.ns)
+        loads[lane] = Load(bench=benches[lane], make=point.probe.make, lasts_ns=point.ns)
     expert_bytes = max(LEAST_LOAD_BYTES, *(point.probe.weight_bytes for point in experts.values()))
     for lane in ("h2d", "d2h"):
         copies = [
@@ -256,7 +263,7 @@ def _loads(
         ]
         # What is copied while decoding is an expert.
         point = min(copies, key=lambda one: abs(one.probe.x - expert_bytes))
-        loads[lane] = Load(bench=place.benches[lane], make=point.probe.make, lasts_ns=point.ns)
+        loads[lane] = Load(bench=benches[lane], make=point.probe.make, lasts_ns=point.ns)
     return loads
 
 

@@ -2,9 +2,8 @@
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
 
-from planner.export.runtime_command import RuntimeCommand
+from planner.export.runtime_command import Forms, RuntimeCommand
 from sim.runtimes.accelerate.arguments import AccelerateArguments
 
 BESIDE_LAYERS = ("model.embed_tokens", "model.rotary_emb", "model.norm", "lm_head")
@@ -26,7 +25,7 @@ def args_text(command: RuntimeCommand) -> str:
     return json.dumps(json.loads(command.words[0]), indent=1) + "\n"
 
 
-FORMS: Mapping[str, Callable[[RuntimeCommand], str]] = {"args": args_text}
+FORMS: Forms = {"args": args_text}
 """How each form of a device map is written."""
 
 

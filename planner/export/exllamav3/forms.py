@@ -1,10 +1,9 @@
 """Arguments of exllamav3 as words, and the command of its chat (model_init.py at 0148de299)."""
 
-import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from planner.export.runtime_command import RuntimeCommand
+from planner.export.runtime_command import command_form, command_reader
 from sim.runtimes.exllamav3.arguments import Exl3Arguments
 
 PROGRAM = "python examples/chat.py"
@@ -32,16 +31,5 @@ def _changed(arguments: Exl3Arguments) -> Iterator[tuple[str, str]]:
             yield flag, str(value)
 
 
-def args_text(command: RuntimeCommand) -> str:
-    """Return the command, ready to paste."""
-    return command.line(PROGRAM) + "\n"
-
-
-FORMS: Mapping[str, Callable[[RuntimeCommand], str]] = {"args": args_text}
-"""How each form of exllamav3 is written."""
-
-
-def arguments_in(form: str, text: str) -> str:
-    """Return the line of arguments that a text of that form stands for."""
-    assert form in FORMS
-    return shlex.join(shlex.split(text.replace(PROGRAM, "", 1)))
+FORMS = command_form(PROGRAM)
+arguments_in = command_reader(PROGRAM)

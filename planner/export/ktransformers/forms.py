@@ -1,23 +1,44 @@
-"""What KTransformers reads: the command of its server."""
+"""Arguments of KTransformers as words, and the command of its server (sglang-kt 0.7.2)."""
 
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from typing import Any
 
-from planner.export.runtime_command import RuntimeCommand
+from planner.export.runtime_command import command_form, command_reader
+from sim.runtimes.ktransformers.arguments import KtArguments
 
 PROGRAM = "python -m sglang.launch_server"
+DEFAULTS = KtArguments()
+
+_FLAGS = (
+    ("--kt-method", "method"),
+    ("--kt-cpuinfer", "threads"),
+    ("--kt-threadpool-count", "thread_pools"),
+    ("--kt-gpu-experts-ratio", "gpu_experts_fraction"),
+    ("--kt-expert-placement-strategy", "strategy"),
+    ("--kt-max-deferred-experts-per-token", "deferred_experts"),
+    ("--kt-gpu-prefill-token-threshold", "gpu_prefill_tokens"),
+    ("--chunked-prefill-size", "chunk_tokens"),
+    ("--context-length", "context_tokens"),
+)
 
 
-def args_text(command: RuntimeCommand) -> str:
-    """Return the command of the server, ready to paste."""
-    return command.line(PROGRAM) + "\n"
+def kt_words(arguments: KtArguments) -> tuple[str, ...]:
+    """Return the arguments as words of a command line; read back, they mean the same."""
+    return tuple(word for flag in _changed(arguments) for word in flag)
 
 
-FORMS: Mapping[str, Callable[[RuntimeCommand], str]] = {"args": args_text}
-"""How each form of KTransformers is written."""
+def _changed(arguments: KtArguments) -> Iterator[tuple[str, str]]:
+    """Yield the flags of what is not the program's default; the count of experts always."""
+    if arguments.gpu_experts_fraction is None:
+        yield "--kt-num-gpu-experts", str(arguments.gpu_experts)
+    for flag, name in _FLAGS:
+        value: Any = getattr(arguments, name)
+        if value != getattr(DEFAULTS, name):
+            # The program takes names of methods in capitals.
+            yield flag, value.upper() if name == "method" else str(value)
+    if arguments.num_gpus_in_use > 1:
+        yield "--tensor-parallel-size", str(arguments.num_gpus_in_use)
 
 
-def arguments_in(form: str, text: str) -> str:
-    """Return the line of arguments that a text of that form stands for."""
-    assert form in FORMS
-    return shlex.join(shlex.split(text.replace(PROGRAM, "", 1)))
+FORMS = command_form(PROGRAM)
+arguments_in = command_reader(PROGRAM)

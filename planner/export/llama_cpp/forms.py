@@ -3,10 +3,10 @@
 import configparser
 import io
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from hwprofiles import InputError
-from planner.export.runtime_command import RuntimeCommand
+from planner.export.runtime_command import Forms, RuntimeCommand
 
 VARIABLES: Mapping[str, str] = {
     "-ngl": "LLAMA_ARG_N_GPU_LAYERS",
@@ -123,7 +123,7 @@ def preset_text(command: RuntimeCommand) -> str:
     return "\n".join(lines) + "\n"
 
 
-FORMS: Mapping[str, Callable[[RuntimeCommand], str]] = {
+FORMS: Forms = {
     "args": args_text,
     "env": env_text,
     "bench": bench_text,

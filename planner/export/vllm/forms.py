@@ -1,10 +1,9 @@
 """Arguments of vLLM as words, and the command of its server (0.32)."""
 
-import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 
 from hwprofiles.units import GIB
-from planner.export.runtime_command import RuntimeCommand
+from planner.export.runtime_command import command_form, command_reader
 from sim.runtimes.vllm.arguments import DEFAULT_CHUNK_TOKENS, EXPERTS, VllmArguments
 
 PROGRAM = "vllm serve"
@@ -25,20 +24,15 @@ def _flags(arguments: VllmArguments) -> Iterator[tuple[str, str]]:
         # Names of parameters mean nothing unless bytes are offloaded.
         if arguments.is_experts_alone:
             yield "--cpu-offload-params", EXPERTS
+    if arguments.group_size:
+        yield "--offload-group-size", str(arguments.group_size)
+        yield "--offload-num-in-group", str(arguments.num_in_group)
+        yield "--offload-prefetch-step", str(arguments.prefetch_step)
+        if arguments.is_experts_alone:
+            yield "--offload-params", EXPERTS
     if arguments.chunk_tokens != DEFAULT_CHUNK_TOKENS:
         yield "--max-num-batched-tokens", str(arguments.chunk_tokens)
 
 
-def args_text(command: RuntimeCommand) -> str:
-    """Return the command of the server, ready to paste."""
-    return command.line(PROGRAM) + "\n"
-
-
-FORMS: Mapping[str, Callable[[RuntimeCommand], str]] = {"args": args_text}
-"""How each form of vLLM is written."""
-
-
-def arguments_in(form: str, text: str) -> str:
-    """Return the line of arguments that a text of that form stands for, without the model's name."""
-    assert form in FORMS
-    return shlex.join(shlex.split(text.replace(PROGRAM, "", 1))[1:])
+FORMS = command_form(PROGRAM)
+arguments_in = command_reader(PROGRAM, num_model_words=1)

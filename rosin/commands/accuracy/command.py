@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 
 if TYPE_CHECKING:
@@ -48,32 +47,30 @@ FolderOption = Annotated[
 
 
 def accuracy(
+    *,
     rows: RowsArgument,
     cases: CasesOption = None,
     leave_one_rig_out: LeaveOutOption = False,
-    output: FolderOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    folder: FolderOption = None,
+    output: Output,
 ) -> None:
     """Compare predictions of runtimes with measured rows."""
     from rosin.commands.accuracy.page import accuracy_page
     from validation.accuracy import choose_in_cases, compare, read_cases, read_rows, summary_of
 
-    said = Output(json=json, seed=seed, quiet=quiet)
     measured = read_rows(rows)
     # All files are read before anything is predicted, so that a mistake in one shows at once.
     asked = None if cases is None else read_cases(cases)
     if leave_one_rig_out:
-        said.note("fitting once for every machine left out…")
+        output.note("fitting once for every machine left out…")
     result = compare(measured, _host, leave_one_rig_out=leave_one_rig_out)
     if asked is not None:
         chosen = choose_in_cases(asked, measured, _host)
         update = {"cases": chosen, "case_summary": summary_of(chosen)}
         result = result.model_copy(update=update)
-    if output is not None:
-        _write(result, output)
-    said.emit(result.model_dump(mode="json"), accuracy_page(result))
+    if folder is not None:
+        _write(result, folder)
+    output.emit(result.model_dump(mode="json"), accuracy_page(result))
 
 
 # Many rows name the same machine.

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 
 if TYPE_CHECKING:
@@ -41,14 +40,13 @@ TraceOption = Annotated[
 
 
 def caches(
+    *,
     models: ModelsOption = MODELS,
     shares: SharesOption = "0.125,0.25,0.375",
     tokens: TokensOption = 100_000,
     layers: LayersOption = 1,
     routing: TraceOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Replay policies of expert caches on long streams."""
     from hwprofiles import InputError
@@ -57,7 +55,6 @@ def caches(
     from rosin.commands.caches.result import study_result
     from sim.model.library import load_model
 
-    output = Output(json=json, seed=seed, quiet=quiet)
     loaded = [load_model(name.strip()) for name in models.split(",")]
     dense = next((model.name for model in loaded if model.is_dense), None)
     if dense is not None:
@@ -68,7 +65,7 @@ def caches(
     most = min(len(model.moe_layers) for model in loaded)
     if layers > most:
         raise InputError(f"--layers {layers}: a model named has {most} layers with experts")
-    stream_of = _generated(tokens, seed) if routing is None else _recorded(routing, layers)
+    stream_of = _generated(tokens, output.seed) if routing is None else _recorded(routing, layers)
     study = CacheStudy(
         models=loaded, shares=_shares(shares), num_layers=layers, stream_of=stream_of
     )
@@ -107,6 +104,7 @@ def _recorded(path: Path, layers: int) -> "StreamOf":
     trace = load_trace(path)
 
     def stream_of(model: "Model", layer: int) -> "ExpertStream":
+        """The recorded experts of a layer."""
         trace.check(model)
         place = layer * trace.expert_ids.shape[1] // layers
         return recorded_stream(trace.expert_ids[:, place], trace.num_experts)

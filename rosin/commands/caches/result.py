@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from planner.study.caches import CacheMedian, CacheRow
+from rosin.report.document import Document
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+class _Part(Document):
+    model_config = ConfigDict(from_attributes=True)
 
 
 class StudiedCache(_Part):

@@ -1,18 +1,14 @@
 """`rosin calibrate`: a measured machine, corrected by a few runs of plans."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rosin.cli.options import (
-    AllowImportOption,
-    JsonOption,
-    MachineOption,
-    QuietOption,
-    ScenarioSeedOption,
-)
-from rosin.cli.output import Output
+from rosin.cli.option_groups import OptionGroup
+from rosin.cli.options import AllowImportOption, MachineOption, ScenarioSeedOption
+from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import read_plan
 from rosin.cli.torch_needed import require_torch
 from rosin.commands.measure.command import DEVICES, FileOption, writable_machine_file
@@ -35,16 +31,23 @@ CalibrationRoundsOption = Annotated[
 NOTICE = "each plan is run for real, which may take minutes; --rounds 1 is shortest"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationRuns(OptionGroup):
+    """How the plans are run, as typed."""
+
+    device: TierOption = "auto"
+    rounds: CalibrationRoundsOption = 5
+    allow_import: AllowImportOption = None
+    seed: ScenarioSeedOption = None
+
+
 def calibrate(
+    *,
     plans: PlansArgument,
     machine: MachineOption = None,
     file: FileOption = None,
-    device: TierOption = "auto",
-    rounds: CalibrationRoundsOption = 5,
-    allow_import: AllowImportOption = None,
-    json: JsonOption = None,
-    seed: ScenarioSeedOption = None,
-    quiet: QuietOption = False,
+    runs: CalibrationRuns,
+    said: OutputOptions,
 ) -> None:
     """Run plans and fit a machine file to what they took."""
     from hwprofiles import InputError, load_machine, unknown_name, write_yaml
@@ -53,8 +56,8 @@ def calibrate(
         raise InputError(
             "missing option '--machine'; name the machine file that rosin measure wrote"
         )
-    if device not in DEVICES:
-        raise unknown_name("device", device, DEVICES)
+    if runs.device not in DEVICES:
+        raise unknown_name("device", runs.device, DEVICES)
     path = writable_machine_file(file)
     own = load_machine(machine)
     names = [plan.name for plan in plans]
@@ -62,7 +65,7 @@ def calibrate(
         (
             # Plans of several folders may share a file name; the whole path then tells them apart.
             plan.name if names.count(plan.name) == 1 else str(plan),
-            with_seed(read_plan(plan, allow_import or ()), seed),
+            with_seed(read_plan(plan, runs.allow_import or ()), runs.seed),
         )
         for plan in plans
     ]
@@ -73,18 +76,18 @@ def calibrate(
     from validation.calibrating import calibrate as calibrated
     from validation.comparison.tiers import real_tier
 
-    output = Output(json=json, seed=loaded[0][1].setting.seed, quiet=quiet)
-    tier = real_tier(device, own)
+    output = said.with_seed(loaded[0][1].setting.seed)
+    tier = real_tier(runs.device, own)
     output.note(NOTICE)
     # One step more than there are runs: the fit follows the last of them.
-    with output.waiting("running the first plan", len(loaded) * rounds + 1) as waiting:
+    with output.waiting("running the first plan", len(loaded) * runs.rounds + 1) as waiting:
         found = calibrated(
             loaded,
             # A machine in a file has the name of the file.
             own.model_copy(update={"name": path.stem}),
             version=__version__,
-            device=device,
-            num_rounds=rounds,
+            device=runs.device,
+            num_rounds=runs.rounds,
             on_run=lambda plan: waiting.step(f"ran {plan}"),
         )
     write_yaml(found.data, path)

@@ -1,17 +1,16 @@
 """`rosin choose`: which way of running experts that do not fit the GPU is best on a machine."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from rosin.cli.failures import NoFeasiblePlan
+from rosin.cli.option_groups import OptionGroup
 from rosin.cli.options import (
-    JsonOption,
     MachineOption,
     ModelOption,
     QuantizationOption,
-    QuietOption,
-    SeedOption,
     SetOption,
 )
 from rosin.cli.output import Output
@@ -39,19 +38,28 @@ DEFAULT_PROMPT_TOKENS = 512
 DEFAULT_OUTPUT_TOKENS = 256
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceOptions(OptionGroup):
+    """What runs where, as typed."""
+
+    model: ModelOption = None
+    machine: MachineOption = None
+    quantization: QuantizationOption = None
+    prompt_tokens: PromptOption = DEFAULT_PROMPT_TOKENS
+    output_tokens: AnswerOption = DEFAULT_OUTPUT_TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftOptions(OptionGroup):
+    """The drafts of a speculative decode, as typed."""
+
+    drafts: DraftsOption = 0
+    acceptance: AcceptanceOption = 0.8
+    draft_cost: DraftCostOption = 0.02
+
+
 def choose(
-    model: ModelOption = None,
-    machine: MachineOption = None,
-    quantization: QuantizationOption = None,
-    prompt_tokens: PromptOption = DEFAULT_PROMPT_TOKENS,
-    output_tokens: AnswerOption = DEFAULT_OUTPUT_TOKENS,
-    drafts: DraftsOption = 0,
-    acceptance: AcceptanceOption = 0.8,
-    draft_cost: DraftCostOption = 0.02,
-    settings: SetOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    *, asked: ChoiceOptions, drafting: DraftOptions, settings: SetOption = None, output: Output
 ) -> None:
     """Choose static layers, hybrid, fetching or an expert cache."""
     from hwprofiles import InputError, load_machine
@@ -63,26 +71,29 @@ def choose(
     from sim.model.library import load_model
     from sim.runtimes import host_assumptions
 
-    output = Output(json=json, seed=seed, quiet=quiet)
-    if model is None or machine is None:
+    if asked.model is None or asked.machine is None:
         raise InputError("rosin choose needs --model and --machine")
     overrides, parameters = split_settings(settings or ())
     # Settings that are no number of the machine are parameters of policies, and there is no policy
     # here.
     if parameters:
         raise InputError(f"--set {next(iter(parameters))}: no number of the machine")
-    profile = load_machine(machine, overrides)
-    loaded = load_model(model, quantization)
+    profile = load_machine(asked.machine, overrides)
+    loaded = load_model(asked.model, asked.quantization)
     if loaded.is_dense:
         raise InputError(f"{loaded.name} has no experts, so there is nothing to choose")
-    scheme = quantization or loaded.quantization
-    question = choice_question(profile, loaded, scheme, prompt_tokens, output_tokens)
+    scheme = asked.quantization or loaded.quantization
+    question = choice_question(profile, loaded, scheme, asked.prompt_tokens, asked.output_tokens)
     choice = choose_arm(question)
     if not choice.arms:
         raise NoFeasiblePlan(f"no feasible plan: {choice.left_out[0].reason}")
     drafted = {}
-    if drafts:
-        batch = Drafts(num_drafts=drafts, acceptance_fraction=acceptance, cost_fraction=draft_cost)
+    if drafting.drafts:
+        batch = Drafts(
+            num_drafts=drafting.drafts,
+            acceptance_fraction=drafting.acceptance,
+            cost_fraction=drafting.draft_cost,
+        )
         drafted = {own.arm.arm: with_drafts(question, own.arm, batch) for own in choice.arms}
     result = choose_result(
         choice,
@@ -90,8 +101,8 @@ def choose(
         machine=profile.name,
         model=loaded.name,
         quantization=scheme,
-        prompt_tokens=prompt_tokens,
-        output_tokens=output_tokens,
+        prompt_tokens=asked.prompt_tokens,
+        output_tokens=asked.output_tokens,
         locality=question.locality.source,
     )
     output.emit(

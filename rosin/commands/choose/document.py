@@ -2,26 +2,19 @@
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict
-
 from planner.choice import Choice, ChosenArm, DraftedSpeed, SpeedInterval
+from rosin.commands.simulate.runtime_document import SpeedEnds
+from rosin.report.document import Document
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ArmSpeed(_Part):
+class ArmSpeed(SpeedEnds):
     """Tokens a second between ends that cover a share of machines, and what takes most of the time."""
 
-    tokens_per_s: float
-    low_tokens_per_s: float
-    high_tokens_per_s: float
     coverage_fraction: float
     limit: str
 
 
-class DraftedArm(_Part):
+class DraftedArm(Document):
     """One way with drafts. ``reads_factor`` is over experts read for each token without drafts."""
 
     tokens_per_s: float
@@ -31,7 +24,7 @@ class DraftedArm(_Part):
     pays: bool
 
 
-class ArmResult(_Part):
+class ArmResult(Document):
     """One way to run the model."""
 
     arm: str
@@ -48,14 +41,14 @@ class ArmResult(_Part):
     drafts: DraftedArm | None = None
 
 
-class LeftOutArm(_Part):
+class LeftOutArm(Document):
     """A way that the machine does not allow."""
 
     arm: str
     reason: str
 
 
-class ChooseResult(_Part):
+class ChooseResult(Document):
     """What ``rosin choose`` answers, best arm first."""
 
     machine: str

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from rosin.commands.choose.document import ArmSpeed, ChooseResult
-from rosin.commands.simulate.runtime_page import PART_WORDS, number_words
+from rosin.commands.choose.document import ChooseResult
+from rosin.commands.simulate.runtime_page import PART_WORDS, number_words, range_words
 from rosin.report.tables import name_column, number_column, plain_table
 
 
@@ -20,7 +20,7 @@ def choose_page(result: ChooseResult) -> Iterator[RenderableType]:
     table = plain_table(name_column("way"), *(number_column(name) for name in names))
     for own in result.arms:
         risk = f"{100 * own.regret_fraction:.0f} %"
-        table.add_row(own.arm, _words(own.decode), _words(own.prefill), risk)
+        table.add_row(own.arm, range_words(own.decode), range_words(own.prefill), risk)
     yield table
     # A best way is there: where no way is possible, the command ends before its page.
     best = result.arms[0]
@@ -50,11 +50,3 @@ def _drafts(result: ChooseResult) -> Iterator[RenderableType]:
     for own, found in drafted:
         table.add_row(own.arm, number_words(found.tokens_per_s), f"{found.reads_factor:.2f} times")
     yield table
-
-
-def _words(speed: ArmSpeed) -> str:
-    middle, low, high = (
-        number_words(value)
-        for value in (speed.tokens_per_s, speed.low_tokens_per_s, speed.high_tokens_per_s)
-    )
-    return f"{middle} ({low}–{high})"

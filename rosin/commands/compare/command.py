@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rosin.cli.failures import NoFeasiblePlan
-from rosin.cli.options import JsonOption, QuietOption
-from rosin.cli.output import Output
+from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
     read_options,
     record_of,
-    takes_scenario,
 )
 
 if TYPE_CHECKING:
@@ -42,13 +40,12 @@ FigureOption = Annotated[
 ]
 
 
-@takes_scenario
 def compare(
+    *,
     options: ScenarioOptions,
     policies: PoliciesOption = None,
     figure: FigureOption = None,
-    json: JsonOption = None,
-    quiet: QuietOption = False,
+    said: OutputOptions,
 ) -> None:
     """Set policies side by side, on the same work."""
     from hwprofiles.text_file import write_bytes
@@ -62,7 +59,7 @@ def compare(
         check_figure(figure)
     request = read_options(options)
     scenarios = request.scenarios(_policies(request, policies))
-    output = Output(json=json, seed=request.setting.seed, quiet=quiet)
+    output = said.with_seed(request.setting.seed)
     words = ("compare", "--policies", policies) if policies else ("compare",)
     record = record_of(request, scenarios[0], options.command(*words), has_policy=False)
     # A step is told when a policy begins, so the bar is not full while the last one is simulated.

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 
 DEFAULT_FORM = "args"
@@ -51,6 +50,7 @@ TextFileOption = Annotated[
 
 
 def export(
+    *,
     plan: Annotated[
         Path,
         typer.Argument(metavar="PLAN", help="A plan, or a file of KV tiers (rosin-kv/1)."),
@@ -58,16 +58,13 @@ def export(
     to: TargetOption,
     form: FormOption = None,
     output_file: TextFileOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Write a plan as a real program takes it."""
     from hwprofiles.text_file import check_target, write_text
 
     if output_file is not None:
         check_target(output_file)
-    output = Output(json=json, seed=seed, quiet=quiet)
     if form in FILE_FORMS:
         text, warnings = _experts(plan, to, form, output_file)
     else:

@@ -8,18 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rosin.cli.failures import NoFeasiblePlan
-from rosin.cli.options import JsonOption, QuantizationOption, QuietOption, SeedOption
+from rosin.cli.option_groups import OptionGroup
+from rosin.cli.options import QuantizationOption
 from rosin.cli.output import Output
-from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
-from rosin.commands.simulate.serving_command import (
-    ConcurrencyOption,
-    RequestsOption,
-    ServingOption,
-    TierOption,
-    load_workload,
-    split_serving_settings,
-    tier_sizes,
-)
+from rosin.commands.simulate.serving_command import ServingOptions, split_serving_settings
 
 if TYPE_CHECKING:
     from planner.serving.serving_plan import ServingPlan, ServingQuestion
@@ -134,14 +126,48 @@ RemoteUrlOption = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Files:
+class SiteOptions(OptionGroup):
+    """What is served where, as typed."""
+
+    model: ModelName
+    machine: MachineName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedOptions(ServingOptions):
+    """The workload, which must be named, and the serving that is changed, as typed."""
+
+    workload: WorkloadName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedOptions(OptionGroup):
+    """What the plan is for, as typed, and what it starts from."""
+
+    objective: ServedObjective = "latency"
+    max_ttft: TtftLimitOption = None
+    max_itl: ItlLimitOption = None
+    quantization: QuantizationOption = None
+    settings: ChangeOption = None
+
+    def target(self) -> "ServingTarget | None":
+        """Return the limits, where there are any."""
+        from planner.serving.target import ServingTarget
+
+        target = ServingTarget(max_ttft_s=self.max_ttft, max_itl_s=self.max_itl)
+        # Without either option the target asks for nothing, and the search then needs none.
+        return None if target == ServingTarget() else target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Files(OptionGroup):
     """What to write where, and what a file of tiers says of places."""
 
-    serving: Path | None
-    tiers: Path | None
-    disk_path: str | None
-    remote_url: str | None
-    figure: Path | None = None
+    output_file: ServingFileOption = None
+    kv_file: KvFileOption = None
+    disk_path: DiskPathOption = None
+    remote_url: RemoteUrlOption = None
+    figure: KvFigureOption = None
 
     def check(self, offered: "ServingSpec") -> None:
         """Before a long search, refuse what no file of tiers could say. Raises InputError."""
@@ -149,14 +175,14 @@ class _Files:
         from hwprofiles.text_file import check_yaml_target
         from planner.serving.kv_tiers import check_exportable
 
-        for path, what in ((self.serving, "a serving file"), (self.tiers, "a file of tiers")):
+        for path, what in ((self.output_file, "a serving file"), (self.kv_file, "a file of tiers")):
             if path is not None:
                 check_yaml_target(path, what)
         if self.figure is not None:
             from rosin.report.figure_style import check_figure
 
             check_figure(self.figure)
-        if self.tiers is not None:
+        if self.kv_file is not None:
             check_exportable(offered, disk_path=self.disk_path, remote_url=self.remote_url)
         elif self.disk_path is not None or self.remote_url is not None:
             name = "--disk-path" if self.disk_path is not None else "--remote-url"
@@ -167,70 +193,53 @@ class _Files:
         from hwprofiles import write_yaml
         from planner.serving.kv_tiers import kv_tiers_of
 
-        if self.serving is not None:
-            write_yaml(best.model_dump(mode="json", exclude_none=True), self.serving)
-        if self.tiers is not None and best.tiers:
+        if self.output_file is not None:
+            write_yaml(best.model_dump(mode="json", exclude_none=True), self.output_file)
+        if self.kv_file is not None and best.tiers:
             found = kv_tiers_of(best, name, disk_path=self.disk_path, remote_url=self.remote_url)
-            write_yaml(found.model_dump(mode="json", exclude_none=True), self.tiers)
+            write_yaml(found.model_dump(mode="json", exclude_none=True), self.kv_file)
 
 
 def kv_plan(
-    model: ModelName,
-    machine: MachineName,
-    workload: WorkloadName,
-    requests: RequestsOption = None,
-    concurrency: ConcurrencyOption = None,
-    serving: ServingOption = None,
-    kv_tier: TierOption = None,
-    trace_block_tokens: TraceBlockOption = None,
-    trace_time_unit: TraceTimeOption = None,
-    objective: ServedObjective = "latency",
-    max_ttft: TtftLimitOption = None,
-    max_itl: ItlLimitOption = None,
-    quantization: QuantizationOption = None,
-    settings: ChangeOption = None,
-    output_file: ServingFileOption = None,
-    kv_file: KvFileOption = None,
-    disk_path: DiskPathOption = None,
-    remote_url: RemoteUrlOption = None,
-    figure: KvFigureOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    *,
+    site: SiteOptions,
+    asked: ServedOptions,
+    wanted: WantedOptions,
+    files: _Files,
+    output: Output,
 ) -> None:
     """Find how to serve a workload: instances and tiers of KV."""
+    question = _question(site, asked, wanted, output.seed)
+    files.check(question.offered)
+    found = _found(question, output)
+    files.write(found.best.spec, question.requests.name)
+    _report(found, question, output, files)
+
+
+def _question(
+    site: SiteOptions, asked: ServedOptions, wanted: WantedOptions, seed: int
+) -> "ServingQuestion":
+    """Read what is asked. Raises InputError."""
     from hwprofiles import InputError, load_machine
     from planner.serving.serving_plan import ServingQuestion
     from sim.model.library import load_model
     from sim.serving.spec import load_serving
 
-    overrides, changes, others = split_serving_settings(settings or ())
+    overrides, changes, others = split_serving_settings(wanted.settings or ())
     if others:
         raise InputError(
             f"--set {next(iter(others))}: neither the machine nor a serving file has it"
         )
-    question = ServingQuestion(
-        machine=load_machine(machine, overrides),
-        model=load_model(model, quantization),
-        requests=load_workload(workload, concurrency, trace_block_tokens, trace_time_unit),
-        offered=load_serving(serving, changes, tier_sizes(kv_tier or ())),
-        objective=objective,
-        num_requests=requests,
+    return ServingQuestion(
+        machine=load_machine(site.machine, overrides),
+        model=load_model(site.model, wanted.quantization),
+        requests=asked.load(),
+        offered=load_serving(asked.serving, changes, asked.tier_sizes()),
+        objective=wanted.objective,
+        num_requests=asked.requests,
         seed=seed,
-        target=_target(max_ttft, max_itl),
+        target=wanted.target(),
     )
-    files = _Files(
-        serving=output_file,
-        tiers=kv_file,
-        disk_path=disk_path,
-        remote_url=remote_url,
-        figure=figure,
-    )
-    files.check(question.offered)
-    output = Output(json=json, seed=seed, quiet=quiet)
-    found = _found(question, output)
-    files.write(found.best.spec, question.requests.name)
-    _report(found, question, output, files)
 
 
 def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
@@ -251,21 +260,13 @@ def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
     return found
 
 
-def _target(max_ttft_s: float | None, max_itl_s: float | None) -> "ServingTarget | None":
-    from planner.serving.target import ServingTarget
-
-    target = ServingTarget(max_ttft_s=max_ttft_s, max_itl_s=max_itl_s)
-    # Without either option the target asks for nothing, and the search then needs none.
-    return None if target == ServingTarget() else target
-
-
 def _report(
     found: "ServingPlan", question: "ServingQuestion", output: Output, files: _Files
 ) -> None:
     from rosin.commands.kv_plan.page import plan_record, serve_plan_page
 
     # The file of tiers is not written where the best has none.
-    written = files.serving, files.tiers if found.uses_tiers else None
+    written = files.output_file, files.kv_file if found.uses_tiers else None
     result = plan_record(
         found, question, *(None if file is None else str(file) for file in written)
     )
@@ -278,7 +279,7 @@ def _report(
     warnings = [
         *_warnings(found, question),
         *notes,
-        *(_unsaid(found.best.spec) if files.tiers is not None else ()),
+        *(_unsaid(found.best.spec) if files.kv_file is not None else ()),
     ]
     output.emit(result.model_dump(mode="json"), serve_plan_page(result), warnings=warnings)
 

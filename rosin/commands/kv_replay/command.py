@@ -1,13 +1,14 @@
 """`rosin kv-replay`: what a pool of KV blocks would have served of a request trace."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
-from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
+from rosin.cli.trace_options import TraceOptions
 
 if TYPE_CHECKING:
     from sim.serving.kv import Pool, TouchOrder
@@ -77,21 +78,26 @@ FigureOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions(OptionGroup):
+    """The pools that are tried, as typed."""
+
+    capacity: CapacityOption = LADDER
+    block_tokens: BlockOption = 256
+    bytes_per_token: BytesOption = None
+    model: KvModelOption = None
+    policy: EvictionOption = "lru"
+    order: OrderOption = "head-first"
+
+
 def kv_replay(
+    *,
     trace: Annotated[str, typer.Argument(metavar="TRACE", help=TRACE_HELP)],
-    capacity: CapacityOption = LADDER,
-    block_tokens: BlockOption = 256,
-    bytes_per_token: BytesOption = None,
-    model: KvModelOption = None,
-    policy: EvictionOption = "lru",
-    order: OrderOption = "head-first",
+    tried: PoolOptions,
     requests: LimitOption = None,
     figure: FigureOption = None,
-    trace_block_tokens: TraceBlockOption = None,
-    trace_time_unit: TraceTimeOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    traced: TraceOptions,
+    output: Output,
 ) -> None:
     """Find the hit rates of KV pools over a request trace."""
     from hwprofiles.text_file import write_bytes
@@ -99,16 +105,19 @@ def kv_replay(
     from rosin.commands.kv_replay.page import kv_replay_page
     from rosin.commands.kv_replay.result import MANY_POOLS, Replay, is_nested, kv_replay_result
     from rosin.report.figure_style import check_figure
-    from sim.workload.requests import load_requests, trace_units
+    from sim.workload.requests import load_requests
 
     if figure is not None:
         check_figure(figure)
-    pools = _pools(policy, capacity, _touch_order(order))
-    token_bytes = _bytes_per_token(bytes_per_token, model)
-    units = trace_units(trace_block_tokens, trace_time_unit)
-    spec = _limited(load_requests(trace, units), requests)
-    asked = Replay(spec=spec, block_tokens=block_tokens, bytes_per_token=token_bytes, seed=seed)
-    output = Output(json=json, seed=seed, quiet=quiet)
+    pools = _pools(tried.policy, tried.capacity, _touch_order(tried.order))
+    token_bytes = _bytes_per_token(tried.bytes_per_token, tried.model)
+    spec = _limited(load_requests(trace, traced.units()), requests)
+    asked = Replay(
+        spec=spec,
+        block_tokens=tried.block_tokens,
+        bytes_per_token=token_bytes,
+        seed=output.seed,
+    )
     # The curve takes a pass of its own: for few pools and no figure, their replays are quicker.
     curve = asked.curve() if len(pools) >= MANY_POOLS or figure is not None else None
     result = kv_replay_result(asked, asked.run(pools, curve, output.note), curve)

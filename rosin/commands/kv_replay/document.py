@@ -1,6 +1,6 @@
 """What ``rosin kv-replay`` writes as JSON, key by key."""
 
-from rosin.report.json_documents import Document
+from rosin.report.document import Document
 
 
 class ReplayedTrace(Document):

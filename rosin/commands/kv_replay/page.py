@@ -6,13 +6,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hwprofiles.units import GIB, format_bytes
+from hwprofiles.units import GIB, THOUSAND, format_bytes
 from rosin.commands.kv_replay.document import KvReplayResult
 from rosin.report.tables import name_column, number_column, plain_table
 
 UNLIMITED = "unlimited"
-THOUSAND = 1000
-"""From here on, sizes are whole."""
 LEGEND = (
     "hits: share of all prompt tokens whose block, and every block before it, the pool held when the prompt came. "
     "evicted: blocks that had to go. held: in the pool at the end; without limit, all that the requests ever made."
@@ -40,6 +38,7 @@ def format_gib(num_bytes: int | None) -> str:
     if num_bytes is None:
         return UNLIMITED
     size = num_bytes / GIB
+    # Four digits are enough, so large sizes are whole.
     return f"{size:,.0f} GiB" if size >= THOUSAND else f"{size:.4g} GiB"
 
 

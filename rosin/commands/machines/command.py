@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption, SetOption
+from rosin.cli.options import SetOption
 from rosin.cli.output import Output
 
 if TYPE_CHECKING:
@@ -34,19 +34,17 @@ PageOption = Annotated[
 
 
 def show(
+    *,
     name: Annotated[
         str | None,
         typer.Argument(metavar="NAME", help=NAME_HELP, show_default=False),
     ] = None,
     overrides: SetOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """List the machines, or show one with where its numbers are from; the word show may be left
     out.
     """
-    output = Output(json=json, seed=seed, quiet=quiet)
     if name is None:
         _list(output, overrides or ())
     else:
@@ -56,33 +54,28 @@ def show(
 def new(
     parts: Annotated[str, typer.Argument(metavar="PARTS", help=PARTS_HELP)],
     destination: FileOption,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Write a machine file from a line of parts."""
     from hwprofiles.parts import machine_of_line
 
-    _write(machine_of_line(parts), destination, Output(json=json, seed=seed, quiet=quiet))
+    _write(machine_of_line(parts), destination, output)
 
 
 def detect(
     destination: FileOption,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Write a machine file of this computer from what its system says; nothing is measured."""
     from hwprofiles.parts import detected_machine
 
-    _write(detected_machine(), destination, Output(json=json, seed=seed, quiet=quiet))
+    _write(detected_machine(), destination, output)
 
 
 def parts(
+    *,
     destination: PageOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """List the GPUs and CPUs that a line of parts may name, or write them as a page (Markdown)."""
     from hwprofiles import write_text
@@ -94,7 +87,7 @@ def parts(
     if destination is not None:
         write_text(parts_page(library), destination)
     payload = {"gpus": list(library.gpus), "cpus": list(library.cpus)}
-    Output(json=json, seed=seed, quiet=quiet).emit(payload, parts_list(library))
+    output.emit(payload, parts_list(library))
 
 
 def _list(output: Output, overrides: Sequence[str]) -> None:

@@ -1,13 +1,14 @@
 """`rosin machines import`: kernels and rates that others measured, put into a machine file."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
 
 if TYPE_CHECKING:
@@ -63,37 +64,44 @@ FileOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableOptions(OptionGroup):
+    """Which measurements are read."""
+
+    kind: KindArgument
+    path: PathArgument
+    system: SystemOption = None
+    model: ModelOption = None
+
+
 def import_(
-    kind: KindArgument,
-    path: PathArgument,
+    *,
+    tables: TableOptions,
     destination: FileOption,
-    system: SystemOption = None,
     machine: BaseOption = None,
-    model: ModelOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Write a machine file with what others measured: kernels of a GPU, or rates of a computer."""
     from hwprofiles import InputError
 
-    output = Output(json=json, seed=seed, quiet=quiet)
+    kind = tables.kind
+    system = tables.system
     if kind == "freetoken":
-        _import_profile(path, _base(machine, kind), destination, output)
+        _import_profile(tables.path, _base(machine, kind), destination, output)
     elif kind == "aiconfigurator":
         from validation.kernel_tables import aiconfigurator_rows
 
         if system is None:
             raise InputError("--system is needed: the card of the tables, such as h100_sxm")
-        rows = aiconfigurator_rows(path, system)
+        rows = aiconfigurator_rows(tables.path, system)
         _import_rows(rows, _base(machine or SYSTEMS.get(system), kind), destination, output)
     elif kind == "llmservingsim":
         from sim.model.library import load_model
         from validation.kernel_tables import llmservingsim_rows
 
-        if model is None:
+        if tables.model is None:
             raise InputError("--model is needed: the tables do not state the experts' sizes")
-        rows = llmservingsim_rows(path, load_model(model))
+        rows = llmservingsim_rows(tables.path, load_model(tables.model))
         _import_rows(rows, _base(machine, kind), destination, output)
     else:
         raise InputError(f"no measurements of {kind!r} can be imported; known: {', '.join(KINDS)}")

@@ -1,15 +1,18 @@
 """`rosin measure`: the computer at hand as a machine file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
 from rosin.cli.stage_progress import StageProgress
 from rosin.cli.torch_needed import require_torch
+from rosin.commands.measure.runtime_command import RuntimeMeasure, measure_runtime
+from rosin.commands.measure.subject_options import SubjectOptions
 from rosin.version import __version__
 
 if TYPE_CHECKING:
@@ -27,59 +30,6 @@ FileOption = Annotated[
     typer.Option(
         "-o", "--output", metavar="FILE", help="The machine file to write.", show_default=False
     ),
-]
-QuickOption = Annotated[
-    bool, typer.Option("--quick", help="Fewer sizes and samples: under 90 seconds.")
-]
-DeviceOption = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        metavar="auto|cuda|cpu",
-        help="The accelerator: a GPU, or one of the CPU's cores that plays one.",
-    ),
-]
-ModelsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--models",
-        metavar="A,B",
-        help="Models whose shapes are measured; otherwise mixtral-8x7b, qwen3-30b-a3b and deepseek-v2-lite on a GPU, "
-        "granite-3-1b-a400m and olmoe-1b-7b on a core.",
-        show_default=False,
-    ),
-]
-DtypeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype",
-        metavar="A,B",
-        help="Formats that are measured: bf16 (the default), f16, f32; with --runtime those of GGUF files, "
-        "otherwise q8_0,q4_k,bf16.",
-        show_default=False,
-    ),
-]
-RuntimeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--runtime",
-        metavar="llama.cpp",
-        help="Measure the kernels of this program by running it, and add them to the machine file.",
-        show_default=False,
-    ),
-]
-BinaryOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--binary",
-        metavar="PATH",
-        help="llama-bench, or its folder; otherwise as found, else the wheel xllamacpp.",
-        show_default=False,
-    ),
-]
-ThreadsOption = Annotated[
-    int,
-    typer.Option("--threads", min=1, metavar="N", help="CPU threads of the program (--runtime)."),
 ]
 LinkOption = Annotated[
     str,
@@ -99,58 +49,47 @@ MemoryOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulationOptions(OptionGroup):
+    """What is stated of an accelerator that a core plays, as typed."""
+
+    link_rate: LinkOption = "2GB/s"
+    accelerator_memory: MemoryOption = "4GiB"
+
+    def read(self) -> "Emulation":
+        """Return it in numbers. Raises InputError."""
+        rate = _amount("--link-bytes-per-s", self.link_rate)
+        memory = _amount("--accelerator-memory", self.accelerator_memory)
+        require_torch("measure runs operations")
+        from validation.measuring import Emulation
+
+        return Emulation(link_bytes_per_s=rate, memory_bytes=memory)
+
+
 def measure(
+    *,
     file: FileOption = None,
-    quick: QuickOption = False,
-    device: DeviceOption = "auto",
-    models: ModelsOption = None,
-    dtype: DtypeOption = None,
-    runtime: RuntimeOption = None,
-    binary: BinaryOption = None,
-    threads: ThreadsOption = 1,
-    link_rate: LinkOption = "2GB/s",
-    accelerator_memory: MemoryOption = "4GiB",
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    subject: SubjectOptions,
+    program: RuntimeMeasure,
+    emulated: EmulationOptions,
+    output: Output,
 ) -> None:
     """Measure this computer and write it as a machine file."""
     from hwprofiles import unknown_name, write_yaml
 
     path = writable_machine_file(file)
-    if device not in DEVICES:
-        raise unknown_name("device", device, DEVICES)
-    output = Output(json=json, seed=seed, quiet=quiet)
-    if runtime is not None:
-        from rosin.commands.measure.runtime_command import RuntimeMeasure, measure_runtime
-
-        asked = RuntimeMeasure(
-            runtime=runtime,
-            binary=binary,
-            threads=threads,
-            models=models,
-            formats=dtype,
-            is_quick=quick,
-        )
-        measure_runtime(asked, path, output)
+    if subject.device not in DEVICES:
+        raise unknown_name("device", subject.device, DEVICES)
+    if program.runtime is not None:
+        measure_runtime(subject, program, path, output)
         return
-    rate = _amount("--link-bytes-per-s", link_rate)
-    memory = _amount("--accelerator-memory", accelerator_memory)
-    require_torch("measure runs operations")
+    emulation = emulated.read()
+    # These modules import torch, so they come after the check that it is there.
     from rosin.commands.measure.document import measure_result, measure_warnings
     from rosin.commands.measure.page import measure_page
-    from validation.measuring import Emulation, machine_data, with_stated_facts
+    from validation.measuring import machine_data, with_stated_facts
 
-    emulation = Emulation(link_bytes_per_s=rate, memory_bytes=memory)
-    findings = _measured(
-        models,
-        tuple((dtype or "bf16").split(",")),
-        device,
-        emulation,
-        "quick" if quick else "full",
-        seed,
-        output,
-    )
+    findings = _measured(subject, emulation, output)
     measured = machine_data(findings, path.stem, __version__)
     data = with_stated_facts(measured, has_gpu=findings.is_cuda)
     write_yaml(data, path)
@@ -160,32 +99,25 @@ def measure(
     )
 
 
-def _measured(
-    names: str | None,
-    dtypes: tuple[str, ...],
-    device: str,
-    emulation: "Emulation",
-    effort: str,
-    seed: int,
-    output: Output,
-) -> "Findings":
+def _measured(subject: SubjectOptions, emulation: "Emulation", output: Output) -> "Findings":
     """What is found, with a line on the terminal that says how far it is."""
     from sim.model.library import load_model
     from validation.measuring import EFFORTS, Subject, check_dtypes, choose_device, measure
 
+    dtypes = tuple((subject.dtype or "bf16").split(","))
     check_dtypes(dtypes)
-    chosen = choose_device(device)
+    chosen = choose_device(subject.device)
     # The models that are measured by default depend on the device, so the device is chosen first.
     models: list[Model] = [
-        load_model(name) for name in (names or DEFAULT_MODELS[chosen]).split(",")
+        load_model(name) for name in (subject.models or DEFAULT_MODELS[chosen]).split(",")
     ]
     progress = StageProgress(is_shown=output.is_watched)
     try:
         return measure(
             models,
             Subject(device=chosen, dtypes=dtypes, emulation=emulation),
-            effort=EFFORTS[effort],
-            seed=seed,
+            effort=EFFORTS["quick" if subject.quick else "full"],
+            seed=output.seed,
             on_stage=progress,
         )
     # Taken away where measuring fails, too: the error then stands on a line of its own.

@@ -3,10 +3,14 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
 from rosin.cli.stage_progress import StageProgress
+from rosin.commands.measure.subject_options import SubjectOptions
 from rosin.version import __version__
 
 if TYPE_CHECKING:
@@ -21,19 +25,42 @@ DEFAULT_FORMATS = "q8_0,q4_k,bf16"
 QUICK_ROUNDS = 3
 
 
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        metavar="llama.cpp",
+        help="Measure the kernels of this program by running it, and add them to the machine file.",
+        show_default=False,
+    ),
+]
+BinaryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--binary",
+        metavar="PATH",
+        help="llama-bench, or its folder; otherwise as found, else the wheel xllamacpp.",
+        show_default=False,
+    ),
+]
+ThreadsOption = Annotated[
+    int,
+    typer.Option("--threads", min=1, metavar="N", help="CPU threads of the program (--runtime)."),
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeMeasure:
-    """What the options say, as typed."""
+class RuntimeMeasure(OptionGroup):
+    """The program and how it is run, as typed."""
 
-    runtime: str
-    binary: Path | None
-    threads: int
-    models: str | None
-    formats: str | None
-    is_quick: bool
+    runtime: RuntimeOption = None
+    binary: BinaryOption = None
+    threads: ThreadsOption = 1
 
 
-def measure_runtime(asked: RuntimeMeasure, path: Path, output: Output) -> None:
+def measure_runtime(
+    subject: SubjectOptions, asked: RuntimeMeasure, path: Path, output: Output
+) -> None:
     """Measure, and write the laws into the machine file: into that one if it is there, else into one
     of what the system says of itself. Raises InputError for what is wrong.
     """
@@ -42,10 +69,11 @@ def measure_runtime(asked: RuntimeMeasure, path: Path, output: Output) -> None:
     from rosin.commands.measure.runtime_page import runtime_measure_page
     from validation.runtimes.llama_cpp import fit_laws, runtime_kernels, with_kernels
 
+    assert asked.runtime is not None
     if asked.runtime not in RUNTIMES:
         raise unknown_name("runtime that is measured", asked.runtime, RUNTIMES)
     machine = _machine(path)
-    measured = _measured(asked, output)
+    measured = _measured(subject, asked, output)
     laws = fit_laws(measured.points)
     kernels = runtime_kernels(measured, laws, __version__)
     data = machine_data(with_kernels(machine, kernels))
@@ -67,7 +95,7 @@ def _machine(path: Path) -> "Machine":
     return detected_machine().model_copy(update={"name": path.stem})
 
 
-def _measured(asked: RuntimeMeasure, output: Output) -> "Measured":
+def _measured(subject: SubjectOptions, asked: RuntimeMeasure, output: Output) -> "Measured":
     """Run the small files, with a line on the terminal that says how far it is."""
     from sim.model.library import load_model
     from validation.runtimes.llama_cpp import (
@@ -80,12 +108,12 @@ def _measured(asked: RuntimeMeasure, output: Output) -> "Measured":
     )
 
     opener = session_opener(asked.binary)
-    names = (asked.models or DEFAULT_MODELS).split(",")
+    names = (subject.models or DEFAULT_MODELS).split(",")
     shapes = [small_shape(load_model(name)) for name in names]
-    own = cases_of(shapes, (asked.formats or DEFAULT_FORMATS).split(","))
+    own = cases_of(shapes, (subject.dtype or DEFAULT_FORMATS).split(","))
     cases = tuple(dict.fromkeys((*own, *map(with_other_top_k, own))))
     progress = StageProgress(is_shown=output.is_watched)
-    effort = RunCounts(rounds=QUICK_ROUNDS) if asked.is_quick else RunCounts()
+    effort = RunCounts(rounds=QUICK_ROUNDS) if subject.quick else RunCounts()
     try:
         # The files hold random weights, so nobody needs them afterwards.
         with tempfile.TemporaryDirectory(prefix="rosin-") as folder:

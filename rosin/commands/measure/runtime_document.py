@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from hwprofiles.runtime_kernels import RuntimeKernels
-from rosin.report.json_documents import Document
+from hwprofiles.units import MS_PER_S
+from rosin.report.document import Document
 from validation.runtimes.llama_cpp import FittedLaws, Measured
 
 
@@ -37,9 +38,9 @@ def runtime_measure_result(
     files = [
         MeasuredFile(
             name=point.name,
-            decode_ms=1e3 * point.decode.token_s,
+            decode_ms=MS_PER_S * point.decode.token_s,
             decode_noise_fraction=point.decode.noise_fraction,
-            prefill_ms=1e3 * point.prefill.token_s,
+            prefill_ms=MS_PER_S * point.prefill.token_s,
             prefill_noise_fraction=point.prefill.noise_fraction,
         )
         for point in measured.points

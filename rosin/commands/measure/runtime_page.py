@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
-from hwprofiles.units import format_rate
+from hwprofiles.units import BILLION, NS_PER_US, format_rate
 from rosin.commands.measure.runtime_document import RuntimeMeasureResult
 from rosin.report.tables import format_share, name_column, number_column, plain_table
 
@@ -40,7 +40,7 @@ def _laws(result: RuntimeMeasureResult) -> RenderableType:
             name,
             format_rate(law.bytes_per_s.effective),
             f"{law.row_ns.effective:.2f} ns",
-            f"{law.matrix_ns.effective / 1e3:.2f} us",
+            f"{law.matrix_ns.effective / NS_PER_US:.2f} us",
             "" if prompt is None else _products(prompt.expert_products_per_s.effective),
             "" if prompt is None else _products(prompt.dense_products_per_s.effective),
         )
@@ -48,7 +48,7 @@ def _laws(result: RuntimeMeasureResult) -> RenderableType:
 
 
 def _products(rate: float) -> str:
-    return f"{rate / 1e9:.1f} billion/s"
+    return f"{rate / BILLION:.1f} billion/s"
 
 
 def _files(result: RuntimeMeasureResult) -> RenderableType:

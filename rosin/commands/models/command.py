@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuantizationOption, QuietOption, SeedOption
+from rosin.cli.options import QuantizationOption
 from rosin.cli.output import Output
 
 FamilyOption = Annotated[
@@ -23,22 +23,20 @@ PATH_HELP = "A config.json, a Hugging Face folder, or a GGUF file."
 
 
 def show(
+    *,
     name: Annotated[
         str | None,
         typer.Argument(metavar="NAME", help="A model's name, or a model file.", show_default=False),
     ] = None,
     quantization: QuantizationOption = None,
     family: FamilyOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """List the models, or show one; the word show may be left out."""
     from rosin.commands.models.document import model_summary
     from rosin.commands.models.page import model_details, model_list
     from sim.model.library import load_model, model_names
 
-    output = Output(json=json, seed=seed, quiet=quiet)
     if name is None:
         rows = [model_summary(load_model(each, quantization)) for each in model_names()]
         output.emit({"models": rows}, model_list(rows))
@@ -48,15 +46,14 @@ def show(
 
 
 def import_(
+    *,
     path: Annotated[str, typer.Argument(metavar="PATH", help=PATH_HELP)],
     destination: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The model file to write (YAML).")
     ],
     quantization: QuantizationOption = None,
     family: FamilyOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Write a model file from a configuration, a folder or a GGUF file."""
     from hwprofiles.text_file import check_yaml_target
@@ -65,7 +62,6 @@ def import_(
     from sim.model.library import load_model, load_spec, save_model
 
     check_yaml_target(destination, "a model file")
-    output = Output(json=json, seed=seed, quiet=quiet)
     spec = load_spec(path, quantization, family)
     notes = import_notes(Path(path))
     summary = model_summary(

@@ -10,28 +10,17 @@ import typer
 
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.memory_guard import refuse_large_plan
-from rosin.cli.options import JsonOption, QuietOption
-from rosin.cli.output import Output
+from rosin.cli.option_groups import OptionGroup
+from rosin.cli.output import Output, OutputOptions
 from rosin.cli.progress import SearchProgress
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
     compile_first,
     read_options,
-    takes_scenario,
 )
 from rosin.commands.plan.files import PlanFiles
-from rosin.commands.plan.runtime_options import (
-    AgainstOption,
-    AlsoLoadedOption,
-    AnyPolicyOption,
-    MarginOption,
-    PlanRuntimeOption,
-    ReserveRamOption,
-    RoomOption,
-    RoundsOption,
-    RuntimePlanOptions,
-)
+from rosin.commands.plan.runtime_options import RuntimePlanOptions
 from rosin.version import __version__
 
 if TYPE_CHECKING:
@@ -95,75 +84,54 @@ BoundsOption = Annotated[
         "--no-bounds", help="Leave out the proven limits and what more of a resource would give."
     ),
 ]
-PlanFigureOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--figure",
-        metavar="FILE",
-        help="Draw the plan beside its rivals: .png, .svg or .pdf.",
-        show_default=False,
-    ),
-]
-PlanFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-o", "--output", metavar="FILE", help="Write the plan here (.yaml).", show_default=False
-    ),
-]
 
 
-@takes_scenario
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoalOptions(OptionGroup):
+    """What the options say of the goal, as typed."""
+
+    objective: ObjectiveOption = None
+    max_ttft: MaxTtftOption = None
+    lossless: LosslessOption = None
+    price_per_hour: HourOption = None
+    amortize_hours: AmortizeOption = None
+
+    def words(self) -> Iterator[str]:
+        """The words of the command line that say it again."""
+        pairs = (
+            ("--objective", self.objective),
+            ("--max-ttft", self.max_ttft),
+            ("--price-per-hour", self.price_per_hour),
+            ("--amortize-hours", self.amortize_hours),
+        )
+        for option, value in pairs:
+            if value is not None:
+                yield from (option, str(value))
+        if self.lossless is not None:
+            yield "--lossless" if self.lossless else "--allow-lossy"
+
+
 def plan(
+    *,
     options: ScenarioOptions,
-    objective: ObjectiveOption = None,
-    max_ttft: MaxTtftOption = None,
-    lossless: LosslessOption = None,
-    price_per_hour: HourOption = None,
-    amortize_hours: AmortizeOption = None,
+    wanted: GoalOptions,
     no_bounds: BoundsOption = False,
-    output_file: PlanFileOption = None,
-    figure: PlanFigureOption = None,
-    runtime: PlanRuntimeOption = None,
-    against: AgainstOption = None,
-    rounds: RoundsOption = None,
-    room_tokens: RoomOption = None,
-    vram_margin: MarginOption = None,
-    reserve_ram: ReserveRamOption = None,
-    also_loaded: AlsoLoadedOption = None,
-    any_policy: AnyPolicyOption = False,
-    json: JsonOption = None,
-    quiet: QuietOption = False,
+    files: PlanFiles,
+    asked: RuntimePlanOptions,
+    said: OutputOptions,
 ) -> None:
     """Find the fastest way to run a model, freely or in a program."""
-    files = PlanFiles(plan=output_file, figure=figure)
     files.check()
-    said = _Said(
-        objective=objective,
-        max_ttft_s=max_ttft,
-        lossless=lossless,
-        price_per_hour=price_per_hour,
-        amortize_hours=amortize_hours,
-    )
-    asked = RuntimePlanOptions(
-        runtime=runtime,
-        against=against,
-        rounds=rounds,
-        room_tokens=room_tokens,
-        vram_margin=vram_margin,
-        reserve_ram=reserve_ram,
-        also_loaded=also_loaded,
-        any_policy=any_policy,
-    )
-    if runtime is None:
+    if asked.runtime is None:
         asked.check_unused()
-        _plan_policies(options, said, files, has_bounds=not no_bounds, json=json, quiet=quiet)
+        _plan_policies(options, wanted, files, said, has_bounds=not no_bounds)
         return
     from rosin.commands.plan.runtime_command import plan_for_runtime
 
-    _refuse_with_runtime(lossless=lossless, no_bounds=no_bounds)
+    _refuse_with_runtime(lossless=wanted.lossless, no_bounds=no_bounds)
     request = read_options(options)
-    goal = _goal(request, said)
-    output = Output(json=json, seed=request.setting.seed, quiet=quiet)
+    goal = _goal(request, wanted)
+    output = said.with_seed(request.setting.seed)
     plan_for_runtime(
         options,
         asked,
@@ -186,12 +154,11 @@ def _refuse_with_runtime(*, lossless: bool | None, no_bounds: bool) -> None:
 
 def _plan_policies(
     options: ScenarioOptions,
-    said: "_Said",
+    wanted: GoalOptions,
     files: PlanFiles,
+    said: OutputOptions,
     *,
     has_bounds: bool,
-    json: str | None,
-    quiet: bool,
 ) -> None:
     """Find the best policy of any kind, write the plan, say it."""
     from hwprofiles.text_file import write_bytes
@@ -204,18 +171,20 @@ def _plan_policies(
 
     request = read_options(options, takes_offers=True)
     _check_request(request)
-    output = Output(json=json, seed=request.setting.seed, quiet=quiet)
-    planned = _planned(request, _goal(request, said), output, has_bounds=has_bounds)
+    output = said.with_seed(request.setting.seed)
+    planned = _planned(request, _goal(request, wanted), output, has_bounds=has_bounds)
     best = planned.search.best
-    if files.plan is not None:
-        save_plan(planned.plan, files.plan)
+    if files.output_file is not None:
+        save_plan(planned.plan, files.output_file)
     provenance = provenance_of(best)
     command = _command(
-        options, [*said.words(), *([] if has_bounds else ["--no-bounds"])], files.plan
+        options, [*wanted.words(), *([] if has_bounds else ["--no-bounds"])], files.output_file
     )
     with output.waiting("looking for the nearest runtime"):
         runtimes = nearest_runtimes(planned.plan, best.metrics)
-    result = plan_result(planned, provenance, path=files.plan, command=command, runtimes=runtimes)
+    result = plan_result(
+        planned, provenance, path=files.output_file, command=command, runtimes=runtimes
+    )
     if files.figure is not None:
         write_bytes(draw_plan(best, result, files.figure.suffix), files.figure)
     warnings = [*_stopped(planned), *run_warnings(best, provenance)]
@@ -246,32 +215,7 @@ def _page(best: "Run", result: "PlanResult") -> Iterator["RenderableType"]:
     yield from nearest_lines(result)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Said:
-    """What the options say of the goal, as typed."""
-
-    objective: str | None
-    max_ttft_s: float | None
-    lossless: bool | None
-    price_per_hour: float | None
-    amortize_hours: float | None
-
-    def words(self) -> Iterator[str]:
-        """The words of the command line that say it again."""
-        pairs = (
-            ("--objective", self.objective),
-            ("--max-ttft", self.max_ttft_s),
-            ("--price-per-hour", self.price_per_hour),
-            ("--amortize-hours", self.amortize_hours),
-        )
-        for option, value in pairs:
-            if value is not None:
-                yield from (option, str(value))
-        if self.lossless is not None:
-            yield "--lossless" if self.lossless else "--allow-lossy"
-
-
-def _goal(request: Request, said: _Said) -> "Goal":
+def _goal(request: Request, wanted: GoalOptions) -> "Goal":
     """The plan's goal, if one is named, with what the options say in its place. Raises InputError
     for a number that is none.
     """
@@ -280,22 +224,22 @@ def _goal(request: Request, said: _Said) -> "Goal":
 
     goal = request.plan.goal if request.plan is not None else Goal(objective=DEFAULT_OBJECTIVE)
     numbers = {
-        "--max-ttft": said.max_ttft_s,
-        "--price-per-hour": said.price_per_hour,
-        "--amortize-hours": said.amortize_hours,
+        "--max-ttft": wanted.max_ttft,
+        "--price-per-hour": wanted.price_per_hour,
+        "--amortize-hours": wanted.amortize_hours,
     }
     for option, value in numbers.items():
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"{option} must be above 0, got {value:g}")
-    if said.price_per_hour is not None and said.amortize_hours is not None:
+    if wanted.price_per_hour is not None and wanted.amortize_hours is not None:
         raise InputError("--price-per-hour and --amortize-hours say the same in two ways; give one")
-    price = said.price_per_hour
-    if said.amortize_hours is not None:
-        price = hourly_price_usd(request.setting.loaded_machine(), said.amortize_hours)
+    price = wanted.price_per_hour
+    if wanted.amortize_hours is not None:
+        price = hourly_price_usd(request.setting.loaded_machine(), wanted.amortize_hours)
     given = {
-        "objective": said.objective,
-        "max_ttft_s": said.max_ttft_s,
-        "is_lossless": said.lossless,
+        "objective": wanted.objective,
+        "max_ttft_s": wanted.max_ttft,
+        "is_lossless": wanted.lossless,
         "price_per_hour_usd": price,
     }
     goal = goal.model_copy(

@@ -2,21 +2,42 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rosin.cli.option_groups import OptionGroup
+
+PlanFigureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="FILE",
+        help="Draw the plan beside its rivals: .png, .svg or .pdf.",
+        show_default=False,
+    ),
+]
+PlanFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Write the plan here (.yaml).", show_default=False
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanFiles:
+class PlanFiles(OptionGroup):
     """The plan file and the figure, where they are asked for."""
 
-    plan: Path | None
-    figure: Path | None
+    output_file: PlanFileOption = None
+    figure: PlanFigureOption = None
 
     def check(self) -> None:
         """Refuse, before any search, files that cannot be written. Raises InputError."""
         from hwprofiles.text_file import check_yaml_target
         from rosin.report.figure_style import check_figure
 
-        if self.plan is not None:
-            check_yaml_target(self.plan, "a plan file")
+        if self.output_file is not None:
+            check_yaml_target(self.output_file, "a plan file")
         if self.figure is not None:
             check_figure(self.figure)

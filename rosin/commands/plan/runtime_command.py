@@ -1,7 +1,7 @@
 """`rosin plan --runtime`: the best that a program's own arguments can say, ready to paste."""
 
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,19 +64,19 @@ def plan_for_runtime(
     """
     from rosin.commands.plan.runtime_page import runtime_plan_page
 
-    _check(options)
+    options.refuse_others(USED, "--runtime, which is planned for one user")
     request = read_options(options)
     # Here alone, so that who asks through a page names no file of this computer.
     said = replace(said, against=_of_file(said.runtime, said.against))
     answer = runtime_answer(request.setting, said, goal)
-    if files.plan is not None:
+    if files.output_file is not None:
         from planner.runtimes.plan_file import save_runtime_plan
 
-        save_runtime_plan(answer.file, files.plan)
+        save_runtime_plan(answer.file, files.output_file)
     # Any policy is searched with the type of keys and values that the plan has chosen.
     kv_type = answer.file.setting.kv_type
     result = answer.document(
-        path=None if files.plan is None else str(files.plan),
+        path=None if files.output_file is None else str(files.output_file),
         any_policy=_any_policy(best_policy(kv_type)) if said.any_policy else None,
     )
     if files.figure is not None:
@@ -206,13 +206,11 @@ def asked_of(
     assert said.runtime is not None
     machine = setting.loaded_machine()
     model = load_model(setting.model, setting.quantization)
-    memory = machine.cpu.memory_bytes
     asked = Asked(
         runtime=said.runtime,
         model=model,
         quantization=kernel_format(model, setting.quantization),
         host=runtime_host(machine),
-        host_memory_bytes=None if memory is None else memory.effective,
         load=RuntimeLoad(
             prompt_tokens=setting.prompt_tokens,
             output_tokens=setting.output_tokens,
@@ -298,16 +296,6 @@ def _kv_types(said: RuntimePlanOptions, kv_type: str | None) -> tuple[str, ...]:
     if wrong is not None:
         raise unknown_name("kv type", wrong, KV_TYPES)
     return names
-
-
-def _check(options: ScenarioOptions) -> None:
-    """Refuse options that do not go with a runtime. Raises InputError."""
-    from hwprofiles import InputError
-
-    for field in fields(ScenarioOptions):
-        if field.name not in USED and getattr(options, field.name) is not None:
-            name = f"--{field.name.replace('_', '-')}"
-            raise InputError(f"{name} does not go with --runtime, which is planned for one user")
 
 
 def _any_policy(best: "Run") -> "AnyPolicy":

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from hwprofiles.units import format_bytes
 from planner.runtimes.asked import SCORES
@@ -19,16 +18,13 @@ from rosin.commands.simulate.runtime_document import (
     device_bytes,
     speed_range,
 )
+from rosin.report.document import Document
 
 FULL = 0.999
 """A share of a layer's experts from which on it counts as all."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class PredictedRound(_Part):
+class PredictedRound(Document):
     """Both speeds, and the times of one round of the load by their middles."""
 
     decode: SpeedRange
@@ -39,7 +35,7 @@ class PredictedRound(_Part):
     output_tokens_per_s: float
 
 
-class RuntimeRivalRow(_Part):
+class RuntimeRivalRow(Document):
     """Another way to start the runtime; ``speed_fraction`` is of the plan's, by the objective.
 
     All but ``name`` are null where it has no option, for the ``reason`` said.
@@ -55,7 +51,7 @@ class RuntimeRivalRow(_Part):
     reason: str | None
 
 
-class AnyPolicy(_Part):
+class AnyPolicy(Document):
     """The best plan of any policy, simulated."""
 
     policy: str
@@ -65,7 +61,7 @@ class AnyPolicy(_Part):
     output_tokens_per_s: float
 
 
-class RuntimePlanResult(_Part):
+class RuntimePlanResult(Document):
     """What ``rosin plan --runtime`` found; ``plan`` as in its file, ``command`` its arguments."""
 
     runtime: str

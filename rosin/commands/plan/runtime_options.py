@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rosin.cli.option_groups import OptionGroup
+
 PlanRuntimeOption = Annotated[
     str | None,
     typer.Option(
@@ -82,17 +84,17 @@ AnyPolicyOption = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimePlanOptions:
+class RuntimePlanOptions(OptionGroup):
     """What the options of runtimes say, as typed."""
 
-    runtime: str | None
-    against: str | None = None
-    rounds: int | None = None
-    room_tokens: int | None = None
-    vram_margin: str | None = None
-    reserve_ram: str | None = None
-    also_loaded: str | None = None
-    any_policy: bool = False
+    runtime: PlanRuntimeOption = None
+    against: AgainstOption = None
+    rounds: RoundsOption = None
+    room_tokens: RoomOption = None
+    vram_margin: MarginOption = None
+    reserve_ram: ReserveRamOption = None
+    also_loaded: AlsoLoadedOption = None
+    any_policy: AnyPolicyOption = False
 
     def check_unused(self) -> None:
         """Refuse options of runtimes without --runtime. Raises InputError."""

@@ -29,6 +29,7 @@ def runtime_plan_page(result: RuntimePlanResult) -> Iterator[RenderableType]:
     yield from _reasons(result)
     yield Text("")
     yield _memory(result)
+    yield from _over(result)
     yield from _best_possible(result)
     yield Text("\npaste this:\n")
 
@@ -108,6 +109,17 @@ def _memory(result: RuntimePlanResult) -> Table:
             "unknown" if room is None else format_bytes(round(room)),
         )
     return table
+
+
+def _over(result: RuntimePlanResult) -> Iterator[RenderableType]:
+    """What of a mapped file does not stay in host memory."""
+    over = sum(size for _, size in memory_parts(result.memory_bytes, "host"))
+    over -= round(result.room_bytes.get("host", over))
+    if over > 0:
+        yield Text(
+            f"{format_bytes(over)} of the weights on the host do not stay in its memory: the file "
+            "is mapped, and they are read from the disk again and again"
+        )
 
 
 def _best_possible(result: RuntimePlanResult) -> Iterator[RenderableType]:

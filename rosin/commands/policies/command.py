@@ -6,22 +6,19 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 
 
 def policies(
+    *,
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="A policy's name.", show_default=False)
     ] = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """List the policies and their parts, or show one."""
     from rosin.commands.policies.page import policy_list, policy_page
 
-    output = Output(json=json, seed=seed, quiet=quiet)
     if name is None:
         from rosin.commands.policies.listing import kept_listing
 

@@ -2,16 +2,14 @@
 
 import time
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 from rosin.cli.preparing import compile_all
 
 NOTHING = "There is nothing to do: the simulator is compiled for this computer already."
 
 
-def prepare(json: JsonOption = None, seed: SeedOption = 0, quiet: QuietOption = False) -> None:
+def prepare(output: Output) -> None:
     """Compile now what else the first run would compile."""
-    output = Output(json=json, seed=seed, quiet=quiet)
     start = time.perf_counter()
     num_functions = compile_all(output)
     took_s = time.perf_counter() - start

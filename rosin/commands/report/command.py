@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli.options import AllowImportOption, JsonOption, QuietOption, SeedOption
+from rosin.cli.options import AllowImportOption
 from rosin.cli.output import Output
 
 SourceArgument = Annotated[
@@ -21,12 +21,11 @@ PageOption = Annotated[
 
 
 def report(
+    *,
     source: SourceArgument,
     output_file: PageOption,
     allow_import: AllowImportOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Write a result as one page of HTML."""
     from hwprofiles import InputError
@@ -37,7 +36,6 @@ def report(
         raise InputError(f"-o {output_file}: a page's name must end in .html")
     # Making the page may simulate the plan again, so a wrong name should fail before.
     check_target(output_file)
-    output = Output(json=json, seed=seed, quiet=quiet)
     with output.waiting("making the page"):
         page = page_of(source, tuple(allow_import or ()))
     text = page.html()

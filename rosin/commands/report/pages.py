@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hwprofiles import InputError
+from hwprofiles.units import format_duration
 from planner.search.objectives import Goal
 from planner.search.plan import Plan, Setting
+from planner.study.outcome import OBJECTIVE_FIGURES
 from rosin.cli.memory_guard import refuse_large_run
 from rosin.cli.scenario import read_plan
 from rosin.report.axis_words import at_words
@@ -184,9 +186,6 @@ def _of_study(data: Mapping[str, Any], source: Path, importable: Sequence[str]) 
     feasible = [row for row in data["rows"] if row["is_feasible"]]
     if not feasible:
         raise InputError(f"{source}: nothing fits at any point of the study")
-    best = max(feasible, key=lambda row: row["metrics"]["output_tokens_per_s"])
-    at = at_words(best["values"]).removeprefix("at ") or "the base"
-    speed = format_count(best["metrics"]["output_tokens_per_s"])
     flat = [
         {**row["values"], "policy": row["policy"], **_shown(row["metrics"])}
         for row in feasible[:MAX_ROWS]
@@ -198,11 +197,26 @@ def _of_study(data: Mapping[str, Any], source: Path, importable: Sequence[str]) 
     sections += figures_section(_figures([file for file in files if file.is_file()]))
     return Page(
         title=f"What if: {data['setting']['model']} on {data['setting']['machine']}",
-        answer=f"The fastest of {len(feasible)} points is at {at}: {speed} tokens/s with {best['policy']}.",
+        answer=_best_point(feasible, data["objective"]),
         command=data["command"],
         sections=sections,
         warnings=data["warnings"],
     )
+
+
+def _best_point(rows: Sequence[Mapping[str, Any]], objective: str) -> str:
+    """Which point is best at what the study was planned for, in words."""
+    name = OBJECTIVE_FIGURES[objective]
+    choose = max if objective == "throughput" else min
+    best = choose(rows, key=lambda row: row["metrics"][name])
+    value = best["metrics"][name]
+    at = at_words(best["values"]).removeprefix("at ") or "the base"
+    figure = (
+        f"{format_count(value)} tokens/s"
+        if objective == "throughput"
+        else f"{objective} {format_duration(value)}"
+    )
+    return f"The best of {len(rows)} points for {objective} is at {at}: {figure} with {best['policy']}."
 
 
 def _of_rows(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:

@@ -6,9 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from hwprofiles import InputError, first_problem
+from hwprofiles import validated
 from hwprofiles.units import format_bytes, format_duration
 from planner.runtimes.plan_file import RuntimePlanFile
 from planner.runtimes.plan_text import text_of
@@ -16,20 +14,19 @@ from planner.search.setting import Setting
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.commands.plan.runtime_command import plan_again
 from rosin.commands.plan.runtime_document import RuntimePlanResult
+from rosin.commands.simulate.runtime_document import SpeedEnds
 from rosin.commands.simulate.runtime_page import (
     coverage_words,
     limit_words,
     memory_parts,
     number_words,
+    range_words,
     speed_words,
 )
 from rosin.report.html.markup import Section, facts, table
 from rosin.report.html.page import Page
+from rosin.report.sliders import GPU_MEMORY, PROMPT, STEPS, shown
 
-STEPS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
-"""Times the plan's own number: from a quarter to four times, in steps of about the square root of
-two. Each is a plan of its own, as a page cannot plan.
-"""
 WHOLE = ' class="whole"'
 """Marks what is as wide as the page: commands are long."""
 COLUMNS = ("answer, tokens/s", "prompt, tokens/s", "whole answer after", "command")
@@ -45,13 +42,10 @@ class SliderPoint:
 
 def runtime_plan_page(data: Mapping[str, Any], source: Path) -> Page:
     """The page of what `rosin plan --runtime --json` wrote. Raises InputError."""
-    try:
-        keys = RuntimePlanResult.model_fields
-        # The file also has the envelope's keys, which the result would refuse as unknown.
-        result = RuntimePlanResult.model_validate({key: data.get(key) for key in keys})
-        plan = RuntimePlanFile.model_validate(result.plan)
-    except ValidationError as error:
-        raise InputError(f"{source}: {first_problem(error, RuntimePlanResult)}") from None
+    keys = RuntimePlanResult.model_fields
+    # The file also has the envelope's keys, which the result would refuse as unknown.
+    result = validated(RuntimePlanResult, {key: data.get(key) for key in keys}, source)
+    plan = validated(RuntimePlanFile, result.plan, f"{source}: plan")
     both = result.predicted
     return Page(
         title=f"{result.model} ({result.quantization}) with {result.runtime} on {result.machine}",
@@ -116,24 +110,24 @@ def _rivals(result: RuntimePlanResult) -> str:
 
 def _sliders(plan: RuntimePlanFile) -> Iterator[Section]:
     """One number moved at a time, all else as in the plan."""
-    gpu = plan.setting.loaded_machine().gpu
-    if gpu.count:
-        own = gpu.memory_bytes.effective
-        points = [_point(plan, *_with_memory(plan.setting, own * step)) for step in STEPS]
-        yield _slider("GPU memory", points, STEPS.index(1.0))
+    setting = plan.setting
+    machine = setting.loaded_machine()
+    own = GPU_MEMORY.own(machine)
+    if own is not None:
+        points = []
+        for step in STEPS:
+            moved = GPU_MEMORY.overrides(machine, own * step)
+            kept = {"machine_overrides": (*setting.machine_overrides, *moved)}
+            words = f"{shown(own * step)} {GPU_MEMORY.unit}"
+            points.append(_point(plan, words, setting.model_copy(update=kept)))
+        yield _slider(GPU_MEMORY.label, points, STEPS.index(1.0))
     # Few tokens times the smallest steps may be the same whole number.
-    prompts = sorted({max(1, round(plan.setting.prompt_tokens * step)) for step in STEPS})
-    points = [_point(plan, *_with_prompt(plan.setting, tokens)) for tokens in prompts]
-    yield _slider("Prompt", points, prompts.index(plan.setting.prompt_tokens))
-
-
-def _with_memory(setting: Setting, num_bytes: float) -> tuple[str, Setting]:
-    kept = (*setting.machine_overrides, f"gpu.memory_bytes={num_bytes:.0f}")
-    return format_bytes(round(num_bytes)), setting.model_copy(update={"machine_overrides": kept})
-
-
-def _with_prompt(setting: Setting, tokens: int) -> tuple[str, Setting]:
-    return f"{tokens:,} tokens", setting.model_copy(update={"prompt_tokens": tokens})
+    prompts = sorted({max(1, round(setting.prompt_tokens * step)) for step in STEPS})
+    points = [
+        _point(plan, f"{tokens:,} {PROMPT.unit}", setting.model_copy(update={PROMPT.name: tokens}))
+        for tokens in prompts
+    ]
+    yield _slider(PROMPT.label, points, prompts.index(setting.prompt_tokens))
 
 
 def _point(plan: RuntimePlanFile, words: str, setting: Setting) -> SliderPoint:
@@ -150,9 +144,8 @@ def _point(plan: RuntimePlanFile, words: str, setting: Setting) -> SliderPoint:
 
 
 def _range_words(speed: Mapping[str, Any]) -> str:
-    keys = ("tokens_per_s", "low_tokens_per_s", "high_tokens_per_s")
-    middle, low, high = (number_words(speed[key]) for key in keys)
-    return f"{middle} ({low}–{high})"
+    ends = {name: speed[name] for name in SpeedEnds.model_fields}
+    return range_words(SpeedEnds.model_validate(ends))
 
 
 def _slider(name: str, points: list[SliderPoint], start: int) -> Section:

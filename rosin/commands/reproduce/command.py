@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 
 POPULARITY = "popularity:"
@@ -48,13 +47,12 @@ RequestsOption = Annotated[
 
 
 def reproduce(
+    *,
     name: NameArgument = None,
     folder: FolderOption = None,
     routing: PopularityOption = None,
     requests: RequestsOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Set papers' figures beside the simulator's."""
     from hwprofiles import InputError
@@ -66,7 +64,6 @@ def reproduce(
         raise InputError(f"name what to reproduce; known: {known}")
     if folder is not None:
         check_folder(folder)
-    output = Output(json=json, seed=seed, quiet=quiet)
     if name == ALL:
         _show_all(output, folder, _popularity(routing), requests)
     else:

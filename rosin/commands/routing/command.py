@@ -2,12 +2,13 @@
 either.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption
+from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ FigureOption = Annotated[
 
 
 def import_(
+    *,
     path: Annotated[
         Path,
         typer.Argument(metavar="PATH", help="A trace of expert ids: .npz, .csv, .jsonl or .json."),
@@ -52,9 +54,7 @@ def import_(
             show_default=False,
         ),
     ] = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Write a trace file from expert ids in another format."""
     from hwprofiles import InputError
@@ -66,11 +66,10 @@ def import_(
     if destination.suffix != ".npz":
         raise InputError(f"-o {destination}: a trace file is .npz")
     check_target(destination)
-    output = Output(json=json, seed=seed, quiet=quiet)
     trace = import_trace(path, experts)
     if model is not None:
         trace = _of_model(trace, load_model(model))
-    found = statistics(trace, seed)
+    found = statistics(trace, output.seed)
     save_trace(trace, destination)
     output.emit(
         {"path": str(destination), "statistics": found},
@@ -88,14 +87,10 @@ def _of_model(trace: "RecordedRouting", model: "Model") -> "RecordedRouting":
     return replace(trace, num_experts=model.num_experts)
 
 
-def fit(
-    trace: Annotated[
-        Path, typer.Argument(metavar="TRACE", help="A trace of expert ids: .npz, .csv or .jsonl.")
-    ],
-    destination: Annotated[
-        Path,
-        typer.Option("-o", "--output", metavar="FILE", help="The routing file to write (YAML)."),
-    ],
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions(OptionGroup):
+    """What the fitted generator is to be."""
+
     task: Annotated[
         str | None,
         typer.Option(
@@ -104,7 +99,7 @@ def fit(
             help="What the tokens are of; by default the file's name.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     source: Annotated[
         str | None,
         typer.Option(
@@ -113,7 +108,7 @@ def fit(
             help="Where the trace comes from; by default its path.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     classes: Annotated[
         int,
         typer.Option(
@@ -123,11 +118,21 @@ def fit(
             metavar="N",
             help="Classes of tokens: more link layers better, and take longer.",
         ),
-    ] = 8,
+    ] = 8
+
+
+def fit(
+    *,
+    trace: Annotated[
+        Path, typer.Argument(metavar="TRACE", help="A trace of expert ids: .npz, .csv or .jsonl.")
+    ],
+    destination: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="The routing file to write (YAML)."),
+    ],
+    fitted: FitOptions,
     figure: FigureOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Fit a generator to a trace, and show the statistics of both."""
     from hwprofiles import write_yaml
@@ -139,16 +144,21 @@ def fit(
 
     check_yaml_target(destination, "a routing file")
     _check_figure(figure)
-    output = Output(json=json, seed=seed, quiet=quiet)
     with output.waiting("fitting the generator", 4) as waiting:
-        spec = fit_file(trace, task=task, source=source, num_classes=classes, seed=seed)
+        spec = fit_file(
+            trace,
+            task=fitted.task,
+            source=fitted.source,
+            num_classes=fitted.classes,
+            seed=output.seed,
+        )
         waiting.step("reading the trace again")
         # The fit keeps no trace, so its statistics need another reading.
         recorded = import_trace(trace)
         waiting.step("statistics of the trace")
-        both = {"trace": statistics(recorded, seed)}
+        both = {"trace": statistics(recorded, output.seed)}
         waiting.step("statistics of the generator")
-        both["generator"] = statistics(generated_trace(spec, seed), seed)
+        both["generator"] = statistics(generated_trace(spec, output.seed), output.seed)
     # The file says only what differs from the defaults, so that people can read it.
     write_yaml(spec.model_dump(mode="json", exclude_defaults=True), destination)
     _draw(both, figure)
@@ -159,6 +169,7 @@ def fit(
 
 
 def stats(
+    *,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -175,9 +186,7 @@ def stats(
         ),
     ] = None,
     figure: FigureOption = None,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Show the statistics of traces and generators, side by side."""
     from hwprofiles import weakest
@@ -187,10 +196,9 @@ def stats(
     from sim.routing.sampling import trace_of
 
     _check_figure(figure)
-    output = Output(json=json, seed=seed, quiet=quiet)
     shape = load_model(model) if model is not None else None
-    traces = {_label(source): trace_of(source, shape, seed) for source in sources}
-    found = {name: statistics(each, seed) for name, each in traces.items()}
+    traces = {_label(source): trace_of(source, shape, output.seed) for source in sources}
+    found = {name: statistics(each, output.seed) for name, each in traces.items()}
     _draw(found, figure)
     provenance = weakest([each.provenance for each in traces.values()])
     output.emit({"statistics": found}, routing_tables(found), provenance=provenance)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rosin.cli.options import JsonOption, QuietOption, SeedOption
 from rosin.cli.output import Output
 
 if TYPE_CHECKING:
@@ -57,17 +56,15 @@ OpenOption = Annotated[bool, typer.Option("--open", help="Open the page in a bro
 
 
 def serve(
+    *,
     machine: MachineStart = None,
     model: ModelStart = None,
     quantization: QuantizationStart = None,
     port: PortOption = None,
     open_browser: OpenOption = False,
-    json: JsonOption = None,
-    seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Open a page that plans as you move a PC's numbers."""
-    output = Output(json=json, seed=seed, quiet=quiet)
     offered = _offered(machine, model, quantization)
     # The port comes first: where it is taken, nothing has been loaded in vain.
     with _listening(port) as listener:

@@ -8,32 +8,23 @@ import typer
 
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.memory_guard import refuse_large_run
-from rosin.cli.options import JsonOption, PolicyOption, QuietOption
-from rosin.cli.output import Output
+from rosin.cli.option_groups import OptionGroup
+from rosin.cli.options import PolicyOption
+from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
     read_options,
     record_of,
     simulating,
-    takes_scenario,
 )
-from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
 from rosin.commands.simulate.runtime_command import (
-    ContextOption,
-    RuntimeArgsOption,
-    RuntimeOption,
     RuntimeOptions,
     simulate_runtime,
     simulate_runtime_plan,
 )
 from rosin.commands.simulate.serving_command import (
-    ConcurrencyOption,
-    RequestsOption,
-    ServingOption,
     ServingOptions,
-    TierOption,
-    WorkloadOption,
     simulate_serving,
 )
 from rosin.version import __version__
@@ -67,69 +58,17 @@ PolicyPlanOption = Annotated[
 ]
 
 
-@takes_scenario
-def simulate(
-    options: ScenarioOptions,
-    policy: PolicyOption = None,
-    trace: TraceOption = None,
-    output_file: PolicyPlanOption = None,
-    workload: WorkloadOption = None,
-    requests: RequestsOption = None,
-    concurrency: ConcurrencyOption = None,
-    serving: ServingOption = None,
-    kv_tier: TierOption = None,
-    trace_block_tokens: TraceBlockOption = None,
-    trace_time_unit: TraceTimeOption = None,
-    runtime: RuntimeOption = None,
-    runtime_args: RuntimeArgsOption = None,
-    context_tokens: ContextOption = None,
-    json: JsonOption = None,
-    quiet: QuietOption = False,
-) -> None:
-    """Predict how fast a model runs a batch, or serves a workload."""
-    served = ServingOptions(
-        workload=workload,
-        requests=requests,
-        concurrency=concurrency,
-        serving=serving,
-        kv_tiers=kv_tier or (),
-        trace_block_tokens=trace_block_tokens,
-        trace_time_unit=trace_time_unit,
-    )
-    asked = RuntimeOptions(runtime=runtime, arguments=runtime_args, context_tokens=context_tokens)
-    files = _Files(trace=trace, plan=output_file)
-    if runtime is None and options.plan is not None:
-        # A plan file says by itself whether it is for a runtime, so --runtime need not be named.
-        from planner.runtimes.plan_file import is_runtime_plan
-
-        if is_runtime_plan(options.plan):
-            asked.check_unused()
-            served.check_unused()
-            _check_runtime(policy, files, workload)
-            return simulate_runtime_plan(options, json=json, quiet=quiet)
-    if runtime is not None:
-        served.check_unused()
-        _check_runtime(policy, files, workload)
-        return simulate_runtime(options, asked, json=json, quiet=quiet)
-    asked.check_unused()
-    if workload is None:
-        served.check_unused()
-        return simulate_batch(options, policy, files, json=json, quiet=quiet)
-    files.check_unused("--workload")
-    return simulate_serving(options, policy, served, json=json, quiet=quiet)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Files:
+class _Files(OptionGroup):
     """What is written of one batch, besides the JSON."""
 
-    trace: Path | None
-    plan: Path | None
+    trace: TraceOption = None
+    output_file: PolicyPlanOption = None
 
     @property
     def are_none(self) -> bool:
         """Whether nothing is written, so that a long run need not keep all its tasks."""
-        return self.trace is None and self.plan is None
+        return self.trace is None and self.output_file is None
 
     def check(self) -> None:
         """Refuse, before any work, what cannot be written. Raises InputError."""
@@ -138,14 +77,14 @@ class _Files:
 
         if self.trace is not None:
             check_trace(self.trace)
-        if self.plan is not None:
-            check_yaml_target(self.plan, "a plan file")
+        if self.output_file is not None:
+            check_yaml_target(self.output_file, "a plan file")
 
     def check_unused(self, option: str) -> None:
         """Refuse files of one batch beside what is none. Raises InputError."""
         from hwprofiles import InputError
 
-        for name, path in (("--trace", self.trace), ("-o", self.plan)):
+        for name, path in (("--trace", self.trace), ("-o", self.output_file)):
             if path is not None:
                 raise InputError(f"{name} writes one batch; it does not go with {option}")
 
@@ -155,11 +94,42 @@ class _Files:
             from rosin.commands.simulate.trace import write_run_trace
 
             write_run_trace(run, self.trace)
-        if self.plan is not None:
+        if self.output_file is not None:
             from planner.search.named_plan import named_plan
             from planner.search.plan import save_plan
 
-            save_plan(named_plan(request.setting, run, provenance, __version__), self.plan)
+            save_plan(named_plan(request.setting, run, provenance, __version__), self.output_file)
+
+
+def simulate(
+    *,
+    options: ScenarioOptions,
+    policy: PolicyOption = None,
+    files: _Files,
+    served: ServingOptions,
+    asked: RuntimeOptions,
+    said: OutputOptions,
+) -> None:
+    """Predict how fast a model runs a batch, or serves a workload."""
+    if asked.runtime is None and options.plan is not None:
+        # A plan file says by itself whether it is for a runtime, so --runtime need not be named.
+        from planner.runtimes.plan_file import is_runtime_plan
+
+        if is_runtime_plan(options.plan):
+            asked.check_unused()
+            served.check_unused()
+            _check_runtime(policy, files, served.workload)
+            return simulate_runtime_plan(options, said)
+    if asked.runtime is not None:
+        served.check_unused()
+        _check_runtime(policy, files, served.workload)
+        return simulate_runtime(options, asked, said)
+    asked.check_unused()
+    if served.workload is None:
+        served.check_unused()
+        return simulate_batch(options, policy, files, said)
+    files.check_unused("--workload")
+    return simulate_serving(options, policy, served, said)
 
 
 def _check_runtime(policy: str | None, files: _Files, workload: str | None) -> None:
@@ -176,12 +146,7 @@ def _check_runtime(policy: str | None, files: _Files, workload: str | None) -> N
 
 
 def simulate_batch(
-    options: ScenarioOptions,
-    policy: str | None,
-    files: _Files,
-    *,
-    json: str | None,
-    quiet: bool,
+    options: ScenarioOptions, policy: str | None, files: _Files, said: OutputOptions
 ) -> None:
     """Predict one batch."""
     from rosin.commands.simulate.document import run_warnings
@@ -190,7 +155,7 @@ def simulate_batch(
     files.check()
     request = read_options(options)
     [scenario] = request.scenarios([_policy(request, policy)], keeps_totals=files.are_none)
-    output = Output(json=json, seed=scenario.seed, quiet=quiet)
+    output = said.with_seed(scenario.seed)
     words = ("simulate", "--policy", policy) if policy else ("simulate",)
     record = record_of(request, scenario, options.command(*words), has_policy=True)
     with simulating("simulating", scenario.engine, output) as waiting:

@@ -2,13 +2,14 @@
 arguments.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rosin.cli.failures import NoFeasiblePlan
-from rosin.cli.output import Output
+from rosin.cli.option_groups import OptionGroup
+from rosin.cli.output import Output, OutputOptions
 from rosin.cli.scenario import ScenarioOptions
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ ContextOption = Annotated[
     ),
 ]
 DEFAULT_PROMPT_TOKENS = 512
+NEEDED = "; a runtime needs a machine and a model"
 # What a runtime's own arguments leave open; all other options of a scenario are refused.
 USED = (
     "model",
@@ -57,19 +59,19 @@ USED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeOptions:
+class RuntimeOptions(OptionGroup):
     """What the options of runtimes say, as typed."""
 
-    runtime: str | None
-    arguments: str | None
-    context_tokens: int | None
+    runtime: RuntimeOption = None
+    runtime_args: RuntimeArgsOption = None
+    context_tokens: ContextOption = None
 
     def check_unused(self) -> None:
         """Refuse options of runtimes without --runtime. Raises InputError."""
         from hwprofiles import InputError
 
         said = {
-            "--runtime-args": self.arguments,
+            "--runtime-args": self.runtime_args,
             "--context-tokens": self.context_tokens,
         }
         name = next((name for name, value in said.items() if value is not None), None)
@@ -77,24 +79,21 @@ class RuntimeOptions:
             raise InputError(f"{name} needs --runtime, which names the program to predict")
 
 
-def simulate_runtime(
-    options: ScenarioOptions, asked: RuntimeOptions, *, json: str | None, quiet: bool
-) -> None:
+def simulate_runtime(options: ScenarioOptions, asked: RuntimeOptions, said: OutputOptions) -> None:
     """Predict the program. Raises InputError for what is wrong."""
-    _check(options)
+    options.refuse_others(USED, "--runtime, whose own arguments decide that")
     question, assumptions = _question(options, asked)
     _say(
         question,
         assumptions,
-        line=asked.arguments or "",
+        line=asked.runtime_args or "",
         machine=str(options.machine),
-        output=Output(json=json, seed=options.seed or 0, quiet=quiet),
+        output=said.with_seed(options.seed or 0),
     )
 
 
-def simulate_runtime_plan(options: ScenarioOptions, *, json: str | None, quiet: bool) -> None:
+def simulate_runtime_plan(options: ScenarioOptions, said: OutputOptions) -> None:
     """Predict a plan for a runtime again, from its file. Raises InputError."""
-    from hwprofiles import InputError
     from planner.runtimes.load import with_room
     from planner.runtimes.plan_file import load_runtime_plan
     from sim.model.library import load_model
@@ -103,10 +102,7 @@ def simulate_runtime_plan(options: ScenarioOptions, *, json: str | None, quiet: 
     from sim.runtimes.gguf_tensors import tensors_of
 
     assert options.plan is not None
-    for field in fields(ScenarioOptions):
-        if field.name not in ("plan", "seed", "engine") and getattr(options, field.name):
-            name = f"--{field.name.replace('_', '-')}"
-            raise InputError(f"{name} does not go with a plan for a runtime, which states it")
+    options.refuse_others(("plan", "seed", "engine"), "a plan for a runtime, which states it")
     plan = load_runtime_plan(options.plan)
     machine = plan.setting.loaded_machine()
     model = load_model(plan.setting.model, plan.setting.quantization)
@@ -128,7 +124,7 @@ def simulate_runtime_plan(options: ScenarioOptions, *, json: str | None, quiet: 
         host_assumptions(machine),
         line=plan.runtime.line,
         machine=plan.setting.machine,
-        output=Output(json=json, seed=options.seed or 0, quiet=quiet),
+        output=said.with_seed(options.seed or 0),
     )
 
 
@@ -187,11 +183,11 @@ def _question(
         raise InputError(
             f"--set {next(iter(parameters))}: no number of the machine, and a runtime has no parameters"
         )
-    arguments = read_runtime_arguments(asked.runtime, asked.arguments or "")
+    arguments = read_runtime_arguments(asked.runtime, asked.runtime_args or "")
     if options.kv_type is not None:
         arguments = with_kv_type(arguments, options.kv_type)
-    machine = load_machine(_needed(options.machine, "machine"), overrides)
-    model = load_model(_needed(options.model, "model"), options.quantization)
+    machine = load_machine(options.needed("machine", NEEDED), overrides)
+    model = load_model(options.needed("model", NEEDED), options.quantization)
     prompt_tokens = options.prompt_tokens or DEFAULT_PROMPT_TOKENS
     question = RuntimeQuestion(
         runtime=asked.runtime,
@@ -217,21 +213,3 @@ def _check_memory(question: "RuntimeQuestion", prediction: "RuntimePrediction") 
         raise NoFeasiblePlan(
             f"no feasible plan: weights and KV cache do not fit GPU memory; {each}"
         )
-
-
-def _check(options: ScenarioOptions) -> None:
-    """Refuse options that a runtime's own arguments decide. Raises InputError."""
-    from hwprofiles import InputError
-
-    for field in fields(ScenarioOptions):
-        if field.name not in USED and getattr(options, field.name) is not None:
-            name = f"--{field.name.replace('_', '-')}"
-            raise InputError(f"{name} does not go with --runtime, whose own arguments decide that")
-
-
-def _needed(value: str | None, name: str) -> str:
-    from hwprofiles import InputError
-
-    if value is None:
-        raise InputError(f"missing option '--{name}'; a runtime needs a machine and a model")
-    return value

@@ -2,22 +2,24 @@
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
+from rosin.report.document import Document
 from sim.runtimes.memory import DeviceMemory
 from sim.runtimes.predict import RuntimePrediction, Speed
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SpeedRange(_Part):
-    """Tokens a second between ends that hold for a share of machines, and what they rest on."""
+class SpeedEnds(Document):
+    """Tokens a second, between two ends."""
 
     tokens_per_s: float
     low_tokens_per_s: float
     high_tokens_per_s: float
+
+
+class SpeedRange(SpeedEnds):
+    """Tokens a second between ends that hold for a share of machines, and what they rest on."""
+
     coverage_fraction: float | None
     limit: str
     seconds: dict[str, float]
@@ -25,14 +27,14 @@ class SpeedRange(_Part):
     assumption_change_fraction: float
 
 
-class BothSpeeds(_Part):
+class BothSpeeds(Document):
     """Decode and prefill."""
 
     decode: SpeedRange
     prefill: SpeedRange
 
 
-class DeviceBytes(_Part):
+class DeviceBytes(Document):
     """Bytes on one device by what they are for; ``expert_cache`` is written only where there is one."""
 
     weights: int
@@ -49,7 +51,7 @@ class DeviceBytes(_Part):
         return written
 
 
-class RuntimeResult(_Part):
+class RuntimeResult(Document):
     """What ``rosin simulate --runtime`` answers."""
 
     runtime: str

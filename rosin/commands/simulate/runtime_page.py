@@ -7,7 +7,12 @@ from rich.table import Table
 from rich.text import Text
 
 from hwprofiles.units import format_bytes
-from rosin.commands.simulate.runtime_document import DeviceBytes, RuntimeResult, SpeedRange
+from rosin.commands.simulate.runtime_document import (
+    DeviceBytes,
+    RuntimeResult,
+    SpeedEnds,
+    SpeedRange,
+)
 from rosin.report.tables import name_column, number_column, plain_table
 
 PART_WORDS = {
@@ -45,16 +50,21 @@ def coverage_words(speed: SpeedRange) -> str:
     """Say how often ranges hold."""
     if speed.coverage_fraction is None:
         return "ranges are as wide as llama.cpp's: no published speeds of this program were fitted"
-    return f"ranges hold for {speed.coverage_fraction:.0%} of published rows of machines left out"
-
-
-def speed_words(speed: SpeedRange) -> str:
-    """A speed with its range: ``34 tokens/s (28–41)``."""
-    middle, low, high = (
-        number_words(value)
-        for value in (speed.tokens_per_s, speed.low_tokens_per_s, speed.high_tokens_per_s)
+    return (
+        f"ranges hold for {speed.coverage_fraction:.0%} of published rows of machines left out,"
+        " for about half of those of machines found later"
     )
-    return f"{middle} tokens/s ({low}–{high})"
+
+
+def speed_words(speed: SpeedEnds) -> str:
+    """A speed with its range: ``34 tokens/s (28–41)``."""
+    return range_words(speed, " tokens/s")
+
+
+def range_words(speed: SpeedEnds, unit: str = "") -> str:
+    """A speed with its range where the unit stands elsewhere: ``34 (28–41)``."""
+    ends = f"{number_words(speed.low_tokens_per_s)}–{number_words(speed.high_tokens_per_s)}"
+    return f"{number_words(speed.tokens_per_s)}{unit} ({ends})"
 
 
 def number_words(value: float) -> str:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rosin.cli.failures import NoFeasiblePlan
-from rosin.cli.output import Output
+from rosin.cli.option_groups import OptionGroup
+from rosin.cli.output import Output, OutputOptions
 from rosin.cli.scenario import ScenarioOptions, simulating
+from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
 
 if TYPE_CHECKING:
     from sim.costs.memory import Infeasible as Misfit
@@ -84,16 +86,16 @@ SPEC_PARTS = ("balancing", "disaggregation", "instance", "num_instances", "offlo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServingOptions:
+class ServingOptions(OptionGroup):
     """What the options of serving say, as typed."""
 
-    workload: str | None
-    requests: int | None
-    concurrency: int | None
-    serving: Path | None
-    kv_tiers: Sequence[str]
-    trace_block_tokens: int | None
-    trace_time_unit: str | None
+    workload: WorkloadOption = None
+    requests: RequestsOption = None
+    concurrency: ConcurrencyOption = None
+    serving: ServingOption = None
+    kv_tier: TierOption = None
+    trace_block_tokens: TraceBlockOption = None
+    trace_time_unit: TraceTimeOption = None
 
     def check_unused(self) -> None:
         """Refuse options of serving without --workload. Raises InputError."""
@@ -103,7 +105,7 @@ class ServingOptions:
             "--requests": self.requests,
             "--concurrency": self.concurrency,
             "--serving": self.serving,
-            "--kv-tier": self.kv_tiers or None,
+            "--kv-tier": self.kv_tier,
             "--trace-block-tokens": self.trace_block_tokens,
             "--trace-time-unit": self.trace_time_unit,
         }
@@ -112,30 +114,26 @@ class ServingOptions:
             raise InputError(f"{name} needs --workload, which names the requests to serve")
 
     def load(self) -> "RequestsSpec":
-        """The requests that are served. Raises InputError."""
+        """Return the requests that are served, in a closed loop where a concurrency is given. Raises
+        InputError.
+        """
+        from sim.workload.requests import load_requests, trace_units
+
         assert self.workload is not None
-        return load_workload(
-            self.workload, self.concurrency, self.trace_block_tokens, self.trace_time_unit
-        )
+        units = trace_units(self.trace_block_tokens, self.trace_time_unit)
+        requests = load_requests(self.workload, units)
+        return requests if self.concurrency is None else requests.always(self.concurrency)
 
-
-def load_workload(
-    name: str, concurrency: int | None, block_tokens: int | None, time_unit: str | None
-) -> "RequestsSpec":
-    """The requests of that name, in a closed loop where a concurrency is given. Raises InputError."""
-    from sim.workload.requests import load_requests, trace_units
-
-    requests = load_requests(name, trace_units(block_tokens, time_unit))
-    return requests if concurrency is None else requests.always(concurrency)
+    def tier_sizes(self) -> dict[str, str | None]:
+        """Return the sizes of tiers by name, None for unlimited. Raises InputError."""
+        return dict(map(_tier_size, self.kv_tier or ()))
 
 
 def simulate_serving(
     options: ScenarioOptions,
     policy: str | None,
     serving: ServingOptions,
-    *,
-    json: str | None,
-    quiet: bool,
+    said: OutputOptions,
 ) -> None:
     """Serve the workload and say how it went. Raises InputError for what is wrong, NoFeasiblePlan where
     the model does not fit.
@@ -153,23 +151,22 @@ def simulate_serving(
     assert serving.workload is not None
     _check(options)
     overrides, changes, parameters = split_serving_settings(options.settings or ())
-    spec = load_serving(serving.serving, changes, tier_sizes(serving.kv_tiers))
+    spec = load_serving(serving.serving, changes, serving.tier_sizes())
     if policy is not None:
         spec = spec.on_one_gpu()
-    machine = load_machine(_needed(options.machine, "machine"), overrides)
+    machine = load_machine(options.needed("machine"), overrides)
     # Mistakes are blamed on the file only where all that is said comes from it.
-    is_all_in_file = serving.serving is not None and not changes and not serving.kv_tiers
+    is_all_in_file = serving.serving is not None and not changes and not serving.kv_tier
     where = str(serving.serving) if is_all_in_file else ""
-    model = load_model(_needed(options.model, "model"), options.quantization)
+    model = load_model(options.needed("model"), options.quantization)
     setting = serving_setting(spec, machine, with_kv_type(model, options.kv_type), where)
-    seed = options.seed or 0
     requests = serving.load()
-    output = Output(json=json, seed=seed, quiet=quiet)
+    output = said.with_seed(options.seed or 0)
     cluster = _prepared(setting, options, policy, parameters, output)
     if not isinstance(cluster, Cluster):
         raise NoFeasiblePlan(f"no feasible plan: {shortfall(cluster)}")
     with output.waiting("serving requests"):
-        run = serve(cluster, source_of(requests, seed, serving.requests))
+        run = serve(cluster, source_of(requests, output.seed, serving.requests))
     workload = ServedWorkload(name=serving.workload, source=requests.source, date=requests.date)
     record = serve_record(_command(options, policy, serving), setting, spec, workload, policy)
     result = serve_result(run, setting, record)
@@ -240,11 +237,6 @@ def split_serving_settings(
     return overrides, changes, {key: value for key, value in others.items() if key not in changes}
 
 
-def tier_sizes(texts: Sequence[str]) -> dict[str, str | None]:
-    """Sizes by name, None for unlimited, of ``--kv-tier``. Raises InputError."""
-    return dict(map(_tier_size, texts))
-
-
 def _tier_size(text: str) -> tuple[str, str | None]:
     from hwprofiles import InputError
 
@@ -256,22 +248,13 @@ def _tier_size(text: str) -> tuple[str, str | None]:
     return name, None if size == "unlimited" else size
 
 
-def _needed(value: str | None, name: str) -> str:
-    from hwprofiles import InputError
-
-    if value is None:
-        raise InputError(f"missing option '--{name}'")
-    return value
-
-
 def _command(options: ScenarioOptions, policy: str | None, serving: ServingOptions) -> str:
     """The command line that repeats the run."""
     words = ["simulate", *(("--policy", policy) if policy else ())]
     for item in fields(serving):
         value = getattr(serving, item.name)
         # Options that may be repeated are said once for each value.
-        if item.name == "kv_tiers":
-            words += [word for tier in value for word in ("--kv-tier", tier)]
-        elif value is not None:
-            words += [f"--{item.name.replace('_', '-')}", str(value)]
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        for each in values:
+            words += [f"--{item.name.replace('_', '-')}", str(each)]
     return options.command(*words)

@@ -5,7 +5,8 @@ explains.
 from typing import Any
 
 from hwprofiles import Kind, Provenance
-from rosin.report.json_documents import Document, Envelope, Memory
+from rosin.report.document import Document
+from rosin.report.json_documents import Envelope, Memory
 from sim.serving.metrics import ServingMetrics
 from sim.step.provenance import UsedNumber
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rosin.cli.options import AllowImportOption, JsonOption, QuietOption, ScenarioSeedOption
-from rosin.cli.output import Output
+from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import read_plan
 from rosin.cli.torch_needed import require_torch
+from rosin.commands.validate.run_options import RunOptions, RuntimeRun
 
 if TYPE_CHECKING:
     from planner.search.plan import Plan
@@ -19,65 +19,6 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cuda", "cpu", "paced")
 QUICK_PROMPT_TOKENS = 16
 QUICK_OUTPUT_TOKENS = 4
-DeviceOption = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        metavar="auto|cuda|cpu|paced",
-        help="What runs it: paced is small tensors slept out to the machine file's times; cpu needs a machine that rosin measure wrote.",
-    ),
-]
-RoundsOption = Annotated[
-    int, typer.Option("--rounds", min=1, metavar="N", help="Runs of every plan.")
-]
-QuickOption = Annotated[
-    bool, typer.Option("--quick", help="One round of a short prompt and answer.")
-]
-RuntimeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--runtime",
-        metavar="llama.cpp",
-        help="Run the plan with this program, not with torch.",
-        show_default=False,
-    ),
-]
-RuntimeArgsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--runtime-args",
-        metavar="ARGS",
-        help="Its arguments, in quotes; otherwise those of the plan file.",
-        show_default=False,
-    ),
-]
-BinaryOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--binary",
-        metavar="PATH",
-        help="llama-bench, or its folder; otherwise as found, else the wheel xllamacpp.",
-        show_default=False,
-    ),
-]
-ModelFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--model-file",
-        metavar="X.gguf",
-        help="Run this file; otherwise a small one with random weights.",
-        show_default=False,
-    ),
-]
-WeightsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights",
-        metavar="DIR",
-        help="Run this Hugging Face checkpoint, not random weights.",
-        show_default=False,
-    ),
-]
 FolderOption = Annotated[
     Path | None,
     typer.Option(
@@ -93,63 +34,42 @@ NOTICE = "each policy is run for real, which may take minutes; --quick runs fewe
 
 
 def validate(
+    *,
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
-    device: DeviceOption = "auto",
-    rounds: RoundsOption = 5,
-    quick: QuickOption = False,
-    weights: WeightsOption = None,
-    runtime: RuntimeOption = None,
-    runtime_args: RuntimeArgsOption = None,
-    binary: BinaryOption = None,
-    model_file: ModelFileOption = None,
+    runs: RunOptions,
+    asked: RuntimeRun,
     folder: FolderOption = None,
-    allow_import: AllowImportOption = None,
-    json: JsonOption = None,
-    seed: ScenarioSeedOption = None,
-    quiet: QuietOption = False,
+    said: OutputOptions,
 ) -> None:
     """Run a plan and set measured beside predicted."""
     from hwprofiles.text_file import check_folder
 
-    _check_device(device)
+    _check_device(runs.device)
     if folder is not None:
         check_folder(folder)
-    if runtime is not None:
-        from rosin.commands.validate.runtime_command import RuntimeValidation, validate_runtime
+    if asked.runtime is not None:
+        from rosin.commands.validate.runtime_command import validate_runtime
 
-        asked = RuntimeValidation(
-            plan=plan,
-            runtime=runtime,
-            arguments=runtime_args,
-            binary=binary,
-            model_file=model_file,
-            rounds=1 if quick else rounds,
-            seed=seed or 0,
-            folder=folder,
-        )
-        validate_runtime(asked, Output(json=json, seed=seed or 0, quiet=quiet))
+        validate_runtime(plan, runs, asked, folder, said.with_seed(runs.seed or 0))
         return
-    _check_runtime_options(
-        {"--runtime-args": runtime_args, "--binary": binary, "--model-file": model_file}
-    )
-    loaded = with_seed(read_plan(plan, allow_import or ()), seed)
+    asked.check_unused()
+    loaded = with_seed(read_plan(plan, runs.allow_import or ()), runs.seed)
     require_torch("validate runs the plan")
     # These import torch, so what is wrong with the plan shows before they are needed.
     from rosin.commands.validate.document import validate_result, validate_warnings
     from rosin.commands.validate.page import validate_page
     from validation.comparison import validate_plan
 
-    output = Output(json=json, seed=loaded.setting.seed, quiet=quiet)
-    batch = _quick_batch(loaded) if quick else None
-    num_rounds = 1 if quick else rounds
+    output = said.with_seed(loaded.setting.seed)
+    batch = _quick_batch(loaded) if runs.quick else None
     output.note(NOTICE)
     with output.waiting("making weights and measuring") as waiting:
         validation = validate_plan(
             loaded,
-            num_rounds,
+            runs.num_rounds,
             batch=batch,
-            device=device,
-            checkpoint=weights,
+            device=runs.device,
+            checkpoint=runs.weights,
             on_run=lambda name: waiting.step(f"ran {name}; going on"),
         )
     result = validate_result(validation)
@@ -168,15 +88,6 @@ def _check_device(device: str) -> None:
 
     if device not in DEVICES:
         raise unknown_name("device", device, DEVICES)
-
-
-def _check_runtime_options(stated: dict[str, object]) -> None:
-    """Raise InputError for an option of runtimes without --runtime."""
-    from hwprofiles import InputError
-
-    name = next((name for name, value in stated.items() if value is not None), None)
-    if name is not None:
-        raise InputError(f"{name} needs --runtime, which names the program to run")
 
 
 def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path) -> None:

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from hwprofiles.units import NS_PER_S
+from hwprofiles.units import NS_PER_MS
 from rosin.report.checking_documents import ValidateResult
 from rosin.report.figure_style import BLUE, VERMILION, Picture
 from sim.engine.timeline import Timeline
 from sim.engine.trace_slices import track_name
 
-NS_PER_MS = NS_PER_S // 1000
 PREDICTED_COLOR = BLUE
 MEASURED_COLOR = VERMILION
 PLAIN_COLOR = "#999999"

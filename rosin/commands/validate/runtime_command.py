@@ -1,12 +1,12 @@
 """`rosin validate --runtime`: a plan run by the program that it is for."""
 
 import tempfile
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rosin.cli.output import Output
+from rosin.commands.validate.run_options import RunOptions, RuntimeRun
 
 if TYPE_CHECKING:
     from validation.runtimes.llama_cpp import PlanQuestion, PlanRun
@@ -15,21 +15,9 @@ RUNTIMES = ("llama.cpp",)
 HISTORY = "history.csv"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeValidation:
-    """What the options say, as typed."""
-
-    plan: Path
-    runtime: str
-    arguments: str | None
-    binary: Path | None
-    model_file: Path | None
-    rounds: int
-    seed: int
-    folder: Path | None
-
-
-def validate_runtime(asked: RuntimeValidation, output: Output) -> None:
+def validate_runtime(
+    plan: Path, runs: RunOptions, asked: RuntimeRun, folder: Path | None, output: Output
+) -> None:
     """Run the plan and its rivals, and set measured beside predicted. Raises InputError for what is
     wrong.
     """
@@ -40,14 +28,15 @@ def validate_runtime(asked: RuntimeValidation, output: Output) -> None:
     from sim.runtimes import runtime_host
     from validation.runtimes.llama_cpp import RunLoad, model_file, read_question, run_plan
 
+    assert asked.runtime is not None
     if asked.runtime not in RUNTIMES:
         raise unknown_name("runtime that can be run", asked.runtime, RUNTIMES)
-    question = read_question(asked.plan, asked.runtime, asked.arguments)
+    question = read_question(plan, asked.runtime, asked.runtime_args)
     arguments = question.arguments
     machine = load_machine(question.machine, question.machine_overrides)
-    load = RunLoad(rounds=asked.rounds)
-    with tempfile.TemporaryDirectory(prefix="rosin-") as folder:
-        file = model_file(question, asked.model_file, Path(folder), asked.seed)
+    load = RunLoad(rounds=runs.num_rounds)
+    with tempfile.TemporaryDirectory(prefix="rosin-") as made:
+        file = model_file(question, asked.model_file, Path(made), output.seed)
         ran = run_plan(
             file,
             arguments,
@@ -57,7 +46,8 @@ def validate_runtime(asked: RuntimeValidation, output: Output) -> None:
             on_run=lambda name: output.note(f"ran {name}"),
         )
         # Before the folder is gone: the small file's header is copied out of it.
-        history = None if asked.folder is None else _remember(asked, question, ran, file)
+        kept = asked.model_file
+        history = None if folder is None else _remember(folder, kept, question, ran, file)
     result = runtime_validate_result(
         ran,
         runtime=asked.runtime,
@@ -70,8 +60,8 @@ def validate_runtime(asked: RuntimeValidation, output: Output) -> None:
         history=None if history is None else str(history),
     )
     document = result.model_dump(mode="json")
-    if asked.folder is not None:
-        write_json(document, str(asked.folder / "validate.json"))
+    if folder is not None:
+        write_json(document, str(folder / "validate.json"))
     output.emit(document, runtime_validate_page(result), warnings=_warnings(ran))
 
 
@@ -92,24 +82,24 @@ def _warnings(ran: "PlanRun") -> list[str]:
 
 
 def _remember(
-    asked: RuntimeValidation, question: "PlanQuestion", ran: "PlanRun", file: Path
+    folder: Path, own: Path | None, question: "PlanQuestion", ran: "PlanRun", file: Path
 ) -> Path | None:
     """Add a row a set of arguments to the history in the folder; None where nothing ran that a
-    machine has. A small random file is kept there as its header.
+    machine has. ``own`` is the file that the user
+    named; of a small random file the header is kept there.
     """
     from hwprofiles.text_file import make_folder
     from validation.runtimes.history import append_rows
     from validation.runtimes.llama_cpp import history_rows
 
-    assert asked.folder is not None
-    make_folder(asked.folder)
+    make_folder(folder)
     # Times in UTC have the same order wherever the runs were made.
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    kept = asked.model_file or _kept_header(file, asked.folder, now)
+    kept = own or _kept_header(file, folder, now)
     rows = history_rows(ran, machine=question.machine, file=kept, stamp=now, line=question.line)
     if not rows:
         return None
-    path = asked.folder / HISTORY
+    path = folder / HISTORY
     append_rows(path, rows)
     return path
 

@@ -1,6 +1,6 @@
 """A plan run by a real runtime as the document that ``rosin validate --runtime`` writes."""
 
-from rosin.report.json_documents import Document
+from rosin.report.document import Document
 from validation.runtimes.llama_cpp import PlanRun, RanOption
 
 

@@ -141,6 +141,7 @@ def sensitivities(
     """
 
     def gain(outcome: Outcome) -> float | None:
+        """The gain over the base; None where nothing fits."""
         return (
             speed(outcome, objective) / speed(base, objective) - 1 if outcome.is_feasible else None
         )
@@ -178,7 +179,7 @@ def pareto_front(rows: Sequence[WhatifRow], objective: str) -> list[int]:
     ]
     front = []
     best = 0.0
-    # Of equal prices the fastest comes first, so the others at that price are passed over.
+    # Of equal prices the best comes first, so the others at that price are passed over.
     for _, negative_speed, place in sorted(priced):
         if -negative_speed > best:
             best = -negative_speed

@@ -12,14 +12,13 @@ import typer
 
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.memory_guard import refuse_large_plan
-from rosin.cli.options import JsonOption, QuietOption
-from rosin.cli.output import Output
+from rosin.cli.option_groups import OptionGroup
+from rosin.cli.output import Output, OutputOptions
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
     compile_first,
     read_options,
-    takes_scenario,
 )
 from rosin.cli.stopping import stopping
 from rosin.cli.study_progress import StudyProgress
@@ -106,19 +105,68 @@ FolderOption = Annotated[
 ]
 
 
-@takes_scenario
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Workers(OptionGroup):
+    """Who computes: a Dask scheduler's workers, or processes here."""
+
+    workers: WorkersOption = None
+    scheduler: SchedulerOption = None
+
+    def most(self, num_points: int) -> int:
+        """Processes here that plan at once; where a scheduler's workers do, one stands for whatever
+        runs here.
+        """
+        if self.scheduler is not None:
+            return 1
+        return min(self.workers or os.cpu_count() or 1, num_points)
+
+    @contextmanager
+    def crew(self, num_missing: int) -> Iterator["Crew"]:
+        """As many processes as are of use, none for one. Raises InputError where no scheduler
+        answers.
+        """
+        from planner.search.inline import InlineExecutor
+        from planner.study.cluster import Crew, cluster_crew
+        from planner.study.workers import process_pool
+
+        if self.scheduler is not None:
+            with cluster_crew(self.scheduler) as crew:
+                yield crew
+            return
+        count = self.most(num_missing)
+        with process_pool(count) if count > 1 else InlineExecutor() as executor:
+            yield Crew(executor=executor, at_once=lambda: count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyOptions(OptionGroup):
+    """What is studied, as typed."""
+
+    vary: VaryOption = None
+    objective: StudyObjectiveOption = None
+    tornado: TornadoOption = False
+    no_bounds: NoBoundsOption = False
+
+    def words(self) -> Iterator[str]:
+        """The words of the command line that say it again."""
+        for text in self.vary or ():
+            yield from ("--vary", text)
+        if self.objective is not None:
+            yield from ("--objective", self.objective)
+        if self.tornado:
+            yield "--tornado"
+        if self.no_bounds:
+            yield "--no-bounds"
+
+
 def whatif(
+    *,
     options: ScenarioOptions,
-    vary: VaryOption = None,
-    objective: StudyObjectiveOption = None,
-    tornado: TornadoOption = False,
-    no_bounds: NoBoundsOption = False,
-    workers: WorkersOption = None,
-    scheduler: SchedulerOption = None,
+    asked: StudyOptions,
+    computing: _Workers,
     prices: PricesOption = None,
     output_folder: FolderOption = None,
-    json: JsonOption = None,
-    quiet: QuietOption = False,
+    said: OutputOptions,
 ) -> None:
     """Plan anew at every point of a study, and show what changes."""
     from planner.study.prices import NO_PRICES, load_prices
@@ -126,21 +174,15 @@ def whatif(
     from rosin.commands.whatif.page import whatif_page
     from rosin.commands.whatif.result import whatif_result
 
-    study, request = _study(
-        options, vary or (), objective, has_tornado=tornado, has_bounds=not no_bounds
-    )
-    crew = _Workers(num_workers=workers, scheduler=scheduler)
-    _check_size(study, request, crew)
+    study, request = _study(options, asked)
+    _check_size(study, request, computing)
     costs = load_prices(prices, study.axes) if prices is not None else NO_PRICES
     folder = _folder(output_folder)
-    output = Output(json=json, seed=study.base.seed, quiet=quiet)
+    output = said.with_seed(study.base.seed)
     compile_first(request.engine, output)
-    swept = _swept(study, folder, crew, output, has_tornado=tornado)
-    words = [
-        *_words(vary or (), objective, prices, has_tornado=tornado),
-        *(["--no-bounds"] if no_bounds else []),
-    ]
-    command = options.command("whatif", *words, "-o", str(folder))
+    swept = _swept(study, folder, computing, output, has_tornado=asked.tornado)
+    priced = () if prices is None else ("--prices", str(prices))
+    command = options.command("whatif", *asked.words(), *priced, "-o", str(folder))
     result = whatif_result(
         study,
         swept.outcomes,
@@ -165,25 +207,18 @@ def whatif(
         raise _nothing_fits(swept.outcomes, folder)
 
 
-def _study(
-    options: ScenarioOptions,
-    vary: Sequence[str],
-    objective: str | None,
-    *,
-    has_tornado: bool,
-    has_bounds: bool,
-) -> tuple["Study", Request]:
+def _study(options: ScenarioOptions, asked: StudyOptions) -> tuple["Study", Request]:
     """What is asked, checked at every point. Raises InputError."""
     from hwprofiles import InputError
     from planner.study.axes import parse_axes
     from planner.study.study import Study
     from planner.study.study_check import check_study
 
-    if not vary and not has_tornado:
+    if not asked.vary and not asked.tornado:
         raise InputError(
             "missing option '--vary'; for example --vary link.h2d.bytes_per_s=12e9,25e9,50e9"
         )
-    axes = parse_axes(vary)
+    axes = parse_axes(asked.vary or ())
     # The base needs a model and a machine; where only --vary names them, the first ones serve.
     firsts = {axis.path: str(axis.values[0]) for axis in axes if axis.path in ("model", "machine")}
     model = options.model or firsts.get("model")
@@ -197,7 +232,7 @@ def _study(
         raise InputError(
             f"--engine {request.engine}: whatif plans with the fast engine, whose results are the same"
         )
-    wanted = objective or (
+    wanted = asked.objective or (
         request.plan.goal.objective if request.plan is not None else "throughput"
     )
     study = Study(
@@ -205,7 +240,7 @@ def _study(
         axes=axes,
         objective=wanted,
         version=__version__,
-        has_bounds=has_bounds,
+        has_bounds=not asked.no_bounds,
     )
     check_study(study)
     return study, request
@@ -233,20 +268,6 @@ def _check_size(study: "Study", request: Request, workers: "_Workers") -> None:
         refuse_large_plan(scenario, setting.draws or STUDY_DRAWS, workers.most(study.num_points))
 
 
-def _words(
-    vary: Sequence[str], objective: str | None, prices: Path | None, *, has_tornado: bool
-) -> Iterator[str]:
-    """The words of the command line that say the study, besides those of its base."""
-    for text in vary:
-        yield from ("--vary", text)
-    if objective is not None:
-        yield from ("--objective", objective)
-    if has_tornado:
-        yield "--tornado"
-    if prices is not None:
-        yield from ("--prices", str(prices))
-
-
 def _folder(path: Path | None) -> Path:
     from hwprofiles import InputError
     from hwprofiles.text_file import make_folder
@@ -255,39 +276,6 @@ def _folder(path: Path | None) -> Path:
         raise InputError("missing option '-o'; name the folder that keeps the study")
     make_folder(path)
     return path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Workers:
-    """Who computes: a Dask scheduler's workers, or processes here."""
-
-    num_workers: int | None
-    scheduler: str | None
-
-    def most(self, num_points: int) -> int:
-        """Processes here that plan at once; where a scheduler's workers do, one stands for whatever
-        runs here.
-        """
-        if self.scheduler is not None:
-            return 1
-        return min(self.num_workers or os.cpu_count() or 1, num_points)
-
-    @contextmanager
-    def crew(self, num_missing: int) -> Iterator["Crew"]:
-        """As many processes as are of use, none for one. Raises InputError where no scheduler
-        answers.
-        """
-        from planner.search.inline import InlineExecutor
-        from planner.study.cluster import Crew, cluster_crew
-        from planner.study.workers import process_pool
-
-        if self.scheduler is not None:
-            with cluster_crew(self.scheduler) as crew:
-                yield crew
-            return
-        count = self.most(num_missing)
-        with process_pool(count) if count > 1 else InlineExecutor() as executor:
-            yield Crew(executor=executor, at_once=lambda: count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +300,7 @@ def _swept(
     varied = list(variations(study.base)) if has_tornado else []
 
     def job(setting: "Setting") -> Job:
+        """The point of that setting."""
         key = keys.key(setting)
         return Job(
             setting=setting,
@@ -343,6 +332,7 @@ def _run(jobs: Sequence["Job"], store: "PointStore", workers: _Workers, output: 
     progress = StudyProgress(len(wanted), len(wanted) - num_missing, is_shown=output.is_watched)
 
     def on_point(job: "Job", outcome: "Outcome") -> None:
+        """Say that a point is planned."""
         progress(job, outcome)
         # A signal that arrived inside one of Python's own callbacks raised nothing there.
         stop.check()

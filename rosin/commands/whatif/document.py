@@ -2,7 +2,7 @@
 
 from planner.search.plan import Setting
 from planner.study.axes import Value
-from rosin.report.json_documents import Document
+from rosin.report.document import Document
 
 
 class WhatifAxis(Document):
@@ -36,7 +36,7 @@ class WhatifRow(Document):
 
 
 class AxisEffect(Document):
-    """How much one axis changes: the fastest by the slowest along it, all else equal (geometric
+    """How much one axis changes: the best by the worst along it, in speed, all else equal (geometric
     mean), less one.
     """
 

@@ -55,7 +55,9 @@ def whatif_page(result: WhatifResult) -> Iterator[RenderableType]:
     rows = _shown(result)
     yield _points(result, rows)
     if len(rows) < len(result.rows):
-        yield Text(f"\nThe {len(rows)} fastest of {len(result.rows):,} points; table.csv has all.")
+        yield Text(
+            f"\nThe {len(rows)} best of {len(result.rows):,} points for {result.objective}; table.csv has all."
+        )
     yield Text("\nnamed: the best published system there, and how much faster the plan is.\n")
     yield from _findings(result)
     if result.sensitivities:
@@ -78,10 +80,10 @@ def _overrides(result: WhatifResult) -> str:
 
 
 def _shown(result: WhatifResult) -> Sequence[WhatifRow]:
-    """All rows in order, or the fastest where they are many."""
+    """All rows in order, or the best where they are many."""
     if len(result.rows) <= MAX_ROWS:
         return result.rows
-    # A point without a plan has no speed to be sorted by.
+    # A point without a plan has nothing to be sorted by.
     feasible = [row for row in result.rows if row.is_feasible]
     return sorted(feasible, key=lambda row: -speed(row, result.objective))[:MAX_ROWS]
 
@@ -149,7 +151,10 @@ def _findings(result: WhatifResult) -> Iterator[RenderableType]:
             for effect in result.effects
         )
         yield Text(
-            fill(f"What changes most, from slowest to fastest along it: {listed}.", LINE_WIDTH)
+            fill(
+                f"What changes most, from the worst to the best {result.objective} along it: {listed}.",
+                LINE_WIDTH,
+            )
         )
     yield from _listed(
         "Where the best policy changes:",

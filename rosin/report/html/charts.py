@@ -9,6 +9,7 @@ from html import escape
 WIDTH = 560
 LABEL_WIDTH = 140
 VALUE_WIDTH = 160
+LANE_WIDTH = 1000
 ROW_HEIGHT = 26
 BAR_HEIGHT = 18
 NUM_COLORS = 8
@@ -101,12 +102,14 @@ def lanes(title: str, rows: Sequence[tuple[str, Sequence[Slice]]]) -> str:
     shapes = []
     for place, (_, slices) in enumerate(rows):
         top = place * height
-        shapes.append(f'<rect class="lane" x="0" y="{top}" width="1000" height="{height - 6}"/>')
+        shapes.append(
+            f'<rect class="lane" x="0" y="{top}" width="{LANE_WIDTH}" height="{height - 6}"/>'
+        )
         for each in slices:
             # A task that takes next to no time still needs a width to be seen and pointed at.
-            width = max(0.05, 1000 * (each.end - each.start))
+            width = max(0.05, LANE_WIDTH * (each.end - each.start))
             shapes.append(
-                f'<rect class="{each.color}" x="{1000 * each.start:.2f}" y="{top}" '
+                f'<rect class="{each.color}" x="{LANE_WIDTH * each.start:.2f}" y="{top}" '
                 f'width="{width:.2f}" height="{height - 6}"><title>{escape(each.words)}</title></rect>'
             )
     names = "".join(f"<li>{escape(name)}</li>" for name, _ in rows)
@@ -114,7 +117,7 @@ def lanes(title: str, rows: Sequence[tuple[str, Sequence[Slice]]]) -> str:
     return (
         f'<div class="lanes"><ul aria-hidden="true">{names}</ul>'
         f'<div class="stretch" tabindex="0" role="region" aria-label="{escape(title)}; scroll sideways">'
-        f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 1000 {total}" '
+        f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {LANE_WIDTH} {total}" '
         f'preserveAspectRatio="none" height="{total}">{"".join(shapes)}</svg></div></div>'
     )
 

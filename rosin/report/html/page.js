@@ -1,11 +1,3 @@
-for (const button of document.querySelectorAll("[data-copy]")) {
-  button.addEventListener("click", async () => {
-    const text = button.parentElement.querySelector("code").textContent;
-    try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; }
-    catch { getSelection().selectAllChildren(button.parentElement.querySelector("code")); button.textContent = "Press Ctrl+C"; }
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
-  });
-}
 for (const slider of document.querySelectorAll("[data-zoom]")) {
   const target = slider.closest("section").querySelectorAll(".stretch");
   slider.addEventListener("input", () => {

@@ -24,9 +24,11 @@ class Page:
     def html(self) -> str:
         """The page; the same report gives the same text."""
         folder = files("rosin.report.html")
-        # Style and script are written into the page: the file then needs no other file beside it.
+        # Style and scripts are written into the page: the file then needs no other file beside it.
         style = (folder / "page.css").read_text(encoding="utf-8")
-        script = (folder / "page.js").read_text(encoding="utf-8")
+        script = "".join(
+            (folder / name).read_text(encoding="utf-8") for name in ("copy.js", "page.js")
+        )
         notes = "".join(f"<li>{escape(each)}</li>" for each in self.warnings)
         warnings = f'<h2 id="notes">Read this first</h2><ul>{notes}</ul>' if notes else ""
         body = "".join(section.html(number) for number, section in enumerate(self.sections, 1))

@@ -44,20 +44,11 @@ document.addEventListener("input", event => {
   }
 }, true);
 
-document.addEventListener("click", async event => {
-  const button = event.target.closest("button");
-  if (!button) return;
-  if ("reset" in button.dataset) {
-    for (const field of document.querySelectorAll("[data-own]")) field.value = field.dataset.own;
-    placeSliders();
-    htmx.trigger("#pc", "input");
-  }
-  if ("copy" in button.dataset) {
-    const code = button.parentElement.querySelector("code");
-    try { await navigator.clipboard.writeText(code.textContent); button.textContent = "Copied"; }
-    catch { getSelection().selectAllChildren(code); button.textContent = "Press Ctrl+C"; }
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
-  }
+document.addEventListener("click", event => {
+  if (!event.target.closest("button[data-reset]")) return;
+  for (const field of document.querySelectorAll("[data-own]")) field.value = field.dataset.own;
+  placeSliders();
+  htmx.trigger("#pc", "input");
 });
 
 // A field with something wrong says so to screen readers, too.

@@ -16,8 +16,9 @@ _SYNONYMS = {
     "d_model": "hidden_size",
     "max_seq_len": "max_position_embeddings",
     "tie_embedding": "tie_word_embeddings",
+    "attention_head_dim": "head_dim",
 }
-"""Names that DBRX and LFM2 give to keys of all families."""
+"""Names that DBRX, LFM2 and Nemotron-H give to keys of all families."""
 
 
 class ConfigKeys:
@@ -62,6 +63,7 @@ class ConfigKeys:
                     own, f"must equal {usual}, got {shown(config[own])} and {shown(config[usual])}"
                 )
             found[usual] = config[own]
+            self.used.add(own)
         return found
 
     def error(self, name: str, problem: str) -> InputError:

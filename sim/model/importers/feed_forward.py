@@ -17,7 +17,8 @@ class Experts:
 
     ``shared`` is the width of the shared expert (0: none). ``router_vectors`` counts vectors of one
     element an expert beside the router's matrix: its bias, its score correction. ``name`` is the
-    module's in the checkpoint, ``shared_name`` the shared expert's in it.
+    module's in the checkpoint ("": the layer itself), ``shared_name`` the shared expert's in it,
+    ``router_name`` the router's.
     """
 
     num_experts: int
@@ -30,6 +31,11 @@ class Experts:
     router_vectors: int = 0
     name: str = "mlp"
     shared_name: str = "shared_experts"
+    router_name: str = "gate"
+
+    def module(self, part: str) -> str:
+        """The name of a part of the module."""
+        return f"{self.name}.{part}" if self.name else part
 
 
 def selection(
@@ -129,14 +135,14 @@ def dense_weights(
 
 def moe_weights(hidden: int, experts: Experts) -> list[Weight]:
     """The feed-forward block of an MoE layer; of EXPERT, one expert."""
-    name = experts.name
-    shared = f"{name}.{experts.shared_name}"
+    router = experts.module(experts.router_name)
+    shared = experts.module(experts.shared_name)
     weights = [
-        *linear(f"{name}.gate", TensorClass.ROUTER, hidden, experts.num_experts),
-        *loose(f"{name}.gate", TensorClass.ROUTER, experts.router_vectors * experts.num_experts),
+        *linear(router, TensorClass.ROUTER, hidden, experts.num_experts),
+        *loose(router, TensorClass.ROUTER, experts.router_vectors * experts.num_experts),
         *gated_mlp(
             # One expert stands for all: they are of one size, and packed alike.
-            f"{name}.experts.0",
+            experts.module("experts.0"),
             TensorClass.EXPERT,
             hidden,
             experts.intermediate,
@@ -148,5 +154,5 @@ def moe_weights(hidden: int, experts: Experts) -> list[Weight]:
             shared, TensorClass.SHARED_EXPERT, hidden, experts.shared, experts.has_shared_bias
         )
         gate = hidden if experts.has_shared_gate else 0
-        weights += loose(f"{name}.shared_expert_gate", TensorClass.SHARED_EXPERT, gate)
+        weights += loose(experts.module("shared_expert_gate"), TensorClass.SHARED_EXPERT, gate)
     return weights

@@ -18,6 +18,11 @@ from sim.model.importers.weights import Weight, params_of
 from sim.model.model import Layer, Model, TensorClass
 from sim.model.quantization import class_bytes
 
+_KEPT = "mxfp4"
+"""Experts in this format are in every GGUF file as the checkpoint has them: files of gpt-oss-20b and
+120b have 12 to 14 and 63 to 65 GB, whatever their mix is called.
+"""
+
 
 def model_from_config(
     config: Mapping[str, Any],
@@ -26,11 +31,13 @@ def model_from_config(
     provenance: Provenance,
     quantization: str | None = "16bit",
     where: str | None = None,
+    checkpoint: str | None = None,
 ) -> Model:
     """The model that a configuration describes.
 
     ``quantization`` names a scheme, or what the checkpoint is stored in; None stands for the
-    latter. Weights are counted as the family's modelling class builds them, layers for multi-token
+    latter. ``checkpoint`` names the scheme that the checkpoint comes in, for configurations that do
+    not say so. Weights are counted as the family's modelling class builds them, layers for multi-token
     prediction and vision parts left out. Raises InputError, one line that names ``where`` (the
     source, unless given) and the key: for an unknown family, a key that is missing or wrong, or one
     that would change the weights and that the family does not read.
@@ -38,7 +45,7 @@ def model_from_config(
     keys = ConfigKeys(config, where or provenance.source)
     family = family_of(keys)
     decoder = family.decode(keys)
-    stored = _stored(keys, family, decoder, quantization)
+    stored = _stored(keys, family, decoder, quantization, _expert_type(keys, checkpoint))
     # Asked for before unread keys are refused, as it is read by no family.
     context_tokens = keys.count(*CONTEXT_KEYS)
     refuse_unused(keys, family)
@@ -87,7 +94,11 @@ class _Stored:
 
 
 def _stored(
-    keys: ConfigKeys, family: Family, decoder: Decoder, quantization: str | None
+    keys: ConfigKeys,
+    family: Family,
+    decoder: Decoder,
+    quantization: str | None,
+    expert_type: str | None,
 ) -> _Stored:
     """In the named scheme, or as the checkpoint is stored where that is what is meant."""
     # A name may be a scheme and also what the checkpoint says of itself, such as fp8: then the
@@ -95,9 +106,10 @@ def _stored(
     scheme = None if quantization is None else find_scheme(quantization)
     storage = None if scheme and not _is_settled(keys) else native_storage(keys)
     if storage is None or not _is_native(storage, quantization):
-        return _in_scheme(keys, family, decoder, scheme or scheme_named(str(quantization)))
+        named = scheme or scheme_named(str(quantization))
+        return _in_scheme(keys, family, decoder, named, expert_type)
     if storage.name == "16bit":
-        return _in_scheme(keys, family, decoder, scheme_named(storage.name))
+        return _in_scheme(keys, family, decoder, scheme_named(storage.name), expert_type)
     return _native(family, decoder, storage)
 
 
@@ -114,10 +126,20 @@ def _is_settled(keys: ConfigKeys) -> bool:
     return True
 
 
-def _in_scheme(keys: ConfigKeys, family: Family, decoder: Decoder, scheme: Scheme) -> _Stored:
+def _expert_type(keys: ConfigKeys, checkpoint: str | None) -> str | None:
+    """The type that experts have in every GGUF file; None where the mix says it."""
+    # llama.cpp converts such experts as they are (its pull request 16756), and quantizes no tensor
+    # that is quantized already.
+    native = native_storage(keys).name if _is_settled(keys) else None
+    return _KEPT if _KEPT in (checkpoint, native) else None
+
+
+def _in_scheme(
+    keys: ConfigKeys, family: Family, decoder: Decoder, scheme: Scheme, expert_type: str | None
+) -> _Stored:
     """By class, by the settings of a checkpoint, or by a mix of types."""
     if scheme.mix is not None:
-        return _in_mix(family, decoder, scheme)
+        return _in_mix(family, decoder, scheme, expert_type)
     if scheme.settings is not None:
         settings = ConfigKeys({"quantization_config": scheme.settings}, keys.where)
         stored = _native(family, decoder, native_storage(settings))
@@ -141,10 +163,10 @@ def _by_class_format(decoder: Decoder, scheme: Scheme) -> _Stored:
     )
 
 
-def _in_mix(family: Family, decoder: Decoder, scheme: Scheme) -> _Stored:
+def _in_mix(family: Family, decoder: Decoder, scheme: Scheme, expert_type: str | None) -> _Stored:
     """Byte for byte by tensor and layer."""
     assert scheme.mix is not None
-    sizes, outside = sizes_by_layer(decoder, scheme.mix, family.name)
+    sizes, outside = sizes_by_layer(decoder, scheme.mix, family.name, expert_type)
     formats: Counter[tuple[TensorClass, str]] = Counter(outside)
     made: dict[tuple[int, tuple[tuple[tuple[TensorClass, str], int], ...]], Layer] = {}
     layers = []

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sim.policies.base import Cache
+from sim.policies.cache.base import Cache
 from sim.policies.cache.score import Score
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs.memory import Residency
-from sim.policies.base import Cache, CacheState
+from sim.policies.cache.base import Cache, CacheState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from sim.costs.memory import Residency
-from sim.policies.base import Cache, CacheState
+from sim.policies.cache.base import Cache, CacheState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

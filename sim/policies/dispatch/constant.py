@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sim.policies.base import Dispatch
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.rule import Rule
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.policies.base import Dispatch
 from sim.policies.belief import Source
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.rule import Rule
 from sim.policies.foresight import Foresight, Foretold
 from sim.policies.prefetch.next_gate import NextGatePrefetch

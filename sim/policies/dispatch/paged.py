@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sim.costs.memory import Residency
 from sim.policies.actions import LayerMode
-from sim.policies.base import Dispatch
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.rule import Rule
 
 
@@ -33,9 +33,7 @@ class PagedDispatch(Dispatch):
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
         """Every layer is pipelined, where all else of the model is on the GPU."""
-        shape = len(num_tokens), len(residency.dense)
         # A pipeline takes turns on the GPU: a layer elsewhere would break it.
         if residency.dense.all() and residency.has_head:
-            return np.full(shape, LayerMode.PIPELINE, np.uint8)
-        modes = np.where(residency.dense, LayerMode.GPU, LayerMode.CPU).astype(np.uint8)
-        return np.broadcast_to(modes, shape)
+            return np.full((len(num_tokens), len(residency.dense)), LayerMode.PIPELINE, np.uint8)
+        return Dispatch.layer_modes(self, residency, num_tokens)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sim.costs.memory import Residency
 from sim.policies.actions import LayerMode
-from sim.policies.base import Dispatch
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.rule import Rule
 
 

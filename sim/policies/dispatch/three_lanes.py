@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from sim.policies.base import Dispatch
 from sim.policies.belief import Source
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.rule import Rule
 
 

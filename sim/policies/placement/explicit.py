@@ -7,7 +7,7 @@ import numpy as np
 from hwprofiles import InputError
 from sim.costs.memory import Infeasible, MemoryRule, Residency
 from sim.model.model import Model
-from sim.policies.base import Placement
+from sim.policies.placement.base import Placement
 from sim.policies.placement.fitting import (
     bytes_by_gpu,
     expert_budgets,

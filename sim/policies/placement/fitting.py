@@ -18,7 +18,7 @@ from sim.costs.memory import (
     machine_bytes,
     usable_bytes,
 )
-from sim.policies.base import Placement
+from sim.policies.placement.base import Placement
 from sim.policies.problem import Problem
 
 

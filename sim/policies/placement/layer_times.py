@@ -100,10 +100,11 @@ def _spill_times(
     """Mean ns [residents] of a pass of that many tokens."""
     beside = around(problem, np.array([size], np.int64), may_spill=may_spill)
     times = np.zeros(problem.model.num_experts + 1)
+    shape = layer_shapes(problem.model)[1][layer]
     own = Beside(
-        dense_ns=int(beside.dense[0, layer_shapes(problem.model)[1][layer]]),
+        dense_ns=int(beside.dense[0, shape]),
         num_tokens=size,
-        activations=beside.activations,
+        activations=beside.activations[shape],
         fixed=beside.fixed,
     )
     priced = np.stack([lanes.cpu, lanes.copy, lanes.gpu])

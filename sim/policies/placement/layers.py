@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from sim.costs.memory import Infeasible, MemoryRule, Residency
-from sim.policies.base import Placement
+from sim.policies.placement.base import Placement
 from sim.policies.placement.fitting import (
     bytes_by_gpu,
     host_checked,

@@ -2,7 +2,7 @@
 
 from hwprofiles.units import format_bytes
 from sim.costs.memory import Infeasible, Residency, machine_bytes
-from sim.policies.base import Placement
+from sim.policies.placement.base import Placement
 from sim.policies.problem import Problem
 
 

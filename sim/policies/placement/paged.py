@@ -19,7 +19,7 @@ from sim.costs.memory import (
     machine_bytes,
     weight_bytes,
 )
-from sim.policies.base import Placement
+from sim.policies.placement.base import Placement
 from sim.policies.placement.fitting import expert_sizes, spelt
 from sim.policies.problem import Problem
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hwprofiles import InputError
 from sim.costs.memory import Residency
 from sim.model.model import TensorClass
-from sim.policies.base import Prefetch
+from sim.policies.prefetch.base import Prefetch
 from sim.policies.problem import Problem
 from sim.workload.batch import Passes
 

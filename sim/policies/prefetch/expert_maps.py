@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.policies.base import Prefetch
 from sim.policies.foresight import Foresight, Predictions
+from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.map_store import Found, MapStore, embeddings_of, select
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests

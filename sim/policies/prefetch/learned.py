@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprofiles import InputError
-from sim.policies.base import Prefetch
 from sim.policies.foresight import Foresight, Predictions
+from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.naming import asking_layer, by_load, expected_tokens, gathered, named
 
 

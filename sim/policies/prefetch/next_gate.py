@@ -7,32 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.policies.base import Prefetch
 from sim.policies.foresight import Foresight, Predictions
+from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.naming import asking_layer, by_load, expected_tokens, gathered, named
 
 AccuracySource = Literal["stated", "mixtral", "routing"]
 
 MIXTRAL_NEXT_GATE_ACCURACY = (
-    *(0.57, 0.72, 0.79, 0.87, 0.86, 0.83, 0.84, 0.85, 0.80, 0.90, 0.90, 0.89, 0.91, 0.93, 0.88),
-    *(
-        0.91,
-        0.94,
-        0.90,
-        0.88,
-        0.88,
-        0.89,
-        0.88,
-        0.88,
-        0.89,
-        0.88,
-        0.92,
-        0.91,
-        0.89,
-        0.90,
-        0.90,
-        0.85,
-    ),
+    *(0.57, 0.72, 0.79, 0.87, 0.86, 0.83, 0.84, 0.85, 0.80, 0.90, 0.90),
+    *(0.89, 0.91, 0.93, 0.88, 0.91, 0.94, 0.90, 0.88, 0.88, 0.89, 0.88),
+    *(0.88, 0.89, 0.88, 0.92, 0.91, 0.89, 0.90, 0.90, 0.85),
 )
 """Of layers 1 to 31 of Mixtral-8x7B, as AdapMoE reports it (arXiv 2408.10284)."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sim.policies.base import Prefetch
+from sim.policies.prefetch.base import Prefetch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
-from sim.policies.base import Prefetch
 from sim.policies.foresight import CANDIDATE, Foresight, Predictions
+from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
 from sim.step.rules.repeating import repeat_blocks

@@ -1,13 +1,15 @@
-"""What the arguments of vLLM mean (0.32, vllm/config/offload.py and model_executor/offloader/uva.py)."""
+"""What the arguments of vLLM mean (0.32, vllm/config/offload.py and model_executor/offloader)."""
 
 from dataclasses import dataclass
 
+from hwprofiles import InputError
 from hwprofiles.units import GIB
 from sim.runtimes.flags import (
     Arity,
     Effect,
     Flag,
     FlagTable,
+    count,
     flag_table,
     one_of,
     positive,
@@ -25,12 +27,17 @@ class VllmArguments:
     """Arguments that place or price.
 
     ``offload_bytes`` of weights stay in pinned host memory, of experts alone where
-    ``is_experts_alone``; the GPU's kernels read them over the link. ``memory_fraction`` of the GPU's
-    memory is what vLLM may take, 0.9 unless stated; predictions do not depend on it.
+    ``is_experts_alone``; the GPU's kernels read them over the link. Or the last ``num_in_group`` of
+    every ``group_size`` layers do, and each pass copies them whole, ``prefetch_step`` of them ahead
+    (0 layers: none). ``memory_fraction`` of the GPU's memory is what vLLM may take, 0.9 unless
+    stated; predictions do not depend on it.
     """
 
     offload_bytes: float = 0.0
     is_experts_alone: bool = False
+    group_size: int = 0
+    num_in_group: int = 1
+    prefetch_step: int = 1
     memory_fraction: float | None = None
     chunk_tokens: int = DEFAULT_CHUNK_TOKENS
     context_tokens: int | None = None
@@ -45,7 +52,18 @@ def read_vllm_arguments(line: str) -> VllmArguments:
     Raises InputError, one line, for what is unknown, refused or malformed.
     """
     read = read_arguments(line, TABLE)
-    return VllmArguments(ignored=read.ignored, **read.values)
+    arguments = VllmArguments(ignored=read.ignored, **read.values)
+    if arguments.group_size and arguments.offload_bytes:
+        raise InputError(
+            "--cpu-offload-gb and --offload-group-size are two ways to leave weights in host "
+            "memory: state one"
+        )
+    if arguments.group_size and arguments.num_in_group > arguments.group_size:
+        raise InputError(
+            f"--offload-num-in-group must be at most --offload-group-size, "
+            f"got {arguments.num_in_group} > {arguments.group_size}"
+        )
+    return arguments
 
 
 def _gibibytes(text: str) -> float:
@@ -74,23 +92,21 @@ def _parameters(text: str) -> bool:
     return True
 
 
-_PREFETCHING = tuple(
-    Flag(
-        names=(name,),
-        effect=Effect.REFUSED,
-        reason="it copies whole groups of layers for each token, which is not priced",
-    )
-    for name in ("--offload-group-size", "--offload-num-in-group", "--offload-prefetch-step")
-)
-
 _FLAGS = (
     Flag(names=("--cpu-offload-gb",), key="offload_bytes", read=_gibibytes),
     Flag(names=("--gpu-memory-utilization",), key="memory_fraction", read=_fraction),
     Flag(names=("--cpu-offload-params",), key="is_experts_alone", read=_parameters),
     Flag(names=("--max-num-batched-tokens",), key="chunk_tokens", read=positive),
     Flag(names=("--max-model-len",), key="context_tokens", read=positive),
-    Flag(names=("--offload-backend",), effect=Effect.IGNORED, read=one_of("auto", "uva")),
-    *_PREFETCHING,
+    Flag(names=("--offload-params",), key="is_experts_alone", read=_parameters),
+    Flag(names=("--offload-group-size",), key="group_size", read=count),
+    Flag(names=("--offload-num-in-group",), key="num_in_group", read=positive),
+    Flag(names=("--offload-prefetch-step",), key="prefetch_step", read=positive),
+    Flag(
+        names=("--offload-backend",),
+        effect=Effect.IGNORED,
+        read=one_of("auto", "uva", "prefetch"),
+    ),
     *(
         Flag(names=(name,), effect=Effect.IGNORED)
         for name in ("--model", "--max-num-seqs", "--port", "--host")

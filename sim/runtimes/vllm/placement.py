@@ -1,8 +1,10 @@
-"""Which weights vLLM leaves in host memory (model_executor/offloader/uva.py at 00593fa7).
+"""Which weights vLLM leaves in host memory (model_executor/offloader, uva.py and prefetch.py at
+00593fa7).
 
-It goes through the layers from the first on, and through the parameters of each as its modules are
-built: attention, router, then the experts' gate and up as one parameter, and down. Each goes to the
-host whole, until the stated bytes are there; the last one may exceed them.
+In groups, the last layers of each go to the host whole, or their experts alone. By bytes, it goes
+through the layers from the first on, and through the parameters of each as its modules are built:
+attention, router, then the experts' gate and up as one parameter, and down. Each goes to the host
+whole, until the stated bytes are there; the last one may exceed them.
 """
 
 import numpy as np
@@ -18,6 +20,14 @@ FIRST_EXPERT_SHARE = 2 / 3
 
 def place(model: Model, arguments: VllmArguments, num_gpus: int) -> DevicePlacement:
     """Evaluate the arguments."""
+    if arguments.group_size:
+        is_moved = np.isin(np.arange(model.num_layers), grouped_layers(model, arguments))
+        return placed_beside_gpu(
+            model,
+            num_gpus=num_gpus,
+            expert_on_host=is_moved.astype(float),
+            dense_on_host=[bool(at) and not arguments.is_experts_alone for at in is_moved],
+        )
     taken = 0.0
     shares = np.zeros(model.num_layers)
     dense = np.zeros(model.num_layers, bool)
@@ -32,6 +42,29 @@ def place(model: Model, arguments: VllmArguments, num_gpus: int) -> DevicePlacem
     return placed_beside_gpu(
         model, num_gpus=num_gpus, expert_on_host=shares, dense_on_host=[bool(at) for at in dense]
     )
+
+
+def grouped_layers(model: Model, arguments: VllmArguments) -> list[int]:
+    """The layers of every group that are copied in each pass, in order."""
+    if not arguments.group_size:
+        return []
+    first = arguments.group_size - arguments.num_in_group
+    return [
+        index
+        for index, layer in enumerate(model.layers)
+        if index % arguments.group_size >= first and _copied_bytes(layer, arguments)
+    ]
+
+
+def copied_layer_bytes(model: Model, arguments: VllmArguments) -> list[int]:
+    """What each of those layers has copied."""
+    layers = grouped_layers(model, arguments)
+    return [_copied_bytes(model.layers[index], arguments) for index in layers]
+
+
+def _copied_bytes(layer: Layer, arguments: VllmArguments) -> int:
+    dense = 0 if arguments.is_experts_alone else layer.dense_bytes
+    return dense + _expert_bytes(layer)
 
 
 def _expert_bytes(layer: Layer) -> int:

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.model.model import layer_shapes
-from sim.policies.base import Dispatch
+from sim.policies.belief import belief
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.rule import Rule
 from sim.policies.problem import Problem
 
@@ -20,5 +21,5 @@ def beliefs(
     if is_weighed or dispatch.rule > Rule.FETCH:
         for shape, layer in enumerate(representatives):
             if problem.model.layers[layer].is_moe:
-                believed[:, shape] = dispatch.believed(layer, max_tokens, problem)
+                believed[:, shape] = belief(dispatch.believed_cost, layer, max_tokens, problem)
     return believed

@@ -11,7 +11,6 @@ from sim.engine.compilation import inner, kernel
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action, LayerMode
 from sim.step.lowering.draft import (
-    CPU,
     GPU,
     H2D,
     append,
@@ -24,58 +23,22 @@ from sim.step.lowering.draft import (
 )
 from sim.step.lowering.emit import (
     count_sent,
-    emit_expert,
-    emit_fetched_expert,
-    emit_group_launch,
+    emit_gpu_experts,
     emit_overhead,
-    emit_shared,
     move_hidden,
+    run_on_cpu,
     send_down,
+    tokens_of,
 )
 from sim.step.lowering.passes import emit_layer, end_pass
-from sim.step.lowering.shelf import bring_in
 
 _ON_CPU = int(Action.CPU)
 _DEFERRED = int(Action.DEFERRED)
 _AHEAD = int(Action.AHEAD)
-_RESIDENT = int(Action.RESIDENT)
-_FETCH = int(Action.FETCH)
-_SWAP = int(Action.SWAP)
 _ON_GPU = int(LayerMode.GPU)
 _ATTENTION = int(TaskKind.ATTENTION)
 _GATE = int(TaskKind.GATE)
-_OVERHEAD = int(TaskKind.OVERHEAD)
 _NONE = NONE
-
-
-@inner
-def _tokens_of(sheet, at, action):
-    """Tokens of the experts of a layer with that action."""
-    found = 0
-    for expert in range(sheet.tokens.shape[2]):
-        if sheet.actions[at.pass_index, at.layer, expert] == action:
-            found += sheet.tokens[at.pass_index, at.layer, expert]
-    return found
-
-
-@inner
-def _run_on_cpu(draft, at, action, sent, last):
-    """The experts of a layer with that action, on the CPU once activations are there; returns the
-    last, ``last`` if there is none.
-
-    Where experts run in groups, these are one call.
-    """
-    sheet = draft.sheet
-    if sheet.run[0].group_cpu > 0 and _tokens_of(sheet, at, action) > 0:
-        wait_for(draft, sent)
-        append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, at.layer)
-    for expert in range(sheet.tokens.shape[2]):
-        if sheet.actions[at.pass_index, at.layer, expert] == action:
-            read = bring_in(draft, at.layer, expert, sent, 0)
-            wait_for(draft, sent)
-            wait_for(draft, read)
-            last = emit_expert(draft, at, expert, CPU)
-    return last
 
 
 @inner
@@ -104,33 +67,28 @@ def _layer(draft, foretold, at, pending, awaited):
     tokens); returns what it carries on.
     """
     sheet = draft.sheet
-    actions = sheet.actions[at.pass_index, at.layer]
+    everyone = range(sheet.tokens.shape[2])
     move_hidden(draft, GPU, sheet.passes[at.pass_index].num_tokens, at.layer)
     wait_for_join(draft)
     gate = _gates(draft, foretold, at)
     following = moment_of(sheet, at.pass_index, at.layer + 1)
     is_ahead = _is_next_foretold(foretold, at)
-    own = _tokens_of(sheet, at, _ON_CPU)
-    carried = _tokens_of(sheet, at, _DEFERRED)
-    carried += _tokens_of(sheet, following, _AHEAD) if is_ahead else 0
+    own = tokens_of(sheet, at, _ON_CPU, everyone)
+    carried = tokens_of(sheet, at, _DEFERRED, everyone)
+    carried += tokens_of(sheet, following, _AHEAD, everyone) if is_ahead else 0
     last_on_cpu = _NONE
     last_carried = _NONE
     hands_over = sheet.run[0].hand_over > 0
     if own + carried > 0 or hands_over:
         sent, _ = send_down(draft, at, gate, own + carried)
         # The CPU first takes what this layer waits for; what is carried has until the next join.
-        last_on_cpu = _run_on_cpu(draft, at, _ON_CPU, sent, sent if hands_over else _NONE)
-        last_carried = _run_on_cpu(draft, at, _DEFERRED, sent, _NONE)
+        ready = (sent, sent)
+        handed_over = sent if hands_over else _NONE
+        last_on_cpu = run_on_cpu(draft, at, _ON_CPU, everyone, ready, handed_over)
+        last_carried = run_on_cpu(draft, at, _DEFERRED, everyone, ready, _NONE)
         if is_ahead:
-            last_carried = _run_on_cpu(draft, following, _AHEAD, sent, last_carried)
-    last = emit_shared(draft, at, gate)
-    emit_group_launch(draft, at, gate, range(sheet.tokens.shape[2]))
-    for expert in range(sheet.tokens.shape[2]):
-        if actions[expert] == _RESIDENT:
-            last = emit_expert(draft, at, expert, GPU)
-    for expert in range(sheet.tokens.shape[2]):
-        if _FETCH <= actions[expert] <= _SWAP:
-            last = emit_fetched_expert(draft, at, expert, gate, last)
+            last_carried = run_on_cpu(draft, following, _AHEAD, everyone, ready, last_carried)
+    last = emit_gpu_experts(draft, at, gate, _NONE, _NONE)
     back = _NONE
     if own + awaited > 0 or hands_over:
         wait_for(draft, last_on_cpu)

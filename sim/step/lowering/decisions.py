@@ -21,6 +21,7 @@ from sim.step.lowering.early import NO_EARLY, early_of
 from sim.step.lowering.misses import Weighing, decide_misses
 from sim.step.rules.around import Around, around
 from sim.step.rules.assign import assign
+from sim.step.rules.spill_notes import most_alike
 from sim.workload.batch import Passes
 
 _RESIDENT = int(Action.RESIDENT)
@@ -164,6 +165,7 @@ def weighing_of(
         shape_of=layer_shapes(problem.model)[1],
         believed=beliefs(problem, policy.dispatch, max_tokens),
         beside=surroundings(policy, problem, num_tokens),
+        most_alike=most_alike(problem, num_tokens),
     )
 
 

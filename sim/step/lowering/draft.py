@@ -23,7 +23,7 @@ ends to wait for, where the hidden state is, buffers of experts and of layers us
 one thing runs at a time, the output token, and how many further ends to wait for.
 
 Those further ends stand behind the slots, those of further GPUs first; then STAGED of each further
-GPU.
+GPU, and what brings a layer's hidden states to each (NONE: nothing does).
 """
 
 _ACTIVATIONS = int(TaskKind.ACTIVATION_COPY)
@@ -59,6 +59,9 @@ LAYER = np.dtype(
 lies on another card, and what reading one of its experts from the disk takes (ns).
 """
 
+TO_GPU, FROM_GPU, ACROSS = range(3)
+"""Which copy of hidden states: up from the host, down to it, or from one GPU to another."""
+
 SHARE = np.dtype([(name, "i8") for name in ("fetch", "num_bytes")])
 """What a copy of all that one GPU runs of a layer costs (ns) and moves (bytes)."""
 
@@ -89,7 +92,7 @@ RUN = np.dtype(
                 "layer_overhead",
                 "step_overhead",
             ),
-            *("num_gpus", "first_peer", "hand_over"),
+            *("num_gpus", "first_peer", "hand_over", "is_direct"),
         )
     ]
 )
@@ -97,7 +100,8 @@ RUN = np.dtype(
 directions of copies follow.
 
 ``hand_over``: what every MoE layer on the GPU takes to reach the CPU pool, in ns; 0: only those go
-there that have experts there.
+there that have experts there. ``is_direct``: whether hidden states go straight from one GPU to
+another (1), or by way of the host (0).
 """
 
 
@@ -117,10 +121,10 @@ class Sheet(NamedTuple):
 
     ``tokens`` and ``actions`` are [pass, layer, expert], and so is ``leaving``, as in Decisions,
     where anything is swapped; ``work`` is [pass, layer]; ``experts`` is ns [GPU or CPU, layer
-    shape, tokens]; ``activations`` is ns [H2D or D2H, tokens]; ``shares`` is [layer, GPU] of SHARE;
-    ``run`` has one record. ``shelf`` [layer, expert] of SHELF is what host memory holds, where it
-    has no room for all (else it is empty), and ``disk`` has one record of DISK; both change as
-    tasks are emitted.
+    shape, tokens]; ``activations`` is ns [layer shape; TO_GPU, FROM_GPU or ACROSS; tokens];
+    ``shares`` is [layer, GPU] of SHARE; ``run`` has one record. ``shelf`` [layer, expert] of SHELF
+    is what host memory holds, where it has no room for all (else it is empty), and ``disk`` has one
+    record of DISK; both change as tasks are emitted.
     """
 
     tokens: NDArray[np.int32]
@@ -239,10 +243,28 @@ def append_weights(draft, resource, kind, layer, expert):
 
 @inner
 def append_activations(draft, way, tokens, layer):
-    """Emit a copy of that many tokens' hidden states between GPU 0 and the host."""
-    prices = draft.sheet.activations[0 if way == H2D else 1]
+    """Emit a copy of that many tokens' hidden states between the host and GPU 0, or the layer's
+    card.
+    """
+    duration_ns = hidden_ns(draft.sheet, TO_GPU if way == H2D else FROM_GPU, tokens, layer)
+    return append_hidden(draft, way, duration_ns, tokens, layer)
+
+
+@inner
+def append_hidden(draft, lane, duration_ns, tokens, layer):
+    """Emit a copy of that many tokens' hidden states on a lane."""
     num_bytes = tokens * draft.sheet.run[0].activation_bytes
-    return append_copy(draft, way, prices[tokens], _ACTIVATIONS, layer, num_bytes)
+    return append_copy(draft, lane, duration_ns, _ACTIVATIONS, layer, num_bytes)
+
+
+@inner
+def hidden_ns(sheet, which, tokens, layer):
+    """What a copy of that many tokens' hidden states takes the layer's card, for TO_GPU, FROM_GPU or
+    ACROSS.
+    """
+    # The head is on the card of the last layer.
+    own = layer if layer >= 0 else sheet.layers.shape[0] - 1
+    return sheet.activations[sheet.layers[own].shape, which, tokens]
 
 
 @inner

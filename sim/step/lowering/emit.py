@@ -11,9 +11,11 @@ import numpy as np
 from sim.engine.compilation import inner
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
+from sim.step.lowering.crossing import AWAY, Crossing, cross, hidden_on
 from sim.step.lowering.draft import (
     CPU,
     D2H,
+    FROM_GPU,
     GPU,
     H2D,
     HOST,
@@ -23,7 +25,9 @@ from sim.step.lowering.draft import (
     STATE_SIZE,
     append,
     append_activations,
+    append_hidden,
     append_weights,
+    hidden_ns,
     lane_of,
     last_on,
     note_last,
@@ -35,6 +39,8 @@ from sim.step.lowering.draft import (
 from sim.step.lowering.shelf import bring_in
 
 _CPU_ACTION = int(Action.CPU)
+_RESIDENT = int(Action.RESIDENT)
+_FETCH = int(Action.FETCH)
 _SWAP = int(Action.SWAP)
 _IDLE = int(Action.IDLE)
 _DEFERRED = int(Action.DEFERRED)
@@ -60,23 +66,22 @@ def emit_overhead(draft, duration_ns, layer):
 
 @inner
 def move_hidden(draft, place, tokens, layer):
-    """Bring the hidden state to the GPU or the CPU if it is not there; by way of the host, if it is
-    on another card.
+    """Bring the hidden state to the GPU or the CPU if it is not there, once the layer before has
+    ended; from card to card, if it is on another.
     """
-    is_across = place == GPU and layer >= 0 and draft.sheet.layers[layer].is_border == 1
-    if draft.state[PLACE] == place and is_across:
-        _carry_hidden(draft, CPU, tokens, layer)
+    before = max(layer - 1, 0) if layer >= 0 else layer
     if draft.state[PLACE] != place:
-        _carry_hidden(draft, place, tokens, layer)
-
-
-@inner
-def _carry_hidden(draft, place, tokens, layer):
-    """Copy the hidden state to the GPU or the CPU, once the layer before has ended."""
-    wait_for_join(draft)
-    way = D2H if place == CPU else H2D
-    set_join(draft, append_activations(draft, way, tokens, layer), _NONE)
-    draft.state[PLACE] = place
+        wait_for_join(draft)
+        if place == CPU:
+            duration_ns = hidden_ns(draft.sheet, FROM_GPU, tokens, before)
+            set_join(draft, append_hidden(draft, D2H, duration_ns, tokens, layer), _NONE)
+        else:
+            set_join(draft, append_activations(draft, H2D, tokens, layer), _NONE)
+        draft.state[PLACE] = place
+    elif place == GPU and layer >= 0 and draft.sheet.layers[layer].is_border == 1:
+        wait_for_join(draft)
+        # The cards of layers share the lanes of GPU 0, for one works at a time.
+        set_join(draft, cross(draft, Crossing(before, layer, 0, 0), tokens), _NONE)
 
 
 @inner
@@ -124,6 +129,7 @@ def emit_fetched_expert(draft, at, expert, gate, last):
         wait_for(draft, ring[owner, slot])
     kind = _SLOT_FETCH if is_swap else _FETCHING
     wait_for(draft, append_weights(draft, lane_of(sheet, H2D, owner), kind, layer, expert))
+    wait_for(draft, hidden_on(draft, owner, _NONE))
     run = emit_expert(draft, at, expert, lane_of(sheet, GPU, owner))
     if not is_swap:
         ring[owner, slot] = run
@@ -214,31 +220,80 @@ def send_up(draft, at, last_on_cpu, tokens):
 
 
 @inner
+def tokens_of(sheet, at, action, experts):
+    """Tokens of those among the experts of a layer with that action."""
+    found = 0
+    for expert in experts:
+        if sheet.actions[at.pass_index, at.layer, expert] == action:
+            found += sheet.tokens[at.pass_index, at.layer, expert]
+    return found
+
+
+@inner
+def run_on_cpu(draft, at, action, experts, ready, last):
+    """Run those among the experts of a layer with that action on the CPU; returns the last, ``last``
+    if there is none.
+
+    ``ready`` is what runs wait for, and what reads from the disk wait for. Where experts run in
+    groups, these are one call.
+    """
+    sheet = draft.sheet
+    sent, known = ready
+    if sheet.run[0].group_cpu > 0 and tokens_of(sheet, at, action, experts) > 0:
+        wait_for(draft, sent)
+        append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, at.layer)
+    for expert in experts:
+        if sheet.actions[at.pass_index, at.layer, expert] == action:
+            read = bring_in(draft, at.layer, expert, known, 0)
+            wait_for(draft, sent)
+            wait_for(draft, read)
+            last = emit_expert(draft, at, expert, CPU)
+    return last
+
+
+@inner
 def emit_cpu_experts(draft, at, gate, experts):
     """Send activations down and run the CPU experts among those of the layer.
 
     Returns the last of that, NONE where nothing is sent, and the tokens sent.
     """
     sheet = draft.sheet
-    tokens = 0
-    for expert in experts:
-        if sheet.actions[at.pass_index, at.layer, expert] == _CPU_ACTION:
-            tokens += sheet.tokens[at.pass_index, at.layer, expert]
+    hands_over = sheet.run[0].hand_over > 0
+    tokens = tokens_of(sheet, at, _CPU_ACTION, experts)
     last = _NONE
-    has_experts = tokens > 0
-    if has_experts or sheet.run[0].hand_over > 0:
+    if tokens > 0 or hands_over:
         sent, tokens = send_down(draft, at, gate, tokens)
-        last = sent if sheet.run[0].hand_over > 0 else last
-        if has_experts and sheet.run[0].group_cpu > 0:
-            wait_for(draft, sent)
-            append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, at.layer)
-        for expert in experts:
-            if sheet.actions[at.pass_index, at.layer, expert] == _CPU_ACTION:
-                read = bring_in(draft, at.layer, expert, gate, 0)
-                wait_for(draft, sent)
-                wait_for(draft, read)
-                last = emit_expert(draft, at, expert, CPU)
+        last = sent if hands_over else last
+        last = run_on_cpu(draft, at, _CPU_ACTION, experts, (sent, gate), last)
     return last, tokens
+
+
+@inner
+def emit_gpu_experts(draft, at, gate, streamed, early):
+    """Shared experts and what a layer's GPUs run of its routed ones; returns GPU 0's last run.
+
+    ``streamed``: the whole layer's copy to GPU 1; ``early``: the first copy of an early expert; NONE
+    where there is none.
+    """
+    sheet = draft.sheet
+    everyone = range(sheet.tokens.shape[2])
+    last = emit_shared(draft, at, gate)
+    emit_group_launch(draft, at, gate, everyone)
+    if early >= 0:
+        last = emit_early_runs(draft, at, early, last)
+    for expert in everyone:
+        if sheet.actions[at.pass_index, at.layer, expert] == _RESIDENT:
+            owner = owner_of(sheet, at.layer, expert)
+            # On GPU 0, what is in order there stands behind gate and copy anyway.
+            if owner > 0:
+                wait_for(draft, hidden_on(draft, owner, gate))
+                wait_for(draft, streamed if streamed < 0 else streamed + owner - 1)
+            run = emit_expert(draft, at, expert, lane_of(sheet, GPU, owner))
+            last = note_last(draft, owner, run, last)
+    for expert in everyone:
+        if _FETCH <= sheet.actions[at.pass_index, at.layer, expert] <= _SWAP:
+            last = emit_fetched_expert(draft, at, expert, gate, last)
+    return last
 
 
 @inner
@@ -254,16 +309,11 @@ def emit_group_launch(draft, at, gate, experts):
         work = 0
         for expert in experts:
             is_there = owner_of(sheet, at.layer, expert) == owner
-            if is_there and sheet.actions[at.pass_index, at.layer, expert] not in (
-                _IDLE,
-                _CPU_ACTION,
-                _DEFERRED,
-                _AHEAD,
-            ):
+            if is_there and sheet.actions[at.pass_index, at.layer, expert] not in AWAY:
                 work += sheet.experts[0, shape, sheet.tokens[at.pass_index, at.layer, expert]]
         # The kernels of the call take their own time, and all of it lasts no less than its launches.
         beyond = max(run.group_gpu, run.least_gpu - work)
         if work > 0 and beyond > 0:
             if owner > 0:
-                wait_for(draft, gate)
+                wait_for(draft, hidden_on(draft, owner, gate))
             append(draft, lane_of(sheet, GPU, owner), beyond, _OVERHEAD, at.layer)

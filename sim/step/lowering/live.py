@@ -11,6 +11,7 @@ then the prefetches that the gate calls for. Both engines are driven by these fu
 from sim.engine.compilation import inner, part
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
+from sim.step.lowering.crossing import bring_back, hidden_on, send_across
 from sim.step.lowering.draft import (
     D2H,
     GPU,
@@ -202,6 +203,7 @@ def _emit_experts(draft, cached, live, now, ready):
     sheet = draft.sheet
     asked = live.asked[: live.num_asked[0]]
     last_on_cpu, tokens = emit_cpu_experts(draft, now, ready, asked)
+    send_across(draft, now, ready, asked)
     last = ready
     actions = sheet.actions[now.pass_index, now.layer]
     shared_ns = sheet.work[now.pass_index, now.layer].ffn
@@ -222,6 +224,7 @@ def _emit_experts(draft, cached, live, now, ready):
                 if actions[expert] == wanted:
                     last = _run(draft, cached, live, now, expert, last)
     set_join(draft, last, send_up(draft, now, last_on_cpu, tokens))
+    bring_back(draft, now, asked)
 
 
 @inner
@@ -241,6 +244,7 @@ def _run(draft, cached, live, now, expert, last):
     if is_missing:
         live.on_demand[owner] = slot.copy
     wait_for(draft, turn)
+    wait_for(draft, hidden_on(draft, owner, _NONE))
     wait_for(draft, slot.copy)
     run = emit_expert(draft, now, expert, lane_of(draft.sheet, GPU, owner))
     slot.last_use = run

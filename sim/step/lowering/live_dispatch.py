@@ -15,7 +15,8 @@ from sim.policies.dispatch.rule import Rule
 from sim.step.lowering.operations import PROMOTE, operate
 from sim.step.lowering.slots import ARRIVED, COMING, LATE_USES, NOW_NS, NUM_COMING, QUEUED, STARTED
 from sim.step.rules.around import COPIES, LINK_BUSY, ON_CPU, ON_GPU, Beside, LayerCase, Whole
-from sim.step.rules.spilling import note_spill, spill_as_noted, spill_row
+from sim.step.rules.spill_notes import Alike, open_notes, spill_as_noted, write_note
+from sim.step.rules.spilling import spill_row
 from sim.step.rules.split import split_row
 
 _RESIDENT = int(Action.RESIDENT)
@@ -131,7 +132,7 @@ def ask(sheet, live, enquiry, actions):
     """
     asked = enquiry.asked
     rule = live.rules[0].dispatch
-    if rule == _SPILL and enquiry.copy_ns >= 0 and 0 < len(asked) < live.notes.shape[1]:
+    if rule == _SPILL and enquiry.copy_ns >= 0 and 0 < len(asked) < live.notes.found.shape[1]:
         return _spill_alike(sheet, live, enquiry, actions)
     _price(live, enquiry)
     case = LayerCase(asked, enquiry.tokens, live.is_miss, live.is_held, live.priced)
@@ -158,7 +159,8 @@ def ask(sheet, live, enquiry, actions):
 @inner
 def _beside(sheet, live, enquiry):
     """What the experts asked for run beside."""
-    return Beside(enquiry.other_ns, enquiry.num_tokens, sheet.activations, live.fixed)
+    activations = sheet.activations[enquiry.shape]
+    return Beside(enquiry.other_ns, enquiry.num_tokens, activations, live.fixed)
 
 
 @inner
@@ -174,37 +176,23 @@ def _price(live, enquiry):
 
 @inner
 def _spill_alike(sheet, live, enquiry, actions):
-    """Do what ``ask`` does, for experts that differ only in who is missing, the link being free.
-
-    Then a spill depends on how many miss and hit alone, and of both the lowest numbers go to the
-    CPU: so the ends are noted, for one case of each layer shape at a time. So it is in decoding one
-    sequence, and above all in simulating the layers ahead of each gate.
+    """Do what ``ask`` does, for experts that differ only in who is missing, the link being free: as
+    it was noted of an equal case.
     """
     asked = enquiry.asked
-    copy = enquiry.copy_ns
-    num_misses = enquiry.num_misses
-    case = live.cases[enquiry.shape]
     each = np.int64(enquiry.tokens[asked[0]])
-    if (
-        case[0] != each
-        or case[1] != enquiry.other_ns
-        or case[2] != enquiry.num_tokens
-        or case[3] != copy
-    ):
-        case[0] = each
-        case[1] = enquiry.other_ns
-        case[2] = enquiry.num_tokens
-        case[3] = copy
-        live.notes[enquiry.shape] = -1
-    note = live.notes[enquiry.shape, num_misses, len(asked) - num_misses]
+    alike = Alike(each, enquiry.other_ns, enquiry.num_tokens, enquiry.copy_ns)
+    num_misses = enquiry.num_misses
+    open_notes(live.notes, enquiry.shape, alike)
+    note = live.notes.found[enquiry.shape, num_misses, len(asked) - num_misses]
     if note[0] < 0:
         _price(live, enquiry)
         live.fixed[LINK_BUSY] = 0
         experts = LayerCase(asked, enquiry.tokens, live.is_miss, live.is_held, live.priced)
-        note[0] = spill_row(experts, _beside(sheet, live, enquiry), live.room, actions)
-        note_spill(asked, live.is_miss, actions, note[1:])
-    spill_as_noted(note[1:], asked, live.is_miss, actions)
-    return note[0], (num_misses - note[1]) * copy, note[1] + note[2]
+        end = spill_row(experts, _beside(sheet, live, enquiry), live.room, actions)
+        write_note(note, end, asked, live.is_miss, actions)
+    spill_as_noted(note, asked, live.is_miss, actions)
+    return note[0], (num_misses - note[1]) * enquiry.copy_ns, note[1] + note[2]
 
 
 @inner

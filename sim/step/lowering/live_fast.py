@@ -58,7 +58,7 @@ def run_live(job: LiveJob) -> Timeline:
         factors=active_factors(job.platform),
         clock=np.zeros(CLOCK_SIZE, np.int64),
     )
-    outcome = _drive(job.draft, job.cached, job.live, rows)
+    outcome = drive(job.draft, job.cached, job.live, rows)
     if outcome != FINISHED:
         refuse_late(int(lanes["due"].min()))
     num_tasks = int(job.draft.state[N])
@@ -122,7 +122,7 @@ def _operate(cached, live, rows):
 
 
 @allocating_kernel
-def _drive(draft, cached, live, rows):
+def drive(draft, cached, live, rows):
     """All passes; returns why the engine stopped."""
     sheet = draft.sheet
     submitted = np.int64(0)

@@ -26,6 +26,7 @@ from sim.step.lowering.live_setup import fresh_cache, fresh_live, most_queued, p
 from sim.step.lowering.live_state import Live
 from sim.step.lowering.lower import (
     MATCHER_RESOURCE,
+    MAX_TASKS_PER_PEER,
     RESOURCES,
     fresh_draft,
     platform,
@@ -125,7 +126,8 @@ def live_job(
         if is_foreseen and not problem.overlap.loads_all
         else tokens.size
     )
-    num_tasks = 3 * num_runs + num_gates * MAX_TASKS_PER_GATE + MAX_TASKS_PER_PASS * len(tokens)
+    per_gate = MAX_TASKS_PER_GATE + MAX_TASKS_PER_PEER * (gpus - 1)
+    num_tasks = 3 * num_runs + num_gates * per_gate + MAX_TASKS_PER_PASS * len(tokens)
     num_tasks += (
         most_queued(predictions, tokens.shape)
         if live.rules[0]["pauses_on_miss"]

@@ -6,16 +6,17 @@ from numpy.typing import NDArray
 from hwprofiles import InputError
 from sim.costs.memory import Residency
 from sim.engine.task import NONE
-from sim.policies.base import Cache, Prefetch
+from sim.policies.cache.base import Cache
 from sim.policies.cache.score import Score
 from sim.policies.dispatch.rule import Rule
 from sim.policies.foresight import CANDIDATE, Foresight, Predictions
 from sim.policies.policy import Policy
+from sim.policies.prefetch.base import Prefetch
 from sim.policies.problem import Problem
 from sim.policies.shares import gate_shares
 from sim.step.lowering.beliefs import beliefs
 from sim.step.lowering.decisions import surroundings
-from sim.step.lowering.live_state import RULES, Live
+from sim.step.lowering.live_state import Live
 from sim.step.lowering.slots import (
     ABSENT,
     CACHE_RULES,
@@ -29,6 +30,7 @@ from sim.step.lowering.slots import (
     held_of,
 )
 from sim.step.rules.around import BUFFERS
+from sim.step.rules.spill_notes import SpillNotes, most_alike
 from sim.step.rules.spilling import ROOM
 from sim.workload.batch import Passes
 
@@ -148,7 +150,6 @@ def _rules(policy: Policy, problem: Problem) -> NDArray[np.void]:
     Raises InputError for what does not go together.
     """
     prefetch = policy.prefetch
-    rules = np.zeros(1, RULES)
     values = {
         "dispatch": int(policy.dispatch.rule),
         "drops_stale": prefetch.drops_stale,
@@ -165,11 +166,10 @@ def _rules(policy: Policy, problem: Problem) -> NDArray[np.void]:
         "in_turn": problem.overlap.in_turn,
         "loads_all": problem.overlap.loads_all,
     }
-    for name, value in values.items():
-        rules[name] = value
-    if rules[0]["pauses_on_miss"] and not rules[0]["drops_stale"]:
+    if values["pauses_on_miss"] and not prefetch.drops_stale:
         raise InputError(f"{policy.name}: drops_stale must be true where a miss pauses prefetching")
-    return rules
+    # Whole numbers under the parts' own names: compiled code knows no others.
+    return np.array([tuple(values.values())], [(name, "i8") for name in values])
 
 
 def fresh_live(
@@ -194,8 +194,7 @@ def fresh_live(
         problem, policy.dispatch, most_tokens, is_weighed=len(predictions.chances) > 0
     )
     num_shapes = believed.shape[1]
-    # A lone token selects no more, nor is more foreseen: only such cases are alike.
-    most_alike = problem.model.top_k + 1 if spills else 0
+    most = most_alike(problem, passes.num_tokens) + 1 if spills else 0
     return Live(
         rules=_rules(policy, problem),
         first=np.append(predictions.first, np.full(missing, len(predictions.candidates))),
@@ -214,8 +213,9 @@ def fresh_live(
         asked=np.zeros(num_experts + 1, np.int64),
         num_asked=np.zeros(1, np.int64),
         plan=np.zeros(num_experts, np.uint8),
-        cases=np.zeros((num_shapes, 4), np.int64),
-        notes=np.zeros((num_shapes, most_alike, most_alike, 3), np.int64),
+        notes=SpillNotes(
+            np.zeros((num_shapes, 4), np.int64), np.zeros((num_shapes, most, most, 3), np.int64)
+        ),
         named=np.zeros((len(predictions.chances), num_experts + 1), np.int64),
         num_named=np.zeros(len(predictions.chances), np.int64),
         due=np.zeros((len(predictions.chances), num_experts), np.int64),

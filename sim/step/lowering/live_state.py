@@ -5,33 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-RULES = np.dtype(
-    [
-        (name, "i8")
-        for name in (
-            "dispatch",
-            "drops_stale",
-            "num_chunks",
-            "max_waiting",
-            "lookup_ns",
-            "is_lookup_awaited",
-            "is_copy_awaited",
-            "pauses_on_miss",
-            "update_ns",
-            "in_turn",
-            "loads_all",
-            "copies_in_turn",
-        )
-    ]
-)
-"""The parts' parameters, but the cache's: Rule, whether prefetches that a gate does not confirm are
-dropped, …; times in ns.
-"""
+from sim.step.rules.spill_notes import SpillNotes
 
 
 class Live(NamedTuple):
     """What a live run works on.
 
+    ``rules`` has one record: what prefetch, dispatch and overlap say of the run, times in ns.
     ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer,
     behind the gates those of the starts of passes; ``believed`` is ns [CPU, copy, GPU; layer shape;
     tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just handled asks of the
@@ -40,9 +20,7 @@ class Live(NamedTuple):
     (empty without such a rule) is filled in as it goes; ``asked[:num_asked[0]]`` are the experts
     that the gate at hand asks for, ascending. ``is_miss``, ``is_held``, ``copies`` and ``plan``
     [expert], ``priced`` [3, expert], ``room`` [ROOM, expert], ``named`` and ``due`` [step, expert],
-    ``num_named`` [step] and ``needs`` are working room. ``notes`` [layer shape, misses, hits; end
-    in ns, misses and hits on the CPU] are what spills came to in the ``cases`` [layer shape; tokens
-    of each expert, ns beside, tokens of the pass, ns of a copy]. Where prefetches are weighed by
+    ``num_named`` [step] and ``needs`` are working room; ``notes`` are of spills. Where prefetches are weighed by
     simulation, ``expected`` [step, pass, layer, expert] and ``chances`` [step] are as in
     Predictions.
     """
@@ -64,8 +42,7 @@ class Live(NamedTuple):
     asked: NDArray[np.int64]
     num_asked: NDArray[np.int64]
     plan: NDArray[np.uint8]
-    cases: NDArray[np.int64]
-    notes: NDArray[np.int64]
+    notes: SpillNotes
     named: NDArray[np.int64]
     num_named: NDArray[np.int64]
     due: NDArray[np.int64]

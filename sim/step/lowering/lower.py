@@ -48,8 +48,9 @@ _SWAP = int(Action.SWAP)
 MATCHER_RESOURCE = Resource(name="matcher")
 MAX_TASKS_PER_LAYER = 15
 """Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward,
-two activation copies, a hand-over, four calls of groups of experts, and one to spare; each further
-GPU adds a copy and a call."""
+two activation copies, a hand-over, four calls of groups of experts, and one to spare."""
+MAX_TASKS_PER_PEER = 6
+"""What a layer adds on each further GPU: a copy, a call, and hidden states there and back."""
 MAX_TASKS_PER_PASS = 4
 MAX_DEPENDENCIES = 4
 """A task waits for at most two ends of the layer before, a copy, and in a serial pass for the task
@@ -128,10 +129,10 @@ def fresh_draft(
     """
     gpus = problem.num_gpus
     overlap = problem.overlap
-    # The last task on each further GPU, and a copy to it.
+    # The last task on each further GPU, and a copy or hidden states to it.
     most = MAX_DEPENDENCIES + 2 * (gpus - 1) + num_copies
     num_joins = gpus - 1 + num_awaited
-    state = np.zeros(STATE_SIZE + num_joins + gpus - 1, np.int64)
+    state = np.zeros(STATE_SIZE + num_joins + 2 * (gpus - 1), np.int64)
     # The first tasks wait for nothing.
     state[[PREVIOUS, JOIN_A, JOIN_B]] = NONE
     state[STATE_SIZE : STATE_SIZE + num_joins] = NONE
@@ -234,7 +235,7 @@ def sheet_of(
             WORK, mode=decisions.modes, attention=prices.attention, gate=prices.gate, ffn=prices.ffn
         ),
         experts=np.stack([prices.expert_gpu, prices.expert_cpu]),
-        activations=np.stack([prices.activations_h2d, prices.activations_d2h]),
+        activations=prices.activations,
         shares=_records(SHARE, fetch=prices.share_fetch, num_bytes=prices.share_bytes),
         run=_records(
             RUN,
@@ -248,6 +249,7 @@ def sheet_of(
             step_overhead=np.array([prices.step_overhead]),
             num_gpus=np.array([problem.num_gpus]),
             first_peer=np.array([FIRST_PEER]),
+            is_direct=np.array([prices.is_direct]),
             hand_over=np.array([problem.overlap.hand_over_ns]),
         ),
         leaving=np.zeros((0, 0, 0), np.int16) if decisions.leaving is None else decisions.leaving,
@@ -298,7 +300,7 @@ def _most_tasks(decisions: Decisions, num_gpus: int) -> int:
             + (0 if decisions.early is None else np.count_nonzero(decisions.early))
             + (0 if decisions.shelf is None else _most_reads(decisions))
         )
-        + decisions.modes.size * (MAX_TASKS_PER_LAYER + 2 * num_gpus - 2)
+        + decisions.modes.size * (MAX_TASKS_PER_LAYER + MAX_TASKS_PER_PEER * (num_gpus - 1))
         + len(decisions.modes) * MAX_TASKS_PER_PASS
     )
 

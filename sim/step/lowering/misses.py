@@ -12,7 +12,14 @@ from sim.policies.actions import Action
 from sim.policies.dispatch.rule import Rule
 from sim.step.lowering.early import begun
 from sim.step.rules.around import LINK_BUSY, ON_GPU, Around, Beside, LayerCase
-from sim.step.rules.spilling import ROOM, note_spill, spill_as_noted, spill_row
+from sim.step.rules.spill_notes import (
+    Alike,
+    SpillNotes,
+    open_notes,
+    spill_as_noted,
+    write_note,
+)
+from sim.step.rules.spilling import ROOM, spill_row
 from sim.step.rules.split import find_selected, split_row
 
 _RESIDENT = int(Action.RESIDENT)
@@ -25,21 +32,20 @@ _SPILL = int(Rule.SPILL)
 
 class Weighing(NamedTuple):
     """What a rule (of Rule) knows of a run: the layers' shapes ``shape_of`` [layer], what is
-    ``believed`` of experts in ns [CPU, copy, GPU; layer shape; tokens], and what they run beside.
+    ``believed`` of experts in ns [CPU, copy, GPU; layer shape; tokens], what they run beside, and
+    of how many experts at most spills are noted.
     """
 
     rule: int
     shape_of: NDArray[np.int64]
     believed: NDArray[np.int64]
     beside: Around
+    most_alike: int
 
 
 class Desk(NamedTuple):
     """Working room: ``is_miss``, ``is_held`` and ``places`` [expert], ``priced`` [3, expert],
-    ``room`` [ROOM, expert].
-
-    ``spills`` [layer shape; misses, hits; of each] are noted of the ``cases`` [layer shape; tokens
-    of each expert (0 where they differ), ns beside, tokens of the pass].
+    ``room`` [ROOM, expert]; and the ``notes`` of spills.
     """
 
     is_miss: NDArray[np.bool_]
@@ -47,8 +53,7 @@ class Desk(NamedTuple):
     places: NDArray[np.int64]
     priced: NDArray[np.int64]
     room: NDArray[np.int64]
-    cases: NDArray[np.int64]
-    spills: NDArray[np.int64]
+    notes: SpillNotes
 
 
 @part
@@ -85,18 +90,22 @@ def _look_up(case, is_there, believed, chosen):
 
 
 @part
-def _spill_once(case, beside, desk, shape, misses, chosen):
+def _spill(case, beside, desk, shape, misses, chosen):
     """Split a layer by ``spill_row``, or as it was noted of an equal case."""
-    before = desk.cases[shape]
-    noted = desk.spills[shape, misses, len(case.selected) - misses]
-    is_known = _is_noted(case, beside, before, desk.spills[shape])
-    if is_known and noted[0] >= 0:
-        spill_as_noted(noted, case.selected, case.is_miss, chosen)
+    num_selected = len(case.selected)
+    each = _tokens_of_each(case)
+    if each == 0 or num_selected >= desk.notes.found.shape[1]:
+        spill_row(case, beside, desk.room, chosen)
         return
-    spill_row(case, beside, desk.room, chosen)
-    # Looking for notes sets ``before`` to 0 where the case can have none.
-    if before[0] > 0:
-        note_spill(case.selected, case.is_miss, chosen, noted)
+    # Experts of one layer shape take as long to copy: that needs no telling apart.
+    alike = Alike(each, beside.dense_ns, beside.num_tokens, np.int64(0))
+    open_notes(desk.notes, shape, alike)
+    note = desk.notes.found[shape, misses, num_selected - misses]
+    if note[0] < 0:
+        end = spill_row(case, beside, desk.room, chosen)
+        write_note(note, end, case.selected, case.is_miss, chosen)
+    else:
+        spill_as_noted(note, case.selected, case.is_miss, chosen)
 
 
 @part
@@ -106,7 +115,7 @@ def _decide_layer(case, beside, weighing, desk, found, chosen):
     """
     shape, misses, resident = found
     if weighing.rule == _SPILL and len(case.selected) > 0:
-        _spill_once(case, beside, desk, shape, misses, chosen)
+        _spill(case, beside, desk, shape, misses, chosen)
     elif misses > 0:
         split_row(weighing.rule, case, resident, 0, chosen)
 
@@ -131,7 +140,8 @@ def _decide_each(tokens, experts_LE, weighing, early, desk, actions):
             case = LayerCase(selected, row, desk.is_miss, desk.is_held, desk.priced)
             dense = known.dense[index, shape]
             num_tokens = known.num_tokens[index]
-            beside = Beside(dense, num_tokens, known.activations, known.fixed)
+            activations = known.activations[shape]
+            beside = Beside(dense, num_tokens, activations, known.fixed)
             misses, resident = _look_up(
                 case, experts_LE[layer], weighing.believed[:, shape], chosen
             )
@@ -143,7 +153,7 @@ def _decide_each(tokens, experts_LE, weighing, early, desk, actions):
                     on_gpu, on_link = begun(
                         is_early, selected, desk.priced, early.lead[index, shape], dense
                     )
-                    busy = Beside(on_gpu, num_tokens, known.activations, known.fixed)
+                    busy = Beside(on_gpu, num_tokens, activations, known.fixed)
                     known.fixed[LINK_BUSY] = on_link
                     spill_row(case, busy, desk.room, chosen)
                     known.fixed[LINK_BUSY] = 0
@@ -163,15 +173,16 @@ def decide_misses(tokens, experts_LE, weighing, early, actions):
         missing = _FETCH if rule == _FETCHING else _CPU
         _decide_alike(tokens, experts_LE, missing, early, actions)
         return
-    most = num_experts + 1 if rule == _SPILL else 0
+    most = weighing.most_alike + 1 if rule == _SPILL else 0
     desk = Desk(
         np.zeros(num_experts, np.bool_),
         np.zeros(num_experts, np.bool_),
         np.empty(num_experts + 1, np.int64),
         np.zeros((3, num_experts), np.int64),
         np.empty((ROOM, num_experts), np.int64),
-        np.zeros((num_shapes, 3), np.int64),
-        np.full((num_shapes, most, most, 2), -1),
+        SpillNotes(
+            np.zeros((num_shapes, 4), np.int64), np.zeros((num_shapes, most, most, 3), np.int64)
+        ),
     )
     actions[:] = 0
     # In a part, which allocates nothing, no reference to any of these arrays is counted.
@@ -191,22 +202,10 @@ def _take_early(case, is_early, actions):
 
 
 @inner
-def _is_noted(case, beside, before, noted):
-    """Whether this case has notes: where all selected experts get as many tokens, a spill depends
-    on how many miss and hit alone.
-
-    So it is in decoding one sequence: of both, the lowest numbers go to the CPU, as many as
-    ``noted`` [misses, hits; of each]. Notes are for one case, ``before``. In another they are
-    forgotten.
-    """
+def _tokens_of_each(case):
+    """The tokens that each selected expert gets; 0 where they differ."""
     each = np.int64(case.tokens[case.selected[0]])
     for expert in case.selected:
         if case.tokens[expert] != each:
-            before[0] = 0
-            return False
-    if before[0] != each or before[1] != beside.dense_ns or before[2] != beside.num_tokens:
-        before[0] = each
-        before[1] = beside.dense_ns
-        before[2] = beside.num_tokens
-        noted[:] = -1
-    return True
+            return np.int64(0)
+    return each

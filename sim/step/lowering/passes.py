@@ -6,7 +6,8 @@ import numpy as np
 
 from sim.engine.compilation import inner, kernel
 from sim.engine.task import NONE, TaskKind
-from sim.policies.actions import Action, LayerMode
+from sim.policies.actions import LayerMode
+from sim.step.lowering.crossing import bring_back, send_across
 from sim.step.lowering.draft import (
     CPU,
     GPU,
@@ -20,8 +21,6 @@ from sim.step.lowering.draft import (
     lane_of,
     last_on,
     moment_of,
-    note_last,
-    owner_of,
     set_join,
     wait_for,
     wait_for_join,
@@ -29,20 +28,14 @@ from sim.step.lowering.draft import (
 from sim.step.lowering.emit import (
     emit_cpu_experts,
     emit_early_copies,
-    emit_early_runs,
     emit_expert,
-    emit_fetched_expert,
-    emit_group_launch,
+    emit_gpu_experts,
     emit_overhead,
-    emit_shared,
     move_hidden,
     send_up,
 )
 from sim.step.lowering.shelf import bring_in
 
-_RESIDENT = int(Action.RESIDENT)
-_FETCH = int(Action.FETCH)
-_SWAP = int(Action.SWAP)
 _ON_CPU = int(LayerMode.CPU)
 _STREAM = int(LayerMode.STREAM)
 _ATTENTION = int(TaskKind.ATTENTION)
@@ -122,35 +115,6 @@ def _layer_on_cpu(draft, at):
 
 
 @inner
-def _experts(draft, at, gate, streamed, early):
-    """The routed experts of a layer whose dense part runs on the GPU; sets the join.
-
-    ``streamed``: the whole layer's copy to GPU 1; ``early``: the first copy of an early expert.
-    """
-    sheet = draft.sheet
-    everyone = range(sheet.tokens.shape[2])
-    # The CPU's part goes first: it lasts longest, and its activations leave as soon as they can.
-    last_on_cpu, tokens = emit_cpu_experts(draft, at, gate, everyone)
-    last = emit_shared(draft, at, gate)
-    emit_group_launch(draft, at, gate, everyone)
-    if early >= 0:
-        last = emit_early_runs(draft, at, early, last)
-    for expert in everyone:
-        if sheet.actions[at.pass_index, at.layer, expert] == _RESIDENT:
-            owner = owner_of(sheet, at.layer, expert)
-            # On GPU 0, what is in order there stands behind gate and copy anyway.
-            if owner > 0:
-                wait_for(draft, gate)
-                wait_for(draft, streamed if streamed < 0 else streamed + owner - 1)
-            run = emit_expert(draft, at, expert, lane_of(sheet, GPU, owner))
-            last = note_last(draft, owner, run, last)
-    for expert in everyone:
-        if _FETCH <= sheet.actions[at.pass_index, at.layer, expert] <= _SWAP:
-            last = emit_fetched_expert(draft, at, expert, gate, last)
-    set_join(draft, last, send_up(draft, at, last_on_cpu, tokens))
-
-
-@inner
 def _layer_on_gpu(draft, at):
     """Everything from the copy of the layer, where it is streamed, to its last expert."""
     sheet = draft.sheet
@@ -171,7 +135,12 @@ def _layer_on_gpu(draft, at):
     last = append(draft, GPU, work.attention, _ATTENTION, layer)
     if sheet.layers[layer].is_moe:
         gate = append(draft, GPU, work.gate, _GATE, layer)
-        _experts(draft, at, gate, streamed, early)
+        # The CPU's part goes first: it lasts longest, and its activations leave as soon as they can.
+        everyone = range(sheet.tokens.shape[2])
+        last_on_cpu, sent = emit_cpu_experts(draft, at, gate, everyone)
+        send_across(draft, at, gate, everyone)
+        last = emit_gpu_experts(draft, at, gate, streamed, early)
+        set_join(draft, last, send_up(draft, at, last_on_cpu, sent))
     else:
         last = append(draft, GPU, work.ffn, _DENSE, layer)
         set_join(draft, last, _NONE)
@@ -181,6 +150,9 @@ def _layer_on_gpu(draft, at):
             last_use = last_on(draft, owner, draft.state[JOIN_A])
             ring[owner, draft.state[STREAMED] % ring.shape[1]] = last_use
         draft.state[STREAMED] += 1
+    # Behind the layer's buffers, which are free before the results are back.
+    if sheet.layers[layer].is_moe:
+        bring_back(draft, at, range(sheet.tokens.shape[2]))
 
 
 @inner

@@ -12,6 +12,7 @@ from sim.engine.task import NONE
 from sim.model.model import TensorClass, layer_shapes
 from sim.policies.actions import LayerMode
 from sim.policies.problem import Problem
+from sim.step.rules.around import hidden_copies
 from sim.workload.batch import Passes
 
 
@@ -21,7 +22,9 @@ class Prices(NamedTuple):
 
     ``expert_gpu`` and ``expert_cpu`` are [shape, tokens] with ``shape_of`` [layer]; copies are
     [layer] with their bytes, ``share_fetch`` and ``share_bytes`` [layer, GPU] those of what one of
-    several GPUs runs of a layer; activations are [tokens], ``activation_bytes`` for one token.
+    several GPUs runs of a layer; ``activations`` are [shape; to the GPU, from it, from one GPU to
+    another; tokens], with ``activation_bytes`` for one token, and straight from one GPU to another
+    where ``is_direct``.
     ``group_gpu`` and ``group_cpu``: what a layer's experts cost together besides, where they run as
     one call (0: they do not); ``least_gpu`` is the least that such a call lasts on the GPU.
     """
@@ -42,9 +45,9 @@ class Prices(NamedTuple):
     head_bytes: int
     share_fetch: NDArray[np.int64]
     share_bytes: NDArray[np.int64]
-    activations_h2d: NDArray[np.int64]
-    activations_d2h: NDArray[np.int64]
+    activations: NDArray[np.int64]
     activation_bytes: int
+    is_direct: bool
     group_gpu: int
     least_gpu: int
     group_cpu: int
@@ -95,6 +98,7 @@ def price(
         expert_cpu=tables["cpu"],
         shape_of=shape_of,
         activation_bytes=model.hidden * model.activation_bytes,
+        is_direct=problem.machine.gpu_link is not None,
         group_gpu=costs.group_overhead_ns("gpu") if is_grouped else 0,
         least_gpu=costs.group_least_ns() if is_grouped else 0,
         group_cpu=costs.group_overhead_ns("cpu") if is_grouped else 0,
@@ -120,14 +124,12 @@ def _copies(costs: CostModel, is_pinned: bool, max_tokens: int) -> dict[str, Any
     whole = np.array(
         [layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in layers], np.int64
     )
-    activations = np.arange(max_tokens + 1) * costs.model.hidden * costs.model.activation_bytes
     return {
         "fetch": _by_layer(costs, "h2d", expert, is_pinned=is_pinned),
         "evict": _by_layer(costs, "d2h", expert, is_pinned=is_pinned),
         "layer_fetch": _by_layer(costs, "h2d", whole, is_pinned=is_pinned),
         "head_fetch": int(last.copy("h2d", top, is_pinned=is_pinned).ns),
-        "activations_h2d": costs.copy("h2d", activations, is_pinned=is_pinned).ns,
-        "activations_d2h": costs.copy("d2h", activations, is_pinned=is_pinned).ns,
+        "activations": hidden_copies(costs, max_tokens, is_pinned=is_pinned),
         "expert_bytes": expert,
         "layer_bytes": whole,
         "head_bytes": top,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.costs.cost_model import CostModel
 from sim.model.model import TensorClass, layer_shapes
 from sim.policies.problem import Problem
 
@@ -34,7 +35,9 @@ class LayerCase(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """What the experts of one layer run beside: one layer's part of ``Around``."""
+    """What the experts of one layer run beside: one layer's part of ``Around``, of ``activations``
+    [to or from the GPU, tokens].
+    """
 
     dense_ns: Whole
     num_tokens: Whole
@@ -47,8 +50,8 @@ class Around(NamedTuple):
     ns.
 
     ``dense`` [pass, layer shape] is the GPU's work on shared experts; ``num_tokens`` [pass];
-    ``activations`` [to or from the GPU, tokens]; ``fixed``: what one call for a layer's experts
-    takes on the GPU besides, what it lasts there at least, what it takes on the CPU; buffers that
+    ``activations`` [layer shape, to or from the GPU, tokens]; ``fixed``: what one call for a
+    layer's experts takes on the GPU besides, what it lasts there at least, what it takes on the CPU; buffers that
     copies go through; whether residents may go to the CPU at all (1 or 0); how long the link is not
     free (0, but where copies ahead of gates hold it).
     """
@@ -71,8 +74,7 @@ def around(problem: Problem, num_tokens: NDArray[Any], *, may_spill: bool) -> Ar
             TensorClass.SHARED_EXPERT, 0
         ):
             dense[:, shape] = costs.weights("gpu", layer, TensorClass.SHARED_EXPERT, num_tokens).ns
-    sizes = np.arange(int(num_tokens.max(initial=0)) + 1) * model.hidden * model.activation_bytes
-    up, down = (costs.copy(way, sizes, is_pinned=overlap.is_pinned).ns for way in ("h2d", "d2h"))
+    activations = hidden_copies(costs, int(num_tokens.max(initial=0)), is_pinned=overlap.is_pinned)
     groups = [0, 0, 0]
     if overlap.groups_experts:
         groups = [
@@ -87,9 +89,27 @@ def around(problem: Problem, num_tokens: NDArray[Any], *, may_spill: bool) -> Ar
     return Around(
         dense=dense,
         num_tokens=num_tokens.astype(np.int64),
-        activations=np.stack([up, down]),
+        activations=activations,
         fixed=fixed,
     )
+
+
+def hidden_copies(costs: CostModel, max_tokens: int, *, is_pinned: bool) -> NDArray[np.int64]:
+    """What copies of the hidden states of 0, 1, …, max_tokens tokens take, in ns [layer shape; to
+    the GPU, from it, from one GPU to another; tokens].
+
+    Where they cannot go straight from one GPU to another, the last is 0.
+    """
+    model = costs.model
+    sizes = np.arange(max_tokens + 1) * model.hidden * model.activation_bytes
+    across = costs.copy_across(sizes)
+    found = []
+    for layer in layer_shapes(model)[0]:
+        own = costs.at(layer)
+        to_gpu = own.copy("h2d", sizes, is_pinned=is_pinned).ns
+        from_gpu = own.copy("d2h", sizes, is_pinned=is_pinned).ns
+        found.append([to_gpu, from_gpu, np.zeros_like(to_gpu) if across is None else across.ns])
+    return np.array(found, np.int64)
 
 
 def has_host_copies(problem: Problem) -> bool:

@@ -281,31 +281,6 @@ def spill_row(case, beside, room, actions):
     return best.end_ns
 
 
-@inner
-def note_spill(selected, is_miss, actions, spill):
-    """Count the misses and the hits that go to the CPU."""
-    spill[:] = 0
-    for expert in selected:
-        if actions[expert] == _CPU:
-            spill[0 if is_miss[expert] else 1] += 1
-
-
-@inner
-def spill_as_noted(spill, selected, is_miss, actions):
-    """Send that many misses and hits to the CPU, from the lowest number; the other misses are
-    fetched.
-    """
-    misses = spill[0]
-    hits = spill[1]
-    for expert in selected:
-        if is_miss[expert]:
-            actions[expert] = _CPU if misses > 0 else _FETCH
-            misses -= 1
-        elif hits > 0:
-            actions[expert] = _CPU
-            hits -= 1
-
-
 @allocating_kernel
 def spill_rows(
     tokens: NDArray[Any],
@@ -316,7 +291,8 @@ def spill_rows(
 ) -> None:
     """``spill_row`` for every case [case, expert] in which all experts but the missing are held.
 
-    ``priced`` is [case, 3, expert], and ``dense`` and ``num_tokens`` of ``around`` [case].
+    ``priced`` is [case, 3, expert]; of ``around``, ``dense`` and ``num_tokens`` are [case], and
+    ``activations`` those of one layer shape.
     """
     num_experts = tokens.shape[1]
     everyone = np.arange(num_experts)

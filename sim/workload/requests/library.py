@@ -3,9 +3,7 @@
 from importlib import resources
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from hwprofiles import InputError, closest, first_problem, read_yaml, unknown_name
+from hwprofiles import InputError, closest, read_yaml, unknown_name, validated
 from hwprofiles.input_file import is_there
 from sim.workload.requests.spec import RequestsSpec
 from sim.workload.requests.trace_file import read_trace
@@ -39,11 +37,8 @@ def load_requests(name_or_path: str, units: TraceUnits = AS_FORMAT) -> RequestsS
 def _load_file(path: Path, where: str, units: TraceUnits) -> RequestsSpec:
     if not is_there(path):
         raise InputError(f"no request file {where}{closest(path.stem, _library())}")
-    try:
-        # A file must name its format; without this the field's default would let it leave that out.
-        spec = RequestsSpec.model_validate({"format": None, **read_yaml(path, "request")})
-    except ValidationError as error:
-        raise InputError(f"{where}: {first_problem(error, RequestsSpec)}") from None
+    # A file must name its format; without this the field's default would let it leave that out.
+    spec = validated(RequestsSpec, {"format": None, **read_yaml(path, "request")}, where)
     if spec.trace is None:
         if units.stated:
             raise InputError(

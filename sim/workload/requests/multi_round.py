@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from heapq import heappop, heappush, merge
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from hwprofiles.file_part import FilePart
 from hwprofiles.limits import (
     MAX_ROUNDS,
     MAX_TOKENS,
@@ -30,7 +31,7 @@ PIECES_PER_ROUND = 2
 """A question and an answer."""
 
 
-class MultiRound(BaseModel):
+class MultiRound(FilePart):
     """What users ask, and how often. A user asks each num_users / ``requests_per_s``.
 
     With the original's joining of new users, num_rounds / (num_rounds - 1) times ``requests_per_s``
@@ -38,8 +39,6 @@ class MultiRound(BaseModel):
     clock of the others starts, at ``warmup_requests_per_s``: what they leave in caches is what a
     warm-up run leaves there.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     num_users: Annotated[int, Field(ge=1, le=MAX_USERS, strict=True)]
     num_rounds: Annotated[int, Field(ge=2, le=MAX_ROUNDS, strict=True)]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hwprofiles import InputError
+from hwprofiles.file_part import FilePart
 from hwprofiles.limits import (
     MAX_REQUESTS,
     MAX_SEQUENCES,
@@ -46,18 +47,14 @@ ARRIVAL_KEYS = ("requests_per_s", "shape", "in_flight", "speed")
 InFlight = Annotated[int, Field(ge=1, le=MAX_SEQUENCES, strict=True)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class LengthsSpec(_Part):
+class LengthsSpec(FilePart):
     """Requests that are all of one size and have nothing in common."""
 
     prompt_tokens: Tokens
     output_tokens: Tokens
 
 
-class ArrivalsSpec(_Part):
+class ArrivalsSpec(FilePart):
     """When they arrive: at the rate of a process, or as in the trace, ``speed`` times as fast.
 
     ``shape`` is of the gamma process: 1 would be Poisson, less comes in bursts. A closed loop keeps
@@ -103,7 +100,7 @@ class ArrivalsSpec(_Part):
         )
 
 
-class RequestsSpec(_Part):
+class RequestsSpec(FilePart):
     """A request file. Exactly one of ``multi_round``, ``lengths`` and ``trace`` is given; a trace's
     path is relative to the file.
 

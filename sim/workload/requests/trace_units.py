@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hwprofiles import InputError, closest
+from hwprofiles.file_part import FilePart
 from hwprofiles.limits import MAX_TOKENS
 from hwprofiles.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
@@ -13,10 +14,8 @@ TIME_UNITS: Mapping[str, int] = {"s": NS_PER_S, "ms": NS_PER_MS, "us": NS_PER_US
 """Nanoseconds of each unit."""
 
 
-class TraceUnits(BaseModel):
+class TraceUnits(FilePart):
     """``block_tokens`` of a hash and the unit of times; None stands for what the format says."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     block_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS, strict=True)] | None = None
     time_unit: Literal["s", "ms", "us", "ns"] | None = None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sim.costs.memory import Residency
 from sim.policies import POLICIES
-from sim.policies.base import Cache, CacheState
+from sim.policies.cache.base import Cache, CacheState
 from sim.step.simulate import Run
 from sim.testing import check_policy
 from sim.workload.batch import Batch

@@ -11,11 +11,12 @@ from sim.engine.task import TaskKind
 from sim.model.library import load_model
 from sim.policies import find_policy, with_settings
 from sim.policies.actions import Action
-from sim.policies.base import Dispatch, Prefetch
+from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.cheapest import CheapestDispatch
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.dispatch.three_lanes import ThreeLanesDispatch
 from sim.policies.foresight import Foresight
+from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.gain import GainPrefetch
 from sim.policies.prefetch.learned import LearnedPrefetch
 from sim.policies.prefetch.next_gate import MIXTRAL_NEXT_GATE_ACCURACY, NextGatePrefetch

@@ -83,12 +83,6 @@ def test_a_map_of_another_model_is_refused() -> None:
         placement_of(_question("accelerate", '{"model.layers.0": 0}'))
 
 
-def test_prefetching_of_vllm_is_refused() -> None:
-    """Its other backend copies whole layers for each token."""
-    with pytest.raises(InputError, match="copies whole groups of layers"):
-        read_runtime_arguments("vllm", "--offload-group-size 4")
-
-
 def test_exllamav3_flags() -> None:
     """Layers on the CPU, experts of every layer, threads."""
     assert read_runtime_arguments("exllamav3", "-mcl 3 -mct 8 -cs 8192") == Exl3Arguments(

@@ -107,6 +107,38 @@ def test_same_seed_gives_the_same_stream() -> None:
     assert not np.array_equal(first, LatentLocality().stream(16, 2, 300, 2).ids)
 
 
+def test_a_profile_of_other_text_is_worse_than_hindsight() -> None:
+    """A profile is one text of one kind: in generated streams, and as one recorded task is for the
+    others, it misses more than the best fixed set.
+    """
+    generated = [
+        ReplayedStream(stream=LatentLocality().stream(64, 6, 20_000, seed)) for seed in range(4)
+    ]
+    tasks = [
+        np.ascontiguousarray(
+            np.load(shared_data(f"routing/deepseek-v2-lite-{task}.npz"))["expert_ids"][:, 12],
+            np.int32,
+        )
+        for task in ("intent", "summary", "translation")
+    ]
+    recorded = [
+        ReplayedStream(stream=ExpertStream(ids=ids, profile=profile, num_experts=64))
+        for ids in tasks
+        for profile in tasks
+        if profile is not ids
+    ]
+
+    def loss(streams: list[ReplayedStream], policy: str) -> float:
+        """Misses of a fixed set over the optimum's."""
+        fixed, best = (
+            sum(own.replay(name, 16).num_misses for own in streams) for name in (policy, "optimum")
+        )
+        return fixed / best
+
+    for streams in (generated, recorded):
+        assert loss(streams, "static") > 1.05 * loss(streams, "static-hindsight")
+
+
 SHARES = (0.125, 0.25, 0.375)
 PUBLISHED = {
     "lru": (1.44, 1.77, 2.03),

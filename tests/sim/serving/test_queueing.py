@@ -85,7 +85,5 @@ def test_long_prompts_are_cut_into_chunks() -> None:
 
 def test_options_state_what_they_need() -> None:
     """A step that cannot hold all that decodes is refused."""
-    with pytest.raises(
-        ValueError, match=r"max_step_tokens must be at least instance\.max_sequences"
-    ):
+    with pytest.raises(ValueError, match=r"max_step_tokens must be at least max_sequences"):
         InstanceOptions(max_step_tokens=8, max_sequences=9)

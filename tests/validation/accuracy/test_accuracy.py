@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwprofiles import InputError
+from hwprofiles import InputError, load_machine
 from sim.runtimes.constants import shipped, shipped_constants
 from sim.runtimes.host import Vector
-from sim.runtimes.question import NEWEST_BUILD, PromptSide
+from sim.runtimes.machine_host import runtime_host
+from sim.runtimes.question import PromptSide
 from tests.validation.accuracy.synthetic import TRUE, host_of, synthetic_rows
 from validation.accuracy import MeasuredRow, compare, read_rows
 from validation.accuracy.errors import (
@@ -26,7 +27,7 @@ from validation.accuracy.errors import (
 from validation.accuracy.fit import fitted
 from validation.accuracy.points import points_of, priced, rows_of_phase
 from validation.accuracy.prediction import predict_shipped, spreads_that_cover
-from validation.accuracy.questions import ask, build_of, leaves_flags_out, read_probes
+from validation.accuracy.questions import ask, leaves_flags_out, read_probes
 
 ROW = synthetic_rows()[0]
 
@@ -125,42 +126,24 @@ def test_reasons(change: dict[str, object], reason: str) -> None:
 
 def test_machine_without_memory_needs_a_probe() -> None:
     """A machine whose memory is not named is predicted from a probe alone."""
-    bare = replace(ROW, machine="plain")
+    line = "RTX 4090 + Ryzen 9 7950X"
+    bare = replace(ROW, machine=line)
     assert (
-        ask(bare, lambda line: host_of("plain + DDR")).reason
-        == "machine plain: neither its memory nor a probe of it is stated"
+        ask(bare, lambda _: host_of("plain + DDR")).reason
+        == f"machine {line}: neither its memory nor a probe of it is stated"
     )
     probed = replace(bare, probe="dram@8=40e9;dram=50e9;h2d=20e9")
-    asked = ask(probed, lambda line: host_of("plain + DDR"))
+    asked = ask(probed, lambda _: host_of("plain + DDR"))
     assert asked.question is not None
     assert asked.question.host.probe_bytes_per_s == 50e9
     assert asked.question.host.gpus[0].link_bytes_per_s == 20e9
 
 
-@pytest.mark.parametrize(
-    ("change", "build"),
-    [
-        ({"runtime": "ktransformers", "runtime_version": "PR #520"}, NEWEST_BUILD),
-        ({"runtime_version": "PR #520, minimum 64"}, 520),
-        ({"runtime_version": "main of PR #520"}, 519),
-        (
-            {"source": "https://github.com/ikawrakow/ik_llama.cpp/discussions/357; licence: MIT"},
-            357,
-        ),
-        (
-            {
-                "runtime_version": "main",
-                "source": "https://github.com/ikawrakow/ik_llama.cpp/pull/370",
-            },
-            369,
-        ),
-        ({}, NEWEST_BUILD),
-    ],
-)
-def test_build_of_a_row(change: dict[str, str], build: int) -> None:
-    """The version says which pull requests a build has, else the number of the thread."""
-    row = replace(ROW, **({"runtime": "ik_llama.cpp"} | change))  # type: ignore[arg-type]
-    assert build_of(row) == build
+@pytest.mark.parametrize("line", ["Apple M4 Pro 24GB", "GB10", "GH200", "Ryzen AI Max+ 395 128GB"])
+def test_machine_with_the_memory_of_its_chip_needs_no_probe(line: str) -> None:
+    """A chip that comes with its memory states it by its name."""
+    machine = runtime_host(load_machine(line))
+    assert ask(replace(ROW, machine=line), lambda _: machine).reason is None
 
 
 @pytest.mark.parametrize(

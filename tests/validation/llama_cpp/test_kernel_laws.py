@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hwprofiles import Kind, load_machine, machine_data, parse_machine
+from hwprofiles.runtime_kernels import RuntimeKernels
 from sim.model.importers.gguf import model_from_gguf
 from sim.runtimes import RuntimeQuestion, predict, read_runtime_arguments, runtime_host
 from tests.validation.llama_cpp.small_files import TINY
@@ -131,6 +132,35 @@ def test_predictions_rest_on_the_laws_where_the_machine_file_has_them(tmp_path: 
         predict(replace(unsaid, host=one_core)).decode
         == predict(replace(question, host=one_core)).decode
     )
+
+
+def test_the_error_of_laws_holds_only_where_they_price_everything(tmp_path: Path) -> None:
+    """With layers on a GPU, its own laws must have the formats too: else published constants price
+    that part, and the interval is theirs.
+    """
+    own = points(tmp_path)
+    cpu = runtime_kernels(measured(own), fit_laws(own), "1.0")
+    gpu = cpu.model_copy(update={"device": "gpu"})
+    law = cpu.decode["q8_0"]
+    other = gpu.model_copy(update={"decode": {"q4_k": law}})
+    machine = runtime_host(load_machine("desktop-rtx-4090-ddr5"))
+
+    def is_by_laws(*laws: RuntimeKernels) -> bool:
+        """Whether the interval of a token is that of the laws."""
+        question = RuntimeQuestion(
+            runtime="llama.cpp",
+            arguments=read_runtime_arguments("llama.cpp", "-t 1 -ngl 2"),
+            model=own[0].model,
+            quantization="Q8_0",
+            host=replace(machine, runtime_kernels=laws),
+            context_tokens=0,
+            prompt_tokens=PROMPT_TOKENS,
+        )
+        return predict(question).decode.is_by_measured_kernels
+
+    assert is_by_laws(cpu, gpu)
+    assert not is_by_laws(cpu, other)
+    assert not is_by_laws(cpu)
 
 
 def test_samples_of_one_thread_count_cpu_time() -> None:

@@ -18,11 +18,12 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hwprofiles.units import NS_PER_US
+
 HIDDEN = 32
 TOKENS = (1, 37)
 NUM_REPEATS = 15
 NUM_CALLS = 20
-NS_PER_US = 1_000
 WITHOUT_KERNEL = (
     "view", "reshape", "permute", "transpose", "expand", "unsqueeze", "select", "slice", "detach",
     "alias", "t.default", "_unsafe_view", "split", "squeeze", "empty", "as_strided",

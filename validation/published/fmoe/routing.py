@@ -16,6 +16,7 @@ from hwprofiles import Kind, Provenance
 from sim.model.model import Model
 from sim.policies.prefetch.next_gate import mixtral_accuracy
 from sim.routing.fitted import FittedRouting
+from sim.routing.fitted_numbers import FittedNumbers
 from sim.routing.stated import Accuracy
 
 NUM_CLASSES = 16
@@ -25,8 +26,8 @@ SHARPNESS = 3.5
 REQUEST_SPREAD = 0.5
 COPIED = 0.05
 COPY_KERNEL = (0.5, 0.25, 0.15, 0.1)
-CLASS_LAGS = (1, 2, 3, 4, 8, 16)
-CLASS_KEPT = (0.22, 0.10, 0.06, 0.05, 0.04, 0.04)
+CLASS_KEPT = (0.22, 0.10, 0.06, 0.05, *(3 * (0.0,)), 0.04, *(7 * (0.0,)), 0.04)
+"""By lag from 1 on: at 1, 2, 3, 4, 8 and 16 tokens."""
 EMBEDDED_FRACTION = 0.65
 """Share of tokens whose embedding tells the kind: so that the same token, by its embedding, recalls
 about .26.
@@ -57,19 +58,19 @@ def structured_routing(model: Model, sharpness: float = SHARPNESS) -> FittedRout
     return FittedRouting(
         label="DeepSeek-V2-Lite's statistics carried over",
         stated_provenance=SOURCE,
-        top_k=model.top_k,
-        class_share=share,
-        inclusion=_inclusion(model, sharpness),
-        class_lags=np.array(CLASS_LAGS),
-        class_kept=np.array(CLASS_KEPT),
-        class_chain=np.tile(share, (NUM_CLASSES, 1)),
-        copy_lags=np.arange(1, len(COPY_KERNEL) + 1),
-        copy_kernel=np.array(COPY_KERNEL),
-        copied=np.full(layers, COPIED),
-        request_spread=np.full(layers, REQUEST_SPREAD),
-        drift_spread=np.zeros(layers),
-        drift_tokens=1.0,
-        linked_fraction=0.0,
+        numbers=FittedNumbers(
+            top_k=model.top_k,
+            class_share=share,
+            inclusion=_inclusion(model, sharpness),
+            class_kept=np.array(CLASS_KEPT),
+            class_chain=np.tile(share, (NUM_CLASSES, 1)),
+            copy_kernel=np.array(COPY_KERNEL),
+            copied=np.full(layers, COPIED),
+            request_spread=np.full(layers, REQUEST_SPREAD),
+            drift_spread=np.zeros(layers),
+            drift_tokens=1.0,
+            linked_fraction=0.0,
+        ),
         accuracy=next_gate_accuracy(model),
         embedded_fraction=EMBEDDED_FRACTION,
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sim.model.library import load_model
 from sim.routing import LatentRouting, Routing, load_routing, uniform
-from sim.routing.latent import Fading, Points
+from sim.routing.latent import Fading, SharePoints
 from validation.published.ktransformers.ranking import Ranking, noise_of
 from validation.published.ktransformers.runs import bench
 from validation.published.ktransformers.summary import BLIND
@@ -35,15 +35,17 @@ def variants() -> Iterator[tuple[str, Routing]]:
 
 def scaled(routing: LatentRouting, persistence: float, popularity: float) -> LatentRouting:
     """The routing with its shares multiplied."""
-    return replace(
-        routing,
-        popularity_share=_times(routing.popularity_share, popularity),
-        request_share=_times(routing.request_share, persistence),
+    stated = routing.numbers
+    scaled_numbers = replace(
+        stated,
+        popularity_share=_times(stated.popularity_share, popularity),
+        request_share=_times(stated.request_share, persistence),
         fading=tuple(
             Fading(memory_tokens=part.memory_tokens, share=_times(part.share, persistence))
-            for part in routing.fading
+            for part in stated.fading
         ),
     )
+    return replace(routing, numbers=scaled_numbers)
 
 
 def ranking(routing: Routing, seed: int = 0) -> Ranking:
@@ -58,7 +60,7 @@ def ranking(routing: Routing, seed: int = 0) -> Ranking:
     )
 
 
-def _times(points: Points, factor: float) -> Points:
+def _times(points: SharePoints, factor: float) -> SharePoints:
     return tuple((position, share * factor) for position, share in points)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from hwprofiles.units import GB, TIB
 from sim.serving import OpenLoop, ServingMetrics
 from sim.serving.link import TransferRate
-from sim.serving.spec import TierSpec
+from sim.serving.tier import TierSpec
 from sim.workload.requests.request import Request, Span
 from validation.published.lmcache.rows import rows
 from validation.published.lmcache.serving import cluster_of, metrics_of

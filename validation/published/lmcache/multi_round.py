@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hwprofiles.units import GB
 from sim.serving import ClosedLoop, Cluster, ServingMetrics
-from sim.serving.spec import TierSpec
+from sim.serving.tier import TierSpec
 from sim.workload.requests.multi_round import MultiRound
 from validation.published.lmcache.rows import rows
 from validation.published.lmcache.serving import cluster_of, fewest_gpus, metrics_of

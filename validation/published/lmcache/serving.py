@@ -10,7 +10,8 @@ from sim.model.library import load_model
 from sim.serving import Cluster, ServingMetrics, prepare, serve
 from sim.serving.setting import serving_setting
 from sim.serving.sources import Source
-from sim.serving.spec import ServingSpec, TierSpec
+from sim.serving.spec import ServingSpec
+from sim.serving.tier import TierSpec
 
 MACHINE = "h100-x8"
 BLOCK_TOKENS = 64

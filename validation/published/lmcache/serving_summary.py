@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from hwprofiles.units import THOUSAND
 from validation.published.lmcache.google_cloud import LARGE, SMALL, Change
 from validation.published.lmcache.multi_round import Gain
 from validation.published.lmcache.rows import rows
@@ -58,5 +59,5 @@ def _in_range(name: str, quantity: str, found: Sequence[float]) -> SummaryLine:
 
 
 def _signs(name: str, words: str, found: dict[int, float], is_met: bool) -> SummaryLine:
-    shown = ", ".join(f"{prefix // 1000}K {ratio - 1:+.0%}" for prefix, ratio in found.items())
+    shown = ", ".join(f"{prefix // THOUSAND}K {ratio - 1:+.0%}" for prefix, ratio in found.items())
     return Target(words=words, low=1.0).line(name, shown, float(is_met))

@@ -1,5 +1,6 @@
 """LMCache's targets, and whether they are met."""
 
+from hwprofiles.units import KIBI
 from validation.published.lmcache.reuse import RATES_GBIT, Crossover
 from validation.published.reproduction import Cell, SummaryLine, Table
 from validation.published.target import Target, near, rounded, untargeted
@@ -63,7 +64,7 @@ def _arithmetic(found: tuple[Crossover, ...]) -> SummaryLine:
 def _tokens(count: int | None) -> str:
     if count is None:
         return "never"
-    return f"{count / 1024:.0f}K" if count >= 1024 else str(count)
+    return f"{count / KIBI:.0f}K" if count >= KIBI else str(count)
 
 
 def _crossover(table: Table) -> SummaryLine:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from hwprofiles import InputError, first_problem, read_yaml
+from hwprofiles import InputError, read_yaml, validated
 from sim.model.library import load_model
 from sim.model.model import TensorClass
 from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments, read_llama_arguments
@@ -67,10 +67,7 @@ def read_question(path: Path, runtime: str, line: str | None) -> PlanQuestion:
     arguments where none are typed.
     """
     data: Mapping[str, Any] = read_yaml(path, "plan")
-    try:
-        file = _PlanFile.model_validate(data)
-    except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error, _PlanFile)}") from None
+    file = validated(_PlanFile, data, path)
     if line is None:
         line = _line(path, file, runtime)
     return PlanQuestion(

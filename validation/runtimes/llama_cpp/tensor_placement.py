@@ -24,6 +24,9 @@ LOG_STEP_BYTES = 0.01 * MIB
 SMALL_BYTES = 0.5 * MIB
 """Buffers may be padded, tensor by tensor, to so much in all."""
 
+PADDED_FRACTION = 1e-3
+"""Larger buffers hold more tensors, and may be padded by so much of their size."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedBytes:
@@ -41,7 +44,8 @@ class PlacedBytes:
         """Whether both are the same, but for what the log rounds and buffers are padded by."""
         pairs = zip(self.expected, self.logged, strict=True)
         return all(
-            abs(own - said) <= SMALL_BYTES + LOG_STEP_BYTES + 1e-3 * own for own, said in pairs
+            abs(own - said) <= SMALL_BYTES + LOG_STEP_BYTES + PADDED_FRACTION * own
+            for own, said in pairs
         )
 
 

@@ -24,8 +24,7 @@ def _decode(keys: ConfigKeys, *, has_correction: bool, is_sparse: bool = False) 
     indexed = _indexed(keys, plain) if is_sparse else plain
     # V3.2 has an indexer in every layer; later ones let layers share the choice of one below.
     has_indexer = _indexers(keys, num_layers) if is_sparse else [False] * num_layers
-    # a layer that shares the choice of one below it has no indexer of its own
-    shared = replace(plain, geometry=indexed.geometry)
+    shared = _sharing(plain, indexed)
     num_experts, top_k = selection(keys)
     width = keys.count("moe_intermediate_size")
     routed = listed_kinds(keys, num_layers)
@@ -48,17 +47,36 @@ def _decode(keys: ConfigKeys, *, has_correction: bool, is_sparse: bool = False) 
 
 
 def _indexers(keys: ConfigKeys, num_layers: int) -> list[bool]:
-    """Which layers have an indexer of their own (GLM-5.1:
-
-    ``indexer_types``); all where nothing is said.
+    """Which layers have an indexer of their own (GLM-5.2): by a list of kinds, by a pattern of
+    letters, or every so many layers from the third on; all where nothing is said.
     """
-    if not keys.has("indexer_types"):
-        return [True] * num_layers
-    kinds = keys.per_layer("indexer_types", num_layers)
+    frequency = keys.count_or(1, "index_topk_freq")
+    offset = keys.count_or(_FIRST_SHARED, "index_skip_topk_offset")
+    # Files state several of the three: the list goes first, as in the modelling class.
+    name = "indexer_types" if keys.has("indexer_types") else "index_topk_pattern"
+    keys.has("index_topk_pattern")
+    if not keys.has(name):
+        steps = [max(index - offset + 1, 0) for index in range(num_layers)]
+        return [step % max(frequency, 1) == 0 for step in steps]
+    if isinstance(keys.value(name), str):
+        kinds = [_LETTERS.get(letter, letter) for letter in keys.text(name)]
+        if len(kinds) != num_layers:
+            raise keys.error(name, f"must have {num_layers} letters, got {len(kinds)}")
+    else:
+        kinds = keys.per_layer(name, num_layers)
     for kind in kinds:
-        if kind not in ("full", "shared"):
-            raise keys.error("indexer_types", f"may hold full and shared, got {shown(kind)}")
+        if kind not in _LETTERS.values():
+            raise keys.error(name, f"may hold full and shared, got {shown(kind)}")
     return [kind == "full" for kind in kinds]
+
+
+def _sharing(plain: AttentionWeights, indexed: AttentionWeights) -> AttentionWeights:
+    """Attention to the tokens that a layer below chose: no indexer's weights, keys or scores."""
+    assert plain.geometry is not None
+    if indexed.geometry is None or indexed.geometry.indexer is None:
+        return plain
+    chosen = replace(indexed.geometry.indexer, key_elements=0, score_elements=0)
+    return replace(plain, geometry=replace(plain.geometry, indexer=chosen))
 
 
 def _indexed(keys: ConfigKeys, plain: AttentionWeights) -> AttentionWeights:
@@ -85,6 +103,10 @@ def _indexed(keys: ConfigKeys, plain: AttentionWeights) -> AttentionWeights:
         weights=(*plain.weights, *weights),
     )
 
+
+_LETTERS = {"F": "full", "S": "shared"}
+_FIRST_SHARED = 2
+"""Layers that have an indexer whatever ``index_topk_freq`` says, where the file does not say so."""
 
 _REQUIRED = ("first_k_dense_replace", "n_shared_experts")
 # latent attention has keys and values for every head, whatever these say
@@ -124,5 +146,5 @@ GLM_MOE_DSA = Family(
     name="glm_moe_dsa",
     decode=partial(_decode, has_correction=True, is_sparse=True),
     required=("n_shared_experts",),
-    idle=(*_IDLE, "layer_types", "index_topk_freq", "index_topk_pattern"),
+    idle=(*_IDLE, "layer_types", "indexer_rope_interleave", "index_share_for_mtp_iteration"),
 )

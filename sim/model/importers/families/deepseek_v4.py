@@ -196,6 +196,7 @@ DEEPSEEK_V4 = Family(
     name="deepseek_v4",
     decode=_decode,
     required=("head_dim", "sliding_window", "hc_mult"),
+    architectures=("DeepseekV4ForCausalLM",),
     idle=(
         "num_key_value_heads",
         "qk_rope_head_dim",

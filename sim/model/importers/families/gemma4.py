@@ -1,7 +1,8 @@
-"""Gemma 4 with experts (26B-A4B): a dense block beside them in every layer, wider heads where
-attention is full.
+"""Gemma 4: wider heads where attention is full; in 26B-A4B experts beside the dense block of every
+layer.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sim.model.importers.attention import GroupedTraits, Heads, grouped
@@ -9,19 +10,29 @@ from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
-from sim.model.importers.feed_forward import Experts, selection
+from sim.model.importers.feed_forward import Experts, dense_weights, selection
 from sim.model.importers.stack import Stack, decoder_of
 from sim.model.importers.weights import loose
 from sim.model.importers.windows import windows
 from sim.model.model import TensorClass
 
-_NORMS = 7
+_NORMS = 4
+_NORMS_WITH_EXPERTS = 7
 
 
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    _refuse_other_shapes(keys)
-    hidden = keys.count("hidden_size")
+    _refuse_small_shapes(keys)
+    scalar = loose("layer_scalar", TensorClass.NORM, 1)
+    attention = [
+        replace(each, weights=(*each.weights, *scalar)) for each in _attention(keys, num_layers)
+    ]
+    if keys.flag("enable_moe_block"):
+        return decoder_of(keys, _with_experts(keys, attention))
+    return decoder_of(keys, Stack(attention=attention, dense=dense_weights(keys), num_norms=_NORMS))
+
+
+def _with_experts(keys: ConfigKeys, attention: Sequence[AttentionWeights]) -> Stack:
     num_experts, top_k = selection(keys, ("num_experts",), ("top_k_experts", "num_experts_per_tok"))
     experts = Experts(
         num_experts=num_experts,
@@ -30,26 +41,21 @@ def _decode(keys: ConfigKeys) -> Decoder:
         # the dense block runs for every token, as a shared expert does
         shared=keys.count("intermediate_size"),
         router_vectors=1,
-        shared_name="dense",
+        name="",
+        shared_name="mlp",
+        router_name="router.proj",
     )
-    scale = loose("router.scale", TensorClass.ROUTER, hidden)
-    scalar = loose("layer_scalar", TensorClass.NORM, 1)
-    stack = Stack(
-        attention=[
-            replace(attention, weights=(*attention.weights, *scale, *scalar))
-            for attention in _attention(keys, num_layers)
-        ],
-        routed=frozenset(range(num_layers)),
+    scale = loose("router.scale", TensorClass.ROUTER, keys.count("hidden_size"))
+    return Stack(
+        attention=[replace(each, weights=(*each.weights, *scale)) for each in attention],
+        routed=frozenset(range(len(attention))),
         experts=experts,
-        num_norms=_NORMS,
+        num_norms=_NORMS_WITH_EXPERTS,
     )
-    return decoder_of(keys, stack)
 
 
-def _refuse_other_shapes(keys: ConfigKeys) -> None:
+def _refuse_small_shapes(keys: ConfigKeys) -> None:
     """Raise InputError for the small models of the family, whose layers are others."""
-    if not keys.flag("enable_moe_block"):
-        raise keys.error("enable_moe_block", "must be true: its dense models are not understood")
     for name in ("hidden_size_per_layer_input", "num_kv_shared_layers"):
         if keys.count_or(0, name):
             raise keys.error(name, f"must be 0, got {keys.count(name)}")

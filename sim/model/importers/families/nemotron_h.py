@@ -154,6 +154,7 @@ NEMOTRON_H = Family(
         "moe_shared_expert_intermediate_size",
         "mtp_hybrid_override_pattern",
         "mamba_chunk_size",
+        "time_step_rank",
         "moe_shared_expert_overlap",
     ),
     layers="backbone.layers",

@@ -33,6 +33,7 @@ QWEN3_MOE = Family(
     name="qwen3_moe",
     decode=_decode,
     required=("head_dim",),
-    idle=("intermediate_size",),
+    # its class norms queries and keys whatever this says
+    idle=("intermediate_size", "use_qk_norm"),
     aliases=("qwen3_vl_moe",),
 )

@@ -42,7 +42,7 @@ from sim.model.importers.families.qwen2 import QWEN2
 from sim.model.importers.families.qwen2_moe import QWEN2_MOE
 from sim.model.importers.families.qwen3 import QWEN3
 from sim.model.importers.families.qwen3_moe import QWEN3_MOE
-from sim.model.importers.families.qwen3_next import QWEN3_5_MOE, QWEN3_NEXT
+from sim.model.importers.families.qwen3_next import QWEN3_5, QWEN3_5_MOE, QWEN3_NEXT
 from sim.model.importers.families.step3p5 import STEP3P5
 from sim.model.importers.family import Family
 from sim.model.importers.unused_keys import refuse_unused
@@ -57,6 +57,7 @@ _ALL = (
     STEP3P5,
     GEMMA4,
     QWEN3_5_MOE,
+    QWEN3_5,
     GLM_MOE_DSA,
     GLM4_MOE_LITE,
     DEEPSEEK_V32,

@@ -13,10 +13,20 @@ from sim.model.importers.schemes.tensors import Role
 
 _UD = (
     "Unsloth chooses types layer by layer and model by model; experts in {gate_and_up} and"
-    " {down} (down), the rest in {rest}, give the sizes of its DeepSeek-V3 files"
-    " (huggingface.co/unsloth/DeepSeek-V3-0324-GGUF, 186 to 405 GB);"
-    " other models and dates may be off by 20 %"
+    " {down} (down), the rest in {rest}, {evidence}; other models and dates may be off by 20 %"
 )
+_UD_SIZES = (
+    "give the sizes of its DeepSeek-V3 files (huggingface.co/unsloth/DeepSeek-V3-0324-GGUF, 186 to"
+    " 405 GB)"
+)
+_UD_HEADERS = (
+    "are what the header of its Qwen3.8-Flash-Next file states of most layers (Niko1221/Strata,"
+    " docs/QUANTS.md at v0.1.44.1)"
+)
+_UD_FLASH_SIZES = (
+    "give the sizes of its Qwen3.8-Flash-Next files (Niko1221/Strata, release 0.2.11) within 6 %"
+)
+_UD_BY_ANALOGY = "follow its other files; no size was at hand"
 _IK_SOURCE = "ik_llama.cpp issue 296, pull 529, discussion 258"
 _IK = "a recipe of ik_llama.cpp's users ({source}): {recipe}; other files differ"
 _LARGE = "{base}, embedding and head in q8_0 (bartowski's model cards); other files differ"
@@ -30,7 +40,7 @@ def _experts(gate_and_up: str, down: str) -> tuple[MixRule, ...]:
     )
 
 
-def _own_recipe(name: str, gate_and_up: str, down: str, rest: str = "q8_0") -> Scheme:
+def own_recipe(name: str, gate_and_up: str, down: str, rest: str = "q8_0") -> Scheme:
     """Experts in those types, all else in ``rest``; embedding and head in q8_0."""
     embedding = MixRule(Role.TOKEN_EMBEDDING, "q8_0")
     experts = f"experts {gate_and_up} and {down} (down)"
@@ -47,16 +57,21 @@ def _own_recipe(name: str, gate_and_up: str, down: str, rest: str = "q8_0") -> S
     )
 
 
-def _dynamic(name: str, gate_and_up: str, down: str, rest: str) -> Scheme:
+def _dynamic(
+    name: str, gate_and_up: str, down: str, rest: str, evidence: str = _UD_SIZES
+) -> Scheme:
     """Experts in those types, all else in ``rest``; embedding and head as in those files."""
+    is_of_2025 = evidence is _UD_SIZES
+    head, embedding = ("q6_k", "q4_k") if is_of_2025 else ("q8_0", "q8_0")
+    said = _UD.format(gate_and_up=gate_and_up, down=down, rest=rest, evidence=evidence)
     return Scheme(
         name=name,
         mix=Mix(
             default=rest,
-            rules=(*output_rules("q6_k"), MixRule(Role.TOKEN_EMBEDDING, "q4_k")),
+            rules=(*output_rules(head), MixRule(Role.TOKEN_EMBEDDING, embedding)),
             expert=_experts(gate_and_up, down),
         ),
-        approximation=_UD.format(gate_and_up=gate_and_up, down=down, rest=rest),
+        approximation=said,
     )
 
 
@@ -72,6 +87,14 @@ def _large(name: str, base: str) -> Scheme:
 
 
 _ALL = (
+    _dynamic("UD-Q8_K_XL", "q8_0", "q8_0", "bf16", _UD_BY_ANALOGY),
+    _dynamic("UD-Q6_K_XL", "q6_k", "q6_k", "q8_0", _UD_HEADERS),
+    _dynamic("UD-IQ4_XS", "iq3_s", "iq4_xs", "q8_0", _UD_HEADERS),
+    _dynamic("UD-IQ3_S", "iq3_xxs", "iq3_s", "q8_0", _UD_BY_ANALOGY),
+    _dynamic("UD-IQ3_XXS", "iq2_s", "iq3_xxs", "q8_0", _UD_FLASH_SIZES),
+    _dynamic("UD-IQ2_XS", "iq2_xxs", "iq2_xs", "q8_0", _UD_FLASH_SIZES),
+    _dynamic("UD-Q2_0", "q2_0", "q2_0", "q8_0", _UD_FLASH_SIZES),
+    _dynamic("UD-TQ1_0", "iq1_s", "iq2_xxs", "q8_0", _UD_BY_ANALOGY),
     _dynamic("UD-Q5_K_XL", "q5_k", "q6_k", "q6_k"),
     _dynamic("UD-Q4_K_XL", "q4_k", "q5_k", "q6_k"),
     _dynamic("UD-Q3_K_XL", "q3_k", "q4_k", "q4_k"),
@@ -85,26 +108,30 @@ _ALL = (
     _large("Q4_K_L", "Q4_K_M"),
     _large("Q3_K_XL", "Q3_K_L"),
     _large("Q2_K_L", "Q2_K"),
-    _own_recipe("IQ5_K", "iq5_k", "iq6_k"),
-    _own_recipe("IQ5_KS", "iq5_ks", "iq5_ks"),
-    _own_recipe("IQ4_K", "iq4_k", "iq5_k"),
-    _own_recipe("IQ4_K_R4", "iq4_k_r4", "iq5_k_r4"),
-    _own_recipe("IQ4_KS", "iq4_ks", "iq4_ks", "iq5_ks"),
-    _own_recipe("IQ4_KS_R4", "iq4_ks_r4", "iq5_ks_r4"),
-    _own_recipe("IQ4_KT", "iq4_kt", "iq4_kt", "iq5_ks"),
-    _own_recipe("IQ3_K", "iq3_k", "iq4_k"),
-    _own_recipe("IQ3_K_R4", "iq3_k_r4", "iq4_k_r4"),
-    _own_recipe("IQ3_KS", "iq3_ks", "iq4_ks", "iq5_ks"),
-    _own_recipe("IQ3_KT", "iq3_kt", "iq4_kt", "iq5_ks"),
-    _own_recipe("IQ2_K", "iq2_k", "iq3_k"),
-    _own_recipe("IQ2_K_R4", "iq2_k_r4", "iq3_k_r4"),
-    _own_recipe("IQ2_KS", "iq2_ks", "iq3_ks", "iq5_ks"),
-    _own_recipe("IQ2_KT", "iq2_kt", "iq2_kt", "iq5_ks"),
-    _own_recipe("IQ2_KL", "iq2_kl", "iq3_ks", "iq5_ks"),
-    _own_recipe("IQ2_XS_R4", "iq2_xs_r4", "iq2_xs_r4"),
-    _own_recipe("Q2_K_R4", "q2_k_r4", "q3_k_r4"),
-    _own_recipe("mix-IQ3_K", "iq3_k", "iq4_k", "iq6_k"),
-    _own_recipe("mix-IQ6_K", "iq6_k", "q8_0"),
+    own_recipe("IQ6_K", "iq6_k", "q8_0"),
+    own_recipe("IQ5_K", "iq5_k", "iq6_k"),
+    own_recipe("IQ5_KS", "iq5_ks", "iq5_ks"),
+    own_recipe("IQ4_K", "iq4_k", "iq5_k"),
+    own_recipe("IQ4_K_R4", "iq4_k_r4", "iq5_k_r4"),
+    own_recipe("IQ4_KS", "iq4_ks", "iq4_ks", "iq5_ks"),
+    own_recipe("IQ4_KSS", "iq4_kss", "iq4_ks", "iq5_ks"),
+    own_recipe("IQ4_KS_R4", "iq4_ks_r4", "iq5_ks_r4"),
+    own_recipe("IQ4_KT", "iq4_kt", "iq4_kt", "iq5_ks"),
+    own_recipe("IQ3_K", "iq3_k", "iq4_k"),
+    own_recipe("IQ3_K_R4", "iq3_k_r4", "iq4_k_r4"),
+    own_recipe("IQ3_KS", "iq3_ks", "iq4_ks", "iq5_ks"),
+    own_recipe("IQ3_KT", "iq3_kt", "iq4_kt", "iq5_ks"),
+    own_recipe("IQ2_K", "iq2_k", "iq3_k"),
+    own_recipe("IQ2_K_R4", "iq2_k_r4", "iq3_k_r4"),
+    own_recipe("IQ2_KS", "iq2_ks", "iq3_ks", "iq5_ks"),
+    own_recipe("IQ2_KT", "iq2_kt", "iq2_kt", "iq5_ks"),
+    own_recipe("IQ2_KL", "iq2_kl", "iq3_ks", "iq5_ks"),
+    own_recipe("IQ1_KT", "iq1_kt", "iq2_kt", "iq5_ks"),
+    own_recipe("IQ2_XS_R4", "iq2_xs_r4", "iq2_xs_r4"),
+    own_recipe("Q2_K_R4", "q2_k_r4", "q3_k_r4"),
+    own_recipe("DQ4_K_R4", "q4_k_r4", "q6_k_r4"),
+    own_recipe("mix-IQ3_K", "iq3_k", "iq4_k", "iq6_k"),
+    own_recipe("mix-IQ6_K", "iq6_k", "q8_0"),
 )
 
 ASSUMED: Mapping[str, Scheme] = MappingProxyType({scheme.name: scheme for scheme in _ALL})

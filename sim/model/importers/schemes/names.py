@@ -1,4 +1,4 @@
-"""Finding a scheme by its public name, in capitals or not."""
+"""Finding a scheme by its public name, in capitals or not, or by another spelling."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -7,8 +7,10 @@ from hwprofiles import InputError
 from hwprofiles.errors import closest, shortened
 from sim.model.importers.schemes.assumed import ASSUMED
 from sim.model.importers.schemes.checkpoints import CHECKPOINTS, exllama_scheme
+from sim.model.importers.schemes.derived import derived_scheme
 from sim.model.importers.schemes.llama_cpp import MIXES
 from sim.model.importers.schemes.scheme import Scheme
+from sim.model.importers.schemes.spellings import usual_spelling
 from sim.model.quantization import SCHEMES
 
 _SCHEMES: Mapping[str, Scheme] = MappingProxyType(
@@ -17,13 +19,41 @@ _SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     | dict(ASSUMED)
     | dict(CHECKPOINTS)
 )
+_OTHER_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "fp16": "F16",
+        "gptq": "GPTQ-4bit",
+        "gptq-int4": "GPTQ-4bit",
+        "gptq-int8": "GPTQ-8bit",
+        "awq-4bit": "AWQ",
+        "awq-int4": "AWQ",
+        "w4a16": "INT4",
+        "w8a8": "INT8",
+        "fp8-dynamic": "fp8",
+        "fp8-block": "fp8",
+        "nvfp4a16": "NVFP4",
+        "mlx-4bit": "4bit",
+        "mlx-8bit": "8bit",
+        "bnb-4bit": "4bit",
+        "mxfp4-moe": "MXFP4_MOE",
+    }
+)
+"""Names that repositories give to the same bytes, or to bytes within a few per cent of them."""
 # File names have them in capitals, people type them small.
-_BY_FOLDED_NAME = MappingProxyType({name.lower(): scheme for name, scheme in _SCHEMES.items()})
+_BY_FOLDED_NAME = MappingProxyType(
+    {name.lower(): scheme for name, scheme in _SCHEMES.items()}
+    | {name: _SCHEMES[own] for name, own in _OTHER_NAMES.items()}
+)
 
 
 def find_scheme(name: str) -> Scheme | None:
-    """The scheme of that name, whatever its capitals; None where there is none."""
-    return _BY_FOLDED_NAME.get(name.lower()) or exllama_scheme(name)
+    """The scheme of that name, whatever its capitals and spelling; None where there is none."""
+    found = _BY_FOLDED_NAME.get(name.lower())
+    if found is not None:
+        return found
+    usual = usual_spelling(name)
+    known = _BY_FOLDED_NAME.get(usual.lower())
+    return known or exllama_scheme(usual) or derived_scheme(usual)
 
 
 def scheme_named(name: str) -> Scheme:

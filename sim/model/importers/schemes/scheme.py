@@ -11,7 +11,10 @@ from sim.model.model import TensorClass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What rules ask of a model; ``query_group`` query heads share one key head."""
+    """What rules ask of a model; ``query_group`` query heads share one key head.
+
+    ``expert_type``: the type that experts keep whatever the mix; None: as the mix has them.
+    """
 
     num_layers: int
     num_values: int
@@ -19,6 +22,7 @@ class Traits:
     query_group: float
     is_head_tied: bool
     is_seventy: bool
+    expert_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.schemes.llama_cpp import CONDITIONS, FALLBACKS
@@ -21,9 +22,11 @@ _SEVENTY_LAYERS = 80
 _SEVENTY = frozenset({"llama", "qwen2"})
 
 
-def sizes_by_layer(decoder: Decoder, mix: Mix, family: str) -> tuple[list[Sizes], Sizes]:
-    """Bytes of each layer, and of what stands outside the layers."""
-    traits = _traits(decoder, family)
+def sizes_by_layer(
+    decoder: Decoder, mix: Mix, family: str, expert_type: str | None = None
+) -> tuple[list[Sizes], Sizes]:
+    """Bytes of each layer, and of what stands outside the layers; experts in that type, if any."""
+    traits = replace(_traits(decoder, family), expert_type=expert_type)
     before: Counter[Role] = Counter()
     layers = []
     for index, block in enumerate(decoder.blocks):
@@ -66,6 +69,8 @@ def _type_of(tensor: FileTensor, position: Position, mix: Mix, traits: Traits) -
         return _TYPES["f32"]
     rules = mix.rules
     if tensor.tensor_class is TensorClass.EXPERT:
+        if traits.expert_type is not None:
+            return _TYPES[traits.expert_type]
         rules = (*mix.expert, *mix.rules)
     own = (rule for rule in rules if rule.role is tensor.role)
     held = (rule.type_name for rule in own if CONDITIONS[rule.condition](traits, position))

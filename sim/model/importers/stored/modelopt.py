@@ -87,6 +87,8 @@ def _mixed(keys: ConfigKeys, wide: Packing, skipped: ModuleNames) -> Storage:
     """``quantized_layers`` names each packed module with its algorithm; the others are wide."""
     if not keys.has("quantized_layers"):
         return grouped_storage(keys, wide)
+    # Newer files say the same twice: by groups, and by module.
+    keys.has("config_groups")
     layers = keys.section("quantized_layers")
     names: dict[Packing, list[str]] = {}
     for name in layers.stated():

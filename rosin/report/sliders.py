@@ -1,4 +1,4 @@
-"""The numbers that the page moves: those of the PC, and those of what is asked of it."""
+"""The numbers that pages move: those of the PC, and those of what is asked of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from hwprofiles import Kind, Machine
 from hwprofiles.units import GB, GIB
 
-SPAN = 4.0
-"""A slider of the PC goes from a quarter of the PC's own number to four times it."""
+STEPS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+"""A slider goes from a quarter of the own number to four times it. A page that cannot plan has a
+plan for each of these, about the square root of two apart.
+"""
 DIGITS = 4
 """Digits of a number in a field; one that was not changed stands for the exact one."""
 
@@ -73,14 +75,15 @@ def _link_overrides(machine: Machine, value: float) -> tuple[str, ...]:
     return tuple(found)
 
 
+GPU_MEMORY = PcNumber(
+    name="vram_gib",
+    label="GPU memory",
+    unit="GiB",
+    own=_vram,
+    overrides=lambda _, value: (f"gpu.memory_bytes={value * GIB:.0f}",),
+)
 PC_NUMBERS = (
-    PcNumber(
-        name="vram_gib",
-        label="GPU memory",
-        unit="GiB",
-        own=_vram,
-        overrides=lambda _, value: (f"gpu.memory_bytes={value * GIB:.0f}",),
-    ),
+    GPU_MEMORY,
     PcNumber(
         name="ram_gib",
         label="Main memory",
@@ -104,10 +107,11 @@ PC_NUMBERS = (
     ),
 )
 
+PROMPT = LoadNumber(
+    name="prompt_tokens", label="Prompt", unit="tokens", least=1, most=131_072, first=2_000
+)
 LOAD_NUMBERS = (
-    LoadNumber(
-        name="prompt_tokens", label="Prompt", unit="tokens", least=1, most=131_072, first=2_000
-    ),
+    PROMPT,
     LoadNumber(
         name="output_tokens", label="Answer", unit="tokens", least=1, most=16_384, first=300
     ),

@@ -1,0 +1,64 @@
+"""Options that commands take together, as one object."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, get_type_hints
+
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionGroup:
+    """A group of options: each field of a class below this one is an option of every command that
+    takes the group, and is annotated as a parameter of a command would be.
+    """
+
+
+def with_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command with the options of each group in place of the parameter that receives
+    them as one object.
+    """
+    given = inspect.signature(command, eval_str=True).parameters
+    groups = {
+        name: parameter.annotation
+        for name, parameter in given.items()
+        if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, OptionGroup)
+    }
+
+    def with_options(**values: Any) -> None:
+        """Gather each group's values, then run the command."""
+        made = {
+            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        command(**made, **values)
+
+    # Keyword-only parameters may have defaults in any order; Signature refuses that of others.
+    parameters = [
+        each
+        for name, parameter in given.items()
+        for each in (
+            _options(groups[name]) if name in groups else [parameter.replace(kind=KEYWORD)]
+        )
+    ]
+    with_options.__name__ = command.__name__
+    with_options.__doc__ = command.__doc__
+    with_options.__annotations__ = {
+        parameter.name: parameter.annotation for parameter in parameters
+    }
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads the options off it
+    return with_options
+
+
+def _options(group: type[OptionGroup]) -> list[inspect.Parameter]:
+    hints: Mapping[str, Any] = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            KEYWORD,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(group)
+    ]

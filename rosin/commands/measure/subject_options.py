@@ -1,0 +1,50 @@
+"""The options of `rosin measure` that say what is measured, with torch or with a program."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from rosin.cli.option_groups import OptionGroup
+
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="Fewer sizes and samples: under 90 seconds.")
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cuda|cpu",
+        help="The accelerator: a GPU, or one of the CPU's cores that plays one.",
+    ),
+]
+ModelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--models",
+        metavar="A,B",
+        help="Models whose shapes are measured; otherwise mixtral-8x7b, qwen3-30b-a3b and deepseek-v2-lite on a GPU, "
+        "granite-3-1b-a400m and olmoe-1b-7b on a core.",
+        show_default=False,
+    ),
+]
+DtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="A,B",
+        help="Formats that are measured: bf16 (the default), f16, f32; with --runtime those of GGUF files, "
+        "otherwise q8_0,q4_k,bf16.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectOptions(OptionGroup):
+    """What is measured, as typed."""
+
+    quick: QuickOption = False
+    device: DeviceOption = "auto"
+    models: ModelsOption = None
+    dtype: DtypeOption = None

@@ -1,0 +1,110 @@
+"""The options of `rosin validate` that say how a plan is run, with torch or with its program."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rosin.cli.option_groups import OptionGroup
+from rosin.cli.options import AllowImportOption, ScenarioSeedOption
+
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cuda|cpu|paced",
+        help="What runs it: paced is small tensors slept out to the machine file's times; cpu needs a machine that rosin measure wrote.",
+    ),
+]
+RoundsOption = Annotated[
+    int, typer.Option("--rounds", min=1, metavar="N", help="Runs of every plan.")
+]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="One round of a short prompt and answer.")
+]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        metavar="llama.cpp",
+        help="Run the plan with this program, not with torch.",
+        show_default=False,
+    ),
+]
+RuntimeArgsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime-args",
+        metavar="ARGS",
+        help="Its arguments, in quotes; otherwise those of the plan file.",
+        show_default=False,
+    ),
+]
+BinaryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--binary",
+        metavar="PATH",
+        help="llama-bench, or its folder; otherwise as found, else the wheel xllamacpp.",
+        show_default=False,
+    ),
+]
+ModelFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model-file",
+        metavar="X.gguf",
+        help="Run this file; otherwise a small one with random weights.",
+        show_default=False,
+    ),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="DIR",
+        help="Run this Hugging Face checkpoint, not random weights.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions(OptionGroup):
+    """How the plan is run, as typed."""
+
+    device: DeviceOption = "auto"
+    rounds: RoundsOption = 5
+    quick: QuickOption = False
+    weights: WeightsOption = None
+    allow_import: AllowImportOption = None
+    seed: ScenarioSeedOption = None
+
+    @property
+    def num_rounds(self) -> int:
+        """Runs of every plan."""
+        return 1 if self.quick else self.rounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeRun(OptionGroup):
+    """The program that runs the plan, as typed; none where torch does."""
+
+    runtime: RuntimeOption = None
+    runtime_args: RuntimeArgsOption = None
+    binary: BinaryOption = None
+    model_file: ModelFileOption = None
+
+    def check_unused(self) -> None:
+        """Refuse options of a program where none is named. Raises InputError."""
+        from hwprofiles import InputError
+
+        stated = {
+            "--runtime-args": self.runtime_args,
+            "--binary": self.binary,
+            "--model-file": self.model_file,
+        }
+        name = next((name for name, value in stated.items() if value is not None), None)
+        if name is not None:
+            raise InputError(f"{name} needs --runtime, which names the program to run")

@@ -1,0 +1,130 @@
+"""What a fitted generator is made of, in a routing file and at work."""
+
+from typing import Annotated, Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, model_validator
+
+from hwprofiles.file_part import file_part
+from hwprofiles.limits import MAX_EXPERTS, MAX_QUANTITY, MAX_TOKENS
+from sim.routing.latent import SUM_TOLERANCE, Share
+
+Array = NDArray[np.float64]
+SHARE_ROUNDING = 1e-9
+"""How far above 1 rounding may leave a share that was computed."""
+
+
+def _table(value: Any) -> Array:
+    try:
+        found = np.asarray(value, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("must be numbers, each row as long as the others") from None
+    if not np.isfinite(found).all():
+        raise ValueError("must be finite numbers")
+    return found
+
+
+def _shares(table: Array) -> Array:
+    return _within(table, 1.0, SHARE_ROUNDING)
+
+
+def _weights(table: Array) -> Array:
+    return _within(table, MAX_QUANTITY, 0.0)
+
+
+def _within(table: Array, most: float, rounding: float) -> Array:
+    wrong = table[(table < 0.0) | (table > most + rounding)]
+    if wrong.size:
+        raise ValueError(f"must be from 0 to {most:g}, got {wrong[0]:g}")
+    return table
+
+
+Table: TypeAlias = Annotated[Array, PlainValidator(_table), PlainSerializer(np.ndarray.tolist)]
+"""An array that a file states as lists in lists."""
+Shares: TypeAlias = Annotated[Table, AfterValidator(_shares)]
+Weights: TypeAlias = Annotated[Table, AfterValidator(_weights)]
+TokensOfTrace = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+
+
+@file_part
+class GateProfile:
+    """Gate weights: natural logarithms are normal with this mean and spread [MoE layer, rank], and
+    one correlation between ranks.
+    """
+
+    log_mean: Table
+    log_spread: Weights
+    correlation: Share
+
+
+@file_part
+class FittedNumbers:
+    """What FittedRouting draws by.
+
+    ``class_share`` [class] and ``inclusion`` [class, layer, expert]: share of tokens of a class
+    that select an expert. ``class_kept`` [lag - 1]: probability that a token has the class of the
+    token so many before; else it follows the last token's by ``class_chain`` [class before, class].
+    ``copied`` [layer]: probability that a choice copies a random one of an earlier token, so many
+    before as is drawn from ``copy_kernel`` [lag - 1] (a draw where the sequence does not reach back
+    as far). ``request_spread`` and ``drift_spread`` [layer]: standard deviation of a request's log
+    preference for an expert, that lasts, and of what is added to it anew every ``drift_tokens`` on
+    average. ``linked_fraction``: share of choices whose random numbers are those of the same choice
+    in the other layers. ``sequence_num_tokens`` are the lengths of the sequences that it was fitted
+    to; none where it was fitted to no trace.
+    """
+
+    top_k: Annotated[int, Field(ge=1, le=MAX_EXPERTS)]
+    class_share: Shares
+    class_chain: Shares
+    class_kept: Shares
+    copy_kernel: Shares
+    copied: Shares
+    request_spread: Weights
+    drift_spread: Weights
+    drift_tokens: Annotated[float, Field(ge=1, le=MAX_QUANTITY)]
+    linked_fraction: Share
+    gate: GateProfile | None = None
+    sequence_num_tokens: tuple[TokensOfTrace, ...] = ()
+    inclusion: Shares
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        classes = self.class_share.size
+        if not classes or self.inclusion.ndim != 3 or len(self.inclusion) != classes:
+            raise ValueError(
+                f"inclusion must be [class][MoE layer][expert] for the {classes} classes of class_share, all equally long"
+            )
+        self._check_shapes()
+        sums = [("class_share", self.class_share), ("copy_kernel", self.copy_kernel)]
+        for name, row in (*sums, *(("class_chain", row) for row in self.class_chain)):
+            if abs(row.sum() - 1.0) > SUM_TOLERANCE:
+                raise ValueError(f"{name} must sum to 1, got {row.sum():.3f}")
+        if self.class_kept.sum() > 1.0 + SHARE_ROUNDING:
+            raise ValueError(f"class_kept must sum to at most 1, got {self.class_kept.sum():.3f}")
+        return self
+
+    def _check_shapes(self) -> None:
+        classes, layers, _ = self.inclusion.shape
+        wanted = {
+            "class_share": (classes,),
+            "class_chain": (classes, classes),
+            "class_kept": (self.class_kept.size,),
+            "copy_kernel": (self.copy_kernel.size,),
+            "copied": (layers,),
+            "request_spread": (layers,),
+            "drift_spread": (layers,),
+        }
+        tables = {name: (getattr(self, name), shape) for name, shape in wanted.items()}
+        if self.gate is not None:
+            shape = (layers, self.top_k)
+            tables |= {
+                "gate.log_mean": (self.gate.log_mean, shape),
+                "gate.log_spread": (self.gate.log_spread, shape),
+            }
+        for name, (table, shape) in tables.items():
+            if table.shape != shape:
+                size = " x ".join(map(str, shape))
+                raise ValueError(
+                    f"{name} must be {size} numbers, of {classes} classes in {layers} MoE layers, got {table.size}"
+                )

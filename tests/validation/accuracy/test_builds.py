@@ -1,0 +1,86 @@
+"""The build that a measured row ran, by its version, its day or its thread."""
+
+from dataclasses import replace
+
+import pytest
+
+from sim.runtimes.question import NEWEST_BUILD
+from tests.validation.accuracy.synthetic import synthetic_rows
+from validation.accuracy.builds import build_of
+
+ROW = synthetic_rows()[0]
+IK = "https://github.com/ikawrakow/ik_llama.cpp"
+MAIN = "https://github.com/ggml-org/llama.cpp"
+
+
+def _build(runtime: str, source: str, version: str = "") -> int:
+    return build_of(replace(ROW, runtime=runtime, source=source, runtime_version=version))
+
+
+@pytest.mark.parametrize(
+    ("version", "source", "build"),
+    [
+        ("PR #520, minimum 64", "", 520),
+        ("main of PR #520", "", 519),
+        ("PR #520", f"{IK}/pull/1; 2026-01-30", 520),
+        ("", f"{IK}/discussions/357; licence: MIT", 357),
+        ("main", f"{IK}/pull/370", 369),
+        ("", "", NEWEST_BUILD),
+    ],
+)
+def test_version_first_then_the_thread(version: str, source: str, build: int) -> None:
+    """The version says which pull requests a build has, else the number of the thread."""
+    assert _build("ik_llama.cpp", source, version) == build
+
+
+def test_a_program_without_numbers_is_the_newest() -> None:
+    """KTransformers' changes are not told apart."""
+    assert _build("ktransformers", "", "PR #520") == NEWEST_BUILD
+
+
+@pytest.mark.parametrize(
+    ("runtime", "day", "build"),
+    [
+        ("ik_llama.cpp", "2024-01-01", 6),
+        ("ik_llama.cpp", "2025-04-30", 360),
+        ("ik_llama.cpp", "2025-05-31", 478),
+        ("ik_llama.cpp", "2025-06-27", 560),
+        ("ik_llama.cpp", "2027-01-01", NEWEST_BUILD),
+        ("llama.cpp", "2025-05-14", 13435),
+        ("llama.cpp", "2026-01-22", 19012),
+    ],
+)
+def test_days_of_known_pull_requests(runtime: str, day: str, build: int) -> None:
+    """A day of the table is exact; before the first it is the first, after the last the newest."""
+    assert _build(runtime, f"https://example.org; {day}; numbers only") == build
+
+
+@pytest.mark.parametrize(
+    ("day", "number"),
+    [("2025-03-16", 259), ("2025-05-26", 461), ("2025-06-12", 520), ("2025-07-16", 612)],
+)
+def test_days_between_are_near(day: str, number: int) -> None:
+    """Pull requests that are not in the table, by the day on which each was merged or measured."""
+    assert _build("ik_llama.cpp", f"https://example.org; {day}") == pytest.approx(number, abs=12)
+
+
+def test_a_thread_goes_on_after_its_number() -> None:
+    """A comment is as late as its day; a pull request that was not merged yet has its number."""
+    assert _build("ik_llama.cpp", f"{IK}/discussions/258; 2025-07-10") > 580
+    assert _build("ik_llama.cpp", f"{IK}/pull/590; 2025-06-27") == 590
+
+
+def test_days_never_go_back() -> None:
+    """A later day is no older build."""
+    days = [f"{year}-{month:02}-15" for year in (2024, 2025, 2026) for month in range(1, 13)]
+    for runtime in ("ik_llama.cpp", "llama.cpp"):
+        builds = [_build(runtime, f"x; {day}") for day in days]
+        assert builds == sorted(builds)
+
+
+def test_llama_cpp_in_a_thread_of_the_other_program() -> None:
+    """Without a day it is as old as the thread's year; with one, as its day says."""
+    assert _build("llama.cpp", f"{IK}/pull/180") == 18_000
+    assert _build("llama.cpp", f"{IK}/pull/180; 2025-01-30") < 12_000
+    assert _build("llama.cpp", f"{IK}/pull/1283") == NEWEST_BUILD
+    assert _build("llama.cpp", f"{MAIN}/pull/13435") == 13435

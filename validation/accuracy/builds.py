@@ -1,0 +1,82 @@
+"""Which build a measured row ran: the number of the newest pull request in it."""
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from itertools import pairwise
+from types import MappingProxyType
+
+from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
+from sim.runtimes.question import NEWEST_BUILD
+from validation.accuracy.rows import MeasuredRow
+
+LAST_IK_THREAD_OF_2025 = 1059
+NEWEST_OF_2025 = 18_000
+"""Rows of llama.cpp in threads of ik_llama.cpp: its pull request 1059 is of 2025-12-12, and llama.cpp
+had about 18,000 then (19012 is of 2026-01-22).
+"""
+
+_NUMBERS: Mapping[str, tuple[tuple[str, int], ...]] = MappingProxyType(
+    {
+        # Highest number merged so far, by the dates of the commits that name it.
+        IK_LLAMA_CPP: (
+            *(("2024-07-28", 6), ("2024-09-29", 69), ("2024-12-23", 163), ("2025-01-30", 184)),
+            *(("2025-02-27", 235), ("2025-03-29", 295), ("2025-04-30", 360), ("2025-05-31", 478)),
+            *(("2025-06-27", 560), ("2025-07-26", 654), ("2025-08-31", 741), ("2025-09-30", 807)),
+            *(("2025-10-31", 882), ("2025-11-30", 1025), ("2025-12-29", 1097)),
+            *(("2026-01-30", 1206), ("2026-02-28", 1340), ("2026-03-31", 1562)),
+            *(("2026-04-30", 1714), ("2026-05-30", 1901), ("2026-06-30", 2061)),
+            *(("2026-07-31", 2219), ("2026-08-15", 2324)),
+        ),
+        # Numbers of its own threads, by the day each was opened.
+        LLAMA_CPP: (
+            *(("2025-01-28", 11474), ("2025-05-14", 13435), ("2025-08-15", 15346)),
+            *(("2025-09-12", 15952), ("2025-12-11", 17936), ("2026-01-22", 19012)),
+            *(("2026-02-10", 19480), ("2026-05-16", 23170), ("2026-08-28", 27742)),
+            ("2026-09-19", 28414),
+        ),
+    }
+)
+"""Pull requests by day. Between two days as many a day are taken."""
+
+
+def build_of(row: MeasuredRow) -> int:
+    """The number of the newest pull request in the build.
+
+    The version says it. Else a row is taken as of its day, where the source states one, and of the
+    time of its thread in the program's own repository, whichever is later: a thread goes on for
+    months after its number. ``main of PR #n`` is the build that the pull request was compared with.
+    """
+    if row.runtime not in _NUMBERS:
+        return NEWEST_BUILD
+    stated = re.search(r"(?:PR |pull/)#?(\d+)", row.runtime_version)
+    # A pull request is compared with the build before it.
+    is_before = row.runtime_version.startswith("main")
+    if stated is not None:
+        return int(stated.group(1)) - is_before
+    own = re.escape(row.runtime)
+    thread = re.search(rf"/{own}/(?:pull|issues|discussions)/(\d+)", row.source)
+    known = [] if thread is None else [int(thread.group(1)) - is_before]
+    day = re.search(r"; (20\d\d-\d\d-\d\d)\b", row.source)
+    if day is not None:
+        known.append(_newest_on(day.group(1), row.runtime))
+    return max(known, default=_of_other_thread(row))
+
+
+def _newest_on(day: str, runtime: str) -> int:
+    """The newest pull request on a day such as 2025-06-09; NEWEST_BUILD after the last known."""
+    numbers = _NUMBERS[runtime]
+    when = date.fromisoformat(day)
+    for (start, first), (end, last) in pairwise(numbers):
+        begin = date.fromisoformat(start)
+        rest = date.fromisoformat(end)
+        if when <= rest:
+            share = max(0, (when - begin).days) / (rest - begin).days
+            return first + int(share * (last - first))
+    return NEWEST_BUILD
+
+
+def _of_other_thread(row: MeasuredRow) -> int:
+    other = re.search(r"/ik_llama\.cpp/(?:pull|issues|discussions)/(\d+)", row.source)
+    is_of_2025 = other is not None and int(other.group(1)) <= LAST_IK_THREAD_OF_2025
+    return NEWEST_OF_2025 if is_of_2025 else NEWEST_BUILD

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.bounds.compilation import bound_kernel
-from planner.bounds.frontier import CellWork, has_same_experts
+from planner.bounds.frontier import CellWork, ascending, has_same_experts
 from planner.bounds.work import Floats
 from sim.engine.compilation import allocating_part
 
@@ -113,7 +113,7 @@ def _fill_table(work, cell, num_weights, longer, chain, up):  # type: ignore[no-
     size = last - first
     cpu = work.cpu[first:last]
     gpu = work.gpu[first:last]
-    fewest = np.sort(work.tokens[first:last])
+    fewest = ascending(work.tokens[first:last])
     cheapest = np.sort(cpu)
     around = np.zeros(size + 1)
     sent = 0
@@ -121,7 +121,7 @@ def _fill_table(work, cell, num_weights, longer, chain, up):  # type: ignore[no-
     chain[0] = 0.0
     up[0] = 0.0
     for count in range(1, size + 1):
-        sent = min(sent + fewest[count - 1], work.num_tokens[cell])
+        sent = min(sent + int(fewest[count - 1]), work.num_tokens[cell])
         on_cpu += cheapest[count - 1]
         up[count] = work.up[sent]
         around[count] = up[count] + work.down[sent]

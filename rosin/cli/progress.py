@@ -21,13 +21,14 @@ class SearchProgress(ProgressLine):
     def __init__(
         self, objective: str, *, is_shown: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Nothing done yet; ``clock`` gives seconds."""
+        """Nothing done yet, which is shown from the start; ``clock`` gives seconds."""
         self._objective = objective
         super().__init__(is_shown=is_shown)
         self._clock = clock
         self._doing = ""
         self._last_s = self._began_s = clock()
         self.line = ""
+        self.show("placing candidates")
 
     def __call__(self, step: "Step") -> None:
         """Show how far it is."""

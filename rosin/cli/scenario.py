@@ -13,11 +13,10 @@ from rosin.cli.memory_guard import refuse_large_run
 from rosin.cli.option_groups import OptionGroup
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from planner.search.plan import Plan
     from planner.search.setting import Setting
     from rosin.cli.output import Output
+    from rosin.cli.waiting import Waiting
     from rosin.report.json_documents import ScenarioRecord
     from sim.model.model import Model
     from sim.policies import Policy
@@ -161,15 +160,13 @@ class Request:
                 raise InputError(f"{self.plan_path}: policy.placement.experts: {error}") from None
 
 
-def compiling(engine_name: str, output: "Output") -> "AbstractContextManager[object]":
-    """Return a line to show while the first run on a computer compiles; where it does not, none."""
-    from contextlib import nullcontext
+def simulating(doing: str, engine_name: str, output: "Output") -> "Waiting":
+    """Return a line to show while something is simulated; it says so where that compiles first."""
+    if output.is_watched and engine_name == "fast":
+        from sim.step.execute import COMPILATION_NOTICE, needs_compilation
 
-    if not output.is_watched or engine_name != "fast":
-        return nullcontext()
-    from sim.step.execute import COMPILATION_NOTICE, needs_compilation
-
-    return output.waiting(COMPILATION_NOTICE) if needs_compilation() else nullcontext()
+        doing = COMPILATION_NOTICE if needs_compilation() else doing
+    return output.waiting(doing)
 
 
 def compile_first(engine_name: str, output: "Output") -> None:

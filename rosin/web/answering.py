@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from hwprofiles import InputError
 from hwprofiles.errors import one_line
@@ -13,6 +14,9 @@ from rosin.commands.plan.runtime_command import RuntimeAnswer, runtime_answer
 from rosin.commands.plan.runtime_document import RuntimePlanResult
 from rosin.commands.plan.runtime_options import RuntimePlanOptions
 from rosin.web.question import PageQuestion
+
+if TYPE_CHECKING:
+    from planner.search.first_answer import FirstAnswer
 
 KEPT = 256
 """Answers that are kept: moves go back and forth over the same ones."""
@@ -61,6 +65,33 @@ def _answer(setting: Setting, runtime: str, room_tokens: int | None) -> PageAnsw
     except NoFeasiblePlan as error:
         return NoAnswer(reason=one_line(str(error)))
     return PageAnswer(found=found, result=found.document())
+
+
+def first_answer_to(question: PageQuestion) -> "FirstAnswer | NoAnswer":
+    """What several answers at once would give, by a few usual combinations: the search says what is
+    best.
+    """
+    try:
+        return _first_answer(question.simulated_setting)
+    except InputError as error:
+        return NoAnswer(reason=one_line(str(error)), is_mistake=True)
+
+
+@lru_cache(maxsize=KEPT)
+def _first_answer(setting: Setting) -> "FirstAnswer | NoAnswer":
+    # numba and the simulator are loaded by the first question of this kind, not with the page.
+    from planner.search.first_answer import first_answer
+    from planner.search.make import ANY_POLICY
+    from planner.search.prepare import is_prepared
+    from rosin.cli.memory_guard import refuse_large_run
+    from sim.policies import find_policy
+
+    if not is_prepared():
+        return NoAnswer(reason="the search compiles the simulator on this computer first")
+    scenario = setting.scenario(find_policy(ANY_POLICY))
+    refuse_large_run(scenario)
+    found = first_answer(scenario, Goal())
+    return NoAnswer(reason="no usual combination fits") if found is None else found
 
 
 def plan_command(question: PageQuestion) -> str:

@@ -26,6 +26,7 @@ def build_app(offered: Offered, desk: SearchDesk | None = None) -> Starlette:
             Route("/answer", pages.answer),
             Route("/suggest", pages.suggest),
             Route("/upgrades", pages.upgrades),
+            Route("/first", pages.first),
             Route("/search", pages.search, methods=["GET", "POST"]),
             Route("/export/{form}", pages.export),
             Route("/static/{name}", pages.static),
@@ -71,6 +72,10 @@ class _Pages:
     def upgrades(self, request: Request) -> Response:
         """The table of what to buy."""
         return self._checked(request, showing.offers)
+
+    def first(self, request: Request) -> Response:
+        """What several answers at once would give, before any search."""
+        return self._checked(request, lambda reading: showing.first(reading.question))
 
     def search(self, request: Request) -> Response:
         """Start the search of all policies (POST), or say how it stands."""

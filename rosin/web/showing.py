@@ -21,7 +21,14 @@ from rosin.commands.simulate.runtime_page import (
     speed_words,
 )
 from rosin.report.sliders import LOAD_NUMBERS, PC_NUMBERS, STEPS, own_numbers, shown
-from rosin.web.answering import NoAnswer, PageAnswer, answer_for, answer_to, plan_command
+from rosin.web.answering import (
+    NoAnswer,
+    PageAnswer,
+    answer_for,
+    answer_to,
+    first_answer_to,
+    plan_command,
+)
 from rosin.web.drawing import layer_map, memory_bars
 from rosin.web.question import Offered, PageQuestion, ReadQuestion
 from rosin.web.searching import Searched
@@ -134,6 +141,14 @@ def offers(reading: ReadQuestion) -> str:
     """The table of what to buy."""
     rows, problems = offer_rows(reading.question)
     return rendered("upgrades", question=reading.question, rows=rows, problems=problems)
+
+
+def first(question: PageQuestion) -> str:
+    """What several answers at once would give, before any search."""
+    found = first_answer_to(question)
+    return rendered(
+        "first", question=question, found=found, is_known=not isinstance(found, NoAnswer)
+    )
 
 
 def search(question: PageQuestion, searched: Searched | None) -> str:

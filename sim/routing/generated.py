@@ -90,8 +90,8 @@ def draw(
     """
     shape = (num_tokens, popularity.shape[0], top_k)
     chosen = np.empty(shape, np.int16)
-    draws = np.ascontiguousarray(
-        np.broadcast_to(generator.random((num_tokens, 1, top_k), dtype=np.float32), shape)
+    draws = np.repeat(
+        generator.random((num_tokens, 1, top_k), dtype=np.float32), popularity.shape[0], axis=1
     )
     choose(popularity, np.zeros(popularity.shape[0]), draws, draws[:, :, :0], chosen)
     return chosen

@@ -28,7 +28,8 @@ def choose(
     """
     # Uniform routing is the default, and by far the most drawn.
     if keeps.size == 0 and popularity.size and (popularity == popularity[0, 0]).all():
-        _choose_alike(popularity[0], draws, chosen)
+        # A copy: rows that may not be written to would have it compiled a second time.
+        _choose_alike(popularity[0].copy(), draws, chosen)
     else:
         _choose_any(popularity, kept, draws, keeps, chosen)
 

@@ -15,6 +15,9 @@ from starlette.testclient import TestClient
 
 from planner.runtimes.plan_file import load_runtime_plan
 from planner.runtimes.search import WAYS
+from planner.search.first_answer import first_answer
+from planner.search.objectives import Goal
+from rosin.commands.simulate.runtime_page import number_words
 from rosin.report.sliders import own_numbers
 from rosin.web.app import build_app
 from rosin.web.guarding import MAX_BODY_BYTES
@@ -22,6 +25,7 @@ from rosin.web.question import EXAMPLE_PC, Offered, read_question
 from rosin.web.searching import SearchDesk, Searched
 from rosin.web.suggesting import suggestions
 from rosin.web.upgrades import offer_rows, offers_of
+from sim.policies import find_policy
 from tests.rosin.scenarios import json_of
 
 HERE = "http://127.0.0.1:8765"
@@ -59,6 +63,28 @@ def test_the_page_loads_only_its_own_files(client: TestClient) -> None:
         if address != "data:,":
             assert address.startswith("/")
             assert client.get(address).status_code == 200, address
+
+
+def test_several_answers_at_once_have_a_first_answer(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page asks for it by itself; it is what the planner says before a search. One answer at a
+    time has no need of it.
+    """
+    several = SMALL | {"batch_size": "4", "prompt_tokens": "64", "output_tokens": "20"}
+    [address] = re.findall(r'hx-get="(/first[^"]*)"', client.get("/answer", params=several).text)
+    assert "/first" not in client.get("/answer", params=SMALL).text
+    shown = client.get(html.unescape(address)).text
+    question = read_question(several, Offered()).question
+    found = first_answer(question.simulated_setting.scenario(find_policy("on-demand")), Goal())
+    assert found is not None
+    assert f"about {number_words(found.metrics.output_tokens_per_s)} tokens/s together" in shown
+    assert found.policy.name in shown
+    assert "a whole number" in client.get("/first", params=several | {"batch_size": "0"}).text
+    # Nobody waits for compilers without having asked for it.
+    monkeypatch.setattr("planner.search.prepare.is_prepared", lambda: False)
+    other = several | {"output_tokens": "21"}
+    assert "the search compiles the simulator" in client.get("/first", params=other).text
 
 
 def test_numbers_are_those_of_the_command(

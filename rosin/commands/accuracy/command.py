@@ -53,15 +53,17 @@ def accuracy(
     measured = [row for path in rows for row in read_rows(path)]
     # All files are read before anything is predicted, so that a mistake in one shows at once.
     asked = None if cases is None else read_cases(cases)
-    if leave_one_rig_out:
-        output.note("fitting once for every machine left out…")
-    result = compare(measured, _host, leave_one_rig_out=leave_one_rig_out)
-    if asked is not None:
-        chosen = choose_in_cases(asked, measured, _host)
-        update = {"cases": chosen, "case_summary": summary_of(chosen)}
-        result = result.model_copy(update=update)
-    if folder is not None:
-        _write(result, folder)
+    doing = "fitting once for every machine left out" if leave_one_rig_out else "predicting rows"
+    with output.waiting(doing) as waiting:
+        result = compare(measured, _host, leave_one_rig_out=leave_one_rig_out)
+        if asked is not None:
+            waiting.step("choosing in every case")
+            chosen = choose_in_cases(asked, measured, _host)
+            update = {"cases": chosen, "case_summary": summary_of(chosen)}
+            result = result.model_copy(update=update)
+        if folder is not None:
+            waiting.step("drawing")
+            _write(result, folder)
     output.emit(result.model_dump(mode="json"), accuracy_page(result))
 
 

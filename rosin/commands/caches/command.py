@@ -69,7 +69,8 @@ def caches(
     study = CacheStudy(
         models=loaded, shares=_shares(shares), num_layers=layers, stream_of=stream_of
     )
-    rows = run_cache_study(study)
+    with output.waiting("replaying caches"):
+        rows = run_cache_study(study)
     result = study_result(rows, medians(rows), tokens if routing is None else None, layers)
     output.emit(result.model_dump(mode="json"), caches_page(result))
 

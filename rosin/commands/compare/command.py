@@ -55,7 +55,8 @@ def compare(
     if not comparison.result.rows:
         raise _nothing_fits(comparison.result.infeasible)
     if figure is not None:
-        write_bytes(draw(comparison.result, figure.suffix), figure)
+        with output.waiting("drawing"):
+            write_bytes(draw(comparison.result, figure.suffix), figure)
     page = compare_page(comparison.result, scenarios[0])
     output.emit(
         comparison.result.model_dump(mode="json"),

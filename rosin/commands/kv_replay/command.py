@@ -95,9 +95,10 @@ def kv_replay(
         bytes_per_token=token_bytes,
         seed=output.seed,
     )
-    # The curve takes a pass of its own: for few pools and no figure, their replays are quicker.
-    curve = asked.curve() if len(pools) >= MANY_POOLS or figure is not None else None
-    result = kv_replay_result(asked, asked.run(pools, curve, output.note), curve)
+    with output.waiting("replaying all sizes of LRU pools") as waiting:
+        # The curve takes a pass of its own: for few pools and no figure, their replays are quicker.
+        curve = asked.curve() if len(pools) >= MANY_POOLS or figure is not None else None
+        result = kv_replay_result(asked, asked.run(pools, curve, waiting.step), curve)
     if figure is not None:
         # The curve is of LRU pools alone: without one of them it does not belong to the figure.
         write_bytes(

@@ -50,7 +50,7 @@ class Replay:
             }
         rest = [pool for pool in pools if pool not in known]
         if rest:
-            note(f"replaying {len(rest)} pools…" if len(rest) > 1 else "replaying…")
+            note(f"replaying {len(rest)} pools" if len(rest) > 1 else "replaying a pool")
             known.update(zip(rest, self._replay(rest), strict=True))
         return [known[pool] for pool in pools]
 

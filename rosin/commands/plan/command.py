@@ -168,12 +168,10 @@ def _plan_policies(
     command = _command(
         options, [*wanted.words(), *([] if has_bounds else ["--no-bounds"])], files.output_file
     )
+    with output.waiting("looking for the nearest runtime"):
+        runtimes = nearest_runtimes(planned.plan, best.metrics)
     result = plan_result(
-        planned,
-        provenance,
-        path=files.output_file,
-        command=command,
-        runtimes=nearest_runtimes(planned.plan, best.metrics),
+        planned, provenance, path=files.output_file, command=command, runtimes=runtimes
     )
     if files.figure is not None:
         write_bytes(draw_plan(best, result, files.figure.suffix), files.figure)

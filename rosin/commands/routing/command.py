@@ -167,8 +167,12 @@ def stats(
 
     _check_figure(figure)
     shape = load_model(model) if model is not None else None
-    traces = {_label(source): trace_of(source, shape, output.seed) for source in sources}
-    found = {name: statistics(each, output.seed) for name, each in traces.items()}
+    found = {}
+    with output.waiting("reading traces") as waiting:
+        traces = {_label(source): trace_of(source, shape, output.seed) for source in sources}
+        for name, each in traces.items():
+            waiting.step(f"statistics of {name}")
+            found[name] = statistics(each, output.seed)
     _draw(found, figure)
     provenance = weakest([each.provenance for each in traces.values()])
     output.emit({"statistics": found}, routing_tables(found), provenance=provenance)

@@ -13,9 +13,9 @@ from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import (
     Request,
     ScenarioOptions,
-    compiling,
     read_options,
     record_of,
+    simulating,
 )
 from rosin.commands.simulate.runtime_command import (
     RuntimeOptions,
@@ -29,9 +29,10 @@ from rosin.commands.simulate.serving_command import (
 from rosin.version import __version__
 
 if TYPE_CHECKING:
+    from rosin.cli.waiting import Waiting
     from rosin.report.json_documents import ScenarioRecord, SimulateResult
     from sim.policies import Policy
-    from sim.step.long import LongRun
+    from sim.step.long import LongRun, Part
     from sim.step.provenance import RunProvenance
     from sim.step.simulate import Run, Scenario
 
@@ -152,9 +153,9 @@ def simulate_batch(
     output = said.with_seed(scenario.seed)
     words = ("simulate", "--policy", policy) if policy else ("simulate",)
     record = record_of(request, scenario, options.command(*words), has_policy=True)
-    with compiling(scenario.engine, output):
+    with simulating("simulating", scenario.engine, output) as waiting:
         # Files need every task, so only a run without them may come apart.
-        simulated = _simulated_long(request, scenario, record) if files.are_none else None
+        simulated = _simulated_long(request, scenario, record, waiting) if files.are_none else None
         run, provenance, result = simulated or _simulated(request, scenario, record, files)
     output.emit(
         result.model_dump(mode="json"),
@@ -183,7 +184,7 @@ def _simulated(
 
 
 def _simulated_long(
-    request: Request, scenario: "Scenario", record: "ScenarioRecord"
+    request: Request, scenario: "Scenario", record: "ScenarioRecord", waiting: "Waiting"
 ) -> tuple["LongRun", "RunProvenance", "SimulateResult"] | None:
     """Run a long scenario part by part; None where it is not long, or does not come apart. Raises
     NoFeasiblePlan.
@@ -196,7 +197,14 @@ def _simulated_long(
     if request.num_draws > 1 or not is_long(scenario):
         return None
     seen = PartsSeen()
-    run = simulate_long(scenario, seen.look)
+    num_tokens = scenario.batch.output_tokens
+
+    def look(part: "Part") -> None:
+        """Add a part up, and say how far the run is."""
+        seen.look(part)
+        waiting.step(f"simulating, {part.passes.step[-1] + 1:,} of {num_tokens:,} tokens")
+
+    run = simulate_long(scenario, look)
     if run is None:
         # It does not come apart, so all of it has to fit, which has not been asked yet.
         refuse_large_run(scenario)

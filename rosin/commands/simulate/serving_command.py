@@ -11,7 +11,7 @@ from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output, OutputOptions
-from rosin.cli.scenario import ScenarioOptions, compiling
+from rosin.cli.scenario import ScenarioOptions, simulating
 from rosin.cli.trace_options import TraceBlockOption, TraceTimeOption
 
 if TYPE_CHECKING:
@@ -152,7 +152,8 @@ def simulate_serving(
     cluster = _prepared(setting, options, policy, parameters, output)
     if not isinstance(cluster, Cluster):
         raise NoFeasiblePlan(f"no feasible plan: {shortfall(cluster)}")
-    run = serve(cluster, source_of(requests, output.seed, serving.requests))
+    with output.waiting("serving requests"):
+        run = serve(cluster, source_of(requests, output.seed, serving.requests))
     workload = ServedWorkload(name=serving.workload, source=requests.source, date=requests.date)
     record = serve_record(_command(options, policy, serving), setting, spec, workload, policy)
     result = serve_result(run, setting, record)
@@ -192,7 +193,7 @@ def _prepared(
     [chosen] = with_parameters([find_policy(policy)], parameters, setting.machine)
     routing = load_routing(options.routing, setting.model)
     served = ServedPolicy(policy=chosen, routing=routing, seed=options.seed or 0)
-    with compiling("fast", output):
+    with simulating("pricing steps", "fast", output):
         return prepare_policy(setting, served)
 
 

@@ -108,7 +108,8 @@ def _spill_times(
         fixed=beside.fixed,
     )
     priced = np.stack([lanes.cpu, lanes.copy, lanes.gpu])
-    spill_times(tokens, priced, own, MAX_SPLIT_EXPERTS, times)
+    # As wide as those of runs, or all that splits a layer would be compiled a second time.
+    spill_times(tokens.astype(np.int32), priced, own, MAX_SPLIT_EXPERTS, times)
     return times
 
 

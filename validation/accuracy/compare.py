@@ -69,8 +69,7 @@ def _result(
     ]
     baselines = [item for own in predictions.values() for item in baseline_summaries(own)]
     reach = {
-        phase: spreads_that_cover(own, file.coverage_fraction)
-        for phase, own in predictions.items()
+        phase: spreads_that_cover(own, file.coverage_fraction) for phase, own in predictions.items()
     }
     values = {name: file.constants[name].value for name in NAMES}
     spreads = {name: file.constants[name].spread for name in NAMES}

@@ -201,11 +201,19 @@ def test_parts_are_not_negative() -> None:
             assert all(float(getattr(seconds, item.name)) >= 0 for item in fields(Seconds))
 
 
+def _same_rate(host: RuntimeHost) -> float:
+    """What a probe of the memory gives where experts are read as the datasheet's share says."""
+    constants = shipped_constants()
+    assert host.dram_bytes_per_s is not None
+    share = constants.desktop_dram_fraction / constants.probe_fraction
+    return host.dram_bytes_per_s * share
+
+
 def test_interval_widths() -> None:
     """A measured rate of memory narrows the interval; two sockets widen it."""
     usual = predict(question("-ngl 99 -cmoe")).decode
     probed = predict(
-        question("-ngl 99 -cmoe", host=replace(DESKTOP, probe_bytes_per_s=70e9))
+        question("-ngl 99 -cmoe", host=replace(DESKTOP, probe_bytes_per_s=_same_rate(DESKTOP)))
     ).decode
     sockets = predict(question("-ngl 99 -cmoe -t 64", host=SERVER)).decode
     widths = [
@@ -376,7 +384,7 @@ def test_old_builds_launch_kernels_for_each_expert() -> None:
 def test_a_measured_rate_makes_the_range_narrower() -> None:
     """A probe of the memory has a narrower spread than its datasheet."""
     datasheet = predict(question("-ngl 99 -cmoe")).decode
-    probed = predict(question("-ngl 99 -cmoe", host=_faster(probe_bytes_per_s=65e9))).decode
+    probed = predict(question("-ngl 99 -cmoe", host=_faster(probe_bytes_per_s=_same_rate(_faster())))).decode
     assert (
         probed.high_tokens_per_s / probed.tokens_per_s
         < datasheet.high_tokens_per_s / datasheet.tokens_per_s
@@ -394,9 +402,11 @@ def test_spread_of_one_constant_is_its_share() -> None:
 
 
 def test_other_makers_have_wider_ranges() -> None:
-    """The constants of GPUs are of NVIDIA's cards, so others' work has a spread of its own."""
+    """The constants of GPUs are mostly of NVIDIA's cards, so others' work has a spread of its own."""
     other = _faster(gpus=(replace(GPU, is_nvidia=False),))
     known = predict(question("-ngl 99")).decode
     unknown = predict(question("-ngl 99", host=other)).decode
-    assert unknown.tokens_per_s == pytest.approx(known.tokens_per_s)
-    assert unknown.high_tokens_per_s > 1.2 * known.high_tokens_per_s
+    factor = shipped_constants().other_maker_factor
+    assert unknown.tokens_per_s == pytest.approx(known.tokens_per_s / factor)
+    reaches = [each.high_tokens_per_s / each.tokens_per_s for each in (unknown, known)]
+    assert reaches[0] > 1.2 * reaches[1]

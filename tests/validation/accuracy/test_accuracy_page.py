@@ -47,10 +47,11 @@ def test_constants_are_those_of_the_rows(result: AccuracyResult) -> None:
 
 @pytest.mark.slow
 def test_rows_of_the_modelled_programs_are_expressed(result: AccuracyResult) -> None:
-    """What is not expressed is for want of a model or of memory, never of arguments."""
+    """What is not expressed is for want of memory, or of what the program itself leaves open."""
     reasons = {
         row.reason
         for row in result.rows
         if row.reason and row.runtime in ("llama.cpp", "ik_llama.cpp", "ktransformers")
     }
-    assert all("no model named" in reason or "neither its memory" in reason for reason in reasons)
+    known = ("neither its memory", "with several GPUs its layers are not known")
+    assert all(any(each in reason for each in known) for reason in reasons)

@@ -74,7 +74,7 @@ def first_answer_to(question: PageQuestion) -> "FirstAnswer | NoAnswer":
     try:
         return _first_answer(question.simulated_setting)
     except InputError as error:
-        return NoAnswer(reason=one_line(str(error)), is_mistake=True)
+        return NoAnswer(reason=one_line(str(error)))
 
 
 @lru_cache(maxsize=KEPT)

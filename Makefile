@@ -45,6 +45,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases benchmarks examples
 
 # An environment of its own that sees PYTHON's packages: torch with CUDA is there already, and stays as it is. What else is missing is
 # installed; where nothing is, no network is needed.

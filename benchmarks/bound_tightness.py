@@ -132,7 +132,7 @@ def by_gain(work: Work, tokens: NDArray[np.int32], sizes: NDArray[np.int64], roo
             for number in uses[item]
         )
         chosen[where] = False
-        return after / sizes[where[0]]
+        return float(after / sizes[where[0]])
 
     queue = [(-np.inf, item) for item in uses]
     while queue:

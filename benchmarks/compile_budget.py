@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--functions", type=int, default=0, metavar="N")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as empty:
-        config.CACHE_DIR = empty
+        config.CACHE_DIR = empty  # type: ignore[attr-defined]
         spent_s = _measure(arguments.functions)
     print(f"{spent_s:7.1f} CPU s in all, of {BUDGET_CPU_S:.0f}; {_pace_s():.2f} s the yardstick")
     return int(spent_s > BUDGET_CPU_S)
@@ -36,7 +36,7 @@ def _measure(num_functions: int) -> float:
     from planner.search.prepare import STEPS
 
     own_s = _OwnTimes()
-    event.register("numba:compile", own_s)
+    event.register("numba:compile", own_s)  # type: ignore[no-untyped-call]
     total_s = 0.0
     for step in STEPS:
         start_s = time.process_time()
@@ -57,7 +57,7 @@ def _pace_s() -> float:
     return time.process_time() - start_s
 
 
-class _OwnTimes(event.Listener):  # type: ignore[misc]
+class _OwnTimes(event.Listener):
     """CPU seconds of each function, without those that it calls."""
 
     def __init__(self) -> None:

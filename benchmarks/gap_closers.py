@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -69,19 +70,16 @@ def changed(scenario: Scenario, factors: dict[str, float]) -> Scenario:
     return replace(scenario, machine=machine)
 
 
-def _scaled(part: object, parents: list[str], name: str, factor: float):  # type: ignore[no-untyped-def]
+def _scaled(part: Any, parents: list[str], name: str, factor: float) -> Any:
     """A copy of a part of a machine with one quantity multiplied; what is not stated stays so."""
     if parents:
         child = getattr(part, parents[0])
-        return part.model_copy(update={parents[0]: _scaled(child, parents[1:], name, factor)})  # type: ignore[attr-defined]
+        return part.model_copy(update={parents[0]: _scaled(child, parents[1:], name, factor)})
     quantity = getattr(part, name)
-    return (
-        part
-        if quantity is None
-        else part.model_copy(
-            update={name: quantity.model_copy(update={"value": quantity.value * factor})}
-        )
-    )  # type: ignore[attr-defined]
+    if quantity is None:
+        return part
+    larger = quantity.model_copy(update={"value": quantity.value * factor})
+    return part.model_copy(update={name: larger})
 
 
 def row(model: str, machine: str) -> str:

@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,11 @@ from validation.runtimes.llama_cpp.random_file import MoeShape
 from validation.runtimes.llama_cpp.shapes import cases_of, with_other_top_k
 
 FORMATS = ("q8_0", "q4_k", "bf16")
+
+
+def _say(name: str, stage: str, share: float) -> None:
+    """Say how far the measurement of a format is."""
+    print(f"{name} {stage} {share:.0%}", flush=True)
 
 
 def _shape(
@@ -96,9 +102,7 @@ def main() -> None:
                 session_opener(asked.binary),
                 Path(folder),
                 effort=RunCounts(rounds=asked.rounds),
-                on_stage=lambda stage, share, name=name: print(
-                    f"{name} {stage} {share:.0%}", flush=True
-                ),
+                on_stage=partial(_say, name),
             )
         points += measured.points
         program = measured.program

@@ -98,7 +98,6 @@ def _asked(path: Path, host: RuntimeHost) -> Asked:
         model=model,
         quantization="Q8_0",
         host=host,
-        host_memory_bytes=None,
         load=RuntimeLoad(prompt_tokens=1, output_tokens=OUTPUT_TOKENS, room_tokens=512),
         limits=RuntimeLimits(margin_vram_bytes=0, reserve_ram_bytes=0),
         tensors=tensors_of(model, str(path), None),

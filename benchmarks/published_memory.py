@@ -78,9 +78,9 @@ def main() -> None:
     print(
         f"\n{len(checked)} published runs with experts of whole layers on GPUs; {len(refused)} would be refused"
     )
-    for row, over in refused:
+    for run, over in refused:
         print(
-            f"{row['id']}: {row['model']} on {row['machine'].split(' + ')[0]} by {over / GB:.2f} GB"
+            f"{run['id']}: {run['model']} on {run['machine'].split(' + ')[0]} by {over / GB:.2f} GB"
         )
 
 

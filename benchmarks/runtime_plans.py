@@ -64,13 +64,11 @@ def cells() -> Iterator[Cell]:
 def _asked(machine_name: str, model_name: str, quantization: str | None, load: str) -> Asked:
     machine = load_machine(machine_name)
     model = load_model(model_name, quantization)
-    memory = machine.cpu.memory_bytes
     return Asked(
         runtime=RUNTIME,
         model=model,
         quantization=kernel_format(model, quantization),
         host=runtime_host(machine),
-        host_memory_bytes=None if memory is None else memory.effective,
         load=LOADS[load],
         limits=RuntimeLimits(),
         tensors=tensors_of(model),

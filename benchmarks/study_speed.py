@@ -6,13 +6,15 @@ Workers are started, and have planned one point each, before anything is timed.
 
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from planner.search.plan import Setting
 from planner.study.axes import parse_axes
-from planner.study.cluster import cluster_executor
+from planner.study.cluster import cluster_crew
 from planner.study.outcome import Job, Outcome, evaluate
 from planner.study.store import open_store
 from planner.study.study import Keys, Study
@@ -53,7 +55,8 @@ def points_per_s(executor: Executor, num_workers: int) -> tuple[float, list[Outc
 
 def main() -> None:
     """Print one line for each way to compute."""
-    rates, tables = [], []
+    rates: list[float] = []
+    tables: list[list[Outcome]] = []
     for num_workers in (1, 2):
         with process_pool(num_workers) as pool:
             rate, table = points_per_s(pool, num_workers)
@@ -66,9 +69,11 @@ def main() -> None:
     if find_spec("distributed") is not None:
         from distributed import LocalCluster
 
-        cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-        with cluster, cluster_executor(cluster.scheduler_address) as executor:
-            rate, table = points_per_s(executor, 2)
+        # Dask's classes have no types of their own.
+        started: Callable[..., Any] = LocalCluster
+        cluster = started(n_workers=2, threads_per_worker=1, dashboard_address=None)
+        with cluster, cluster_crew(cluster.scheduler_address) as crew:
+            rate, table = points_per_s(crew.executor, 2)
         print(f"2 Dask workers: {rate:.2f} points/s, {rate / rates[0]:.2f} times one process")
         tables.append(table)
     assert all(table == tables[0] for table in tables), "the tables differ"

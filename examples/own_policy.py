@@ -30,6 +30,11 @@ class PopularPrefetch(Prefetch):
 
 
 popular = replace(find_policy("lru"), name="popular", prefetch=PopularPrefetch())
-work = {"prompt_tokens": 32, "output_tokens": 8}
-found = rosin.compare("mixtral-8x7b", "desktop-rtx-4090-ddr5", ["lru", popular], **work)
+found = rosin.compare(
+    "mixtral-8x7b",
+    "desktop-rtx-4090-ddr5",
+    ["lru", popular],
+    prompt_tokens=32,
+    output_tokens=8,
+)
 print(found.to_frame()[["policy", "output_tokens_per_s", "wasted_prefetch_bytes"]].to_string())

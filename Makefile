@@ -19,7 +19,7 @@ MACHINE ?= RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800
 LOAD ?= --prompt-tokens 2000 --output-tokens 300
 BIN := $(VENV)/bin
 # --no-build-isolation: the pinned setuptools builds the package, not whatever the registry holds today.
-# --no-compile: Python compiles the modules that are imported, a tenth of those installed, when they are.
+# --no-compile: Python compiles the modules that are imported, one in twelve of those installed, when they are.
 INSTALL := $(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --constraint constraints.txt
 PACKAGE := $(INSTALL) --no-build-isolation --editable
 

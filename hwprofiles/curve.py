@@ -5,8 +5,9 @@ from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from hwprofiles.file_part import FilePart
 from hwprofiles.formats import SHAPE_KEYS, WEIGHT_FORMATS, check_words
 from hwprofiles.limits import MAX_DEVICES, MAX_DURATION_NS, MAX_QUANTITY
 from hwprofiles.quantity import Kind, Number, Provenance, SourceDate, SourceText
@@ -31,7 +32,7 @@ class Operation(StrEnum):
     MEMORY_READ = "memory_read"
 
 
-class Curve(BaseModel):
+class Curve(FilePart):
     """Durations in ns of one operation on one device at given sizes.
 
     ``shape`` says for which dimensions the curve holds (for ``expert``: ``hidden``,
@@ -42,12 +43,10 @@ class Curve(BaseModel):
     interquartile range of its samples by their median; empty where not known.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     operation: Operation
     device: Literal["gpu", "cpu", "h2d", "h2d_pageable", "d2h", "d2h_pageable", "disk"]
     dtype: str = "bf16"
-    shape: dict[str, int] = {}
+    shape: dict[str, int] = Field(default={})
     covers_other_shapes: bool = False
     threads: Annotated[int, Field(ge=1, le=MAX_DEVICES)] | None = None
     points: Annotated[tuple[tuple[Number, Number], ...], Field(min_length=1)]

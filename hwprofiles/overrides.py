@@ -20,8 +20,9 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
     What is set is the effective value: a quantity loses its efficiency, its kind becomes
     ``assumed`` and its source says that the user set it. A path is a machine file's own, except
     ``interference.BUSY.SLOWS``, which names a pair of resources and replaces or adds its factor. A
-    rate or latency of the link replaces the measured curve of those copies too; other curves stay,
-    so a rate of a GPU or CPU changes what has none. Raises InputError for a path that does not
+    rate or latency of the link replaces the measured curve of those copies too, and a rate or
+    overhead of the GPU the published curves of experts within a call, which are the card's; other
+    curves stay, so a rate of a GPU or CPU changes what has none. Raises InputError for a path that does not
     exist or a value that does not fit.
     """
     for override in overrides:
@@ -36,7 +37,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
                 else _with_value(data, Machine, keys, text)
             )
             # A measured curve goes before a rate: without this, what was set would change nothing.
-            data = _without_copy_curves(data, keys)
+            data = _without_grouped_curves(_without_copy_curves(data, keys), keys)
         except InputError as error:
             raise InputError(" ".join(f"--set {override}: {error}".split())) from None
     return data
@@ -104,6 +105,18 @@ def _without_copy_curves(data: dict[str, Any], keys: Sequence[str]) -> dict[str,
         for curve in data["curves"]
         if curve["operation"] != Operation.COPY or curve["device"] not in replaced
     ]
+    return {**data, "curves": kept}
+
+
+def _without_grouped_curves(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """The data without the curves of experts within a call, where a number of the GPU was just set
+    that they depend on.
+    """
+    # Shipped files have such curves: on them a faster card would else compute no faster.
+    is_of_kernels = keys[0] == "gpu" and keys[1:2] and keys[1] not in ("memory_bytes", "count")
+    if not is_of_kernels or not data.get("curves"):
+        return data
+    kept = [curve for curve in data["curves"] if curve["operation"] != Operation.EXPERT_IN_GROUP]
     return {**data, "curves": kept}
 
 

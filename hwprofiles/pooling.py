@@ -10,7 +10,7 @@ def pooled(machine: Machine) -> Machine:
 
     Every card holds an equal share of each weight and works at the same time. What exchanging the
     shares costs is left out; where nothing of it depends on what is compared, no order does either.
-    The pooled quantities are assumed. A machine with one GPU is returned as it is.
+    The pooled quantities are assumed; curves of one card's kernels are left out. A machine with one GPU is returned as it is.
     """
     count = machine.gpu.count
     if count == 1:
@@ -33,4 +33,6 @@ def pooled(machine: Machine) -> Machine:
             "flops_per_s": {name: times(rate) for name, rate in machine.gpu.flops_per_s.items()},
         }
     )
-    return machine.model_copy(update={"gpu": gpu})
+    # A kernel over an equal share of each weight was not measured.
+    curves = tuple(curve for curve in machine.curves if curve.device != "gpu")
+    return machine.model_copy(update={"gpu": gpu, "curves": curves})

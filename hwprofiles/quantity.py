@@ -7,8 +7,9 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from hwprofiles.file_part import FilePart
 from hwprofiles.limits import MAX_QUANTITY
 from hwprofiles.units import parse_number
 
@@ -88,10 +89,8 @@ def weakest(provenances: Iterable[Provenance]) -> Provenance:
     return max(provenances, key=lambda provenance: STRENGTH[provenance.kind])
 
 
-class _Spread(BaseModel):
+class _Spread(FilePart):
     """A number with the lowest and the highest that its sources know of, where they differ."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     value: Number
     low: Number | None = None

@@ -55,7 +55,11 @@ _OPTIONAL = frozenset(
 )
 """Words of a name that people leave out."""
 
-_OPTIONAL_BESIDE = {"pro": ("threadripper", "radeon", "arc"), "ai": ("radeon",)}
+_OPTIONAL_BESIDE = {
+    "pro": ("threadripper", "radeon", "arc"),
+    "ai": ("radeon",),
+    "p": ("xeon",),
+}
 """Words that people leave out of a name that has one of these words, and of no other: an RTX PRO
 6000 is no RTX 6000.
 """

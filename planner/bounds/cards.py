@@ -32,6 +32,7 @@ from sim.step.simulate import Drawn
 class _Card:
     """A card in use: its work in every draw, and what it has room for under a rule and in all."""
 
+    machine: Machine
     works: Sequence[Work]
     stores: Stores
     loosest: Stores
@@ -51,11 +52,8 @@ def bounds_over_cards(
     ``held_bytes`` of weights on as many cards as the problem's own, whichever is more; both are for
     plans whose layers each lie on one card.
     """
-    known: list[tuple[Machine, _Card]] = []
-    for machine in cards:
-        if machine not in [before for before, _ in known]:
-            known.append((machine, _card(problem, machine, draws)))
-    kinds = [next(at for at, (before, _) in enumerate(known) if before == own) for own in cards]
+    kinds = _kinds(cards)
+    known = [_card(problem, machine, draws) for machine in kinds]
     least_bytes = float(held_bytes + _kv_bytes(problem)) if held_bytes else 0.0
     crossing_ns = _crossings_ns(problem, cards, draws)
     found = [
@@ -65,7 +63,7 @@ def bounds_over_cards(
             are_alike=are_alike,
         )
         + np.array([(len(used) - 1) * crossing_ns, 0.0])
-        for used in _choices(kinds)
+        for used in _choices([kinds.index(machine) for machine in cards])
     ]
     static_ns, clairvoyant_ns = np.min(found, axis=0)
     number = len(draws)
@@ -94,6 +92,7 @@ def _card(problem: Problem, machine: Machine, draws: Sequence[Drawn]) -> _Card:
     ]
     room = stores.capacity_bytes + spared[0] - spared[1]  # a card may have no head
     return _Card(
+        machine=machine,
         works=works_of(alone, draws),
         stores=replace(stores, capacity_bytes=room),
         loosest=stores_of(alone, LOOSEST),
@@ -130,41 +129,47 @@ def _kv_bytes(problem: Problem) -> int:
     return batch.num_sequences * sum(each)
 
 
-def _bounds_ns(
-    used: Sequence[tuple[Machine, _Card]], least_bytes: float, *, are_alike: bool
-) -> Floats:
+def _bounds_ns(used: Sequence[_Card], least_bytes: float, *, are_alike: bool) -> Floats:
     """Static and clairvoyant bound over all draws for plans on those cards, crossings left out;
     the cards hold ``least_bytes`` together, or what they have room for.
     """
-    room = sum(card.stores.capacity_bytes for _, card in used)
+    room = sum(card.stores.capacity_bytes for card in used)
     grown = max(1.0, least_bytes / room) if room > 0 else 1.0
-    stores = [
-        replace(card.stores, capacity_bytes=card.stores.capacity_bytes * grown) for _, card in used
-    ]
-    static = FixedPlans(cards=_by_kind(used, stores), are_alike=are_alike).relaxed()
-    own = [card for _, card in used]
-    best = [_least_work(works) for works in zip(*[card.works for card in own], strict=True)]
-    loosest = _joined([card.loosest for card in own])
+    static = FixedPlans(cards=_by_kind(used, grown), are_alike=are_alike).relaxed()
+    best = [_least_work(works) for works in zip(*[card.works for card in used], strict=True)]
+    loosest = _joined([card.loosest for card in used])
     first_ns, guess = repeated_bound(best[0], loosest, None)
     others = sum(repeated_bound(work, loosest, guess)[0] for work in best[1:])
     return np.array([static.ns, first_ns + others])
 
 
-def _by_kind(used: Sequence[tuple[Machine, _Card]], stores: Sequence[Stores]) -> list[CardRuns]:
-    """The work on each kind of card, and what all cards of that kind have room for."""
-    kinds: list[Machine] = []
-    for machine, _ in used:
-        if machine not in kinds:
-            kinds.append(machine)
+def _by_kind(used: Sequence[_Card], grown: float) -> list[CardRuns]:
+    """The work on each kind of card, and what all cards of that kind have room for, times
+    ``grown``.
+    """
+    kinds = _kinds([card.machine for card in used])
+    alike = [[card for card in used if card.machine == kind] for kind in kinds]
     return [
         CardRuns(
-            works=next(card.works for own, card in used if own == kind),
+            works=own[0].works,
             stores=_joined(
-                [room for (own, _), room in zip(used, stores, strict=True) if own == kind]
+                [
+                    replace(card.stores, capacity_bytes=card.stores.capacity_bytes * grown)
+                    for card in own
+                ]
             ),
         )
-        for kind in kinds
+        for own in alike
     ]
+
+
+def _kinds(machines: Sequence[Machine]) -> list[Machine]:
+    """The machines, those that are alike once."""
+    kinds: list[Machine] = []
+    for machine in machines:
+        if machine not in kinds:
+            kinds.append(machine)
+    return kinds
 
 
 def _joined(stores: Sequence[Stores]) -> Stores:

@@ -156,7 +156,7 @@ def law_spread(asked: RuntimeQuestion, phase: Phase) -> float:
     spread = stated_spread(
         lambda constants: price(step, constants).total, shipped_constants(), file, phase
     )
-    return float(spread) * file.spreads_to_an_end / QUANTILE
+    return float(spread) * file.spreads_to_an_end[phase] / QUANTILE
 
 
 MOVERS: tuple[Mover, ...] = (_cpu, _link, _both, _misses, _gpu, _crossing, _disk, _page_copy)

@@ -20,7 +20,7 @@ class Writer:
 
     ``words`` and ``environment`` take its arguments; ``forms`` its command, by the form's name;
     ``arguments_in`` reads a text of a form back as a line of arguments. ``model_words`` are the
-    flags for the model's files. ``expresses`` says in words what a plan for it may choose.
+    flags for the model's files.
     """
 
     words: Callable[[Any], tuple[str, ...]]
@@ -28,7 +28,6 @@ class Writer:
     forms: Forms
     arguments_in: Callable[[str, str], str]
     model_words: Callable[[str], tuple[str, ...]]
-    expresses: str
 
 
 # One writer for both programs: arguments know which of them they are for.
@@ -38,7 +37,6 @@ _LLAMA = Writer(
     forms=llama_cpp.FORMS,
     arguments_in=llama_cpp.arguments_in,
     model_words=lambda model: ("-m", model if model.endswith(".gguf") else f"{model}.gguf"),
-    expresses="each layer's matrices gate+up and down on CPU or GPU, micro-batch, threads, split over GPUs, copying for prompts",
 )
 
 WRITERS: Mapping[str, Writer] = {
@@ -50,7 +48,6 @@ WRITERS: Mapping[str, Writer] = {
         forms=ktransformers.FORMS,
         arguments_in=ktransformers.arguments_in,
         model_words=lambda model: ("--model", model, "--kt-weight-path", model),
-        expresses="a number of experts of each layer on the GPU, threads, chunks of a prompt",
     ),
     VLLM: Writer(
         words=vllm.vllm_words,
@@ -58,7 +55,6 @@ WRITERS: Mapping[str, Writer] = {
         forms=vllm.FORMS,
         arguments_in=vllm.arguments_in,
         model_words=lambda model: (model,),
-        expresses="bytes of weights, or of experts, that the GPU reads in host memory, chunks of a prompt",
     ),
     ACCELERATE: Writer(
         words=accelerate.device_map_words,
@@ -66,7 +62,6 @@ WRITERS: Mapping[str, Writer] = {
         forms=accelerate.FORMS,
         arguments_in=accelerate.arguments_in,
         model_words=lambda _: (),
-        expresses="whole layers in host memory, copied to the GPU at each pass",
     ),
     EXLLAMAV3: Writer(
         words=exllamav3.exl3_words,
@@ -74,7 +69,6 @@ WRITERS: Mapping[str, Writer] = {
         forms=exllamav3.FORMS,
         arguments_in=exllamav3.arguments_in,
         model_words=lambda model: ("-m", model),
-        expresses="experts of the first layers, or a number of each layer's, on the CPU, threads, chunks",
     ),
 }
 """Writers by the runtime's name."""

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from hwprofiles.file_part import FilePart
 from hwprofiles.limits import MAX_BYTES, Tokens
 from hwprofiles.units import GIB
 from sim.runtimes.arguments import Arguments
@@ -16,14 +17,12 @@ KV_BLOCK_TOKENS = 256
 Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
 
 
-class RuntimeLoad(BaseModel):
+class RuntimeLoad(FilePart):
     """A chat of one user: in each of ``rounds`` a prompt is read and an answer is decoded.
 
     What was said stays in the KV cache. ``room_tokens`` is what the cache must have room for
     (None: what the chat needs).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt_tokens: Tokens
     output_tokens: Tokens
@@ -63,15 +62,13 @@ def with_room(arguments: Arguments, load: RuntimeLoad) -> Arguments:
     return replace(arguments, context_tokens=load.cache_tokens)
 
 
-class RuntimeLimits(BaseModel):
+class RuntimeLimits(FilePart):
     """Memory that a plan leaves alone.
 
     ``margin_vram_bytes`` of each GPU stay free: the driver takes some of it, and estimates of
     buffers err. The default is what llama.cpp's ``--fit`` keeps (``-fitt 1024``).
     ``reserve_ram_bytes`` of the host belong to the system and other programs.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     margin_vram_bytes: Bytes = GIB
     reserve_ram_bytes: Bytes = 2 * GIB

@@ -4,9 +4,10 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hwprofiles import InputError, read_yaml, unknown_name, validated, write_yaml
+from hwprofiles.file_part import FilePart
 from hwprofiles.input_file import is_there
 from planner.export.runtimes import WRITERS
 from planner.runtimes.load import MOST_ROUNDS, RuntimeLimits, RuntimeLoad
@@ -18,16 +19,12 @@ PLAN_FORMAT: Literal["rosin-plan/1"] = "rosin-plan/1"
 Word = Annotated[str, Field(min_length=1, max_length=100_000)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class RuntimeCall(_Part):
+class RuntimeCall(FilePart):
     """A runtime, its arguments one word each, and variables of its environment."""
 
     name: Word
     arguments: tuple[Word, ...]
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default={})
 
     @property
     def line(self) -> str:
@@ -46,7 +43,7 @@ def call_of(option: Option) -> RuntimeCall:
     )
 
 
-class RuntimePlanFile(_Part):
+class RuntimePlanFile(FilePart):
     """A plan file whose ``runtime`` section says what to start; it names no policy.
 
     ``predicted`` holds both speeds with their ranges, the times of a round, and memory by device.
@@ -59,7 +56,7 @@ class RuntimePlanFile(_Part):
     room_tokens: int | None = None
     limits: RuntimeLimits = RuntimeLimits()
     objective: str
-    constraints: dict[str, Any] = {}
+    constraints: dict[str, Any] = Field(default={})
     runtime: RuntimeCall
     predicted: dict[str, Any]
     provenance: dict[str, Any]

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hwprofiles import InputError, Machine, unknown_name
+from hwprofiles.file_part import FilePart
 
 if TYPE_CHECKING:
     from sim.step.metrics import Metrics
@@ -26,14 +27,12 @@ OBJECTIVES: Mapping[str, "Callable[[Metrics], float]"] = MappingProxyType(
 """What is minimised, by name. At one price an hour, the cheapest token is the fastest."""
 
 
-class Goal(BaseModel):
+class Goal(FilePart):
     """What to make best, under which constraints; what is None does not constrain.
 
     ``is_lossless``: only policies whose tokens are those of a plain forward pass.
     ``price_per_hour_usd`` is what an hour of the machine costs whoever asks.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     objective: str = "throughput"
     max_ttft_s: float | None = Field(default=None, gt=0)

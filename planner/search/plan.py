@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from hwprofiles import (
     InputError,
@@ -14,6 +14,7 @@ from hwprofiles import (
     validated,
     write_yaml,
 )
+from hwprofiles.file_part import FilePart
 from hwprofiles.input_file import is_there
 from planner.search.objectives import OBJECTIVES, Goal
 from planner.search.setting import Setting as Setting  # others import it from here
@@ -44,15 +45,13 @@ class Plan:
     offers: tuple[Mapping[str, Any], ...] = ()
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
+class _File(FilePart):
     format: Literal["rosin-plan/1"]
     version: str
     setting: Setting
     objective: str
     # Checked when the goal is made, which alone knows its keys.
-    constraints: dict[str, Any] = {}
+    constraints: dict[str, Any] = Field(default={})
     is_stopped: bool = False
     policy: dict[str, Any]
     predicted: dict[str, Any]

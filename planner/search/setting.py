@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
 )
 
 from hwprofiles import InputError, Machine, load_machine, names_machine_file, with_threads
+from hwprofiles.file_part import FilePart
 from hwprofiles.input_file import is_there
 from hwprofiles.limits import (
     MAX_BYTES,
@@ -43,7 +42,7 @@ Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES)]
 
 
-class Setting(BaseModel):
+class Setting(FilePart):
     """What was asked: names or paths as the user gave them, and the numbers of the batch.
 
     ``quantization`` and ``cpu_threads`` are those of the plan; ``offered_*`` are what it was chosen
@@ -53,8 +52,6 @@ class Setting(BaseModel):
     (none: ``gpus`` share the experts); ``disk_reads`` says whether host memory keeps what is read
     from the disk.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: Name
     quantization: Name | None = None
@@ -141,18 +138,20 @@ class Setting(BaseModel):
     def scenario(self, policy: "Policy", engine: str = "fast") -> "Scenario":
         """The setting under a policy. Raises InputError when a name leads nowhere."""
         # Imported here, so that a plan for a runtime starts without a simulator.
-        from sim.costs.cards import laid_out, layer_split
+        from sim.costs.cards import CardSplit, dealt, laid_out, layer_split
         from sim.costs.host_room import DiskReads
         from sim.routing import load_routing
         from sim.step.simulate import Scenario
 
         model = self.loaded_model()
         machine = self.loaded_machine()
-        split = None
         if self.layers_by_card:
-            split = layer_split(machine, model, self.layers_by_card)
-            model = laid_out(model, split)
-            machine = split.machines[0]
+            layers = layer_split(machine, model, self.layers_by_card)
+            model = laid_out(model, layers)
+            machine = layers.machines[0]
+            split: CardSplit | None = layers
+        else:
+            split = dealt(machine, self.gpus)
         return Scenario(
             machine=machine,
             model=model,
@@ -162,7 +161,6 @@ class Setting(BaseModel):
             seed=self.seed,
             engine=engine,
             slots_per_layer=self.expert_slots_per_layer,
-            num_gpus=1 if split is not None else self.gpus,
             expert_cache_bytes=self.expert_cache_bytes,
             split=split,
             disk_reads=DiskReads(self.disk_reads),

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from hwprofiles import InputError, closest, read_yaml, validated
+from hwprofiles.file_part import FilePart
 from hwprofiles.limits import MAX_BYTES, Devices, Tokens, TokensOrNone
 from hwprofiles.quantity import Number
 from sim.serving.offload_options import Mode, OffloadSpec
@@ -26,11 +27,7 @@ LMCACHE_ORDERS = ((), ("cpu",), ("cpu", "disk"), ("cpu", "remote"), ("cpu", "dis
 """The tiers that it has in the engine, in the order in which it looks for KV."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Disk(_Part):
+class Disk(FilePart):
     """A folder on a local disk, and what each rank may fill of it."""
 
     path: Annotated[str, Field(pattern=r"^/\S*$")]
@@ -60,7 +57,7 @@ def _with_ports(url: str) -> str:
     return url
 
 
-class Remote(_Part):
+class Remote(FilePart):
     """A store that several nodes share, such as ``redis://host:port`` or
     ``redis-sentinel://host:port,host:port``.
 
@@ -72,14 +69,14 @@ class Remote(_Part):
     serde: Literal["naive", "kivi", "cachegen"] = "naive"
 
 
-class Endpoint(_Part):
+class Endpoint(FilePart):
     """A host and a port on it."""
 
     host: Text
     port: Port
 
 
-class Peer(_Part):
+class Peer(FilePart):
     """Where a decoder listens: one port a rank for each of two purposes."""
 
     host: Text
@@ -87,7 +84,7 @@ class Peer(_Part):
     alloc_ports: Annotated[tuple[Port, ...], Field(min_length=1)]
 
 
-class TransferRole(_Part):
+class TransferRole(FilePart):
     """This engine's part where prefill and decode run apart: a prefiller sends, and tells
     ``proxy``; a decoder receives at ``peer``.
     """
@@ -106,7 +103,7 @@ class TransferRole(_Part):
         return self
 
 
-class KvTiers(_Part):
+class KvTiers(FilePart):
     """The tiers behind one engine's GPUs. ``..._per_rank`` is what each of ``num_ranks``
     tensor-parallel ranks takes.
 

@@ -1,6 +1,6 @@
 """The best plan at one point, in figures: what a study keeps of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from planner.search.make import Planned, make_plan
 from planner.search.objectives import Goal
 from planner.search.plan import Setting
 from planner.search.search import Search
-from planner.study.study import Keys
+from planner.study.study import Keys, Study
 from sim.costs.memory import Infeasible
 from sim.policies import Policy, find_policy
 from sim.step.metrics import Metrics
@@ -50,6 +50,20 @@ class Job:
     version: str
     key: str
     has_bounds: bool = True
+
+
+def jobs_of(study: Study, settings: Iterable[Setting], keys: Keys) -> list[Job]:
+    """Those settings, planned as the study asks. Raises InputError for a name that leads nowhere."""
+    return [
+        Job(
+            setting=setting,
+            objective=study.objective,
+            version=study.version,
+            key=keys.key(setting),
+            has_bounds=study.has_bounds,
+        )
+        for setting in settings
+    ]
 
 
 class Outcome(BaseModel):

@@ -46,6 +46,10 @@ class Study:
         """The product of the axes' lengths."""
         return prod(len(axis.values) for axis in self.axes)
 
+    def keys(self) -> "Keys":
+        """What names its points."""
+        return Keys(self.objective, self.version, has_bounds=self.has_bounds)
+
     def points(self) -> Iterator[Point]:
         """All combinations; the last axis changes fastest. Without axes, the base alone."""
         for values in itertools.product(*(axis.values for axis in self.axes)):

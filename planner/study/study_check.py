@@ -5,6 +5,7 @@ from planner.search.plan import Setting
 from planner.study.axes import Axis, Value
 from planner.study.outcome import OBJECTIVE_FIGURES
 from planner.study.study import Study
+from sim.costs.cards import dealt
 from sim.policies import find_policy
 from sim.routing import load_routing
 from sim.step.simulate import Scenario, check
@@ -32,16 +33,17 @@ class Checker:
             *names, batch, setting.expert_slots_per_layer, setting.gpus, setting.expert_cache_bytes
         ):
             model = setting.loaded_model()
+            machine = load_machine(setting.machine)
             check(
                 Scenario(
-                    machine=load_machine(setting.machine),
+                    machine=machine,
                     model=model,
                     batch=batch,
                     # Any policy will do: nothing that is checked depends on it.
                     policy=find_policy("on-demand"),
                     routing=load_routing(setting.routing, model),
                     slots_per_layer=setting.expert_slots_per_layer,
-                    num_gpus=setting.gpus,
+                    split=dealt(machine, setting.gpus),
                     expert_cache_bytes=setting.expert_cache_bytes,
                 )
             )

@@ -122,25 +122,15 @@ def _outcomes(work: Study, folder: Path | None, question: Named) -> list[Outcome
     """Return the outcomes in the order of the study, planned now or kept in the folder."""
     from hwprofiles.text_file import make_folder
     from planner.search.inline import InlineExecutor
-    from planner.study.outcome import Job
+    from planner.study.outcome import jobs_of
     from planner.study.store import open_store
-    from planner.study.study import Keys
     from planner.study.sweep import sweep
 
     # Without a folder, the points lie beside the question's files and are removed with them.
     where = folder or Path(question.folder.name)
     make_folder(where)
-    keys = Keys(work.objective, work.version, has_bounds=work.has_bounds)
-    jobs = [
-        Job(
-            setting=point.setting,
-            objective=work.objective,
-            version=work.version,
-            key=keys.key(point.setting),
-            has_bounds=work.has_bounds,
-        )
-        for point in work.points()
-    ]
+    keys = work.keys()
+    jobs = jobs_of(work, (point.setting for point in work.points()), keys)
     with (
         open_store(where / STUDY_FILE, keys.identity(work.base)) as store,
         InlineExecutor() as executor,

@@ -14,8 +14,8 @@ QUANTIZATIONS = tuple(
     UD-IQ3_XXS UD-IQ2_XS UD-Q2_0 UD-TQ1_0 UD-Q5_K_XL UD-Q4_K_XL UD-Q3_K_XL UD-Q2_K_XL UD-IQ2_M
     UD-IQ2_XXS UD-IQ1_M UD-IQ1_S Q6_K_L Q5_K_L Q4_K_L Q3_K_XL Q2_K_L IQ6_K IQ5_K IQ5_KS IQ4_K
     IQ4_K_R4 IQ4_KS IQ4_KSS IQ4_KS_R4 IQ4_KT IQ3_K IQ3_K_R4 IQ3_KS IQ3_KT IQ2_K IQ2_K_R4 IQ2_KS
-    IQ2_KT IQ2_KL IQ1_KT IQ2_XS_R4 Q2_K_R4 mix-IQ3_K mix-IQ6_K AWQ GPTQ-4bit GPTQ-8bit NVFP4
-    INT8 INT4 FP4
+    IQ2_KT IQ2_KL IQ1_KT IQ2_XS_R4 Q2_K_R4 DQ4_K_R4 mix-IQ3_K mix-IQ6_K AWQ GPTQ-4bit GPTQ-8bit
+    NVFP4 INT8 INT4 FP4
     """.split()  # noqa: SIM905  # a name a line would take a page
 )
 RUNTIMES = ("llama.cpp", "ik_llama.cpp", "ktransformers", "vllm", "accelerate", "exllamav3")

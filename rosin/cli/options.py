@@ -1,12 +1,12 @@
 """The options that every command takes, and those that several share, written once."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rosin.cli import completion
+from rosin.cli.named_option import named
 
 JsonOption = Annotated[
     str | None,
@@ -28,18 +28,6 @@ SetOption = Annotated[
 ]
 
 
-def _named(
-    option: str, metavar: str, text: str, complete: Callable[[str], Iterator[str]] | None = None
-) -> Any:
-    return typer.Option(
-        option, metavar=metavar, help=text, show_default=False, autocompletion=complete
-    )
-
-
-def _count(option: str, text: str) -> Any:
-    return typer.Option(option, metavar="N", help=text, show_default=False)
-
-
 def num_bytes(text: str) -> int:
     """A size in bytes. Raises BadParameter for what is none."""
     from hwprofiles.units import parse_number
@@ -54,7 +42,7 @@ def num_bytes(text: str) -> int:
 # help names.
 ModelOption = Annotated[
     str | None,
-    _named(
+    named(
         "--model",
         "NAME",
         "A model's name, or a model file; rosin models lists them.",
@@ -63,7 +51,7 @@ ModelOption = Annotated[
 ]
 MachineOption = Annotated[
     str | None,
-    _named(
+    named(
         "--machine",
         "NAME",
         "A machine's name, or a machine file; rosin machines lists them.",
@@ -72,23 +60,25 @@ MachineOption = Annotated[
 ]
 PolicyOption = Annotated[
     str | None,
-    _named(
+    named(
         "--policy", "NAME", "A policy's name; rosin policies lists them.", completion.policy_names
     ),
 ]
 PromptTokensOption = Annotated[
-    int | None, _count("--prompt-tokens", "Tokens of each prompt; otherwise 128.")
+    int | None, named("--prompt-tokens", "N", "Tokens of each prompt; otherwise 128.")
 ]
 OutputTokensOption = Annotated[
-    int | None, _count("--output-tokens", "Tokens of each answer; otherwise 128.")
+    int | None, named("--output-tokens", "N", "Tokens of each answer; otherwise 128.")
 ]
-BatchOption = Annotated[int | None, _count("--batch", "Prompts that start together; otherwise 1.")]
+BatchOption = Annotated[
+    int | None, named("--batch", "N", "Prompts that start together; otherwise 1.")
+]
 BeamsOption = Annotated[
-    int | None, _count("--beams", "Hypotheses searched for each answer; otherwise 1.")
+    int | None, named("--beams", "N", "Hypotheses searched for each answer; otherwise 1.")
 ]
 RoutingOption = Annotated[
     str | None,
-    _named(
+    named(
         "--routing",
         "SPEC",
         "Which experts tokens select: uniform, popularity:FILE, statistics (.yaml, or a name that ships), or a recorded trace (.npz); "
@@ -103,7 +93,7 @@ EngineOption = Annotated[
 ]
 QuantizationOption = Annotated[
     str | None,
-    _named(
+    named(
         "--quantization",
         "SCHEME",
         "Store the weights in this scheme, not in their own: Q4_K_M, IQ2_XXS, AWQ, NVFP4, 4bit and others.",
@@ -111,7 +101,7 @@ QuantizationOption = Annotated[
 ]
 OfferedQuantizationOption = Annotated[
     str | None,
-    _named(
+    named(
         "--quantization",
         "SCHEME",
         "Store the weights in this scheme, not in their own: Q4_K_M, IQ2_XXS, AWQ, NVFP4, 4bit and others; "
@@ -121,16 +111,15 @@ OfferedQuantizationOption = Annotated[
 ]
 KvTypeOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--kv-type",
-        metavar="TYPE",
-        help="Store keys and values so: f16, fp8, q8_0, q4_0 and others; otherwise as the model states.",
-        show_default=False,
+        "TYPE",
+        "Store keys and values so: f16, fp8, q8_0, q4_0 and others; otherwise as the model states.",
     ),
 ]
 ThreadsOption = Annotated[
     str | None,
-    _named(
+    named(
         "--cpu-threads",
         "N",
         "Compute with this many CPU threads, which the machine file must have rates for; otherwise as many as its own rates are for. "
@@ -139,39 +128,37 @@ ThreadsOption = Annotated[
 ]
 SlotsOption = Annotated[
     int | None,
-    typer.Option(
+    named(
         "--expert-slots-per-layer",
-        metavar="N",
-        min=0,
-        help="Let the GPU hold this many experts of each layer, whatever memory would allow.",
-        show_default=False,
+        "N",
+        "Let the GPU hold this many experts of each layer, whatever memory would allow.",
+        least=0,
     ),
 ]
 GpusOption = Annotated[
     int | None,
-    _count(
+    named(
         "--gpus",
+        "N",
         "Deal the experts out in turn to this many of the machine's GPUs; rosin plan lays whole layers out instead. "
         "Otherwise 1.",
     ),
 ]
 CardLayersOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--layers-by-card",
-        metavar="N,N,…",
-        help="Lay this many layers out on each of the machine's cards, in their order, unlike ones too; 0 leaves one out.",
-        show_default=False,
+        "N,N,…",
+        "Lay this many layers out on each of the machine's cards, in their order, unlike ones too; 0 leaves one out.",
     ),
 ]
 DiskReadsOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--disk-reads",
-        metavar="KIND",
-        help="Where host memory has no room for all experts: cached keeps what is read, direct what was there. "
+        "KIND",
+        "Where host memory has no room for all experts: cached keeps what is read, direct what was there. "
         "Otherwise cached.",
-        show_default=False,
     ),
 ]
 CacheBytesOption = Annotated[
@@ -186,44 +173,38 @@ CacheBytesOption = Annotated[
 ]
 DrawsOption = Annotated[
     int | None,
-    _count(
+    named(
         "--draws",
+        "N",
         "Average over this many independent draws of the routing; otherwise one, or as many as the plan named was made with "
         "(rosin plan: 4 to 32, rosin whatif: 4).",
     ),
 ]
 ReserveOption = Annotated[
     str | None,
-    _named(
+    named(
         "--reserve-vram",
         "BYTES",
         "Leave so much GPU memory to others, such as 2GiB; the machine has that much less.",
     ),
 ]
 PlanOption = Annotated[
-    Path | None, _named("--plan", "FILE", "Take all that no other option says from this plan.")
+    Path | None, named("--plan", "FILE", "Take all that no other option says from this plan.")
 ]
 AllowImportOption = Annotated[
     list[str] | None,
-    _named(
+    named(
         "--allow-import",
         "MODULE",
         "Let the plan file import parts of this module, which is run; without it a file imports nothing. May be repeated.",
     ),
 ]
 ScenarioSeedOption = Annotated[
-    int | None,
-    typer.Option(
-        "--seed",
-        min=0,
-        metavar="N",
-        help="Seed of everything random; otherwise 0.",
-        show_default=False,
-    ),
+    int | None, named("--seed", "N", "Seed of everything random; otherwise 0.", least=0)
 ]
 SetAnyOption = Annotated[
     list[str] | None,
-    _named(
+    named(
         "--set",
         "KEY=VALUE",
         "Change a number of the machine (link.h2d.bytes_per_s=50e9) or a parameter of the policy (believed_cost=code); may be repeated.",

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 
 if TYPE_CHECKING:
@@ -12,21 +11,19 @@ if TYPE_CHECKING:
 
 TraceBlockOption = Annotated[
     int | None,
-    typer.Option(
+    named(
         "--trace-block-tokens",
-        min=1,
-        metavar="N",
-        help="Tokens that a hash of the trace stands for, if not what its format says.",
-        show_default=False,
+        "N",
+        "Tokens that a hash of the trace stands for, if not what its format says.",
+        least=1,
     ),
 ]
 TraceTimeOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--trace-time-unit",
-        metavar="s|ms|us|ns",
-        help="What the trace's times count, if not what its format says.",
-        show_default=False,
+        "s|ms|us|ns",
+        "What the trace's times count, if not what its format says.",
     ),
 ]
 

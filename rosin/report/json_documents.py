@@ -177,7 +177,7 @@ class PlanOffer(Document):
 
     quantization: str
     cpu_threads: int | None
-    layers_by_card: list[int] = Field(default_factory=list)
+    layers_by_card: list[int] = Field(default=[])
     disk_reads: str = "cached"
     is_chosen: bool
     policy: str | None

@@ -32,10 +32,9 @@ class PageAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoAnswer:
-    """There is no plan; ``reason`` is one line, ``is_mistake`` whether something asked is wrong."""
+    """There is no plan; ``reason`` is one line."""
 
     reason: str
-    is_mistake: bool = False
 
 
 def answer_to(question: PageQuestion) -> PageAnswer | NoAnswer:
@@ -43,7 +42,7 @@ def answer_to(question: PageQuestion) -> PageAnswer | NoAnswer:
     try:
         return _answer(question.setting, question.runtime, question.room_tokens)
     except InputError as error:
-        return NoAnswer(reason=one_line(str(error)), is_mistake=True)
+        return NoAnswer(reason=one_line(str(error)))
 
 
 def answer_for(
@@ -53,7 +52,7 @@ def answer_for(
     try:
         return _answer(question.on(machine, overrides), question.runtime, question.room_tokens)
     except InputError as error:
-        return NoAnswer(reason=one_line(str(error)), is_mistake=True)
+        return NoAnswer(reason=one_line(str(error)))
 
 
 # Kept by what a plan depends on: the page's other fields do not make it plan again.
@@ -75,7 +74,7 @@ def first_answer_to(question: PageQuestion) -> "FirstAnswer | NoAnswer":
     try:
         return _first_answer(question.simulated_setting)
     except InputError as error:
-        return NoAnswer(reason=one_line(str(error)), is_mistake=True)
+        return NoAnswer(reason=one_line(str(error)))
 
 
 @lru_cache(maxsize=KEPT)

@@ -1,8 +1,9 @@
-"""Layers laid out over several cards: which layers each holds, and what work costs there.
+"""A model over several cards: what each holds, and what work costs there.
 
-Each layer lies whole on one card, its attention, KV cache and experts, as llama.cpp's ``-sm layer``
-has it. One card works at a time, and between two of them the hidden states pass through host
-memory, or straight where the machine states a link from card to card.
+Either each layer lies whole on one card, its attention, KV cache and experts, as llama.cpp's ``-sm
+layer`` has it, and one card works at a time. Or the experts of every layer are dealt out, and the
+cards work at once. Between cards, hidden states pass through host memory, or straight where the
+machine states a link from card to card.
 """
 
 from collections.abc import Sequence
@@ -21,22 +22,25 @@ from sim.model.model import Model, TensorClass
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerSplit:
-    """The cards in use, each as a machine whose one GPU it is, and how many layers each holds, in
-    the order of the layers.
+class CardSplit:
+    """The cards in use, each as a machine whose one GPU it is, and how many ``layers`` each holds,
+    in the order of the layers.
+
+    None: experts are dealt out to the cards in turn, layer after layer; all else is on the first.
     """
 
     machines: tuple[Machine, ...]
-    layers: tuple[int, ...]
+    layers: tuple[int, ...] | None
 
     @property
     def num_cards(self) -> int:
-        """Cards that hold layers."""
+        """Cards in use."""
         return len(self.machines)
 
     @cached_property
     def card_of_layer(self) -> NDArray[np.int64]:
-        """The number of each layer's card among those in use."""
+        """The number of each layer's card among those in use, where layers lie whole."""
+        assert self.layers is not None, "experts that are dealt out"
         return np.repeat(np.arange(self.num_cards), self.layers)
 
     @property
@@ -61,7 +65,21 @@ def cards_of(machine: Machine) -> tuple[Machine, ...]:
     return (*[own] * machine.gpu.count, *others)
 
 
-def layer_split(machine: Machine, model: Model, layers: Sequence[int]) -> LayerSplit:
+def dealt(machine: Machine, num_gpus: int) -> CardSplit | None:
+    """Experts dealt out to so many of the machine's GPUs; None for one, which has them all.
+
+    Raises InputError where there are not that many of its own kind.
+    """
+    if not 1 <= num_gpus <= machine.gpu.count:
+        raise InputError(
+            f"--gpus must be between 1 and the {machine.gpu.count} of {machine.name}, got {num_gpus}"
+        )
+    if num_gpus == 1:
+        return None
+    return CardSplit(machines=cards_of(machine)[:num_gpus], layers=None)
+
+
+def layer_split(machine: Machine, model: Model, layers: Sequence[int]) -> CardSplit:
     """The cards with that many layers each, in the order of ``cards_of``; a card with 0 is not used.
 
     The slower a card reads its memory, the earlier are its layers: the last card has the head, which
@@ -80,19 +98,19 @@ def layer_split(machine: Machine, model: Model, layers: Sequence[int]) -> LayerS
         )
     used = [number for number, count in enumerate(layers) if count]
     used.sort(key=lambda number: cards[number].gpu.memory_bytes_per_s.effective)
-    return LayerSplit(
+    return CardSplit(
         machines=tuple(cards[number] for number in used),
         layers=tuple(layers[number] for number in used),
     )
 
 
-def gpu_bytes(machine: Machine, split: LayerSplit | None) -> int:
+def gpu_bytes(machine: Machine, split: CardSplit | None) -> int:
     """Memory of all cards that layers are laid out over, or of one GPU."""
-    cards = (machine,) if split is None else split.machines
+    cards = (machine,) if split is None or split.layers is None else split.machines
     return sum(machine_bytes(card) for card in cards)
 
 
-def laid_out(model: Model, split: LayerSplit) -> Model:
+def laid_out(model: Model, split: CardSplit) -> Model:
     """The model with each layer marked by the kind of card that it lies on."""
     kinds = _kinds(split)
     if len(kinds) == 1:
@@ -181,7 +199,7 @@ class CardCosts(CostModel):
         )
 
 
-def cost_model(machine: Machine, model: Model, split: LayerSplit | None) -> CostModel:
+def cost_model(machine: Machine, model: Model, split: CardSplit | None) -> CostModel:
     """Prices of a model on a machine; by layer where its layers lie on unlike cards."""
     kinds = () if split is None else _kinds(split)
     if len(kinds) < 2:
@@ -189,7 +207,7 @@ def cost_model(machine: Machine, model: Model, split: LayerSplit | None) -> Cost
     return CardCosts(machine=machine, model=model, machines=kinds)
 
 
-def _kinds(split: LayerSplit) -> tuple[Machine, ...]:
+def _kinds(split: CardSplit) -> tuple[Machine, ...]:
     """The cards in use, those that are alike once."""
     kinds: list[Machine] = []
     for machine in split.machines:

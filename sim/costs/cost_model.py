@@ -192,6 +192,7 @@ class CostModel(Roofline):
         """
 
         def priced() -> NDArray[np.int64]:
+            """The table, from one price of all numbers of tokens."""
             table = self.expert(device, layer, np.maximum(np.arange(max_tokens + 1), 1)).ns
             # The curve has no price for nothing: it is asked for one token, and that entry set to 0.
             table[0] = 0
@@ -227,6 +228,7 @@ class CostModel(Roofline):
             return price_of(None, count, lambda _: ns, rates)
 
         def formula(work: AttentionWork) -> Sizes:
+            """ns of that work without a curve."""
             fed = work.sequences * (work.end - work.first)
             return self._attention_roofline(
                 device, layer, fed, work.sequences, work.first, work.end
@@ -343,6 +345,7 @@ class CostModel(Roofline):
 
     def _product(self, device: Device, product: PlainProduct, tokens: ArrayLike) -> Price:
         def roofline(count: Sizes) -> Sizes:
+            """ns over that many tokens without a curve."""
             # Read and written once each.
             activations = 2 * count * self.model.hidden * self.model.activation_bytes
             read = self.as_read(device, product.num_bytes, product.params) + activations

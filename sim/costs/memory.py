@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Machine
+from hwprofiles.ranges import check_at_least, check_shares
 from hwprofiles.units import MIB
 from sim.costs.compute_buffers import MICRO_BATCH_TOKENS, compute_buffer_bytes
 from sim.model.model import Model, TensorClass
@@ -61,6 +62,10 @@ class MemoryRule:
     counts_rotary_tables: bool = False
     micro_batch_tokens: int = MICRO_BATCH_TOKENS
     is_eager: bool = False
+
+    def __post_init__(self) -> None:
+        check_shares(self, "usable_fraction")
+        check_at_least(self, micro_batch_tokens=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

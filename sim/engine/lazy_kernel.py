@@ -48,6 +48,7 @@ class Kernel:
         code: list[Callable[..., Any]] = []
 
         def run(*arguments: Any) -> Any:
+            """Run the code of the first call's types."""
             if not code:
                 types = tuple(self.entry.typeof_pyval(each) for each in arguments)
                 code.append(self.entry.compile(types))

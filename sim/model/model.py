@@ -3,7 +3,7 @@ bytes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
@@ -306,10 +306,6 @@ class Model:
         # In the order of the classes, so that of two equal ones always the same is taken.
         known = [tensor_class for tensor_class in TensorClass if tensor_class in self.dtypes]
         return self.dtypes[max(known, key=lambda tensor_class: sizes[tensor_class])]
-
-    def renamed(self, name: str) -> "Model":
-        """Return the model under another name."""
-        return replace(self, name=name)
 
 
 def without_zeros(counts: Mapping[TensorClass, int]) -> Mapping[TensorClass, int]:

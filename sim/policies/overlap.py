@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
+from hwprofiles.ranges import check_above_zero, check_at_least
 
 Concurrency = Literal["serial", "lanes"]
 
@@ -55,9 +56,8 @@ class Overlap:
     hand_over_ns: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("staging_experts", "staging_layers", "deferred", "hand_over_ns"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
+        check_at_least(self, staging_experts=0, staging_layers=0, deferred=0, hand_over_ns=0)
+        check_above_zero(self, "staging_layer_share")
         if self.captures_graphs and not self.groups_experts:
             raise InputError("captures_graphs is of fused kernels: it needs groups_experts")
         if self.in_turn and self.groups_experts:
@@ -66,10 +66,6 @@ class Overlap:
             )
         if self.loads_all and not self.in_turn:
             raise InputError("loads_all asks for experts one after another: it needs in_turn")
-        if not 0 < self.staging_layer_share <= 1:
-            raise InputError(
-                f"staging_layer_share must be above 0 and at most 1, got {self.staging_layer_share}"
-            )
 
     @property
     def manner(self) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import Machine
-from sim.costs.cards import LayerSplit, cost_model
+from sim.costs.cards import CardSplit, cost_model
 from sim.costs.cost_model import CostModel
 from sim.costs.host_room import DiskReads
 from sim.model.model import Model
@@ -20,9 +20,8 @@ class Problem:
     """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense
     layers.
 
-    Experts are dealt out to ``num_gpus`` in turn, layer after layer; all else is on GPU 0. Or whole
-    layers are laid out over cards as ``split`` says; they share the lanes of one GPU, for one works
-    at a time, and ``machine`` is the first card's.
+    ``split`` says how the model lies over several cards (None: one has all). Where whole layers do,
+    the cards share the lanes of one GPU, for one works at a time, and ``machine`` is the first's.
     ``expert_cache_bytes``, all GPUs together, is the most that may hold experts (None: as much as
     there is room for). ``keeps_host_copies``: host memory holds every expert, those on a GPU too.
     ``disk_reads``: what becomes of experts read from the disk, where host memory has no room for
@@ -36,11 +35,10 @@ class Problem:
     popularity: NDArray[np.float64]
     overlap: Overlap
     slots_per_layer: int | None = None
-    num_gpus: int = 1
     expert_cache_bytes: int | None = None
     keeps_host_copies: bool = False
     common_costs: CostModel | None = None
-    split: LayerSplit | None = None
+    split: CardSplit | None = None
     disk_reads: DiskReads = DiskReads.CACHED
 
     @cached_property
@@ -61,6 +59,16 @@ class Problem:
         """
         return self.costs.in_groups() if self.overlap.groups_experts else self.costs
 
+    @property
+    def layer_split(self) -> CardSplit | None:
+        """The split, where whole layers lie on the cards."""
+        return None if self.split is None or self.split.layers is None else self.split
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs with lanes of their own: those that experts are dealt out to."""
+        return 1 if self.split is None or self.split.layers is not None else self.split.num_cards
+
     @cached_property
     def gpu_of_expert(self) -> NDArray[np.int64]:
         """The GPU of each expert [layer, expert], as lanes are numbered."""
@@ -70,14 +78,14 @@ class Problem:
     @property
     def num_cards(self) -> int:
         """Cards whose memory holds experts."""
-        return self.num_gpus if self.split is None else self.split.num_cards
+        return 1 if self.split is None else self.split.num_cards
 
     @cached_property
     def card_of_expert(self) -> NDArray[np.int64]:
         """The card whose memory may hold each expert [layer, expert]."""
-        if self.split is None:
+        if self.layer_split is None:
             return self.gpu_of_expert
-        return np.broadcast_to(self.split.card_of_layer[:, None], self.popularity.shape)
+        return np.broadcast_to(self.layer_split.card_of_layer[:, None], self.popularity.shape)
 
     @property
     def staging_bytes(self) -> int:

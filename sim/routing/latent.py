@@ -42,11 +42,11 @@ class Fading(FilePart):
 class LatentNumbers:
     """What the scores of LatentRouting are made of, as a file states it.
 
-    The softmax of ``score_spread`` · score is the gate. Of the score's variance, ``popularity_share`` is an expert's own in all requests,
-    ``request_share`` lasts through one request, ``fading`` parts last for a while, and what is left
-    is new with every token. All are normal, but that what lasts is skewed by ``skew``: the
-    logarithm of a few experts' favour is normal with that standard deviation (0: favour is normal
-    itself). Shares are [position, share], positions in depth from 0 to 1.
+    The softmax of ``score_spread`` · score is the gate. Of the score's variance,
+    ``popularity_share`` is an expert's own in all requests, ``request_share`` lasts through one
+    request, ``fading`` parts last for a while, and what is left is new with every token. All are
+    normal, but that what lasts is skewed by ``skew``: the logarithm of a few experts' favour is
+    normal with that standard deviation (0: favour is normal itself).
     """
 
     score_spread: Annotated[float, Field(gt=0, le=MAX_SPREAD)]

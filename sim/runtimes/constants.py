@@ -51,7 +51,7 @@ class OwnSpread(BaseModel):
 class ConstantsFile(BaseModel):
     """The file of constants.
 
-    ``spreads_to_an_end``: an interval reaches so many stated spreads to each side, which the share
+    ``spreads_to_an_end``: an interval of a phase reaches so many stated spreads to each side, which the share
     ``coverage_fraction`` of published rows stays within on machines that the fit does not know.
     Of normal errors it would be 1.28.
     """
@@ -62,7 +62,7 @@ class ConstantsFile(BaseModel):
     source: str
     date: str
     coverage_fraction: Annotated[float, Field(gt=0, lt=1)]
-    spreads_to_an_end: Above0
+    spreads_to_an_end: dict[Phase, Above0]
     own_spreads: dict[Phase, OwnSpread]
     constants: dict[str, Constant]
 

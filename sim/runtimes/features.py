@@ -23,8 +23,8 @@ class Features:
     """One step, or many as arrays over steps.
 
     ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured
-    one of a socket (0: none). ``cores`` counts cores in use at NOMINAL_CLOCK_HZ; ``lag`` and
-    ``width`` say what their instructions do. ``ungrouped_queries`` counts query heads for which GPU
+    one of a socket (0: none). ``threads`` are as many as cores in use, ``cores`` counts those at
+    NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do. ``ungrouped_queries`` counts query heads for which GPU
     kernels read the same keys and values anew (0: they do not). They read ``kv_bytes_factor`` times the bytes of the cache.
     Attention on the CPU is optimised,
     llama.cpp's flash attention, or neither.
@@ -37,6 +37,7 @@ class Features:
     is_on_two_sockets: Any
     socket_bytes_per_s: Any
     probe_bytes_per_s: Any
+    threads: Any
     cores: Any
     lag: Any
     width: Any
@@ -74,6 +75,10 @@ def added(works: Sequence[StepWork]) -> StepWork:
     return StepWork(
         **{item.name: sum(getattr(work, item.name) for work in works) for item in fields(StepWork)}
     )
+
+
+NOMINAL_THREADS = 16
+"""Threads for which the wait of a layer is stated, those of most desktops among the rows."""
 
 
 def cores_in_use(host: RuntimeHost, threads: int | None) -> float:

@@ -18,11 +18,6 @@ whatever its name.
 OTHER_MAKERS = r"Radeon|Instinct|\bArc\b|Apple|Data Center GPU|Iris|Adreno|Mali"
 """What names of GPUs have that are not NVIDIA's."""
 
-FITTED_CORES_PER_SOCKET = 32
-SEEN_CORES_PER_SOCKET = 64
-"""The most cores of a socket among the rows that prices were fitted on, and up to which published
-rows found later are as far off as with few cores (docs/explanation/later-machines.md).
-"""
 UNKNOWN_CLOCK_HZ = 3.5e9
 UNKNOWN_VECTOR_BITS = 256
 
@@ -73,12 +68,6 @@ def host_assumptions(machine: Machine) -> tuple[str, ...]:
     if machine.cpu.clock_hz is None:
         said.append(
             f"the clock of {machine.cpu.name} is not stated: {UNKNOWN_CLOCK_HZ / GIGAHERTZ:g} GHz is assumed"
-        )
-    cores = runtime_host(machine).cores_per_socket
-    if cores > SEEN_CORES_PER_SOCKET:
-        said.append(
-            f"{cores} cores a socket: prices were fitted on up to {FITTED_CORES_PER_SOCKET}, and published runs on 128 and 192"
-            " cores were 1.2 to 3 times slower than priced, which the ranges do not count"
         )
     return (*machine.assumptions, *said)
 

@@ -207,7 +207,7 @@ def _interval_factor(priced: _Priced, file: ConstantsFile) -> float:
     spread = stated_spread(
         lambda constants: priced.seconds(constants).total, shipped_constants(), file, priced.phase
     )
-    return float(interval_factor(spread + unknown, file.spreads_to_an_end))
+    return float(interval_factor(spread + unknown, file.spreads_to_an_end[priced.phase]))
 
 
 def _most_important(priced: _Priced, file: ConstantsFile) -> Assumption:

@@ -7,7 +7,7 @@ import numpy as np
 
 from hwprofiles.units import GIGA, MICRO
 from sim.runtimes.constants import Constants
-from sim.runtimes.features import Features
+from sim.runtimes.features import NOMINAL_THREADS, Features
 
 AVX2_DECODE_FRACTION = 0.62
 """Speed of AVX2 against AVX-512 with VNNI in products of one token (a study of 202 published rows).
@@ -54,8 +54,6 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
     cores = step.cores * AVX2_DECODE_FRACTION**step.lag
     rates = np.array(constants.decode_weights_per_core_s)[step.family] * GIGA
     dense_rate = constants.k_weights_per_core_s * GIGA
-    by_products = work.cpu_attention_flops / (constants.flash_flops_per_core_s * GIGA * cores)
-    by_bytes = constants.cpu_kv_reads * work.cpu_kv_bytes / dram
     maker = _maker_factor(step, constants)
     return Seconds(
         # Between the larger of both and their sum: cores unpack while memory delivers, but wait for
@@ -66,8 +64,8 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
         cpu_dense=np.hypot(
             work.cpu_dense_bytes / dram, work.cpu_dense_weights / (dense_rate * cores)
         )
-        + work.cpu_dense_layers * constants.cpu_layer_us * MICRO,
-        cpu_attention=np.where(step.is_flash_on_cpu, np.maximum(by_products, by_bytes), by_bytes),
+        + _waits(step, constants),
+        cpu_attention=_decoded_on_cpu(step, constants, cores, dram),
         gpu_weights=maker
         * (
             work.gpu_read_s / constants.gpu_read_fraction
@@ -86,6 +84,32 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
         upload=work.upload_s / constants.link_fraction,
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO,
     )
+
+
+def _decoded_on_cpu(step: Features, constants: Constants, cores: Any, dram: Any) -> Any:
+    """Seconds of attention of one token on the CPU: of reading the cache, or of its products where
+    these take longer.
+
+    Over a compressed cache each row meets the queries of all heads, 128 of DeepSeek-V3, so the
+    products are those of a prompt (ik_llama.cpp pull request 531).
+    """
+    work = step.work
+    by_bytes = constants.cpu_kv_reads * work.cpu_kv_bytes / dram
+    by_flash = work.cpu_attention_flops / (constants.flash_flops_per_core_s * GIGA * cores)
+    kernel = np.where(
+        step.is_optimised, constants.optimised_flops_per_core_s, constants.plain_flops_per_core_s
+    )
+    useful = step.cores * _useful_share(step)
+    by_matrices = np.where(step.is_mla, work.cpu_attention_flops / (kernel * GIGA * useful), 0.0)
+    return np.maximum(by_bytes, np.where(step.is_flash_on_cpu, by_flash, by_matrices))
+
+
+def _waits(step: Features, constants: Constants) -> Any:
+    """Seconds that threads wait for each other: each adds itself to one counter (ggml_barrier), so
+    a wait lasts in proportion to their number.
+    """
+    each_s = constants.cpu_layer_us * MICRO * step.threads / NOMINAL_THREADS
+    return step.work.cpu_dense_layers * each_s
 
 
 def prefill_seconds(step: Features, constants: Constants) -> Seconds:
@@ -120,7 +144,7 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
             work.cpu_expert_weights / (rate * cores), work.cpu_expert_bytes / dram
         ),
         cpu_dense=np.hypot(work.cpu_dense_weights / (rate * cores), work.cpu_dense_bytes / dram)
-        + work.cpu_dense_layers * constants.cpu_layer_us * MICRO,
+        + _waits(step, constants),
         cpu_attention=elements * work.cpu_attention_flops / (attention_rate * GIGA * all_cores),
         gpu_weights=gpu_weights,
         gpu_attention=gpu_attention,

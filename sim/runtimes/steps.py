@@ -210,6 +210,7 @@ def _features(
     threads: int | None,
 ) -> Features:
     host = question.host
+    cores = cores_in_use(host, threads)
     is_flash = getattr(question.arguments, "is_flash_attention", None) is True
     return Features(
         work=work,
@@ -220,7 +221,8 @@ def _features(
         socket_bytes_per_s=host.dram_bytes_per_s or 0.0,
         # A probe is of the whole CPU, constants are of one socket.
         probe_bytes_per_s=(host.probe_bytes_per_s or 0.0) / host.sockets,
-        cores=cores_in_use(host, threads) * host.clock_hz / NOMINAL_CLOCK_HZ,
+        threads=cores,
+        cores=cores * host.clock_hz / NOMINAL_CLOCK_HZ,
         lag=lag(host),
         width=width(host),
         has_amx=_uses_amx(question),

@@ -254,7 +254,7 @@ def _warnings(model: Model, options: InstanceOptions) -> list[str]:
         )
     if model.moe_layers:
         found.append(
-            "experts are taken to be selected evenly; with --policy they are drawn from the routing"
+            "experts are taken to be selected evenly; under a policy they are drawn from the routing"
         )
     return found
 

@@ -86,7 +86,7 @@ def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | I
         and (residency.kv is None or residency.kv.all())
     ):
         raise InputError(
-            f"--policy {policy.name}: it keeps layers off the GPU; at the serving scale only experts may be elsewhere"
+            f"policy {policy.name}: it keeps layers off the GPU; at the serving scale only experts may be elsewhere"
         )
     prices = _prices(setting, served, problem, residency)
     return cluster_of(
@@ -100,7 +100,7 @@ def _check(setting: ServingSetting, served: ServedPolicy) -> None:
     instance = setting.instance
     if not setting.model.moe_layers:
         raise InputError(
-            f"--policy {policy.name}: {setting.model.name} has no experts; leave --policy out"
+            f"policy {policy.name}: {setting.model.name} has no experts; leave the policy out"
         )
     # The table of prices is by number of tokens alone: whatever else a step's time depends on
     # cannot be served by it.
@@ -114,11 +114,11 @@ def _check(setting: ServingSetting, served: ServedPolicy) -> None:
     for reason, is_so in reasons.items():
         if is_so:
             raise InputError(
-                f"--policy {policy.name}: {reason}; the serving scale takes policies that only place experts, once and for all"
+                f"policy {policy.name}: {reason}; the serving scale takes policies that only place experts, once and for all"
             )
     if instance.num_gpus > 1:
         raise InputError(
-            f"--policy {policy.name} runs on one GPU; set instance.num_gpus to 1, got {instance.num_gpus}"
+            f"policy {policy.name} runs on one GPU; set instance.num_gpus to 1, got {instance.num_gpus}"
         )
 
 

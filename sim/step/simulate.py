@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
-from sim.costs.cards import LayerSplit, gpu_bytes
+from sim.costs.cards import CardSplit, gpu_bytes
 from sim.costs.cost_model import CostModel
 from sim.costs.host_room import DiskReads
 from sim.costs.memory import DenseShare, Infeasible, MemoryRule, Residency
@@ -32,15 +32,11 @@ from sim.workload.batch import Batch, Feeding, Passes, forward_passes, with_shar
 class Scenario:
     """What is simulated. ``slots_per_layer`` imposes how many experts of each layer the GPU holds.
 
-    ``num_gpus`` of the machine's share the experts, dealt out in turn, layer after layer; each has
-    its own stream, copies and memory; all else is on GPU 0. ``expert_cache_bytes`` limits what all
-    of them hold of experts.
-
-    ``split`` lays whole layers out over cards instead, which may be unlike: then ``machine`` is the
-    first card's, and ``model`` is laid out.
-
-    Either way, hidden states cross from card to card by way of the host, or straight where the
-    machine states a ``gpu_link``.
+    ``split`` says how the model lies over several cards (None: one has all). Where experts are dealt
+    out, each card has its own stream, copies and memory. Where whole layers are laid out, the cards
+    may be unlike; then ``machine`` is the first card's, and ``model`` is laid out. Either way,
+    hidden states cross from card to card by way of the host, or straight where the machine states a
+    ``gpu_link``. ``expert_cache_bytes`` limits what all of them hold of experts.
     """
 
     machine: Machine
@@ -51,10 +47,14 @@ class Scenario:
     seed: int = 0
     engine: str = "fast"
     slots_per_layer: int | None = None
-    num_gpus: int = 1
     expert_cache_bytes: int | None = None
-    split: LayerSplit | None = None
+    split: CardSplit | None = None
     disk_reads: DiskReads = DiskReads.CACHED
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that experts are dealt out to."""
+        return 1 if self.split is None or self.split.layers is not None else self.split.num_cards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -156,7 +156,7 @@ def fixed_bytes(
 
     Cards that layers are laid out on count as one, whose lanes stand for all.
     """
-    if problem.split is not None:
+    if problem.layer_split is not None:
         return (sum(items.values()),)
     others = bytes_by_gpu(problem, residency.experts)[1:]
     return (sum(items.values()), *(items["CUDA context"] + held for held in others))
@@ -194,7 +194,6 @@ def problem_of(scenario: Scenario, common_costs: CostModel | None = None) -> Pro
         popularity=popularity,
         overlap=scenario.policy.overlap,
         slots_per_layer=scenario.slots_per_layer,
-        num_gpus=scenario.num_gpus,
         expert_cache_bytes=scenario.expert_cache_bytes,
         keeps_host_copies=scenario.policy.needs_host_copies,
         common_costs=common_costs,
@@ -233,7 +232,7 @@ def memory_items(problem: Problem, residency: Residency, policy: Policy) -> dict
     # The policy's own rule may leave something out: what the run needs is counted by the default.
     budgeted = getattr(policy.placement, "memory", MemoryRule())
     rule = MemoryRule(micro_batch_tokens=budgeted.micro_batch_tokens, is_eager=budgeted.is_eager)
-    cards = range(1 if problem.split is None else problem.num_cards)
+    cards = range(1 if problem.layer_split is None else problem.num_cards)
     total: Counter[str] = Counter()
     for card in cards:
         total.update(_items(problem, residency, rule, card))
@@ -270,10 +269,6 @@ def check(scenario: Scenario) -> None:
         raise InputError(
             f"{scenario.machine.name} has no GPU, which every policy computes on: name a machine with one"
         )
-    if not 1 <= scenario.num_gpus <= scenario.machine.gpu.count:
-        raise InputError(
-            f"--gpus must be between 1 and the {scenario.machine.gpu.count} of {scenario.machine.name}, got {scenario.num_gpus}"
-        )
     if scenario.num_gpus > 1 and scenario.policy.knows_one_gpu:
         raise InputError(
             f"{scenario.policy.name} runs on one GPU only, got --gpus {scenario.num_gpus}"
@@ -305,7 +300,7 @@ def fits_cards(scenario: Scenario) -> bool:
     """Whether the policy can run where the scenario lays layers out."""
     split = scenario.split
     policy = scenario.policy
-    if split is None or split.num_cards == 1:
+    if split is None or split.layers is None or split.num_cards == 1:
         return True
     return not policy.knows_one_gpu and not policy.cache.is_global
 
@@ -324,7 +319,8 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
         found.append(
             f"{scenario.policy.name} places whole layers: --expert-slots-per-layer {slots} was not followed"
         )
-    if scenario.split is None and scenario.machine.gpu.count > scenario.num_gpus:
+    lies_in_layers = scenario.split is not None and scenario.split.layers is not None
+    if not lies_in_layers and scenario.machine.gpu.count > scenario.num_gpus:
         used = (
             "one of them is used"
             if scenario.num_gpus == 1

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hwprofiles import InputError
 from hwprofiles.errors import shortened
 from hwprofiles.limits import MAX_SEQUENCES, MAX_TOKENS
+from hwprofiles.ranges import check_at_least
 
 T = TypeVar("T", bound=np.generic)
 
@@ -81,16 +82,8 @@ class Feeding:
     prefill_micro_batch_sequences: int | None = None
 
     def __post_init__(self) -> None:
-        counts = (
-            "prefill_chunk_tokens",
-            "beam_lag_tokens",
-            "micro_batch_sequences",
-            "prefill_micro_batch_sequences",
-        )
-        for name in counts:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
+        check_at_least(self, prefill_chunk_tokens=1, beam_lag_tokens=1)
+        check_at_least(self, micro_batch_sequences=1, prefill_micro_batch_sequences=1)
         if self.is_pipelined and (
             self.prefill_chunk_tokens is not None or self.decodes_beams_apart
         ):

@@ -34,6 +34,8 @@ NAMES = {
     "h100-x8",
     "h200",
     "h800-x8",
+    "l40s",
+    "rtx-pro-6000",
     "server-12ch-ddr5-rtx-5090",
     "server-8ch-ddr5-rtx-4090",
 }

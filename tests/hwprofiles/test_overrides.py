@@ -162,3 +162,19 @@ def test_a_rate_of_the_link_replaces_the_curve_of_its_copies() -> None:
     assert left("link.h2d.latency_ns=5") == ["d2h", "gpu"]
     assert left("gpu.memory_bytes_per_s=1e12") == ["h2d", "h2d_pageable", "d2h", "gpu"]
     assert len(data["curves"]) == 4, "the data itself is left alone"
+
+
+@pytest.mark.parametrize(
+    ("override", "is_kept"),
+    [
+        ("gpu.memory_bytes_per_s=6e12", False),
+        ("gpu.flops_per_s.bf16=1e15", False),
+        ("gpu.kernel_ns=0", False),
+        ("gpu.memory_bytes=40GB", True),
+        ("cpu.memory_bytes_per_s=1e11", True),
+        ("link.h2d.bytes_per_s=1e10", True),
+    ],
+)
+def test_a_rate_of_the_gpu_replaces_the_curves_of_its_card(override: str, is_kept: bool) -> None:
+    """A shipped card with another rate is another card; its memory's size changes no kernel."""
+    assert bool(load_machine("h100", [override]).curves) is is_kept

@@ -78,6 +78,7 @@ def test_a_gpu_is_found_as_people_write_it(name: str) -> None:
         ),
         ("4070 TiS + Ryzen 7 8700G", "GeForce RTX 4070 Ti SUPER", "Ryzen 7 8700G"),
         ("L40S + Xeon Gold 6454S", "L40S", "Xeon Gold 6454S"),
+        ("RTX 4090 + Xeon 8136", "GeForce RTX 4090", "Xeon Platinum P-8136"),
         ("7900 XTX + R9 7900X", "Radeon RX 7900 XTX", "Ryzen 9 7900X"),
         ("RTX 6000 Ada + Xeon 6252", "RTX 6000 Ada Generation", "Xeon Gold 6252"),
         (

@@ -23,6 +23,14 @@ def test_cards_add_up() -> None:
     assert one.gpu.memory_bytes.kind is Kind.ASSUMED and "pooled" in one.gpu.memory_bytes.source
 
 
+def test_curves_of_one_card_are_left_out() -> None:
+    """A kernel over a share of each weight was not measured; those of the host stay."""
+    measured = load_machine("h100")
+    two = measured.model_copy(update={"gpu": measured.gpu.model_copy(update={"count": 2})})
+    assert measured.curves and all(curve.device == "gpu" for curve in measured.curves)
+    assert pooled(two).curves == ()
+
+
 def test_one_card_stays() -> None:
     """A machine with one GPU is itself."""
     machine = load_machine("a100-40")

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from planner.search.plan import Setting
+from planner.study import outcome
 from planner.study.axes import parse_axes
 from planner.study.outcome import Job, Outcome
 from planner.study.store import open_store
-from planner.study.study import Keys, Study
+from planner.study.study import Study
 from planner.study.sweep import sweep
 
 WAIT_S = 180
@@ -26,16 +27,7 @@ def small_study(*vary: str, base: Setting = BASE) -> Study:
 
 def jobs_of(study: Study) -> list[Job]:
     """The jobs of its points, in order."""
-    keys = Keys(study.objective, study.version)
-    return [
-        Job(
-            setting=point.setting,
-            objective=study.objective,
-            version=study.version,
-            key=keys.key(point.setting),
-        )
-        for point in study.points()
-    ]
+    return outcome.jobs_of(study, (point.setting for point in study.points()), study.keys())
 
 
 def swept(
@@ -43,7 +35,7 @@ def swept(
 ) -> tuple[int, list[Outcome]]:
     """Sweep into a file: how many points were computed, and all outcomes in the order of the study."""
     jobs = jobs_of(study)
-    with open_store(path, Keys(study.objective, study.version).identity(study.base)) as store:
+    with open_store(path, study.keys().identity(study.base)) as store:
         num_computed = sweep(jobs, store, executor, at_once=lambda: num_at_once)
         return num_computed, list(store.outcomes(job.key for job in jobs))
 

@@ -11,6 +11,8 @@ from planner.search.layouts import layouts, planned_cards
 from planner.search.make import Planned, make_plan
 from planner.search.objectives import Goal
 from planner.search.setting import Setting
+from sim.costs.cards import cards_of, laid_out, layer_split
+from sim.engine.task import TaskKind
 from sim.policies import POLICIES, find_policy
 from sim.step.simulate import Run, draw, fits_cards, problem_of, simulate
 
@@ -80,6 +82,50 @@ def test_no_layout_is_below_the_bound(machine: str, policy: str) -> None:
         run = simulate(scenario) if fits_cards(scenario) else None
         if isinstance(run, Run):
             assert run.metrics.end_to_end_s >= bounds.static_s
+
+
+NARROW = ("link.h2d.bytes_per_s=2e9", "link.d2h.bytes_per_s=2e9", "link.d2h.latency_ns=80e3")
+THREE_ALIKE = "3x RTX 3090 + Threadripper 7960X + 4x32GB DDR5-5200"
+TWO_OF_TWO = "2x RTX 3090 + 2x RTX 3060 12GB + Threadripper 7960X + 4x32GB DDR5-5200"
+
+
+@pytest.mark.parametrize("is_straight", [False, True])
+@pytest.mark.parametrize(
+    ("machine", "layouts_of"),
+    [
+        (THREE_ALIKE, ((32, 0, 0), (16, 16, 0), (11, 11, 10))),
+        (TWO_OF_TWO, ((8, 8, 8, 8), (12, 12, 4, 4), (0, 0, 16, 16), (30, 0, 0, 2))),
+    ],
+)
+def test_bounds_hold_over_narrow_links(
+    machine: str, layouts_of: tuple[tuple[int, ...], ...], is_straight: bool
+) -> None:
+    """Three and four cards, alike and unlike, on links of 2 GB/s or with one from card to card: no
+    layout is below the bound, and every pass crosses each border.
+    """
+    setting = _setting(machine, machine_overrides=NARROW)
+    model = setting.loaded_model()
+    own = setting.loaded_machine()
+    if is_straight:
+        own = own.model_copy(update={"gpu_link": own.link.h2d})
+    policy = find_policy("fiddler")
+    base = setting.scenario(policy)
+    drawn = [draw(base, policy.feeding)]
+    cards = cards_of(own)
+    bounds = bounds_over_cards(problem_of(base), cards, drawn, are_alike=False)
+    num_runs = 0
+    for layers in layouts_of:
+        split = layer_split(own, model, layers)
+        scenario = replace(
+            base, machine=split.machines[0], model=laid_out(model, split), split=split
+        )
+        run = simulate(scenario)
+        if isinstance(run, Run):
+            assert run.metrics.end_to_end_s >= bounds.static_s
+            hidden = run.timeline.tasks.kind == TaskKind.ACTIVATION_COPY
+            assert hidden.sum() >= (split.num_cards - 1) * len(run.passes) * (2 - is_straight)
+            num_runs += 1
+    assert num_runs >= 2
 
 
 def test_layouts_lay_every_layer_out() -> None:

@@ -11,8 +11,8 @@ from planner.search.make import Planned, make_plan
 from planner.search.objectives import Goal
 from planner.search.plan import Setting, plan_to_data
 from planner.study.axes import parse_axes
-from planner.study.outcome import Job, Outcome, evaluate
-from planner.study.study import Keys, Study
+from planner.study.outcome import Outcome, evaluate, jobs_of
+from planner.study.study import Study
 from tests.sim.small import small_machine
 
 VERSION = "golden"
@@ -74,18 +74,8 @@ def study() -> list[Outcome]:
     """Return the outcomes of a study of four points, in order."""
     with _setting() as setting:
         asked = Study(base=setting, axes=parse_axes(AXES), objective="throughput", version=VERSION)
-        keys = Keys(asked.objective, asked.version)
-        return [
-            evaluate(
-                Job(
-                    setting=point.setting,
-                    objective=asked.objective,
-                    version=asked.version,
-                    key=keys.key(point.setting),
-                )
-            )
-            for point in asked.points()
-        ]
+        settings = (point.setting for point in asked.points())
+        return [evaluate(job) for job in jobs_of(asked, settings, asked.keys())]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, Machine, load_machine
-from sim.costs.cards import LayerSplit, cards_of, laid_out, layer_split
+from sim.costs.cards import CardSplit, cards_of, laid_out, layer_split
 from sim.engine.task import TaskKind
 from sim.model.library import load_model
 from sim.policies import POLICIES
@@ -76,7 +76,7 @@ def test_each_card_holds_its_own(machine: Machine, layers: tuple[int, ...]) -> N
     scenario = _scenario(machine, layers)
     run = _run(scenario)
     split = problem_of(scenario).split
-    assert isinstance(split, LayerSplit)
+    assert isinstance(split, CardSplit)
     together = sum(card.gpu.memory_bytes.effective for card in split.machines)
     assert run.metrics.peak_gpu_memory_bytes <= together
     one = _run(_scenario(machine, (32, 0)))

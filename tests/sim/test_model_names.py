@@ -128,6 +128,10 @@ Qwen/Qwen3.5-122B-A10B qwen3.5-122b-a10b 16bit
 google/gemma-4-26B-A4B-it gemma-4-26b-a4b 16bit
 gemma-4-26B-A4B-it-UD-Q4_K_XL.gguf gemma-4-26b-a4b UD-Q4_K_XL
 XiaomiMiMo/MiMo-V2-Flash mimo-v2-flash 16bit
+deepseek-ai/DeepSeek-V3.2 deepseek-v3.2 fp8
+DeepSeek-V3.2-Exp-UD-Q2_K_XL-00001-of-00005.gguf deepseek-v3.2 UD-Q2_K_XL
+qwen3:32b-q4_K_M qwen3-32b Q4_K_M
+Qwen/Qwen3.6-27B-FP8 qwen3.5-27b fp8
 Qwen/Qwen3.8-Flash-Next qwen3.8-flash-next 16bit
 """
 

@@ -61,6 +61,9 @@ REQUIRED = [
     "ernie-4.5-21b-a3b",
     "qwen3-coder-480b-a35b",
     "glm-5.2",
+    "deepseek-v3.2",
+    "qwen3-32b",
+    "qwen3.5-27b",
     "gemma-4-26b-a4b",
     "mimo-v2-flash",
 ]

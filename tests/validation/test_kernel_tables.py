@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hwprofiles import InputError, Machine, Operation, load_machine, machine_data
+from hwprofiles import InputError, Kind, Machine, Operation, load_machine, machine_data
 from hwprofiles.library import parse_machine
 from sim.costs.cost_model import CostModel
 from sim.model.library import load_model
@@ -18,6 +18,7 @@ from validation.kernel_tables import (
     with_freetoken_profile,
     with_grouped_curves,
 )
+from validation.kernel_tables.import_curves import thinned
 
 SHAPES = ((2048, 768, 128, 8), (4096, 1536, 128, 8), (4096, 14336, 8, 2))
 TOKENS = (1, 4, 16, 64, 256, 1024)
@@ -68,6 +69,7 @@ def test_a_wheel_becomes_curves_of_experts_in_a_call(wheel: Path) -> None:
     made = with_grouped_curves(load_machine("h100"), rows)
     (errors,) = made.errors
     assert (errors.num_rows, errors.num_dropped, errors.num_shapes) == (18, 1, 3)
+    assert "of 19 rows in bf16 1 dropped" in made.machine.curves[0].source
     curves = [one for one in made.machine.curves if one.operation is Operation.EXPERT_IN_GROUP]
     assert [curve.shape["intermediate"] for curve in curves] == [768, 1536, 14336]
     for word in ("0.12.0", "Apache-2.0", "vllm 0.24.0"):
@@ -186,7 +188,8 @@ def test_a_freetoken_profile_replaces_rates(tmp_path: Path) -> None:
     """Rates of memory and link, an expert on the CPU, and what copies and CPU leave each other."""
     path = tmp_path / "benchbw.json"
     path.write_text(json.dumps(PROFILE))
-    made, read = with_freetoken_profile(load_machine("desktop-rtx-3090-ddr4"), path)
+    found = with_freetoken_profile(load_machine("desktop-rtx-3090-ddr4"), path)
+    made = found.machine
     assert made.cpu.memory_bytes_per_s.effective == 62.5e9
     assert made.link.h2d.bytes_per_s.effective == 12.3e9
     assert made.link.d2h.bytes_per_s.effective == 13.1e9
@@ -195,8 +198,24 @@ def test_a_freetoken_profile_replaces_rates(tmp_path: Path) -> None:
     shares = {(one.busy, one.slows): one.rate_fraction.effective for one in made.interference}
     assert shares["h2d", "cpu"] == pytest.approx(0.75)
     assert shares["cpu", "h2d"] == pytest.approx(0.75)
-    assert len(read) == 4
+    assert len(found.read) == 4
+    assert found.passed_over == ()
     parse_machine(machine_data(made), "again")
+
+
+def test_what_is_no_rate_is_named(tmp_path: Path) -> None:
+    """A rate in another unit and one in words are left out and said; null was not measured."""
+    ceilings = PROFILE["ceilings"] | {"pcie_linear_h2d_gbs": 1.23e10, "pcie_linear_d2h_gbs": None}
+    kernels = {"bf16": {"cpu_moe_gbs": "fast"}}
+    path = tmp_path / "benchbw.json"
+    path.write_text(json.dumps(PROFILE | {"ceilings": ceilings, "dtype_kernels": kernels}))
+    machine = load_machine("desktop-rtx-3090-ddr4")
+    found = with_freetoken_profile(machine, path)
+    assert found.passed_over == (
+        "ceilings.pcie_linear_h2d_gbs: 12300000000.0",
+        "dtype_kernels.bf16.cpu_moe_gbs: fast",
+    )
+    assert found.machine.link == machine.link
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"gpu": {}, "ceilings": {}}', '{"gpu": 1}'])
@@ -206,3 +225,32 @@ def test_another_file_is_no_profile(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match=r"x\.json"):
         with_freetoken_profile(load_machine("h100"), path)
+
+
+def test_points_on_a_line_are_left_out() -> None:
+    """Of a curve those points stay that a line between their neighbours would miss."""
+    straight = [(float(2**power), 10.0 * 2**power) for power in range(8)]
+    assert thinned(straight) == (straight[0], straight[-1])
+    bent = [*straight[:4], (12.0, 400.0), *straight[4:]]
+    assert (12.0, 400.0) in thinned(bent)
+    assert thinned(straight[:1]) == tuple(straight[:1])
+
+
+@pytest.mark.parametrize("name", ["a100-80", "h100", "h200", "b200", "l40s", "rtx-pro-6000"])
+def test_shipped_cards_carry_published_curves(name: str) -> None:
+    """Each with framework, version, licence, and how many rows were dropped."""
+    curves = load_machine(name).curves
+    assert {"bf16", "int4"} <= {curve.dtype for curve in curves}
+    for curve in curves:
+        assert curve.operation is Operation.EXPERT_IN_GROUP and curve.kind is Kind.PUBLISHED
+        for word in ("aiconfigurator-core 0.11.0", "Apache-2.0", "vllm 0.", "dropped"):
+            assert word in curve.source
+
+
+def test_a_faster_card_is_faster_where_curves_ship() -> None:
+    """Twice the memory rate of an H100 takes less than 0.7 of the time of an expert over a token."""
+    model = load_model("qwen3-30b-a3b", "16bit")
+    usual = load_machine("h100", ["gpu.memory_bytes_per_s=3.015e12"])
+    faster = load_machine("h100", ["gpu.memory_bytes_per_s=6.03e12"])
+    assert _in_call(faster, model) < 0.7 * _in_call(usual, model)
+    assert _in_call(load_machine("h100"), model) == pytest.approx(_in_call(usual, model), 0.15)

@@ -11,6 +11,7 @@ import pytest
 
 from hwprofiles import InputError, load_machine
 from hwprofiles.units import GB
+from sim.costs.cards import dealt
 from sim.model.library import load_model
 from sim.model.model import Model
 from sim.policies import find_policy, with_settings
@@ -254,8 +255,9 @@ def _foretold(model: Model, routing: Routing, distance: int) -> float:
     """Share of the experts of decode passes, from layer ``distance`` on, that fMoE's search of its
     full store names.
     """
+    machine = load_machine("fmoe-6x3090")
     scenario = Scenario(
-        machine=load_machine("fmoe-6x3090"),
+        machine=machine,
         model=model,
         batch=Batch(prompt_tokens=37, output_tokens=127),
         policy=with_settings(
@@ -263,7 +265,7 @@ def _foretold(model: Model, routing: Routing, distance: int) -> float:
         ),
         routing=routing,
         seed=3,
-        num_gpus=6,
+        split=dealt(machine, 6),
     )
     return foretold_share(scenario, from_layer=distance)
 

@@ -68,7 +68,9 @@ def _result(
         item for phase, own in predictions.items() for item in group_summaries(by_phase[phase], own)
     ]
     baselines = [item for own in predictions.values() for item in baseline_summaries(own)]
-    reach = spreads_that_cover(predictions.values(), file.coverage_fraction)
+    reach = {
+        phase: spreads_that_cover(own, file.coverage_fraction) for phase, own in predictions.items()
+    }
     values = {name: file.constants[name].value for name in NAMES}
     spreads = {name: file.constants[name].spread for name in NAMES}
     return AccuracyResult(

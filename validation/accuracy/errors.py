@@ -55,13 +55,3 @@ def order(predicted: FloatArray, measured: FloatArray, rigs: Sequence[str]) -> f
                 clear += 1
                 right += (gap > 1) == (predicted[first] > predicted[second])
     return right / clear if clear else None
-
-
-def weighted_quantile(values: FloatArray, weights: FloatArray, share: float) -> float:
-    """The value below which that share of the weight lies, each point's weight half below it and
-    half above, straight between points.
-    """
-    sequence = np.argsort(values)
-    own = weights[sequence]
-    below = (np.cumsum(own) - own / 2) / np.sum(own)
-    return float(np.interp(share, below, values[sequence]))

@@ -52,11 +52,11 @@ def predicted_tokens_per_s(phase: Phase, features: Features, constants: Constant
 
 def fitted(points: Mapping[Phase, Points], file: ConstantsFile) -> dict[str, float]:
     """All constants: those of decode fitted on its points, then those of prefill on theirs with the
-    former kept.
+    former kept, then those of decode again.
     """
     values = {name: file.constants[name].prior for name in NAMES}
-    # A prompt's price has constants of decode in it, so those come first.
-    for phase in ("decode", "prefill"):
+    # A prompt's price has constants of decode in it, and attention of one token one of prompts.
+    for phase in ("decode", "prefill", "decode"):
         if phase in points:
             values |= _fit_phase(points[phase], file, values)
     return values

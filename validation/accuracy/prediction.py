@@ -2,7 +2,7 @@
 all others.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -87,25 +87,22 @@ def predict_left_out(
     """
     found = {phase: _left_out(own, refits, file) for phase, own in points.items()}
     # A new machine's errors are not known beforehand, so a machine's own must not widen its range.
-    reach = {
-        rig: spreads_that_cover(found.values(), file.coverage_fraction, without=rig)
-        for rig in refits.without
-    }
-    return {
-        phase: replace(own, spreads_to_an_end=np.array([reach[rig] for rig in own.points.rigs]))
-        for phase, own in found.items()
-    }
+    for phase, own in found.items():
+        rigs = own.points.rigs
+        reach = {
+            rig: spreads_that_cover(own, file.coverage_fraction, without=rig) for rig in set(rigs)
+        }
+        known = np.array([reach[rig] for rig in rigs])
+        found[phase] = replace(own, spreads_to_an_end=known)
+    return found
 
 
 def spreads_that_cover(
-    predictions: Iterable[PhasePrediction], coverage_fraction: float, without: str | None = None
+    prediction: PhasePrediction, coverage_fraction: float, without: str | None = None
 ) -> float:
-    """Stated spreads that hold this share of the errors of all phases, but for one machine's."""
-    errors = [
-        own.errors_in_spreads[np.array([rig != without for rig in own.points.rigs])]
-        for own in predictions
-    ]
-    return float(np.quantile(np.concatenate(errors), coverage_fraction))
+    """Stated spreads that hold this share of the errors of a phase, but for one machine's."""
+    others = np.array([rig != without for rig in prediction.points.rigs])
+    return float(np.quantile(prediction.errors_in_spreads[others], coverage_fraction))
 
 
 def predict_shipped(points: Points, constants: Constants, file: ConstantsFile) -> PhasePrediction:
@@ -114,7 +111,7 @@ def predict_shipped(points: Points, constants: Constants, file: ConstantsFile) -
         points=points,
         predicted=points.predicted(constants),
         spreads=_spreads(points, constants, file),
-        spreads_to_an_end=np.full(len(points.rigs), file.spreads_to_an_end),
+        spreads_to_an_end=np.full(len(points.rigs), file.spreads_to_an_end[points.phase]),
     )
 
 
@@ -132,7 +129,7 @@ def _left_out(points: Points, refits: Refits, file: ConstantsFile) -> PhasePredi
         points=points,
         predicted=predicted,
         spreads=spreads,
-        spreads_to_an_end=np.full(len(rigs), file.spreads_to_an_end),
+        spreads_to_an_end=np.full(len(rigs), file.spreads_to_an_end[points.phase]),
     )
 
 

@@ -1,15 +1,10 @@
 """What a comparison with measured rows gives, as it is written to JSON."""
 
-from pydantic import BaseModel, ConfigDict
-
+from hwprofiles.file_part import FilePart
 from sim.runtimes.constants import Phase
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PointAccuracy(_Part):
+class PointAccuracy(FilePart):
     """One phase of one row: what was predicted, between which ends, and what was measured."""
 
     predicted_tokens_per_s: float
@@ -18,7 +13,7 @@ class PointAccuracy(_Part):
     measured_tokens_per_s: float
 
 
-class RowAccuracy(_Part):
+class RowAccuracy(FilePart):
     """One row.
 
     ``reason`` says why a row cannot be expressed; ``is_incomplete`` marks a row whose source leaves
@@ -34,7 +29,7 @@ class RowAccuracy(_Part):
     is_incomplete: bool = False
 
 
-class GroupAccuracy(_Part):
+class GroupAccuracy(FilePart):
     """Errors of one group of points. A relative error is that of the predicted tokens a second.
 
     ``order_fraction`` is the share of pairs on one machine, over 5 % apart, that are predicted in
@@ -54,7 +49,7 @@ class GroupAccuracy(_Part):
     order_fraction: float | None
 
 
-class BaselineAccuracy(_Part):
+class BaselineAccuracy(FilePart):
     """Errors of a simple rule on the same points."""
 
     phase: Phase
@@ -64,7 +59,7 @@ class BaselineAccuracy(_Part):
     order_fraction: float | None
 
 
-class CaseArm(_Part):
+class CaseArm(FilePart):
     """One arm of a case. ``measured`` is tokens a second, or relative to the case's base where only
     that is published; ``reason`` says why an arm cannot be predicted. ``is_covered``: whether the
     measured speed lies between the ends of the 80 % interval; null where it is only relative.
@@ -80,7 +75,7 @@ class CaseArm(_Part):
     reason: str | None
 
 
-class CaseAccuracy(_Part):
+class CaseAccuracy(FilePart):
     """A choice among arms that ran on one machine.
 
     ``chosen_arm`` is the one with the least expected time, ``best_arm`` the fastest measured;
@@ -97,7 +92,7 @@ class CaseAccuracy(_Part):
     arms: tuple[CaseArm, ...]
 
 
-class CaseSummary(_Part):
+class CaseSummary(FilePart):
     """Regrets over all cases. A case in which nothing could be chosen counts as missed.
 
     ``covered_fraction`` of the ``num_speeds`` measured ones lie within their 80 % intervals.
@@ -113,7 +108,7 @@ class CaseSummary(_Part):
     num_speeds: int
 
 
-class AccuracyResult(_Part):
+class AccuracyResult(FilePart):
     """All rows, and the errors by group.
 
     ``constants`` are those of the prediction, fitted on all rows or as shipped.
@@ -121,7 +116,7 @@ class AccuracyResult(_Part):
 
     leaves_one_rig_out: bool
     coverage_fraction: float
-    spreads_that_cover: float
+    spreads_that_cover: dict[Phase, float]
     rows: tuple[RowAccuracy, ...]
     summary: tuple[GroupAccuracy, ...]
     baselines: tuple[BaselineAccuracy, ...]

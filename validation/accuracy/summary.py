@@ -21,7 +21,6 @@ DEPTHS = (
 )
 DEEPEST_TOKENS = 16384
 SERVER_CHANNELS_WORDS = {True: "probe, server", False: "probe, desktop"}
-Grouping = Callable[[PricedRow, str], Sequence[str]]
 
 
 def group_summaries(rows: Sequence[PricedRow], prediction: PhasePrediction) -> list[GroupAccuracy]:

@@ -1,20 +1,11 @@
-"""The kernel tables of NVIDIA's aiconfigurator-core (Apache-2.0): a wheel, or the folder that it
-unpacks to.
-
-``systems/data/<system>/moe/<framework>/<version>/moe_perf.parquet`` holds latencies in ms of one
-layer's grouped experts.
+"""Grouped experts in the kernel tables of NVIDIA's aiconfigurator-core: ``moe/…/moe_perf.parquet``
+holds the times of one layer's experts in a call.
 """
 
-import io
-import re
-import zipfile
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hwprofiles import InputError
-from hwprofiles.errors import closest
 from hwprofiles.units import NS_PER_MS
 from validation.kernel_tables.grouped_rows import (
     ExpertShape,
@@ -23,6 +14,7 @@ from validation.kernel_tables.grouped_rows import (
     fastest,
     num_activated,
 )
+from validation.kernel_tables.parquet import LICENCE, read_table, table_places, version_of
 
 # Only reading a table needs pandas, which takes long to import.
 if TYPE_CHECKING:
@@ -43,8 +35,6 @@ LEAST_EVEN = 16
 validation/published/kernels.
 """
 
-_TABLE = re.compile(r"(?:^|/)systems/data/([^/]+)/moe/([^/]+)/([^/]+)/moe_perf\.parquet$")
-_LICENCE = "Apache-2.0"
 _COLUMNS = ("moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts")
 _UNSPLIT = ("moe_tp_size", "moe_ep_size")
 
@@ -56,18 +46,12 @@ def aiconfigurator_rows(path: Path, system: str) -> GroupedRows:
     Raises InputError for a path without such tables, an unknown system, a table without the columns,
     or where pyarrow is not installed.
     """
-    tables = dict(_tables(path))
-    systems = sorted({name for name, _, _ in tables})
-    if system not in systems:
-        known = f"; it has {', '.join(systems)}" if systems else "; it has no moe_perf.parquet"
-        raise InputError(f"{path}: no system {system!r}{closest(system, systems)}{known}")
+    places = table_places(path, "moe", "moe_perf", system)
     rows: list[GroupedRow] = []
     ignored: set[str] = set()
     num_skewed = num_split = num_impossible = 0
-    for (name, framework, version), data in tables.items():
-        if name != system:
-            continue
-        table = _read(data, path)
+    for place in places:
+        table = read_table(place, path, (*_COLUMNS, *_UNSPLIT, "distribution"))
         is_even = _counts_as_even(table)
         is_whole = (table[list(_UNSPLIT)] == 1).all(axis="columns")
         is_possible = _is_possible(table)
@@ -76,12 +60,12 @@ def aiconfigurator_rows(path: Path, system: str) -> GroupedRows:
         num_impossible += int((is_even & is_whole & ~is_possible).sum())
         kept = table[is_even & is_whole & is_possible]
         ignored |= set(kept["moe_dtype"]) - set(FORMATS)
-        rows += _rows(kept[kept["moe_dtype"].isin(list(FORMATS))], f"{framework} {version}")
+        rows += _rows(kept[kept["moe_dtype"].isin(list(FORMATS))], place.framework)
     chosen = fastest(rows)
     frameworks = ", ".join(sorted({row.framework for row in chosen}))
     return GroupedRows(
         rows=chosen,
-        source=f"NVIDIA aiconfigurator-core{_version(path)} ({_LICENCE}), {system}, grouped experts, "
+        source=f"NVIDIA aiconfigurator-core{version_of(path)} ({LICENCE}), {system}, grouped experts, "
         f"tokens dealt out evenly or nearly, the fastest of {frameworks}",
         date="2026",
         passed_over=_passed_over(num_skewed, num_split, num_impossible, sorted(ignored)),
@@ -120,47 +104,6 @@ def _passed_over(
     )
 
 
-def _tables(path: Path) -> Iterator[tuple[tuple[str, str, str], Any]]:
-    """System, framework and version of each table, with where its bytes are."""
-    if path.is_dir():
-        # Sorted, so that a tie between frameworks does not depend on the file system.
-        for file in sorted(path.rglob("moe_perf.parquet")):
-            match = _TABLE.search(file.as_posix())
-            if match:
-                yield (match[1], match[2], match[3]), file
-        return
-    try:
-        with zipfile.ZipFile(path) as wheel:
-            for name in sorted(wheel.namelist()):
-                match = _TABLE.search(name)
-                if match:
-                    yield (match[1], match[2], match[3]), (path, name)
-    except (OSError, zipfile.BadZipFile) as problem:
-        raise InputError(f"{path}: no folder and no wheel: {problem}") from None
-
-
-def _read(where: Any, path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    # The message of pandas names two libraries that would do; one is enough to ask for.
-    if find_spec("pyarrow") is None:
-        raise InputError(f"{path}: reading its tables needs pyarrow: pip install pyarrow")
-    try:
-        if isinstance(where, Path):
-            table = pd.read_parquet(where)
-        else:
-            with zipfile.ZipFile(where[0]) as wheel:
-                table = pd.read_parquet(io.BytesIO(wheel.read(where[1])))
-    except (OSError, ValueError, zipfile.BadZipFile) as problem:
-        raise InputError(
-            f"{path}: {where}: no table of Parquet: {str(problem).splitlines()[0]}"
-        ) from None
-    missing = {*_COLUMNS, *_UNSPLIT, "distribution", "latency"} - set(table.columns)
-    if missing:
-        raise InputError(f"{path}: a moe_perf table lacks the columns {', '.join(sorted(missing))}")
-    return table
-
-
 def _rows(table: "pd.DataFrame", framework: str) -> Iterator[GroupedRow]:
     for dtype, tokens, hidden, inter, top_k, experts, ms in zip(
         *(table[name] for name in (*_COLUMNS, "latency")), strict=True
@@ -176,12 +119,3 @@ def _rows(table: "pd.DataFrame", framework: str) -> Iterator[GroupedRow]:
             ns=float(ms) * NS_PER_MS,
             framework=framework,
         )
-
-
-def _version(path: Path) -> str:
-    """The version in the name of a wheel, or of the folder beside the package."""
-    names = [path.name, *(found.name for found in path.glob("*.dist-info"))]
-    match = next(
-        filter(None, (re.search(r"core-(\d[\w.]*?)(?:-|\.dist)", one) for one in names)), None
-    )
-    return f" {match[1]}" if match else ""

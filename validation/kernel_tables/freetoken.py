@@ -8,10 +8,12 @@ over the link, each by itself and both at once.
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hwprofiles import Curve, InputError, Interference, Kind, Machine, Operation, Quantity
+from hwprofiles.errors import shortened
 from hwprofiles.machine import ResourceName
 from hwprofiles.units import GB, NS_PER_S
 
@@ -32,11 +34,19 @@ _PAIRS: tuple[tuple[ResourceName, ResourceName, str, str], ...] = (
 """What is busy, what it slows, and that one's rate by itself and with the other."""
 
 
-def with_freetoken_profile(machine: Machine, path: Path) -> tuple[Machine, tuple[str, ...]]:
-    """The machine with the measured rates in place of its own, and what was read, in words.
-
-    Raises InputError for a file that is no such profile.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedProfile:
+    """The machine with the measured rates in place of its own; what was read, and what was passed
+    over, since it is no rate, in words.
     """
+
+    machine: Machine
+    read: tuple[str, ...]
+    passed_over: tuple[str, ...]
+
+
+def with_freetoken_profile(machine: Machine, path: Path) -> ImportedProfile:
+    """Put a profile into a machine. Raises InputError for a file that is no such profile."""
     data = _profile(path)
     date = str(data.get("timestamp", "2026"))[:10]
     gpu = data["gpu"].get("name", "unknown")
@@ -68,7 +78,11 @@ def with_freetoken_profile(machine: Machine, path: Path) -> tuple[Machine, tuple
     }
     if not read:
         raise InputError(f"{path}: has none of the rates of ft bench bw")
-    return machine.model_copy(update=changed), tuple(read)
+    return ImportedProfile(
+        machine=machine.model_copy(update=changed),
+        read=tuple(read),
+        passed_over=tuple(_no_rates(data)),
+    )
 
 
 def _profile(path: Path) -> dict[str, Any]:
@@ -91,6 +105,17 @@ def _rate(value: object) -> float | None:
         return None
     # No memory or link reads at such a rate; the number must be in another unit.
     return float(value) if 0.001 <= value <= 1e6 else None
+
+
+def _no_rates(data: Mapping[str, Any]) -> Iterator[str]:
+    """What stands where a rate should, and is none; null says that nothing was measured."""
+    # A list and no recursion: a file may be nested as deep as its reader allows.
+    pending = list(data.items())
+    for path, value in pending:
+        if isinstance(value, dict):
+            pending += [(f"{path}.{name}", inner) for name, inner in value.items()]
+        elif path.endswith("_gbs") and value is not None and _rate(value) is None:
+            yield f"{shortened(path)}: {shortened(str(value))}"
 
 
 def _count(value: object) -> int | None:

@@ -2,7 +2,7 @@
 predict shapes that they leave out.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +25,12 @@ LEAST_WORK_FRACTION = 0.3
 its kernels take, what is left after them is noise.
 """
 
+LEAST_BEND = 0.03
+"""A measured point is left out of a curve that passes it this near, in the logarithm: about the
+scatter of one table's repeated rows.
+"""
+
+MIN_POINTS = 3
 _DIGITS = 4
 
 
@@ -92,27 +98,51 @@ def _is_above_peak(machine: Machine, row: GroupedRow) -> bool:
 
 
 def _curves(machine: Machine, rows: Sequence[GroupedRow], found: GroupedRows) -> list[Curve]:
-    points: dict[tuple[str, int, int], dict[float, list[tuple[int, float]]]] = defaultdict(dict)
+    groups: dict[tuple[str, int, int], list[GroupedRow]] = defaultdict(list)
     for row in rows:
-        key = row.dtype, row.shape.hidden, row.shape.intermediate
-        # Rounded, so that sizes apart by a rounding error become one point.
-        size = float(f"{row.tokens_per_expert:.{_DIGITS}g}")
-        points[key].setdefault(size, []).append(
-            (row.num_activated, _work_ns(machine, row) / row.num_activated)
-        )
-    return [
-        Curve(
+        groups[row.dtype, row.shape.hidden, row.shape.intermediate].append(row)
+    all_rows = Counter(row.dtype for row in found.rows)
+    kept = Counter(row.dtype for row in rows)
+    curves = []
+    for (dtype, hidden, intermediate), own in sorted(groups.items()):
+        curve = Curve(
             operation=Operation.EXPERT_IN_GROUP,
             device="gpu",
             dtype=dtype,
             shape={"hidden": hidden, "intermediate": intermediate},
-            points=tuple((size, _mean(own)) for size, own in sorted(by_size.items())),
+            points=thinned(_points(machine, own)),
             kind=Kind.PUBLISHED,
-            source=found.source,
+            source=f"{found.source}; of {all_rows[dtype]:,} rows in {dtype} "
+            f"{all_rows[dtype] - kept[dtype]:,} dropped as faster than the card's peak",
             date=found.date,
         )
-        for (dtype, hidden, intermediate), by_size in sorted(points.items())
-    ]
+        curves.append(curve)
+    return curves
+
+
+def _points(machine: Machine, rows: Iterable[GroupedRow]) -> list[tuple[float, float]]:
+    """Tokens of an expert, and ns of its share of the call without the call's kernels."""
+    by_size: dict[float, list[tuple[int, float]]] = defaultdict(list)
+    for row in rows:
+        # Rounded, so that sizes apart by a rounding error become one point.
+        size = float(f"{row.tokens_per_expert:.{_DIGITS}g}")
+        by_size[size].append((row.num_activated, _work_ns(machine, row) / row.num_activated))
+    return [(size, _mean(own)) for size, own in sorted(by_size.items())]
+
+
+def thinned(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """The fewest of the points between which, drawn as a curve draws them, all others lie within
+    LEAST_BEND of their durations; the first and the last always.
+    """
+    if len(points) < MIN_POINTS:
+        return tuple(points)
+    sizes, durations = np.log(np.array(points)).T
+    drawn = np.interp(sizes, sizes[[0, -1]], durations[[0, -1]])
+    farthest = int(np.abs(drawn - durations).argmax())
+    # Ramer, Douglas and Peucker: cut where the line is farthest off, until it is nowhere.
+    if abs(drawn[farthest] - durations[farthest]) <= LEAST_BEND:
+        return (points[0], points[-1])
+    return (*thinned(points[: farthest + 1])[:-1], *thinned(points[farthest:]))
 
 
 def _mean(weighted: Sequence[tuple[int, float]]) -> float:

@@ -25,9 +25,6 @@ from validation.published.claim import (
 from validation.published.library import reproduction_names
 from validation.published.overview import briefly, headline_lines
 
-TOLERANCE_FRACTION = 0.02
-"""How far a figure may be from the kept one."""
-
 COLUMNS = ("key", "published", "simulated", "value", "off_fraction", "verdict")
 START, END = "<!-- headlines -->", "<!-- end of headlines -->"
 """What the README's table stands between."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rosin.cli.named_option import named, written
 from rosin.cli.output import Output
 
 if TYPE_CHECKING:
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from validation.accuracy import AccuracyResult
 
 RowsArgument = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        metavar="ROWS.csv", help="Measured rows; docs/reference/accuracy.md has the columns."
+        metavar="ROWS.csv…",
+        help="Measured rows, in one file or several; docs/reference/accuracy.md has the columns.",
     ),
 ]
 LeaveOutOption = Annotated[
@@ -27,23 +29,13 @@ LeaveOutOption = Annotated[
 ]
 CasesOption = Annotated[
     Path | None,
-    typer.Option(
+    named(
         "--cases",
-        metavar="CASES.csv",
-        help="Choose among the arms of these cases too, and say what each choice loses.",
-        show_default=False,
+        "CASES.csv",
+        "Choose among the arms of these cases too, and say what each choice loses.",
     ),
 ]
-FolderOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="DIR",
-        help="Write a page, figures and JSON there.",
-        show_default=False,
-    ),
-]
+FolderOption = Annotated[Path | None, written("DIR", "Write a page, figures and JSON there.")]
 
 
 def accuracy(
@@ -58,7 +50,7 @@ def accuracy(
     from rosin.commands.accuracy.page import accuracy_page
     from validation.accuracy import choose_in_cases, compare, read_cases, read_rows, summary_of
 
-    measured = read_rows(rows)
+    measured = [row for path in rows for row in read_rows(path)]
     # All files are read before anything is predicted, so that a mistake in one shows at once.
     asked = None if cases is None else read_cases(cases)
     doing = "fitting once for every machine left out" if leave_one_rig_out else "predicting rows"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rosin.cli.named_option import named
 from rosin.cli.output import Output
 
 if TYPE_CHECKING:
@@ -30,11 +31,10 @@ LayersOption = Annotated[
 ]
 TraceOption = Annotated[
     Path | None,
-    typer.Option(
+    named(
         "--routing",
-        metavar="TRACE.npz",
-        help="Replay a recorded trace of the one model named, not generated streams.",
-        show_default=False,
+        "TRACE.npz",
+        "Replay a recorded trace of the one model named, not generated streams.",
     ),
 ]
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from rosin.cli.failures import NoFeasiblePlan
+from rosin.cli.named_option import named
 from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import (
     Request,
@@ -21,22 +20,10 @@ if TYPE_CHECKING:
     from sim.policies import Policy
 
 PoliciesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--policies",
-        metavar="A,B,...",
-        help="The policies, by name; otherwise all.",
-        show_default=False,
-    ),
+    str | None, named("--policies", "A,B,...", "The policies, by name; otherwise all.")
 ]
 FigureOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--figure",
-        metavar="FILE",
-        help="Draw the comparison: .png, .svg or .pdf.",
-        show_default=False,
-    ),
+    Path | None, named("--figure", "FILE", "Draw the comparison: .png, .svg or .pdf.")
 ]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rosin.cli.named_option import named, written
 from rosin.cli.output import Output
 
 DEFAULT_FORM = "args"
@@ -28,25 +29,15 @@ TargetOption = Annotated[
 ]
 FormOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--form",
-        metavar="FORM",
-        help="For plans: args (a command, the default), env (variables), bench (llama-bench), "
+        "FORM",
+        "For plans: args (a command, the default), env (variables), bench (llama-bench), "
         "preset (llama-server), mask (ktransformers: a policy's experts as plan.pt, with -o), profile "
         "(llama.cpp with a static expert cache: the same as a CSV, with -o).",
-        show_default=False,
     ),
 ]
-TextFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="Write it here; otherwise print it.",
-        show_default=False,
-    ),
-]
+TextFileOption = Annotated[Path | None, written("FILE", "Write it here; otherwise print it.")]
 
 
 def export(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rosin.cli.failures import NoFeasiblePlan
+from rosin.cli.named_option import named, written
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.options import QuantizationOption
 from rosin.cli.output import Output
@@ -50,77 +51,45 @@ ServedObjective = Annotated[
 ]
 TtftLimitOption = Annotated[
     float | None,
-    typer.Option(
-        "--max-ttft",
-        metavar="SECONDS",
-        help="The fewest GPUs whose p90 of the time to first token is this.",
-        show_default=False,
-    ),
+    named("--max-ttft", "SECONDS", "The fewest GPUs whose p90 of the time to first token is this."),
 ]
 ItlLimitOption = Annotated[
     float | None,
-    typer.Option(
+    named(
         "--max-itl",
-        metavar="SECONDS",
-        help="The fewest GPUs whose p90 of a request's mean time between tokens is this.",
-        show_default=False,
+        "SECONDS",
+        "The fewest GPUs whose p90 of a request's mean time between tokens is this.",
     ),
 ]
 ServingFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="Write the best as a serving file (.yaml).",
-        show_default=False,
-    ),
+    Path | None, written("FILE", "Write the best as a serving file (.yaml).")
 ]
 
 
 ChangeOption = Annotated[
     list[str] | None,
-    typer.Option(
+    named(
         "--set",
-        metavar="KEY=VALUE",
-        help="Change a number of the machine (link.h2d.bytes_per_s=50e9) or of the serving file (instance.kv_tokens=N); may be repeated.",
-        show_default=False,
+        "KEY=VALUE",
+        "Change a number of the machine (link.h2d.bytes_per_s=50e9) or of the serving file (instance.kv_tokens=N); may be repeated.",
     ),
 ]
 KvFigureOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--figure",
-        metavar="FILE",
-        help="Draw what was tried: .png, .svg or .pdf.",
-        show_default=False,
-    ),
+    Path | None, named("--figure", "FILE", "Draw what was tried: .png, .svg or .pdf.")
 ]
 KvFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--kv-file",
-        metavar="FILE",
-        help="Write the best's tiers for rosin export (.yaml).",
-        show_default=False,
-    ),
+    Path | None, named("--kv-file", "FILE", "Write the best's tiers for rosin export (.yaml).")
 ]
 DiskPathOption = Annotated[
     str | None,
-    typer.Option(
-        "--disk-path",
-        metavar="FOLDER",
-        help="With --kv-file: where the tier disk is, such as /mnt/kv.",
-        show_default=False,
-    ),
+    named("--disk-path", "FOLDER", "With --kv-file: where the tier disk is, such as /mnt/kv."),
 ]
 RemoteUrlOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--remote-url",
-        metavar="URL",
-        help="With --kv-file: where the tier remote is, such as redis://host:6379.",
-        show_default=False,
+        "URL",
+        "With --kv-file: where the tier remote is, such as redis://host:6379.",
     ),
 ]
 

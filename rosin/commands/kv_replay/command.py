@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
 from rosin.cli.trace_options import TraceOptions
@@ -27,21 +28,10 @@ BlockOption = Annotated[
 ]
 BytesOption = Annotated[
     int | None,
-    typer.Option(
-        "--bytes-per-token",
-        metavar="N",
-        help="KV bytes that a token takes; otherwise as --model says.",
-        show_default=False,
-    ),
+    named("--bytes-per-token", "N", "KV bytes that a token takes; otherwise as --model says."),
 ]
 KvModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="NAME",
-        help="The model whose KV bytes a token takes (16 bit).",
-        show_default=False,
-    ),
+    str | None, named("--model", "NAME", "The model whose KV bytes a token takes (16 bit).")
 ]
 EvictionOption = Annotated[
     str,
@@ -58,23 +48,10 @@ OrderOption = Annotated[
     ),
 ]
 LimitOption = Annotated[
-    int | None,
-    typer.Option(
-        "--requests",
-        metavar="N",
-        min=1,
-        help="Stop after so many; otherwise run them all.",
-        show_default=False,
-    ),
+    int | None, named("--requests", "N", "Stop after so many; otherwise run them all.", least=1)
 ]
 FigureOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--figure",
-        metavar="FILE",
-        help="Draw hit rate by size: .png, .svg or .pdf.",
-        show_default=False,
-    ),
+    Path | None, named("--figure", "FILE", "Draw hit rate by size: .png, .svg or .pdf.")
 ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rosin.cli.named_option import written
 from rosin.cli.options import SetOption
 from rosin.cli.output import Output
 
@@ -22,14 +23,7 @@ FileOption = Annotated[
 ]
 
 PageOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="Write the page of all parts with their numbers and sources.",
-        show_default=False,
-    ),
+    Path | None, written("FILE", "Write the page of all parts with their numbers and sources.")
 ]
 
 

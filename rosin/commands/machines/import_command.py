@@ -1,6 +1,6 @@
 """`rosin machines import`: kernels and rates that others measured, put into a machine file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from rosin.cli.output import Output
 
 if TYPE_CHECKING:
     from hwprofiles import Machine
-    from validation.kernel_tables import GroupedRows
+    from validation.kernel_tables import GroupedRows, ImportedLayers
 
 SYSTEMS: Mapping[str, str] = MappingProxyType(
     {
@@ -57,7 +57,12 @@ BaseOption = Annotated[
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME", help="The model of LLMServingSim's tables."),
+    typer.Option(
+        "--model",
+        metavar="NAME,...",
+        help="The model of LLMServingSim's tables; of aiconfigurator's, models whose attention, dense "
+        "blocks and head get curves too.",
+    ),
 ]
 FileOption = Annotated[
     Path, typer.Option("-o", "--output", metavar="FILE", help="The machine file to write (YAML).")
@@ -94,7 +99,10 @@ def import_(
         if system is None:
             raise InputError("--system is needed: the card of the tables, such as h100_sxm")
         rows = aiconfigurator_rows(tables.path, system)
-        _import_rows(rows, _base(machine or SYSTEMS.get(system), kind), destination, output)
+        base = _base(machine or SYSTEMS.get(system), kind)
+        names = [] if tables.model is None else tables.model.split(",")
+        layers = _layers(tables.path, system, base, names) if names else None
+        _import_rows(rows, base, destination, output, layers)
     elif kind == "llmservingsim":
         from sim.model.library import load_model
         from validation.kernel_tables import llmservingsim_rows
@@ -115,29 +123,54 @@ def _base(name: str | None, kind: str) -> "Machine":
     return load_machine(name)
 
 
-def _import_rows(rows: "GroupedRows", base: "Machine", destination: Path, output: Output) -> None:
-    from rosin.commands.machines.import_page import curves_page
+def _layers(path: Path, system: str, base: "Machine", names: Sequence[str]) -> "ImportedLayers":
+    """The base with curves of those models' layers outside their experts."""
+    from sim.model.library import load_model
+    from validation.kernel_tables import import_layers
+
+    return import_layers(path, system, base, [load_model(name.strip()) for name in names])
+
+
+def _import_rows(
+    rows: "GroupedRows",
+    base: "Machine",
+    destination: Path,
+    output: Output,
+    layers: "ImportedLayers | None" = None,
+) -> None:
+    from rosin.commands.machines.import_page import curves_page, layers_page
     from validation.kernel_tables import with_grouped_curves
 
-    made = with_grouped_curves(base, rows)
+    made = with_grouped_curves(base if layers is None else layers.machine, rows)
     written = _write(made.machine, destination)
     payload = {
         "path": str(destination),
         "machine": written,
         "formats": made.errors,
         "passed_over": rows.passed_over,
+        "products": [] if layers is None else layers.errors,
+        "left_out": [] if layers is None else layers.left_out,
     }
-    output.emit(payload, curves_page(written, rows, made.errors), warnings=written.assumptions)
+    page = [*curves_page(written, rows, made.errors)]
+    if layers is not None:
+        page += layers_page(layers)
+    output.emit(payload, page, warnings=written.assumptions)
 
 
 def _import_profile(path: Path, base: "Machine", destination: Path, output: Output) -> None:
     from rosin.commands.machines.import_page import profile_page
     from validation.kernel_tables import with_freetoken_profile
 
-    made, read = with_freetoken_profile(base, path)
-    written = _write(made, destination)
-    payload = {"path": str(destination), "machine": written, "read": read}
-    output.emit(payload, profile_page(written, read), warnings=written.assumptions)
+    made = with_freetoken_profile(base, path)
+    written = _write(made.machine, destination)
+    payload = {
+        "path": str(destination),
+        "machine": written,
+        "read": made.read,
+        "passed_over": made.passed_over,
+    }
+    page = profile_page(written, made.read, made.passed_over)
+    output.emit(payload, page, warnings=written.assumptions)
 
 
 def _write(machine: "Machine", destination: Path) -> "Machine":

@@ -10,7 +10,7 @@ from hwprofiles import Machine
 from rosin.report.tables import name_column, number_column, plain_table
 
 if TYPE_CHECKING:
-    from validation.kernel_tables import GroupedRows
+    from validation.kernel_tables import GroupedRows, ImportedLayers
     from validation.kernel_tables.import_curves import FormatErrors
 
 _LEGEND = (
@@ -48,12 +48,45 @@ def curves_page(
     yield Text(f"Source (published, {rows.date}): {rows.source}")
 
 
+_PRODUCTS_LEGEND = (
+    "Errors of a product's time, median / 90th percentile: law without tables, left out by the nearest "
+    "of the other shapes, which stands in where a model's own shape was not measured."
+)
+
+
+def layers_page(layers: "ImportedLayers") -> Iterator[RenderableType]:
+    """The products that curves of a model's layers were made of, and what has none."""
+    yield Text(f"\n{layers.num_curves} curves of attention, dense blocks and heads\n")
+    table = plain_table(
+        name_column("products in"),
+        *(number_column(head) for head in ("shapes", "rows", "dropped", "law", "left out")),
+    )
+    for one in layers.errors:
+        table.add_row(
+            one.dtype,
+            str(one.num_shapes),
+            f"{one.num_rows:,}",
+            f"{one.num_dropped:,}",
+            _shares(one.law),
+            _shares(one.left_out),
+        )
+    yield table
+    yield Text(f"\n{_PRODUCTS_LEGEND}\n")
+    if layers.left_out:
+        yield Text(f"Without a curve: {'; '.join(layers.left_out)}\n")
+    yield Text(f"Source: {layers.source}")
+
+
 def _shares(values: tuple[float, float]) -> str:
     return " / ".join(f"{100 * value:.1f}" for value in values) + " %"
 
 
-def profile_page(machine: Machine, read: Sequence[str]) -> Iterator[RenderableType]:
-    """What was read of a computer, in words."""
+def profile_page(
+    machine: Machine, read: Sequence[str], passed_over: Sequence[str]
+) -> Iterator[RenderableType]:
+    """What was read of a computer, and what was not, in words."""
     yield Text(f"{machine.name}: {machine.gpu.name}\n")
     for line in read:
         yield Text(f"measured: {line}")
+    for line in passed_over:
+        yield Text(f"passed over, as it is no rate in GB/s: {line}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rosin.cli.named_option import written
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
 from rosin.cli.stage_progress import StageProgress
@@ -25,12 +26,7 @@ DEFAULT_MODELS = MappingProxyType(
 )
 """Models whose shapes are measured, by device. One core runs its models in a reasonable time."""
 
-FileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-o", "--output", metavar="FILE", help="The machine file to write.", show_default=False
-    ),
-]
+FileOption = Annotated[Path | None, written("FILE", "The machine file to write.")]
 LinkOption = Annotated[
     str,
     typer.Option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
 from rosin.cli.stage_progress import StageProgress
@@ -27,20 +28,18 @@ QUICK_ROUNDS = 3
 
 RuntimeOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--runtime",
-        metavar="llama.cpp",
-        help="Measure the kernels of this program by running it, and add them to the machine file.",
-        show_default=False,
+        "llama.cpp",
+        "Measure the kernels of this program by running it, and add them to the machine file.",
     ),
 ]
 BinaryOption = Annotated[
     Path | None,
-    typer.Option(
+    named(
         "--binary",
-        metavar="PATH",
-        help="llama-bench, or its folder; otherwise as found, else the wheel xllamacpp.",
-        show_default=False,
+        "PATH",
+        "llama-bench, or its folder; otherwise as found, else the wheel xllamacpp.",
     ),
 ]
 ThreadsOption = Annotated[

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 
 QuickOption = Annotated[
@@ -20,22 +21,20 @@ DeviceOption = Annotated[
 ]
 ModelsOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--models",
-        metavar="A,B",
-        help="Models whose shapes are measured; otherwise mixtral-8x7b, qwen3-30b-a3b and deepseek-v2-lite on a GPU, "
+        "A,B",
+        "Models whose shapes are measured; otherwise mixtral-8x7b, qwen3-30b-a3b and deepseek-v2-lite on a GPU, "
         "granite-3-1b-a400m and olmoe-1b-7b on a core.",
-        show_default=False,
     ),
 ]
 DtypeOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--dtype",
-        metavar="A,B",
-        help="Formats that are measured: bf16 (the default), f16, f32; with --runtime those of GGUF files, "
+        "A,B",
+        "Formats that are measured: bf16 (the default), f16, f32; with --runtime those of GGUF files, "
         "otherwise q8_0,q4_k,bf16.",
-        show_default=False,
     ),
 ]
 

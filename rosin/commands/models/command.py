@@ -7,17 +7,13 @@ from typing import Annotated
 
 import typer
 
+from rosin.cli.named_option import named
 from rosin.cli.options import QuantizationOption
 from rosin.cli.output import Output
 
 FamilyOption = Annotated[
     str | None,
-    typer.Option(
-        "--family",
-        metavar="NAME",
-        help="Read a config.json as this family, whatever its model_type says.",
-        show_default=False,
-    ),
+    named("--family", "NAME", "Read a config.json as this family, whatever its model_type says."),
 ]
 PATH_HELP = "A config.json, a Hugging Face folder, or a GGUF file."
 

@@ -10,6 +10,7 @@ import typer
 
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.memory_guard import refuse_large_plan
+from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output, OutputOptions
 from rosin.cli.progress import SearchProgress
@@ -36,21 +37,14 @@ if TYPE_CHECKING:
 DEFAULT_OBJECTIVE = "throughput"
 ObjectiveOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--objective",
-        metavar="WHAT",
-        help="What to make best: throughput, latency, ttft, tpot or cost; otherwise throughput.",
-        show_default=False,
+        "WHAT",
+        "What to make best: throughput, latency, ttft, tpot or cost; otherwise throughput.",
     ),
 ]
 MaxTtftOption = Annotated[
-    float | None,
-    typer.Option(
-        "--max-ttft",
-        metavar="SECONDS",
-        help="Only plans whose first token is there by then.",
-        show_default=False,
-    ),
+    float | None, named("--max-ttft", "SECONDS", "Only plans whose first token is there by then.")
 ]
 LosslessOption = Annotated[
     bool | None,
@@ -62,20 +56,14 @@ LosslessOption = Annotated[
 ]
 HourOption = Annotated[
     float | None,
-    typer.Option(
-        "--price-per-hour",
-        metavar="USD",
-        help="What an hour of the machine costs, for --objective cost.",
-        show_default=False,
-    ),
+    named("--price-per-hour", "USD", "What an hour of the machine costs, for --objective cost."),
 ]
 AmortizeOption = Annotated[
     float | None,
-    typer.Option(
+    named(
         "--amortize-hours",
-        metavar="HOURS",
-        help="Hours of use over which the machine file's price_usd is paid off: its price an hour.",
-        show_default=False,
+        "HOURS",
+        "Hours of use over which the machine file's price_usd is paid off: its price an hour.",
     ),
 ]
 BoundsOption = Annotated[

@@ -4,25 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from rosin.cli.named_option import named, written
 from rosin.cli.option_groups import OptionGroup
 
 PlanFigureOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--figure",
-        metavar="FILE",
-        help="Draw the plan beside its rivals: .png, .svg or .pdf.",
-        show_default=False,
-    ),
+    Path | None, named("--figure", "FILE", "Draw the plan beside its rivals: .png, .svg or .pdf.")
 ]
-PlanFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-o", "--output", metavar="FILE", help="Write the plan here (.yaml).", show_default=False
-    ),
-]
+PlanFileOption = Annotated[Path | None, written("FILE", "Write the plan here (.yaml).")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,73 +5,67 @@ from typing import Annotated, Any
 
 import typer
 
+from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 
 PlanRuntimeOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--runtime",
-        metavar="NAME",
-        help="Plan what this program can express, and end in the command to paste: llama.cpp, "
+        "NAME",
+        "Plan what this program can express, and end in the command to paste: llama.cpp, "
         "ik_llama.cpp, ktransformers, vllm, accelerate or exllamav3.",
-        show_default=False,
     ),
 ]
 AgainstOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--against",
-        metavar="ARGS",
-        help="Arguments that you run today, in quotes, or a file of them, such as a device map: how "
+        "ARGS",
+        "Arguments that you run today, in quotes, or a file of them, such as a device map: how "
         "far from the best they are.",
-        show_default=False,
     ),
 ]
 RoundsOption = Annotated[
     int | None,
-    typer.Option(
+    named(
         "--rounds",
-        metavar="N",
-        min=1,
-        help="Rounds of a chat, each with a prompt and an answer that stay in the KV cache.",
-        show_default=False,
+        "N",
+        "Rounds of a chat, each with a prompt and an answer that stay in the KV cache.",
+        least=1,
     ),
 ]
 RoomOption = Annotated[
     int | None,
-    typer.Option(
+    named(
         "--room-tokens",
-        metavar="N",
-        min=1,
-        help="Tokens that the KV cache must have room for; otherwise what the chat needs.",
-        show_default=False,
+        "N",
+        "Tokens that the KV cache must have room for; otherwise what the chat needs.",
+        least=1,
     ),
 ]
 MarginOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--vram-margin",
-        metavar="BYTES",
-        help="Memory of each GPU that stays free; otherwise 1GiB, as --fit of llama.cpp keeps.",
-        show_default=False,
+        "BYTES",
+        "Memory of each GPU that stays free; otherwise 1GiB, as --fit of llama.cpp keeps.",
     ),
 ]
 ReserveRamOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--reserve-ram",
-        metavar="BYTES",
-        help="Host memory that the system and other programs need; otherwise 2GiB.",
-        show_default=False,
+        "BYTES",
+        "Host memory that the system and other programs need; otherwise 2GiB.",
     ),
 ]
 AlsoLoadedOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--also-loaded",
-        metavar="MODELS",
-        help="Models that the GPU holds beside this one, with commas: their weights stay free, too.",
-        show_default=False,
+        "MODELS",
+        "Models that the GPU holds beside this one, with commas: their weights stay free, too.",
     ),
 ]
 AnyPolicyOption = Annotated[

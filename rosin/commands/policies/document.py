@@ -10,9 +10,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from rosin.commands.policies.listing import PolicyRow
 from sim.policies import PARTS, Policy, parameter_names, part_name, settings_of
 
-FEEDING = "feeding"
-"""Not a part, but it has parameters: how the policy feeds a batch to the model."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:

@@ -5,18 +5,12 @@ from typing import Annotated
 
 import typer
 
+from rosin.cli.named_option import named, written
 from rosin.cli.output import Output
 
 POPULARITY = "popularity:"
 FolderOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="DIR",
-        help="Write the cells as CSV, tables and a figure here.",
-        show_default=False,
-    ),
+    Path | None, written("DIR", "Write the cells as CSV, tables and a figure here.")
 ]
 NameArgument = Annotated[
     str | None,
@@ -26,22 +20,20 @@ NameArgument = Annotated[
 ]
 PopularityOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--routing",
-        metavar="popularity:FILE",
-        help="Measured counts of how often experts are selected; without them, figures that need them are skipped.",
-        show_default=False,
+        "popularity:FILE",
+        "Measured counts of how often experts are selected; without them, figures that need them are skipped.",
     ),
 ]
 
 
 RequestsOption = Annotated[
     Path | None,
-    typer.Option(
+    named(
         "--requests",
-        metavar="FILE",
-        help="Mooncake's conversation trace; without it, hit rates over it are skipped.",
-        show_default=False,
+        "FILE",
+        "Mooncake's conversation trace; without it, hit rates over it are skipped.",
     ),
 ]
 

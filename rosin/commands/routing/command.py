@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
 
@@ -16,13 +17,7 @@ if TYPE_CHECKING:
     from sim.routing import RecordedRouting
 
 FigureOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--figure",
-        metavar="FILE",
-        help="Draw the statistics: .svg, .png or .pdf.",
-        show_default=False,
-    ),
+    Path | None, named("--figure", "FILE", "Draw the statistics: .svg, .png or .pdf.")
 ]
 
 
@@ -37,21 +32,14 @@ def import_(
     ],
     experts: Annotated[
         int | None,
-        typer.Option(
-            "--experts",
-            min=1,
-            metavar="N",
-            help="Experts of a layer; by default the largest id and one.",
-            show_default=False,
-        ),
+        named("--experts", "N", "Experts of a layer; by default the largest id and one.", least=1),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
+        named(
             "--model",
-            metavar="MODEL",
-            help="The model whose trace it must be; it says how many experts a layer has.",
-            show_default=False,
+            "MODEL",
+            "The model whose trace it must be; it says how many experts a layer has.",
         ),
     ] = None,
     output: Output,
@@ -92,22 +80,10 @@ class FitOptions(OptionGroup):
     """What the fitted generator is to be."""
 
     task: Annotated[
-        str | None,
-        typer.Option(
-            "--task",
-            metavar="TEXT",
-            help="What the tokens are of; by default the file's name.",
-            show_default=False,
-        ),
+        str | None, named("--task", "TEXT", "What the tokens are of; by default the file's name.")
     ] = None
     source: Annotated[
-        str | None,
-        typer.Option(
-            "--source",
-            metavar="TEXT",
-            help="Where the trace comes from; by default its path.",
-            show_default=False,
-        ),
+        str | None, named("--source", "TEXT", "Where the trace comes from; by default its path.")
     ] = None
     classes: Annotated[
         int,
@@ -177,13 +153,7 @@ def stats(
         ),
     ],
     model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help="For statistics that fit no layers in particular.",
-            show_default=False,
-        ),
+        str | None, named("--model", "MODEL", "For statistics that fit no layers in particular.")
     ] = None,
     figure: FigureOption = None,
     output: Output,

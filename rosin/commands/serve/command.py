@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rosin.cli.named_option import named
 from rosin.cli.output import Output
 
 if TYPE_CHECKING:
@@ -19,27 +20,13 @@ MAX_PORT = 65_535
 
 MachineStart = Annotated[
     str | None,
-    typer.Option(
-        "--machine",
-        metavar="NAME",
-        help="The PC to begin with: a line of parts, a machine's name or file.",
-        show_default=False,
-    ),
+    named("--machine", "NAME", "The PC to begin with: a line of parts, a machine's name or file."),
 ]
 ModelStart = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="NAME",
-        help="The model to begin with: a name, or a file.",
-        show_default=False,
-    ),
+    str | None, named("--model", "NAME", "The model to begin with: a name, or a file.")
 ]
 QuantizationStart = Annotated[
-    str | None,
-    typer.Option(
-        "--quantization", metavar="NAME", help="How its weights are stored.", show_default=False
-    ),
+    str | None, named("--quantization", "NAME", "How its weights are stored.")
 ]
 PortOption = Annotated[
     int | None,

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.memory_guard import refuse_large_run
+from rosin.cli.named_option import named, written
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.options import PolicyOption
 from rosin.cli.output import OutputOptions
@@ -39,21 +38,17 @@ if TYPE_CHECKING:
 
 TraceOption = Annotated[
     Path | None,
-    typer.Option(
+    named(
         "--trace",
-        metavar="FILE",
-        help="Write every task as a trace that ui.perfetto.dev opens: .pftrace, or .json for Chrome's viewer too.",
-        show_default=False,
+        "FILE",
+        "Write every task as a trace that ui.perfetto.dev opens: .pftrace, or .json for Chrome's viewer too.",
     ),
 ]
 PolicyPlanOption = Annotated[
     Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="Write the policy in this setting as a plan (.yaml), which validate and calibrate run.",
-        show_default=False,
+    written(
+        "FILE",
+        "Write the policy in this setting as a plan (.yaml), which validate and calibrate run.",
     ),
 ]
 

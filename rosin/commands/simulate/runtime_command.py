@@ -5,9 +5,8 @@ arguments.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from rosin.cli.failures import NoFeasiblePlan
+from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output, OutputOptions
 from rosin.cli.scenario import ScenarioOptions
@@ -17,30 +16,22 @@ if TYPE_CHECKING:
 
 RuntimeOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--runtime",
-        metavar="NAME",
-        help="Predict this program instead of a policy: llama.cpp, ik_llama.cpp or ktransformers.",
-        show_default=False,
+        "NAME",
+        "Predict this program instead of a policy: llama.cpp, ik_llama.cpp or ktransformers.",
     ),
 ]
 RuntimeArgsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--runtime-args",
-        metavar="ARGS",
-        help="Its arguments, as typed, in quotes.",
-        show_default=False,
-    ),
+    str | None, named("--runtime-args", "ARGS", "Its arguments, as typed, in quotes.")
 ]
 ContextOption = Annotated[
     int | None,
-    typer.Option(
+    named(
         "--context-tokens",
-        metavar="N",
-        min=0,
-        help="Tokens before the one that is decoded; otherwise the prompt's.",
-        show_default=False,
+        "N",
+        "Tokens before the one that is decoded; otherwise the prompt's.",
+        least=0,
     ),
 ]
 DEFAULT_PROMPT_TOKENS = 512

@@ -7,9 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from rosin.cli.failures import NoFeasiblePlan
+from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output, OutputOptions
 from rosin.cli.scenario import ScenarioOptions, simulating
@@ -22,49 +21,37 @@ if TYPE_CHECKING:
 
 WorkloadOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--workload",
-        metavar="NAME|FILE",
-        help="Serve these requests over time: a request file (.yaml), a trace (.jsonl, .json, .csv), or a name that ships.",
-        show_default=False,
+        "NAME|FILE",
+        "Serve these requests over time: a request file (.yaml), a trace (.jsonl, .json, .csv), or a name that ships.",
     ),
 ]
 RequestsOption = Annotated[
     int | None,
-    typer.Option(
-        "--requests",
-        min=1,
-        metavar="N",
-        help="With --workload: no more than this many requests.",
-        show_default=False,
-    ),
+    named("--requests", "N", "With --workload: no more than this many requests.", least=1),
 ]
 ConcurrencyOption = Annotated[
     int | None,
-    typer.Option(
+    named(
         "--concurrency",
-        min=1,
-        metavar="N",
-        help="With --workload: always N requests at once, whatever their times.",
-        show_default=False,
+        "N",
+        "With --workload: always N requests at once, whatever their times.",
+        least=1,
     ),
 ]
 ServingOption = Annotated[
     Path | None,
-    typer.Option(
-        "--serving",
-        metavar="FILE",
-        help="With --workload: how it is served, instances and tiers of KV (.yaml).",
-        show_default=False,
+    named(
+        "--serving", "FILE", "With --workload: how it is served, instances and tiers of KV (.yaml)."
     ),
 ]
 TierOption = Annotated[
     list[str] | None,
-    typer.Option(
+    named(
         "--kv-tier",
-        metavar="NAME=SIZE",
-        help="With --workload: keep KV in cpu, disk or remote too, such as cpu=500GB; cpu first; may be repeated.",
-        show_default=False,
+        "NAME=SIZE",
+        "With --workload: keep KV in cpu, disk or remote too, such as cpu=500GB; cpu first; may be repeated.",
     ),
 ]
 

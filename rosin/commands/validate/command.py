@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rosin.cli.named_option import written
 from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import read_plan
 from rosin.cli.torch_needed import require_torch
@@ -20,14 +21,7 @@ DEVICES = ("auto", "cuda", "cpu", "paced")
 QUICK_PROMPT_TOKENS = 16
 QUICK_OUTPUT_TOKENS = 4
 FolderOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="DIR",
-        help="Write the result, a figure and the two timelines here.",
-        show_default=False,
-    ),
+    Path | None, written("DIR", "Write the result, a figure and the two timelines here.")
 ]
 
 NOTICE = "each policy is run for real, which may take minutes; --quick runs fewer tokens once"

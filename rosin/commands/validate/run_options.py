@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.options import AllowImportOption, ScenarioSeedOption
 
@@ -24,49 +25,26 @@ QuickOption = Annotated[
     bool, typer.Option("--quick", help="One round of a short prompt and answer.")
 ]
 RuntimeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--runtime",
-        metavar="llama.cpp",
-        help="Run the plan with this program, not with torch.",
-        show_default=False,
-    ),
+    str | None, named("--runtime", "llama.cpp", "Run the plan with this program, not with torch.")
 ]
 RuntimeArgsOption = Annotated[
     str | None,
-    typer.Option(
-        "--runtime-args",
-        metavar="ARGS",
-        help="Its arguments, in quotes; otherwise those of the plan file.",
-        show_default=False,
-    ),
+    named("--runtime-args", "ARGS", "Its arguments, in quotes; otherwise those of the plan file."),
 ]
 BinaryOption = Annotated[
     Path | None,
-    typer.Option(
+    named(
         "--binary",
-        metavar="PATH",
-        help="llama-bench, or its folder; otherwise as found, else the wheel xllamacpp.",
-        show_default=False,
+        "PATH",
+        "llama-bench, or its folder; otherwise as found, else the wheel xllamacpp.",
     ),
 ]
 ModelFileOption = Annotated[
     Path | None,
-    typer.Option(
-        "--model-file",
-        metavar="X.gguf",
-        help="Run this file; otherwise a small one with random weights.",
-        show_default=False,
-    ),
+    named("--model-file", "X.gguf", "Run this file; otherwise a small one with random weights."),
 ]
 WeightsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights",
-        metavar="DIR",
-        help="Run this Hugging Face checkpoint, not random weights.",
-        show_default=False,
-    ),
+    Path | None, named("--weights", "DIR", "Run this Hugging Face checkpoint, not random weights.")
 ]
 
 

@@ -12,6 +12,7 @@ import typer
 
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.memory_guard import refuse_large_plan
+from rosin.cli.named_option import named, written
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output, OutputOptions
 from rosin.cli.scenario import (
@@ -37,22 +38,20 @@ STUDY_FILE = "study.sqlite"
 
 VaryOption = Annotated[
     list[str] | None,
-    typer.Option(
+    named(
         "--vary",
-        metavar="PATH=VALUES",
-        help="Let a number of the machine, or one of model, machine, quantization, routing, prompt_tokens, output_tokens, batch, beams, "
+        "PATH=VALUES",
+        "Let a number of the machine, or one of model, machine, quantization, routing, prompt_tokens, output_tokens, batch, beams, "
         "expert_slots_per_layer, seed take each of these values: link.h2d.bytes_per_s=12e9,25e9 or start:stop:count[:log]; "
         "may be repeated, for all combinations.",
-        show_default=False,
     ),
 ]
 StudyObjectiveOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--objective",
-        metavar="WHAT",
-        help="What to plan for: throughput, latency, ttft or tpot; otherwise throughput.",
-        show_default=False,
+        "WHAT",
+        "What to plan for: throughput, latency, ttft or tpot; otherwise throughput.",
     ),
 ]
 TornadoOption = Annotated[
@@ -66,42 +65,23 @@ NoBoundsOption = Annotated[
     bool, typer.Option("--no-bounds", help="Leave out the proven limits at every point: faster.")
 ]
 WorkersOption = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        metavar="N",
-        min=1,
-        help="Processes to plan in; otherwise one a core.",
-        show_default=False,
-    ),
+    int | None, named("--workers", "N", "Processes to plan in; otherwise one a core.", least=1)
 ]
 SchedulerOption = Annotated[
     str | None,
-    typer.Option(
+    named(
         "--scheduler",
-        metavar="ADDRESS",
-        help="Plan on the workers of this Dask scheduler, such as tcp://host:8786.",
-        show_default=False,
+        "ADDRESS",
+        "Plan on the workers of this Dask scheduler, such as tcp://host:8786.",
     ),
 ]
 PricesOption = Annotated[
     Path | None,
-    typer.Option(
-        "--prices",
-        metavar="FILE",
-        help="Prices of the values that vary (.yaml); draws price against speed.",
-        show_default=False,
-    ),
+    named("--prices", "FILE", "Prices of the values that vary (.yaml); draws price against speed."),
 ]
 FolderOption = Annotated[
     Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="DIR",
-        help="Keep the study, its table and figures in this folder; again, to go on.",
-        show_default=False,
-    ),
+    written("DIR", "Keep the study, its table and figures in this folder; again, to go on."),
 ]
 
 
@@ -291,27 +271,14 @@ def _swept(
     study: "Study", folder: Path, workers: _Workers, output: Output, *, has_tornado: bool
 ) -> _Swept:
     """Compute what the folder lacks, then read everything back from it."""
-    from planner.study.outcome import Job
+    from planner.study.outcome import jobs_of
     from planner.study.sensitivity import variations
     from planner.study.store import open_store
-    from planner.study.study import Keys
 
-    keys = Keys(study.objective, study.version, has_bounds=study.has_bounds)
+    keys = study.keys()
     varied = list(variations(study.base)) if has_tornado else []
-
-    def job(setting: "Setting") -> Job:
-        """The point of that setting."""
-        key = keys.key(setting)
-        return Job(
-            setting=setting,
-            objective=study.objective,
-            version=study.version,
-            key=key,
-            has_bounds=study.has_bounds,
-        )
-
-    jobs = [job(point.setting) for point in study.points()]
-    extra = [job(setting) for setting in _tornado_settings(study, varied)]
+    jobs = jobs_of(study, (point.setting for point in study.points()), keys)
+    extra = jobs_of(study, _tornado_settings(study, varied), keys)
     with open_store(folder / STUDY_FILE, keys.identity(study.base)) as store:
         # The tornado's points go along with the others, so that no worker waits between the two.
         num_computed = _run(jobs + extra, store, workers, output)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from hwprofiles.ranges import check_at_least, check_shares
 from sim.policies.cache.base import Cache
 from sim.policies.cache.score import Score
 
@@ -20,6 +21,10 @@ class SmoothedGateCache(Cache):
     alpha: float = 0.5
     kept_per_choice: int = 2
     is_selective: bool = False
+
+    def __post_init__(self) -> None:
+        check_shares(self, "alpha")
+        check_at_least(self, kept_per_choice=1)
 
     @property
     def score(self) -> Score:

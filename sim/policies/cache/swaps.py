@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError
+from hwprofiles.ranges import check_at_least
 from sim.costs.memory import Residency
 from sim.policies.cache.base import Cache, CacheState
 
@@ -26,10 +26,7 @@ class SwapsCache(Cache):
     most_swaps: int = 4
 
     def __post_init__(self) -> None:
-        if not self.threshold >= 1:
-            raise InputError(f"threshold must be at least 1, got {self.threshold}")
-        if self.most_swaps < 0:
-            raise InputError(f"most_swaps must be at least 0, got {self.most_swaps}")
+        check_at_least(self, threshold=1, most_swaps=0)
 
     writes_back = True
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError
+from hwprofiles.ranges import check_at_least, check_shares
 from sim.policies.belief import Source
 from sim.policies.dispatch.base import Dispatch
 from sim.policies.dispatch.rule import Rule
@@ -37,12 +37,9 @@ class ForetoldDispatch(Dispatch):
     believed_cost: Source = "measured"
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.accuracy <= 1.0:
-            raise InputError(f"accuracy must be between 0 and 1, got {self.accuracy}")
-        if self.first_layer < 1:
-            raise InputError(
-                f"first_layer must be at least 1, as no layer precedes layer 0, got {self.first_layer}"
-            )
+        check_shares(self, "accuracy")
+        # No layer precedes layer 0, which could predict it.
+        check_at_least(self, first_layer=1)
 
     rule = Rule.CHEAPEST  # for prompts
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles.ranges import check_at_least
 from sim.costs.memory import Residency
 from sim.policies.actions import LayerMode
 from sim.policies.dispatch.base import Dispatch
@@ -24,6 +25,9 @@ class LayerStreamingDispatch(Dispatch):
 
     min_tokens: int = 32
     streams_head: bool = False
+
+    def __post_init__(self) -> None:
+        check_at_least(self, min_tokens=0)
 
     # It is asked for layers on the CPU alone, whose experts are there too.
     rule = Rule.CPU

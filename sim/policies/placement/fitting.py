@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError, Machine
+from hwprofiles import Machine
+from hwprofiles.ranges import check_shares
 from hwprofiles.units import format_bytes
 from sim.costs.host_room import behind_bytes, shelf_bytes
 from sim.costs.memory import (
@@ -35,10 +36,7 @@ class RankedPlacement(Placement):
     gpu_experts_fraction: float | None = None
 
     def __post_init__(self) -> None:
-        if self.gpu_experts_fraction is not None and not 0 <= self.gpu_experts_fraction <= 1:
-            raise InputError(
-                f"gpu_experts_fraction must be from 0 to 1, got {self.gpu_experts_fraction:g}"
-            )
+        check_shares(self, "gpu_experts_fraction")
 
     @property
     def weighs_buffers(self) -> bool:
@@ -151,7 +149,7 @@ def room_by_card(
     copies. Each holds an equal part of ``expert_cache_bytes`` at most.
     """
     held = DenseShare(dense=dense, has_head=has_head, staging_bytes=problem.staging_bytes, kv=kv)
-    num_filled = 1 if problem.split is None else problem.num_cards
+    num_filled = 1 if problem.layer_split is None else problem.num_cards
     room = [
         machine_bytes(card_machine(problem, card))
         - sum(items_of_card(problem, rule, card, held).values())
@@ -170,7 +168,7 @@ def items_of_card(
     """What a card holds besides experts, by item, of what all of them hold: its own layers, and the
     head on the last.
     """
-    split = problem.split
+    split = problem.layer_split
     own = np.ones(len(held.dense), bool) if split is None else split.card_of_layer == card
     is_last = split is None or card == split.num_cards - 1
     part = replace(
@@ -185,7 +183,8 @@ def items_of_card(
 
 def card_machine(problem: Problem, card: int) -> Machine:
     """The machine as that card sees it."""
-    return problem.machine if problem.split is None else problem.split.machines[card]
+    split = problem.layer_split
+    return problem.machine if split is None else split.machines[card]
 
 
 def bytes_by_gpu(problem: Problem, chosen: NDArray[np.bool_]) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError
+from hwprofiles.ranges import check_at_least
 from sim.costs.memory import Infeasible, MemoryRule, Residency
 from sim.policies.placement.base import Placement
 from sim.policies.placement.fitting import (
@@ -30,8 +30,7 @@ class LastLayersPlacement(Placement):
     memory: MemoryRule = field(default_factory=MemoryRule)
 
     def __post_init__(self) -> None:
-        if self.num_gpu_layers is not None and self.num_gpu_layers < 0:
-            raise InputError(f"num_gpu_layers must be at least 0, got {self.num_gpu_layers}")
+        check_at_least(self, num_gpu_layers=0)
 
     def place(self, problem: Problem) -> Residency | Infeasible:
         """Place the largest number of last layers that fits, or the number that is imposed."""

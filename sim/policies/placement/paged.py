@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError
+from hwprofiles.ranges import check_at_least
 from hwprofiles.units import format_bytes
 from sim.costs.memory import (
     DenseShare,
@@ -40,10 +40,7 @@ class PagedPlacement(Placement):
     memory: MemoryRule = field(default_factory=MemoryRule)
 
     def __post_init__(self) -> None:
-        for name in ("resident_experts", "kv_layers"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise InputError(f"{name} must be at least 0, got {value}")
+        check_at_least(self, resident_experts=0, kv_layers=0)
 
     def place(self, problem: Problem) -> Residency | Infeasible:
         """Place as many experts as are stated, or as fit, evenly over the layers."""

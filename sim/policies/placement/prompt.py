@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles.ranges import check_at_least
 from sim.costs.memory import Residency
 from sim.policies.placement.popularity import PopularityPlacement
 from sim.policies.problem import Problem
@@ -21,6 +22,10 @@ class PromptPlacement(PopularityPlacement):
     """
 
     min_prompt_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        PopularityPlacement.__post_init__(self)
+        check_at_least(self, min_prompt_tokens=0)
 
     is_remade = True
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles.ranges import check_at_least
 from sim.policies.placement.fitting import RankedPlacement
 from sim.policies.problem import Problem
 
@@ -14,6 +15,10 @@ class RandomPlacement(RankedPlacement):
     """Experts drawn at random over all layers (KTransformers' random)."""
 
     placement_seed: int = 0
+
+    def __post_init__(self) -> None:
+        RankedPlacement.__post_init__(self)
+        check_at_least(self, placement_seed=0)
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
         """Random numbers of the part's own seed."""

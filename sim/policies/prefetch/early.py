@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError
+from hwprofiles.ranges import check_above_zero, check_at_least
 from sim.costs.memory import Residency
 from sim.model.model import TensorClass
 from sim.policies.prefetch.base import Prefetch
@@ -31,12 +31,8 @@ class EarlyPrefetch(Prefetch):
     least_probability: float = 0.98
 
     def __post_init__(self) -> None:
-        if self.experts is not None and self.experts < 0:
-            raise InputError(f"experts must be at least 0, got {self.experts}")
-        if not 0.0 < self.least_probability <= 1.0:
-            raise InputError(
-                f"least_probability must be above 0 and at most 1, got {self.least_probability}"
-            )
+        check_at_least(self, experts=0)
+        check_above_zero(self, "least_probability")
 
     # No gate names anything: copies begin before there is one.
     is_active = False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError
+from hwprofiles.ranges import check_at_least
 from sim.policies.foresight import Foresight, Predictions
 from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.map_store import Found, MapStore, embeddings_of, select
@@ -55,15 +55,7 @@ class ExpertMapPrefetch(Prefetch):
     names_all: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("distance", 1),
-            ("capacity", 1),
-            ("num_stored", 0),
-            ("lookup_ns", 0),
-            ("update_ns", 0),
-        ):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_at_least(self, distance=1, capacity=1, num_stored=0, lookup_ns=0, update_ns=0)
 
     is_of_draw = True
 

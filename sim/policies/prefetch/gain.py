@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwprofiles import InputError
+from hwprofiles.ranges import check_at_least, check_shares
 from sim.policies.foresight import CANDIDATE, Foresight, Predictions
 from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.naming import expected_tokens
@@ -30,10 +30,8 @@ class GainPrefetch(Prefetch):
     drops_stale: bool = True
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.accuracy <= 1.0:
-            raise InputError(f"accuracy must be between 0 and 1, got {self.accuracy}")
-        if self.distance < 1:
-            raise InputError(f"distance must be at least 1, got {self.distance}")
+        check_shares(self, "accuracy")
+        check_at_least(self, distance=1, num_chunks=1)
 
     is_of_draw = True
 

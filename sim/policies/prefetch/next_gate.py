@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
+from hwprofiles.ranges import check_at_least, check_shares
 from sim.policies.foresight import Foresight, Predictions
 from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.naming import asking_layer, by_load, expected_tokens, gathered, named
@@ -48,15 +49,12 @@ class NextGatePrefetch(Prefetch):
     names_top_k: bool = False
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.accuracy <= 1.0:
-            raise InputError(f"accuracy must be between 0 and 1, got {self.accuracy}")
+        check_shares(self, "accuracy")
+        check_at_least(self, distance=1, num_chunks=1)
         if self.by_token and self.names_top_k:
             raise InputError(
                 "by_token and names_top_k are two ways of reading a prompt: choose one"
             )
-        for name in ("distance", "num_chunks"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     is_of_draw = True
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import InputError
+from hwprofiles.ranges import check_at_least
 from sim.policies.foresight import CANDIDATE, Foresight, Predictions
 from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
@@ -45,13 +45,7 @@ class RequestCountsPrefetch(Prefetch):
     names_at_start: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("num_stored", "lookup_ns"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("max_waiting", "most_named", "distance"):
-            limit = getattr(self, name)
-            if limit is not None and limit < 1:
-                raise InputError(f"{name} must be at least 1 or none, got {limit}")
+        check_at_least(self, num_stored=0, lookup_ns=0, max_waiting=1, most_named=1, distance=1)
 
     is_of_draw = True
 

@@ -20,9 +20,9 @@ class Live(NamedTuple):
     (empty without such a rule) is filled in as it goes; ``asked[:num_asked[0]]`` are the experts
     that the gate at hand asks for, ascending. ``is_miss``, ``is_held``, ``copies`` and ``plan``
     [expert], ``priced`` [3, expert], ``room`` [ROOM, expert], ``named`` and ``due`` [step, expert],
-    ``num_named`` [step] and ``needs`` are working room; ``notes`` are of spills. Where prefetches are weighed by
-    simulation, ``expected`` [step, pass, layer, expert] and ``chances`` [step] are as in
-    Predictions.
+    ``num_named`` [step] and ``needs`` are working room; ``notes`` are of spills. Where prefetches
+    are weighed by simulation, ``expected`` [step, pass, layer, expert] and ``chances`` [step] are as
+    in Predictions.
     """
 
     rules: NDArray[np.void]

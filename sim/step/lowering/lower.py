@@ -226,7 +226,9 @@ def sheet_of(
             fetch=prices.fetch,
             evict=prices.evict,
             expert_bytes=prices.expert_bytes,
-            is_border=np.zeros(len(is_moe)) if problem.split is None else problem.split.borders,
+            is_border=np.zeros(len(is_moe))
+            if problem.layer_split is None
+            else problem.layer_split.borders,
             read=np.zeros(len(is_moe))
             if decisions.shelf is None
             else disk_read_ns(problem.machine, prices.expert_bytes),

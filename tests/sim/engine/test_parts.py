@@ -5,7 +5,7 @@ import sys
 
 import numba
 
-from sim.engine.compilation import by_itself, inner, part
+from sim.engine.compilation import by_itself, inner, part, settled
 
 
 @inner
@@ -32,6 +32,13 @@ def test_a_part_is_compiled_once_for_integers() -> None:
 def test_a_part_can_be_a_kernel_by_itself() -> None:
     """Python calls it either way."""
     assert by_itself(_twice)(4) == _twice(4) == 8
+
+
+def test_a_settled_kernel_asks_for_types_once() -> None:
+    """It computes what the kernel does, and takes later arguments for what the first ones were."""
+    twice = settled(by_itself(_twice))
+    assert [twice(number) for number in (4, 5)] == [8, 10]
+    assert twice(2.5) == 4 and by_itself(_twice)(2.5) == 5.0
 
 
 def test_policies_are_listed_without_numba() -> None:

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
+from sim.costs.cards import dealt
 from sim.costs.memory import Residency
 from sim.engine import engine
 from sim.engine.task import TaskKind
@@ -32,6 +33,7 @@ from sim.step.simulate import Run, Scenario, problem_of, simulate
 from sim.testing import check_policy
 from sim.workload.batch import Batch, Feeding, Passes, forward_passes
 from tests.sim.policies.test_conformance import INTERFERENCE
+from tests.sim.policies.test_several_gpus import machine_of
 from tests.sim.small import MODELS, small_machine, small_model
 
 DISPATCHES = {
@@ -228,7 +230,7 @@ def test_what_early_copies_do_not_go_with() -> None:
         with pytest.raises(InputError, match=policy.name) as error:
             simulate(replace(scenario, policy=policy))
         assert "\n" not in str(error.value)
-    problem = replace(problem_of(scenario), num_gpus=2)
+    problem = replace(problem_of(scenario), split=dealt(machine_of(2), 2))
     residency = Residency(experts=np.zeros((3, 8), bool), dense=np.ones(3, bool), has_head=True)
     passes = forward_passes(PROMPT, problem.feeding)
     with pytest.raises(InputError, match="one GPU"):

@@ -19,7 +19,8 @@ from sim.routing.base import Draw, expert_maps
 from sim.step.simulate import Run
 from sim.workload.batch import Batch, Feeding, forward_passes
 from tests.sim.policies.test_prefetch import foresight_of
-from tests.sim.policies.test_several_gpus import run_of, scenario_of
+from tests.sim.policies.test_several_gpus import machine_of, run_of, scenario_of
+from tests.sim.small import direction
 
 NAMES = ("lru", "fmoe", "promoe", "moe-infinity", "mixtral-next-gate")
 
@@ -101,12 +102,12 @@ def test_one_expert_at_a_time(name: str) -> None:
 
 def test_misses_in_turn_add_up() -> None:
     """An empty cache on three GPUs: a layer lasts as long as all copies and runs of its experts
-    together, not as the longest link's.
+    together, not as the longest link's. Hidden states cross in no time here.
     """
     policy = in_turn("lru", is_emptied=True)
-    run = run_of(
-        scenario_of("lru", 3, policy=policy, batch=Batch(prompt_tokens=9, output_tokens=1))
-    )
+    machine = machine_of(3, gpu_link=direction(1e15, 0))
+    batch = Batch(prompt_tokens=9, output_tokens=1)
+    run = run_of(scenario_of("lru", 3, policy=policy, machine=machine, batch=batch))
     line, tasks = run.timeline, run.timeline.tasks
     busy = line.end_ns - line.start_ns
     chain = np.isin(
@@ -127,7 +128,8 @@ def test_misses_in_turn_add_up() -> None:
             "lru",
             3,
             policy=with_settings(policy, {"overlap.in_turn": "false"}),
-            batch=run.scenario.batch,
+            machine=machine,
+            batch=batch,
         )
     )
     assert together.metrics.ttft_s < run.metrics.ttft_s

@@ -96,7 +96,7 @@ def test_a_share_that_does_not_fit() -> None:
         and found.missing_bytes > 0
         and "100% of the experts" in found.reason
     )
-    with pytest.raises(InputError, match=r"gpu_experts_fraction must be from 0 to 1, got 1\.5"):
+    with pytest.raises(InputError, match=r"gpu_experts_fraction must be between 0 and 1, got 1\.5"):
         with_settings(find_policy("kt-frequency"), {"gpu_experts_fraction": "1.5"})
 
 

@@ -13,6 +13,7 @@ from hwprofiles import InputError, Machine
 from planner.bounds import mean_bounds
 from planner.search.objectives import Goal
 from planner.search.search import search
+from sim.costs.cards import dealt
 from sim.costs.memory import Infeasible, MemoryRule, usable_bytes
 from sim.engine.task import TaskKind
 from sim.policies import POLICIES, find_policy, with_settings
@@ -41,15 +42,17 @@ def machine_of(num_gpus: int, memory_bytes: float = 1e9, **others: object) -> Ma
 
 def scenario_of(name: str, num_gpus: int, **others: object) -> Scenario:
     """A policy on the GPUs of a small machine, half the experts of each layer on them."""
+    machine = others.get("machine", machine_of(num_gpus))
+    assert isinstance(machine, Machine)
     plain = Scenario(
-        machine=machine_of(num_gpus),
+        machine=machine,
         model=MODELS["plain"],
         batch=Batch(prompt_tokens=9, output_tokens=6),
         policy=find_policy(name),
         routing=uniform(),
         seed=11,
         slots_per_layer=4,
-        num_gpus=num_gpus,
+        split=dealt(machine, num_gpus),
     )
     return replace(plain, **others)  # type: ignore[arg-type]
 

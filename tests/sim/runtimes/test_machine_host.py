@@ -53,22 +53,6 @@ def test_machine_file_that_states_little() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpu", "is_said"),
-    [
-        ("Xeon 6980P", True),
-        ("2xEPYC 9965", True),
-        ("EPYC 9554", False),
-        ("2xEPYC 9355", False),
-        ("Ryzen 9 7950X", False),
-    ],
-)
-def test_more_cores_than_any_fitted_machine_has_are_said(cpu: str, is_said: bool) -> None:
-    """Prices scale with cores of a socket, which holds as far as machines were compared."""
-    said = host_assumptions(load_machine(f"RTX 5090 + {cpu}"))
-    assert any("cores a socket: prices were fitted" in sentence for sentence in said) is is_said
-
-
-@pytest.mark.parametrize(
     ("gpu", "tera"),
     [("RTX 3090", 142), ("RTX A6000", 155), ("RTX 4080", 195), ("H100", 990), ("Tesla P100", 19)],
 )

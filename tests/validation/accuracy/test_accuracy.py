@@ -22,7 +22,6 @@ from validation.accuracy.errors import (
     order,
     relative_errors,
     tail,
-    weighted_quantile,
 )
 from validation.accuracy.fit import fitted
 from validation.accuracy.points import points_of, priced, rows_of_phase
@@ -222,12 +221,6 @@ def test_errors_by_hand() -> None:
     assert order(predicted, measured, rigs) == 1.0
     assert order(np.array([18.0, 11.0]), np.array([10.0, 20.0]), ("a", "a")) == 0.0
     assert order(np.array([1.0, 2.0]), np.array([10.0, 10.2]), ("a", "a")) is None
-    assert weighted_quantile(
-        np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 0.5
-    ) == pytest.approx(2.0)
-    assert weighted_quantile(
-        np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 0.6875
-    ) == pytest.approx(2.5)
 
 
 def test_probes() -> None:
@@ -276,6 +269,6 @@ def test_ranges_of_a_machine_do_not_know_its_own_errors() -> None:
         rows_of_phase([priced(ask(row, host_of)) for row in rows], "decode"), "decode"
     )
     found = predict_shipped(points, shipped_constants(), shipped())
-    assert spreads_that_cover([found], 0.99, without="small") == pytest.approx(0, abs=1e-6)
+    assert spreads_that_cover(found, 0.99, without="small") == pytest.approx(0, abs=1e-6)
     worst = float(np.log(4) / found.spreads.min())
-    assert 0 < spreads_that_cover([found], 0.99) <= worst
+    assert 0 < spreads_that_cover(found, 0.99) <= worst

@@ -15,7 +15,9 @@ from sim.runtimes.machine_host import runtime_host
 from tests.shared_data import shared_data
 from validation.accuracy import AccuracyResult, compare, read_rows
 
-PAGE = Path(__file__).parents[3] / "docs" / "accuracy.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "accuracy.md"
+LATER = ROOT / "benchmarks" / "later_rows.csv"
 
 
 @cache
@@ -25,8 +27,8 @@ def _host(line: str) -> RuntimeHost:
 
 @pytest.fixture(scope="module")
 def result() -> AccuracyResult:
-    """The published rows, each machine predicted without its own."""
-    rows = read_rows(shared_data("runtimes/rows.csv"))
+    """The published rows and those found later, each machine predicted without its own."""
+    rows = [*read_rows(shared_data("runtimes/rows.csv")), *read_rows(LATER)]
     return compare(rows, _host, leave_one_rig_out=True)
 
 
@@ -45,10 +47,11 @@ def test_constants_are_those_of_the_rows(result: AccuracyResult) -> None:
 
 @pytest.mark.slow
 def test_rows_of_the_modelled_programs_are_expressed(result: AccuracyResult) -> None:
-    """What is not expressed is for want of a model or of memory, never of arguments."""
+    """What is not expressed is for want of memory, or of what the program itself leaves open."""
     reasons = {
         row.reason
         for row in result.rows
         if row.reason and row.runtime in ("llama.cpp", "ik_llama.cpp", "ktransformers")
     }
-    assert all("no model named" in reason or "neither its memory" in reason for reason in reasons)
+    known = ("neither its memory", "with several GPUs its layers are not known")
+    assert all(any(each in reason for each in known) for reason in reasons)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from hwprofiles import InputError, load_machine
 from hwprofiles.units import GB, NS_PER_MS
+from sim.costs.cards import dealt
 from sim.costs.memory import Infeasible
 from sim.model.library import load_model
 from sim.policies import Policy, find_policy, with_settings
@@ -155,15 +156,16 @@ def scenario_of(system: str, model: str, batch: Batch, point: RunKnobs, seed: in
     overhead_ns = layer_overhead_ns(model, machine)
     if point.layer_overhead_ms is not None:
         overhead_ns = point.layer_overhead_ms * NS_PER_MS
+    # Loaded again: the overhead includes launches, whose time the first load gave.
+    machine = load_machine(MACHINE, (f"host.layer_overhead_ns={overhead_ns}",))
     return Scenario(
-        # Loaded again: the overhead includes launches, whose time the first load gave.
-        machine=load_machine(MACHINE, (f"host.layer_overhead_ns={overhead_ns}",)),
+        machine=machine,
         model=loaded,
         batch=batch,
         policy=policy_of(system, model, batch, point.reading),
         routing=structured_routing(loaded, point.sharpness),
         seed=seed,
-        num_gpus=NUM_GPUS,
+        split=dealt(machine, NUM_GPUS),
         expert_cache_bytes=point.cache_bytes,
     )
 

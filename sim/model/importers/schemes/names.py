@@ -19,31 +19,8 @@ _SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     | dict(ASSUMED)
     | dict(CHECKPOINTS)
 )
-_OTHER_NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "fp16": "F16",
-        "gptq": "GPTQ-4bit",
-        "gptq-int4": "GPTQ-4bit",
-        "gptq-int8": "GPTQ-8bit",
-        "awq-4bit": "AWQ",
-        "awq-int4": "AWQ",
-        "w4a16": "INT4",
-        "w8a8": "INT8",
-        "fp8-dynamic": "fp8",
-        "fp8-block": "fp8",
-        "nvfp4a16": "NVFP4",
-        "mlx-4bit": "4bit",
-        "mlx-8bit": "8bit",
-        "bnb-4bit": "4bit",
-        "mxfp4-moe": "MXFP4_MOE",
-    }
-)
-"""Names that repositories give to the same bytes, or to bytes within a few per cent of them."""
 # File names have them in capitals, people type them small.
-_BY_FOLDED_NAME = MappingProxyType(
-    {name.lower(): scheme for name, scheme in _SCHEMES.items()}
-    | {name: _SCHEMES[own] for name, own in _OTHER_NAMES.items()}
-)
+_BY_FOLDED_NAME = MappingProxyType({name.lower(): scheme for name, scheme in _SCHEMES.items()})
 
 
 def find_scheme(name: str) -> Scheme | None:

@@ -15,6 +15,7 @@ _SPELLINGS: Mapping[str, str] = MappingProxyType(
         # src/llama-model-loader.cpp, llama_model_ftype_name, of the same commit
         "all f32": "F32",
         "mxfp4 moe": "MXFP4_MOE",
+        "mxfp4-moe": "MXFP4_MOE",
         "q2_k - medium": "Q2_K",
         "iq3_s mix - 3.66 bpw": "IQ3_M",
         "fp16": "F16",
@@ -29,6 +30,8 @@ _SPELLINGS: Mapping[str, str] = MappingProxyType(
         "w8a16": "GPTQ-8bit",
         "w8a8": "INT8",
         "fp8-dynamic": "fp8",
+        "fp8-block": "fp8",
+        "nvfp4a16": "NVFP4",
         "w8a8-fp8": "fp8",
         "int4-awq": "AWQ",
         "awq-int4": "AWQ",
@@ -36,6 +39,10 @@ _SPELLINGS: Mapping[str, str] = MappingProxyType(
         "gptq": "GPTQ-4bit",
         "gptq-int4": "GPTQ-4bit",
         "gptq-int8": "GPTQ-8bit",
+        # 4 or 8 bits and two 16-bit numbers, or one of 32, for each 64 weights
+        "mlx-4bit": "4bit",
+        "mlx-8bit": "8bit",
+        "bnb-4bit": "4bit",
     }
 )
 

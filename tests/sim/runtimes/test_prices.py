@@ -384,7 +384,9 @@ def test_old_builds_launch_kernels_for_each_expert() -> None:
 def test_a_measured_rate_makes_the_range_narrower() -> None:
     """A probe of the memory has a narrower spread than its datasheet."""
     datasheet = predict(question("-ngl 99 -cmoe")).decode
-    probed = predict(question("-ngl 99 -cmoe", host=_faster(probe_bytes_per_s=_same_rate(_faster())))).decode
+    probed = predict(
+        question("-ngl 99 -cmoe", host=_faster(probe_bytes_per_s=_same_rate(_faster())))
+    ).decode
     assert (
         probed.high_tokens_per_s / probed.tokens_per_s
         < datasheet.high_tokens_per_s / datasheet.tokens_per_s

@@ -1,8 +1,10 @@
 """The page's plan as files: in the forms that its program reads, as a plan file, and as JSON."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 
+from hwprofiles import InputError
 from hwprofiles.text_file import yaml_text
 from planner.export.runtimes import WRITERS
 from planner.runtimes.plan_text import text_of
@@ -23,6 +25,18 @@ class ExportFile:
     text: str
 
 
+def forms_of(answer: PageAnswer) -> list[str]:
+    """The forms in which the plan's program reads all that the plan says: some arguments have no
+    variable of the environment.
+    """
+    found = []
+    for form in WRITERS[answer.result.runtime].forms:
+        with suppress(InputError):
+            text_of(answer.found.file, form)
+            found.append(form)
+    return found
+
+
 def export_of(question: PageQuestion, form: str) -> ExportFile | None:
     """The file of that form; None for an unknown form, and where there is no plan."""
     answer = answer_to(question)
@@ -35,7 +49,7 @@ def export_of(question: PageQuestion, form: str) -> ExportFile | None:
     if form == "json":
         return ExportFile(name=f"{stem}.json", media_type="application/json", text=_json(answer))
     # The form is part of an address, so it may be any text.
-    if form not in WRITERS[question.runtime].forms:
+    if form not in forms_of(answer):
         return None
     text = text_of(answer.found.file, form)
     return ExportFile(

@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from hwprofiles import Machine
 from hwprofiles.units import format_bytes, format_duration
-from planner.export.runtimes import WRITERS
 from planner.runtimes.search import WAYS
 from rosin.cli.help_text import QUANTIZATIONS
 from rosin.commands.plan.runtime_document import RuntimePlanResult
@@ -30,6 +29,7 @@ from rosin.web.answering import (
     plan_command,
 )
 from rosin.web.drawing import layer_map, memory_bars
+from rosin.web.exporting import forms_of
 from rosin.web.question import Offered, PageQuestion, ReadQuestion
 from rosin.web.searching import Searched
 from rosin.web.upgrades import offer_rows
@@ -165,7 +165,7 @@ def _found(found: PageAnswer, question: PageQuestion) -> dict[str, Any]:
         "bars": memory_bars(result),
         "layers": layer_map(best.placement, best.question.model.moe_layers),
         "rivals": _rivals(result),
-        "forms": [(form, FORM_WORDS.get(form, form)) for form in WRITERS[result.runtime].forms],
+        "forms": [(form, FORM_WORDS.get(form, form)) for form in forms_of(found)],
         "command": plan_command(question),
     }
 

@@ -27,7 +27,8 @@ class Features:
     NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do. ``ungrouped_queries`` counts query heads for which GPU
     kernels read the same keys and values anew (0: they do not). They read ``kv_bytes_factor`` times the bytes of the cache.
     Attention on the CPU is optimised,
-    llama.cpp's flash attention, or neither.
+    llama.cpp's flash attention, or neither. ``is_copy_known``: whether the program says if it copies
+    from pinned memory, so that the link's rate needs no share.
     """
 
     work: StepWork
@@ -55,6 +56,7 @@ class Features:
     is_cache_expanded: Any
     has_gpu: Any
     is_other_maker: Any
+    is_copy_known: Any
 
 
 def stacked(steps: Sequence[Features]) -> Features:

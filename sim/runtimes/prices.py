@@ -81,7 +81,7 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
             * np.maximum(1.0, constants.ungrouped_kv_share * step.ungrouped_queries),
         ),
         # Of the same shape as the other parts, also where steps are stacked.
-        upload=work.upload_s / constants.link_fraction,
+        upload=_upload(step, constants),
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO,
     )
 
@@ -102,6 +102,12 @@ def _decoded_on_cpu(step: Features, constants: Constants, cores: Any, dram: Any)
     useful = step.cores * _useful_share(step)
     by_matrices = np.where(step.is_mla, work.cpu_attention_flops / (kernel * GIGA * useful), 0.0)
     return np.maximum(by_bytes, np.where(step.is_flash_on_cpu, by_flash, by_matrices))
+
+
+def _upload(step: Features, constants: Constants) -> Any:
+    """Seconds of copies of weights to the GPU."""
+    share = np.where(step.is_copy_known, 1.0, constants.link_fraction)
+    return step.work.upload_s / share
 
 
 def _waits(step: Features, constants: Constants) -> Any:
@@ -148,7 +154,7 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
         cpu_attention=elements * work.cpu_attention_flops / (attention_rate * GIGA * all_cores),
         gpu_weights=gpu_weights,
         gpu_attention=gpu_attention,
-        upload=work.upload_s / constants.link_fraction,
+        upload=_upload(step, constants),
         crossings=(work.crossings + work.gpu_crossings) * constants.crossing_us * MICRO
         # A prompt's activations take time on the link; a single token's are too few.
         + work.crossing_s / constants.link_fraction,

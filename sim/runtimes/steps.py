@@ -240,6 +240,7 @@ def _features(
         is_cache_expanded=_expands_cache(question, tokens / micro_batches),
         has_gpu=bool(host.gpus),
         is_other_maker=not all(gpu.is_nvidia for gpu in host.gpus),
+        is_copy_known=isinstance(question.arguments, VllmArguments | AccelerateArguments),
     )
 
 

@@ -9,7 +9,6 @@ from hwprofiles import InputError
 from planner.export.vllm import vllm_words
 from planner.runtimes.copying_search import vllm_options
 from sim.runtimes.asking import read_runtime_arguments
-from sim.runtimes.constants import shipped_constants
 from sim.runtimes.memory import memory_of
 from sim.runtimes.placing import placement_of
 from sim.runtimes.predict import predict
@@ -85,7 +84,7 @@ def test_a_token_copies_idle_experts_too() -> None:
     model = qwen()
     moved = [model.layers[index] for index in range(3, 48, 4)]
     copied = sum(layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in moved)
-    link_s = copied / DESKTOP.gpus[0].link_bytes_per_s / shipped_constants().link_fraction
+    link_s = copied / DESKTOP.gpus[0].link_bytes_per_s
     seconds = found.decode.seconds
     work_s = sum(seconds.values()) - seconds["upload"]
     assert link_s - work_s <= seconds["upload"] <= link_s

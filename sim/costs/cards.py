@@ -70,12 +70,13 @@ def dealt(machine: Machine, num_gpus: int) -> CardSplit | None:
 
     Raises InputError where there are not that many of its own kind.
     """
+    # One is what nobody asked for: a machine without a GPU is refused in words of its own.
+    if num_gpus == 1:
+        return None
     if not 1 <= num_gpus <= machine.gpu.count:
         raise InputError(
             f"--gpus must be between 1 and the {machine.gpu.count} of {machine.name}, got {num_gpus}"
         )
-    if num_gpus == 1:
-        return None
     return CardSplit(machines=cards_of(machine)[:num_gpus], layers=None)
 
 

@@ -7,6 +7,8 @@ from validation.accuracy import AccuracyResult, PointAccuracy
 
 SIZE_INCHES = (9.5, 6.5)
 MARGIN = 1.15
+MOST_NAMED = 24
+"""Machines that a legend beside the picture has room for; those with most rows are named."""
 
 
 def draw_accuracy(result: AccuracyResult, phase: str, suffix: str = ".png") -> bytes:
@@ -21,8 +23,17 @@ def draw_accuracy(result: AccuracyResult, phase: str, suffix: str = ".png") -> b
 def _draw(figure: Any, result: AccuracyResult, phase: str) -> None:
     axes = figure.subplots()
     by_rig = _by_rig(result, phase)
-    for index, (rig, points) in enumerate(by_rig.items()):
-        _draw_rig(axes, rig, points, index)
+    named = sorted(by_rig, key=lambda rig: -len(by_rig[rig]))[:MOST_NAMED]
+    others = [rig for rig in by_rig if rig not in named]
+    # Behind the named ones, so that these can be told apart.
+    if others:
+        points = [point for rig in others for point in by_rig[rig]]
+        label = f"{len(others)} other machine{'s' if len(others) > 1 else ''}"
+        _draw_points(axes, label, points, ".", MUTED)
+    for index, rig in enumerate(named):
+        # There are more machines than colours: every further round of colours has another marker.
+        marker = MARKERS[index // len(SERIES) % len(MARKERS)]
+        _draw_points(axes, rig, by_rig[rig], marker, SERIES[index % len(SERIES)])
     _frame(axes, [point for points in by_rig.values() for point in points], phase)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
 
@@ -36,7 +47,9 @@ def _by_rig(result: AccuracyResult, phase: str) -> dict[str, list[PointAccuracy]
     return found
 
 
-def _draw_rig(axes: Any, rig: str, points: list[PointAccuracy], index: int) -> None:
+def _draw_points(
+    axes: Any, label: str, points: list[PointAccuracy], marker: str, color: str
+) -> None:
     measured = [point.measured_tokens_per_s for point in points]
     predicted = [point.predicted_tokens_per_s for point in points]
     below = [point.predicted_tokens_per_s - point.low_tokens_per_s for point in points]
@@ -45,12 +58,11 @@ def _draw_rig(axes: Any, rig: str, points: list[PointAccuracy], index: int) -> N
         measured,
         predicted,
         yerr=(below, above),
-        # There are more machines than colours: every further round of colours has another marker.
-        fmt=MARKERS[index // len(SERIES) % len(MARKERS)],
-        color=SERIES[index % len(SERIES)],
+        fmt=marker,
+        color=color,
         markersize=4,
         elinewidth=0.5,
-        label=rig,
+        label=label,
     )
 
 

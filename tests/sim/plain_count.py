@@ -67,9 +67,12 @@ def _latent(keys: Keys) -> int:
     return queries + compressed + expanded + hidden * (heads * keys["v_head_dim"] + bias)
 
 
+EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts")
+"""Names that files have for the number of routed experts."""
+
+
 def _experts(keys: Keys) -> int:
-    names = ("num_local_experts", "num_experts", "n_routed_experts")
-    return int(next(keys[name] for name in names if name in keys))
+    return int(next(keys[name] for name in EXPERT_COUNTS if name in keys))
 
 
 def _moe(keys: Keys, width: int, shared: int = 0, per_expert: int = 0, gate: bool = False) -> int:
@@ -148,7 +151,7 @@ def _qwen3_next(keys: Keys) -> list[int]:
     gate = keys.get("attn_output_gate", True)
     full = _grouped(keys, bias=bias, out_bias=bias, norm="head", gate=gate)
     hidden = keys["hidden_size"]
-    if "num_experts" not in keys:
+    if not any(name in keys for name in EXPERT_COUNTS):
         block = 2 * hidden + 3 * hidden * keys["intermediate_size"]
         layers = [block] * keys["num_hidden_layers"]
     else:

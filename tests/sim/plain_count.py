@@ -67,12 +67,9 @@ def _latent(keys: Keys) -> int:
     return queries + compressed + expanded + hidden * (heads * keys["v_head_dim"] + bias)
 
 
-EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts")
-"""Names that files have for the number of routed experts."""
-
-
 def _experts(keys: Keys) -> int:
-    return int(next(keys[name] for name in EXPERT_COUNTS if name in keys))
+    names = ("num_local_experts", "num_experts", "n_routed_experts")
+    return int(next(keys[name] for name in names if name in keys))
 
 
 def _moe(keys: Keys, width: int, shared: int = 0, per_expert: int = 0, gate: bool = False) -> int:
@@ -147,24 +144,30 @@ def _delta_net(keys: Keys) -> int:
 
 
 def _qwen3_next(keys: Keys) -> list[int]:
+    shared = keys["shared_expert_intermediate_size"]
+    moe = _moe(keys, keys["moe_intermediate_size"], shared=shared, gate=True)
+    return _with_delta_nets(keys, _mixed(keys, 0, _sparse_step(keys), moe))
+
+
+def _qwen3_5(keys: Keys) -> list[int]:
+    """The dense family: its class has no experts, whatever other keys say."""
+    return _with_delta_nets(
+        keys, _every(keys, 0, 3 * keys["hidden_size"] * keys["intermediate_size"])
+    )
+
+
+def _with_delta_nets(keys: Keys, layers: list[int]) -> list[int]:
     bias = bool(keys.get("attention_bias"))
     gate = keys.get("attn_output_gate", True)
     full = _grouped(keys, bias=bias, out_bias=bias, norm="head", gate=gate)
-    hidden = keys["hidden_size"]
-    if not any(name in keys for name in EXPERT_COUNTS):
-        block = 2 * hidden + 3 * hidden * keys["intermediate_size"]
-        layers = [block] * keys["num_hidden_layers"]
-    else:
-        shared = keys["shared_expert_intermediate_size"]
-        moe = _moe(keys, keys["moe_intermediate_size"], shared=shared, gate=True)
-        layers = _mixed(keys, 0, _sparse_step(keys), moe)
+    mixers = []
     for index in range(len(layers)):
         if "layer_types" in keys:
             is_full = keys["layer_types"][index] == "full_attention"
         else:
             is_full = (index + 1) % keys["full_attention_interval"] == 0
-        layers[index] += full if is_full else _delta_net(keys)
-    return layers
+        mixers.append(full if is_full else _delta_net(keys))
+    return [size + mixer for size, mixer in zip(layers, mixers, strict=True)]
 
 
 def _mixtral(keys: Keys) -> list[int]:
@@ -541,7 +544,7 @@ LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     "minimax_m2": _minimax_m2,
     "nemotron_h": _nemotron_h,
     "qwen3": _qwen3,
-    "qwen3_5": _qwen3_next,
+    "qwen3_5": _qwen3_5,
     "qwen3_5_moe": lambda keys: _qwen3_next(
         {**keys, "decoder_sparse_step": 1, "mlp_only_layers": ()}
     ),

@@ -1,7 +1,7 @@
 """The runtimes that plans are written for, and the forms that each of them reads."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hwprofiles import InputError, unknown_name
@@ -36,12 +36,13 @@ _LLAMA = Writer(
     environment=llama_cpp.llama_environment,
     forms=llama_cpp.FORMS,
     arguments_in=llama_cpp.arguments_in,
-    model_words=lambda model: ("-m", model if model.endswith(".gguf") else f"{model}.gguf"),
+    model_words=llama_cpp.llama_model_words,
 )
 
 WRITERS: Mapping[str, Writer] = {
     LLAMA_CPP: _LLAMA,
-    IK_LLAMA_CPP: _LLAMA,
+    # Its --hf-repo takes a file of the repository beside it, whose name is not known here.
+    IK_LLAMA_CPP: replace(_LLAMA, model_words=llama_cpp.file_words),
     KTRANSFORMERS: Writer(
         words=ktransformers.kt_words,
         environment=lambda _: {},

@@ -152,3 +152,28 @@ def _command(runtime: str, arguments: LlamaArguments) -> RuntimeCommand:
         words=llama_words(arguments),
         environment=llama_environment(arguments),
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("x.gguf", ("-m", "x.gguf")),
+        ("models/X.GGUF", ("-m", "models/X.GGUF")),
+        ("gpt-oss-120b", ("-m", "gpt-oss-120b.gguf")),
+        ("unsloth/GLM-4.5-Air-GGUF:UD-Q4_K_XL", ("-hf", "unsloth/GLM-4.5-Air-GGUF:UD-Q4_K_XL")),
+        ("ggml-org/gpt-oss-120b-GGUF", ("-hf", "ggml-org/gpt-oss-120b-GGUF")),
+        ("Qwen/Qwen3-30B-A3B", ("-m", "Qwen3-30B-A3B.gguf")),
+        ("qwen3:30b-a3b", ("-m", "qwen3-30b-a3b.gguf")),
+    ],
+)
+def test_the_command_names_a_file_or_a_repository_that_llama_cpp_fetches(
+    model: str, words: tuple[str, ...]
+) -> None:
+    """A name with an owner and GGUF in it is fetched; any other becomes the name of a file."""
+    assert WRITERS["llama.cpp"].model_words(model) == words
+
+
+def test_ik_llama_cpp_is_given_a_file() -> None:
+    """Its --hf-repo takes no format, so that the command names a file."""
+    words = WRITERS["ik_llama.cpp"].model_words("unsloth/GLM-4.5-Air-GGUF:UD-Q4_K_XL")
+    assert words == ("-m", "GLM-4.5-Air-UD-Q4_K_XL.gguf")

@@ -2,6 +2,7 @@
 
 import configparser
 import io
+import re
 import shlex
 from collections.abc import Mapping
 
@@ -24,6 +25,7 @@ VARIABLES: Mapping[str, str] = {
     "--fit": "LLAMA_ARG_FIT",
     "--moe-cache-mib": "LLAMA_ARG_MOE_CACHE_MIB",
     "-m": "LLAMA_ARG_MODEL",
+    "-hf": "LLAMA_ARG_HF_REPO",
 }
 """Variables that stand for flags (common/arg.cpp). Flags without one are in ``_AS_VARIABLE``."""
 
@@ -45,14 +47,37 @@ LONG_NAMES: Mapping[str, str] = {
     "--no-op-offload": "no-op-offload",
     "--moe-cache-mib": "moe-cache-mib",
     "-m": "model",
+    "-hf": "hf-repo",
 }
 """Names of flags in a preset of llama-server, which are the long ones without their dashes."""
 
 NEVER_TOKENS = str(2**31 - 1)
 """More tokens than any batch has: GGML_OP_OFFLOAD_MIN_BATCH of it copies nothing."""
 
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]*gguf(:[\w.-]+)?", re.IGNORECASE)
+_GGUF_ENDING = re.compile(r"-gguf(?=-|$)", re.IGNORECASE)
+
 SERVER_ONLY = frozenset({"-c", "-tb", "--fit"})
 """Flags that llama-bench does not have: it makes room for what it runs, and fits nothing."""
+
+
+def llama_model_words(model: str) -> tuple[str, ...]:
+    """Return the flags for a model: its file, or the repository of GGUF files that it is named by.
+
+    llama.cpp fetches ``-hf OWNER/NAME[:QUANT]`` by itself (common/arg.cpp).
+    """
+    is_file = model.lower().endswith(".gguf")
+    if _REPOSITORY.fullmatch(model) and not is_file:
+        return ("-hf", model)
+    return file_words(model)
+
+
+def file_words(model: str) -> tuple[str, ...]:
+    """Return the flag for a model's file: what it is named, else a file of its name."""
+    if model.lower().endswith(".gguf"):
+        return ("-m", model)
+    stem = model.rpartition("/")[2].replace(":", "-")
+    return ("-m", f"{_GGUF_ENDING.sub('', stem)}.gguf")
 
 
 def args_text(command: RuntimeCommand) -> str:

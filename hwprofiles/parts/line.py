@@ -240,7 +240,10 @@ def _device(part: str, library: PartsLibrary) -> GpuItem | CpuItem | None:
     if counted is None:
         return None
     count = _whole(counted["count"], part) or 1
-    name_text, size = _taken(_SIZE, counted["rest"])
+    name_text, size = counted["rest"], None
+    # The 435G of a Ryzen AI 5 435G is no size.
+    if not library.named(name_text):
+        name_text, size = _taken(_SIZE, name_text)
     names = library.named(name_text) or library.named(_singular(name_text, count))
     if len(names) > 1:
         raise InputError(f"part {part!r} is short for {' or '.join(names)}: write one of them")

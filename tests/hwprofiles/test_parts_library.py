@@ -160,7 +160,8 @@ def test_numbers_are_plausible() -> None:
             assert (gpu.memory_bytes, gpu.memory_bytes_per_s) == (0, 0)
             continue
         per_byte = max(gpu.operations_per_s.values()) / gpu.memory_bytes_per_s
-        assert 10 <= per_byte <= 2000, gpu.name
+        # Chips with slow memory in common and much fp4 arithmetic have most.
+        assert 10 <= per_byte <= 4000, gpu.name
         assert 2 * GIB <= gpu.memory_bytes <= 512 * GIB
 
 

@@ -53,7 +53,7 @@ unsloth/GLM-4.6-GGUF:UD-Q2_K_XL glm-4.6 UD-Q2_K_XL
 ubergarm/GLM-4.6-GGUF:smol-IQ4_KSS glm-4.6 smol-IQ4_KSS
 nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8 nemotron-3-super-120b-a12b fp8
 deepseek-ai/DeepSeek-V4-Pro deepseek-v4-pro fp8-mxfp4
-RedHatAI/Qwen3-30B-A3B-quantized.w4a16 qwen3-30b-a3b INT4
+RedHatAI/Qwen3-30B-A3B-quantized.w4a16 qwen3-30b-a3b GPTQ-4bit
 Intel/Qwen3-30B-A3B-int4-AutoRound qwen3-30b-a3b INT4
 baidu/ERNIE-4.5-21B-A3B-PT ernie-4.5-21b-a3b 16bit
 phi3.5-moe phi-3.5-moe 16bit

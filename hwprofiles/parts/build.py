@@ -77,7 +77,7 @@ def _host() -> Host:
 
 def _disk(rig: Rig, library: PartsLibrary) -> Store | None:
     item = rig.line.disk
-    if item is None:
+    if item is None or item.bytes_per_s is None:
         return None
     rate = Quantity(
         value=item.bytes_per_s,

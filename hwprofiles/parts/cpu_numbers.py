@@ -94,11 +94,12 @@ def all_core_clock(part: CpuPart) -> Quantity:
             date=date,
         )
     low, high = UNKNOWN_CLOCK_RANGE_HZ
+    high = boost or high
     rule = f"no source states a base clock of {part.name}: between those of other CPUs"
     return Quantity(
-        value=UNKNOWN_CLOCK_HZ,
-        low=low,
-        high=boost or high,
+        value=min(UNKNOWN_CLOCK_HZ, high),
+        low=min(low, high),
+        high=high,
         kind=Kind.ASSUMED,
         source=rule,
         date=ASSUMED_DATE,
@@ -111,14 +112,15 @@ def _memory_bytes(rig: Rig, library: PartsLibrary) -> Quantity | None:
     if memory.num_bytes is None:
         return None
     listed = memory.listed
-    if not any(gpu.part.is_unified for gpu in rig.gpus):
+    in_common = next((gpu.part.memory for gpu in rig.gpus if gpu.part.is_unified), None)
+    if in_common is None:
         return Quantity(
             value=memory.num_bytes,
             kind=listed.kind,
             source=listed.source,
             date=listed.date,
         )
-    share = library.efficiencies.reported_memory["unified"]
+    share = library.efficiencies.reported_memory[in_common]
     low, high = share.range
     return Quantity(
         value=memory.num_bytes * (1 - share.value),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwprofiles.parts.gpu_part import Citation
+from hwprofiles.parts.rows import rows_of
 from hwprofiles.units import GB, GIGAHERTZ
 
 
@@ -63,10 +64,7 @@ def core_designs(data: Mapping[str, Any]) -> dict[str, CoreDesign]:
 
 def cpu_parts(family: Mapping[str, Any], designs: Mapping[str, CoreDesign]) -> Iterator[CpuPart]:
     """The CPUs of one family of the data file, in its order."""
-    columns = family["columns"]
-    for row in family["cpus"]:
-        # Absent, not None: a family's own value then holds for the row.
-        own = {key: value for key, value in zip(columns, row, strict=True) if value is not None}
+    for own in rows_of(family, "cpus"):
         yield _part(family, own, designs[family["cores"]])
 
 
@@ -85,8 +83,8 @@ def _design(row: Mapping[str, Any]) -> CoreDesign:
 
 
 def _part(family: Mapping[str, Any], own: Mapping[str, Any], design: CoreDesign) -> CpuPart:
-    both = dict(family) | dict(own)
-    pcie = family.get("pcie", {})
+    # What differs within a family is the row's, all else the family's.
+    both = dict(family.get("pcie", {})) | dict(family) | dict(own)
     most = family.get("most_memory_gb_per_s")
     return CpuPart(
         name=own["name"],
@@ -95,19 +93,19 @@ def _part(family: Mapping[str, Any], own: Mapping[str, Any], design: CoreDesign)
         kind=family["kind"],
         cores=own["cores"],
         e_cores=own.get("e_cores", 0),
-        threads_per_core=family["threads_per_core"],
+        threads_per_core=both["threads_per_core"],
         base_hz=_hertz(own, "base_ghz"),
         boost_hz=_hertz(own, "boost_ghz"),
         all_core_hz=_hertz(own, "all_core_ghz"),
         sockets=both["sockets"],
         numa_nodes=family.get("numa_nodes", 1),
         memory=family.get("memory"),
-        other_memory=family.get("other_memory"),
+        other_memory=both.get("other_memory"),
         channels=family.get("channels", 0),
         mt_per_s=both.get("mt_per_s", 0),
         most_memory_bytes_per_s=None if most is None else most * GB,
-        pcie_generation=pcie.get("generation"),
-        lanes=pcie.get("lanes"),
+        pcie_generation=both.get("generation"),
+        lanes=both.get("lanes"),
         listed=Citation(source=family["source"], date=family["date"]),
     )
 

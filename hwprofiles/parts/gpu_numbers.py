@@ -76,7 +76,7 @@ def _memory(part: GpuPart, library: PartsLibrary) -> Quantity:
         assert part.reported is not None
         return _quantity(part.reported_bytes, part.reported, None)
     shares = library.efficiencies.reported_memory
-    share = shares["unified" if part.is_unified else part.maker]
+    share = shares[part.memory if part.is_unified else part.maker]
     ecc = ECC_SHARE if part.has_ecc_inside else 1.0
     return _quantity(part.memory_bytes * ecc, part.listed, share)
 

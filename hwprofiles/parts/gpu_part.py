@@ -4,8 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hwprofiles.parts.rows import rows_of
 from hwprofiles.quantity import Kind
 from hwprofiles.units import GB, GIB, MEGAHERTZ, MIB, TERA
+
+SHARED = "shared"
+"""The memory of graphics inside a CPU."""
 
 _RATE_ENDING = "_tera"
 
@@ -34,7 +38,8 @@ class HostPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuPart:
-    """A GPU with one size of memory. ``memory_bytes`` is the size on the box.
+    """A GPU with one size of memory. ``memory_bytes`` is the size on the box; it and the memory's
+    rate are 0 for graphics inside a CPU, which take both of the CPU's memory.
 
     ``operations_per_s`` holds dense rates by compute type. ``reported_bytes`` is what a process
     sees of the memory, where a source states it. ``copies_within`` the card are ``asynchronous`` or
@@ -63,12 +68,19 @@ class GpuPart:
     @property
     def is_unified(self) -> bool:
         """Whether it has no memory of its own, but that of the CPU."""
-        return self.memory == "unified"
+        return self.memory in ("unified", SHARED)
+
+    @property
+    def is_inside_cpu(self) -> bool:
+        """Whether it is part of a CPU whose memory is named apart, as modules."""
+        return self.memory == SHARED
 
     @property
     def memory_class(self) -> str:
         """The kind of memory without its generation: HBM, GDDR or unified."""
-        return next(name for name in ("HBM", "GDDR", "unified") if self.memory.startswith(name))
+        if self.is_unified:
+            return "unified"
+        return next(name for name in ("HBM", "GDDR") if self.memory.startswith(name))
 
     @property
     def is_data_centre(self) -> bool:
@@ -78,9 +90,7 @@ class GpuPart:
 
 def gpu_parts(family: Mapping[str, Any]) -> Iterator[GpuPart]:
     """The GPUs of one family of the data file, in its order."""
-    columns = family["columns"]
-    for row in family["gpus"]:
-        own = {key: value for key, value in zip(columns, row, strict=True) if value is not None}
+    for own in rows_of(family, "gpus"):
         yield _part(family, own)
 
 
@@ -92,8 +102,8 @@ def _part(family: Mapping[str, Any], own: Mapping[str, Any]) -> GpuPart:
         family=family["name"],
         maker=family["maker"],
         memory=family["memory"],
-        memory_bytes=own["memory_gib"] * GIB,
-        memory_bytes_per_s=own["memory_gb_per_s"] * GB,
+        memory_bytes=own.get("memory_gib", 0) * GIB,
+        memory_bytes_per_s=own.get("memory_gb_per_s", 0) * GB,
         operations_per_s=dict(_rates(family, own)),
         listed=Citation(source=family["source"], date=family["date"]),
         rates=Citation(

@@ -10,6 +10,7 @@ from hwprofiles.errors import InputError, shortened
 from hwprofiles.parts.gpu_part import GpuPart
 from hwprofiles.parts.library import PartsLibrary, parts_library
 from hwprofiles.parts.names import nearest
+from hwprofiles.parts.spoken import count_first, plain_device, plain_memory
 from hwprofiles.units import GB, GIB, MB, parse_number
 
 BY_SOCKET = "2x(8x64GB DDR5-4800)"
@@ -31,16 +32,17 @@ _PCIE = re.compile(
 _SIZE = re.compile(r"(?<![\w.])(?P<gib>\d{1,3})\s*(?:gb|gib|g)\b", re.IGNORECASE)
 _MEMORY = re.compile(
     r"(?:(?P<sockets>\d+)\s*[x×]\s*(?P<open>\())?\s*"
-    r"(?:(?P<modules>\d+)\s*[x×]\s*)?(?P<gib>\d+)\s*(?:gb|gib|g)\s+"
-    r"(?P<type>(?:lp)?ddr\dx?)(?:[\s-]*(?P<speed>\d+)\s*(?:mhz|mt/s)?)?\s*(?P<close>\))?",
+    r"(?:(?P<modules>\d+)\s*[x×]\s*)?(?P<gib>\d+)\s*(?:gb|gib|g)\s*"
+    r"(?P<type>(?:lp)?ddr\dx?)?(?:[\s-]*(?P<speed>\d+))?\s*(?P<close>\))?",
     re.IGNORECASE,
 )
-_MODULE_WORDS = re.compile(
-    r"\b(?:ecc|reg|registered|(?:mr|lr|cu|so-?|r|u)?dimm|ram)\b(?!-\d)", re.IGNORECASE
-)
-"""What modules are called besides their kind; none of it changes a rate that is stated."""
-_MRDIMM = re.compile(r"\bmrdimm(?=-\d)", re.IGNORECASE)
+_INSIDE = re.compile(r"(?P<before>\d+\s*[x×]\s*\()(?P<inside>.*)\)", re.IGNORECASE)
+"""Memory of each socket, whose inside is written as any other."""
 _DISK = re.compile(r"(?:nvme|ssd|disk)(?:\s+ssd)?\s+(?P<rate>.+)", re.IGNORECASE)
+_DISK_SIZE = re.compile(
+    r"(?:(?:nvme|m\.2|ssd|disk|hdd|pcie|gen\s*\d|\d\.0|x4|[\d.]+\s*[tg]b)\s*)+", re.IGNORECASE
+)
+"""A disk of which only the size is known: how fast it is read, which decides, is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,23 +73,24 @@ class MemoryModules:
     """Modules of one kind: those of each of so many sockets, or all of them where ``sockets`` is
     None.
 
-    ``modules`` is None where only a total is written, ``mt_per_s`` where no speed is.
+    ``modules`` is None where only a total is written, ``type_name`` and ``mt_per_s`` where no kind
+    and no speed are.
     """
 
     text: str
     sockets: int | None
     modules: int | None
     module_gib: int
-    type_name: str
+    type_name: str | None
     mt_per_s: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskItem:
-    """A disk and the rate at which it is read."""
+    """A disk and the rate at which it is read, None where only its size is written."""
 
     text: str
-    bytes_per_s: float
+    bytes_per_s: float | None
 
 
 Item = GpuItem | CpuItem | MemoryModules | DiskItem
@@ -120,10 +123,10 @@ def parse_line(text: str, library: PartsLibrary) -> PartsLine:
 
 def split_line(text: str) -> list[str]:
     """The parts of a line, spaces collapsed. The sign in the name of a processor such as ``8480+``
-    or ``AI Max+ 395`` divides nothing.
+    or ``AI Max+ 395`` divides nothing. Commas and the like divide as a plus does.
     """
     # A plus divides where a space is before it or a word behind it.
-    parts = re.split(r"\s\+\s*|\+(?=\w)", f" {text} ")
+    parts = re.split(r"\s\+\s*|\+(?=\w)|[,;|]\s+|\s[/&]\s|\n", f" {text} ")
     return [" ".join(part.split()) for part in parts if part.strip()]
 
 
@@ -166,12 +169,14 @@ def _item(part: str, library: PartsLibrary) -> Item:
 
 
 def _memory(part: str, library: PartsLibrary) -> MemoryModules | None:
-    # MRDIMM-8800 are modules of DDR5 that name their rate so.
-    plain = _MRDIMM.sub("DDR5", _MODULE_WORDS.sub("", part))
-    match = _MEMORY.fullmatch(" ".join(plain.split()))
-    if match is None or bool(match["open"]) != bool(match["close"]):
+    inside = _INSIDE.fullmatch(part)
+    plain = plain_memory(part if inside is None else inside["inside"])
+    if plain is None:
         return None
-    type_name = match["type"].upper()
+    match = _MEMORY.fullmatch(plain if inside is None else f"{inside['before']}{plain})")
+    if match is None:
+        return None
+    type_name = None if match["type"] is None else match["type"].upper()
     speed = None if match["speed"] is None else int(match["speed"])
     _check_memory(part, type_name, speed, library)
     item = MemoryModules(
@@ -185,7 +190,11 @@ def _memory(part: str, library: PartsLibrary) -> MemoryModules | None:
     return item
 
 
-def _check_memory(part: str, type_name: str, speed: int | None, library: PartsLibrary) -> None:
+def _check_memory(
+    part: str, type_name: str | None, speed: int | None, library: PartsLibrary
+) -> None:
+    if type_name is None:
+        return
     known = library.memory_types.get(type_name)
     if known is None:
         raise InputError(
@@ -197,6 +206,8 @@ def _check_memory(part: str, type_name: str, speed: int | None, library: PartsLi
 
 
 def _disk(part: str, library: PartsLibrary) -> DiskItem | None:
+    if _is_disk_size(part):
+        return DiskItem(text=part, bytes_per_s=None)
     match = _DISK.fullmatch(part)
     if match is None:
         return None
@@ -213,18 +224,27 @@ def _disk(part: str, library: PartsLibrary) -> DiskItem | None:
     return DiskItem(text=part, bytes_per_s=rate)
 
 
+def _is_disk_size(part: str) -> bool:
+    has_word = re.search(r"nvme|m\.2|ssd|disk|hdd", part, re.IGNORECASE)
+    has_size = re.search(r"\d\s*[tg]b(?!/s)", part, re.IGNORECASE)
+    return bool(has_word and has_size and _DISK_SIZE.fullmatch(part))
+
+
 def _device(part: str, library: PartsLibrary) -> GpuItem | CpuItem | None:
     """The GPU or CPU that a part names; None where it names none. Raises InputError where it may be
     more than one.
     """
     # The link and the size are taken out first: what is left must be a name with its count.
-    rest, pcie = _taken(_PCIE, part)
-    counted = _COUNT.fullmatch(rest)
+    rest, pcie = _taken(_PCIE, plain_device(part))
+    counted = _COUNT.fullmatch(count_first(rest))
     if counted is None:
         return None
     count = _whole(counted["count"], part) or 1
-    name_text, size = _taken(_SIZE, counted["rest"])
-    names = library.named(name_text)
+    name_text, size = counted["rest"], None
+    # The 435G of a Ryzen AI 5 435G is no size.
+    if not library.named(name_text):
+        name_text, size = _taken(_SIZE, name_text)
+    names = library.named(name_text) or library.named(_singular(name_text, count))
     if len(names) > 1:
         raise InputError(f"part {part!r} is short for {' or '.join(names)}: write one of them")
     if not names:
@@ -233,6 +253,11 @@ def _device(part: str, library: PartsLibrary) -> GpuItem | CpuItem | None:
     if name in library.gpus:
         return _gpu(part, count, name, size, pcie, library)
     return _cpu(part, count, name, has_more=bool(size or pcie))
+
+
+def _singular(name: str, count: int) -> str:
+    """``3090s`` of several is ``3090``."""
+    return re.sub(r"(?<=\w)s$", "", name, flags=re.IGNORECASE) if count > 1 else name
 
 
 def _cpu(part: str, count: int, name: str, *, has_more: bool) -> CpuItem:
@@ -265,6 +290,9 @@ def _gpu(
 
 def _memory_gib(part: str, gib: int, sizes: Sequence[GpuPart]) -> int:
     """That size, which is one of the GPU's, or twice one: cards are sold with larger chips."""
+    if sizes[0].is_inside_cpu:
+        right = "write that as a part of its own, such as 2x32GB DDR5-5600"
+        raise InputError(f"part {part!r}: {sizes[0].name} has the memory of its CPU; {right}")
     listed = [round(each.memory_bytes / GIB) for each in sizes]
     if gib not in listed and (gib % 2 or gib // 2 not in listed or sizes[0].is_unified):
         twice = "" if sizes[0].is_unified else ", or twice that on a modified card"
@@ -304,13 +332,14 @@ def _not_understood(part: str, library: PartsLibrary) -> InputError:
     hint = f"nearest: {', '.join(names)}" if names else f"for example {EXAMPLE}"
     if re.search(r"ddr|\d\s*gb?\b.*\d{4}", part, re.IGNORECASE):
         hint = "memory is written as 2x32GB DDR5-4800"
-    elif re.match(r"nvme|ssd|disk", part, re.IGNORECASE):
+    elif re.search(r"\b(?:nvme|ssd|disk|hdd)\b", part, re.IGNORECASE):
         hint = "a disk is written as NVMe 7GB/s"
     return InputError(f"part {part!r} is not understood; {hint}; a machine is {GRAMMAR}")
 
 
 def _bare(part: str) -> str:
     strip: list[Callable[[str], str]] = [
+        plain_device,
         lambda text: _taken(_PCIE, text)[0],
         lambda text: _taken(_SIZE, text)[0],
     ]

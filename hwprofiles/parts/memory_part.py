@@ -26,6 +26,15 @@ class MemoryType:
     listed: Citation
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RigMemory:
+    """Memory of all sockets together; ``num_bytes`` is None where nothing states it."""
+
+    num_bytes: int | None
+    peak_bytes_per_s: float
+    listed: Citation
+
+
 def memory_types(data: Mapping[str, Any]) -> dict[str, MemoryType]:
     """The kinds of the data file, by name."""
     return {row["name"]: _type(row) for row in data["types"]}

@@ -4,6 +4,7 @@
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
@@ -93,9 +94,11 @@ def _without_optional(words: list[str]) -> Iterator[str]:
     for count in range(len(optional) + 1):
         # Every combination: people leave out any of these words, and names have few of them.
         for left_out in combinations(optional, count):
-            key = "".join(word for place, word in enumerate(words) if place not in left_out)
-            # A spelling without a number, such as "ti", would stand for too many parts.
-            if len(key) > 1 and not key.isalpha():
+            kept = [word for place, word in enumerate(words) if place not in left_out]
+            key = "".join(kept)
+            # A spelling without a number, such as "ti", would stand for too many parts, and the 5
+            # of a Ryzen 5 without its Ryzen would join the number behind it.
+            if len(key) > 1 and not key.isalpha() and not (kept[0].isdigit() and len(kept[0]) == 1):
                 yield key
 
 
@@ -105,9 +108,20 @@ def _is_optional(word: str, words: list[str]) -> bool:
 
 def nearest(text: str, names_by_key: Mapping[str, Iterable[str]]) -> list[str]:
     """The few names whose spelling is nearest to the text, nearest first."""
-    close = difflib.get_close_matches(key_of(text), names_by_key, n=4 * NUM_SUGGESTIONS, cutoff=0.5)
+    key = key_of(text)
+    close = difflib.get_close_matches(key, names_by_key, n=4 * NUM_SUGGESTIONS, cutoff=0.5)
+    close.sort(key=lambda spelling: _distance(key, spelling))
     found = dict.fromkeys(name for key in close for name in names_by_key[key])
     return list(found)[:NUM_SUGGESTIONS]
+
+
+def _distance(key: str, spelling: str) -> tuple[float, int]:
+    """How far two spellings are apart; of equally far ones, that with the same letters is nearer,
+    as letters change places more often than they change.
+    """
+    common = Counter(key) & Counter(spelling)
+    others = len(key) + len(spelling) - 2 * common.total()
+    return -difflib.SequenceMatcher(None, spelling, key).ratio(), others
 
 
 def _words(text: str) -> list[str]:

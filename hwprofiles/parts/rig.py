@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from hwprofiles.errors import InputError
 from hwprofiles.parts.cpu_part import CpuPart
 from hwprofiles.parts.gpu_part import Citation, GpuPart
+from hwprofiles.parts.in_common import said_once, with_memory
 from hwprofiles.parts.library import PartsLibrary
 from hwprofiles.parts.line import GpuItem, MemoryModules, PartsLine
-from hwprofiles.parts.memory_part import peak_bytes_per_s
+from hwprofiles.parts.memory_part import RigMemory, peak_bytes_per_s
 from hwprofiles.quantity import Kind
 from hwprofiles.units import GIB
 
@@ -33,15 +34,6 @@ class RigGpu:
     lanes: int | None
     link_source: str
     is_link_named: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RigMemory:
-    """Memory of all sockets together; ``num_bytes`` is None where nothing states it."""
-
-    num_bytes: int | None
-    peak_bytes_per_s: float
-    listed: Citation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,19 +67,26 @@ def complete(line: PartsLine, library: PartsLibrary) -> Rig:
     be in one machine.
     """
     assumptions = _Assumptions()
+    line = said_once(line, library, assumptions.add)
     # GPUs before the CPU: some come with theirs, and all say what kind of CPU is likely.
     parts = [(item, _sized(item, library, assumptions)) for item in line.gpus]
     unified = _unified(parts, line)
     cpu, sockets = _cpu(line, library, parts, assumptions)
-    memory = None if unified is None else _unified_memory(unified)
     gpus = tuple(_linked(item, part, cpu, sockets, line, assumptions) for item, part in parts)
+    memory = (
+        _memory(line, cpu, sockets, library, assumptions)
+        if unified is None
+        else _unified_memory(unified)
+    )
+    if line.disk is not None and line.disk.bytes_per_s is None:
+        assumptions.add(f"{line.disk.text!r} names no rate at which it is read: no disk is used")
     return Rig(
         line=line,
-        gpus=gpus,
+        gpus=tuple(replace(gpu, part=with_memory(gpu.part, memory, line)) for gpu in gpus),
         cpu=cpu,
         sockets=sockets,
         is_cpu_named=line.cpu is not None or any(part.host for _, part in parts),
-        memory=memory or _memory(line, cpu, sockets, library, assumptions),
+        memory=memory,
         assumptions=tuple(assumptions.found),
     )
 
@@ -128,6 +127,9 @@ def _unified(parts: list[tuple[GpuItem, GpuPart]], line: PartsLine) -> GpuPart |
     if count > 1:
         right = "a machine has one of it and no other GPU"
         raise InputError(f"{line.text}: {name} has its memory in common with its CPU, so {right}")
+    if unified[0].is_inside_cpu:
+        # It is the CPU's, whose parts are named apart.
+        return None
     other = line.cpu or line.memory
     if other is not None:
         right = f"leave out {other.text!r} and write its memory as {name} 64GB"
@@ -172,7 +174,7 @@ def _assumed_cpu(
 ) -> str:
     assumed = library.assumed
     # Cards with HBM are mostly sold in servers; all else is taken to be a desktop.
-    if line.memory is None:
+    if line.memory is None or line.memory.type_name is None:
         is_server = any(part.is_data_centre for _, part in parts)
         return str(assumed["server_cpu"] if is_server else assumed["desktop_cpu"])
     modules = line.memory.modules or 2
@@ -197,24 +199,20 @@ def _memory(
         return _host_memory(line, library)
     if item is None:
         return _assumed_memory(cpu, sockets, assumptions)
-    allowed = [name for name in (cpu.memory, cpu.other_memory) if name]
-    if library.memory_types[item.type_name].taken_as not in allowed:
-        raise InputError(
-            f"part {item.text!r}: {cpu.name} takes {' or '.join(allowed)}, got {item.type_name}",
-        )
+    type_name = _memory_type(item, cpu, library, assumptions)
     channels = _channels(item, cpu, sockets, assumptions)
     speed = item.mt_per_s
     if speed is None:
-        slowest = library.memory_types[item.type_name].slowest_mt_per_s
-        speed = cpu.mt_per_s if item.type_name == cpu.memory else slowest
-        assumptions.add(f"the line names no speed of memory: {item.type_name}-{speed} assumed")
+        slowest = library.memory_types[type_name].slowest_mt_per_s
+        speed = cpu.mt_per_s if type_name == cpu.memory else slowest
+        assumptions.add(f"the line names no speed of memory: {type_name}-{speed} assumed")
     peak = peak_bytes_per_s(channels, speed)
     source = f"the parts line: {item.text}; {channels} channels x {speed} MT/s x 8 bytes"
     # Some CPUs move less than their channels give: the links between their dies bound it.
     if cpu.most_memory_bytes_per_s is not None and peak > cpu.most_memory_bytes_per_s * sockets:
         peak = cpu.most_memory_bytes_per_s * sockets
         source = f"{cpu.listed.source}: all that {cpu.name} moves"
-    is_whole = item.mt_per_s is not None and item.modules is not None
+    is_whole = None not in (item.mt_per_s, item.modules, item.type_name)
     kind = Kind.DATASHEET if is_whole else Kind.ASSUMED
     num_bytes = item.module_gib * GIB * (item.modules or 1) * (item.sockets or 1)
     return RigMemory(
@@ -222,6 +220,26 @@ def _memory(
         peak_bytes_per_s=peak,
         listed=Citation(source=source, date=ASSUMED_DATE, kind=kind),
     )
+
+
+def _memory_type(
+    item: MemoryModules,
+    cpu: CpuPart,
+    library: PartsLibrary,
+    assumptions: _Assumptions,
+) -> str:
+    """The kind of memory: as named, else the CPU's. Raises InputError for one that it takes not."""
+    assert cpu.memory is not None
+    if item.type_name is None:
+        assumptions.add(f"{item.text!r} names no kind of memory: {cpu.memory} assumed")
+        return cpu.memory
+    allowed = [name for name in (cpu.memory, cpu.other_memory) if name]
+    taken = library.memory_types[item.type_name].taken_as
+    if taken not in [library.memory_types[name].taken_as for name in allowed]:
+        raise InputError(
+            f"part {item.text!r}: {cpu.name} takes {' or '.join(allowed)}, got {item.type_name}",
+        )
+    return item.type_name
 
 
 def _channels(item: MemoryModules, cpu: CpuPart, sockets: int, assumptions: _Assumptions) -> int:

@@ -198,8 +198,9 @@ def _memories(line: PartsLine, library: PartsLibrary) -> Iterator[str]:
 
 
 def _memory_words(memory: MemoryModules, gib: int, mt_per_s: int | None) -> str:
-    speed = "" if mt_per_s is None else f"-{mt_per_s}"
-    words = f"{memory.modules}x{gib}GB {memory.type_name}{speed}"
+    kind = "" if memory.type_name is None else f" {memory.type_name}"
+    speed = "" if mt_per_s is None else f"{'-' if kind else ' '}{mt_per_s}"
+    words = f"{memory.modules}x{gib}GB{kind}{speed}"
     return words if memory.sockets is None else f"{memory.sockets}x({words})"
 
 

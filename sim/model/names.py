@@ -4,7 +4,7 @@ tag of a program.
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hwprofiles import InputError
@@ -13,16 +13,19 @@ from sim.model.importers.schemes import find_scheme
 
 _SITE = re.compile(r"(https?://)?(www\.)?(huggingface\.co|hf\.co)/")
 _PART_OF_A_FILE = re.compile(r"(-\d{5}-of-\d{5})?\.gguf$")
-_SCHEME_BEHIND_A_DOT = re.compile(r"\.(?=(ud-)?(i?q\d|bf16|f16|f32|mxfp4))")
+_SCHEME_BEHIND_A_DOT = re.compile(r"\.(?=(ud-)?(i?q\d|bf16|f16|f32|mxfp4|w\d+a\d+))")
 _MAKERS = ("meta-", "nvidia-")
 _VARIANT = re.compile(
     r"gguf|instruct|chat|it|base|thinking|reasoning|hf|mlx|imatrix|i1|latest|preview|original|"
-    r"abliterated|uncensored|heretic|\d{4}|\d{6}|1m|\d{2,3}k|v\d(\.\d)?"
+    r"abliterated|uncensored|heretic|pt|quantized|autoround|dwq|unsloth|\d{4}|\d{6}|1m|\d{2,3}k|"
+    r"v\d(\.\d)?"
 )
 """Words behind a name that leave its layers as they are: how it was trained, a date, a version, the
 container, a longest context.
 """
 _MOST_SCHEME_WORDS = 3
+_BEFORE_A_NUMBER = re.compile(r"(?<=[a-z])-(?=\d)")
+"""Where some write a hyphen and others none: ``phi-3.5-moe``, ``phi3.5-moe``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,7 @@ def unknown_model(name: str, known: Mapping[str, str]) -> InputError:
                     f"{what}: {known[whole]!r} is a model, but {rest} is neither a quantisation "
                     "nor a variant of its layers"
                 )
-    return InputError(f"{what}{closest(stem, set(known.values()))}")
+    return InputError(f"{what}{_nearest(stem, set(known.values()))}")
 
 
 def _spellings(name: str) -> Iterator[str]:
@@ -95,10 +98,12 @@ def _read(text: str, known: Mapping[str, str]) -> NamedModel | None:
     words = text.split("-")
     quantization: str | None = None
     # From the end, as variants and schemes stand there; a name that is known whole goes first.
+    loose = {_loose(each): model for each, model in known.items()}
     while words:
         stem = "-".join(words)
-        if stem in known:
-            return NamedModel(name=known[stem], quantization=quantization)
+        model = known.get(stem) or loose.get(_loose(stem))
+        if model is not None:
+            return NamedModel(name=model, quantization=quantization)
         count = _num_scheme_words(words) if quantization is None else 0
         if count:
             quantization = "-".join(words[-count:])
@@ -108,6 +113,34 @@ def _read(text: str, known: Mapping[str, str]) -> NamedModel | None:
         else:
             return None
     return None
+
+
+def _loose(text: str) -> str:
+    return _BEFORE_A_NUMBER.sub("", text)
+
+
+def _bare(text: str) -> str:
+    """The name without schemes and variants at its end, all but its first word at most."""
+    words = text.split("-")
+    while len(words) > 1:
+        count = _num_scheme_words(words) or int(_VARIANT.fullmatch(words[-1]) is not None)
+        if not count:
+            break
+        words = words[:-count]
+    return "-".join(words)
+
+
+def _nearest(text: str, names: Iterable[str]) -> str:
+    """The nearest name, else those of the same family, as the end of a sentence; where there is
+    none, what to give instead.
+    """
+    stem = _bare(text)
+    if difflib.get_close_matches(stem, names, n=1):
+        return closest(stem, names)
+    family = re.match(r"[a-z]{3,}", stem)
+    kin = [name for name in sorted(names) if family and name.startswith(family.group())]
+    instead = "; known: those of docs/reference/models.md; a config.json or GGUF file is read too"
+    return f"; of that family: {', '.join(kin)}" if kin else instead
 
 
 def _num_scheme_words(words: list[str]) -> int:

@@ -152,11 +152,16 @@ def test_numbers_are_plausible() -> None:
         listed = (cpu.base_hz, cpu.all_core_hz, cpu.boost_hz)
         clocks = [hertz for hertz in listed if hertz is not None]
         assert clocks == sorted(clocks)
-        assert all(1.5e9 <= hertz <= 6.3e9 for hertz in clocks)
+        # Base clocks of thin laptops are the lowest.
+        assert all(0.7e9 <= hertz <= 6.3e9 for hertz in clocks)
         assert 1 <= cpu.cores <= 192
     for gpu in (size for sizes in library.gpus.values() for size in sizes):
+        if gpu.is_inside_cpu:
+            assert (gpu.memory_bytes, gpu.memory_bytes_per_s) == (0, 0)
+            continue
         per_byte = max(gpu.operations_per_s.values()) / gpu.memory_bytes_per_s
-        assert 10 <= per_byte <= 2000, gpu.name
+        # Chips with slow memory in common and much fp4 arithmetic have most.
+        assert 10 <= per_byte <= 4000, gpu.name
         assert 2 * GIB <= gpu.memory_bytes <= 512 * GIB
 
 
@@ -204,7 +209,9 @@ def _line(rng: random.Random) -> tuple[str, GpuPart | None, CpuPart]:
     """A line with its first GPU and its CPU; parts that may be left out are at times."""
     library = parts_library()
     cpus = [part for part in library.cpus.values() if part.kind != "unified"]
-    cards = [sizes for sizes in library.gpus.values() if sizes[0].host is None]
+    cards = [
+        sizes for sizes in library.gpus.values() if not sizes[0].is_unified and not sizes[0].host
+    ]
     cpu = rng.choice(cpus)
     sockets = rng.randint(1, cpu.sockets)
     parts = []

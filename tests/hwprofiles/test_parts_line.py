@@ -135,6 +135,8 @@ def test_a_whole_line_assumes_nothing() -> None:
         ),
         ("Ryzen 9 7950X + 64GB DDR5-4800", "names no number of modules"),
         ("Ryzen 9 7950X + 2x32GB DDR5", "names no speed of memory: DDR5-5200 assumed"),
+        ("Ryzen 9 7950X + 2x32GB DDR5-5200 + NVMe 2TB", "'NVMe 2TB' names no rate"),
+        ("Ryzen 9 7950X + 2x32GB 5200MHz RAM", "names no kind of memory: DDR5 assumed"),
         ("Ryzen 9 7950X + 4x32GB DDR5-3600", "4 modules of memory share the 2 channels"),
         ("2xEPYC 9115 + 24x32GB DDR5-4800", "taken as the modules of all 2 sockets together"),
     ],
@@ -279,7 +281,6 @@ def test_low_power_memory_without_a_processor_assumes_one() -> None:
         ),
         ("RTX 4080 + NVMe", "part 'NVMe' is not understood; a disk is written as NVMe 7GB/s"),
         ("RTX 4080 + NVMe 4.0", "part 'NVMe 4.0': write the rate of reading, 1 MB/s to 100 GB/s"),
-        ("RTX 4080 + NVMe 2TB", "write the rate of reading"),
         ("RTX 4080 + NVMe 1e-300", "write the rate of reading"),
         (
             "RTX 4080 + NVMe fast",

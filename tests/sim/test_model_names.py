@@ -47,6 +47,19 @@ Qwen/Qwen1.5-MoE-A2.7B-Chat-GPTQ-Int4 qwen1.5-moe-a2.7b GPTQ-4bit
 Qwen/Qwen2.5-72B-Instruct-AWQ qwen2.5-72b AWQ
 qwen2.5:72b qwen2.5-72b 16bit
 Qwen/Qwen3-8B-FP8 qwen3-8b fp8
+zai-org/GLM-4.6 glm-4.6 16bit
+zai-org/GLM-4.5-FP8 glm-4.6 fp8
+unsloth/GLM-4.6-GGUF:UD-Q2_K_XL glm-4.6 UD-Q2_K_XL
+ubergarm/GLM-4.6-GGUF:smol-IQ4_KSS glm-4.6 smol-IQ4_KSS
+nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8 nemotron-3-super-120b-a12b fp8
+deepseek-ai/DeepSeek-V4-Pro deepseek-v4-pro fp8-mxfp4
+RedHatAI/Qwen3-30B-A3B-quantized.w4a16 qwen3-30b-a3b GPTQ-4bit
+Intel/Qwen3-30B-A3B-int4-AutoRound qwen3-30b-a3b INT4
+baidu/ERNIE-4.5-21B-A3B-PT ernie-4.5-21b-a3b 16bit
+phi3.5-moe phi-3.5-moe 16bit
+qwen-3-30b-a3b qwen3-30b-a3b 16bit
+kimi-k2:1t kimi-k2 fp8
+olmoe:7b olmoe-1b-7b 16bit
 deepseek-ai/DeepSeek-R1-0528-Qwen3-8B qwen3-8b 16bit
 deepseek-ai/DeepSeek-R1 deepseek-v3 fp8
 deepseek-ai/DeepSeek-R1-0528 deepseek-v3 fp8
@@ -67,7 +80,7 @@ deepseek-ai/DeepSeek-V2-Lite-Chat deepseek-v2-lite 16bit
 deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct deepseek-v2-lite 16bit
 DeepSeek-Coder-V2-Lite-Instruct-Q8_0.gguf deepseek-v2-lite Q8_0
 deepseek-coder-v2:16b deepseek-v2-lite 16bit
-deepseek-ai/DeepSeek-V4-Flash deepseek-v4-flash fp8
+deepseek-ai/DeepSeek-V4-Flash deepseek-v4-flash fp8-mxfp4
 openai/gpt-oss-20b gpt-oss-20b mxfp4
 openai/gpt-oss-120b gpt-oss-120b mxfp4
 ggml-org/gpt-oss-120b-GGUF gpt-oss-120b mxfp4
@@ -175,6 +188,9 @@ def test_a_file_goes_before_a_model_of_its_name(
             "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
             "'deepseek-v3' is a model, but 'distill-qwen-7b'",
         ),
+        ("Qwen/Qwen3-4B-Instruct-2507", "did you mean 'qwen3-8b'"),
+        ("ibm-granite/granite-4.0-h-small", "of that family: granite-3-1b-a400m"),
+        ("xai-org/grok-2", "a config.json or GGUF file is read too"),
         ("Qwen/Qwen3-30B-A3", "did you mean 'qwen3-30b-a3b'"),
         ("Q4_K_M", "no model named 'Q4_K_M'"),
         ("gguf", "no model named 'gguf'"),

@@ -66,6 +66,9 @@ REQUIRED = [
     "qwen3.5-27b",
     "gemma-4-26b-a4b",
     "mimo-v2-flash",
+    "glm-4.6",
+    "nemotron-3-super-120b-a12b",
+    "deepseek-v4-pro",
 ]
 
 PUBLISHED_TOLERANCE = 0.005

@@ -22,6 +22,13 @@ This page is written by `rosin machines parts -o docs/reference/parts.md` from
 """
 
 
+IN_COMMON = {
+    "unified": "memory in common, what the GPU may take",
+    "shared": "memory of a CPU, what the graphics inside it may take",
+}
+"""Shares of memory that no GPU has of its own, in words."""
+
+
 def parts_page(library: PartsLibrary) -> str:
     """The page, as Markdown."""
     sizes = [part for parts in library.gpus.values() for part in parts]
@@ -58,8 +65,7 @@ def _shares() -> Iterator[tuple[str, Efficiency | Quantity]]:
     for kind, quantity in shares.serial_fraction.items():
         yield f"the shorter of reading and arithmetic, copies within the card {kind}", quantity
     for maker, share in shares.reported_memory.items():
-        in_common = "memory in common, what the GPU may take"
-        yield in_common if maker == "unified" else f"size of a GPU's memory, {maker}", share
+        yield IN_COMMON.get(maker, f"size of a GPU's memory, {maker}"), share
     yield "products on a GPU", shares.gpu_compute
     yield "products on a CPU", shares.cpu_compute
     yield "link, pinned", shares.link
@@ -94,13 +100,14 @@ def _gpu_row(part: GpuPart) -> str:
     rates = part.operations_per_s
     wide = next((rates[name] for name in ("bf16", "fp16", "f32") if name in rates), None)
     narrow = next((rates[name] for name in ("fp8", "int8") if name in rates), None)
+    in_common = "the CPU's memory" if part.is_inside_cpu else "memory in common"
     return _row(
         part.name,
-        f"{part.memory_bytes // GIB}",
-        f"{part.memory_bytes_per_s / GB:g}",
+        "" if part.is_inside_cpu else f"{part.memory_bytes // GIB}",
+        "" if part.is_inside_cpu else f"{part.memory_bytes_per_s / GB:g}",
         _tera(wide),
         _tera(narrow),
-        f"{part.pcie_generation}.0 x{part.lanes}" if part.lanes else "memory in common",
+        f"{part.pcie_generation}.0 x{part.lanes}" if part.lanes else in_common,
     )
 
 
@@ -111,30 +118,43 @@ def _cpu_lines(parts: Iterable[CpuPart]) -> Iterator[str]:
     yield ""
     yield "Cores are performance cores + efficiency cores of one socket; clocks in GHz."
     for family, members in _families(members_of):
-        first = members[0]
         yield ""
         yield f"### {family}"
         yield ""
-        # Members of a family share channels, links and sources; the first stands for them.
-        yield from _shared(first)
+        yield from _shared(members)
         yield ""
         yield "| CPU | cores | base | boost | all cores | memory MT/s |"
         yield "| --- | --- | --- | --- | --- | --- |"
         yield from (_cpu_row(part) for part in members)
 
 
-def _shared(part: CpuPart) -> Iterator[str]:
-    """What the family has in common, and its sources."""
+def _shared(members: list[CpuPart]) -> Iterator[str]:
+    """What the family has in common, and its sources; where members differ, all that they have."""
+    # Channels, generation of PCIe and sources are in common, so the first has them for all.
+    part = members[0]
     design = part.design
-    kinds = " or ".join(name for name in (part.memory, part.other_memory) if name)
+    others = dict.fromkeys(each.other_memory for each in members if each.other_memory)
+    kinds = " or ".join(name for name in (part.memory, *others) if name)
     listed = f"{part.channels} channels of {kinds}"
     memory = listed if part.memory else "memory in common with the GPU, or its own"
-    link = f"PCIe {part.pcie_generation}.0, {part.lanes} lanes" if part.lanes else "PCIe not listed"
-    sockets = "1 socket" if part.sockets == 1 else f"up to {part.sockets} sockets"
+    most = max(each.sockets for each in members)
+    sockets = "1 socket" if most == 1 else f"up to {most} sockets"
+    link = _link(members)
     yield f"{memory}, {link}, {sockets}; {', '.join(design.instructions)};"
     operations = ", ".join(f"{name} {count}" for name, count in design.operations_per_cycle.items())
     yield f"operations a core and cycle: {operations}. {part.listed.source} ({part.listed.date}). "
     yield f"Cores: {design.listed.source} ({design.listed.date})."
+
+
+def _link(members: list[CpuPart]) -> str:
+    generation = members[0].pcie_generation
+    if generation is None:
+        return "PCIe not listed"
+    lanes = {each.lanes for each in members if each.lanes is not None}
+    if not lanes:
+        return f"PCIe {generation}.0"
+    few, many = min(lanes), max(lanes)
+    return f"PCIe {generation}.0, {few if few == many else f'{few} to {many}'} lanes"
 
 
 def _cpu_row(part: CpuPart) -> str:

@@ -8,6 +8,9 @@ from hwprofiles.parts.gpu_part import Citation
 from hwprofiles.parts.rows import rows_of
 from hwprofiles.units import GB, GIGAHERTZ
 
+M2_LANES = 4
+"""Lanes of an M.2 slot (PCI Express M.2 specification)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreDesign:
@@ -31,7 +34,8 @@ class CpuPart:
     """A CPU of one socket. ``cores`` are performance cores; ``e_cores`` are beside them. Clocks are
     None where no source states them.
 
-    ``sockets`` is the most that work together. ``memory`` is None where it comes with a GPU that
+    ``lanes`` are shared by GPUs, but for the ``disk_lanes`` that a disk takes of them. ``sockets`` is
+    the most that work together. ``memory`` is None where it comes with a GPU that
     states it.
     """
 
@@ -54,6 +58,7 @@ class CpuPart:
     most_memory_bytes_per_s: float | None
     pcie_generation: int | None
     lanes: int | None
+    disk_lanes: int
     listed: Citation
 
 
@@ -106,6 +111,7 @@ def _part(family: Mapping[str, Any], own: Mapping[str, Any], design: CoreDesign)
         most_memory_bytes_per_s=None if most is None else most * GB,
         pcie_generation=both.get("generation"),
         lanes=both.get("lanes"),
+        disk_lanes=both.get("disk_lanes", M2_LANES),
         listed=Citation(source=family["source"], date=family["date"]),
     )
 

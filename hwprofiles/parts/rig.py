@@ -18,9 +18,6 @@ ASSUMED_DATE = "2026-11"
 NO_MEMORY = "the line names no memory"
 """How the assumption of a memory begins."""
 
-LANES_BESIDE_GPUS = 4
-"""Lanes of a CPU that a disk takes before GPUs share the rest: one M.2 slot."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RigGpu:
@@ -341,7 +338,7 @@ def _lanes(own: int, cpu: CpuPart, sockets: int, num_gpus: int) -> int:
     """Lanes of one GPU: its own, halved until all GPUs share what is left beside a disk."""
     if cpu.lanes is None:
         return own
-    share = max(1, (cpu.lanes * sockets - LANES_BESIDE_GPUS) // num_gpus)
+    share = max(1, (cpu.lanes * sockets - cpu.disk_lanes) // num_gpus)
     lanes = own
     while lanes > share and lanes > 1:
         # Boards split a slot's lanes in halves.

@@ -169,6 +169,13 @@ def test_the_older_generation_and_the_lanes_that_are_left_make_the_link() -> Non
     assert load_machine("4xRTX 3090 + EPYC 7302").link.name == "PCIe 4.0 x16"
 
 
+def test_a_disk_on_the_chipset_takes_no_lanes_of_a_gpu() -> None:
+    """Intel's client CPUs of sixteen lanes give all of them to slots."""
+    assert load_machine("RTX 2060 + Core i5-9400F").link.name == "PCIe 3.0 x16"
+    assert load_machine("2xRTX 3090 + Core i9-9900K").link.name == "PCIe 3.0 x8"
+    assert load_machine("RTX 4060 + Ryzen 7 8700G").link.name == "PCIe 4.0 x8"
+
+
 @pytest.mark.parametrize(
     ("name", "most"),
     [

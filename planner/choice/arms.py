@@ -33,12 +33,13 @@ WHOLE_FRACTION = 0.999
 class Arm:
     """One way: a number of layers with their experts on GPUs (``cached`` None), or a cache.
 
-    ``command`` says how a program is told to do so. ``arguments`` are llama.cpp's where they were
+    ``command`` says how ``program`` is told to do so. ``arguments`` are llama.cpp's where they were
     searched for, as for several GPUs. ``gpus`` are those in use; None: all.
     """
 
     arm: str
     command: str
+    program: str = LLAMA_CPP
     expert_layers: int = 0
     arguments: LlamaArguments | None = None
     gpus: tuple[int, ...] | None = None
@@ -188,7 +189,8 @@ def _cache_arms(question: ChoiceQuestion, room: float) -> Iterator[Arm]:
     }
     for name, (policy, misses) in CACHES.items():
         cached = CachedExperts(policy=policy, share=share, misses=misses)
-        yield Arm(arm=name, command=commands[name], cached=cached)
+        program = OTHER_PROGRAMS.get(name, LLAMA_CPP)
+        yield Arm(arm=name, command=commands[name], program=program, cached=cached)
 
 
 def _streamed(question: ChoiceQuestion, room: float) -> tuple[Arm, ...]:
@@ -203,7 +205,8 @@ def _streamed(question: ChoiceQuestion, room: float) -> tuple[Arm, ...]:
         misses=MissRule.STREAM,
         memory_share=min(1.0, spare / experts),
     )
-    return (Arm(arm=STREAM, command="an engine that streams, such as flash-moe", cached=cached),)
+    command = "an engine that streams, such as flash-moe"
+    return (Arm(arm=STREAM, command=command, program="an engine that streams", cached=cached),)
 
 
 STREAM = "stream from disk"
@@ -214,5 +217,11 @@ CACHES = {
     "hybrid": ("lru", MissRule.SHARED),
     "expert cache, misses split": ("decayed", MissRule.SPLIT),
 }
-"""By name: the policy and what happens on a miss. llama.cpp's own cache, FreeToken's two backends, and
-moe-speed-of-light's patch of llama.cpp."""
+"""By name: the policy and what happens on a miss."""
+
+OTHER_PROGRAMS = {
+    "fetch": "FreeToken",
+    "hybrid": "FreeToken",
+    "expert cache, misses split": "moe-speed-of-light's patch of llama.cpp",
+}
+"""By name: the program of a cache that is not llama.cpp's own."""

@@ -24,6 +24,7 @@ ARM = {
     "gpu_expert_layers",
     "cached_fraction",
     "command",
+    "program",
     "drafts",
 }
 
@@ -44,7 +45,17 @@ def test_choice_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     text = text_of(capsys, *ASKED)
     assert "static layers" in text and "hybrid" in text
     assert "at risk" in text
-    assert "best: " in text
+    assert "best, by " in text
+
+
+def test_plain_llama_cpp_is_named_where_another_program_is_best(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Who has llama.cpp alone sees its best command, too."""
+    data = json_of(capsys, *ASKED)
+    text = text_of(capsys, *ASKED)
+    is_plain = data["arms"][0]["program"] == "llama.cpp"
+    assert ("best by llama.cpp alone" in text) is not is_plain
 
 
 @pytest.mark.parametrize(

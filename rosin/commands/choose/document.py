@@ -37,6 +37,7 @@ class ArmResult(Document):
     rests_on: str
     gpu_expert_layers: int
     cached_fraction: float
+    program: str
     command: str
     drafts: DraftedArm | None = None
 
@@ -95,6 +96,7 @@ def _arm(own: ChosenArm, drafted: DraftedSpeed | None) -> ArmResult:
         rests_on=own.rests_on,
         gpu_expert_layers=own.arm.expert_layers,
         cached_fraction=0.0 if cached is None else cached.share,
+        program=own.arm.program,
         command=own.arm.command,
         drafts=None if drafted is None else _drafted(drafted),
     )

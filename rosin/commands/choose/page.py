@@ -8,6 +8,7 @@ from rich.text import Text
 from rosin.commands.choose.document import ChooseResult
 from rosin.commands.simulate.runtime_page import PART_WORDS, number_words, range_words
 from rosin.report.tables import name_column, number_column, plain_table
+from sim.runtimes.llama_cpp.arguments import LLAMA_CPP
 
 
 def choose_page(result: ChooseResult) -> Iterator[RenderableType]:
@@ -24,8 +25,12 @@ def choose_page(result: ChooseResult) -> Iterator[RenderableType]:
     yield table
     # A best way is there: where no way is possible, the command ends before its page.
     best = result.arms[0]
-    yield Text(f"\nbest: {best.command}")
-    yield Text(f"its decoding is limited by {PART_WORDS[best.decode.limit]}")
+    yield Text(f"\nbest, by {best.program}: {best.command}")
+    plain = next((own for own in result.arms if own.program == LLAMA_CPP), best)
+    if plain is not best:
+        speed = range_words(plain.decode)
+        yield Text(f"best by {LLAMA_CPP} alone, {speed} tokens/s: {plain.command}")
+    yield Text(f"\nits decoding is limited by {PART_WORDS[best.decode.limit]}")
     yield Text(f"its speed rests most on {best.rests_on}")
     yield Text(f"how often caches miss: {result.locality}")
     share = best.decode.coverage_fraction

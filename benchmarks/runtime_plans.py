@@ -16,8 +16,8 @@ from planner.runtimes.asked import Asked
 from planner.runtimes.load import RuntimeLimits, RuntimeLoad
 from planner.runtimes.plan_file import call_of
 from planner.runtimes.search import NoRuntimePlan, RuntimePlan, plan_runtime
-from sim.model.library import load_model
 from sim.runtimes import kernel_format, runtime_host
+from sim.runtimes.model_files import load_model_for
 from sim.runtimes.tensors import tensors_of
 
 RUNTIME = "llama.cpp"
@@ -63,7 +63,7 @@ def cells() -> Iterator[Cell]:
 
 def _asked(machine_name: str, model_name: str, quantization: str | None, load: str) -> Asked:
     machine = load_machine(machine_name)
-    model = load_model(model_name, quantization)
+    model = load_model_for(RUNTIME, model_name, quantization)
     return Asked(
         runtime=RUNTIME,
         model=model,

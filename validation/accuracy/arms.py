@@ -171,7 +171,7 @@ def _tie(question: RuntimeQuestion, arm: MeasuredArm, upload_s: float) -> TieBre
 
 def _cached(arm: MeasuredArm, row: MeasuredRow, host_of: HostOf) -> ArmPrediction:
     probes = read_probes(arm.probe)
-    model = model_of(row.model, row.quantization, row.bytes_per_weight)
+    model = model_of(arm.runtime, row.model, row.quantization, row.bytes_per_weight)
     read = read_caching_arguments(arm.runtime, arm.args, model)
     cached = replace(read.cached, hit_fraction=arm.hit_fraction)
     question = RuntimeQuestion(

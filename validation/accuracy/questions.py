@@ -18,6 +18,7 @@ from sim.runtimes.llama_cpp.arguments import (
     LlamaArguments,
     read_llama_arguments,
 )
+from sim.runtimes.model_files import load_model_for
 from sim.runtimes.question import (
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_PROMPT_TOKENS,
@@ -77,7 +78,7 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
     return RuntimeQuestion(
         runtime=row.runtime,
         arguments=arguments,
-        model=model_of(row.model, row.quantization, row.bytes_per_weight),
+        model=model_of(row.runtime, row.model, row.quantization, row.bytes_per_weight),
         quantization=row.quantization,
         host=host,
         context_tokens=_tokens(row.decode_context_tokens, DEFAULT_CONTEXT_TOKENS),
@@ -127,8 +128,8 @@ def read_probes(text: str) -> dict[str, float]:
 
 # Many rows are of one model in one format.
 @lru_cache(maxsize=256)
-def model_of(name: str, quantization: str, bytes_per_weight: str) -> Model:
-    """Return the model with a row's bytes, else in its quantization.
+def model_of(runtime: str, name: str, quantization: str, bytes_per_weight: str) -> Model:
+    """Return the model with a row's bytes, else in its quantization as the runtime's file has it.
 
     Raises InputError where neither is stated.
     """
@@ -136,7 +137,7 @@ def model_of(name: str, quantization: str, bytes_per_weight: str) -> Model:
         return with_bytes_per_weight(load_model(name), read_bytes_per_weight(bytes_per_weight))
     if not quantization:
         raise InputError(f"model {name}: neither its quantization nor bytes_per_weight is stated")
-    return load_model(name, quantization)
+    return load_model_for(runtime, name, quantization)
 
 
 def _tokens(stated: float | None, otherwise: int) -> int:

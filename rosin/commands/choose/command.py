@@ -68,8 +68,9 @@ def choose(
     from rosin.cli.settings import split_settings
     from rosin.commands.choose.document import choose_result
     from rosin.commands.choose.page import choose_page
-    from sim.model.library import load_model
     from sim.runtimes import host_assumptions
+    from sim.runtimes.llama_cpp.arguments import LLAMA_CPP
+    from sim.runtimes.model_files import load_model_for
 
     if asked.model is None or asked.machine is None:
         raise InputError("rosin choose needs --model and --machine")
@@ -79,7 +80,7 @@ def choose(
     if parameters:
         raise InputError(f"--set {next(iter(parameters))}: no number of the machine")
     profile = load_machine(asked.machine, overrides)
-    loaded = load_model(asked.model, asked.quantization)
+    loaded = load_model_for(LLAMA_CPP, asked.model, asked.quantization)
     if loaded.is_dense:
         raise InputError(f"{loaded.name} has no experts, so there is nothing to choose")
     scheme = asked.quantization or loaded.quantization

@@ -199,13 +199,13 @@ def asked_of(
     """Return what is asked, and what is assumed of the machine. Raises InputError."""
     from planner.runtimes.asked import Asked
     from planner.runtimes.load import RuntimeLoad
-    from sim.model.library import load_model
     from sim.runtimes import host_assumptions, kernel_format, runtime_host
     from sim.runtimes.gguf_tensors import tensors_of
+    from sim.runtimes.model_files import load_model_for
 
     assert said.runtime is not None
     machine = setting.loaded_machine()
-    model = load_model(setting.model, setting.quantization)
+    model = load_model_for(said.runtime, setting.model, setting.quantization)
     asked = Asked(
         runtime=said.runtime,
         model=model,

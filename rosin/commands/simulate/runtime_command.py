@@ -87,21 +87,20 @@ def simulate_runtime_plan(options: ScenarioOptions, said: OutputOptions) -> None
     """Predict a plan for a runtime again, from its file. Raises InputError."""
     from planner.runtimes.load import with_room
     from planner.runtimes.plan_file import load_runtime_plan
-    from sim.model.library import load_model
     from sim.runtimes import RuntimeQuestion, host_assumptions, kernel_format, runtime_host
     from sim.runtimes.asking import read_runtime_arguments
     from sim.runtimes.gguf_tensors import tensors_of
+    from sim.runtimes.model_files import load_model_for
 
     assert options.plan is not None
     options.refuse_others(("plan", "seed", "engine"), "a plan for a runtime, which states it")
     plan = load_runtime_plan(options.plan)
     machine = plan.setting.loaded_machine()
-    model = load_model(plan.setting.model, plan.setting.quantization)
+    runtime = plan.runtime.name
+    model = load_model_for(runtime, plan.setting.model, plan.setting.quantization)
     question = RuntimeQuestion(
-        runtime=plan.runtime.name,
-        arguments=with_room(
-            read_runtime_arguments(plan.runtime.name, plan.runtime.line), plan.load
-        ),
+        runtime=runtime,
+        arguments=with_room(read_runtime_arguments(runtime, plan.runtime.line), plan.load),
         model=model,
         quantization=kernel_format(model, plan.setting.quantization),
         host=runtime_host(machine),
@@ -158,7 +157,6 @@ def _question(
     """The question, and what is assumed of the machine."""
     from hwprofiles import InputError, load_machine
     from rosin.cli.settings import split_settings
-    from sim.model.library import load_model
     from sim.runtimes import (
         RuntimeQuestion,
         host_assumptions,
@@ -167,6 +165,7 @@ def _question(
         runtime_host,
         with_kv_type,
     )
+    from sim.runtimes.model_files import load_model_for
 
     assert asked.runtime is not None
     overrides, parameters = split_settings(options.settings or ())
@@ -178,7 +177,7 @@ def _question(
     if options.kv_type is not None:
         arguments = with_kv_type(arguments, options.kv_type)
     machine = load_machine(options.needed("machine", NEEDED), overrides)
-    model = load_model(options.needed("model", NEEDED), options.quantization)
+    model = load_model_for(asked.runtime, options.needed("model", NEEDED), options.quantization)
     prompt_tokens = options.prompt_tokens or DEFAULT_PROMPT_TOKENS
     question = RuntimeQuestion(
         runtime=asked.runtime,

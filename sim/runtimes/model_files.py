@@ -14,8 +14,7 @@ def load_model_for(runtime: str, name: str, quantization: str | None) -> Model:
 
     Where a checkpoint has experts in MXFP4 and the rest in 16 bit, a GGUF file of it has the rest
     in Q8_0: llama-quant.cpp, MOSTLY_MXFP4_MOE; gpt-oss-120b of 59.02 GiB in llama.cpp pull request
-    19922. Raises
-    InputError as ``load_model`` does.
+    19922. Raises InputError as ``load_model`` does.
     """
     model = load_model(name, quantization)
     if runtime in GGUF_PROGRAMS and model.quantization == "mxfp4":

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import floor
 
 from sim.model.model import Model
 from sim.runtimes.caching.replay import POLICIES, Replayed, ReplayedStream
@@ -87,7 +88,8 @@ def medians(rows: Sequence[CacheRow]) -> list[CacheMedian]:
 def slots_of(model: Model, share: float) -> int:
     """Experts of a layer that a share stands for: at least one, and never all."""
     # With all experts held there is no policy to compare.
-    return min(model.num_experts - 1, max(1, round(model.num_experts * share)))
+    # Halves are rounded up, as in the published study.
+    return min(model.num_experts - 1, max(1, floor(model.num_experts * share + 0.5)))
 
 
 def _replay_layer(study: CacheStudy, model: Model, layer: int) -> dict[tuple[float, str], Replayed]:

@@ -336,7 +336,12 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
         )
     if scenario.num_gpus > 1:
         found.append(
-            f"experts are spread over {scenario.num_gpus} GPUs; hidden states go from one to another {_way_across(scenario)}"
+            f"experts are spread over {scenario.num_gpus} GPUs, all else is on the first; "
+            f"hidden states go from one to another {_way_across(scenario)}"
+        )
+        found.append(
+            "programs that split every matrix over GPUs, as fastllm's multicuda and llama.cpp's row split do, lose "
+            "time in each: ask for llama.cpp as a runtime to see it"
         )
     if "disk" in metrics.busy_s:
         found.append(

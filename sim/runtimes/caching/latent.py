@@ -7,15 +7,12 @@ from numba import njit
 
 
 class StreamShape(NamedTuple):
-    """How many tokens choose how many of how many experts, in requests of ``request_tokens`` behind a
-    first one of ``first_tokens``.
-    """
+    """How many tokens choose how many of how many experts, in requests of ``request_tokens``."""
 
     num_tokens: int
     num_experts: int
     top_k: int
     request_tokens: int
-    first_tokens: int
 
 
 @njit(cache=True, nogil=True)
@@ -35,8 +32,7 @@ def latent_stream(shape, spreads, memories, seed):  # type: ignore[no-untyped-de
     score = np.empty(num_experts)
     ids = np.empty((shape.num_tokens, top_k), np.int32)
     for token in range(shape.num_tokens):
-        behind = token - shape.first_tokens
-        is_first = token == 0 or (behind >= 0 and behind % shape.request_tokens == 0)
+        is_first = token % shape.request_tokens == 0
         if is_first:
             for expert in range(num_experts):
                 request[expert] = own[expert] + spreads[1] * np.random.standard_normal()

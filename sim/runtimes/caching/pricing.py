@@ -28,17 +28,23 @@ ranks pin their threads to the same cores (its pull request 104)."""
 COPYING = (MissRule.FETCH, MissRule.STREAM)
 """Rules under which the CPU computes nothing."""
 
-PAGE_COPY_BYTES_PER_S = 10e9
-"""One thread copying out of the page cache into a buffer that the GPU reads: assumed, of a desktop."""
-
-SERVER_PAGE_COPY_BYTES_PER_S = 5.7e9
-"""The same on a server: an AMD EPYC at 2.6 GHz, preadv of 6.8 MB at a time, 2026-11-30, the median of
-six (4.5 to 5.9) by the thread's CPU time.
+PAGE_COPY_BYTES_PER_S = 8.8e9
+"""What a program gets out of the page cache into a buffer that the GPU reads, on a desktop: the geometric
+mean of three published figures (docs/explanation/expert-caches.md). 10 GB/s of an i9-13900KF (flash-moe's
+CUDA port, its paper), 9.6 beside an RTX 5090 (kekzl/imp pull request 1409, mapped, with the link), 7.1 of
+a Ryzen 5 3400G (stable-diffusion.cpp pull request 790).
 """
 
-PAGE_COPY_SPREAD = 0.54
-"""The spread of either in the logarithm: half to twice in four of five machines, assumed, since no
-source measures it for these engines."""
+SERVER_PAGE_COPY_BYTES_PER_S = 5.3e9
+"""The same on a server: 4.9 of one thread (rustfs pull request 4653), 5.3 of a loader on a host of H100s
+(fastsafetensors in vLLM pull request 52462), 5.7 of an AMD EPYC at 2.6 GHz (preadv of 6.8 MB at a time,
+2026-11-30).
+"""
+
+PAGE_COPY_SPREAD = 0.32
+"""The spread of either in the logarithm: of all eight figures about their class's geometric mean, with two
+that Python reads (4.0 of a laptop under Windows, 4 of a host of H20s).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,22 +12,15 @@ IntArray = NDArray[np.int32]
 REQUEST_TOKENS = 500
 """Tokens of a request: what lasts through one is drawn anew with the next."""
 
-PROFILE_FRACTION = 0.2
-"""The share of a recorded stream, its beginning, on which a fixed set is profiled; the rest is
-replayed.
-"""
-
-PROFILE_TOKENS = 8000
-"""Tokens of other text on which a fixed set for a generated stream is profiled: one text of one kind,
-as long as a task of DeepSeek-V2-Lite's traces. What lasts through a request there lasts through all
-requests of its task (correlation of scores 0.22 at 128 tokens within a request, 0.23 between
-requests), and hardly through another task (0.05); github.com/deepseek-ai/ESFT.
+PROFILE_FRACTION = 0.1
+"""The share of a stream, its beginning, on which a fixed set is profiled; the rest is replayed. So
+does the published study (github.com/harshithkantamneni/moe-speed-of-light, policy study).
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ExpertStream:
-    """Choices [token, rank] of one layer, and those of other text on which a fixed set is profiled."""
+    """Choices [token, rank] of one layer, and those before them on which a fixed set is profiled."""
 
     ids: IntArray
     profile: IntArray
@@ -53,22 +46,20 @@ class LatentLocality:
     fading: tuple[tuple[float, float], ...] = ((16.2, 0.1102), (0.764, 0.6624))
 
     def stream(self, num_experts: int, top_k: int, num_tokens: int, seed: int) -> ExpertStream:
-        """A stream of so many tokens, with a profile of one other text before it."""
+        """A stream of so many tokens, its beginning the profile."""
         shares = [self.popularity, self.request, *(share for _, share in self.fading)]
         # Shares are of the variance; what they leave of 1 is new with every token.
         spreads = np.sqrt([*shares, max(0.0, 1.0 - sum(shares))])
         memories = np.array([memory for memory, _ in self.fading])
-        shape = StreamShape(
-            PROFILE_TOKENS + num_tokens, num_experts, top_k, REQUEST_TOKENS, PROFILE_TOKENS
-        )
-        ids = latent_stream(shape, spreads, memories, seed)
-        return ExpertStream(
-            ids=ids[PROFILE_TOKENS:], profile=ids[:PROFILE_TOKENS], num_experts=num_experts
-        )
+        shape = StreamShape(num_tokens, num_experts, top_k, REQUEST_TOKENS)
+        return _profiled(latent_stream(shape, spreads, memories, seed), num_experts)
 
 
 def recorded_stream(ids: NDArray[np.integer], num_experts: int) -> ExpertStream:
     """A recorded layer [token, rank]: its beginning is the profile, the rest is replayed."""
-    whole = np.ascontiguousarray(ids, np.int32)
+    return _profiled(np.ascontiguousarray(ids, np.int32), num_experts)
+
+
+def _profiled(whole: IntArray, num_experts: int) -> ExpertStream:
     profiled = math.ceil(len(whole) * PROFILE_FRACTION)
     return ExpertStream(ids=whole[profiled:], profile=whole[:profiled], num_experts=num_experts)

@@ -3,7 +3,11 @@
 from collections.abc import Iterable
 
 from validation.published.claim import reach, reading_verdict
-from validation.published.fiddler.beam_widths import THRESHOLD_WIDTH
+from validation.published.fiddler.decoding_curves import (
+    NUM_BEAMS,
+    THRESHOLD_TOKENS,
+    num_copies,
+)
 from validation.published.reproduction import Cell, SummaryLine, Table
 from validation.published.target import (
     Target,
@@ -20,7 +24,10 @@ SWAPPING_ERROR_FRACTION = 0.15
 MISSES_RANGE = (31.0, 41.0)
 HIT_RATE_POINTS = 2.0
 STEP = 2.0
-"""How many times as long a width takes as the one before it, where experts go to the GPU."""
+SHARED_STEP = 1.4
+"""How many times as long a number of copies takes as the one before it, where all experts go to the GPU, and where
+those go that both hypotheses select.
+"""
 
 
 def summary_of(tables: tuple[Table, ...], *, has_popularity: bool) -> tuple[SummaryLine, ...]:
@@ -28,6 +35,7 @@ def summary_of(tables: tuple[Table, ...], *, has_popularity: bool) -> tuple[Summ
     by_name = {table.name: table for table in tables}
     streaming = by_name["deepspeed_mii"].cells
     swapping = by_name["mixtral_offloading"].cells
+    two_beams = by_name["two_beams"]
     return (
         _v1(by_name["v1"]),
         _within(
@@ -60,7 +68,11 @@ def summary_of(tables: tuple[Table, ...], *, has_popularity: bool) -> tuple[Summ
         ),
         *_residency(by_name["residency"], has_popularity),
         *(_headline(cell) for cell in by_name["headlines"].cells),
-        _step(by_name["beam_widths"]),
+        _step("Copies of one hypothesis", by_name["one_beam"], STEP, THRESHOLD_TOKENS),
+        _step(
+            "Copies of two, shared experts", two_beams, SHARED_STEP, THRESHOLD_TOKENS // NUM_BEAMS
+        ),
+        _step("Copies of two, all experts", two_beams, STEP, THRESHOLD_TOKENS),
     )
 
 
@@ -118,17 +130,17 @@ def _headline(cell: Cell) -> SummaryLine:
     return untargeted(cell.system, found)
 
 
-def _step(table: Table) -> SummaryLine:
-    """Where beams' experts go to the GPU: the first width that takes twice as long as the one
-    before it.
+def _step(name: str, table: Table, step: float, expected: int) -> SummaryLine:
+    """Where experts go to the GPU: the first number of copies that takes so many times as long as
+    the one before it.
     """
     pairs = zip(table.cells, table.cells[1:], strict=False)
-    jumps = (after for before, after in pairs if after.simulated > STEP * before.simulated)
+    jumps = (after for before, after in pairs if after.simulated > step * before.simulated)
     jump = next(jumps, None)
-    width = 0 if jump is None else int(jump.system.split()[1])
-    words = f"width {width}" if width else "at no width"
-    target = near(THRESHOLD_WIDTH, 0.0, f"width {THRESHOLD_WIDTH}")
-    return target.line("Beams: where experts go to the GPU", words, width)
+    copies = 0 if jump is None else num_copies(jump.system)
+    words = f"{copies} copies" if copies else "at no number of copies"
+    target = near(expected, 0.0, f"{expected} copies")
+    return target.line(f"{name}: where they go to the GPU", words, copies)
 
 
 def _line(cell: Cell, target: Target) -> SummaryLine:

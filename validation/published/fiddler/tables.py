@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sim.routing import load_routing, uniform
 from sim.workload.batch import Batch
-from validation.published.fiddler.beam_widths import beam_width_table
+from validation.published.fiddler.decoding_curves import decoding_tables
 from validation.published.fiddler.headlines import headline_table
 from validation.published.fiddler.runs import ModelBench, model, quantity_of
 from validation.published.fiddler.summary import summary_of
@@ -38,7 +38,7 @@ def reproduce_fiddler(seed: int, routing_popularity: Path | None) -> Reproductio
         ),
         residency_table(popular, has_popularity=routing_popularity is not None),
         headline_table(popular),
-        beam_width_table(popular),
+        *decoding_tables(popular),
     )
     return Reproduction(
         name="fiddler",

@@ -22,11 +22,15 @@ MACHINES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "RTX 4090": ("desktop-rtx-4090-ddr5", ()),
     "A100 80 GB": ("a100-80", ()),
     "RTX 3080 Laptop": ("RTX 3080 Ti Laptop + Core i9-12900K + 2x32GB DDR5-4800", ()),
-    "RTX 3060": ("desktop-rtx-3060-ddr4", ()),
+    "RTX 3060": (
+        "desktop-rtx-3060-ddr4",
+        ("link.h2d.bytes_per_s=12.1e9", "link.d2h.bytes_per_s=12.1e9"),
+    ),
     "Tesla T4": ("Tesla T4 + Xeon E5-2690 v4 + 8x16GB DDR4-2400", ()),
 }
 """By environment, the machine and what is set otherwise. Hosts are not named by the papers, but
 for S1 and S2 (24 cores as a cloud counts them, 192 GB) and the 100 GB/s of S2's memory.
+Mixtral-Offloading's RTX 3060 is on PCIe 3 (its section 4.3): the rate of Fiddler's PCIe 3 machine.
 """
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from statistics import mean
 
 from hwprofiles import load_machine
-from sim.policies import find_policy, with_settings
+from sim.policies import find_policy
 from sim.workload.batch import Batch
 from validation.published.fmoe.host_cost import layer_overhead_ns
+from validation.published.offloading.mixtral import FULL, ablation_table, speed_cell
 from validation.published.offloading.runs import MACHINES, OffloadingRun, lightning
 from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
@@ -26,10 +27,6 @@ SEQUENCES: Mapping[tuple[str, str], tuple[int, int]] = {
 }
 """Micro-batch and batch of table 4, by system and set-up."""
 
-OFFLOADED_SLOTS: Mapping[str, int] = {"RTX 3060": 2}
-"""Experts of a layer that the GPU holds where they are not 4: the paper's k for 12 and 16 GB."""
-
-SPECULATING = {"writes_back": "false"}
 PROMOE_MODELS = ("deepseek-v2-lite", "qwen1.5-moe-a2.7b")
 RESIDENT_FRACTIONS = (0.5, 0.25, 0.75)
 """Shares of the experts that the GPU holds: ProMoE's are not in the sources at hand."""
@@ -69,7 +66,7 @@ def reproduce_one(name: str) -> Callable[[int, Path | None], Reproduction]:
             title=TITLES[name],
             seed=seed,
             routing="each model's shipped statistics",
-            tables=(table,),
+            tables=(table, *(further(seed) for further in _FURTHER.get(name, ()))),
             summary=(),
         )
 
@@ -85,7 +82,9 @@ def _rows(name: str) -> list[PublishedRow]:
     }[name]
     rows = published_rows("validation.published.offloading", "figures.csv")
     # One file has the figures of four papers; their machines tell them apart.
-    return [row for row in rows if row.environment.startswith(words)]
+    own = [row for row in rows if row.environment.startswith(words)]
+    # Rows of Mixtral-Offloading's other algorithms have a table of their own.
+    return [row for row in own if row.system == FULL or not row.system.startswith(FULL)]
 
 
 def _batch(row: PublishedRow, size: int = 1) -> Batch:
@@ -159,25 +158,14 @@ def _promoe_ratio(given: OffloadingRun, quantity: str, share: float, seed: int) 
     return float(getattr(job.run(seed), quantity) / getattr(own, quantity))
 
 
-def _offloading_cell(row: PublishedRow, seed: int) -> Cell:
-    machine = load_machine(MACHINES[row.environment][0])
-    job = OffloadingRun(
-        environment=row.environment,
-        model="mixtral-8x7b",
-        policy=with_settings(find_policy("mixtral-next-gate"), SPECULATING),
-        batch=_batch(row),
-        quantization="Q2_K",
-        slots=OFFLOADED_SLOTS.get(row.environment, 4),
-        layer_overhead_ns=layer_overhead_ns("mixtral-8x7b", machine, has_hooks=False),
-    )
-    serial = replace(job, policy=find_policy("mixtral-offloading")).run(seed)
-    without = OtherPolicy(label="no speculation", simulated=1.0 / serial.tpot_s)
-    return cell_of(row, 1.0 / job.run(seed).tpot_s, comparisons=(without,))
-
-
 _CELLS: Mapping[str, Callable[[PublishedRow, int], Cell]] = {
     "moe-lightning": _lightning_cell,
     "moe-infinity": _infinity_cell,
     "promoe": _promoe_cell,
-    "mixtral-offloading": _offloading_cell,
+    "mixtral-offloading": speed_cell,
 }
+
+_FURTHER: Mapping[str, tuple[Callable[[int], Table], ...]] = {
+    "mixtral-offloading": (ablation_table,)
+}
+"""Tables of a paper beside its first."""

@@ -47,6 +47,11 @@ class RuntimeCommand:
         )
 
 
+def figures(number: float) -> str:
+    """Return a number that reads back exactly, a whole one without a point."""
+    return repr(float(number)).removesuffix(".0")
+
+
 Forms = Mapping[str, Callable[[RuntimeCommand], str]]
 """How each form of a program's arguments is written, by its name."""
 

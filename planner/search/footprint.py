@@ -18,6 +18,11 @@ ROUTED_BYTES = 4
 """Per selected expert of a token: its number (2 bytes), and as much again while the draw is made.
 """
 
+NUM_PARTS = 4
+"""Parts of a long run that memory is counted for: one is there until the next is set up, and what was
+given back stays with the process as long as its allocator keeps it, as much again.
+"""
+
 EXPERT_BYTES = 8
 """Per expert, layer and pass: its tokens (4 bytes), what is done with it (1), and what the decision
 and the counts are made from.
@@ -55,7 +60,7 @@ def run_bytes(scenario: Scenario) -> int:
 
 def part_bytes(scenario: Scenario) -> int:
     """The most that a run takes which keeps one part of its passes at a time: the experts of every
-    token, and all of as many passes as a part has.
+    token, and the tasks of NUM_PARTS parts.
     """
     batch = scenario.batch
     num_tokens = min(batch.output_tokens, PART_PASSES)
@@ -66,7 +71,8 @@ def part_bytes(scenario: Scenario) -> int:
         * len(scenario.model.moe_layers)
         * scenario.model.top_k
     )
-    return run_bytes(part) + routed * ROUTED_BYTES
+    others = (NUM_PARTS - 1) * _tasks_bytes(part)
+    return run_bytes(part) + others + routed * ROUTED_BYTES
 
 
 def plan_bytes(scenario: Scenario, num_draws: int, num_threads: int) -> int:

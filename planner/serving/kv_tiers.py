@@ -175,10 +175,15 @@ def load_kv_tiers(path: Path) -> KvTiers:
 
 
 def kv_tiers_of(
-    spec: ServingSpec, name: str, *, disk_path: str | None = None, remote_url: str | None = None
+    spec: ServingSpec,
+    name: str,
+    *,
+    num_ranks: int,
+    disk_path: str | None = None,
+    remote_url: str | None = None,
 ) -> KvTiers:
-    """The tiers of a serving file in these words; LMCache has none for ``loading: cheaper``,
-    ``compression`` and the size of ``remote``.
+    """The tiers of a serving file in these words, shared out over the ranks that keep KV; LMCache has
+    none for ``loading: cheaper``, ``compression`` and the size of ``remote``.
 
     Raises InputError where there are none, and for what LMCache cannot do, or only its owner knows.
     """
@@ -188,12 +193,11 @@ def kv_tiers_of(
     # The first tier is host memory, as the check above has made sure.
     host = spec.tiers[0]
     rules = spec.offload or OffloadSpec()
-    ranks = spec.instance.num_gpus or 1
     places: dict[str, Any] = {}
     for tier in spec.tiers[1:]:
         is_disk = tier.name == "disk"
         places[tier.name] = (
-            {"path": disk_path, "bytes_per_rank": _bytes_per_rank(tier, ranks)}
+            {"path": disk_path, "bytes_per_rank": _bytes_per_rank(tier, num_ranks)}
             if is_disk
             else {"url": remote_url}
         )
@@ -201,9 +205,9 @@ def kv_tiers_of(
         "format": FORMAT,
         # A plan's name may have spaces, which the format does not allow.
         "name": "-".join(name.split()),
-        "num_ranks": ranks,
+        "num_ranks": num_ranks,
         "chunk_tokens": rules.chunk_tokens,
-        "host_bytes_per_rank": _bytes_per_rank(host, ranks),
+        "host_bytes_per_rank": _bytes_per_rank(host, num_ranks),
         "policy": host.policy,
         "layerwise": rules.is_layerwise,
         "loads_while_queued": rules.prefetches,

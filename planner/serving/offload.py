@@ -8,12 +8,15 @@ GPUs, until it is met.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from types import MappingProxyType
 
 from hwprofiles import InputError
+from planner.serving.running import is_within
 from planner.serving.serving_plan import ServingChoice, ServingPlan, ServingQuestion, TargetMissed
+from planner.serving.shares import Share, share_words, shares_of
 from planner.serving.target import ServingTarget
 from sim.costs.memory import Infeasible
 from sim.serving import ServingMetrics, prepare, serve, source_of
@@ -23,8 +26,6 @@ from sim.serving.setting import serving_setting
 from sim.serving.spec import ServingSpec
 from sim.serving.tier import TierSpec
 
-Share = tuple[int, int]
-"""A number of instances, and of the GPUs of each."""
 Value = Callable[[ServingMetrics], float]
 OBJECTIVES: Mapping[str, Value] = MappingProxyType(
     {
@@ -39,6 +40,7 @@ OBJECTIVES: Mapping[str, Value] = MappingProxyType(
 MARGIN_FRACTION = 0.01
 """What is not better by this much is not worth a tier, a rule or more memory."""
 NUM_HALVINGS = 4
+RUNNING_LABEL = "what you run"
 POLICIES: Mapping[Mode, tuple[str, ...]] = MappingProxyType(
     {Mode.IN_PROCESS: ("lfu", "fifo"), Mode.SERVER: ("arc",)}
 )
@@ -56,7 +58,7 @@ def plan_serving(
         raise InputError(
             f"`objective` must be one of {', '.join(OBJECTIVES)}, got {question.objective!r}"
         )
-    shares = list(_shares(question))
+    shares = list(shares_of(question))
     if not shares:
         count = question.machine.gpu.count
         name = question.machine.name
@@ -64,9 +66,14 @@ def plan_serving(
             f"num_instances and instance.num_gpus must be an equal share of the {count} GPUs of {name}; leave one out"
         )
     if question.target is not None:
-        return _plan_for_target(question, question.target, shares, on_tried)
-    search = _Search(question, on_tried)
-    return search.run(shares) or search.plan()
+        found = _plan_for_target(question, question.target, shares, on_tried)
+        last = _Search(question, on_tried)
+    else:
+        last = _Search(question, on_tried)
+        found = last.run(shares) or last.plan()
+    if question.against is None or not isinstance(found, ServingPlan):
+        return found
+    return last.beside(found, question.against)
 
 
 def _plan_for_target(
@@ -126,6 +133,12 @@ class _Search:
                 self.shrink()
         if self._question.offered.disaggregation is not None:
             self.take_apart()
+        running = self._question.against
+        # It is a candidate too, so that no plan is worse; but not with more than was offered, and a
+        # target asks for the fewest GPUs instead.
+        has_target = self._question.target is not None
+        if running is not None and not has_target and is_within(running, self._question.offered):
+            self.try_running(running)
         return None
 
     def share_out(self, shares: Iterable[Share]) -> Infeasible | None:
@@ -143,12 +156,12 @@ class _Search:
                 spec = self._spec(*share).model_copy(
                     update={"tiers": offered.tiers, "offload": offered.offload}
                 )
-                self._try(f"{_words(*share)}, {names}", spec)
+                self._try(f"{share_words(*share)}, {names}", spec)
         return min(misfits, key=lambda misfit: misfit.missing_bytes, default=None)
 
     def try_share(self, share: Share) -> Infeasible | None:
         """A share without tiers; returns its misfit, if any."""
-        tried = self._try(_words(*share), self._spec(*share))
+        tried = self._try(share_words(*share), self._spec(*share))
         return tried if isinstance(tried, Infeasible) else None
 
     def choose_rules(self) -> None:
@@ -251,6 +264,27 @@ class _Search:
             gain_fraction=gain,
         )
 
+    def try_running(self, running: ServingSpec) -> ServingChoice:
+        """What is run today, served only where no candidate was the same. Raises InputError where it
+        does not fit.
+        """
+        known = next((row for row in self.rows if row.spec == running), None)
+        tried = known or self._try(RUNNING_LABEL, running)
+        if isinstance(tried, ServingChoice):
+            return tried
+        reason = tried.reason if isinstance(tried, Infeasible) else "it answers nobody"
+        raise InputError(f"{RUNNING_LABEL}: {reason}")
+
+    def beside(self, plan: ServingPlan, running: ServingSpec) -> ServingPlan:
+        """The plan with what is run today, and what the best gains over it."""
+        row = self.try_running(running)
+        before = self._value(row.metrics)
+        # Answers of one token have no time between tokens, so that nothing can be gained.
+        gain = (before - self._value(plan.best.metrics)) / abs(before) if before else 0.0
+        return replace(
+            plan, against=replace(row, label=RUNNING_LABEL), gain_over_against_fraction=gain
+        )
+
     def _rank(self, row: ServingChoice) -> tuple[float, float]:
         """What misses the target by less is better, and then what the objective says."""
         return row.excess_fraction, self._value(row.metrics)
@@ -316,33 +350,6 @@ class _Search:
         yield "layer by layer", {"is_layerwise": True}
         if num_tiers > 1:
             yield "prefetching", {"prefetches": True}
-
-
-def _shares(question: ServingQuestion) -> Iterator[Share]:
-    """Numbers of instances and of the GPUs of each, a divisor of the machine's; those that are
-    stated are kept.
-
-    Without a target only those that use all GPUs, or, where the GPUs of an instance are stated, as
-    many instances as divide them.
-    """
-    offered = question.offered
-    count = question.machine.gpu.count
-    # Where prefill and decode may be apart, the number of instances is what is sought.
-    is_stated = "num_instances" in offered.model_fields_set and offered.disaggregation is None
-    stated = offered.instance.num_gpus
-    divisors = [number for number in range(1, count + 1) if count % number == 0]
-    for num_instances in range(1, count + 1):
-        if is_stated and num_instances != offered.num_instances:
-            continue
-        if question.target is not None:
-            sizes = divisors if stated is None else [stated]
-        else:
-            sizes = [stated or count // num_instances] if num_instances in divisors else []
-        yield from ((num_instances, size) for size in sizes if num_instances * size <= count)
-
-
-def _words(num_instances: int, num_gpus: int) -> str:
-    return f"{num_instances} × {num_gpus} GPU{'s' if num_gpus > 1 else ''}"
 
 
 def _with_tiers(spec: ServingSpec, change: Callable[[TierSpec], dict[str, object]]) -> ServingSpec:

@@ -17,7 +17,7 @@ class ServingQuestion:
 
     Its other keys are kept as they are, ``num_instances`` and the GPUs of each only where they are
     stated. With a ``target``, the fewest GPUs that meet it are looked for; without, all GPUs are
-    used.
+    used. ``against`` is what serves the requests today, where that is to be compared.
     """
 
     machine: Machine
@@ -28,6 +28,7 @@ class ServingQuestion:
     num_requests: int | None = None
     seed: int = 0
     target: ServingTarget | None = None
+    against: ServingSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,8 @@ class ServingPlan:
 
     ``best`` is the least memory that is as good as the best within the margin; ``gain_fraction`` is
     what the best with tiers gains over the best without on as many GPUs, negative where it loses
-    (None: no tiers were offered).
+    (None: no tiers were offered). ``gain_over_against_fraction`` is what ``best`` gains over what is
+    run today, negative where that is better; both None where that was not asked.
     """
 
     rows: tuple[ServingChoice, ...]
@@ -68,6 +70,8 @@ class ServingPlan:
     without_tiers: ServingChoice
     with_tiers: ServingChoice | None
     gain_fraction: float | None
+    against: ServingChoice | None = None
+    gain_over_against_fraction: float | None = None
 
     @property
     def uses_tiers(self) -> bool:

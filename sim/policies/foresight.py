@@ -24,6 +24,19 @@ demand.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PartOf:
+    """Where passes stand in the run that they are a part of: behind ``num_before`` of its
+    ``num_passes``.
+
+    ``crowded`` [pass, layer, expert] are the tokens of those before that feed several tokens.
+    """
+
+    num_before: int
+    num_passes: int
+    crowded: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Foresight:
     """What a prefetcher may look at. The future in it is for predictors of stated accuracy: no
     system sees it.
@@ -33,7 +46,7 @@ class Foresight:
     requests comes from its ``other_requests``. ``shared`` keeps what depends on these alone, and on
     model, popularity and batch, for other runs over the draw; a store serves draws of one routing.
 
-    Where ``passes`` are a part of a run, ``later_uses`` [layer, expert] is the pass that next selects
+    Where ``passes`` are a part of a run, ``part_of`` says which, and ``later_uses`` [layer, expert] is the pass that next selects
     each expert once they are over, counted from the first of them; None: none follows.
     """
 
@@ -46,6 +59,7 @@ class Foresight:
     seed: int
     shared: Shared | None = None
     later_uses: NDArray[np.int32] | None = None
+    part_of: PartOf | None = None
 
     def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """What ``make`` gives, which must not depend on machine, residency or budgets; runs over

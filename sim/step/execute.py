@@ -111,6 +111,32 @@ def _live(
     before: Cached | None,
 ) -> Execution:
     """Gate by gate."""
+    decisions = live_decisions(policy, residency, foresight)
+    job = live_job(policy, residency, foresight, decisions)
+    if before is not None:
+        job = replace(job, cached=_going_on(job.cached, before, is_global=policy.cache.is_global))
+    if engine_name == "fast":
+        timeline = run_live(job)
+    else:
+        # The reference engine runs the process as it is written, gate by gate, to check the compiled one.
+        timeline = engine(engine_name).run_process(
+            job.platform, lambda session: process(job, session)
+        )
+    return Execution(
+        decisions=replace(decisions, spilled=job.spilled),
+        timeline=timeline,
+        tokens=foresight.tokens,
+        last_task=job.draft.last_task,
+        wasted_prefetch_bytes=job.wasted_bytes(timeline),
+        cached=job.cached,
+    )
+
+
+def live_decisions(policy: Policy, residency: Residency, foresight: Foresight) -> Decisions:
+    """What is decided before a live run, with room for what its gates decide.
+
+    Raises InputError for parts that do not go together.
+    """
     passes = foresight.passes
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
     if (modes != LayerMode.GPU).any() or not residency.has_head:
@@ -129,29 +155,11 @@ def _live(
         raise InputError(
             f"{policy.name}: experts that the CPU carries into another layer need residents that the clock does not change"
         )
-    decisions = Decisions(
+    return Decisions(
         actions=np.zeros(foresight.tokens.shape, np.uint8),
         modes=modes,
         head_modes=policy.dispatch.head_modes(residency, passes.num_tokens),
         shelf=shelf_of(foresight.problem, residency),
-    )
-    job = live_job(policy, residency, foresight, decisions)
-    if before is not None:
-        job = replace(job, cached=_going_on(job.cached, before, is_global=policy.cache.is_global))
-    if engine_name == "fast":
-        timeline = run_live(job)
-    else:
-        # The reference engine runs the process as it is written, gate by gate, to check the compiled one.
-        timeline = engine(engine_name).run_process(
-            job.platform, lambda session: process(job, session)
-        )
-    return Execution(
-        decisions=replace(decisions, spilled=job.spilled),
-        timeline=timeline,
-        tokens=foresight.tokens,
-        last_task=job.draft.last_task,
-        wasted_prefetch_bytes=job.wasted_bytes(timeline),
-        cached=job.cached,
     )
 
 

@@ -2,28 +2,31 @@
 
 Where nothing is copied ahead of a pass, every task of a pass waits, by way of
 others, for the last task of the pass before. So a run is the runs of its parts, one behind the
-other, to the nanosecond.
+other, to the nanosecond. Where copies go on from pass to pass, ``long_live`` carries them over.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs.memory import Infeasible, Residency
-from sim.engine.timeline import Timeline, digest_rows, shown_digest
+from sim.engine.timeline import digest_rows, shown_digest
 from sim.policies.actions import LayerMode
 from sim.policies.cache.score import Score
+from sim.policies.foresight import PartOf
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import tokens_per_expert
 from sim.step.execute import Execution, execute
-from sim.step.lowering.decisions import Decisions, shelf_of
+from sim.step.long_live import LiveParts, passes_between
+from sim.step.lowering.decisions import shelf_of
 from sim.step.lowering.live_setup import next_uses
 from sim.step.lowering.slots import Cached
 from sim.step.metrics import Metrics, Totals, metrics_of, totals_of
+from sim.step.parts import Part
 from sim.step.simulate import (
     Drawn,
     Scenario,
@@ -40,21 +43,12 @@ from sim.workload.batch import Passes, forward_passes
 
 CARRIED_SCORES = (Score.RECENCY, Score.FREQUENCY, Score.RANDOM, Score.NEXT_USE)
 """What needs nothing of gates before the part at hand; of the passes to come, next uses alone."""
+GATE_SCORES = (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE)
+"""What needs the gates of the part at hand besides."""
 LONG_PASSES = 1_000
 """A run of more is taken apart where it can be."""
 PART_PASSES = 256
 """Passes of a part: some tens of MB for models of today."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Part:
-    """Some passes of a run, as in Run; the timeline begins when the part does."""
-
-    scenario: Scenario
-    passes: Passes
-    tokens: NDArray[np.int32]
-    decisions: Decisions
-    timeline: Timeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,14 +69,16 @@ def reason_to_keep(policy: Policy) -> str | None:
 
     Where layers are streamed it is not all the same; ``simulate_long`` finds out.
     """
+    is_live = policy.cache.score is not None
     reasons = {
-        "it copies experts ahead of their pass": policy.prefetch.is_active,
+        "what its predictor names is worked out for the whole run": policy.prefetch.is_active
+        and not policy.prefetch.comes_in_parts,
         "it foretells experts of the next pass": policy.dispatch.foretells,
         "its micro-batches overlap from pass to pass": policy.feeding.is_pipelined,
         "the CPU carries experts into later layers": policy.overlap.deferred,
-        "its experts wait for their turn across passes": policy.overlap.in_turn,
-        "its cache weighs the gates of the whole run": not policy.keeps_residency
-        and policy.cache.score not in CARRIED_SCORES,
+        "its cache weighs the forecasts of the whole run": not policy.keeps_residency
+        and is_live
+        and policy.cache.score not in (*CARRIED_SCORES, *GATE_SCORES),
         "it is tuned for the whole run": policy.tuning is not None,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
@@ -116,12 +112,33 @@ def simulate_long(
         return residency
     if shelf_of(problem, residency) is not None:
         return None  # what host memory holds goes on from part to part
-    parts = _Parts(scenario, problem, residency)
+    goes_on = _goes_on(scenario.policy)
+    if goes_on and not _may_go_on(scenario):
+        return None
+    parts = (_GoingOn if goes_on else _Parts)(scenario, problem, residency)
     borders = _borders(parts.passes, part_passes)
     for border, later_uses in zip(borders, parts.later_uses(borders), strict=True):
         if not parts.add(border, later_uses, look):
             return None
     return parts.result()
+
+
+def _goes_on(policy: Policy) -> bool:
+    """Whether anything but a cache goes on from pass to pass."""
+    return (
+        policy.prefetch.is_active
+        or policy.overlap.in_turn
+        or (not policy.keeps_residency and policy.cache.score in GATE_SCORES)
+    )
+
+
+def _may_go_on(scenario: Scenario) -> bool:
+    """Whether what is under way can be carried over a border: on one GPU, on the fast engine; and a
+    predictor draws for one sequence at a time.
+    """
+    is_alone = scenario.split is None or scenario.split.num_cards == 1
+    is_single = scenario.batch.num_sequences == 1 or not scenario.policy.prefetch.is_active
+    return scenario.engine == "fast" and is_alone and is_single
 
 
 def _borders(passes: Passes, part_passes: int) -> list[slice]:
@@ -162,8 +179,7 @@ class _Parts:
 
     def _drawn(self, border: slice) -> Drawn:
         """The passes of a part, and the tokens of their experts."""
-        columns = {field.name: getattr(self.passes, field.name)[border] for field in fields(Passes)}
-        passes = replace(self.passes, **columns)
+        passes = passes_between(self.passes, border.start, border.stop)
         tokens = tokens_per_expert(self._scenario.model, self._ids, passes)
         return Drawn(passes=passes, expert_ids=self._ids, tokens=tokens)
 
@@ -196,6 +212,7 @@ class _Parts:
             tokens=execution.tokens,
             decisions=execution.decisions,
             timeline=execution.timeline,
+            busy=execution.timeline,
         )
         look(part)
         return True
@@ -220,6 +237,41 @@ class _Parts:
             timeline_digest=shown_digest(self._hash),
             warnings=warnings_of(scenario, metrics),
         )
+
+
+class _GoingOn(_Parts):
+    """The parts of a run so far whose tasks go on from one to the next."""
+
+    def __init__(self, scenario: Scenario, problem: Problem, residency: Residency) -> None:
+        super().__init__(scenario, problem, residency)
+        self._live = LiveParts(scenario, residency)
+        model = scenario.model
+        self._crowded = np.zeros((0, model.num_layers, model.num_experts), np.int32)
+
+    def add(
+        self,
+        border: slice,
+        later_uses: NDArray[np.int32] | None,
+        look: Callable[[Part], None],
+    ) -> bool:
+        """Run the next part; nothing of it need have ended with it."""
+        drawn = self._drawn(border)
+        part_of = PartOf(
+            num_before=border.start, num_passes=len(self.passes), crowded=self._crowded
+        )
+        foresight = replace(
+            foresight_of(self._scenario, self._problem, self._residency, drawn),
+            later_uses=later_uses,
+            part_of=part_of,
+        )
+        self._live.add(foresight, look, is_last=border.stop == len(self.passes))
+        if self._scenario.policy.prefetch.is_active:
+            # One sequence then: only its prompt feeds several tokens at once.
+            is_crowded = drawn.passes.num_tokens > 1
+            self._crowded = np.concatenate([self._crowded, drawn.tokens[is_crowded]])
+        self._hash = self._live.hash
+        self._totals = self._live.totals
+        return True
 
 
 def _is_whole(execution: Execution) -> bool:

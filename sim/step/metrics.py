@@ -1,6 +1,6 @@
 """What a run came to: times, hits, bytes, and how busy each resource was."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import add
 from typing import Any, NamedTuple
 
@@ -89,6 +89,18 @@ class Totals:
             wasted_prefetch_bytes=self.wasted_prefetch_bytes + later.wasted_prefetch_bytes,
             staged_bytes=tuple(map(max, self.staged_bytes, later.staged_bytes)),
             counts=tuple(map(add, self.counts, later.counts)),
+        )
+
+    def continued_by(self, later: "Totals") -> "Totals":
+        """Those of this part and of one whose clock goes on, though some of this may end in it."""
+        joined = self.followed_by(later)
+        return replace(
+            joined,
+            first_token_ns=self.first_token_ns
+            if later.first_token_ns is None
+            else later.first_token_ns,
+            end_ns=later.end_ns,
+            makespan_ns=max(self.makespan_ns, later.makespan_ns),
         )
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import yaml
 
 from hwprofiles import load_machine, machine_names
-from planner.export.kv import KV_EXPORTERS
+from planner.export.kv import KV_EXPORTERS, lmcache_config, load_lmcache
 from planner.search.objectives import Goal
 from planner.search.plan import Plan, Setting, load_plan, plan_to_data
-from planner.serving.kv_tiers import load_kv_tiers
+from planner.serving.kv_tiers import load_kv_tiers, parse_kv_tiers
 from planner.study.axes import parse_axes
 from planner.study.prices import load_prices
 from sim.model.library import load_model
@@ -274,6 +274,12 @@ def formats() -> list[Format]:
             suffix=".yaml",
             seeds=_yaml(TIERS | PLACES, TIERS | RECEIVER, TIERS | SERVER),
             read=_exported,
+        ),
+        Format(
+            name="configuration of LMCache",
+            suffix=".yaml",
+            seeds=_yaml(lmcache_config(parse_kv_tiers(TIERS | PLACES, "here"))),
+            read=lambda path: load_lmcache(path, 2),
         ),
         Format(name="serving", suffix=".yaml", seeds=_yaml(SERVING, APART), read=_served),
         Format(name="requests", suffix=".yaml", seeds=_yaml(*REQUESTS), read=_requested),

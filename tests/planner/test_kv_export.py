@@ -254,6 +254,7 @@ def test_a_plan_with_every_tier_is_written() -> None:
     made = kv_tiers_of(
         _serving(CPU, DISK, REMOTE, prefetches=True),
         "a chat",
+        num_ranks=4,
         disk_path="/mnt/kv",
         remote_url="redis://store:6379",
     )
@@ -263,7 +264,7 @@ def test_a_plan_with_every_tier_is_written() -> None:
         "max_local_disk_size"
     ] * GIB == pytest.approx(500e9)
     assert config["remote_url"] == "redis://store:6379"
-    assert kv_tiers_of(_serving(CPU, REMOTE), "x", remote_url="lm://a:1").disk is None
+    assert kv_tiers_of(_serving(CPU, REMOTE), "x", num_ranks=4, remote_url="lm://a:1").disk is None
 
 
 @pytest.mark.parametrize(
@@ -285,4 +286,4 @@ def test_what_lmcache_in_the_engine_cannot_do_is_refused(
     """One line each, before anything is written."""
     spec = _serving(*tiers, **offload) if tiers else ServingSpec()
     with pytest.raises(InputError, match=message):
-        kv_tiers_of(spec, "x")
+        kv_tiers_of(spec, "x", num_ranks=4)

@@ -1,15 +1,26 @@
 """The plan for serving: tiers where they help, none where they do not."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hwprofiles import InputError, load_machine
+from hwprofiles.units import GIB
+from planner.export.kv import lmcache_text, parse_lmcache
+from planner.serving.kv_tiers import kv_tiers_of
 from planner.serving.offload import plan_serving
+from planner.serving.running import is_within, num_keeping_ranks, running_spec
 from planner.serving.serving_plan import ServingPlan, ServingQuestion, TargetMissed
 from planner.serving.target import ServingTarget
 from sim.costs.memory import Infeasible
 from sim.model.library import load_model
+from sim.serving import Cluster, prepare, serve, source_of
+from sim.serving.offload_options import Loading, OffloadSpec
+from sim.serving.setting import serving_setting
 from sim.serving.spec import ServingSpec
 from sim.workload.requests.spec import RequestsSpec
 
@@ -30,6 +41,7 @@ REQUESTS = RequestsSpec.model_validate(
         "multi_round": TALKS | {"requests_per_s": 1.5},
     }
 )
+LATENT, GROUPED = (load_model(name) for name in ("deepseek-v2-lite", "llama-3.1-8b"))
 HOST = {"name": "cpu", "capacity_bytes": "100GB"}
 
 
@@ -191,3 +203,85 @@ def test_blending_is_kept_in_a_plan() -> None:
         offload is not None and offload.blend is not None and not offload.prefetches
         for offload in offers
     )
+
+
+SMALL_GPU = {"kv_tokens": 14_000}
+
+
+def _beside(gib: float, **asked: Any) -> ServingPlan:
+    """The plan beside so much of host memory for each rank, under LMCache's defaults."""
+    question = _question(instance=SMALL_GPU, objective="ttft", **asked)
+    offered = question.offered
+    read = parse_lmcache({"max_local_cpu_size": gib}, "here", 1)
+    against = running_spec(offered, question.machine, read.tiers, read.offload)
+    return _plan(replace(question, against=against))
+
+
+def test_what_is_run_today_is_served_beside_the_plan() -> None:
+    """Too little host memory loses much; its row is its own run, and the gain is that of the best."""
+    plan = _beside(0.25, tiers=[HOST])
+    assert plan.against is not None and plan.gain_over_against_fraction is not None
+    alone = serving_setting(
+        plan.against.spec, load_machine("h100"), load_model("llama-3.1-8b"), "here"
+    )
+    cluster = prepare(alone)
+    assert isinstance(cluster, Cluster)
+    assert serve(cluster, source_of(REQUESTS, 0)).metrics == plan.against.metrics
+    ttft_s = plan.against.metrics.ttft_s.mean
+    gained = 1 - plan.best.metrics.ttft_s.mean / ttft_s
+    assert plan.gain_over_against_fraction == pytest.approx(gained) and gained > 0.2
+    assert plan.against.label == "what you run"
+
+
+def test_no_plan_is_worse_than_what_is_run_within_what_is_offered() -> None:
+    """It is a candidate, but for what has more than was offered, which may be better."""
+    within = _beside(50, tiers=[HOST])
+    assert within.gain_over_against_fraction is not None
+    assert within.gain_over_against_fraction >= -0.0101
+    beyond = _beside(50, tiers=[HOST | {"capacity_bytes": "100MB"}])
+    assert beyond.gain_over_against_fraction is not None
+    assert beyond.gain_over_against_fraction < -0.2
+    assert all(row.label != "what you run" for row in beyond.rows)
+
+
+def test_what_a_plan_exports_is_as_good_as_the_plan() -> None:
+    """The best that always loads, written for LMCache and read again, is the same run."""
+    found = _plan(_question(tiers=[HOST], instance=SMALL_GPU, objective="ttft"))
+    best = next(
+        row
+        for row in found.rows
+        if row.spec.tiers and (row.spec.offload or OffloadSpec()).loading is Loading.ALWAYS
+    )
+    text = lmcache_text(kv_tiers_of(best.spec, "best", num_ranks=1))
+    read = parse_lmcache(yaml.safe_load(text), "here", 1)
+    question = _question(tiers=[HOST], instance=SMALL_GPU, objective="ttft")
+    against = running_spec(question.offered, question.machine, read.tiers, read.offload)
+    again = _plan(replace(question, against=against))
+    assert again.against is not None
+    assert again.against.metrics == best.metrics
+
+
+@given(
+    num_instances=st.sampled_from([1, 2, 4, 8]),
+    num_gpus=st.none() | st.sampled_from([1, 2]),
+    gib=st.floats(0.5, 500),
+    offered_gib=st.floats(0.5, 500),
+)
+def test_what_is_run_has_the_instances_that_are_stated(
+    num_instances: int, num_gpus: int | None, gib: float, offered_gib: float
+) -> None:
+    """Ranks of latent KV are one, whatever the GPUs; a tier is within what is offered up to its size."""
+    machine = load_machine("h100-x8")
+    offered = ServingSpec.model_validate(
+        {"num_instances": num_instances, "instance": {"num_gpus": num_gpus}}
+    )
+    size = {"name": "cpu", "capacity_bytes": gib * GIB}
+    tiers = ServingSpec.model_validate({"tiers": [size]}).tiers
+    spec = running_spec(offered, machine, tiers, None)
+    assert spec.num_instances == num_instances
+    assert spec.instance.num_gpus == (num_gpus or 8 // num_instances)
+    assert num_keeping_ranks(offered, machine, LATENT) == 1
+    assert num_keeping_ranks(offered, machine, GROUPED) == spec.instance.num_gpus
+    more = ServingSpec.model_validate({"tiers": [size | {"capacity_bytes": offered_gib * GIB}]})
+    assert is_within(spec, more) == (gib * GIB <= offered_gib * GIB)
+    assert not is_within(spec, offered)

@@ -22,6 +22,7 @@ YAML_READERS: Mapping[str, tuple[str, ...]] = {
     "plan": ("simulate", "--plan", "FILE"),
     "requests": ("kv-replay", "FILE", "--bytes-per-token", "1000"),
     "serving": (*SERVED, "--serving", "FILE"),
+    "LMCache": ("kv-plan", *SERVED[1:], "--against", "FILE"),
     "routing": ("routing", "stats", "FILE", *MODEL),
     "prices": ("whatif", *SMALL, "--vary", "batch=1,2", "--prices", "FILE", "-o", "study"),
 }

@@ -352,3 +352,26 @@ tiers:
         == 2
     )
     assert "--disk-path needs --kv-file" in capsys.readouterr().err
+
+
+def test_kv_plan_against_a_file_of_lmcache(capsys: pytest.CaptureFixture[str]) -> None:
+    """What it has is offered where nothing else is; the plan's own export is as good as the plan; a
+    key that LMCache does not know is named once, and one that is not priced is refused.
+    """
+    words = ["kv-plan", "--model", "qwen3-30b-a3b", "--machine", "h100"]
+    words += ["--workload", "requests.yaml", "--objective", "ttft"]
+    words += ["--set", "instance.kv_tokens=6000"]
+    file = Path("lmcache.yaml")
+    file.write_text("max_local_cpu_size: 20\nchunk_sise: 5\n", encoding="utf-8")
+    document = json_of(capsys, *words, "--against", str(file))
+    KvPlanDocument.model_validate(document)
+    assert document["against"]["serving"]["tiers"][0]["capacity_bytes"] == 20 * 2**30
+    assert document["gain_over_against_fraction"] >= -0.0101
+    assert sum("chunk_sise" in warning for warning in document["warnings"]) == 1
+    text = text_of(capsys, *words, "--against", str(file))
+    assert "What you run (1 × 1 GPU, 21.5 GB of cpu" in " ".join(text.split())
+    file.write_text("save_decode_cache: true\n", encoding="utf-8")
+    assert main([*words, "--against", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert "lmcache.yaml: save_decode_cache would change the answer" in error
+    assert error.count("\n") == 1

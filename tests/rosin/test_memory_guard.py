@@ -66,7 +66,7 @@ def test_the_guard_may_be_overruled(
 def test_a_long_decode_needs_memory_for_a_part_of_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """20,000 tokens where nothing is copied ahead: under 1 GB. What fetches ahead is refused."""
+    """20,000 tokens: under 1 GB, copies ahead among them. A predictor of the whole run is refused."""
     monkeypatch.setattr(free_memory, "free_bytes", lambda: 10**9)
     scenario = Setting(
         model="qwen3-30b-a3b",
@@ -74,22 +74,23 @@ def test_a_long_decode_needs_memory_for_a_part_of_it(
         prompt_tokens=16,
         output_tokens=20_000,
     ).scenario(find_policy("fiddler"))
-    for name in ("fiddler", "lru", "ktransformers"):
+    for name in ("fiddler", "lru", "ktransformers", "promoe", "adapmoe", "hybrimoe"):
         refuse_large_run(replace(scenario, policy=find_policy(name)), keeps_totals=True)
     with pytest.raises(InputError, match="simulating fiddler here may take"):
         refuse_large_run(scenario)
-    reason = "simulating promoe here may take .* all of it is kept, since it copies experts ahead"
+    reason = "simulating fmoe here may take .* all of it is kept, since what its predictor names"
     with pytest.raises(InputError, match=reason):
-        refuse_large_run(replace(scenario, policy=find_policy("promoe")), keeps_totals=True)
+        refuse_large_run(replace(scenario, policy=find_policy("fmoe")), keeps_totals=True)
 
 
+@pytest.mark.parametrize("policy", ["fiddler", "adapmoe", "hybrimoe"])
 def test_a_long_decode_shows_what_the_whole_run_shows(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    policy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The document of the parts is that of the run, byte by byte but for rounding of shares."""
     small = ("--model", "granite-3-1b-a400m", "--machine", "desktop-rtx-3060-ddr4")
     few = ("--prompt-tokens", "4", "--output-tokens", "9", "--expert-slots-per-layer", "4")
-    command = ["simulate", *small, *few, "--policy", "fiddler", "--json", "-"]
+    command = ["simulate", *small, *few, "--policy", policy, "--json", "-"]
     assert main(command) == 0
     whole = json.loads(capsys.readouterr().out)
     monkeypatch.setattr(long, "LONG_PASSES", 1)

@@ -1,13 +1,18 @@
 """Long decodes part by part: the figures of the whole run, to the nanosecond."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from planner.search.plan import Setting
+from rosin.report.occupancy import occupancy
 from sim.policies import POLICIES
 from sim.policies.actions import LayerMode
-from sim.step.long import LongRun, Part, comes_apart, reason_to_keep, simulate_long
+from sim.step.long import LongRun, comes_apart, reason_to_keep, simulate_long
+from sim.step.parts import Part
 from sim.step.simulate import Run, Scenario, simulate
 
 APART = [name for name, policy in POLICIES.items() if comes_apart(policy)]
@@ -42,7 +47,8 @@ def test_parts_add_up(policy: str, changes: dict[str, int]) -> None:
     assert isinstance(whole, Run)
     if parts is None:
         modes = (whole.decisions.modes, whole.decisions.head_modes)
-        assert any((mode != LayerMode.GPU).any() for mode in modes)
+        is_on_gpu = all((mode == LayerMode.GPU).all() for mode in modes)
+        assert not is_on_gpu or (changes and POLICIES[policy].prefetch.is_active)
         return
     assert isinstance(parts, LongRun)
     assert parts.metrics == whole.metrics
@@ -51,14 +57,75 @@ def test_parts_add_up(policy: str, changes: dict[str, int]) -> None:
     assert parts.warnings == whole.warnings
 
 
+GOES_ON = [name for name in APART if POLICIES[name].prefetch.is_active]
+
+
+def test_prefetchers_come_apart() -> None:
+    """Those whose predictor draws for each pass by itself."""
+    assert {"adapmoe", "promoe", "pre-gated", "mixtral-next-gate", "hybrimoe"} <= set(GOES_ON)
+
+
+@given(
+    policy=st.sampled_from(GOES_ON),
+    output_tokens=st.integers(2, 40),
+    prompt_tokens=st.integers(1, 20),
+    slots=st.integers(1, 14),
+    seed=st.integers(0, 99),
+    part_passes=st.integers(1, 20),
+)
+@settings(max_examples=30)
+def test_what_is_under_way_goes_on(
+    policy: str, output_tokens: int, prompt_tokens: int, slots: int, seed: int, part_passes: int
+) -> None:
+    """Copies in flight, queued prefetches and draws cross every border: the figures and the digest
+    are those of the whole run.
+    """
+    scenario = _scenario(
+        policy,
+        output_tokens=output_tokens,
+        prompt_tokens=prompt_tokens,
+        expert_slots_per_layer=slots,
+        seed=seed,
+    )
+    whole, parts = simulate(scenario), simulate_long(scenario, _kept, part_passes=part_passes)
+    assert isinstance(whole, Run)
+    assert isinstance(parts, LongRun)
+    assert parts.timeline_digest == whole.timeline.digest
+    assert parts.metrics == whole.metrics
+
+
+@pytest.mark.parametrize("policy", ["adapmoe", "hybrimoe", "fiddler"])
+def test_parts_show_who_was_busy(policy: str) -> None:
+    """The shares of the run in which lanes worked at once are those of the whole, though tasks reach
+    over borders; every pass and every task is shown once.
+    """
+    scenario = _scenario(policy, output_tokens=30)
+    whole = simulate(scenario)
+    assert isinstance(whole, Run)
+    shown: list[Part] = []
+    simulate_long(scenario, shown.append, part_passes=4)
+    assert [step for part in shown for step in part.passes.step] == whole.passes.step.tolist()
+    assert sum(len(part.timeline.tasks) for part in shown) == len(whole.timeline.tasks)
+    assert sum(part.busy.makespan_ns for part in shown) == whole.timeline.makespan_ns
+    together: Counter[frozenset[str]] = Counter()
+    for part in shown:
+        for names, share in occupancy(part.busy).items():
+            together[names] += share * part.busy.makespan_ns
+    total = whole.timeline.makespan_ns
+    expected = occupancy(whole.timeline)
+    assert set(together) == set(expected)
+    for names, share in expected.items():
+        assert together[names] / total == pytest.approx(share)
+
+
 def test_layers_that_are_copied_ahead_do_not_come_apart() -> None:
     """A streamed layer's copy may begin before the pass before has ended."""
     assert simulate_long(_scenario("zero-streaming"), _kept, part_passes=3) is None
 
 
-@pytest.mark.parametrize("policy", ["fmoe", "hybrimoe", "daop", "moe-lightning"])
+@pytest.mark.parametrize("policy", ["fmoe", "moe-infinity", "daop", "moe-lightning"])
 def test_what_lives_on_does_not_come_apart(policy: str) -> None:
-    """Copies ahead, a forecast and micro-batches go on from one pass to the next."""
+    """Forecasts of the whole run, and micro-batches that go on from one pass to the next."""
     assert reason_to_keep(POLICIES[policy]) is not None
     assert simulate_long(_scenario(policy), _kept) is None
 

@@ -1,18 +1,21 @@
 """Traces: importers, what they refuse, sequence borders and gate weights."""
 
 import json
+import random
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest import TempPathFactory
 
 from hwprofiles import InputError
 from sim.routing import Draw, RecordedRouting, import_trace, load_trace, save_trace, statistics
 
 IDS = np.array([[[0, 1], [2, 3]], [[1, 2], [3, 0]], [[4, 0], [1, 2]]], np.int16)
-WEIGHTS = np.array(
-    [[[0.5, 0.25], [0.25, 0.125]], [[0.25, 0.5], [0.5, 0.25]], [[0.75, 0.125], [0.5, 0.25]]]
-)
 LENGTHS = np.array([2, 1])
 
 
@@ -26,54 +29,94 @@ def _trace() -> RecordedRouting:
     )
 
 
-def _write_csv(path: Path) -> None:
-    rows = [
-        f"{sequence},{token},{layer},{rank},{IDS[row, layer, rank]},{WEIGHTS[row, layer, rank]}"
-        for row, (sequence, token) in enumerate([(0, 0), (0, 1), (1, 0)])
-        for layer in range(2)
-        for rank in range(2)
-    ]
-    path.write_text(
-        "\n".join(["sequence,token,layer,rank,expert,weight", *reversed(rows)]), encoding="utf-8"
+@st.composite
+def recorded(draw: st.DrawFn) -> RecordedRouting:
+    """Sequences of tokens that each select distinct experts; weights fall along the rank."""
+    lengths = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
+    num_layers = draw(st.integers(1, 3))
+    num_experts = draw(st.integers(2, 9))
+    top_k = draw(st.integers(1, num_experts))
+    shape = (sum(lengths), num_layers, top_k)
+    choices = st.permutations(range(num_experts)).map(lambda order: order[:top_k])
+    count = shape[0] * num_layers
+    ids = draw(st.lists(choices, min_size=count, max_size=count))
+    # Powers of a half: exact in every format, and no two of a token alike.
+    weights = np.broadcast_to(0.5 ** np.arange(1, top_k + 1), shape)
+    return RecordedRouting(
+        name="t",
+        expert_ids=np.array(ids, np.int16).reshape(shape),
+        num_experts=num_experts,
+        sequence_num_tokens=np.array(lengths),
+        weights=weights.astype(np.float32),
     )
 
 
-def _write_jsonl(path: Path, by_token: bool) -> None:
-    groups = [("a", [0]), ("a", [1]), ("b", [2])] if by_token else [("a", [0, 1]), ("b", [2])]
-    lines = [
-        {
-            "request_id": name,
-            "routed_experts": IDS[rows].tolist(),
-            "gate_weights": WEIGHTS[rows].tolist(),
-            "token_ids": rows,
-        }
-        for name, rows in groups
+def _rows(trace: RecordedRouting) -> list[tuple[int, int, int]]:
+    """Sequence, token within it and row of each recorded token."""
+    borders = trace.borders.tolist()
+    return [
+        (sequence, row - start, row)
+        for sequence, (start, end) in enumerate(pairwise(borders))
+        for row in range(start, end)
     ]
-    if by_token:
-        lines = [
-            line
-            | {"routed_experts": line["routed_experts"][0], "gate_weights": line["gate_weights"][0]}
-            for line in lines
-        ]
-    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl by request", "jsonl by token"])
-def test_formats_say_the_same(form: str, tmp_path: Path) -> None:
+def _as_table(trace: RecordedRouting, order: random.Random) -> str:
+    """A row for each choice, in any order."""
+    assert trace.weights is not None
+    lines = [
+        f"{sequence},{token},{layer},{rank},{trace.expert_ids[row, layer, rank]},{trace.weights[row, layer, rank]}"
+        for sequence, token, row in _rows(trace)
+        for layer in range(trace.expert_ids.shape[1])
+        for rank in range(trace.expert_ids.shape[2])
+    ]
+    order.shuffle(lines)
+    return "\n".join(["sequence,token,layer,rank,expert,weight", *lines])
+
+
+def _as_lines(trace: RecordedRouting, order: random.Random, by_token: bool) -> str:
+    """A line for each token or request; ranks in any order, which the weights tell."""
+    assert trace.weights is not None
+    ranks = order.sample(range(trace.expert_ids.shape[2]), trace.expert_ids.shape[2])
+    ids = trace.expert_ids[..., ranks].tolist()
+    weights = trace.weights[..., ranks].tolist()
+    lines: list[dict[str, Any]] = []
+    for sequence, token, row in _rows(trace):
+        if by_token:
+            lines.append({"routed_experts": ids[row], "gate_weights": weights[row]})
+        elif token == 0:
+            lines.append({"routed_experts": [ids[row]], "gate_weights": [weights[row]]})
+        else:
+            lines[-1]["routed_experts"].append(ids[row])
+            lines[-1]["gate_weights"].append(weights[row])
+        lines[-1]["request_id"] = str(sequence)
+    return "\n".join(map(json.dumps, lines))
+
+
+@given(
+    trace=recorded(),
+    form=st.sampled_from(["csv", "jsonl by request", "jsonl by token"]),
+    order=st.randoms(use_true_random=False),
+)
+def test_formats_say_the_same(
+    trace: RecordedRouting, form: str, order: random.Random, tmp_path_factory: TempPathFactory
+) -> None:
     """Each format gives the same trace: ranks by descending weight, sequences apart; and so does
     the .npz written from it.
     """
-    path = tmp_path / f"t.{form.split()[0]}"
-    _write_csv(path) if form == "csv" else _write_jsonl(path, "token" in form)
-    imported = import_trace(path, num_experts=6)
-    save_trace(imported, tmp_path / "t.npz")
-    for trace in (imported, load_trace(tmp_path / "t.npz")):
-        assert trace.expert_ids[0].tolist() == [[0, 1], [2, 3]]
-        assert trace.expert_ids[1].tolist() == [[2, 1], [3, 0]]
+    path = tmp_path_factory.mktemp("routing") / f"t.{form.split()[0]}"
+    is_table = form == "csv"
+    text = _as_table(trace, order) if is_table else _as_lines(trace, order, "token" in form)
+    path.write_text(text, encoding="utf-8")
+    imported = import_trace(path, num_experts=trace.num_experts)
+    save_trace(imported, path.with_suffix(".npz"))
+    for found in (imported, load_trace(path.with_suffix(".npz"))):
+        assert np.array_equal(found.expert_ids, trace.expert_ids)
+        assert found.weights is not None
         assert trace.weights is not None
-        assert trace.weights[1].tolist() == [[0.5, 0.25], [0.5, 0.25]]
-        assert trace.borders.tolist() == [0, 2, 3]
-        assert trace.num_experts == 6
+        assert np.array_equal(found.weights, trace.weights)
+        assert found.borders.tolist() == trace.borders.tolist()
+        assert found.num_experts == trace.num_experts
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from hwprofiles import parse_yaml
 from hwprofiles.units import GIB, format_bytes
 from planner.serving.kv_tiers import KvTiers, TransferRole
 
@@ -90,7 +91,7 @@ def server_command(tiers: KvTiers) -> str:
 def lmcache_keys() -> Mapping[str, str]:
     """The type of every key that LMCache 0.5.6 defines."""
     text = (resources.files("planner.export.kv") / "lmcache_keys.yaml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(text)["keys"])
+    return dict(parse_yaml(text, "lmcache_keys.yaml")["keys"])
 
 
 def problems_of(config: Mapping[str, Any]) -> list[str]:

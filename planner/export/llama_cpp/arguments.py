@@ -7,6 +7,7 @@ common/common.cpp of ik_llama.cpp, August 2026.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from planner.export.runtime_command import figures
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.llama_cpp.overrides import HOST, CpuExperts, Override
 
@@ -36,7 +37,7 @@ def llama_flags(arguments: LlamaArguments) -> Iterator[Flag]:
     if arguments.gpu_layers is not None:
         yield "-ngl", str(arguments.gpu_layers)
     if arguments.tensor_split:
-        yield "-ts", ",".join(f"{share:g}" for share in arguments.tensor_split)
+        yield "-ts", ",".join(map(figures, arguments.tensor_split))
     yield from _placements(arguments)
     yield from _changed(arguments)
     if not arguments.is_op_offload:

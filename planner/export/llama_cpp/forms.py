@@ -4,7 +4,7 @@ import configparser
 import io
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from hwprofiles import InputError
 from planner.export.runtime_command import Forms, RuntimeCommand
@@ -120,7 +120,7 @@ def env_text(command: RuntimeCommand) -> str:
     Raises InputError for a flag that has no variable.
     """
     settings = dict(command.environment)
-    for flag, value in command.flags():
+    for flag, value in _once_each(command):
         if flag == "--no-op-offload":
             settings["GGML_OP_OFFLOAD_MIN_BATCH"] = NEVER_TOKENS
         elif flag == "-tb":
@@ -141,11 +141,24 @@ def preset_text(command: RuntimeCommand) -> str:
         f"; start the server with {name}={value}" for name, value in command.environment.items()
     ]
     lines.append(f"[{command.model_name}]")
-    for flag, value in command.flags():
+    for flag, value in _once_each(command):
         if flag not in LONG_NAMES:
             raise InputError(f"{flag} has no name in presets; export --form args")
         lines.append(f"{LONG_NAMES[flag]} = {'true' if value is None else value}")
     return "\n".join(lines) + "\n"
+
+
+def _once_each(command: RuntimeCommand) -> Iterator[tuple[str, str | None]]:
+    """Yield the flags of a form that holds each name once.
+
+    Raises InputError for overrides in several places: their order counts, and would be lost.
+    """
+    seen = set()
+    for flag, value in command.flags():
+        if flag in seen:
+            raise InputError(f"{flag} stands there more than once; export --form args")
+        seen.add(flag)
+        yield flag, value
 
 
 FORMS: Forms = {

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from hwprofiles.units import GIB
-from planner.export.runtime_command import command_form, command_reader
+from planner.export.runtime_command import command_form, command_reader, figures
 from sim.runtimes.vllm.arguments import DEFAULT_CHUNK_TOKENS, EXPERTS, VllmArguments
 
 PROGRAM = "vllm serve"
@@ -18,9 +18,9 @@ def _flags(arguments: VllmArguments) -> Iterator[tuple[str, str]]:
     if arguments.context_tokens is not None:
         yield "--max-model-len", str(arguments.context_tokens)
     if arguments.memory_fraction is not None:
-        yield "--gpu-memory-utilization", f"{arguments.memory_fraction:g}"
+        yield "--gpu-memory-utilization", figures(arguments.memory_fraction)
     if arguments.offload_bytes:
-        yield "--cpu-offload-gb", f"{arguments.offload_bytes / GIB:g}"
+        yield "--cpu-offload-gb", figures(arguments.offload_bytes / GIB)
         # Names of parameters mean nothing unless bytes are offloaded.
         if arguments.is_experts_alone:
             yield "--cpu-offload-params", EXPERTS

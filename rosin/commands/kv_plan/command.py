@@ -1,7 +1,7 @@
 """`rosin kv-plan`: instances, tiers of KV and their rules for a workload."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,6 +74,14 @@ ChangeOption = Annotated[
         "Change a number of the machine (link.h2d.bytes_per_s=50e9) or of the serving file (instance.kv_tokens=N); may be repeated.",
     ),
 ]
+KvAgainstOption = Annotated[
+    Path | None,
+    named(
+        "--against",
+        "FILE",
+        "What you run today, a configuration file of LMCache (.yaml): how far from the best it is.",
+    ),
+]
 KvFigureOption = Annotated[
     Path | None, named("--figure", "FILE", "Draw what was tried: .png, .svg or .pdf.")
 ]
@@ -116,6 +124,7 @@ class WantedOptions(OptionGroup):
     objective: ServedObjective = "latency"
     max_ttft: TtftLimitOption = None
     max_itl: ItlLimitOption = None
+    against: KvAgainstOption = None
     quantization: QuantizationOption = None
     settings: ChangeOption = None
 
@@ -157,15 +166,22 @@ class _Files(OptionGroup):
             name = "--disk-path" if self.disk_path is not None else "--remote-url"
             raise InputError(f"{name} needs --kv-file, which it is written to")
 
-    def write(self, best: "ServingSpec", name: str) -> None:
+    def write(self, best: "ServingSpec", question: "ServingQuestion") -> None:
         """Write the files that were asked for; none of tiers where the best has none."""
         from hwprofiles import write_yaml
         from planner.serving.kv_tiers import kv_tiers_of
+        from planner.serving.running import num_keeping_ranks
 
         if self.output_file is not None:
             write_yaml(best.model_dump(mode="json", exclude_none=True), self.output_file)
         if self.kv_file is not None and best.tiers:
-            found = kv_tiers_of(best, name, disk_path=self.disk_path, remote_url=self.remote_url)
+            found = kv_tiers_of(
+                best,
+                question.requests.name,
+                num_ranks=num_keeping_ranks(best, question.machine, question.model),
+                disk_path=self.disk_path,
+                remote_url=self.remote_url,
+            )
             write_yaml(found.model_dump(mode="json", exclude_none=True), self.kv_file)
 
 
@@ -178,17 +194,17 @@ def kv_plan(
     output: Output,
 ) -> None:
     """Find how to serve a workload: instances and tiers of KV."""
-    question = _question(site, asked, wanted, output.seed)
+    question, notes = _question(site, asked, wanted, output.seed)
     files.check(question.offered)
     found = _found(question, output)
-    files.write(found.best.spec, question.requests.name)
-    _report(found, question, output, files)
+    files.write(found.best.spec, question)
+    _report(found, question, output, files, notes)
 
 
 def _question(
     site: SiteOptions, asked: ServedOptions, wanted: WantedOptions, seed: int
-) -> "ServingQuestion":
-    """Read what is asked. Raises InputError."""
+) -> "tuple[ServingQuestion, tuple[str, ...]]":
+    """Read what is asked, and what a reader must know of it. Raises InputError."""
     from hwprofiles import InputError, load_machine
     from planner.serving.serving_plan import ServingQuestion
     from sim.model.library import load_model
@@ -199,7 +215,7 @@ def _question(
         raise InputError(
             f"--set {next(iter(others))}: neither the machine nor a serving file has it"
         )
-    return ServingQuestion(
+    question = ServingQuestion(
         machine=load_machine(site.machine, overrides),
         model=load_model(site.model, wanted.quantization),
         requests=asked.load(),
@@ -209,6 +225,33 @@ def _question(
         seed=seed,
         target=wanted.target(),
     )
+    return (question, ()) if wanted.against is None else _with_running(question, wanted.against)
+
+
+def _with_running(
+    question: "ServingQuestion", path: Path
+) -> "tuple[ServingQuestion, tuple[str, ...]]":
+    """The question with what is run today, and the keys of its file that mean nothing.
+
+    Where no tiers are offered, those that it has are: the memory is there. Raises InputError.
+    """
+    from hwprofiles.errors import shortened
+    from planner.export.kv import load_lmcache
+    from planner.serving.running import num_keeping_ranks, running_spec
+
+    offered = question.offered
+    num_ranks = num_keeping_ranks(offered, question.machine, question.model)
+    read = load_lmcache(path, num_ranks, offered.tiers, offered.offload)
+    running = running_spec(offered, question.machine, read.tiers, read.offload)
+    if not offered.tiers:
+        offered = offered.model_copy(update={"tiers": read.tiers})
+    unknown = shortened(", ".join(read.unknown_keys))
+    notes = (
+        (f"{path}: LMCache 0.5.6 does not know these keys and runs without them: {unknown}",)
+        if unknown
+        else ()
+    )
+    return replace(question, offered=offered, against=running), notes
 
 
 def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
@@ -230,7 +273,11 @@ def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
 
 
 def _report(
-    found: "ServingPlan", question: "ServingQuestion", output: Output, files: _Files
+    found: "ServingPlan",
+    question: "ServingQuestion",
+    output: Output,
+    files: _Files,
+    notes: tuple[str, ...],
 ) -> None:
     from rosin.commands.kv_plan.page import plan_record, serve_plan_page
 
@@ -239,15 +286,15 @@ def _report(
     result = plan_record(
         found, question, *(None if file is None else str(file) for file in written)
     )
-    notes = question.requests.notes(question.num_requests)
     if files.figure is not None:
         from hwprofiles.text_file import write_bytes
         from rosin.commands.kv_plan.figure import draw_kv_plan
 
         write_bytes(draw_kv_plan(result, files.figure.suffix), files.figure)
     warnings = [
-        *_warnings(found, question),
         *notes,
+        *_warnings(found, question),
+        *question.requests.notes(question.num_requests),
         *(_unsaid(found.best.spec) if files.kv_file is not None else ()),
     ]
     output.emit(result.model_dump(mode="json"), serve_plan_page(result), warnings=warnings)

@@ -9,9 +9,12 @@ from rich.text import Text
 from hwprofiles.units import format_bytes, format_duration
 from planner.serving.offload import MARGIN_FRACTION
 from planner.serving.serving_plan import ServingChoice, ServingPlan, ServingQuestion, TargetMissed
+from planner.serving.shares import share_words
 from planner.serving.target import ServingTarget
 from rosin.commands.simulate.serving_document import KvPlanResult, TriedServing
 from rosin.report.tables import format_count, format_share, number_column, plain_table, text_column
+from sim.serving.offload_options import OffloadSpec
+from sim.serving.spec import ServingSpec
 
 NUM_SHOWN = 12
 
@@ -31,6 +34,8 @@ def plan_record(
         verdict=verdict(found),
         tiers_gain_fraction=found.gain_fraction,
         best=_tried(found.best, question.target),
+        against=None if found.against is None else _tried(found.against, question.target),
+        gain_over_against_fraction=found.gain_over_against_fraction,
         path=path,
         kv_path=kv_path,
         rows=[_tried(row, question.target) for row in found.rows],
@@ -81,6 +86,8 @@ def serve_plan_page(result: KvPlanResult) -> Iterator[RenderableType]:
         yield Text(f"The fewest GPUs that meet it: {result.best.num_gpus}")
     yield Text(f"Best for {result.objective}: {result.best.label}", style="bold")
     yield Text(result.verdict)
+    if result.against is not None:
+        yield Text(_lost(result, result.against))
     if result.path is not None:
         yield Text(f"Written to {result.path}; rosin simulate --serving {result.path} runs it.")
     if result.kv_path is not None:
@@ -105,7 +112,10 @@ def _rows_table(result: KvPlanResult) -> Table:
         ),
         *columns,
     )
-    for row in result.rows[:NUM_SHOWN]:
+    # What is run today comes first: the comparison was asked for because of it.
+    own = [] if result.against is None else [result.against]
+    tried = [row for row in result.rows if not own or row.serving != own[0].serving]
+    for row in [*own, *tried[:NUM_SHOWN]]:
         metrics = row.metrics
         which = "p90" if has_target else "mean"
         tpot = format_duration(getattr(metrics.tpot_s, which)) if metrics.tpot_s else "none"
@@ -117,6 +127,36 @@ def _rows_table(result: KvPlanResult) -> Table:
         found = format_share(sum(metrics.kv_hit_rate.values()))
         table.add_row(row.label, *times, format_count(metrics.request_throughput_per_s), found)
     return table
+
+
+def _lost(result: KvPlanResult, against: TriedServing) -> str:
+    """What is run today, and what is lost with it, in a sentence."""
+    spec = ServingSpec.model_validate(against.serving)
+    gain = result.gain_over_against_fraction or 0.0
+    name = f"What you run ({_running_words(spec)})"
+    if against.serving == result.best.serving:
+        return f"{name} is the best."
+    if abs(gain) <= MARGIN_FRACTION:
+        return f"{name} is as good, within {MARGIN_FRACTION:.0%}."
+    if gain < 0:
+        return f"{name} is {-gain:.1%} better, with more memory or more GPUs than the best."
+    return f"{name}: the best is {gain:.1%} better."
+
+
+def _running_words(spec: ServingSpec) -> str:
+    """Instances, tiers and the rules that are not LMCache's defaults."""
+    words = [share_words(spec.num_instances, spec.instance.num_gpus or 1)]
+    words += [_tier_words(tier.name, tier.capacity_bytes) for tier in spec.tiers]
+    if not spec.tiers:
+        words.append("no tiers")
+    rules = spec.offload or OffloadSpec()
+    words.append(f"chunks of {rules.chunk_tokens} tokens")
+    words += [f"{tier.policy}" for tier in spec.tiers[:1] if tier.policy != "lru"]
+    if rules.is_layerwise:
+        words.append("layer by layer")
+    if rules.prefetches:
+        words.append("prefetching")
+    return ", ".join(words)
 
 
 def _tried(choice: ServingChoice, target: ServingTarget | None) -> TriedServing:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from rosin.cli.waiting import Waiting
     from rosin.report.json_documents import ScenarioRecord, SimulateResult
     from sim.policies import Policy
-    from sim.step.long import LongRun, Part
+    from sim.step.long import LongRun
+    from sim.step.parts import Part
     from sim.step.provenance import RunProvenance
     from sim.step.simulate import Run, Scenario
 

@@ -19,7 +19,8 @@ from sim.step.provenance import (
 )
 
 if TYPE_CHECKING:
-    from sim.step.long import LongRun, Part
+    from sim.step.long import LongRun
+    from sim.step.parts import Part
 
 
 class PartsSeen:
@@ -35,12 +36,13 @@ class PartsSeen:
     def look(self, part: "Part") -> None:
         """Add up what is shown of a part."""
         timeline = part.timeline
-        shares = occupancy(timeline)
-        self._makespan_ns += timeline.makespan_ns
+        shares = occupancy(part.busy)
+        lasted_ns = part.busy.makespan_ns
+        self._makespan_ns += lasted_ns
         for number, resource in enumerate(timeline.platform.resources):
             # Shares of parts cannot be added up; times can.
             share = alone(shares, resource.name)
-            self._alone_ns[resource.name] += round(share * timeline.makespan_ns)
+            self._alone_ns[resource.name] += round(share * lasted_ns)
             on_it = timeline.tasks.resource == number
             kinds = timeline.tasks.kind[on_it]
             totals = np.bincount(kinds, weights=timeline.busy_ns[on_it])

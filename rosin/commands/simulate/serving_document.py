@@ -78,6 +78,8 @@ class KvPlanResult(Document):
     verdict: str
     tiers_gain_fraction: float | None
     best: TriedServing
+    against: TriedServing | None
+    gain_over_against_fraction: float | None
     path: str | None
     kv_path: str | None
     rows: list[TriedServing]

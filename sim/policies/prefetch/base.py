@@ -24,6 +24,11 @@ class Prefetch:
     the same draw share what it says.
     """
 
+    comes_in_parts: bool = False
+    """Whether ``predict`` says of a part of the passes what it says of them in the whole run, where
+    one sequence is decoded.
+    """
+
     num_chunks: int = 1
     """Pieces of a copy, between which one on demand may go first."""
 

@@ -34,6 +34,7 @@ class GainPrefetch(Prefetch):
         check_at_least(self, distance=1, num_chunks=1)
 
     is_of_draw = True
+    comes_in_parts = True
 
     def predict(self, foresight: Foresight) -> Predictions:
         """State what the next layers are expected to select; gates weigh for themselves."""

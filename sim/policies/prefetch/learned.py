@@ -41,6 +41,7 @@ class LearnedPrefetch(Prefetch):
             )
 
     is_of_draw = True
+    comes_in_parts = True
 
     def predict(self, foresight: Foresight) -> Predictions:
         """Name at every gate what its predictor says of the layer a stride further on."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.policies.foresight import CANDIDATE, Foresight, Predictions
+from sim.policies.foresight import CANDIDATE, Foresight, PartOf, Predictions
 from sim.step.rules.naming import Guesses, Listed, expect, list_selected
 
 PRIORITY_SCALE = 1_000_000
@@ -47,14 +47,16 @@ def expected_tokens(
     list_selected(tokens, selected)
     expected = np.zeros((len(accuracy), *tokens.shape), np.int32)
     room = np.empty((2, max(0, tokens.size - num_passes * num_experts)))
+    part_of = foresight.part_of or PartOf(num_before=0, num_passes=num_passes, crowded=tokens[:0])
     for step, right in enumerate(accuracy, start=1):
         shape = (num_passes, num_layers - step, num_experts)
         if is_apart.all():
             # Nobody looks at these numbers. They are skipped, so that later draws do not depend on it.
-            generator.bit_generator.advance(2 * int(np.prod(shape)))  # type: ignore[attr-defined]
+            _skip(generator, 2 * part_of.num_passes * shape[1] * shape[2])
         else:
             chance, weight = (
-                generator.random(out=part[: np.prod(shape)].reshape(shape)) for part in room
+                _own_part(generator, part[: np.prod(shape)].reshape(shape), part_of)
+                for part in room
             )
             # Where all are equally popular, powers keep the order, and they take longest.
             if (popularity[step:] != popularity[step:, :1]).any():
@@ -66,11 +68,31 @@ def expected_tokens(
                 popularity=popularity,
             )
             expect(tokens, selected, is_apart, guesses, expected[step - 1])
+        if len(part_of.crowded) and by_token:
+            # Drawn again for what follows: later steps begin where these draws end.
+            _by_token(part_of.crowded[:, step:], right[step:], popularity[step:], generator)
         if is_apart.any():
             expected[step - 1, is_apart, step:] = _by_token(
                 tokens[is_apart, step:], right[step:], popularity[step:], generator
             )
     return expected
+
+
+def _own_part(
+    generator: np.random.Generator, numbers: NDArray[np.float64], part_of: PartOf
+) -> NDArray[np.float64]:
+    """Fill ``numbers`` [pass, …] as the draws of the whole run have them in these passes."""
+    each = numbers[0].size
+    _skip(generator, part_of.num_before * each)
+    generator.random(out=numbers)
+    _skip(generator, (part_of.num_passes - part_of.num_before - len(numbers)) * each)
+    return numbers
+
+
+def _skip(generator: np.random.Generator, count: int) -> None:
+    """Leave out so many numbers between 0 and 1."""
+    if count:
+        generator.bit_generator.advance(count)  # type: ignore[attr-defined]
 
 
 def named(expected: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -165,4 +187,6 @@ def by_load(
     chunked copies alternate.
     """
     heaviest = int(foresight.tokens.max(initial=0))
+    if foresight.part_of is not None:
+        heaviest = max(heaviest, int(foresight.part_of.crowded.max(initial=0)))
     return np.asarray((ahead * (heaviest + 1) - load) * foresight.tokens.shape[2] + expert)

@@ -57,6 +57,7 @@ class NextGatePrefetch(Prefetch):
             )
 
     is_of_draw = True
+    comes_in_parts = True
 
     def predict(self, foresight: Foresight) -> Predictions:
         """Name at every gate what the next layers are predicted to select, for each distance apart."""

@@ -315,7 +315,7 @@ TABLES: Mapping[str, FlagTable] = {
     LLAMA_CPP: flag_table(
         LLAMA_CPP,
         (*_SHARED, *_MAINLINE),
-        _VARIABLES | {"LLAMA_ARG_MOE_CACHE_MIB": "--moe-cache-mib"},
+        _VARIABLES | {"LLAMA_ARG_MOE_CACHE_MIB": "--moe-cache-mib", "LLAMA_ARG_FIT": "--fit"},
     ),
     IK_LLAMA_CPP: flag_table(IK_LLAMA_CPP, (*_SHARED, *_IK), _VARIABLES),
 }

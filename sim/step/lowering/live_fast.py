@@ -38,10 +38,23 @@ from sim.step.lowering.operations import PROMOTE
 from sim.step.lowering.slots import ARRIVED, NOW_NS, NUM_COMING, NUM_OPERATIONS, STARTED
 
 _NONE = NONE
+SUBMITTED, LAST, IS_OPEN = range(3)
+"""Places in what ``drive`` is told of a border: the tasks that the engine has already, the task that
+ended the pass before (NONE: there is none), and whether passes follow that are driven later.
+"""
 
 
 def run_live(job: LiveJob) -> Timeline:
     """Run a job to its end. Raises InputError when it would outlast the clock."""
+    rows = fresh_rows(job)
+    outcome = drive(job.draft, job.cached, job.live, rows, np.array([0, NONE, 0]))
+    if outcome != FINISHED:
+        refuse_late(int(rows.lanes["due"].min()))
+    return timeline_of(job, rows, 0, int(job.draft.state[N]))
+
+
+def fresh_rows(job: LiveJob) -> EngineRows:
+    """What the engine works on before the first task of a job."""
     # All that a run may need at once: growing would move arrays under a run that is compiled whole.
     room = len(job.draft.rows)
     lanes = idle_lanes(job.platform)
@@ -49,7 +62,7 @@ def run_live(job: LiveJob) -> Timeline:
         [resource.discipline is Discipline.PRIORITY for resource in job.platform.resources]
     )
     lanes["heap_base"] = (np.cumsum(is_priority) - is_priority) * room
-    rows = EngineRows(
+    return EngineRows(
         tasks=np.empty(room, TASK),
         times=np.empty((3, room), np.int64),
         dependencies=job.draft.dependencies,
@@ -58,17 +71,17 @@ def run_live(job: LiveJob) -> Timeline:
         factors=active_factors(job.platform),
         clock=np.zeros(CLOCK_SIZE, np.int64),
     )
-    outcome = drive(job.draft, job.cached, job.live, rows)
-    if outcome != FINISHED:
-        refuse_late(int(lanes["due"].min()))
-    num_tasks = int(job.draft.state[N])
+
+
+def timeline_of(job: LiveJob, rows: EngineRows, first: int, end: int) -> Timeline:
+    """What happened to the tasks from number ``first`` up to ``end``."""
     return Timeline(
         platform=job.platform,
-        tasks=table(job.draft, 0, num_tasks),
-        start_ns=rows.times[START, :num_tasks],
-        end_ns=rows.times[END, :num_tasks],
-        busy_ns=rows.times[BUSY, :num_tasks],
-        is_dropped=rows.tasks["state"][:num_tasks] == DROPPED,
+        tasks=table(job.draft, first, end),
+        start_ns=rows.times[START, first:end],
+        end_ns=rows.times[END, first:end],
+        busy_ns=rows.times[BUSY, first:end],
+        is_dropped=rows.tasks["state"][first:end] == DROPPED,
     )
 
 
@@ -122,10 +135,10 @@ def _operate(cached, live, rows):
 
 
 @allocating_kernel
-def drive(draft, cached, live, rows):
-    """All passes; returns why the engine stopped."""
+def drive(draft, cached, live, rows, border):
+    """All passes, from one border to the next; returns why the engine stopped."""
     sheet = draft.sheet
-    submitted = np.int64(0)
+    submitted = border[SUBMITTED]
     wait = np.zeros(1, np.int64)
     offsets = np.zeros(len(draft.rows) + 1, np.int64)
     for index in range(len(sheet.passes)):
@@ -133,8 +146,8 @@ def drive(draft, cached, live, rows):
         start = start_of_pass(sheet, index).stamp
         # Only where something is named is there anything to decide before the first gate.
         if live.first[start] < live.first[start + 1]:
-            wait[0] = draft.last_task[index - 1] if index > 0 else _NONE
-            if index > 0:
+            wait[0] = draft.last_task[index - 1] if index > 0 else border[LAST]
+            if wait[0] != _NONE:
                 submitted = _submit(draft, submitted, offsets, rows)
                 outcome = run(rows, wait)
                 if outcome != AWAITED:
@@ -156,5 +169,9 @@ def drive(draft, cached, live, rows):
             emit_after_gate(draft, cached, live, now, gate)
             _operate(cached, live, rows)
         emit_end_of_pass(draft, live, index)
+    border[SUBMITTED] = submitted
+    # What the last gate set off goes on while the next pass begins, so nothing is waited for here.
+    if border[IS_OPEN] != 0:
+        return AWAITED
     _submit(draft, submitted, offsets, rows)
     return run(rows, wait[:0])

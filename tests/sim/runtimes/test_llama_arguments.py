@@ -3,11 +3,16 @@ in one line.
 """
 
 import csv
+import random
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hwprofiles import InputError
 from sim.runtimes.asking import READERS, read_runtime_arguments
+from sim.runtimes.flags import count, positive
 from sim.runtimes.llama_cpp import (
     CpuExperts,
     LlamaArguments,
@@ -15,6 +20,7 @@ from sim.runtimes.llama_cpp import (
     read_llama_arguments,
     read_overrides,
 )
+from sim.runtimes.llama_cpp.arguments import KV_TYPES, TABLES
 from tests.shared_data import shared_data
 
 HOST = -1
@@ -34,6 +40,103 @@ def test_flags_of_the_issue() -> None:
     assert read.tensor_split == (3.0, 1.0)
 
 
+COUNTED = {
+    name: flag
+    for runtime in TABLES
+    for name, flag in TABLES[runtime].flags.items()
+    if flag.read in (count, positive) and flag.key
+}
+"""Flags of either program that take a number as it is."""
+CHOICES = {"-ctk": KV_TYPES, "-ctv": KV_TYPES, "-sm": ("layer", "none")}
+VARIABLES = {name: flag for name, flag in TABLES["llama.cpp"].variables.items() if flag.key}
+
+
+def _words(draw: st.DrawFn, name: str, value: object) -> list[str]:
+    """A flag and its value, as one word or two."""
+    if name.startswith("--") and draw(st.booleans()):
+        return [f"{name}={value}"]
+    return [name, str(value)]
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> tuple[str, list[list[str]], dict[str, object]]:
+    """A program, flags of it in any order, the last of each counting, and what they set."""
+    runtime = draw(st.sampled_from(sorted(TABLES)))
+    known = [name for name in (*COUNTED, *CHOICES) if name in TABLES[runtime].flags]
+    groups = []
+    meant: dict[str, object] = {}
+    for name in draw(st.lists(st.sampled_from(sorted(known)), max_size=8)):
+        value = draw(st.sampled_from(CHOICES[name]) if name in CHOICES else st.integers(1, 10**6))
+        meant[TABLES[runtime].flags[name].key] = value
+        groups.append(_words(draw, name, value))
+    return runtime, groups, meant
+
+
+@given(lines())
+def test_flags_set_what_their_names_say(
+    typed: tuple[str, list[list[str]], dict[str, object]],
+) -> None:
+    """Short and long names, ``--name=value``, either program; nothing else is set."""
+    runtime, groups, meant = typed
+    line = " ".join(word for group in groups for word in group)
+    read = read_llama_arguments(line, runtime)
+    assert read == replace(LlamaArguments(runtime=runtime), **meant)
+
+
+@given(typed=lines(), order=st.randoms(use_true_random=False))
+def test_the_order_of_different_flags_is_no_matter(
+    typed: tuple[str, list[list[str]], dict[str, object]], order: random.Random
+) -> None:
+    """Of one flag the last counts; flags that change nothing may stand anywhere."""
+    runtime, groups, meant = typed
+    # One of each key, so that there is no last one.
+    table = TABLES[runtime].flags
+    last = {table[group[0].partition("=")[0]].key: group for group in groups}
+    mixed = [*last.values(), ["--no-mmap"], ["--host", "0.0.0.0"]]
+    order.shuffle(mixed)
+    read = read_llama_arguments(" ".join(word for group in mixed for word in group), runtime)
+    assert set(read.ignored) == {"--no-mmap", "--host"}
+    assert replace(read, ignored=()) == replace(LlamaArguments(runtime=runtime), **meant)
+
+
+@given(name=st.sampled_from(sorted(COUNTED)), data=st.data())
+def test_a_flag_with_a_slip_is_named(name: str, data: st.DataObject) -> None:
+    """A letter left out or doubled: read as the other flag that it is, or refused in one line."""
+    index = data.draw(st.integers(1, len(name) - 1))
+    typed = name[:index] + data.draw(st.sampled_from(["", name[index] * 2])) + name[index + 1 :]
+    flags = TABLES["llama.cpp"].flags
+    if typed in flags:
+        return
+    with pytest.raises(InputError) as caught:
+        read_llama_arguments(f"{typed} 3")
+    assert str(caught.value).startswith(f"llama.cpp argument {typed}: unknown flag")
+    assert "\n" not in str(caught.value)
+
+
+@given(
+    name=st.sampled_from(sorted(COUNTED)),
+    word=st.sampled_from(["", "x", "-1", "1.5", "1e3", "0x10", "NaN", "None", "1 000"]),
+)
+def test_what_is_no_number_is_refused(name: str, word: str) -> None:
+    """Words, signs, fractions and other notations, for every flag that counts."""
+    runtime = next(each for each in TABLES if name in TABLES[each].flags)
+    with pytest.raises(InputError, match="number") as caught:
+        read_llama_arguments(f"{name} '{word}'", runtime)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(variable=st.sampled_from(sorted(VARIABLES)), number=st.integers(1, 9999))
+def test_variables_stand_for_their_flags(variable: str, number: int) -> None:
+    """A variable before the line is the flag in it, where the flag takes a number."""
+    flag = VARIABLES[variable]
+    if flag.read not in (count, positive):
+        return
+    name = next(name for name, each in TABLES["llama.cpp"].flags.items() if each is flag)
+    before = read_llama_arguments(f"{variable}={number} -nkvo")
+    assert before == read_llama_arguments(f"-nkvo {name} {number}")
+
+
 @pytest.mark.parametrize(
     ("line", "key", "value"),
     [
@@ -48,12 +151,10 @@ def test_flags_of_the_issue() -> None:
         ("--fit off", "is_fitted", False),
         ("-fa off", "is_flash_attention", False),
         ("-fa", "is_flash_attention", True),
-        ("--moe-cache-mib 4096", "expert_cache_mib", 4096),
         ("GGML_OP_OFFLOAD_MIN_BATCH=64 -ngl 99", "offload_min_tokens", 64),
         ("LLAMA_ARG_N_GPU_LAYERS=12", "gpu_layers", 12),
         ("-dev CUDA1,CUDA0", "devices", (1, 0)),
         ("-dev none", "devices", ()),
-        ("-t 4 -t 8", "threads", 8),
     ],
 )
 def test_mainline_flag(line: str, key: str, value: object) -> None:
@@ -67,7 +168,6 @@ def test_mainline_flag(line: str, key: str, value: object) -> None:
         ("-rtr", "is_runtime_repacked", True),
         ("-fmoe 1", "is_fused_moe", True),
         ("-mla 3", "mla", 3),
-        ("-amb 512", "attention_buffer_mib", 512),
         ("-ser 6,1", "experts_per_token", 6),
         ("-op 26,0,27,1", "offload_operations", ((26, 0), (27, 1))),
         ("-ncmoe 5", "placements", (CpuExperts(num_layers=5, is_from_end=True),)),

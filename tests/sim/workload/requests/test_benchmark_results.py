@@ -76,34 +76,6 @@ def test_an_export_of_aiperf(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "items",
-    [
-        [{"prompt_len": 10, "output_len": 5}, {"prompt_len": 20, "output_len": 6}],
-        [
-            {"input_tokens": 10, "completion_tokens": 5},
-            {"input_tokens": 20, "completion_tokens": 6},
-        ],
-        [[10, 5], [20, 6]],
-        [["text", 10, 5], ["text", 20, 6]],
-        [
-            {
-                "conversations": [
-                    {"from": "human", "num_tokens": 10},
-                    {"from": "gpt", "num_tokens": 5},
-                ]
-            },
-            {"conversations": [{"from": "human", "tokens": 20}, {"from": "gpt", "tokens": 6}, {}]},
-        ],
-    ],
-)
-def test_lists_of_lengths(items: list[Any], tmp_path: Path) -> None:
-    """Objects, pairs with or without their text, and conversations whose turns are counted."""
-    assert _read(_json(tmp_path, items)) == [(0, 10, 5), (0, 20, 6)]
-    if isinstance(items[0], dict) and "input_tokens" not in items[0]:
-        assert _read(_jsonl(tmp_path, *items)) == [(0, 10, 5), (0, 20, 6)]
-
-
-@pytest.mark.parametrize(
     ("value", "message"),
     [
         (

@@ -197,21 +197,6 @@ def test_azure_of_2024_and_2025(tmp_path: Path) -> None:
     assert trace_notes_of(path) == [f"{path}: Azure trace; not needed and ignored: NumImages"]
 
 
-@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
-def test_lengths_in_both_forms(name: str, tmp_path: Path) -> None:
-    """A list of lengths reads alike from CSV and JSONL; arrivals are in seconds."""
-    csv = "prompt_tokens,output_tokens,arrival_s", "10,2,0", "20,3,1.5"
-    rows = (
-        {"prompt_tokens": 10, "output_tokens": 2, "arrival_s": 0},
-        {"prompt_tokens": 20, "output_tokens": 3, "arrival_s": 1.5},
-    )
-    made = list(read_trace(_written(tmp_path, name, *(csv if name.endswith("csv") else rows))))
-    assert [(each.prompt_tokens, each.output_tokens, each.arrival_ns) for each in made] == [
-        (10, 2, 0),
-        (20, 3, 1_500_000_000),
-    ]
-
-
 @pytest.mark.parametrize(
     ("name", "rows", "message"),
     [

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hwprofiles import InputError
+from hwprofiles import InputError, Kind
 from hwprofiles.units import GB, MIB
 from sim.costs.compute_buffers import MICRO_BATCH_TOKENS, compute_buffer_bytes
 from sim.costs.memory import CUDA_CONTEXT_BYTES
@@ -159,6 +159,22 @@ def context_tokens(row: Row) -> int:
     )
 
 
+def _experts_of_mix(row: Row) -> int | None:
+    """Bytes of the experts of the layers that a row names, where its scheme is a mix whose rule is
+    known: a mix gives some layers more bits than the mean. None where it is none, or names none.
+    """
+    named = [int(index) for index in re.findall(r"blk\\\.(\d+)\\\.ffn_", row["args"])]
+    try:
+        model = load_model(row["model"], row["quantization"])
+    except InputError:
+        return None
+    is_known = model.provenance.kind is not Kind.ASSUMED
+    if not is_known or len(named) != int(row["gpu_expert_layers"] or 0):
+        return None
+    layers = [model.layers[index] for index in named]
+    return sum(layer.num_experts * layer.expert_bytes for layer in layers) or None
+
+
 def _weight_bytes(row: Row, model: Model) -> int:
     """Weights on the GPUs: dense parts with the head, and the routed experts of as many layers as
     the row says.
@@ -172,7 +188,8 @@ def _weight_bytes(row: Row, model: Model) -> int:
     experts = max(
         layer.num_experts * layer.params.get(TensorClass.EXPERT, 0) for layer in model.layers
     )
-    on_gpu = int(row["gpu_expert_layers"] or 0) * experts * per_weight["experts"]
+    of_mix = _experts_of_mix(row)
+    on_gpu = of_mix or int(row["gpu_expert_layers"] or 0) * experts * per_weight["experts"]
     rest = dense * per_weight.get("dense", per_weight["experts"])
     return round(on_gpu + (rest if _has_layers(row) else 0))
 

@@ -22,6 +22,8 @@ ORDER = "[Nx]GPU [SIZE] [PCIe G xL] + [Nx]CPU + CHANNELSxSIZE TYPE-SPEED + NVMe 
 GRAMMAR = f"{ORDER}, memory by socket as {BY_SOCKET}"
 EXAMPLE = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
 
+MAX_PART = 200
+"""Characters of a part: more than any name with all that stands beside it."""
 _TOO_LARGE = re.compile(r"\d{7}")
 """No count, size, speed or name of a part has so many digits."""
 _COUNT = re.compile(r"(?:(?P<count>\d{1,2})\s*[x×]\s*)?(?P<rest>.+)", re.IGNORECASE)
@@ -115,6 +117,9 @@ def parse_line(text: str, library: PartsLibrary) -> PartsLine:
     large = next((part for part in parts if _TOO_LARGE.search(part)), None)
     if large is not None:
         raise InputError(f"{shortened(large)}: a number in a part has at most 6 digits")
+    long = next((part for part in parts if len(part) > MAX_PART), None)
+    if long is not None:
+        raise InputError(f"{shortened(long)}: a part has at most {MAX_PART} characters")
     line = PartsLine(text=" + ".join(parts))
     for part in parts:
         line = _with_item(line, _item(part, library))

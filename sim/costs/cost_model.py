@@ -102,7 +102,7 @@ class CostModel(Roofline):
             weights = params if (hidden, intermediate) == own else 3 * hidden * intermediate
             num_bytes = spec.expert_bytes * weights / params
             activations = 2 * (hidden + 2 * intermediate) * model.activation_bytes
-            read = self.as_read(device, num_bytes, weights) + count * activations
+            read = self.as_read(device, num_bytes, weights, dtype) + count * activations
             return self.roofline_ns(
                 device, read, FLOPS_PER_WEIGHT * weights * count, "expert", dtype
             )
@@ -348,7 +348,8 @@ class CostModel(Roofline):
             """ns over that many tokens without a curve."""
             # Read and written once each.
             activations = 2 * count * self.model.hidden * self.model.activation_bytes
-            read = self.as_read(device, product.num_bytes, product.params) + activations
+            weights = self.as_read(device, product.num_bytes, product.params, product.dtype)
+            read = weights + activations
             flops = FLOPS_PER_WEIGHT * product.params * count
             return self.roofline_ns(device, read, flops, product.kernels, product.dtype)
 
@@ -364,7 +365,7 @@ class CostModel(Roofline):
         weight_bytes = spec.bytes.get(TensorClass.ATTENTION, 0) + spec.bytes.get(
             TensorClass.NORM, 0
         )
-        num_bytes = self.as_read(device, weight_bytes, params)
+        num_bytes = self.as_read(device, weight_bytes, params, dtype)
         kv_bytes = many * (
             spec.elements_read(start, stop) * self.model.kv_element_bytes + 2 * spec.state_bytes
         )

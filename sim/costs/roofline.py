@@ -104,14 +104,16 @@ class Roofline:
             else self.num_kernels(operation) * self.machine.gpu.launch_overhead_ns.effective
         )
 
-    def as_read(self, device: Device, weight_bytes: float, num_weights: int) -> float:
+    def as_read(self, device: Device, weight_bytes: float, num_weights: int, dtype: str) -> float:
         """Bytes that take as long to read at the memory rate as those weights do."""
+        gpu = self.machine.gpu
         # Weights of fewer than 8 bits are unpacked as they are read, which on a GPU falls short of
-        # its memory rate (docs/explanation/grouped-experts.md).
-        is_packed = device == "gpu" and weight_bytes < num_weights
+        # its memory rate, but for those that its units multiply as they are
+        # (docs/explanation/grouped-experts.md).
+        is_packed = weight_bytes < num_weights and dtype not in gpu.flops_per_s
         return (
-            weight_bytes / self.machine.gpu.packed_rate_fraction.effective
-            if is_packed
+            weight_bytes / gpu.packed_rate_fraction.effective
+            if device == "gpu" and is_packed
             else weight_bytes
         )
 

@@ -116,7 +116,7 @@ def _attention_prices(
     parts = [_of_cache(costs, cache) for cache in spec.caches]
     parts += [_of_state(spec.state)] if spec.state is not None else []
     first, *others = parts or [_of_cache(costs, None)]
-    weights_read = costs.as_read("gpu", num_bytes, params)
+    weights_read = costs.as_read("gpu", num_bytes, params, model.dtype(TensorClass.ATTENTION))
     # Attention reads and writes the activations twice each: around its projections in and out.
     activations = 4 * model.hidden * model.activation_bytes
     whole = replace(

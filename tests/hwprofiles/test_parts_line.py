@@ -356,6 +356,12 @@ def test_overrides_change_a_machine_from_parts() -> None:
     assert machine.gpu.memory_bytes.effective == 8e9
 
 
+def test_a_long_part_is_refused_at_once() -> None:
+    """Before any of its words is looked at."""
+    with pytest.raises(InputError, match="a part has at most 200 characters"):
+        load_machine("12gb " * 20_000)
+
+
 @pytest.mark.parametrize("digits", [7, 30, 5000])
 def test_numbers_of_many_digits_are_refused(digits: int) -> None:
     """No part has so many; Python itself reads none of more than 4,300."""

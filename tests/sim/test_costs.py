@@ -397,3 +397,18 @@ def test_a_cpu_expert_of_fiddler_e1_against_its_figure() -> None:
         "cpu", 0, 1
     )
     assert 5.0e6 * 0.8 <= int(price.ns) <= 5.6e6 * 1.2
+
+
+def test_a_format_that_the_gpu_multiplies_is_not_unpacked() -> None:
+    """nvfp4 is read at the whole rate by a card that states a rate for it, and by no other."""
+    model = load_model("mixtral-8x7b", "NVFP4")
+    quiet = {"kernel_ns": quantity(0), "launch_overhead_ns": quantity(0)}
+    share = {"packed_rate_fraction": quantity(0.5)}
+    plain = _kernel_gpu(flops_per_s={"bf16": quantity(1e18)}, **share, **quiet)
+    native = _kernel_gpu(
+        flops_per_s={"bf16": quantity(1e18), "nvfp4": quantity(1e18)}, **share, **quiet
+    )
+    activations = 2 * (model.hidden + 2 * model.expert_intermediate) * 2
+    times = [int(_costs(model, gpu=gpu).expert("gpu", 0, 1).ns) for gpu in (plain, native)]
+    read = [model.expert_bytes / 0.5 + activations, model.expert_bytes + activations]
+    assert times == [pytest.approx(num_bytes / 100e9 * 1e9, rel=1e-6) for num_bytes in read]

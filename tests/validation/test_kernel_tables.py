@@ -18,6 +18,7 @@ from validation.kernel_tables import (
     with_freetoken_profile,
     with_grouped_curves,
 )
+from validation.kernel_tables.grouped_rows import ExpertShape, GroupedRow, without_slow_kernels
 from validation.kernel_tables.import_curves import thinned
 
 SHAPES = ((2048, 768, 128, 8), (4096, 1536, 128, 8), (4096, 14336, 8, 2))
@@ -225,6 +226,28 @@ def test_another_file_is_no_profile(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match=r"x\.json"):
         with_freetoken_profile(load_machine("h100"), path)
+
+
+def _timed(framework: str, dtype: str, hidden: int, ns: float) -> list[GroupedRow]:
+    shape = ExpertShape(hidden=hidden, intermediate=768, num_experts=128, top_k=8)
+    return [
+        GroupedRow(
+            dtype=dtype, shape=shape, tokens=tokens, num_activated=128, ns=ns, framework=framework
+        )
+        for tokens in range(16, 36)
+    ]
+
+
+def test_a_slow_kernel_says_nothing_of_a_card() -> None:
+    """Its framework is left out in that format alone, also where it alone measured a shape; one that
+    is slower by less, or that no other can be held against, stays.
+    """
+    fast = _timed("a", "int4", 2048, 100) + _timed("a", "fp8", 2048, 100)
+    slow = _timed("b", "int4", 2048, 300) + _timed("b", "int4", 4096, 600)
+    other = _timed("b", "fp8", 2048, 190) + _timed("c", "mxfp4", 2880, 100)
+    kept, said = without_slow_kernels([*fast, *slow, *other])
+    assert list(kept) == [*fast, *other]
+    assert said == ("b in int4",)
 
 
 def test_points_on_a_line_are_left_out() -> None:

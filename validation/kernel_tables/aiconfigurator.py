@@ -13,6 +13,7 @@ from validation.kernel_tables.grouped_rows import (
     GroupedRows,
     fastest,
     num_activated,
+    without_slow_kernels,
 )
 from validation.kernel_tables.parquet import LICENCE, read_table, table_places, version_of
 
@@ -61,14 +62,18 @@ def aiconfigurator_rows(path: Path, system: str) -> GroupedRows:
         kept = table[is_even & is_whole & is_possible]
         ignored |= set(kept["moe_dtype"]) - set(FORMATS)
         rows += _rows(kept[kept["moe_dtype"].isin(list(FORMATS))], place.framework)
-    chosen = fastest(rows)
+    able, slow = without_slow_kernels(rows)
+    chosen = fastest(able)
     frameworks = ", ".join(sorted({row.framework for row in chosen}))
     return GroupedRows(
         rows=chosen,
         source=f"NVIDIA aiconfigurator-core{version_of(path)} ({LICENCE}), {system}, grouped experts, "
         f"tokens dealt out evenly or nearly, the fastest of {frameworks}",
         date="2026",
-        passed_over=_passed_over(num_skewed, num_split, num_impossible, sorted(ignored)),
+        passed_over=(
+            *_passed_over(num_skewed, num_split, num_impossible, sorted(ignored)),
+            *([f"slow kernels of {', '.join(slow)}"] if slow else []),
+        ),
     )
 
 

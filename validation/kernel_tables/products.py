@@ -104,7 +104,8 @@ class MeasuredProducts:
     def _law(self, tokens: Values, inputs: int, outputs: int) -> Values:
         roofline = Roofline(machine=self.machine, is_fused=True, captures_graphs=True)
         weights = inputs * outputs
-        num_bytes = roofline.as_read("gpu", weights * WEIGHT_BYTES[self.dtype], weights)
+        stored = weights * WEIGHT_BYTES[self.dtype]
+        num_bytes = roofline.as_read("gpu", stored, weights, self.dtype)
         activations = tokens * (inputs + outputs) * _ACTIVATION_BYTES
         return roofline.roofline_ns(
             "gpu", num_bytes + activations, 2 * tokens * weights, _SINGLE_KERNEL, self.dtype

@@ -101,7 +101,7 @@ def _checked(
 def _blamed(
     message: str, study: Study, values: tuple[Value, ...], suspects: tuple[Axis, ...]
 ) -> str:
-    """The message in the words of ``--vary``: overrides as typed, and which value of which axis met
+    """The message in the words of what varies: overrides as typed, and which value of which axis met
     the error.
     """
     said = {
@@ -111,8 +111,8 @@ def _blamed(
     for axis, value in zip(study.axes, values, strict=True):
         if axis.is_numeric:
             message = message.replace(
-                f"--set {axis.path}={float(value)!r}", f"--vary {axis.path}={said[axis.path]}"
+                f"`overrides` {axis.path}={float(value)!r}", f"`vary` {axis.path}={said[axis.path]}"
             )
-    if "--vary " in message or not suspects:
+    if "`vary` " in message or not suspects:
         return message
-    return f"--vary {' '.join(f'{axis.path}={said[axis.path]}' for axis in suspects)}: {message}"
+    return f"`vary` {' '.join(f'{axis.path}={said[axis.path]}' for axis in suspects)}: {message}"

@@ -271,16 +271,16 @@ def check(scenario: Scenario) -> None:
         )
     if scenario.num_gpus > 1 and scenario.policy.knows_one_gpu:
         raise InputError(
-            f"{scenario.policy.name} runs on one GPU only, got --gpus {scenario.num_gpus}"
+            f"{scenario.policy.name} runs on one GPU only, got `gpus` {scenario.num_gpus}"
         )
     check_split(scenario)
     if scenario.expert_cache_bytes is not None and scenario.expert_cache_bytes < 0:
         raise InputError(
-            f"--expert-cache-bytes must be at least 0, got {scenario.expert_cache_bytes}"
+            f"`expert_cache_bytes` must be at least 0, got {scenario.expert_cache_bytes}"
         )
     if slots is not None and not 0 <= slots <= model.num_experts:
         raise InputError(
-            f"--expert-slots-per-layer must be between 0 and the {model.num_experts} experts of a layer, got {slots}"
+            f"`expert_slots_per_layer` must be between 0 and the {model.num_experts} experts of a layer, got {slots}"
         )
 
 
@@ -317,7 +317,7 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     slots = scenario.slots_per_layer
     if slots is not None and metrics.num_resident_experts != slots * len(scenario.model.moe_layers):
         found.append(
-            f"{scenario.policy.name} places whole layers: --expert-slots-per-layer {slots} was not followed"
+            f"{scenario.policy.name} places whole layers: `expert_slots_per_layer` {slots} was not followed"
         )
     lies_in_layers = scenario.split is not None and scenario.split.layers is not None
     if not lies_in_layers and scenario.machine.gpu.count > scenario.num_gpus:
@@ -326,7 +326,7 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
             if scenario.num_gpus == 1
             else f"{scenario.num_gpus} of them are used"
         )
-        found.append(f"the machine has {scenario.machine.gpu.count} GPUs; {used} (--gpus)")
+        found.append(f"the machine has {scenario.machine.gpu.count} GPUs; {used} (`gpus`)")
     if scenario.machine.other_gpus:
         names = ", ".join(
             f"{other.gpu.count} x {other.gpu.name}" for other in scenario.machine.other_gpus

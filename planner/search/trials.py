@@ -15,11 +15,11 @@ from hwprofiles.units import MIB
 from planner.search.threads import NUM_THREADS
 from sim.costs.cards import cost_model
 from sim.costs.memory import Infeasible, Residency, weight_bytes
+from sim.memo import Memo, num_array_bytes
 from sim.policies.placement.fitting import RankedPlacement
 from sim.policies.placement.limits import with_every_limit
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.policies.shared import Shared
 from sim.routing.base import tokens_per_expert
 from sim.step.draws import mean_metrics, seed_of
 from sim.step.metrics import Metrics
@@ -35,6 +35,9 @@ MOST_SHARED_BYTES = 192 * MIB
 """Kept of what predictors said of draws, for other runs over them: of 512 passes of 94 layers of
 128 experts, two draws'. Runs of one draw follow one another, so that more would serve nobody.
 """
+
+MOST_RANKINGS = 1000
+"""Rankings of experts that a search keeps: one for each placement and way of feeding, some dozens."""
 
 
 @dataclass(eq=False)
@@ -90,8 +93,8 @@ class Trials:
         self._kept: tuple[tuple[float, float], Trial, Run] | None = None
         self._draws: dict[tuple[Feeding, int], Drawn] = {}
         self._experts: dict[int, NDArray[np.int16]] = {}
-        self._shared = Shared(MOST_SHARED_BYTES)
-        self._rankings: dict[object, NDArray[np.float64]] = {}
+        self._shared = Memo(MOST_SHARED_BYTES, num_array_bytes)
+        self._rankings = Memo(MOST_RANKINGS)
 
     def start(self, policy: Policy, *, is_named: bool, offer: int = 0) -> Trial:
         """Place the policy.
@@ -287,9 +290,7 @@ class Trials:
             buffers = overlap.staging_experts if placement.weighs_buffers else None
             kernels = overlap.groups_experts, overlap.captures_graphs
             key = (offer, placement, policy.feeding, is_serial, overlap.is_pinned, kernels, buffers)
-            if key not in self._rankings:
-                self._rankings[key] = placement.ranking(problem)
-            return self._rankings[key]
+            return self._rankings.get(key, lambda: placement.ranking(problem))
 
         return placement.place_ranked(problem, ranking)
 

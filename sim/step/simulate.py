@@ -14,13 +14,13 @@ from sim.costs.cost_model import CostModel
 from sim.costs.host_room import DiskReads
 from sim.costs.memory import DenseShare, Infeasible, MemoryRule, Residency
 from sim.engine.timeline import Timeline
+from sim.memo import Memo
 from sim.model.model import Model
 from sim.policies.foresight import Foresight
 from sim.policies.placement.fitting import bytes_by_gpu, items_of_card
 from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.policies.shared import Shared
 from sim.routing.base import Routing, tokens_per_expert
 from sim.step.execute import execute
 from sim.step.lowering.decisions import Decisions
@@ -83,7 +83,7 @@ class Drawn:
     passes: Passes
     expert_ids: NDArray[np.int16]
     tokens: NDArray[np.int32]
-    shared: Shared | None = None
+    shared: Memo | None = None
 
     @cached_property
     def selected(self) -> NDArray[np.int64]:

@@ -6,9 +6,8 @@ from planner.study.axes import Axis, Value
 from planner.study.outcome import OBJECTIVE_FIGURES
 from planner.study.study import Study
 from sim.costs.cards import dealt
-from sim.policies import find_policy
 from sim.routing import load_routing
-from sim.step.simulate import Scenario, check
+from sim.step.simulate import Question, check_question
 
 
 class Checker:
@@ -34,13 +33,11 @@ class Checker:
         ):
             model = setting.loaded_model()
             machine = load_machine(setting.machine)
-            check(
-                Scenario(
+            check_question(
+                Question(
                     machine=machine,
                     model=model,
                     batch=batch,
-                    # Any policy will do: nothing that is checked depends on it.
-                    policy=find_policy("on-demand"),
                     routing=load_routing(setting.routing, model),
                     slots_per_layer=setting.expert_slots_per_layer,
                     split=dealt(machine, setting.gpus),

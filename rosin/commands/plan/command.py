@@ -308,9 +308,7 @@ def _command(options: ScenarioOptions, words: Sequence[str], output_file: Path |
 def _check_request(request: Request) -> None:
     """Refuse, before any search, what cannot be simulated or planned. Raises InputError."""
     from hwprofiles import InputError, closest
-    from planner.search.make import ANY_POLICY
     from planner.search.offers import offers_of
-    from sim.policies import find_policy
 
     for key in request.parameters:
         hint = closest(
@@ -322,5 +320,5 @@ def _check_request(request: Request) -> None:
         )
     # Offers store weights in different ways, so each may need more memory than the others.
     for offer in offers_of(request.setting):
-        [scenario] = replace(request, setting=offer).scenarios([find_policy(ANY_POLICY)])
-        refuse_large_plan(scenario, request.setting.draws)
+        question = replace(request, setting=offer).question()
+        refuse_large_plan(question, request.setting.draws)

@@ -100,7 +100,7 @@ class ScenarioOptions(OptionGroup):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ScenarioRequest:
     """What the options ask for: the plan they start from, if any, the setting, and the parameters
     of ``--set`` for policies.
     """
@@ -199,7 +199,7 @@ def _check_size(question: "Question") -> None:
         raise InputError(f"{reached}; lower --batch, --beams, --prompt-tokens or --output-tokens")
 
 
-def read_options(options: ScenarioOptions, *, takes_offers: bool = False) -> Request:
+def read_options(options: ScenarioOptions, *, takes_offers: bool = False) -> ScenarioRequest:
     """Read the plan, if one is named, and put what the options say in place of what it says. Raises
     InputError.
 
@@ -211,7 +211,7 @@ def read_options(options: ScenarioOptions, *, takes_offers: bool = False) -> Req
     plan = read_plan(options.plan, options.allow_import or ()) if options.plan is not None else None
     overrides, parameters = split_settings(options.settings or ())
     setting = _setting(options, plan, overrides, takes_offers=takes_offers)
-    return Request(
+    return ScenarioRequest(
         plan=plan,
         plan_path=options.plan,
         setting=setting,
@@ -233,7 +233,7 @@ def read_plan(path: Path, importable: Sequence[str]) -> "Plan":
 
 
 def record_of(
-    request: Request, scenario: "Scenario", command: str, *, has_policy: bool
+    request: ScenarioRequest, scenario: "Scenario", command: str, *, has_policy: bool
 ) -> "ScenarioRecord":
     """What repeats the scenario, as JSON shows it."""
     from rosin.report.json_documents import ScenarioRecord

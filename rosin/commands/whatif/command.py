@@ -16,8 +16,8 @@ from rosin.cli.named_option import named, written
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output, OutputOptions
 from rosin.cli.scenario import (
-    Request,
     ScenarioOptions,
+    ScenarioRequest,
     compile_first,
     read_options,
 )
@@ -187,7 +187,7 @@ def whatif(
         raise _nothing_fits(swept.outcomes, folder)
 
 
-def _study(options: ScenarioOptions, asked: StudyOptions) -> tuple["Study", Request]:
+def _study(options: ScenarioOptions, asked: StudyOptions) -> tuple["Study", ScenarioRequest]:
     """What is asked, checked at every point. Raises InputError."""
     from hwprofiles import InputError
     from planner.study.axes import parse_axes
@@ -226,7 +226,7 @@ def _study(options: ScenarioOptions, asked: StudyOptions) -> tuple["Study", Requ
     return study, request
 
 
-def _check_size(study: "Study", request: Request, workers: "_Workers") -> None:
+def _check_size(study: "Study", request: ScenarioRequest, workers: "_Workers") -> None:
     """Refuse points that would not fit this computer's memory while they are planned: the largest
     of each model. Raises InputError.
     """

@@ -27,7 +27,7 @@ from sim.policies.overlap import Overlap
 from sim.policies.placement.uniform import UniformPlacement
 from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.step.draws import simulate_draws
-from sim.step.simulate import Run, Scenario, problem_of
+from sim.step.simulate import Question, Run, problem_of
 
 CELLS = (
     ("mixtral-8x7b", "desktop-rtx-4090-ddr5"),
@@ -61,13 +61,13 @@ def foreseeing() -> Iterator[Policy]:
             )
 
 
-def changed(scenario: Scenario, factors: dict[str, float]) -> Scenario:
-    """The scenario on a machine with some numbers multiplied."""
-    machine = scenario.machine
+def changed(question: Question, factors: dict[str, float]) -> Question:
+    """The question on a machine with some numbers multiplied."""
+    machine = question.machine
     for path, factor in factors.items():
         *parents, name = path.split(".")
         machine = _scaled(machine, parents, name, factor)
-    return replace(scenario, machine=machine)
+    return replace(question, machine=machine)
 
 
 def _scaled(part: Any, parents: list[str], name: str, factor: float) -> Any:
@@ -85,17 +85,15 @@ def _scaled(part: Any, parents: list[str], name: str, factor: float) -> Any:
 def row(model: str, machine: str) -> str:
     """One line of the table."""
     counts = LOADS["chat"] | {"draws": DRAWS}
-    scenario = Setting.model_validate({"model": model, "machine": machine, **counts}).scenario(
-        find_policy("on-demand")
-    )
-    found = search(scenario, Goal(), DRAWS)
+    question = Setting.model_validate({"model": model, "machine": machine, **counts}).question()
+    found = search(question, Goal(), DRAWS)
     assert isinstance(found, Search)
     bound_s = mean_bounds(problem_of(found.best.scenario), found.draws).clairvoyant_s
     ends_s = [found.best.metrics.end_to_end_s]
-    runs = [simulate_draws(replace(scenario, policy=policy), DRAWS) for policy in foreseeing()]
+    runs = [simulate_draws(question.under(policy), DRAWS) for policy in foreseeing()]
     ends_s.append(min(run.metrics.end_to_end_s for run in runs if isinstance(run, Run)))
     for factors in CHANGES.values():
-        better = search(changed(scenario, factors), Goal(), DRAWS)
+        better = search(changed(question, factors), Goal(), DRAWS)
         assert isinstance(better, Search)
         ends_s.append(better.best.metrics.end_to_end_s)
     cells = [f"{end_s / bound_s - 1:.0%}" if end_s > bound_s else NO_GAP for end_s in ends_s]

@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,14 +25,23 @@ from sim.model.importers import model_from_config
 from sim.model.model import Model
 from sim.policies.overlap import Overlap
 from sim.policies.table import POLICIES
+from sim.routing.recorded import RecordedRouting
 from sim.step.simulate import Scenario
-from sim.workload.batch import Batch
+from sim.workload.batch import Batch, Feeding, forward_passes
 from validation.backend import Tier, architecture_of, random_weights
-from validation.backend.rehearsal import profiled
+from validation.backend.plain import plain_forward
+from validation.backend.rehearsal import random_prompts
+from validation.backend.weights import Weights
 from validation.comparison import Contender, run_rounds
 from validation.comparison.contest import CALIBRATION, RIVALS, contest
 from validation.comparison.report_files import host_words, markdown, write_report
 from validation.measuring import EFFORTS, Emulation, Subject, machine_data, measure
+
+NUM_PROFILED = 8
+"""Requests that profiling offline sees."""
+
+PROFILE_SEED = 1_000_003
+"""Far from the seeds of what is run."""
 
 CONFIG = {
     "model_type": "mixtral",
@@ -78,6 +88,25 @@ CONTENDERS = (
         )
     ),
 )
+
+
+def profiled(weights: Weights, batch: Batch, seed: int) -> RecordedRouting:
+    """The routing of random requests of that length, recorded by plain forward passes: what
+    profiling offline shows of a decoder.
+    """
+    own = replace(batch, batch_size=NUM_PROFILED, beams=1)
+    ids = plain_forward(
+        weights,
+        own,
+        forward_passes(own, Feeding()),
+        random_prompts(weights, own, seed + PROFILE_SEED),
+    ).expert_ids
+    return RecordedRouting(
+        name=f"profile of {weights.architecture.name}",
+        expert_ids=ids.reshape(-1, *ids.shape[2:]),
+        num_experts=max(shape.num_experts for shape in weights.architecture.layers),
+        sequence_num_tokens=np.full(NUM_PROFILED, ids.shape[1]),
+    )
 
 
 def main() -> None:

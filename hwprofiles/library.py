@@ -46,7 +46,7 @@ def load_machine(name: str, overrides: Sequence[str] = ()) -> Machine:
         data = data if machine is stated else machine_data(machine)
     if not overrides:
         return machine
-    where = f"{name} with {' '.join(f'--set {override}' for override in overrides)}"
+    where = f"{name} with {' '.join(f'`overrides` {override}' for override in overrides)}"
     changed = parse_machine(apply_overrides(data, overrides), where)
     slips = tuple(far_from_own(machine, changed, overrides))
     return changed.model_copy(update={"assumptions": (*changed.assumptions, *slips)})

@@ -39,7 +39,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
             # A measured curve goes before a rate: without this, what was set would change nothing.
             data = _without_grouped_curves(_without_copy_curves(data, keys), keys)
         except InputError as error:
-            raise InputError(" ".join(f"--set {override}: {error}".split())) from None
+            raise InputError(" ".join(f"`overrides` {override}: {error}".split())) from None
     return data
 
 
@@ -58,7 +58,7 @@ def _with_value(
     annotation = fields_of(part)[key].annotation
     inner = nested_model(annotation)
     if inner is Curve:
-        raise InputError("curves are set in a machine file, not with --set")
+        raise InputError("curves are set in a machine file, not with `overrides`")
     if get_origin(annotation) is dict:
         return {**node, key: _with_entry(node.get(key), rest, text, place)}
     # A quantity is set as one value: its source, kind and date follow from who set it.

@@ -83,6 +83,20 @@ class Module:
         lines = {node.lineno for node in statements if has_bare_conversion(node)}
         return [f"{self.path.relative_to(ROOT)}:{line}" for line in sorted(lines)]
 
+    @cached_property
+    def texts(self) -> list[tuple[int, str]]:
+        """Strings of the code with their lines, of an f-string each piece; docstrings and other
+        statements that are nothing but a string are left out.
+        """
+        documented = {node.value for node in ast.walk(self.tree) if isinstance(node, ast.Expr)}
+        return [
+            (node.lineno, node.value)
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node not in documented
+        ]
+
     @property
     def constants(self) -> list[str]:
         """Names that the module itself gives a value."""

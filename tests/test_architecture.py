@@ -4,11 +4,17 @@ facades.
 
 import ast
 import graphlib
+import re
 import statistics
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import typer.main
 
 import hwprofiles.units
+from rosin.cli.app import build_app
+from rosin.cli.field_options import OPTIONS
 from tests.source_tree import PACKAGES, Module, has_bare_conversion, import_graph, modules
 
 MAX_FILE_LINES, MAX_MEDIAN_FILE_LINES = 400, 130
@@ -102,6 +108,37 @@ def test_units_are_converted_by_name() -> None:
     assert again == []
 
 
+def test_only_the_command_line_names_its_options() -> None:
+    """Below rosin a message names the field, which the command line says as its option; a program
+    that reads options of its own may name those.
+    """
+    options = set(_options(typer.main.get_command(build_app())))
+    found = [
+        f"{module.name}:{line}: {word}"
+        for module in SOURCES
+        if module.package != "rosin"
+        for line, text in module.texts
+        for word in set(_flags_in(text)) & (options - {text for _, text in module.texts})
+    ]
+    assert found == []
+    assert {flag for flag in OPTIONS.values() if flag not in options} == set()
+
+
+def test_fields_that_messages_name_have_options() -> None:
+    """What a message below rosin names in backticks is a field that an option sets."""
+    fields = {
+        name
+        for module in SOURCES
+        if module.package != "rosin"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Raise)
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Constant) and isinstance(inner.value, str)
+        for name in re.findall(r"`(\w+)`", inner.value)
+    }
+    assert fields and sorted(fields - set(OPTIONS)) == []
+
+
 @pytest.mark.parametrize(
     ("text", "is_bare"),
     [
@@ -153,6 +190,22 @@ def test_package_marks_itself_typed(package: str) -> None:
 
 def _height(name: str) -> int:
     return PACKAGES.index(name.partition(".")[0])
+
+
+def _options(command: Any) -> Iterator[str]:
+    """The long options of a command and of those below it."""
+    for parameter in command.params:
+        yield from (name for name in parameter.opts if name.startswith("--"))
+    for inner in getattr(command, "commands", {}).values():
+        yield from _options(inner)
+
+
+def _flags_in(text: str) -> list[str]:
+    """Words of a sentence that are written as options are; none where all of it is arguments."""
+    words = text.split()
+    if all(word.startswith("-") for word in words):
+        return []
+    return re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)
 
 
 def _exported(facade: Module) -> list[str]:

@@ -139,7 +139,7 @@ def prices_on(
     cheaper.
     """
     if problem.num_gpus > 1:
-        raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (--gpus)")
+        raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (`gpus`)")
     # Fused and captured kernels are the cheapest, so no plan's way of launching beats them.
     overlap = Overlap(is_pinned=is_pinned, groups_experts=True, captures_graphs=True)
     either = replace(problem, overlap=overlap, common_costs=problem.costs)

@@ -33,7 +33,7 @@ from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.policies.prefetch.none import NoPrefetch
 from sim.policies.problem import Problem
 from sim.step.lowering.early import lead_ns
-from sim.step.simulate import Scenario, problem_of
+from sim.step.simulate import Question, problem_of
 from sim.workload.batch import Feeding, forward_passes, micro_batches
 
 SOURCE = "combination of parts tried by the planner"
@@ -106,15 +106,15 @@ the roofline.
 """
 
 
-def candidates(scenario: Scenario) -> Iterator[Policy]:
-    """Every combination tried for such a scenario, the simplest first; names say the parts,
+def candidates(question: Question) -> Iterator[Policy]:
+    """Every combination tried for such a question, the simplest first; names say the parts,
     summaries say them in words.
 
     Where the prompts are longer than a chunk, each also with chunked prefill. Micro-batches, and a
     KV cache in host memory with all else of the layers on the GPU, where there is more than one
     sequence or a long context.
     """
-    batch = scenario.batch
+    batch = question.batch
     chunks = [chunk for chunk in CHUNKS if batch.prompt_tokens * batch.batch_size > chunk]
     feedings = [
         (Feeding(), ""),
@@ -123,11 +123,11 @@ def candidates(scenario: Scenario) -> Iterator[Policy]:
     for feeding, mark in feedings:
         yield from _fixed(feeding, mark)
     for feeding, mark in feedings:
-        yield from _early(scenario, feeding, mark)
+        yield from _early(question, feeding, mark)
     for make in (_streamed, _cached):
         for feeding, mark in feedings:
             yield from make(feeding, mark)
-    yield from _paged(scenario)
+    yield from _paged(question)
 
 
 def named_systems() -> Iterator[Policy]:
@@ -170,7 +170,7 @@ def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:
             )
 
 
-def _early(scenario: Scenario, feeding: Feeding, mark: str) -> Iterator[Policy]:
+def _early(question: Question, feeding: Feeding, mark: str) -> Iterator[Policy]:
     """Experts that stay, and for the prompt some of the others on their way while their layer
     attends.
     """
@@ -189,7 +189,7 @@ def _early(scenario: Scenario, feeding: Feeding, mark: str) -> Iterator[Policy]:
                 # Asked once, of the first: the answer is alike for all.
                 staging == EARLY_STAGINGS[0]
                 and name == "split"
-                and not _may_gain_early(problem_of(replace(scenario, policy=policy)))
+                and not _may_gain_early(problem_of(question.under(policy)))
             ):
                 return
             yield policy
@@ -266,16 +266,16 @@ def _streamed(feeding: Feeding, mark: str) -> Iterator[Policy]:
     )
 
 
-def _paged(scenario: Scenario) -> Iterator[Policy]:
+def _paged(question: Question) -> Iterator[Policy]:
     """Layers pipelined over micro-batches, the KV cache of some in host memory: what
     MoE-Lightning's roofline finds best of each kind.
     """
     row = POLICIES["moe-lightning"]
-    problem = problem_of(replace(scenario, policy=row))
+    problem = problem_of(question.under(row))
     placement = PagedPlacement()
     if not is_long(problem):
         # One short sequence cannot be cut into micro-batches, and its KV cache fits anywhere.
-        if scenario.batch.num_sequences == 1:
+        if question.batch.num_sequences == 1:
             return
         # A short KV cache fits the GPU, so only sequences are split.
         placement = PagedPlacement(kv_layers=problem.model.num_layers)
@@ -287,7 +287,7 @@ def _paged(scenario: Scenario) -> Iterator[Policy]:
         for choice in sorted(same, key=lambda choice: (choice.missing_bytes, choice.seconds))[
             :PAGED_EACH
         ]:
-            prompts, sequences = micro_batches(scenario.batch, choice.feeding)
+            prompts, sequences = micro_batches(question.batch, choice.feeding)
             fate = "those missing are paged in" if ffn_on_gpu else "the CPU computes those missing"
             away = problem.model.num_layers - kv_layers
             cache = (

@@ -10,7 +10,7 @@ from planner.search.objectives import Goal
 from planner.search.trials import Trials, is_feasible
 from sim.policies import Policy
 from sim.step.metrics import Metrics
-from sim.step.simulate import Scenario, check
+from sim.step.simulate import Question, check_question
 
 TRIED = ("all-on-gpu", "gain+cpu", "gain+split/4", "gain+timed/2", "layers+stream512/part")
 """One combination of each kind, whose placement takes little time; a cache that comes and goes takes
@@ -28,23 +28,23 @@ class FirstAnswer:
     metrics: Metrics
 
 
-def first_answer(scenario: Scenario, goal: Goal) -> FirstAnswer | None:
-    """Return the best of a few combinations on one draw, the policy of the scenario being ignored;
-    None where none of them fits. Raises InputError for what cannot be simulated.
+def first_answer(question: Question, goal: Goal) -> FirstAnswer | None:
+    """Return the best of a few combinations on one draw; None where none of them fits. Raises
+    InputError for what cannot be simulated.
     """
-    check(scenario)
-    trials = Trials([scenario])
-    started = (trials.start(policy, is_named=False) for policy in _tried(scenario))
+    check_question(question)
+    trials = Trials([question])
+    started = (trials.start(policy, is_named=False) for policy in _tried(question))
     fitting = [trial for trial in started if is_feasible(trial)]
     found = zip(fitting, trials.screened(fitting), strict=True)
     best = min(found, key=lambda pair: goal.rank(pair[1]), default=None)
     return None if best is None else FirstAnswer(policy=best[0].policy, metrics=best[1])
 
 
-def _tried(scenario: Scenario) -> Iterator[Policy]:
+def _tried(question: Question) -> Iterator[Policy]:
     """Yield the few of all candidates, with whole prompts and in chunks."""
     wanted = {f"{name}{mark}" for name in TRIED for mark in ("", CHUNK)}
-    for policy in candidates(scenario):
+    for policy in candidates(question):
         # Caches stand behind all that is wanted; what comes behind them takes long to make.
         if policy.cache.score is not None:
             return

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from planner.bounds.rounding import seconds_below
 from planner.bounds.work import Floats, Work, work_of
 from sim.costs.memory import Residency
+from sim.memo import Memo
 from sim.policies.actions import LayerMode
 from sim.policies.dispatch.paged import PagedDispatch
 from sim.policies.dispatch.rule import Rule
@@ -26,6 +27,9 @@ from sim.step.simulate import Drawn
 from sim.workload.batch import Batch
 
 Marks = NDArray[np.bool_]
+
+MOST_WORKS = 32
+"""Ways of feeding whose priced work is kept: candidates cut prompts in a few sizes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,7 @@ class Floors:
 
     def __init__(self) -> None:
         """Nothing priced yet."""
-        self._works: dict[object, list[Work]] = {}
+        self._works = Memo(MOST_WORKS)
 
     def floor(
         self, policy: Policy, problem: Problem, residency: Residency, draws: list[Drawn]
@@ -83,14 +87,15 @@ class Floors:
             return None
         # Work is the cheapest price of everything, whatever the policy, so only the passes tell two
         # apart.
-        key = policy.feeding
-        if key not in self._works:
-            self._works[key] = [
+        works = self._works.get(
+            policy.feeding,
+            lambda: [
                 work_of(problem, drawn.passes, drawn.tokens, drawn.selected) for drawn in draws
-            ]
+            ],
+        )
         found = [
             _floor(policy, problem, residency, work, _early(policy, problem, residency, drawn))
-            for work, drawn in zip(self._works[key], draws, strict=True)
+            for work, drawn in zip(works, draws, strict=True)
         ]
         return Floor(
             ttft_s=float(np.mean([floor.ttft_s for floor in found])),

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from hwprofiles.units import MIB
 from sim.model.model import Model
-from sim.policies import Policy
+from sim.policies import Policy, find_policy
 from sim.policies.dispatch.constant import CpuDispatch
 from sim.step.long import PART_PASSES
-from sim.step.simulate import Scenario
+from sim.step.simulate import Question, Scenario
 from sim.workload.batch import Batch, Feeding, micro_batches
 
 PROGRAM_BYTES = 192 * MIB
@@ -75,10 +75,12 @@ def part_bytes(scenario: Scenario) -> int:
     return run_bytes(part) + others + routed * ROUTED_BYTES
 
 
-def plan_bytes(scenario: Scenario, num_draws: int, num_threads: int) -> int:
+def plan_bytes(question: Question, num_draws: int, num_threads: int) -> int:
     """The most that a search takes: so many runs at once and the best kept, over draws that it
     keeps for each way of feeding.
     """
+    # Fetching every miss stands for all candidates: it has a copy and a run for each expert.
+    scenario = question.under(find_policy("on-demand"))
     return (
         PROGRAM_BYTES
         + num_draws * draw_bytes(scenario)

@@ -3,7 +3,7 @@ by what.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from statistics import mean
 
 from planner.search.candidates import candidates, named_systems
@@ -14,7 +14,7 @@ from planner.search.ties import half_width, is_tied
 from planner.search.trials import SHORT_STEPS, Trial, Trials, is_feasible
 from sim.costs.memory import Residency
 from sim.step.metrics import Metrics
-from sim.step.simulate import Scenario, fits_cards
+from sim.step.simulate import Question, fits_cards
 
 FEWEST_DRAWS = 4
 """Draws of the first round; where nobody says how many draws there are, no fewer."""
@@ -84,7 +84,7 @@ class Hunt:
 
     def __init__(
         self,
-        scenarios: Sequence[Scenario],
+        questions: Sequence[Question],
         goal: Goal,
         num_draws: int,
         on_progress: Progress | None,
@@ -99,13 +99,13 @@ class Hunt:
         self._on_progress = on_progress
         self._has_closed_form = has_closed_form
         self.trials = Trials(
-            scenarios,
+            questions,
             lambda trial, metrics: goal.rank(metrics) if self._is_allowed(trial) else None,
         )
         self.tried: list[Trial] = []
         self.ruled_out = RuledOut()
         self._chosen: Trial | None = None
-        self._first = first_draws(scenarios[0], num_draws)
+        self._first = first_draws(questions[0], num_draws)
 
     def go(self) -> None:
         """Rule out in closed form and by short runs, run whole, halve, decide ties."""
@@ -164,14 +164,14 @@ class Hunt:
         return min((trial for trial in trials if len(trial.metrics) == most), key=self._rank)
 
     def _is_allowed(self, trial: Trial) -> bool:
-        return is_allowed(self.trials.scenarios[trial.offer], trial, self._goal)
+        return is_allowed(self.trials.questions[trial.offer], trial, self._goal)
 
     def _placed(self) -> list[Trial]:
         """The candidates that fit and are what was asked for."""
         found = []
-        for offer, scenario in enumerate(self.trials.scenarios):
-            for policy in candidates(scenario):
-                if not fits_cards(replace(scenario, policy=policy)):
+        for offer, question in enumerate(self.trials.questions):
+            for policy in candidates(question):
+                if not fits_cards(question.under(policy)):
                     continue
                 trial = self.trials.start(policy, is_named=False, offer=offer)
                 self.tried.append(trial)
@@ -200,7 +200,7 @@ class Hunt:
         most = max(
             (
                 sum(trial.offer == offer for trial in placed)
-                for offer in range(len(self.trials.scenarios))
+                for offer in range(len(self.trials.questions))
             ),
             default=0,
         )
@@ -210,8 +210,8 @@ class Hunt:
             if as_time(score) <= (1 + SCREENED_LAG) * as_time(ranked[0][0][1])
         ]
         # Offers are compared at the end, which needs something of each.
-        if len(self.trials.scenarios) > 1:
-            for offer in range(len(self.trials.scenarios)):
+        if len(self.trials.questions) > 1:
+            for offer in range(len(self.trials.questions)):
                 kept += [trial for trial in order if trial.offer == offer][:SCREENED_OTHERS]
         kept = [trial for trial in order if trial.metrics or trial in kept]
         self.ruled_out.short_runs = len(order) - len(kept)
@@ -224,7 +224,7 @@ class Hunt:
         Each offer by itself, so that something of each is left.
         """
         left = []
-        for offer in range(len(self.trials.scenarios)):
+        for offer in range(len(self.trials.questions)):
             own = [trial for trial in placed if trial.offer == offer]
             floors = []
             known = Floors()
@@ -243,7 +243,7 @@ class Hunt:
             if not bounded:
                 left += own
                 continue
-            batch = self.trials.scenarios[offer].batch
+            batch = self.trials.questions[offer].batch
             # What promises most is run, since only a real time rules others out.
             first = min(bounded, key=lambda pair: self._goal.rank(pair[1].metrics(batch)))[0]
             self._meet([first], self._first, "closed form")
@@ -263,7 +263,7 @@ class Hunt:
         standing = self.standing()
         wanted = {
             offer
-            for offer in range(len(self.trials.scenarios))
+            for offer in range(len(self.trials.questions))
             if not any(trial.offer == offer for trial in standing)
         }
         if standing:
@@ -284,7 +284,7 @@ class Hunt:
         if self.standing():
             found = [
                 self.best_of(offer)
-                for offer in range(len(self.trials.scenarios))
+                for offer in range(len(self.trials.questions))
                 if offer != self.leader().offer
             ]
             best = [trial for trial in found if trial is not None]
@@ -392,9 +392,9 @@ class Hunt:
             self._on_progress(step)
 
 
-def first_draws(scenario: Scenario, num_draws: int) -> int:
+def first_draws(question: Question, num_draws: int) -> int:
     """Draws that every whole run is made on: one, where it has tokens enough not to owe its time to
     chance.
     """
-    tokens = scenario.batch.num_sequences * scenario.batch.context_tokens
+    tokens = question.batch.num_sequences * question.batch.context_tokens
     return min(num_draws, max(1, min(FEWEST_DRAWS, FIRST_TOKENS // tokens)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hwprofiles import Machine
@@ -21,13 +21,9 @@ from planner.search.search import Search, Unmet, binding_resource, default_draws
 from planner.search.threads import NUM_THREADS
 from sim.costs.host_room import DiskReads
 from sim.costs.memory import Infeasible, MemoryRule, machine_bytes, usable_bytes, working_bytes
-from sim.policies import find_policy
 from sim.policies.problem import Problem
 from sim.step.provenance import RunProvenance, provenance_of
 from sim.step.simulate import Run, problem_of
-
-ANY_POLICY = "on-demand"
-"""The search replaces the policy of the scenario it is given; this one only fills the place."""
 
 PRICED_DRAWS = 4
 """Draws over which shadow prices are taken and checked."""
@@ -65,16 +61,16 @@ def make_plan(
     Ctrl-C raises SearchStopped, from which ``planned`` makes a plan for a caller that wants one.
     """
     offers = offers_of(setting)
-    scenarios = [offer.scenario(find_policy(ANY_POLICY), engine) for offer in offers]
+    questions = [offer.question(engine) for offer in offers]
     # Where experts are alike, more draws only narrow the interval; else they also keep a placement
     # from owing its time to chance.
     is_open = setting.draws is None and all(
-        scenario.routing.treats_experts_alike for scenario in scenarios
+        question.routing.treats_experts_alike for question in questions
     )
     found = search(
-        scenarios,
+        questions,
         goal,
-        setting.draws or default_draws(scenarios[0]),
+        setting.draws or default_draws(questions[0]),
         on_progress,
         may_end_early=is_open,
     )
@@ -133,7 +129,7 @@ def bounds_of(found: Search, cards: Sequence[Machine] = ()) -> dict[str, Any]:
     with ThreadPoolExecutor(1) if NUM_THREADS > 1 else InlineExecutor() as threads:
         larger = threads.submit(
             resimulated,
-            replace(found.asked, policy=found.policy),
+            found.asked.under(found.policy),
             found.metrics[:PRICED_DRAWS],
             found.draws,
         )

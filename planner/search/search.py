@@ -19,7 +19,7 @@ from sim.policies.placement.fitting import RankedPlacement
 from sim.policies.policy import Policy
 from sim.step.draws import has_draws
 from sim.step.metrics import Metrics
-from sim.step.simulate import Drawn, Run, Scenario, check
+from sim.step.simulate import Drawn, Question, Run, check_question
 
 DRAWN_TOKENS, MOST_DRAWS = 8192, 32
 """Draws are as many as have that many tokens together, within limits: the more tokens, the less a
@@ -74,17 +74,17 @@ class Search:
     """The best found, with its placement spelt out: the first draw's run, its metrics means over
     ``num_draws``.
 
-    ``policy`` is as it was tried, in the scenario ``asked`` for; ``metrics`` are its own on every
+    ``policy`` is as it was tried, under the question ``asked``; ``metrics`` are its own on every
     draw, in order. ``half_width_s`` is of the 95 % confidence interval of its mean end (None: one
     draw); ``rivals`` stand best first, then those that do not fit. ``draws`` are those of the
     plan's way of feeding; ``held_bytes`` the most of weights that the best had on the GPU.
-    ``offer`` is the number of the scenario chosen, and ``offers`` are the best of each. Candidates
+    ``offer`` is the number of the question chosen, and ``offers`` are the best of each. Candidates
     are counted by what ruled them out.
     """
 
     best: Run
     policy: Policy
-    asked: Scenario
+    asked: Question
     metrics: tuple[Metrics, ...] = field(repr=False)
     num_draws: int
     half_width_s: float | None
@@ -123,7 +123,7 @@ class SearchStopped(KeyboardInterrupt):
 
 
 def search(
-    offered: Scenario | Sequence[Scenario],
+    offered: Question | Sequence[Question],
     goal: Goal,
     num_draws: int,
     on_progress: Progress | None = None,
@@ -131,10 +131,9 @@ def search(
     has_closed_form: bool = True,
     may_end_early: bool = False,
 ) -> Search | Unmet | Infeasible:
-    """Look for the best policy for the scenario (its own is ignored) by the mean over that many
-    draws of the routing.
+    """Look for the best policy by the mean over that many draws of the routing.
 
-    Several scenarios are offers, any of which will do: they differ in machine and in how weights
+    Several questions are offers, any of which will do: they differ in machine and in how weights
     are stored, and share the search. Candidates that a closed form rules out are dropped (unless
     ``has_closed_form`` is false), the others screened by short runs; the best of them and all named
     systems are run whole on the first draw; those that are close on ever more draws, most of them
@@ -149,19 +148,19 @@ def search(
     Infeasible when nothing at all fits: then with the smallest shortage. Raises InputError for a
     goal that cannot be planned for.
     """
-    scenarios = [offered] if isinstance(offered, Scenario) else list(offered)
-    for scenario in scenarios:
-        check(scenario)
-        if scenario.num_gpus > 1:
+    questions = [offered] if isinstance(offered, Question) else list(offered)
+    for question in questions:
+        check_question(question)
+        if question.num_gpus > 1:
             raise InputError(
-                f"plans and their bounds are for one GPU, got `gpus` {scenario.num_gpus}; "
+                f"plans and their bounds are for one GPU, got `gpus` {question.num_gpus}; "
                 "simulate and compare take several, and so does a plan for a runtime"
             )
     goal.check()
     # A recorded trace is replayed as it is, so further draws would repeat the first.
-    number = num_draws if has_draws(scenarios[0]) else 1
+    number = num_draws if has_draws(questions[0]) else 1
     hunt = Hunt(
-        scenarios,
+        questions,
         goal,
         number,
         on_progress,
@@ -178,12 +177,12 @@ def search(
     return _outcome(hunt, goal)
 
 
-def default_draws(scenario: Scenario) -> int:
+def default_draws(question: Question) -> int:
     """How many draws a plan is averaged over, where nobody says."""
-    batch = scenario.batch
+    batch = question.batch
     tokens = batch.num_sequences * batch.context_tokens
     return (
-        max(FEWEST_DRAWS, min(MOST_DRAWS, -(-DRAWN_TOKENS // tokens))) if has_draws(scenario) else 1
+        max(FEWEST_DRAWS, min(MOST_DRAWS, -(-DRAWN_TOKENS // tokens))) if has_draws(question) else 1
     )
 
 
@@ -215,7 +214,7 @@ def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
     return Search(
         best=_spelt_out(hunt, best),
         policy=best.policy,
-        asked=hunt.trials.scenarios[best.offer],
+        asked=hunt.trials.questions[best.offer],
         metrics=tuple(best.metrics),
         num_draws=number,
         half_width_s=half_width([metrics.end_to_end_s for metrics in best.metrics]),
@@ -227,7 +226,7 @@ def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
         held_bytes=best.held_bytes,
         offer=best.offer,
         offers=tuple(
-            _offer_best(hunt, offer, best, goal) for offer in range(len(hunt.trials.scenarios))
+            _offer_best(hunt, offer, best, goal) for offer in range(len(hunt.trials.questions))
         ),
         ruled_out=hunt.ruled_out,
     )

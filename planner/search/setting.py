@@ -34,7 +34,7 @@ from sim.workload.batch import Batch
 
 if TYPE_CHECKING:
     from sim.policies.policy import Policy
-    from sim.step.simulate import Scenario
+    from sim.step.simulate import Question, Scenario
 
 Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -137,11 +137,17 @@ class Setting(FilePart):
 
     def scenario(self, policy: "Policy", engine: str = "fast") -> "Scenario":
         """The setting under a policy. Raises InputError when a name leads nowhere."""
+        return self.question(engine).under(policy)
+
+    def question(self, engine: str = "fast") -> "Question":
+        """What the setting names, to be answered under any policy. Raises InputError when a name
+        leads nowhere.
+        """
         # Imported here, so that a plan for a runtime starts without a simulator.
         from sim.costs.cards import CardSplit, dealt, laid_out, layer_split
         from sim.costs.host_room import DiskReads
         from sim.routing import load_routing
-        from sim.step.simulate import Scenario
+        from sim.step.simulate import Question
 
         model = self.loaded_model()
         machine = self.loaded_machine()
@@ -152,11 +158,10 @@ class Setting(FilePart):
             split: CardSplit | None = layers
         else:
             split = dealt(machine, self.gpus)
-        return Scenario(
+        return Question(
             machine=machine,
             model=model,
             batch=self.batch,
-            policy=policy,
             routing=load_routing(self.routing, model),
             seed=self.seed,
             engine=engine,

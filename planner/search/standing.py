@@ -6,7 +6,7 @@ from sim.costs.cards import gpu_bytes
 from sim.costs.memory import Residency
 from sim.step.draws import mean_metrics
 from sim.step.metrics import Metrics
-from sim.step.simulate import Scenario
+from sim.step.simulate import Question
 
 
 def mean_of(trial: Trial, num_draws: int) -> Metrics:
@@ -30,7 +30,7 @@ def overflows(trial: Trial) -> bool:
     return any(metrics.peak_gpu_memory_bytes > room for metrics in trial.metrics)
 
 
-def is_allowed(scenario: Scenario, trial: Trial, goal: Goal) -> bool:
+def is_allowed(question: Question, trial: Trial, goal: Goal) -> bool:
     """Whether the trial may become the plan: no token changed (unless that is allowed), and as many
     experts a layer as asked for.
 
@@ -46,5 +46,5 @@ def is_allowed(scenario: Scenario, trial: Trial, goal: Goal) -> bool:
         or not isinstance(trial.residency, Residency)
     ):
         return False
-    held = trial.residency.experts.sum(axis=1)[list(scenario.model.moe_layers)]
-    return scenario.slots_per_layer is None or bool((held == scenario.slots_per_layer).all())
+    held = trial.residency.experts.sum(axis=1)[list(question.model.moe_layers)]
+    return question.slots_per_layer is None or bool((held == question.slots_per_layer).all())

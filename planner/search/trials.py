@@ -15,15 +15,15 @@ from hwprofiles.units import MIB
 from planner.search.threads import NUM_THREADS
 from sim.costs.cards import cost_model
 from sim.costs.memory import Infeasible, Residency, weight_bytes
+from sim.memo import Memo, num_array_bytes
 from sim.policies.placement.fitting import RankedPlacement
 from sim.policies.placement.limits import with_every_limit
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.policies.shared import Shared
 from sim.routing.base import tokens_per_expert
 from sim.step.draws import mean_metrics, seed_of
 from sim.step.metrics import Metrics
-from sim.step.simulate import Drawn, Run, Scenario, check_split, problem_of, run_drawn, tuned
+from sim.step.simulate import Drawn, Question, Run, check_split, problem_of, run_drawn, tuned
 from sim.workload.batch import Feeding, Passes, forward_passes, with_shared_prompts
 
 SHORT_STEPS = 16
@@ -36,13 +36,16 @@ MOST_SHARED_BYTES = 192 * MIB
 128 experts, two draws'. Runs of one draw follow one another, so that more would serve nobody.
 """
 
+MOST_RANKINGS = 1000
+"""Rankings of experts that a search keeps: one for each placement and way of feeding, some dozens."""
+
 
 @dataclass(eq=False)
 class Trial:
     """One policy: where everything starts (or why nothing does), and its metrics on every draw so
     far, in order.
 
-    ``offer`` is the number of the scenario that it is tried in. Of the first run, ``digest`` is the
+    ``offer`` is the number of the question that it is tried on. Of the first run, ``digest`` is the
     timeline's, and ``held_bytes`` the most of weights, resident or in flight, on the GPU.
     """
 
@@ -73,32 +76,31 @@ class Trials:
     """
 
     def __init__(
-        self, scenarios: Sequence[Scenario], rank: Rank = lambda trial, metrics: None
+        self, questions: Sequence[Question], rank: Rank = lambda trial, metrics: None
     ) -> None:
         """Nothing tried yet.
 
-        The scenarios differ in machine and in how weights are stored alone; their policies are
-        ignored.
+        The questions differ in machine and in how weights are stored alone.
         """
-        self.scenarios = tuple(scenarios)
+        self.questions = tuple(questions)
         self._costs = tuple(
-            cost_model(scenario.machine, scenario.model, scenario.split)
-            for scenario in self.scenarios
+            cost_model(question.machine, question.model, question.split)
+            for question in self.questions
         )
         self._rank = rank
         self._keeping = Lock()
         self._kept: tuple[tuple[float, float], Trial, Run] | None = None
         self._draws: dict[tuple[Feeding, int], Drawn] = {}
         self._experts: dict[int, NDArray[np.int16]] = {}
-        self._shared = Shared(MOST_SHARED_BYTES)
-        self._rankings: dict[object, NDArray[np.float64]] = {}
+        self._shared = Memo(MOST_SHARED_BYTES, num_array_bytes)
+        self._rankings = Memo(MOST_RANKINGS)
 
     def start(self, policy: Policy, *, is_named: bool, offer: int = 0) -> Trial:
         """Place the policy.
 
         A named system that cannot be run here at all is Infeasible, with what it says.
         """
-        scenario = replace(self.scenarios[offer], policy=policy)
+        scenario = self.questions[offer].under(policy)
         try:
             check_split(scenario)
             # All policies of an offer share one table of prices, of which most ask for the same.
@@ -198,8 +200,8 @@ class Trials:
     def whole_run(self, trial: Trial, number: int) -> Run:
         """The run of a trial on that draw, with its timeline."""
         assert isinstance(trial.residency, Residency)
-        own = self.scenarios[trial.offer]
-        scenario = replace(own, policy=trial.policy, seed=seed_of(own.seed, number))
+        own = self.questions[trial.offer]
+        scenario = replace(own.under(trial.policy), seed=seed_of(own.seed, number))
         return run_drawn(
             scenario, trial.problem, trial.residency, self.drawn(trial.policy.feeding, number)
         )
@@ -222,11 +224,10 @@ class Trials:
 
     def _screened(self, trial: Trial, drawn: Drawn) -> Metrics:
         assert isinstance(trial.residency, Residency)
-        own = self.scenarios[trial.offer]
+        own = self.questions[trial.offer]
         batch = own.batch
         short = replace(
-            own,
-            policy=trial.policy,
+            own.under(trial.policy),
             batch=replace(batch, output_tokens=min(SHORT_STEPS, batch.output_tokens)),
         )
         found = run_drawn(short, trial.problem, trial.residency, drawn).metrics
@@ -240,17 +241,17 @@ class Trials:
 
     def _short(self, feeding: Feeding) -> Drawn:
         """The first draw, cut to what screening runs."""
-        return _cut(self.drawn(feeding, 0), min(SHORT_STEPS, self.scenarios[0].batch.output_tokens))
+        return _cut(self.drawn(feeding, 0), min(SHORT_STEPS, self.questions[0].batch.output_tokens))
 
     def drawn(self, feeding: Feeding, number: int) -> Drawn:
         """The draw of that number under that feeding: the same tokens for every feeding, and the
         same experts however they are stored.
         """
         if (feeding, number) not in self._draws:
-            scenario = self.scenarios[0]
+            question = self.questions[0]
             experts = self._drawn_experts(number)
-            passes = forward_passes(scenario.batch, feeding)
-            tokens = tokens_per_expert(scenario.model, experts, passes)
+            passes = forward_passes(question.batch, feeding)
+            tokens = tokens_per_expert(question.model, experts, passes)
             self._draws[feeding, number] = Drawn(
                 passes=passes, expert_ids=experts, tokens=tokens, shared=self._shared
             )
@@ -261,11 +262,11 @@ class Trials:
         are most of what a search holds.
         """
         if number not in self._experts:
-            scenario = self.scenarios[0]
-            batch = self.scenarios[0].batch
-            seed = seed_of(scenario.seed, number)
-            rows = scenario.routing.experts(
-                scenario.model, batch.num_sequences, batch.context_tokens - 1, seed
+            question = self.questions[0]
+            batch = question.batch
+            seed = seed_of(question.seed, number)
+            rows = question.routing.experts(
+                question.model, batch.num_sequences, batch.context_tokens - 1, seed
             )
             # Another thread may have drawn the same meanwhile; all keep the one that came first.
             self._experts.setdefault(number, with_shared_prompts(rows, batch))
@@ -287,9 +288,7 @@ class Trials:
             buffers = overlap.staging_experts if placement.weighs_buffers else None
             kernels = overlap.groups_experts, overlap.captures_graphs
             key = (offer, placement, policy.feeding, is_serial, overlap.is_pinned, kernels, buffers)
-            if key not in self._rankings:
-                self._rankings[key] = placement.ranking(problem)
-            return self._rankings[key]
+            return self._rankings.get(key, lambda: placement.ranking(problem))
 
         return placement.place_ranked(problem, ranking)
 

@@ -1,4 +1,4 @@
-"""What a study varies: one path with its values, as ``--vary path=values`` says it."""
+"""What a study varies: one path with its values, as ``path=values`` says it."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,7 +76,7 @@ def parse_axes(arguments: Sequence[str]) -> tuple[Axis, ...]:
     paths = [axis.path for axis in axes]
     for path in paths:
         if paths.count(path) > 1:
-            raise InputError(f"--vary {path}: said twice; write all its values in one list")
+            raise InputError(f"`vary` {path}: said twice; write all its values in one list")
     return axes
 
 
@@ -87,12 +87,12 @@ def parse_axis(argument: str) -> Axis:
     path, equals, text = argument.partition("=")
     path = path.strip()
     if not (path and equals):
-        raise InputError(f"--vary {argument}: write path=values, {EXAMPLE}")
+        raise InputError(f"`vary` {argument}: write path=values, {EXAMPLE}")
     # Counts are spelt with hyphens on the command line.
     path = path.replace("-", "_") if path.replace("-", "_") in COUNTS else path
     items = [item.strip() for item in text.split(",")]
     if not all(items):
-        raise InputError(f"--vary {argument}: an empty value; write {EXAMPLE}")
+        raise InputError(f"`vary` {argument}: an empty value; write {EXAMPLE}")
     _check_path(path)
     try:
         pairs = (
@@ -101,12 +101,12 @@ def parse_axis(argument: str) -> Axis:
             else [pair for item in items for pair in _numbers(path, item)]
         )
     except ValueError as error:
-        raise InputError(f"--vary {argument}: {error}") from None
+        raise InputError(f"`vary` {argument}: {error}") from None
     values = tuple(value for value, _ in pairs)
     for place, (value, label) in enumerate(pairs):
         # Both would be one point, but stand twice in tables.
         if values.index(value) < place:
-            raise InputError(f"--vary {argument}: {label} is there twice")
+            raise InputError(f"`vary` {argument}: {label} is there twice")
     return Axis(path=path, values=values, texts=tuple(label for _, label in pairs))
 
 
@@ -119,13 +119,13 @@ def _check_path(path: str) -> None:
         return
     if path == "policy":
         raise InputError(
-            "--vary policy: each point is planned anew and says what every named system reaches; rosin compare fixes them"
+            "`vary` policy: each point is planned anew and says what every named system reaches; rosin compare fixes them"
         )
     if first not in Machine.model_fields or path.rpartition(".")[2] in TEXT_FIELDS:
         # Paths differ little between machines, so those of any one serve for a hint.
         choices = {*COUNTS, *NAMES, "price_usd", *machine_values(load_machine("h100"))}
         raise InputError(
-            f"--vary {path}: neither a number of a machine nor a key of the scenario{_nearest(path, choices)}"
+            f"`vary` {path}: neither a number of a machine nor a key of the scenario{_nearest(path, choices)}"
         )
 
 

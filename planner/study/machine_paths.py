@@ -1,4 +1,4 @@
-"""The numbers of a machine by their dotted path, as ``--set`` and ``--vary`` name them."""
+"""The numbers of a machine by their dotted path, as overrides and axes name them."""
 
 from collections.abc import Iterator
 

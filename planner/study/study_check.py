@@ -6,9 +6,8 @@ from planner.study.axes import Axis, Value
 from planner.study.outcome import OBJECTIVE_FIGURES
 from planner.study.study import Study
 from sim.costs.cards import dealt
-from sim.policies import find_policy
 from sim.routing import load_routing
-from sim.step.simulate import Scenario, check
+from sim.step.simulate import Question, check_question
 
 
 class Checker:
@@ -34,13 +33,11 @@ class Checker:
         ):
             model = setting.loaded_model()
             machine = load_machine(setting.machine)
-            check(
-                Scenario(
+            check_question(
+                Question(
                     machine=machine,
                     model=model,
                     batch=batch,
-                    # Any policy will do: nothing that is checked depends on it.
-                    policy=find_policy("on-demand"),
                     routing=load_routing(setting.routing, model),
                     slots_per_layer=setting.expert_slots_per_layer,
                     split=dealt(machine, setting.gpus),
@@ -101,7 +98,7 @@ def _checked(
 def _blamed(
     message: str, study: Study, values: tuple[Value, ...], suspects: tuple[Axis, ...]
 ) -> str:
-    """The message in the words of ``--vary``: overrides as typed, and which value of which axis met
+    """The message in the words of what varies: overrides as typed, and which value of which axis met
     the error.
     """
     said = {
@@ -111,8 +108,8 @@ def _blamed(
     for axis, value in zip(study.axes, values, strict=True):
         if axis.is_numeric:
             message = message.replace(
-                f"--set {axis.path}={float(value)!r}", f"--vary {axis.path}={said[axis.path]}"
+                f"`overrides` {axis.path}={float(value)!r}", f"`vary` {axis.path}={said[axis.path]}"
             )
-    if "--vary " in message or not suspects:
+    if "`vary` " in message or not suspects:
         return message
-    return f"--vary {' '.join(f'{axis.path}={said[axis.path]}' for axis in suspects)}: {message}"
+    return f"`vary` {' '.join(f'{axis.path}={said[axis.path]}' for axis in suspects)}: {message}"

@@ -54,11 +54,19 @@ LISTING = ("simulate", "compare", "plan", "whatif")
 """Commands whose options take the names."""
 
 
+def names(what: str, known: tuple[str, ...]) -> str:
+    """The names of one kind, on one line that the help wraps."""
+    return f"{what}: {', '.join(known)}."
+
+
+_ROUTINGS = names("Routings", ("uniform", *ROUTINGS))
+
+
 def epilog(command: str) -> str | None:
     """What stands under a command's options; None where nothing does."""
     parts = []
     if command in LISTING:
-        parts += [names("Quantisations", QUANTIZATIONS), names("Routings", ROUTINGS)]
+        parts += [names("Quantisations", QUANTIZATIONS), _ROUTINGS]
     if command in ("simulate", "plan"):
         parts.append(names("Runtimes", RUNTIMES))
     if command in EXAMPLES:
@@ -66,17 +74,12 @@ def epilog(command: str) -> str | None:
     return "\n\n".join(parts) or None
 
 
-def names(what: str, known: tuple[str, ...]) -> str:
-    """The names of one kind, on one line that the help wraps."""
-    return f"{what}: {', '.join(known)}."
-
-
 def root_epilog() -> str:
     """What stands under the list of commands."""
     return "\n\n".join(
         [
             names("Quantisations", QUANTIZATIONS),
-            names("Routings", ("uniform", *ROUTINGS)),
+            _ROUTINGS,
             names("Runtimes", RUNTIMES),
             'Shell completion: eval "$(rosin --completion bash)", or zsh or fish in its place.',
         ]

@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sim.step.simulate import Scenario
+    from sim.step.simulate import Question, Scenario
 
 ADVICE = "lower --batch, --beams, --prompt-tokens or --output-tokens"
 VARIABLE = "ROSIN_MEMORY_GUARD"
@@ -27,7 +27,7 @@ def refuse_large_run(scenario: "Scenario", *, keeps_totals: bool = False) -> Non
 
 
 def refuse_large_plan(
-    scenario: "Scenario", num_draws: int | None, num_processes: int | None = None
+    question: "Question", num_draws: int | None, num_processes: int | None = None
 ) -> None:
     """Raise InputError where so many searches at once may take more; None processes: one that runs
     several candidates at once.
@@ -37,7 +37,7 @@ def refuse_large_plan(
     from planner.search.threads import NUM_THREADS
 
     num_threads = NUM_THREADS if num_processes is None else 1
-    needed = plan_bytes(scenario, num_draws or default_draws(scenario), num_threads) * (
+    needed = plan_bytes(question, num_draws or default_draws(question), num_threads) * (
         num_processes or 1
     )
     # Fewer workers take less memory only where there are several.

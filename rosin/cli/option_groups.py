@@ -14,6 +14,17 @@ class OptionGroup:
     takes the group, and is annotated as a parameter of a command would be.
     """
 
+    def refuse_without(self, option: str, names: str) -> None:
+        """Refuse the other options of the group, which say nothing without ``option`` and what it
+        ``names``. Raises InputError.
+        """
+        from hwprofiles import InputError
+
+        for field in fields(self):
+            own = f"--{field.name.replace('_', '-')}"
+            if own != option and getattr(self, field.name) != field.default:
+                raise InputError(f"{own} needs {option}, which names {names}")
+
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Return the command with the options of each group in place of the parameter that receives

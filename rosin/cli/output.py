@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rosin.cli.field_options import in_options
 from rosin.cli.json_output import STDOUT, envelope, write_json
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.options import JsonOption, QuietOption, SeedOption
@@ -59,17 +60,18 @@ class Output(OutputOptions):
 
         ``tables`` may be a generator: it is not run when nobody reads.
         """
+        said = [in_options(warning) for warning in warnings]
         # JSON comes first: a reader that closes the pipe in the middle of a table still has the
         # whole file.
         if self.json is not None:
             write_json(
-                envelope(payload, provenance=provenance, warnings=warnings, seed=self.seed),
+                envelope(payload, provenance=provenance, warnings=said, seed=self.seed),
                 self.json,
             )
         if self.has_tables:
             print_tables(tables)
         if not self.quiet:
-            for warning in warnings:
+            for warning in said:
                 print("warning:", warning, file=sys.stderr)
 
     @property

@@ -4,7 +4,7 @@ them.
 
 import shlex
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rosin.report.json_documents import ScenarioRecord
     from sim.model.model import Model
     from sim.policies import Policy
-    from sim.step.simulate import Scenario
+    from sim.step.simulate import Question, Scenario
 
 DEFAULT_TOKENS = 128
 """Tokens of a prompt, and of an answer, where no option says how many."""
@@ -100,7 +100,7 @@ class ScenarioOptions(OptionGroup):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ScenarioRequest:
     """What the options ask for: the plan they start from, if any, the setting, and the parameters
     of ``--set`` for policies.
     """
@@ -116,6 +116,18 @@ class Request:
         """Draws that a simulation averages over."""
         return self.setting.draws or 1
 
+    def question(self) -> "Question":
+        """What is asked, to be answered under any policy. Raises InputError for a name, file or
+        value that is wrong.
+        """
+        from sim.engine.engines import engine
+
+        # An unknown engine is refused before anything is loaded.
+        engine(self.engine)
+        found = self.setting.question(self.engine)
+        _check_size(found)
+        return found
+
     def scenarios(
         self, policies: Sequence["Policy"], *, keeps_totals: bool = False
     ) -> list["Scenario"]:
@@ -126,17 +138,12 @@ class Request:
         of a long run that comes apart, one part at a time is kept.
         """
         from rosin.cli.settings import with_parameters
-        from sim.engine.engines import engine
 
-        # An unknown engine is refused before anything is loaded.
-        engine(self.engine)
-        first = self.setting.scenario(policies[0], self.engine)
-        # One scenario stands for all: they differ in their policy, which changes no sizes.
-        _check_size(first)
-        self._check_placement(policies, first.model)
+        question = self.question()
+        self._check_placement(policies, question.model)
         found = [
-            replace(first, policy=policy)
-            for policy in with_parameters(policies, self.parameters, first.machine)
+            question.under(policy)
+            for policy in with_parameters(policies, self.parameters, question.machine)
         ]
         for scenario in found:
             refuse_large_run(scenario, keeps_totals=keeps_totals and self.num_draws == 1)
@@ -180,19 +187,19 @@ def compile_first(engine_name: str, output: "Output") -> None:
         compile_all(output)
 
 
-def _check_size(scenario: "Scenario") -> None:
+def _check_size(question: "Question") -> None:
     """Refuse what would not fit this computer's memory while it is simulated. Raises InputError."""
     from hwprofiles import InputError
 
-    model = scenario.model
-    batch = scenario.batch
+    model = question.model
+    batch = question.batch
     selections = batch.num_sequences * batch.context_tokens * len(model.moe_layers) * model.top_k
     if selections > MAX_SELECTIONS:
         reached = f"{selections:,} selections of experts, at most {MAX_SELECTIONS:,} are simulated"
         raise InputError(f"{reached}; lower --batch, --beams, --prompt-tokens or --output-tokens")
 
 
-def read_options(options: ScenarioOptions, *, takes_offers: bool = False) -> Request:
+def read_options(options: ScenarioOptions, *, takes_offers: bool = False) -> ScenarioRequest:
     """Read the plan, if one is named, and put what the options say in place of what it says. Raises
     InputError.
 
@@ -204,7 +211,7 @@ def read_options(options: ScenarioOptions, *, takes_offers: bool = False) -> Req
     plan = read_plan(options.plan, options.allow_import or ()) if options.plan is not None else None
     overrides, parameters = split_settings(options.settings or ())
     setting = _setting(options, plan, overrides, takes_offers=takes_offers)
-    return Request(
+    return ScenarioRequest(
         plan=plan,
         plan_path=options.plan,
         setting=setting,
@@ -226,7 +233,7 @@ def read_plan(path: Path, importable: Sequence[str]) -> "Plan":
 
 
 def record_of(
-    request: Request, scenario: "Scenario", command: str, *, has_policy: bool
+    request: ScenarioRequest, scenario: "Scenario", command: str, *, has_policy: bool
 ) -> "ScenarioRecord":
     """What repeats the scenario, as JSON shows it."""
     from rosin.report.json_documents import ScenarioRecord

@@ -1,89 +1,10 @@
-"""What the commands that compare with measurements or papers write as JSON, key by key: the schema
+"""What the commands that measure and run plans write as JSON, key by key: the schema
 that docs/reference/json.md explains.
 """
 
 from typing import Any
 
 from rosin.report.document import Document
-
-
-class ReproducedCell(Document):
-    """A published figure and the simulated one; ``mark`` says where it stands, as
-    validation.published does.
-    """
-
-    environment: str
-    system: str
-    input_tokens: int | None
-    output_tokens: int | None
-    quantity: str
-    unit: str
-    published: float
-    simulated: float
-    error_fraction: float
-    is_scored: bool
-    comparisons: dict[str, float]
-    mark: str
-    source: str
-    note: str
-
-
-class ReproducedTable(Document):
-    """A published table; the mean is over its scored cells."""
-
-    name: str
-    title: str
-    assumptions: str
-    mean_absolute_error_fraction: float
-    cells: list[ReproducedCell]
-
-
-class ReproducedTarget(Document):
-    """What a table has to reach; ``is_met`` is null where nothing is asked, or it was skipped."""
-
-    name: str
-    target: str
-    found: str
-    is_met: bool | None
-
-
-class ReproducedClaim(Document):
-    """A headline or a table of a paper with what the simulator says of it."""
-
-    key: str
-    paper: str
-    figure: str
-    published: str
-    simulated: str
-    value: float
-    off_fraction: float | None
-    verdict: str
-    is_headline: bool
-    assumed: str
-    because: str
-
-
-class ReproduceResult(Document):
-    """What ``rosin reproduce`` found; ``paths`` are the files written."""
-
-    name: str
-    title: str
-    routing: str
-    targets: list[ReproducedTarget]
-    tables: list[ReproducedTable]
-    claims: list[ReproducedClaim]
-    paths: list[str]
-
-
-class ReproduceDocument(ReproduceResult):
-    """The whole of ``rosin reproduce --json``; its figures have their sources cell by cell, so the
-    whole has none.
-    """
-
-    provenance: None
-    warnings: list[str]
-    seed: int
-    version: str
 
 
 class ErrorShare(Document):

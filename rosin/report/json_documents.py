@@ -13,15 +13,6 @@ from sim.step.metrics import Metrics
 from sim.step.provenance import UsedNumber
 
 
-class Envelope(Document):
-    """The keys that close every output; ``provenance`` is the weakest of what went in."""
-
-    provenance: Provenance
-    warnings: list[str]
-    seed: int
-    version: str
-
-
 class ScenarioRecord(Document):
     """All that is needed to repeat a run: names and numbers as they were said, ``setting`` and
     ``policy`` as in a plan file.
@@ -96,10 +87,6 @@ class SimulateResult(Document):
     timeline_digest: str
 
 
-class SimulateDocument(SimulateResult, Envelope):
-    """The whole of ``rosin simulate --json``."""
-
-
 class ComparedPolicy(Document):
     """One policy of a comparison; ``overlap_fractions`` says how the run divides by what was busy,
     and sums to 1.
@@ -131,10 +118,6 @@ class CompareResult(Document):
     scenario: ScenarioRecord
     rows: list[ComparedPolicy]
     infeasible: list[MisfitPolicy]
-
-
-class CompareDocument(CompareResult, Envelope):
-    """The whole of ``rosin compare --json``."""
 
 
 class PlanRival(Document):
@@ -256,7 +239,3 @@ class PlanResult(Document):
     memory: Memory
     host_memory: HostMemory
     basis: Basis
-
-
-class PlanDocument(PlanResult, Envelope):
-    """The whole of ``rosin plan --json``."""

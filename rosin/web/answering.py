@@ -81,16 +81,14 @@ def first_answer_to(question: PageQuestion) -> "FirstAnswer | NoAnswer":
 def _first_answer(setting: Setting) -> "FirstAnswer | NoAnswer":
     # numba and the simulator are loaded by the first question of this kind, not with the page.
     from planner.search.first_answer import first_answer
-    from planner.search.make import ANY_POLICY
     from planner.search.prepare import is_prepared
-    from rosin.cli.memory_guard import refuse_large_run
-    from sim.policies import find_policy
+    from rosin.cli.memory_guard import refuse_large_plan
 
     if not is_prepared():
         return NoAnswer(reason="the search compiles the simulator on this computer first")
-    scenario = setting.scenario(find_policy(ANY_POLICY))
-    refuse_large_run(scenario)
-    found = first_answer(scenario, Goal())
+    question = setting.question()
+    refuse_large_plan(question, num_draws=1, num_processes=1)
+    found = first_answer(question, Goal())
     return NoAnswer(reason="no usual combination fits") if found is None else found
 
 

@@ -8,6 +8,7 @@ from hwprofiles import InputError
 from hwprofiles.text_file import yaml_text
 from planner.export.runtimes import WRITERS
 from planner.runtimes.plan_text import text_of
+from rosin.cli.field_options import in_options
 from rosin.cli.json_output import envelope, plain
 from rosin.web.answering import NoAnswer, PageAnswer, answer_to
 from rosin.web.question import PageQuestion
@@ -62,7 +63,7 @@ def _json(answer: PageAnswer) -> str:
     document = envelope(
         answer.result.model_dump(mode="json"),
         provenance=answer.found.file.provenance,
-        warnings=answer.found.notes,
+        warnings=[in_options(note) for note in answer.found.notes],
         seed=answer.found.file.setting.seed,
     )
     return json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -75,7 +75,7 @@ def dealt(machine: Machine, num_gpus: int) -> CardSplit | None:
         return None
     if not 1 <= num_gpus <= machine.gpu.count:
         raise InputError(
-            f"--gpus must be between 1 and the {machine.gpu.count} of {machine.name}, got {num_gpus}"
+            f"`gpus` must be between 1 and the {machine.gpu.count} of {machine.name}, got {num_gpus}"
         )
     return CardSplit(machines=cards_of(machine)[:num_gpus], layers=None)
 
@@ -91,11 +91,11 @@ def layer_split(machine: Machine, model: Model, layers: Sequence[int]) -> CardSp
     cards = cards_of(machine)
     if len(layers) > len(cards):
         raise InputError(
-            f"--layers-by-card names {len(layers)} cards, {machine.name} has {len(cards)}"
+            f"`layers_by_card` names {len(layers)} cards, {machine.name} has {len(cards)}"
         )
     if sum(layers) != model.num_layers or min(layers) < 0:
         raise InputError(
-            f"--layers-by-card must lay out all {model.num_layers} layers of {model.name}, got {','.join(map(str, layers))}"
+            f"`layers_by_card` must lay out all {model.num_layers} layers of {model.name}, got {','.join(map(str, layers))}"
         )
     used = [number for number, count in enumerate(layers) if count]
     used.sort(key=lambda number: cards[number].gpu.memory_bytes_per_s.effective)

@@ -9,7 +9,7 @@ and the price says that it is extrapolated.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar, cast
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,14 +28,15 @@ from sim.costs.curve_shapes import (
 from sim.costs.grouped_curves import from_grouped_curve, grouped_curve
 from sim.costs.price import Price, Sizes, attention_price, grouped_price, price_of
 from sim.costs.roofline import FLOPS_PER_STATE_ELEMENT, FLOPS_PER_WEIGHT, Device, Roofline
+from sim.memo import Memo
 from sim.model.model import Model, TensorClass
 
 Way = Literal["h2d", "d2h"]
 Priced = TypeVar("Priced")
 
 MOST_KEPT = 1000
-"""Prices that a model of costs keeps before it forgets them all. A plan asks for some dozens of
-prices; served requests ask for new ones all the time.
+"""Prices that a model of costs keeps. A plan asks for some dozens of prices; served requests ask
+for new ones all the time.
 """
 
 
@@ -59,29 +60,22 @@ class CostModel(Roofline):
     """Prices of a model's operations on a machine. Token counts and contexts may be arrays; prices
     have their shape.
 
-    What is asked for ``once`` is kept for as long as the model of costs lives: runs that share one
-    share those prices.
+    What is asked for ``once`` is kept while the model of costs lives and has room: runs that share
+    one share those prices.
     """
 
     model: Model
-    _kept: dict[tuple[object, ...], Any] = field(
-        default_factory=dict, init=False, repr=False, compare=False
+    _kept: Memo = field(
+        default_factory=lambda: Memo(MOST_KEPT), init=False, repr=False, compare=False
     )
 
     def once(self, key: tuple[object, ...], priced: Callable[[], Priced]) -> Priced:
         """What ``priced`` gives, computed when first asked for by that key, which says all that it
         depends on besides these costs.
 
-        Nobody may change it. Threads that ask at the same time may each compute it: they find the
-        same.
+        Nobody may change it.
         """
-        found = self._kept.get(key)
-        if found is None:
-            # All at once: which of them are asked for again is not known, and a plan has far fewer.
-            if len(self._kept) >= MOST_KEPT:
-                self._kept.clear()
-            found = self._kept[key] = priced()
-        return cast(Priced, found)
+        return self._kept.get(key, priced)
 
     def at(self, layer: int) -> "CostModel":
         """Prices on the GPU that the layer lies on: these, unless layers lie on unlike ones."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs.memory import Residency
+from sim.memo import Memo, Same
 from sim.policies.problem import Problem
-from sim.policies.shared import Shared
 from sim.workload.batch import Passes
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Foresight:
     tokens: NDArray[np.int32]
     expert_ids: NDArray[np.int16]
     seed: int
-    shared: Shared | None = None
+    shared: Memo | None = None
     later_uses: NDArray[np.int32] | None = None
     part_of: PartOf | None = None
 
@@ -65,9 +65,9 @@ class Foresight:
         """What ``make`` gives, which must not depend on machine, residency or budgets; runs over
         the draw have it in common by ``key``.
         """
-        return (
-            make() if self.shared is None else self.shared.get(self.tokens, (key, self.seed), make)
-        )
+        if self.shared is None:
+            return make()
+        return self.shared.get((Same(self.tokens), key, self.seed), make)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,5 +1,5 @@
 """The parts by name, in one dictionary a kind: the vocabulary of the policy table, of plan files
-and of ``--set``.
+and of settings.
 """
 
 from collections.abc import Mapping

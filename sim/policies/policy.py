@@ -104,7 +104,7 @@ def with_settings(policy: Policy, settings: Mapping[str, str]) -> Policy:
     for key, text in settings.items():
         kind, name = _locate(policy, key)
         part = getattr(policy, kind)
-        value = _parsed(text, get_type_hints(type(part))[name], f"--set {key}={text}")
+        value = _parsed(text, get_type_hints(type(part))[name], f"`settings` {key}={text}")
         policy = replace(policy, **{kind: replace(part, **{name: value})})
     return policy
 
@@ -115,7 +115,7 @@ def settings_of(policy: Policy) -> dict[str, dict[str, Any]]:
 
 
 def parameter_names(policy: Policy) -> list[str]:
-    """Parameters that ``--set`` takes, as ``kind.name``."""
+    """Parameters that ``with_settings`` takes, as ``kind.name``."""
     settings = settings_of(policy)
     return [
         f"{kind}.{name}"
@@ -140,9 +140,11 @@ def _locate(policy: Policy, key: str) -> tuple[str, str]:
         kind, _, name = found[0].partition(".")
         return kind, name
     if found:
-        raise InputError(f"--set {key}: several parts have it; write one of {', '.join(found)}")
+        raise InputError(
+            f"`settings` {key}: several parts have it; write one of {', '.join(found)}"
+        )
     raise InputError(
-        f"--set {key}: policy {policy.name} has no such parameter{closest(key, names)}"
+        f"`settings` {key}: policy {policy.name} has no such parameter{closest(key, names)}"
     )
 
 

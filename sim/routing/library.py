@@ -1,4 +1,4 @@
-"""Routing by name: what ``--routing`` takes."""
+"""Routing by name: what ``load_routing`` takes."""
 
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -40,7 +40,7 @@ def load_routing(spec: str | None, model: Model) -> Routing:
     if path.suffix == ".npz":
         return load_trace(path)
     raise InputError(
-        f"--routing {spec}: write uniform, popularity:FILE, a .yaml of statistics, a .npz trace, or {', '.join(shipped_names())}"
+        f"`routing` {spec}: write uniform, popularity:FILE, a .yaml of statistics, a .npz trace, or {', '.join(shipped_names())}"
     )
 
 

@@ -37,7 +37,7 @@ def generated_trace(spec: RoutingSpec, seed: int) -> RecordedRouting:
 
 
 def trace_of(source: str, model: Model | None, seed: int) -> RecordedRouting:
-    """The trace that ``--routing`` of that source stands for: recorded, or generated.
+    """The trace that a routing of that name stands for: recorded, or generated.
 
     A fitted file gives sequences as long as those that it was fitted to; other statistics need the
     model, and give 8 of 1,024 tokens. Raises InputError.
@@ -58,7 +58,7 @@ def trace_of(source: str, model: Model | None, seed: int) -> RecordedRouting:
             return generated_trace(spec, seed)
     if model is None:
         raise InputError(
-            f"{source}: statistics without a fitted generator do not say for which layers; name the model with --model"
+            f"{source}: statistics without a fitted generator do not say for which layers; name the model with `model`"
         )
     draw = load_routing(source, model).draw(model, NUM_SEQUENCES, NUM_TOKENS, seed)
     shape = (-1, *draw.ids.shape[2:])

@@ -9,7 +9,7 @@ from typing import Any
 from sim.costs.memory import Infeasible
 from sim.routing.recorded import RecordedRouting
 from sim.step.metrics import Metrics
-from sim.step.simulate import Run, Scenario, simulate
+from sim.step.simulate import Question, Run, Scenario, simulate
 
 SEED_STEP = 7_919_000_003
 """Between the seeds of two draws: far enough apart that the seeds which people choose do not share
@@ -22,9 +22,9 @@ def seed_of(seed: int, number: int) -> int:
     return seed + number * SEED_STEP
 
 
-def has_draws(scenario: Scenario) -> bool:
+def has_draws(question: Question) -> bool:
     """Whether draws differ: a recorded trace is replayed as it is."""
-    return not isinstance(scenario.routing, RecordedRouting)
+    return not isinstance(question.routing, RecordedRouting)
 
 
 def simulate_draws(scenario: Scenario, num_draws: int) -> Run | Infeasible:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,13 +14,13 @@ from sim.costs.cost_model import CostModel
 from sim.costs.host_room import DiskReads
 from sim.costs.memory import DenseShare, Infeasible, MemoryRule, Residency
 from sim.engine.timeline import Timeline
+from sim.memo import Memo
 from sim.model.model import Model
 from sim.policies.foresight import Foresight
 from sim.policies.placement.fitting import bytes_by_gpu, items_of_card
 from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.policies.shared import Shared
 from sim.routing.base import Routing, tokens_per_expert
 from sim.step.execute import execute
 from sim.step.lowering.decisions import Decisions
@@ -29,8 +29,10 @@ from sim.workload.batch import Batch, Feeding, Passes, forward_passes, with_shar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    """What is simulated. ``slots_per_layer`` imposes how many experts of each layer the GPU holds.
+class Question:
+    """What runs where: all of a scenario but its policy, which a search looks for.
+
+    ``slots_per_layer`` imposes how many experts of each layer the GPU holds.
 
     ``split`` says how the model lies over several cards (None: one has all). Where experts are dealt
     out, each card has its own stream, copies and memory. Where whole layers are laid out, the cards
@@ -42,7 +44,6 @@ class Scenario:
     machine: Machine
     model: Model
     batch: Batch
-    policy: Policy
     routing: Routing
     seed: int = 0
     engine: str = "fast"
@@ -55,6 +56,18 @@ class Scenario:
     def num_gpus(self) -> int:
         """GPUs that experts are dealt out to."""
         return 1 if self.split is None or self.split.layers is not None else self.split.num_cards
+
+    def under(self, policy: Policy) -> "Scenario":
+        """The scenario of this question under a policy."""
+        own = {item.name: getattr(self, item.name) for item in fields(Question)}
+        return Scenario(**own, policy=policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario(Question):
+    """What is simulated: a question under a policy."""
+
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,7 +96,7 @@ class Drawn:
     passes: Passes
     expert_ids: NDArray[np.int16]
     tokens: NDArray[np.int32]
-    shared: Shared | None = None
+    shared: Memo | None = None
 
     @cached_property
     def selected(self) -> NDArray[np.int64]:
@@ -202,25 +215,25 @@ def problem_of(scenario: Scenario, common_costs: CostModel | None = None) -> Pro
     )
 
 
-def draw(scenario: Scenario, feeding: Feeding) -> Drawn:
-    """Passes under that feeding and their experts, from the scenario's routing and seed: the same
+def draw(question: Question, feeding: Feeding) -> Drawn:
+    """Passes under that feeding and their experts, from the question's routing and seed: the same
     tokens for every feeding.
 
     The hypotheses of a prompt (its number modulo the batch size) share its tokens, and so its
     experts.
     """
-    ids = draw_ids(scenario)
-    passes = forward_passes(scenario.batch, feeding)
+    ids = draw_ids(question)
+    passes = forward_passes(question.batch, feeding)
     return Drawn(
-        passes=passes, expert_ids=ids, tokens=tokens_per_expert(scenario.model, ids, passes)
+        passes=passes, expert_ids=ids, tokens=tokens_per_expert(question.model, ids, passes)
     )
 
 
-def draw_ids(scenario: Scenario) -> NDArray[np.int16]:
-    """Which experts the scenario's tokens select, as in Foresight."""
-    batch = scenario.batch
-    ids = scenario.routing.experts(
-        scenario.model, batch.num_sequences, batch.context_tokens - 1, scenario.seed
+def draw_ids(question: Question) -> NDArray[np.int16]:
+    """Which experts the question's tokens select, as in Foresight."""
+    batch = question.batch
+    ids = question.routing.experts(
+        question.model, batch.num_sequences, batch.context_tokens - 1, question.seed
     )
     return with_shared_prompts(ids, batch)
 
@@ -250,8 +263,18 @@ def _items(problem: Problem, residency: Residency, rule: MemoryRule, card: int) 
 
 def check(scenario: Scenario) -> None:
     """Refuse what cannot be run. Raises InputError."""
-    model = scenario.model
-    batch = scenario.batch
+    check_question(scenario)
+    if scenario.num_gpus > 1 and scenario.policy.knows_one_gpu:
+        raise InputError(
+            f"{scenario.policy.name} runs on one GPU only, got `gpus` {scenario.num_gpus}"
+        )
+    check_split(scenario)
+
+
+def check_question(question: Question) -> None:
+    """Refuse what cannot be run under any policy. Raises InputError."""
+    model = question.model
+    batch = question.batch
     if batch.context_tokens > model.max_context_tokens:
         raise InputError(
             f"prompt and output are {batch.context_tokens} tokens, {model.name} takes at most {model.max_context_tokens}"
@@ -264,23 +287,18 @@ def check(scenario: Scenario) -> None:
         raise InputError(
             f"{model.name}: MoE layers must all select as many of as many experts, got {found}"
         )
-    slots = scenario.slots_per_layer
-    if not scenario.machine.has_gpu:
+    slots = question.slots_per_layer
+    if not question.machine.has_gpu:
         raise InputError(
-            f"{scenario.machine.name} has no GPU, which every policy computes on: name a machine with one"
+            f"{question.machine.name} has no GPU, which every policy computes on: name a machine with one"
         )
-    if scenario.num_gpus > 1 and scenario.policy.knows_one_gpu:
+    if question.expert_cache_bytes is not None and question.expert_cache_bytes < 0:
         raise InputError(
-            f"{scenario.policy.name} runs on one GPU only, got --gpus {scenario.num_gpus}"
-        )
-    check_split(scenario)
-    if scenario.expert_cache_bytes is not None and scenario.expert_cache_bytes < 0:
-        raise InputError(
-            f"--expert-cache-bytes must be at least 0, got {scenario.expert_cache_bytes}"
+            f"`expert_cache_bytes` must be at least 0, got {question.expert_cache_bytes}"
         )
     if slots is not None and not 0 <= slots <= model.num_experts:
         raise InputError(
-            f"--expert-slots-per-layer must be between 0 and the {model.num_experts} experts of a layer, got {slots}"
+            f"`expert_slots_per_layer` must be between 0 and the {model.num_experts} experts of a layer, got {slots}"
         )
 
 
@@ -317,7 +335,7 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     slots = scenario.slots_per_layer
     if slots is not None and metrics.num_resident_experts != slots * len(scenario.model.moe_layers):
         found.append(
-            f"{scenario.policy.name} places whole layers: --expert-slots-per-layer {slots} was not followed"
+            f"{scenario.policy.name} places whole layers: `expert_slots_per_layer` {slots} was not followed"
         )
     lies_in_layers = scenario.split is not None and scenario.split.layers is not None
     if not lies_in_layers and scenario.machine.gpu.count > scenario.num_gpus:
@@ -326,7 +344,7 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
             if scenario.num_gpus == 1
             else f"{scenario.num_gpus} of them are used"
         )
-        found.append(f"the machine has {scenario.machine.gpu.count} GPUs; {used} (--gpus)")
+        found.append(f"the machine has {scenario.machine.gpu.count} GPUs; {used} (`gpus`)")
     if scenario.machine.other_gpus:
         names = ", ".join(
             f"{other.gpu.count} x {other.gpu.name}" for other in scenario.machine.other_gpus

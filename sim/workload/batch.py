@@ -44,11 +44,9 @@ class Batch:
             value = getattr(self, name)
             if not 1 <= value <= LIMITS[name]:
                 limit = "at least 1" if value < 1 else f"at most {LIMITS[name]:,}"
-                raise InputError(
-                    f"--{name.replace('_size', '').replace('_', '-')} must be {limit}, got {shortened(str(value))}"
-                )
+                raise InputError(f"`{name}` must be {limit}, got {shortened(str(value))}")
         if self.num_sequences * self.prompt_tokens > MAX_PASS_TOKENS:
-            total = f"--batch, --beams and --prompt-tokens ask for {self.num_sequences * self.prompt_tokens:,} tokens at once"
+            total = f"`batch_size`, `beams` and `prompt_tokens` ask for {self.num_sequences * self.prompt_tokens:,} tokens at once"
             raise InputError(f"{total}, at most {MAX_PASS_TOKENS:,} are simulated")
 
     @property

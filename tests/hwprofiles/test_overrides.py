@@ -152,7 +152,7 @@ def test_a_factor_of_interference_is_added_and_replaced() -> None:
         ("gpu.count", "write path=value, for example link.h2d.bytes_per_s=50e9"),
         ("gpu.count=", "write path=value, for example link.h2d.bytes_per_s=50e9"),
         ("=5", "write path=value, for example link.h2d.bytes_per_s=50e9"),
-        ("curves=5", "curves are set in a machine file, not with --set"),
+        ("curves=5", "curves are set in a machine file, not with `overrides`"),
         ("interference.cpu.hd2=0.5", "no resource named 'hd2'; did you mean 'h2d'?"),
         (
             "interference.cpu.h2d=-1",
@@ -164,7 +164,7 @@ def test_a_wrong_override_is_refused_in_one_line(override: str, message: str) ->
     """The line names the override and what would be right."""
     with pytest.raises(InputError) as caught:
         load_machine(MACHINE, [override])
-    assert str(caught.value) == f"--set {override}: {message}"
+    assert str(caught.value) == f"`overrides` {override}: {message}"
 
 
 def test_a_bare_interference_path_shows_the_form() -> None:
@@ -192,7 +192,7 @@ def test_a_value_that_the_machine_cannot_have_is_refused(override: str, message:
     """What passes as a number still has to fit the machine."""
     with pytest.raises(InputError) as caught:
         load_machine(MACHINE, [override])
-    assert str(caught.value) == f"{MACHINE} with --set {override}: {message}"
+    assert str(caught.value) == f"{MACHINE} with `overrides` {override}: {message}"
 
 
 def test_a_rate_of_the_link_replaces_the_curve_of_its_copies() -> None:

@@ -10,7 +10,6 @@ from planner.search.objectives import Goal
 from planner.search.plan import Setting, load_plan, save_plan
 from planner.search.trials import Trials
 from sim.costs.memory import Residency
-from sim.policies import find_policy
 from sim.policies.placement.gain import GainPlacement
 from sim.policies.prefetch.early import EarlyPrefetch
 from sim.step.simulate import Run, simulate
@@ -22,8 +21,7 @@ LONG = Setting(
 
 def _tries_early(setting: Setting) -> bool:
     return any(
-        isinstance(policy.prefetch, EarlyPrefetch)
-        for policy in candidates(setting.scenario(find_policy("on-demand")))
+        isinstance(policy.prefetch, EarlyPrefetch) for policy in candidates(setting.question())
     )
 
 
@@ -65,9 +63,9 @@ def test_what_is_tried_starts_as_it_would_by_itself() -> None:
         prompt_tokens=1024,
         output_tokens=16,
     )
-    scenario = setting.scenario(find_policy("on-demand"))
-    trials = Trials([scenario])
-    for policy in candidates(scenario):
+    question = setting.question()
+    trials = Trials([question])
+    for policy in candidates(question):
         if isinstance(policy.placement, GainPlacement):
             trial = trials.start(policy, is_named=False)
             alone = policy.placement.place(trial.problem)

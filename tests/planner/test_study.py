@@ -64,7 +64,7 @@ def test_values_are_read(argument: str, values: tuple[object, ...]) -> None:
 )
 def test_wrong_axes_are_one_line(argument: str, fragments: tuple[str, ...]) -> None:
     """The argument is named, with what is wrong and what would be right."""
-    with pytest.raises(InputError, match="--vary") as caught:
+    with pytest.raises(InputError, match="`vary`") as caught:
         parse_axis(argument)
     assert "\n" not in str(caught.value)
     assert all(fragment in str(caught.value) for fragment in fragments)
@@ -73,7 +73,7 @@ def test_wrong_axes_are_one_line(argument: str, fragments: tuple[str, ...]) -> N
 def test_a_path_said_twice_is_an_error() -> None:
     """The error asks for one list."""
     with pytest.raises(
-        InputError, match=r"--vary batch: said twice; write all its values in one list"
+        InputError, match=r"`vary` batch: said twice; write all its values in one list"
     ):
         parse_axes(["batch=1", "batch=2"])
 
@@ -146,27 +146,27 @@ def test_content_follows_the_routing_file(tmp_path: Path) -> None:
     [
         (
             ["link.h2d.bytes_per_second=1e9"],
-            ("--vary link.h2d.bytes_per_second=1e9", "did you mean 'bytes_per_s'?"),
+            ("`vary` link.h2d.bytes_per_second=1e9", "did you mean 'bytes_per_s'?"),
         ),
-        ([f"{LINK}=12e9,0"], (f"--vary {LINK}=0", "must be greater than 0")),
-        (["machine=h100,h10"], ("--vary machine=h10: no machine named 'h10'",)),
-        (["model=mixtral-8x7"], ("--vary model=mixtral-8x7", "did you mean 'mixtral-8x7b'?")),
-        (["batch=1,0"], ("--vary batch=0: --batch must be at least 1, got 0",)),
+        ([f"{LINK}=12e9,0"], (f"`vary` {LINK}=0", "must be greater than 0")),
+        (["machine=h100,h10"], ("`vary` machine=h10: no machine named 'h10'",)),
+        (["model=mixtral-8x7"], ("`vary` model=mixtral-8x7", "did you mean 'mixtral-8x7b'?")),
+        (["batch=1,0"], ("`vary` batch=0: `batch_size` must be at least 1, got 0",)),
         (
             ["batch=1,2", "prompt_tokens=8,100k"],
-            ("--vary prompt_tokens=100k: prompt and output are 100002 tokens",),
+            ("`vary` prompt_tokens=100k: prompt and output are 100002 tokens",),
         ),
         (
             ["expert_slots_per_layer=8,9"],
-            ("--vary expert_slots_per_layer=9", "between 0 and the 8 experts"),
+            ("`vary` expert_slots_per_layer=9", "between 0 and the 8 experts"),
         ),
-        (["quantization=none"], ("--vary quantization=none",)),
+        (["quantization=none"], ("`vary` quantization=none",)),
     ],
 )
 def test_every_point_is_checked_before_any_runs(
     vary: list[str], fragments: tuple[str, ...]
 ) -> None:
-    """The value at fault is named in the words of --vary."""
+    """The value at fault is named by the axis that it is of."""
     with pytest.raises(InputError) as caught:
         check_study(small_study(*vary))
     assert "\n" not in str(caught.value)

@@ -9,10 +9,16 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
+
+from hwprofiles import Provenance
+from rosin.cli.json_output import envelope
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 120
+Found = TypeVar("Found", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -61,3 +67,15 @@ def assert_one_line_error(result: Result, *fragments: str) -> None:
     assert result.err.count("\n") == 1
     for fragment in fragments:
         assert fragment in result.err
+
+
+def checked_result(result: type[Found], data: Mapping[str, Any]) -> Found:
+    """What a command's JSON holds, complete and without unknown keys; the keys that close every
+    output stand last.
+    """
+    closing = list(envelope({}, provenance=None, warnings=(), seed=0))
+    assert list(data)[-len(closing) :] == closing
+    provenance: TypeAdapter[Provenance | None] = TypeAdapter(Provenance | None)
+    provenance.validate_json(json.dumps(data["provenance"]), strict=True)
+    own = {key: value for key, value in data.items() if key not in closing}
+    return result.model_validate_json(json.dumps(own), strict=True)

@@ -1,6 +1,5 @@
 """`rosin compare`: rows that are those of `rosin simulate`, in order, and a figure when asked."""
 
-import json
 import os
 from pathlib import Path
 
@@ -11,8 +10,9 @@ from planner.search.objectives import Goal
 from planner.search.plan import Setting, save_plan
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
-from rosin.report.json_documents import CompareDocument
+from rosin.report.json_documents import CompareResult
 from sim.policies import POLICIES
+from tests.rosin.command_line import checked_result
 from tests.rosin.scenarios import SMALL, json_of, text_of
 
 THREE = ("--policies", "on-demand,ktransformers,all-on-gpu")
@@ -24,7 +24,7 @@ def test_json_is_as_documented(capsys: pytest.CaptureFixture[str]) -> None:
     fastest.
     """
     data = json_of(capsys, "compare", *SMALL)
-    CompareDocument.model_validate_json(json.dumps(data), strict=True)
+    checked_result(CompareResult, data)
     assert {row["policy"] for row in data["rows"]} | {
         row["policy"] for row in data["infeasible"]
     } == set(POLICIES)

@@ -1,6 +1,5 @@
 """`rosin kv-replay`: rows as documented, sizes and policies as asked, mistakes in one line."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,10 +7,10 @@ import pytest
 from hwprofiles.units import GIB
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
-from rosin.commands.kv_replay.document import KvReplayDocument
+from rosin.commands.kv_replay.document import KvReplayResult
 from sim.model.library import load_model
 from sim.serving.kv import EVICTIONS
-from tests.rosin.command_line import assert_one_line_error, run_rosin
+from tests.rosin.command_line import assert_one_line_error, checked_result, run_rosin
 from tests.rosin.scenarios import json_of, text_of
 from tests.shared_data import shared_data
 
@@ -46,7 +45,7 @@ def test_json_is_as_documented(capsys: pytest.CaptureFixture[str]) -> None:
     warm-up is not counted.
     """
     data = json_of(capsys, *SMALL, *MODEL, "--policy", "all", "--capacity", "2GiB,inf")
-    KvReplayDocument.model_validate_json(json.dumps(data), strict=True)
+    checked_result(KvReplayResult, data)
     assert [(row["policy"], row["capacity_bytes"]) for row in data["rows"]] == [
         (name, size) for name in EVICTIONS for size in (2 * GIB, None)
     ]

@@ -17,8 +17,9 @@ from planner.search.objectives import OBJECTIVES
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
 from rosin.cli.progress import SearchProgress
-from rosin.report.json_documents import PlanDocument
+from rosin.report.json_documents import PlanResult
 from sim.policies import POLICIES
+from tests.rosin.command_line import checked_result
 from tests.rosin.scenarios import SMALL, json_of, text_of
 
 PLAN = ("plan", *SMALL)
@@ -39,7 +40,7 @@ def test_json_is_as_documented(tmp_path: Path, capsys: pytest.CaptureFixture[str
     """The contract's keys, every named system among the rivals, and the plan as its file has it."""
     target = tmp_path / "plan.yaml"
     data = json_of(capsys, *PLAN, "-o", str(target))
-    PlanDocument.model_validate_json(json.dumps(data), strict=True)
+    checked_result(PlanResult, data)
     assert data["plan"] == yaml.safe_load(target.read_text(encoding="utf-8"))
     assert data["path"] == str(target)
     assert {rival["policy"] for rival in data["rivals"]} == set(POLICIES)
@@ -375,7 +376,7 @@ def test_offers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
     target = tmp_path / "plan.yaml"
     data = json_of(capsys, *PLAN, "--no-bounds", "--quantization", "8bit,4bit", "-o", str(target))
-    PlanDocument.model_validate_json(json.dumps(data), strict=True)
+    checked_result(PlanResult, data)
     assert [(offer["quantization"], offer["is_chosen"]) for offer in data["offers"]] == [
         ("8bit", False),
         ("4bit", True),

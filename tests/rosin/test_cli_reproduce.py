@@ -9,7 +9,8 @@ import pytest
 
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
-from rosin.report.checking_documents import ReproduceDocument
+from rosin.commands.reproduce.document import ReproduceResult
+from tests.rosin.command_line import checked_result
 from tests.shared_data import shared_data
 from validation.published.library import REPRODUCTIONS
 
@@ -23,7 +24,7 @@ def test_fiddler(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80 + len(str(folder))
     data = json.loads(document.read_text(encoding="utf-8"))
-    ReproduceDocument.model_validate_json(json.dumps(data), strict=True)
+    checked_result(ReproduceResult, data)
     assert sorted(path.name for path in folder.iterdir()) == [
         "fiddler.csv",
         "fiddler.md",
@@ -80,7 +81,7 @@ def test_all(
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80 + len(str(folder))
     data = json.loads(document.read_text(encoding="utf-8"))
-    ReproduceDocument.model_validate_json(json.dumps(data), strict=True)
+    checked_result(ReproduceResult, data)
     assert sorted(path.name for path in folder.iterdir()) == ["all.csv", "all.md"]
     page = (folder / "all.md").read_text(encoding="utf-8")
     assert len(data["claims"]) == 6

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from rosin.__main__ import main
-from rosin.commands.simulate.serving_document import KvPlanDocument, ServeDocument
+from rosin.commands.simulate.serving_document import KvPlanResult, ServeResult
+from tests.rosin.command_line import checked_result
 from tests.rosin.scenarios import json_of, text_of
 from tests.shared_data import shared_data
 
@@ -49,7 +50,7 @@ def _error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_json_has_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
     """The document validates, and its figures hang together."""
-    document = ServeDocument.model_validate(json_of(capsys, *SERVED, "--kv-tier", "cpu=10GB"))
+    document = checked_result(ServeResult, json_of(capsys, *SERVED, "--kv-tier", "cpu=10GB"))
     metrics = document.metrics
     assert metrics.num_requests == 40
     assert metrics.ttft_s.p50 <= metrics.ttft_s.p90 <= metrics.ttft_s.p99
@@ -252,7 +253,7 @@ def test_kv_plan(capsys: pytest.CaptureFixture[str]) -> None:
     """The plan says whether tiers are worth it, and writes a serving file whose run is the plan's."""
     words = ("--model", "qwen3-30b-a3b", "--machine", "h100", "--workload", "requests.yaml")
     document = json_of(capsys, "kv-plan", *words, "--kv-tier", "cpu=20GB", "-o", "best.yaml")
-    KvPlanDocument.model_validate(document)
+    checked_result(KvPlanResult, document)
     assert document["verdict"].startswith(("Use ", "Leave offloading off"))
     again = json_of(capsys, "simulate", *words, "--serving", "best.yaml")
     assert again["metrics"] == document["best"]["metrics"]
@@ -295,7 +296,7 @@ def test_kv_plan_for_a_target(capsys: pytest.CaptureFixture[str]) -> None:
         "10",
     )
     document = json_of(capsys, *words, "--max-ttft", "50", "--max-itl", "5")
-    KvPlanDocument.model_validate(document)
+    checked_result(KvPlanResult, document)
     assert (
         document["best"]["num_gpus"] == 1
         and document["best"]["meets_target"]

@@ -3,21 +3,24 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from planner.search.plan import Setting
+from rosin.cli.json_output import envelope
 from rosin.commands.kv_replay import document as kv_documents
 from rosin.commands.measure import runtime_document as measured_runtimes
+from rosin.commands.reproduce import document as reproduced
 from rosin.commands.simulate import serving_document as serve_documents
 from rosin.commands.validate import runtime_document as validated_runtimes
 from rosin.report import checking_documents, json_documents
 from sim.serving.metrics import ServingMetrics, TierUse
 from sim.step.metrics import Metrics
+from validation.published import Claim, SummaryLine
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
-SECTIONS: dict[str, type[json_documents.Document]] = {
-    "Every output": json_documents.Envelope,
+SECTIONS: dict[str, type] = {
     "simulate": json_documents.SimulateResult,
     "simulate --workload": serve_documents.ServeResult,
     "kv-plan": serve_documents.KvPlanResult,
@@ -30,7 +33,7 @@ SECTIONS: dict[str, type[json_documents.Document]] = {
     "kv-replay": kv_documents.KvReplayResult,
     "trace": kv_documents.ReplayedTrace,
     "pools": kv_documents.ReplayedPool,
-    "reproduce": checking_documents.ReproduceResult,
+    "reproduce": reproduced.ReproduceResult,
     "measure": checking_documents.MeasureResult,
     "measure --runtime": measured_runtimes.RuntimeMeasureResult,
     "validate --runtime": validated_runtimes.RuntimeValidateResult,
@@ -52,10 +55,10 @@ SECTIONS: dict[str, type[json_documents.Document]] = {
     "offers": json_documents.PlanOffer,
     "num_ruled_out": json_documents.PlanRuledOut,
     "runner_up": json_documents.PlanRunnerUp,
-    "targets": checking_documents.ReproducedTarget,
-    "tables": checking_documents.ReproducedTable,
-    "cells": checking_documents.ReproducedCell,
-    "claims": checking_documents.ReproducedClaim,
+    "targets": SummaryLine,
+    "tables": reproduced.ReproducedTable,
+    "cells": reproduced.ReproducedCell,
+    "claims": Claim,
 }
 
 
@@ -74,7 +77,18 @@ def _keys(title: str) -> list[str]:
 @pytest.mark.parametrize("title", SECTIONS)
 def test_section_has_the_keys_of_the_schema(title: str) -> None:
     """The keys of each table are those of its document, in its order."""
-    assert _keys(title) == list(SECTIONS[title].model_fields)
+    kind: Any = SECTIONS[title]
+    names = (
+        [field.name for field in dataclasses.fields(kind)]
+        if dataclasses.is_dataclass(kind)
+        else list(kind.model_fields)
+    )
+    assert _keys(title) == names
+
+
+def test_what_closes_every_output_is_explained() -> None:
+    """Each of those keys has its row, in their order."""
+    assert _keys("Every output") == list(envelope({}, provenance=None, warnings=(), seed=0))
 
 
 def test_metrics_are_explained() -> None:

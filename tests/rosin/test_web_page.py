@@ -25,7 +25,6 @@ from rosin.web.question import EXAMPLE_PC, Offered, read_question
 from rosin.web.searching import SearchDesk, Searched
 from rosin.web.suggesting import suggestions
 from rosin.web.upgrades import offer_rows, offers_of
-from sim.policies import find_policy
 from tests.rosin.scenarios import json_of
 
 HERE = "http://127.0.0.1:8765"
@@ -76,7 +75,7 @@ def test_several_answers_at_once_have_a_first_answer(
     assert "/first" not in client.get("/answer", params=SMALL).text
     shown = client.get(html.unescape(address)).text
     question = read_question(several, Offered()).question
-    found = first_answer(question.simulated_setting.scenario(find_policy("on-demand")), Goal())
+    found = first_answer(question.simulated_setting.question(), Goal())
     assert found is not None
     assert f"about {number_words(found.metrics.output_tokens_per_s)} tokens/s together" in shown
     assert found.policy.name in shown

@@ -295,7 +295,7 @@ def test_an_unknown_family_is_compared_with_the_known_ones() -> None:
     named.
     """
     config = dict(load_spec("qwen3-30b-a3b").config or {})
-    with pytest.raises(InputError, match="its keys fit qwen3_moe: try --family qwen3_moe"):
+    with pytest.raises(InputError, match="its keys fit qwen3_moe: try `family` qwen3_moe"):
         model_from_config({**config, "model_type": "qwen9_moe"}, name="m", provenance=HERE)
     config.pop("moe_intermediate_size")
     with pytest.raises(InputError, match=r"did you mean .*moe_intermediate_size is missing"):

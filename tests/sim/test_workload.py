@@ -12,14 +12,14 @@ from sim.workload.batch import Batch, Feeding, forward_passes
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"prompt_tokens": 0}, "--prompt-tokens must be at least 1, got 0"),
-        ({"output_tokens": 0}, "--output-tokens must be at least 1, got 0"),
-        ({"batch_size": -1}, "--batch must be at least 1, got -1"),
-        ({"beams": 0}, "--beams must be at least 1, got 0"),
+        ({"prompt_tokens": 0}, "`prompt_tokens` must be at least 1, got 0"),
+        ({"output_tokens": 0}, "`output_tokens` must be at least 1, got 0"),
+        ({"batch_size": -1}, "`batch_size` must be at least 1, got -1"),
+        ({"beams": 0}, "`beams` must be at least 1, got 0"),
     ],
 )
 def test_a_batch_of_nothing_is_refused(wrong: dict[str, int], message: str) -> None:
-    """The message is one line that names the option."""
+    """The message is one line that names the field."""
     with pytest.raises(InputError) as caught:
         Batch(**({"prompt_tokens": 1, "output_tokens": 1} | wrong))
     assert str(caught.value) == message

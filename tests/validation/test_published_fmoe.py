@@ -9,6 +9,7 @@ from statistics import mean
 import numpy as np
 import pytest
 
+from benchmarks.fmoe_sweep import cases_at, points, report
 from hwprofiles import InputError, load_machine
 from hwprofiles.units import GB
 from sim.costs.cards import dealt
@@ -29,7 +30,6 @@ from validation.published.fmoe.measured import all_workloads, measure
 from validation.published.fmoe.readings import CHOICES, Answers, one_otherwise
 from validation.published.fmoe.routing import structured_routing
 from validation.published.fmoe.summary import summary_of
-from validation.published.fmoe.sweep import cases_at, points, report
 from validation.published.fmoe.systems import (
     BASE,
     BASELINES,

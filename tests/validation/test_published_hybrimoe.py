@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.hybrimoe_locality import (
+    lru_hit_rate,
+    measured,
+    segment_f1,
+    segment_hit_rate,
+)
 from hwprofiles import InputError
 from sim.model.library import load_model
 from sim.policies.cache.lru import LruCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.routing import Draw, load_routing
 from validation.published import reproduce
-from validation.published.hybrimoe.locality import (
-    lru_hit_rate,
-    measured,
-    segment_f1,
-    segment_hit_rate,
-)
 from validation.published.hybrimoe.replay import CacheReading
 from validation.published.hybrimoe.replay import hit_rate_percent as hit_rate_of
 from validation.published.hybrimoe.tables import BATCH, hit_rate_percent

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ktransformers_sensitivity import SHARES, scaled, variants
 from hwprofiles import InputError
 from validation.published import reproduce
 from validation.published.ktransformers.ranking import Ranking, noise_of
 from validation.published.ktransformers.runs import BATCH, LAYER_NS, PLACEMENTS, bench
-from validation.published.ktransformers.sensitivity import SHARES, scaled, variants
 from validation.published.ktransformers.summary import BLIND
 from validation.published.ktransformers.tables import key_of, published_grid, rows, simulated_grid
 

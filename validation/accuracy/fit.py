@@ -4,7 +4,6 @@ little, priors hold the rest.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,11 +42,6 @@ class Points:
         """Tokens a second of every point."""
         seconds = PRICES[self.phase](self.features, constants).total
         return np.asarray(self.features.tokens / seconds, float)
-
-
-def predicted_tokens_per_s(phase: Phase, features: Features, constants: Constants) -> Any:
-    """Tokens a second of one step, or of many."""
-    return features.tokens / PRICES[phase](features, constants).total
 
 
 def fitted(points: Mapping[Phase, Points], file: ConstantsFile) -> dict[str, float]:

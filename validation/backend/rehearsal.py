@@ -16,7 +16,6 @@ from sim.model.model import Model
 from sim.policies.foresight import Foresight
 from sim.policies.problem import Problem
 from sim.routing.base import Draw, Routing, tokens_per_expert
-from sim.routing.recorded import RecordedRouting
 from sim.workload.batch import Batch, Feeding, Passes, forward_passes
 from validation.backend.plain import plain_forward
 from validation.backend.weights import Weights
@@ -107,27 +106,6 @@ def foresight_of(
         tokens=tokens_per_expert(problem.model, rehearsal.own_ids, passes),
         expert_ids=rehearsal.own_ids,
         seed=rehearsal.seed,
-    )
-
-
-def profiled(
-    weights: Weights, batch: Batch, seed: int, num_requests: int = MOST_OTHERS
-) -> RecordedRouting:
-    """The routing of random requests of that length, recorded by plain forward passes: what
-    profiling offline shows of a decoder.
-    """
-    own = replace(batch, batch_size=num_requests, beams=1)
-    ids = plain_forward(
-        weights,
-        own,
-        forward_passes(own, Feeding()),
-        random_prompts(weights, own, seed + _OTHER_SEED),
-    ).expert_ids
-    return RecordedRouting(
-        name=f"profile of {weights.architecture.name}",
-        expert_ids=ids.reshape(-1, *ids.shape[2:]),
-        num_experts=max(shape.num_experts for shape in weights.architecture.layers),
-        sequence_num_tokens=np.full(num_requests, ids.shape[1]),
     )
 
 

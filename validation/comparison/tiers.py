@@ -32,7 +32,7 @@ def real_tier(device: str, machine: Machine) -> Tier:
         right = (
             "`device` cpu runs on it"
             if is_emulated
-            else "only a machine that rosin measure --device cpu wrote is one"
+            else "only a machine that rosin measure wrote with `device` cpu is one"
         )
         raise InputError(
             f"`device` {wanted}: {machine.name} is {'' if is_emulated else 'not '}an emulated accelerator; {right}"

@@ -78,7 +78,7 @@ def _row(
     if not shape.top_k <= activated <= most or not ns > 0:
         raise InputError(
             f"{path}:{line}: {tokens} tokens of {shape.num_experts} experts, top {shape.top_k}, "
-            f"activate {shape.top_k} to {most}, got {activated}; --model names the model"
+            f"activate {shape.top_k} to {most}, got {activated}; `model` names the model"
         )
     framework = f"vllm {meta['vllm_version']}"
     return GroupedRow(

@@ -30,7 +30,7 @@ QUICK = Grid(
     prompts=(2, 8, 32, 128, 512),
     copy_bytes=(4 * KIB, 64 * KIB, 512 * KIB, 4 * MIB, 32 * MIB),
 )
-"""For ``--quick``."""
+"""For a quick measurement."""
 
 QUICK_CUDA = replace(
     QUICK,
@@ -38,7 +38,7 @@ QUICK_CUDA = replace(
     tokens=(*QUICK.tokens, 512),
     copy_bytes=(*QUICK.copy_bytes, 256 * MIB),
 )
-"""For ``--quick`` on a GPU."""
+"""For a quick measurement of a GPU."""
 
 FULL = Grid(
     expert_tokens=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512),

@@ -10,8 +10,6 @@ from validation.measuring.bench import BUSY_BATCH_NS, Bench, Work
 from validation.measuring.sampling import LEAST_QUIET
 from validation.measuring.timing import MeanTime
 
-LANES = ("gpu", "cpu", "h2d", "d2h")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factor:

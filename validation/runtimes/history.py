@@ -2,41 +2,36 @@
 
 import csv
 import io
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from hwprofiles import InputError, write_text
 from hwprofiles.input_file import read_text
-from validation.accuracy.rows import read_rows
+from validation.accuracy.rows import MeasuredRow, read_rows
+
+COLUMNS = (
+    "id",
+    "rig",
+    "machine",
+    "model",
+    "quantization",
+    "bytes_per_weight",
+    "runtime",
+    "runtime_version",
+    "args",
+    "prompt_tokens",
+    "context_tokens",
+    "decode_context_tokens",
+    "batch",
+    "prefill_tokens_per_s",
+    "decode_tokens_per_s",
+    "source",
+    "note",
+)
+"""Of a measured row, what a history has; docs/reference/accuracy.md explains each."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryRow:
-    """One measured run; every field is a column that docs/reference/accuracy.md explains."""
-
-    id: str
-    rig: str
-    machine: str
-    model: str
-    quantization: str
-    bytes_per_weight: str
-    runtime: str
-    runtime_version: str
-    args: str
-    prompt_tokens: int
-    context_tokens: int
-    decode_context_tokens: int
-    batch: int
-    prefill_tokens_per_s: float
-    decode_tokens_per_s: float
-    source: str
-    note: str
-
-
-COLUMNS = tuple(field.name for field in fields(HistoryRow))
-
-
-def append_rows(path: Path, rows: list[HistoryRow]) -> None:
+def append_rows(path: Path, rows: list[MeasuredRow]) -> None:
     """Add rows to the file, which is made where there is none.
 
     Raises InputError where it is another file, or has one of the ids already.
@@ -52,7 +47,7 @@ def append_rows(path: Path, rows: list[HistoryRow]) -> None:
         if twice is not None:
             raise InputError(f"{path}: id {twice!r} stands there already")
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(buffer, COLUMNS, extrasaction="ignore", lineterminator="\n")
     if not text:
         writer.writeheader()
     for row in rows:

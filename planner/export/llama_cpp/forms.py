@@ -128,7 +128,7 @@ def env_text(command: RuntimeCommand) -> str:
         elif flag in VARIABLES:
             settings[VARIABLES[flag]] = "1" if value is None else value
         else:
-            raise InputError(f"{flag} has no environment variable; export --form args")
+            raise InputError(f"{flag} has no environment variable; export `form` args")
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
@@ -143,7 +143,7 @@ def preset_text(command: RuntimeCommand) -> str:
     lines.append(f"[{command.model_name}]")
     for flag, value in _once_each(command):
         if flag not in LONG_NAMES:
-            raise InputError(f"{flag} has no name in presets; export --form args")
+            raise InputError(f"{flag} has no name in presets; export `form` args")
         lines.append(f"{LONG_NAMES[flag]} = {'true' if value is None else value}")
     return "\n".join(lines) + "\n"
 

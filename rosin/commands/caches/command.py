@@ -52,7 +52,7 @@ def caches(
     from hwprofiles import InputError
     from planner.study.caches import CacheStudy, medians, run_cache_study
     from rosin.commands.caches.page import caches_page
-    from rosin.commands.caches.result import study_result
+    from rosin.commands.caches.result import CacheStudyResult
     from sim.model.library import load_model
 
     loaded = [load_model(name.strip()) for name in models.split(",")]
@@ -71,7 +71,12 @@ def caches(
     )
     with output.waiting("replaying caches"):
         rows = run_cache_study(study)
-    result = study_result(rows, medians(rows), tokens if routing is None else None, layers)
+    result = CacheStudyResult(
+        tokens=tokens if routing is None else None,
+        layers=layers,
+        rows=tuple(rows),
+        medians=tuple(medians(rows)),
+    )
     output.emit(result.model_dump(mode="json"), caches_page(result))
 
 

@@ -9,8 +9,8 @@ from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.named_option import named
 from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import (
-    Request,
     ScenarioOptions,
+    ScenarioRequest,
     read_options,
     record_of,
 )
@@ -66,7 +66,7 @@ def compare(
     )
 
 
-def _policies(request: Request, names: str | None) -> list["Policy"]:
+def _policies(request: ScenarioRequest, names: str | None) -> list["Policy"]:
     """The plan's policy if there is a plan, then those named, each once and in the order given; all
     of them where none is.
 

@@ -45,14 +45,3 @@ class KvReplayResult(Document):
     bytes_per_token: int
     rows: list[ReplayedPool]
     lru_sufficient: list[SufficientPool]
-
-
-class KvReplayDocument(KvReplayResult):
-    """The whole of ``rosin kv-replay --json``; it rests on no priced number, so the provenance is
-    null.
-    """
-
-    provenance: None
-    warnings: list[str]
-    seed: int
-    version: str

@@ -15,8 +15,8 @@ from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output, OutputOptions
 from rosin.cli.progress import SearchProgress
 from rosin.cli.scenario import (
-    Request,
     ScenarioOptions,
+    ScenarioRequest,
     compile_first,
     read_options,
 )
@@ -111,7 +111,7 @@ def plan(
     """Find the fastest way to run a model, freely or in a program."""
     files.check()
     if asked.runtime is None:
-        asked.check_unused()
+        asked.refuse_without("--runtime", "the program to plan for")
         _plan_policies(options, wanted, files, said, has_bounds=not no_bounds)
         return
     from rosin.commands.plan.runtime_command import plan_for_runtime
@@ -203,7 +203,7 @@ def _page(best: "Run", result: "PlanResult") -> Iterator["RenderableType"]:
     yield from nearest_lines(result)
 
 
-def _goal(request: Request, wanted: GoalOptions) -> "Goal":
+def _goal(request: ScenarioRequest, wanted: GoalOptions) -> "Goal":
     """The plan's goal, if one is named, with what the options say in its place. Raises InputError
     for a number that is none.
     """
@@ -237,7 +237,9 @@ def _goal(request: Request, wanted: GoalOptions) -> "Goal":
     return goal
 
 
-def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool) -> "Planned":
+def _planned(
+    request: ScenarioRequest, goal: "Goal", output: Output, *, has_bounds: bool
+) -> "Planned":
     """The search, with its progress shown. Raises NoFeasiblePlan when nothing at all fits, or nothing
     keeps to the constraints.
     """
@@ -264,7 +266,7 @@ def _planned(request: Request, goal: "Goal", output: Output, *, has_bounds: bool
 
 
 def _found(
-    request: Request, goal: "Goal", progress: SearchProgress, *, has_bounds: bool
+    request: ScenarioRequest, goal: "Goal", progress: SearchProgress, *, has_bounds: bool
 ) -> "Planned | Unmet | NothingFits":
     """What the search finds; on Ctrl-C, the best so far."""
     from planner.search.make import make_plan, planned
@@ -305,12 +307,10 @@ def _command(options: ScenarioOptions, words: Sequence[str], output_file: Path |
     return shlex.join(["rosin", "simulate", "--plan", str(output_file), *allowed])
 
 
-def _check_request(request: Request) -> None:
+def _check_request(request: ScenarioRequest) -> None:
     """Refuse, before any search, what cannot be simulated or planned. Raises InputError."""
     from hwprofiles import InputError, closest
-    from planner.search.make import ANY_POLICY
     from planner.search.offers import offers_of
-    from sim.policies import find_policy
 
     for key in request.parameters:
         hint = closest(
@@ -322,5 +322,5 @@ def _check_request(request: Request) -> None:
         )
     # Offers store weights in different ways, so each may need more memory than the others.
     for offer in offers_of(request.setting):
-        [scenario] = replace(request, setting=offer).scenarios([find_policy(ANY_POLICY)])
-        refuse_large_plan(scenario, request.setting.draws)
+        question = replace(request, setting=offer).question()
+        refuse_large_plan(question, request.setting.draws)

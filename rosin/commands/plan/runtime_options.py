@@ -1,7 +1,7 @@
 """The options of `rosin plan --runtime`, written once."""
 
-from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 
@@ -89,25 +89,3 @@ class RuntimePlanOptions(OptionGroup):
     reserve_ram: ReserveRamOption = None
     also_loaded: AlsoLoadedOption = None
     any_policy: AnyPolicyOption = False
-
-    def check_unused(self) -> None:
-        """Refuse options of runtimes without --runtime. Raises InputError."""
-        from hwprofiles import InputError
-
-        for field in fields(self):
-            if field.name != "runtime" and getattr(self, field.name) not in (None, False):
-                name = f"--{field.name.replace('_', '-')}"
-                raise InputError(f"{name} needs --runtime, which names the program to plan for")
-
-    def words(self) -> list[str]:
-        """Return the words of the command line that say it again."""
-        found: list[str] = []
-        for field in fields(self):
-            value: Any = getattr(self, field.name)
-            if value in (None, False):
-                continue
-            found.append(f"--{field.name.replace('_', '-')}")
-            # A flag is said by its name alone.
-            if value is not True:
-                found.append(str(value))
-        return found

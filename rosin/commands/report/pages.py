@@ -11,8 +11,10 @@ from hwprofiles.units import format_duration
 from planner.search.objectives import Goal
 from planner.search.plan import Plan, Setting
 from planner.study.outcome import OBJECTIVE_FIGURES
+from rosin.cli.field_options import in_options
 from rosin.cli.memory_guard import refuse_large_run
 from rosin.cli.scenario import read_plan
+from rosin.commands.simulate.document import run_warnings
 from rosin.report.axis_words import at_words
 from rosin.report.html.markup import Section, command_line, facts
 from rosin.report.html.other_sections import (
@@ -74,7 +76,7 @@ def plan_page(
         answer=_answer(run),
         command=command,
         sections=sections,
-        warnings=[*run.warnings, *provenance.extrapolated],
+        warnings=[in_options(warning) for warning in run_warnings(run, provenance)],
     )
 
 

@@ -1,17 +1,62 @@
-"""A reproduction in figures: what its JSON shows."""
+"""What ``rosin reproduce`` writes as JSON, key by key."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rosin.report.checking_documents import (
-    ReproducedCell,
-    ReproducedClaim,
-    ReproducedTable,
-    ReproducedTarget,
-    ReproduceResult,
+from rosin.report.document import Document
+from validation.published import (
+    ALL,
+    Cell,
+    Claim,
+    Overview,
+    Reproduction,
+    SummaryLine,
+    claims_of,
 )
-from validation.published import ALL, Cell, Claim, Overview, Reproduction, claims_of
+
+
+class ReproducedCell(Document):
+    """A published figure and the simulated one; ``mark`` says where it stands, as
+    validation.published does.
+    """
+
+    environment: str
+    system: str
+    input_tokens: int | None
+    output_tokens: int | None
+    quantity: str
+    unit: str
+    published: float
+    simulated: float
+    error_fraction: float
+    is_scored: bool
+    comparisons: dict[str, float]
+    mark: str
+    source: str
+    note: str
+
+
+class ReproducedTable(Document):
+    """A published table; the mean is over its scored cells."""
+
+    name: str
+    title: str
+    assumptions: str
+    mean_absolute_error_fraction: float
+    cells: list[ReproducedCell]
+
+
+class ReproduceResult(Document):
+    """What ``rosin reproduce`` found; ``paths`` are the files written."""
+
+    name: str
+    title: str
+    routing: str
+    targets: list[SummaryLine]
+    tables: list[ReproducedTable]
+    claims: list[Claim]
+    paths: list[str]
 
 
 def reproduction_result(reproduction: Reproduction, paths: Sequence[Path]) -> ReproduceResult:
@@ -20,7 +65,7 @@ def reproduction_result(reproduction: Reproduction, paths: Sequence[Path]) -> Re
         name=reproduction.name,
         title=reproduction.title,
         routing=reproduction.routing,
-        targets=[ReproducedTarget(**asdict(line)) for line in reproduction.summary],
+        targets=list(reproduction.summary),
         tables=[
             ReproducedTable(
                 name=table.name,
@@ -31,7 +76,7 @@ def reproduction_result(reproduction: Reproduction, paths: Sequence[Path]) -> Re
             )
             for table in reproduction.tables
         ],
-        claims=[_claim(claim) for claim in claims_of(reproduction)],
+        claims=list(claims_of(reproduction)),
         paths=[str(path) for path in paths],
     )
 
@@ -44,13 +89,9 @@ def overview_result(page: Overview, paths: Sequence[Path]) -> ReproduceResult:
         routing="each paper's own, as its page says",
         targets=[],
         tables=[],
-        claims=[_claim(claim) for claim in page.claims],
+        claims=list(page.claims),
         paths=[str(path) for path in paths],
     )
-
-
-def _claim(claim: Claim) -> ReproducedClaim:
-    return ReproducedClaim(**asdict(claim) | {"verdict": str(claim.verdict)})
 
 
 def _cell(cell: Cell) -> ReproducedCell:

@@ -6,8 +6,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rosin.report.checking_documents import ReproducedClaim, ReproduceResult
+from rosin.commands.reproduce.document import ReproduceResult
 from rosin.report.tables import plain_table, text_column
+from validation.published import Claim
 
 VERDICTS = ("refuted", "open", "confirmed")
 
@@ -26,11 +27,11 @@ def overview_page(result: ReproduceResult, seed: int) -> Iterator[RenderableType
     yield Text(f"Reasons and assumptions: {where}")
 
 
-def _having(result: ReproduceResult, verdict: str) -> list[ReproducedClaim]:
+def _having(result: ReproduceResult, verdict: str) -> list[Claim]:
     return [claim for claim in result.claims if claim.verdict == verdict]
 
 
-def _table(word: str, claims: Sequence[ReproducedClaim]) -> Table:
+def _table(word: str, claims: Sequence[Claim]) -> Table:
     table = plain_table(
         text_column(word.capitalize(), width=34),
         text_column("published", width=18),

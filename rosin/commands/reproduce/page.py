@@ -6,13 +6,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rosin.report.checking_documents import (
-    ReproducedCell,
-    ReproducedTable,
-    ReproducedTarget,
-    ReproduceResult,
-)
+from rosin.commands.reproduce.document import ReproducedCell, ReproducedTable, ReproduceResult
 from rosin.report.tables import format_count, number_column, plain_table, text_column
+from validation.published import SummaryLine
 
 # What is not met comes first, since a reader must know of it.
 VERDICTS = (
@@ -43,7 +39,7 @@ def reproduction_page(result: ReproduceResult, seed: int) -> Iterator[Renderable
     yield Text(_where(result))
 
 
-def _targets(title: str, lines: Sequence[ReproducedTarget]) -> Table:
+def _targets(title: str, lines: Sequence[SummaryLine]) -> Table:
     table = plain_table(
         text_column(title, width=36), text_column("asked", width=17), text_column("found", width=25)
     )

@@ -11,8 +11,8 @@ from rosin.cli.option_groups import OptionGroup
 from rosin.cli.options import PolicyOption
 from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import (
-    Request,
     ScenarioOptions,
+    ScenarioRequest,
     read_options,
     record_of,
     simulating,
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from sim.step.parts import Part
     from sim.step.provenance import RunProvenance
     from sim.step.simulate import Run, Scenario
+
+PREDICTED = "the program to predict"
+SERVED = "the requests to serve"
 
 TraceOption = Annotated[
     Path | None,
@@ -84,7 +87,7 @@ class _Files(OptionGroup):
             if path is not None:
                 raise InputError(f"{name} writes one batch; it does not go with {option}")
 
-    def write(self, run: "Run", request: Request, provenance: "RunProvenance") -> None:
+    def write(self, run: "Run", request: ScenarioRequest, provenance: "RunProvenance") -> None:
         """Write those that were asked for. Raises InputError."""
         if self.trace is not None:
             from rosin.commands.simulate.trace import write_run_trace
@@ -112,17 +115,17 @@ def simulate(
         from planner.runtimes.plan_file import is_runtime_plan
 
         if is_runtime_plan(options.plan):
-            asked.check_unused()
-            served.check_unused()
+            asked.refuse_without("--runtime", PREDICTED)
+            served.refuse_without("--workload", SERVED)
             _check_runtime(policy, files, served.workload)
             return simulate_runtime_plan(options, said)
     if asked.runtime is not None:
-        served.check_unused()
+        served.refuse_without("--workload", SERVED)
         _check_runtime(policy, files, served.workload)
         return simulate_runtime(options, asked, said)
-    asked.check_unused()
+    asked.refuse_without("--runtime", PREDICTED)
     if served.workload is None:
-        served.check_unused()
+        served.refuse_without("--workload", SERVED)
         return simulate_batch(options, policy, files, said)
     files.check_unused("--workload")
     return simulate_serving(options, policy, served, said)
@@ -167,7 +170,7 @@ def simulate_batch(
 
 
 def _simulated(
-    request: Request, scenario: "Scenario", record: "ScenarioRecord", files: _Files
+    request: ScenarioRequest, scenario: "Scenario", record: "ScenarioRecord", files: _Files
 ) -> tuple["Run", "RunProvenance", "SimulateResult"]:
     """Run the scenario, all its tasks kept. Raises NoFeasiblePlan."""
     from rosin.commands.simulate.document import run_result
@@ -185,7 +188,7 @@ def _simulated(
 
 
 def _simulated_long(
-    request: Request, scenario: "Scenario", record: "ScenarioRecord", waiting: "Waiting"
+    request: ScenarioRequest, scenario: "Scenario", record: "ScenarioRecord", waiting: "Waiting"
 ) -> tuple["LongRun", "RunProvenance", "SimulateResult"] | None:
     """Run a long scenario part by part; None where it is not long, or does not come apart. Raises
     NoFeasiblePlan.
@@ -216,7 +219,7 @@ def _simulated_long(
     return run, provenance, seen.result(run, provenance, record)
 
 
-def _policy(request: Request, name: str | None) -> "Policy":
+def _policy(request: ScenarioRequest, name: str | None) -> "Policy":
     """The policy of that name, or else the plan's. Raises InputError where neither is said."""
     from hwprofiles import InputError
     from sim.policies import find_policy

@@ -57,18 +57,6 @@ class RuntimeOptions(OptionGroup):
     runtime_args: RuntimeArgsOption = None
     context_tokens: ContextOption = None
 
-    def check_unused(self) -> None:
-        """Refuse options of runtimes without --runtime. Raises InputError."""
-        from hwprofiles import InputError
-
-        said = {
-            "--runtime-args": self.runtime_args,
-            "--context-tokens": self.context_tokens,
-        }
-        name = next((name for name, value in said.items() if value is not None), None)
-        if name is not None:
-            raise InputError(f"{name} needs --runtime, which names the program to predict")
-
 
 def simulate_runtime(options: ScenarioOptions, asked: RuntimeOptions, said: OutputOptions) -> None:
     """Predict the program. Raises InputError for what is wrong."""

@@ -84,22 +84,6 @@ class ServingOptions(OptionGroup):
     trace_block_tokens: TraceBlockOption = None
     trace_time_unit: TraceTimeOption = None
 
-    def check_unused(self) -> None:
-        """Refuse options of serving without --workload. Raises InputError."""
-        from hwprofiles import InputError
-
-        said = {
-            "--requests": self.requests,
-            "--concurrency": self.concurrency,
-            "--serving": self.serving,
-            "--kv-tier": self.kv_tier,
-            "--trace-block-tokens": self.trace_block_tokens,
-            "--trace-time-unit": self.trace_time_unit,
-        }
-        name = next((name for name, value in said.items() if value is not None), None)
-        if name is not None:
-            raise InputError(f"{name} needs --workload, which names the requests to serve")
-
     def load(self) -> "RequestsSpec":
         """Return the requests that are served, in a closed loop where a concurrency is given. Raises
         InputError.

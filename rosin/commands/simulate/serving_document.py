@@ -6,7 +6,7 @@ from typing import Any
 
 from hwprofiles import Kind, Provenance
 from rosin.report.document import Document
-from rosin.report.json_documents import Envelope, Memory
+from rosin.report.json_documents import Memory
 from sim.serving.metrics import ServingMetrics
 from sim.step.provenance import UsedNumber
 
@@ -52,10 +52,6 @@ class ServeResult(Document):
     basis: ServeBasis
 
 
-class ServeDocument(ServeResult, Envelope):
-    """The whole of ``rosin simulate --workload --json``."""
-
-
 class TriedServing(Document):
     """A way of serving that was tried: what it is in words, as a serving file, and what came of it."""
 
@@ -83,14 +79,3 @@ class KvPlanResult(Document):
     path: str | None
     kv_path: str | None
     rows: list[TriedServing]
-
-
-class KvPlanDocument(KvPlanResult):
-    """The whole of ``rosin kv-plan --json``; each row rests on the same numbers as ``simulate`` of
-    its file, which says them.
-    """
-
-    provenance: None
-    warnings: list[str]
-    seed: int
-    version: str

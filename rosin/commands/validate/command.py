@@ -46,7 +46,7 @@ def validate(
 
         validate_runtime(plan, runs, asked, folder, said.with_seed(runs.seed or 0))
         return
-    asked.check_unused()
+    asked.refuse_without("--runtime", "the program to run")
     loaded = with_seed(read_plan(plan, runs.allow_import or ()), runs.seed)
     require_torch("validate runs the plan")
     # These import torch, so what is wrong with the plan shows before they are needed.

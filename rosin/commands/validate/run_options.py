@@ -73,16 +73,3 @@ class RuntimeRun(OptionGroup):
     runtime_args: RuntimeArgsOption = None
     binary: BinaryOption = None
     model_file: ModelFileOption = None
-
-    def check_unused(self) -> None:
-        """Refuse options of a program where none is named. Raises InputError."""
-        from hwprofiles import InputError
-
-        stated = {
-            "--runtime-args": self.runtime_args,
-            "--binary": self.binary,
-            "--model-file": self.model_file,
-        }
-        name = next((name for name, value in stated.items() if value is not None), None)
-        if name is not None:
-            raise InputError(f"{name} needs --runtime, which names the program to run")

@@ -16,8 +16,8 @@ from rosin.cli.named_option import named, written
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output, OutputOptions
 from rosin.cli.scenario import (
-    Request,
     ScenarioOptions,
+    ScenarioRequest,
     compile_first,
     read_options,
 )
@@ -187,7 +187,7 @@ def whatif(
         raise _nothing_fits(swept.outcomes, folder)
 
 
-def _study(options: ScenarioOptions, asked: StudyOptions) -> tuple["Study", Request]:
+def _study(options: ScenarioOptions, asked: StudyOptions) -> tuple["Study", ScenarioRequest]:
     """What is asked, checked at every point. Raises InputError."""
     from hwprofiles import InputError
     from planner.study.axes import parse_axes
@@ -226,14 +226,12 @@ def _study(options: ScenarioOptions, asked: StudyOptions) -> tuple["Study", Requ
     return study, request
 
 
-def _check_size(study: "Study", request: Request, workers: "_Workers") -> None:
+def _check_size(study: "Study", request: ScenarioRequest, workers: "_Workers") -> None:
     """Refuse points that would not fit this computer's memory while they are planned: the largest
     of each model. Raises InputError.
     """
-    from planner.search.make import ANY_POLICY
     from planner.search.plan import Setting
     from planner.study.outcome import STUDY_DRAWS
-    from sim.policies import find_policy
 
     # Of points with one model, the one with the most tokens needs the most memory.
     largest: dict[tuple[str, str | None], tuple[int, Setting]] = {}
@@ -244,8 +242,8 @@ def _check_size(study: "Study", request: Request, workers: "_Workers") -> None:
         if name not in largest or size > largest[name][0]:
             largest[name] = (size, point.setting)
     for _, setting in largest.values():
-        [scenario] = replace(request, setting=setting).scenarios([find_policy(ANY_POLICY)])
-        refuse_large_plan(scenario, setting.draws or STUDY_DRAWS, workers.most(study.num_points))
+        question = replace(request, setting=setting).question()
+        refuse_large_plan(question, setting.draws or STUDY_DRAWS, workers.most(study.num_points))
 
 
 def _folder(path: Path | None) -> Path:

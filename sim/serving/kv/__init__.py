@@ -3,7 +3,7 @@ costs, and when it is worth it.
 """
 
 from sim.serving.kv.block_store import BlockStore
-from sim.serving.kv.channel import CHANNELS, HOST_TO_GPU, NETWORK, NVLINK, Channel
+from sim.serving.kv.channel import HOST_TO_GPU, Channel
 from sim.serving.kv.eviction import EVICTIONS, Eviction, eviction
 from sim.serving.kv.replay import Pool, PoolResult, TouchOrder, replay
 from sim.serving.kv.reuse import (
@@ -16,11 +16,8 @@ from sim.serving.kv.reuse import (
 from sim.serving.kv.stack_distances import LruCurve, lru_curve
 
 __all__ = [
-    "CHANNELS",
     "EVICTIONS",
     "HOST_TO_GPU",
-    "NETWORK",
-    "NVLINK",
     "BlockStore",
     "Channel",
     "Compute",

@@ -37,12 +37,3 @@ _FITTED = Provenance(
 )
 HOST_TO_GPU = Channel(name="host to GPU", message_ns=4.65e3, bytes_per_s=50e9, provenance=_FITTED)
 """Pinned memory to an H100 over PCIe 5, one message for each run of contiguous bytes."""
-
-NETWORK = Channel(name="network", message_ns=15e3, bytes_per_s=49e9, provenance=_FITTED)
-"""Host to host, 400 Gbit/s."""
-
-NVLINK = Channel(name="NVLink", message_ns=0.91e3, bytes_per_s=157e9, provenance=_FITTED)
-"""A prefiller's GPU to a decoder's in one machine."""
-
-CHANNELS = {"host-to-gpu": HOST_TO_GPU, "network": NETWORK, "nvlink": NVLINK}
-"""The fits, by name."""

@@ -93,7 +93,7 @@ def test_imposed_slots_are_followed(name: str, slots: int) -> None:
 def test_slots_that_a_policy_cannot_follow_are_reported() -> None:
     """A policy of whole layers warns that the imposed number was not followed."""
     run = simulate(replace(_scenario("llama.cpp", 1e9), slots_per_layer=2))
-    assert isinstance(run, Run) and "--expert-slots-per-layer 2 was not followed" in run.warnings[0]
+    assert isinstance(run, Run) and "`expert_slots_per_layer` 2 was not followed" in run.warnings[0]
 
 
 @pytest.mark.parametrize("writes_back", [False, True])

@@ -147,7 +147,7 @@ def test_one_gpu_of_many_is_one_gpu(name: str) -> None:
     )
     assert many.timeline.digest == one.timeline.digest
     assert (
-        any("one of them is used (--gpus)" in warning for warning in many.warnings)
+        any("one of them is used (`gpus`)" in warning for warning in many.warnings)
         and not one.warnings
     )
 
@@ -269,7 +269,7 @@ def test_a_miss_pauses_prefetching_on_every_link() -> None:
 
 def test_wanting_more_gpus_than_there_are() -> None:
     """Is refused, as are plans and bounds for several: they are proven for one."""
-    with pytest.raises(InputError, match="--gpus must be between 1 and the 2 of"):
+    with pytest.raises(InputError, match="`gpus` must be between 1 and the 2 of"):
         simulate(scenario_of("lru", 3, machine=machine_of(2)))
     with pytest.raises(InputError, match="plans and their bounds are for one GPU"):
         search(scenario_of("lru", 2), Goal(), 1)

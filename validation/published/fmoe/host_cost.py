@@ -1,7 +1,7 @@
 """What a layer costs the host on fMoE's testbed: the measured loops of ``host_time.csv``.
 
 All five systems run in one engine, with a hook before and after every module, so the loop with
-hooks stands for each. It was measured by ``host_time.py`` with transformers 4.47.1 (the released
+hooks stands for each. It was measured by ``benchmarks/fmoe_host_time.py`` with transformers 4.47.1 (the released
 code asks for 4.37.1 to 4.50) and torch 2.13, on one core of a shared Xeon at 2.8 GHz: the least of
 15 repeats; medians are 2 to 22 % more. Launches are priced by the machine.
 """

@@ -10,7 +10,7 @@ HIT_RATE_DIGITS = 2
 """Digits of a percentage: four of the rate."""
 
 CROSSOVER_ERROR_FRACTION = 0.2
-SKIPPED = "skipped: needs Mooncake's conversation trace, --requests FILE"
+SKIPPED = "skipped: needs Mooncake's conversation trace, a file of requests"
 
 
 def summary_of(tables: tuple[Table, ...], found: tuple[Crossover, ...]) -> tuple[SummaryLine, ...]:

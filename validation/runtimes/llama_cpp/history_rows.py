@@ -4,14 +4,14 @@ from pathlib import Path
 
 from sim.model.model import Model, TensorClass
 from sim.runtimes.llama_cpp.arguments import LLAMA_CPP
-from validation.runtimes.history import HistoryRow
+from validation.accuracy.rows import MeasuredRow
 from validation.runtimes.llama_cpp.plan_run import CPU, LOOPBACK, PlanRun, RanOption
 from validation.runtimes.llama_cpp.wheel import SHORT_PROMPT_TOKENS
 
 
 def history_rows(
     ran: PlanRun, *, machine: str, file: Path, stamp: str, line: str
-) -> list[HistoryRow]:
+) -> list[MeasuredRow]:
     """A row for each set of arguments, those of loopback devices left out: no machine has them.
 
     ``line`` is that of the plan.
@@ -24,9 +24,9 @@ def history_rows(
     ]
 
 
-def _row(ran: PlanRun, option: RanOption, row_id: str, where: tuple[str, Path, str]) -> HistoryRow:
+def _row(ran: PlanRun, option: RanOption, row_id: str, where: tuple[str, Path, str]) -> MeasuredRow:
     machine, file, line = where
-    return HistoryRow(
+    return MeasuredRow(
         id=row_id,
         rig=machine,
         machine=machine,

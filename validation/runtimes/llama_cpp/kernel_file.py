@@ -135,6 +135,6 @@ def _rate(seconds_each: float, what: str, source: _Source) -> Data:
     # Least squares keeps terms at zero where noise would make them negative.
     if seconds_each <= 0:
         raise InputError(
-            f"{what}: noise hides their rate; measure again when this computer is quiet, or with more --models"
+            f"{what}: noise hides their rate; measure again when this computer is quiet, or with more `models`"
         )
     return source.quantity(1.0 / seconds_each, what)

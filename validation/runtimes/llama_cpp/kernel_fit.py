@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from sim.model.model import Model, TensorClass
@@ -17,7 +16,6 @@ from sim.runtimes.llama_cpp.placement import place
 from sim.runtimes.placement import HOST
 from validation.runtimes.llama_cpp.kernel_points import KernelPoint
 
-FloatArray = NDArray[np.float64]
 Terms = Mapping[tuple[str, str], float]
 """Amounts of work by format (empty: of none) and kind."""
 

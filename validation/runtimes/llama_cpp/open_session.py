@@ -35,7 +35,7 @@ def find_bench(binary: Path | None) -> Path | None:
         return None if found is None else Path(found)
     path = binary / BENCH if binary.is_dir() else binary
     if not path.is_file():
-        raise InputError(f"--binary {binary}: no {BENCH} there")
+        raise InputError(f"`binary` {binary}: no {BENCH} there")
     return path
 
 

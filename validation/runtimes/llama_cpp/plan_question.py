@@ -90,7 +90,7 @@ def _line(path: Path, file: _PlanFile, runtime: str) -> str:
 
     if file.runtime is None:
         raise InputError(
-            f"{path} has no runtime section; plan with --runtime {runtime}, or state --runtime-args"
+            f"{path} has no runtime section; plan with `runtime` {runtime}, or state `runtime_args`"
         )
     if file.runtime.name != runtime:
         raise InputError(f"{path} is a plan for {file.runtime.name}, not for {runtime}")
@@ -106,7 +106,7 @@ def model_file(question: PlanQuestion, stated: Path | None, folder: Path, seed: 
     """
     if stated is not None:
         if not stated.is_file():
-            raise InputError(f"--model-file {stated}: no such file")
+            raise InputError(f"`model_file` {stated}: no such file")
         return stated
     model = load_model(question.model, question.quantization)
     formats = WeightFormats(experts=model.dtypes[TensorClass.EXPERT])

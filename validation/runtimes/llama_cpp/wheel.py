@@ -32,7 +32,7 @@ def wheel_version() -> str:
     except PackageNotFoundError:
         raise InputError(
             f"llama.cpp is run out of {WHEEL}, which is not installed: pip install 'rosin[llama-cpp]', "
-            "or name llama-bench with --binary"
+            "or name llama-bench with `binary`"
         ) from None
 
 
@@ -135,7 +135,7 @@ class WheelSession:
 def _setup(settings: RunSettings, vocab: int, log_level: int) -> dict[str, Any]:
     arguments = settings.arguments
     if settings.devices:
-        raise InputError(f"{WHEEL} has no devices beside the CPU; name llama-bench with --binary")
+        raise InputError(f"{WHEEL} has no devices beside the CPU; name llama-bench with `binary`")
     return {
         "model_file": str(settings.model_file),
         "vocab": vocab,

@@ -131,12 +131,12 @@ def _hint(keys: ConfigKeys, model_type: str) -> str:
     misfits = {family.name: _misfit(keys, family) for family in _ALL}
     if _likeness(nearest, model_type) >= _ALIKE:
         name = MODEL_TYPES[nearest].name
-        fit = misfits[name] or f"its keys fit {name}: try --family {name}"
+        fit = misfits[name] or f"its keys fit {name}: try `family` {name}"
         return f"; did you mean {nearest!r}? As that: {fit}"[:_HINT_CHARACTERS]
     fitting = [name for name, problem in misfits.items() if problem is None]
     if fitting:
         best = max(fitting, key=lambda name: (_likeness(name, model_type), name))
-        return f"; its keys fit {best}: try --family {best}"
+        return f"; its keys fit {best}: try `family` {best}"
     return "; docs/reference/models.md lists them"
 
 

@@ -148,7 +148,7 @@ def _wide_packing(keys: ConfigKeys) -> Packing:
 def _read(keys: ConfigKeys, place: str, packing: Packing) -> Storage:
     settings = keys.section(place)
     if not settings.stated():
-        raise keys.error(place, "is empty; choose a scheme with --quantization")
+        raise keys.error(place, "is empty; choose a scheme with `quantization`")
     if keys.has("expert_dtype") and not settings.has("expert_dtype"):
         # DeepSeek-V4 states it beside the settings
         own = {**settings.stated(), "expert_dtype": keys.value("expert_dtype")}
@@ -160,7 +160,7 @@ def _read(keys: ConfigKeys, place: str, packing: Packing) -> Storage:
         if name not in settings.used and not is_empty and not _HARMLESS.fullmatch(name):
             raise settings.error(
                 name,
-                f"is not understood, got {shown(value)}; choose a scheme with --quantization",
+                f"is not understood, got {shown(value)}; choose a scheme with `quantization`",
             )
     return storage
 
@@ -179,6 +179,6 @@ def _reader(settings: ConfigKeys, place: str) -> Reader:
     if method not in METHODS:
         raise settings.error(
             "quant_method",
-            f"{shown(method)} is not understood; choose a scheme with --quantization (known: {_KNOWN})",
+            f"{shown(method)} is not understood; choose a scheme with `quantization` (known: {_KNOWN})",
         )
     return METHODS[method]

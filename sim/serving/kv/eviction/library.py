@@ -14,7 +14,7 @@ from sim.serving.kv.eviction.mru import Mru
 EVICTIONS: Mapping[str, type[Eviction]] = MappingProxyType(
     {"lru": Lru, "lfu": Lfu, "fifo": Fifo, "mru": Mru, "arc": Arc}
 )
-"""What ``--policy`` takes."""
+"""Policies by the name that a replay and a tier take."""
 
 
 def eviction(name: str) -> type[Eviction]:

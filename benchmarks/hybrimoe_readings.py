@@ -1,6 +1,6 @@
 """Readings of HybriMoE's cache that no policy here has:
 
-``python -m validation.published.hybrimoe.readings [TRACE ...]``.
+``python -m benchmarks.hybrimoe_readings [TRACE ...]``.
 """
 
 import sys

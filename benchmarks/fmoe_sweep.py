@@ -1,6 +1,6 @@
 """All readings of fMoE's evaluation crossed:
 
-``python -m validation.published.fmoe.sweep`` prints how many give each target.
+``python -m benchmarks.fmoe_sweep`` prints how many give each target.
 """
 
 from collections import Counter

@@ -1,5 +1,5 @@
 """How Mixtral's choices recur beyond the next token, as measured (arXiv 2505.16056), and in our
-routing: ``python -m validation.published.hybrimoe.locality``.
+routing: ``python -m benchmarks.hybrimoe_locality``.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """How far the grid's ranking rests on the stated skew:
 
-``python -m validation.published.ktransformers.sensitivity``.
+``python -m benchmarks.ktransformers_sensitivity``.
 """
 
 from collections.abc import Iterator

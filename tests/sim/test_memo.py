@@ -1,6 +1,4 @@
-"""What runs over the same draw share: kept while there is room, told apart by draw, and changing no
-run.
-"""
+"""What is remembered: kept while there is room, told apart by its key, and changing no run."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,8 +9,8 @@ import pytest
 
 from hwprofiles import InputError
 from sim.costs.memory import Residency
+from sim.memo import Memo, Same, num_array_bytes
 from sim.policies import POLICIES
-from sim.policies.shared import Shared
 from sim.routing import uniform
 from sim.step.simulate import Scenario, draw, problem_of, run_drawn
 from sim.workload.batch import Batch
@@ -23,15 +21,15 @@ SOON_S = 10.0
 SHARING = [name for name, policy in POLICIES.items() if policy.prefetch.is_of_draw]
 
 
-def test_values_are_of_a_draw_and_a_key() -> None:
-    """The same draw and key give what was computed first; another draw, though equal, or another
-    key gives its own.
+def test_values_are_of_their_key() -> None:
+    """The same key gives what was computed first; an array in it counts as itself: another one,
+    though equal, gives its own.
     """
-    shared, one, other = Shared(MAX_BYTES), np.zeros(3, np.int32), np.zeros(3, np.int32)
-    first = shared.get(one, "a", lambda: np.array([1]))
-    assert shared.get(one, "a", lambda: np.array([2])) is first
-    assert shared.get(other, "a", lambda: np.array([3])).tolist() == [3]
-    assert shared.get(one, "b", lambda: np.array([4])).tolist() == [4]
+    memo, one, other = Memo(MAX_BYTES), np.zeros(3, np.int32), np.zeros(3, np.int32)
+    first = memo.get((Same(one), "a"), lambda: np.array([1]))
+    assert memo.get((Same(one), "a"), lambda: np.array([2])) is first
+    assert memo.get((Same(other), "a"), lambda: np.array([3])).tolist() == [3]
+    assert memo.get((Same(one), "b"), lambda: np.array([4])).tolist() == [4]
 
 
 def test_what_was_asked_for_longest_ago_goes_first() -> None:
@@ -39,10 +37,10 @@ def test_what_was_asked_for_longest_ago_goes_first() -> None:
 
     One of 1,200 is not kept, and drives nothing out.
     """
-    shared, tokens = Shared(MAX_BYTES), np.zeros(3, np.int32)
+    memo = Memo(MAX_BYTES, num_array_bytes)
 
     def of(key: str, size: int = 100) -> np.ndarray:
-        return shared.get(tokens, key, lambda: np.zeros(size, np.int32))
+        return memo.get(key, lambda: np.zeros(size, np.int32))
 
     first, second = of("a"), of("b")
     assert of("a") is first
@@ -54,7 +52,7 @@ def test_what_was_asked_for_longest_ago_goes_first() -> None:
 
 def test_who_asks_meanwhile_waits() -> None:
     """Of two threads that ask for the same at once, one makes it; both get that very value."""
-    shared, tokens = Shared(MAX_BYTES), np.zeros(3, np.int32)
+    memo = Memo(MAX_BYTES, num_array_bytes)
     is_making, may_end = Event(), Event()
     made = []
 
@@ -65,9 +63,9 @@ def test_who_asks_meanwhile_waits() -> None:
         return made[-1]
 
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(shared.get, tokens, "a", make)
+        first = threads.submit(memo.get, "a", make)
         is_making.wait(SOON_S)
-        second = threads.submit(shared.get, tokens, "a", make)
+        second = threads.submit(memo.get, "a", make)
         may_end.set()
         assert first.result() is second.result()
     assert len(made) == 1
@@ -75,7 +73,7 @@ def test_who_asks_meanwhile_waits() -> None:
 
 def test_who_waited_for_a_failure_makes_its_own() -> None:
     """What a thread raises is its own; one that waited for it gets a value, and so does a later one."""
-    shared, tokens = Shared(MAX_BYTES), np.zeros(3, np.int32)
+    memo = Memo(MAX_BYTES, num_array_bytes)
     is_making, may_fail = Event(), Event()
 
     def fail() -> np.ndarray:
@@ -84,14 +82,14 @@ def test_who_waited_for_a_failure_makes_its_own() -> None:
         raise InputError("no such prediction")
 
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(shared.get, tokens, "a", fail)
+        first = threads.submit(memo.get, "a", fail)
         is_making.wait(SOON_S)
-        second = threads.submit(shared.get, tokens, "a", lambda: np.array([5]))
+        second = threads.submit(memo.get, "a", lambda: np.array([5]))
         may_fail.set()
         with pytest.raises(InputError, match="no such prediction"):
             first.result()
         assert second.result().tolist() == [5]
-    assert shared.get(tokens, "a", lambda: np.array([6])).tolist() in ([5], [6])
+    assert memo.get("a", lambda: np.array([6])).tolist() in ([5], [6])
 
 
 @pytest.mark.parametrize("name", SHARING)
@@ -99,7 +97,7 @@ def test_runs_are_the_same_with_what_others_left(name: str) -> None:
     """On two machines of other speeds and memory, over two draws, a run that finds what another
     predicted is the run it would be alone.
     """
-    shared, base = Shared(10_000_000), _scenario(name)
+    shared, base = Memo(10_000_000, num_array_bytes), _scenario(name)
     draws = {
         seed: replace(draw(replace(base, seed=seed), base.policy.feeding), shared=shared)
         for seed in (1, 2)

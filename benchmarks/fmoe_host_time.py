@@ -1,4 +1,4 @@
-"""The host time of eager MoE loops, measured: ``python -m validation.published.fmoe.host_time``.
+"""The host time of eager MoE loops, measured: ``python -m benchmarks.fmoe_host_time``.
 
 It runs the MoE blocks of transformers (version 4, whose blocks loop over all experts, as the evaluated engine's do) with tiny
 weights, so that what takes time is Python and PyTorch's dispatch. A figure is process time, the least of several repeats; the

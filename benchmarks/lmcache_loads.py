@@ -1,4 +1,4 @@
-"""Where host memory serves 15 times as much: ``python -m validation.published.lmcache.loads``.
+"""Where host memory serves 15 times as much: ``python -m benchmarks.lmcache_loads``.
 
 The abstract of arXiv 2510.09665 says up to 15 times the throughput; its operating point is not
 given. Throughput is compared at the TTFT that the baseline has, so the lower the baseline's load,

@@ -1,0 +1,103 @@
+"""What is computed once and remembered while there is room: the one memory of the simulator."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, fields, is_dataclass
+from threading import Lock
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+Value = TypeVar("Value")
+
+
+def one_each(value: object) -> int:
+    """Return 1: the size of a value where values are counted."""
+    return 1
+
+
+class Memo:
+    """Values by a key that says all they depend on; at most ``max_size`` of them are kept, as
+    ``size_of`` measures each.
+
+    What was asked for longest ago goes first, and what is larger by itself is never kept. Several
+    threads may ask; nobody may write to what they get. What one thread computes, others that ask
+    for it meanwhile wait for.
+    """
+
+    def __init__(self, max_size: int, size_of: Callable[[object], int] = one_each) -> None:
+        """Nothing kept yet."""
+        self.max_size = max_size
+        self._size_of = size_of
+        self._lock = Lock()
+        self._size = 0
+        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._under_way: dict[Hashable, Future[Any]] = {}
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """What ``make`` gives for that key.
+
+        Raises what ``make`` raises; each that waited for it then makes its own.
+        """
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return cast(Value, self._kept[key][0])
+            expected = self._under_way.get(key)
+            if expected is None:
+                own: Future[Any] = Future()
+                self._under_way[key] = own
+        if expected is not None:
+            # Whoever failed at it has told its own caller why.
+            return cast(Value, expected.result()) if expected.exception() is None else make()
+        return self._made(key, make, own)
+
+    def _made(self, key: Hashable, make: Callable[[], Value], promise: "Future[Any]") -> Value:
+        """Make the value, keep it if there is room, and give it to those who wait."""
+        # Outside the lock, so that threads that make something else need not wait.
+        try:
+            value = make()
+        except BaseException as error:
+            with self._lock:
+                del self._under_way[key]
+            promise.set_exception(error)
+            raise
+        with self._lock:
+            del self._under_way[key]
+            self._keep(key, value)
+        promise.set_result(value)
+        return value
+
+    def _keep(self, key: Hashable, value: object) -> None:
+        """Keep the value, and drop what was asked for longest ago where that is too much."""
+        size = self._size_of(value)
+        if size > self.max_size:
+            return
+        self._kept[key] = (value, size)
+        self._size += size
+        while self._size > self.max_size:
+            _, (_, dropped) = self._kept.popitem(last=False)
+            self._size -= dropped
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Same:
+    """An array as part of a key: equal to another where both are the very same array."""
+
+    # Kept alive by its key, so that no other array can have its identity.
+    array: NDArray[Any]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.array is other.array
+
+    def __hash__(self) -> int:
+        return id(self.array)
+
+
+def num_array_bytes(value: object) -> int:
+    """Bytes of an array, or of the arrays that are fields of a dataclass."""
+    if is_dataclass(value):
+        return sum(num_array_bytes(getattr(value, item.name)) for item in fields(value))
+    return value.nbytes if isinstance(value, np.ndarray) else 0

@@ -21,7 +21,7 @@ from sim.runtimes.features import (
 from sim.runtimes.formats import FormatFamily, format_family
 from sim.runtimes.host import Vector
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments
-from sim.runtimes.kv import cached_model, kv_element_bytes
+from sim.runtimes.kv import EXPANDING_MODES, cached_model, kv_element_bytes, mla_mode
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP, LlamaArguments
 from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
 from sim.runtimes.placement import DevicePlacement
@@ -272,16 +272,15 @@ def _ungrouped_queries(question: RuntimeQuestion) -> float:
 def _expands_cache(question: RuntimeQuestion, tokens: float) -> bool:
     """Whether a prompt's keys and values are expanded from a compressed cache.
 
-    ik_llama.cpp does so with -mla 2 and 3, its default, for 128 tokens and more
-    (build_deepseek2.cpp), and KTransformers for prompts. llama.cpp multiplies queries by the
-    compressed cache instead (its pull request 12801).
+    ik_llama.cpp does so with -mla 2 and 3 for 128 tokens and more (build_deepseek2.cpp), and
+    KTransformers for prompts. llama.cpp multiplies queries by the compressed cache instead (its
+    pull request 12801).
     """
     if tokens == 1 or not has_compressed_cache(cached_model(question)):
         return False
-    arguments = question.arguments
-    if not isinstance(arguments, LlamaArguments):
+    if not isinstance(question.arguments, LlamaArguments):
         return True
-    return arguments.is_ik and arguments.mla != 1 and tokens >= MIN_EXPANDED_TOKENS
+    return mla_mode(question) in EXPANDING_MODES and tokens >= MIN_EXPANDED_TOKENS
 
 
 def _uploads_cache(question: RuntimeQuestion) -> bool:

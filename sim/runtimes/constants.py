@@ -77,8 +77,8 @@ class Constants:
     desktop_dram_fraction: float
     server_dram_fraction: float
     probe_fraction: float
-    two_socket_factor: float
-    numa_aware_factor: float
+    shared_sockets_factor: float
+    own_sockets_factor: float
     wide_weights_per_core_s: float
     legacy_weights_per_core_s: float
     k_weights_per_core_s: float

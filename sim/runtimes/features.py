@@ -22,6 +22,7 @@ from.
 class Features:
     """One step, or many as arrays over steps.
 
+    ``is_on_two_sockets``: threads need more than one socket's cores; ``socket_use`` is a SocketUse.
     ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured
     one of a socket (0: none). ``threads`` are as many as cores in use, ``cores`` counts those at
     NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do. ``ungrouped_queries`` counts query heads for which GPU
@@ -36,6 +37,7 @@ class Features:
     micro_batches: Any
     is_server: Any
     is_on_two_sockets: Any
+    socket_use: Any
     socket_bytes_per_s: Any
     probe_bytes_per_s: Any
     threads: Any

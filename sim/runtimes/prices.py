@@ -195,8 +195,8 @@ def _useful_share(step: Features) -> Any:
 
 
 def dram_bytes_per_s(step: Features, constants: Constants) -> Any:
-    """The rate at which experts are read: of a stated probe, else of one socket's datasheet; a
-    second socket adds little.
+    """The rate at which experts are read: of a stated probe, else of one socket's datasheet; on
+    several sockets by where threads and pages lie.
     """
     reached = np.where(
         step.is_server, constants.server_dram_fraction, constants.desktop_dram_fraction
@@ -206,6 +206,5 @@ def dram_bytes_per_s(step: Features, constants: Constants) -> Any:
         step.probe_bytes_per_s * constants.probe_fraction,
         step.socket_bytes_per_s * reached,
     )
-    # KTransformers keeps a copy or a part of the experts with each socket; the others read across.
-    second = np.where(step.is_kt, constants.numa_aware_factor, constants.two_socket_factor)
-    return one * np.where(step.is_on_two_sockets, second, 1.0)
+    factors = np.array([1.0, constants.shared_sockets_factor, constants.own_sockets_factor])
+    return one * factors[step.socket_use]

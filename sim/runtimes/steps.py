@@ -28,6 +28,7 @@ from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of, with_expert_cache
 from sim.runtimes.question import PromptSide, RuntimeQuestion
 from sim.runtimes.rows import with_rows_worked
+from sim.runtimes.sockets import socket_use
 from sim.runtimes.vllm.arguments import VllmArguments
 from sim.runtimes.work import StepLoad, StepWork, has_compressed_cache, queries_per_key, work_of
 
@@ -218,6 +219,7 @@ def _features(
         micro_batches=micro_batches,
         is_server=host.is_server,
         is_on_two_sockets=is_on_two_sockets(host, threads),
+        socket_use=int(socket_use(question, threads)),
         socket_bytes_per_s=host.dram_bytes_per_s or 0.0,
         # A probe is of the whole CPU, constants are of one socket.
         probe_bytes_per_s=(host.probe_bytes_per_s or 0.0) / host.sockets,

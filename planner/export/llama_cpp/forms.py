@@ -22,6 +22,7 @@ VARIABLES: Mapping[str, str] = {
     "-ctv": "LLAMA_ARG_CACHE_TYPE_V",
     "-fa": "LLAMA_ARG_FLASH_ATTN",
     "--fit": "LLAMA_ARG_FIT",
+    "--numa": "LLAMA_ARG_NUMA",
     "--moe-cache-mib": "LLAMA_ARG_MOE_CACHE_MIB",
     "-m": "LLAMA_ARG_MODEL",
 }
@@ -42,6 +43,7 @@ LONG_NAMES: Mapping[str, str] = {
     "-ctv": "cache-type-v",
     "-fa": "flash-attn",
     "--fit": "fit",
+    "--numa": "numa",
     "--no-op-offload": "no-op-offload",
     "--moe-cache-mib": "moe-cache-mib",
     "-m": "model",

@@ -31,6 +31,9 @@ KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_
 LOAD_MODES = ("auto", "none", "mmap", "mlock", "mmap+mlock", "dio")
 """How llama.cpp brings a file to host memory; all but auto and mmap need room for the whole of it."""
 
+NUMA_MODES = ("distribute", "isolate", "numactl")
+"""Where llama.cpp lets threads run on a computer with several sockets (ggml-cpu.c)."""
+
 ALL_LAYERS = 10**6
 """More layers than any model has: -ngl all."""
 
@@ -75,6 +78,7 @@ class LlamaArguments:
     fit_context_tokens: int = 4096
     context_tokens: int | None = None
     num_sequences: int = 1
+    numa: str | None = None
     load_mode: str = "auto"
     ignored: tuple[str, ...] = ()
 
@@ -235,6 +239,7 @@ _SHARED = (
     _set("-c --ctx-size", "context_tokens"),
     _set("--fit-margin", "fit_margin_mib"),
     _set("-np --parallel", "num_sequences", _one_sequence),
+    _set("--numa", "numa", one_of(*NUMA_MODES)),
     _set("GGML_OP_OFFLOAD_MIN_BATCH", "offload_min_tokens", positive),
     *_ignored(
         "-m --model -a --alias --host --port --api-key -s --seed -n --n-predict -p -r --repetitions -d -o -pg",
@@ -258,7 +263,7 @@ _SHARED = (
     ),
     *_ignored("--slots --no-slots --no-mmproj -kvu --kv-unified -nocb", Arity.SWITCH),
     *_ignored(
-        "--temp --top-k --top-p --min-p -lv --numa --chat-template --cache-reuse",
+        "--temp --top-k --top-p --min-p -lv --chat-template --cache-reuse",
         Arity.ONE,
     ),
     *_ignored(
@@ -320,6 +325,7 @@ _VARIABLES = {
     "LLAMA_ARG_BATCH": "-b",
     "LLAMA_ARG_UBATCH": "-ub",
     "LLAMA_ARG_THREADS": "-t",
+    "LLAMA_ARG_NUMA": "--numa",
     "LLAMA_ARG_CTX_SIZE": "-c",
     "LLAMA_ARG_FLASH_ATTN": "-fa",
     "LLAMA_ARG_CACHE_TYPE_K": "-ctk",

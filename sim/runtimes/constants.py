@@ -85,6 +85,7 @@ class Constants:
     iq_k_weights_per_core_s: float
     codebook_weights_per_core_s: float
     trellis_weights_per_core_s: float
+    optimised_decode_gain: float
     cpu_layer_us: float
     gpu_read_fraction: float
     gpu_layer_us: float

@@ -8,6 +8,7 @@ import numpy as np
 from hwprofiles.units import GIGA, MICRO
 from sim.runtimes.constants import Constants
 from sim.runtimes.features import NOMINAL_THREADS, Features
+from sim.runtimes.formats import OWN_FAMILIES, FormatFamily
 
 AVX2_DECODE_FRACTION = 0.62
 """Speed of AVX2 against AVX-512 with VNNI in products of one token (a study of 202 published rows).
@@ -15,6 +16,9 @@ AVX2_DECODE_FRACTION = 0.62
 
 AVX2_PREFILL_FRACTION = 0.5
 """Speed of AVX2 against AVX-512 in products of many tokens: AVX2 has half the width."""
+
+IS_SHARED = np.array([family not in OWN_FAMILIES for family in FormatFamily])
+"""For each family whether llama.cpp has it too; others' rates are those of ik_llama.cpp."""
 
 SHARED_SOCKETS_FRACTION = 0.7
 """Share of the cores of two sockets that help a prompt whose weights lie in both memories (three
@@ -52,8 +56,10 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
     dram = dram_bytes_per_s(step, constants)
     # The lag is in the logarithm, so half a lag is the root of the fraction.
     cores = step.cores * AVX2_DECODE_FRACTION**step.lag
+    gain = np.where(step.is_optimised, constants.optimised_decode_gain, 1.0)
     rates = np.array(constants.decode_weights_per_core_s)[step.family] * GIGA
-    dense_rate = constants.k_weights_per_core_s * GIGA
+    rates = rates * np.where(IS_SHARED[step.family], gain, 1.0)
+    dense_rate = constants.k_weights_per_core_s * gain * GIGA
     maker = _maker_factor(step, constants)
     return Seconds(
         # Between the larger of both and their sum: cores unpack while memory delivers, but wait for

@@ -150,6 +150,24 @@ def test_second_gpu_with_layers_on_the_cpu_is_no_faster() -> None:
         assert _decode(question(line, model=model, host=two)) < _decode(question(line, model=model))
 
 
+def test_kernels_of_one_token_differ_by_program() -> None:
+    """ik_llama.cpp multiplies faster in formats that llama.cpp has, too; its own formats have one rate."""
+    constants = shipped_constants()
+    for quantization, is_shared in (("Q4_K_M", True), ("Q8_0", True), ("IQ4_K", False)):
+        unread = [
+            replace(step, work=replace(step.work, cpu_expert_bytes=0.0))
+            for step in (
+                steps_of(
+                    question("-t 8", runtime=name, host=NO_GPU, quantization=quantization)
+                ).decode
+                for name in ("llama.cpp", "ik_llama.cpp")
+            )
+        ]
+        plain, own = (float(decode_seconds(step, constants).cpu_experts) for step in unread)
+        gain = constants.optimised_decode_gain if is_shared else 1.0
+        assert plain / own == pytest.approx(gain)
+
+
 ONE_SOCKET = replace(SERVER, sockets=1, gpus=())
 
 

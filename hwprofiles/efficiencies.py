@@ -30,7 +30,7 @@ class Efficiencies(BaseModel):
     unified.
 
     ``gpu_memory`` is by kind of memory: HBM, GDDR or unified; ``serial_fraction`` by whether copies
-    within the card are ``asynchronous``. ``reported_memory`` is what a process sees of a GPU's
+    within the card are ``asynchronous``, started ``by threads``, or waited for. ``reported_memory`` is what a process sees of a GPU's
     memory, by maker, and for memory in common what the GPU may take of it; ``sockets`` is what two
     sockets reach of both their memories together, where weights are spread over them.
     """

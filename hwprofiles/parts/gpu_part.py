@@ -42,8 +42,8 @@ class GpuPart:
     rate are 0 for graphics inside a CPU, which take both of the CPU's memory.
 
     ``operations_per_s`` holds dense rates by compute type. ``reported_bytes`` is what a process
-    sees of the memory, where a source states it. ``copies_within`` the card are ``asynchronous`` or
-    ``waiting``; None where that is not known. ``pcie_generation`` and ``lanes`` are None for one
+    sees of the memory, where a source states it. ``copies_within`` the card are ``asynchronous``,
+    started ``by threads``, or ``waiting``; None where that is not known. ``pcie_generation`` and ``lanes`` are None for one
     that has its memory in common with the CPU.
     """
 

@@ -60,6 +60,8 @@ def base_arguments(asked: Asked, kv_type: str, micro_batch: int) -> LlamaArgumen
         is_flash_attention=None if kv_type in UNQUANTISED else True,
         context_tokens=asked.load.cache_tokens,
         is_fitted=False,
+        # Else threads of one socket read what lies with another.
+        numa="distribute" if asked.host.sockets > 1 else None,
     )
 
 

@@ -18,10 +18,21 @@ from sim.runtimes.llama_cpp.arguments import (
     read_llama_arguments,
 )
 from sim.runtimes.question import RuntimeQuestion
+from sim.runtimes.sockets import SocketUse, socket_use
 from sim.runtimes.vllm.arguments import VLLM, VllmArguments, read_vllm_arguments
 
 EXPERT_CACHE_BUILD = "b11549"
 """The first published build that was seen to have --moe-cache-mib: xllamacpp 2026.10.11549."""
+
+_BY_SYSTEM = (
+    "the system places threads and pages on the sockets; machines differ in what that costs"
+)
+_SOCKETS_SHARED = {
+    LLAMA_CPP: (f"without --numa {_BY_SYSTEM}",),
+    IK_LLAMA_CPP: (f"without --numa {_BY_SYSTEM}",),
+    KTRANSFORMERS: (f"without USE_NUMA=1, as the program is built by default, {_BY_SYSTEM}",),
+}
+"""What to say of each program on several sockets where no argument places its threads."""
 
 READERS: Mapping[str, Callable[[str], Arguments]] = {
     LLAMA_CPP: lambda line: read_llama_arguments(line, LLAMA_CPP),
@@ -70,6 +81,8 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
         said.append(
             f"{arguments.threads} threads on {cores} cores are priced as {cores}; published runs of that kind are slower"
         )
+    if socket_use(question, arguments.threads) is SocketUse.SHARED:
+        said.extend(_SOCKETS_SHARED.get(question.runtime, ()))
     if arguments.ignored:
         said.append(f"these arguments change no prediction: {' '.join(arguments.ignored)}")
     if isinstance(arguments, LlamaArguments):

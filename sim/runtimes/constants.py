@@ -77,14 +77,15 @@ class Constants:
     desktop_dram_fraction: float
     server_dram_fraction: float
     probe_fraction: float
-    two_socket_factor: float
-    numa_aware_factor: float
+    shared_sockets_factor: float
+    own_sockets_factor: float
     wide_weights_per_core_s: float
     legacy_weights_per_core_s: float
     k_weights_per_core_s: float
     iq_k_weights_per_core_s: float
     codebook_weights_per_core_s: float
     trellis_weights_per_core_s: float
+    optimised_decode_gain: float
     cpu_layer_us: float
     gpu_read_fraction: float
     gpu_layer_us: float

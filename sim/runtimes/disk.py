@@ -23,7 +23,13 @@ from sim.runtimes.question import RuntimeQuestion
 READ_AHEAD_BYTES = 128 * KIB
 """What one page fault reads (Linux's default read_ahead_kb)."""
 
-NOT_MAPPED = ("--no-mmap", "--mlock")
+WHOLE_MODES = {
+    "none": "--no-mmap (--load-mode none)",
+    "dio": "--load-mode dio",
+    "mlock": "--mlock",
+    "mmap+mlock": "--load-mode mmap+mlock",
+}
+"""Ways of llama.cpp to load a file that need room for all of it, and the flags that ask for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +59,14 @@ class HostRoom:
 
 
 def host_room(question: RuntimeQuestion, placement: DevicePlacement) -> HostRoom | None:
-    """The room; None where the host's memory or its disk is not stated, or everything fits.
+    """The room; None where the host's memory is not stated, everything fits, or no disk is stated to
+    read the rest from.
 
-    Raises InputError where the arguments keep the program from mapping the file.
+    Raises InputError where the program needs the whole file in memory and has no room for it.
     """
     host = question.host
     # Not stated is not "too small": nothing is charged for what nobody said.
-    if host.memory_bytes is None or host.disk is None:
+    if host.memory_bytes is None:
         return None
     kv_bytes = float(kv_bytes_of(question, placement)[0])
     sizes = _expert_bytes(question.model)
@@ -72,13 +79,11 @@ def host_room(question: RuntimeQuestion, placement: DevicePlacement) -> HostRoom
     )
     if room.is_enough:
         return None
-    arguments = question.arguments
-    if isinstance(arguments, LlamaArguments):
-        said = _unmapped_by(arguments)
-        if said is not None:
-            short = room.dense_bytes + room.expert_bytes - room.room_bytes
-            raise InputError(f"{said}: host memory is {format_bytes(short)} too small for that")
-    return room
+    said = _loads_whole_by(question)
+    if said is not None:
+        short = room.dense_bytes + room.expert_bytes - room.room_bytes
+        raise InputError(f"{said}: host memory is {format_bytes(short)} too small for that")
+    return None if host.disk is None else room
 
 
 def maps_file(arguments: Arguments) -> bool:
@@ -86,11 +91,18 @@ def maps_file(arguments: Arguments) -> bool:
     return isinstance(arguments, LlamaArguments) and _unmapped_by(arguments) is None
 
 
+def _loads_whole_by(question: RuntimeQuestion) -> str | None:
+    """What has weights loaded whole: a flag of llama.cpp, or the program by itself."""
+    if isinstance(question.arguments, LlamaArguments):
+        return _unmapped_by(question.arguments)
+    return f"{question.runtime} loads all weights of the host into memory"
+
+
 def _unmapped_by(arguments: LlamaArguments) -> str | None:
-    """The flag that has weights loaded, or packed anew, instead of mapped, if there is one."""
+    """The flag that has weights loaded, locked, or packed anew, instead of mapped, if there is one."""
     if arguments.is_runtime_repacked:
         return "-rtr"
-    return next((name for name in NOT_MAPPED if name in arguments.ignored), None)
+    return WHOLE_MODES.get(arguments.load_mode)
 
 
 def decode_disk_s(

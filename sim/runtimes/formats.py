@@ -19,6 +19,9 @@ class FormatFamily(StrEnum):
     TRELLIS = "trellis"
 
 
+OWN_FAMILIES = (FormatFamily.IQ_K, FormatFamily.TRELLIS)
+"""Families that llama.cpp has no kernels for."""
+
 _FAMILIES = (
     (FormatFamily.TRELLIS, r"IQ\d_KT"),
     (FormatFamily.IQ_K, r"IQ\d_KS|IQ\d_KL|IQ\d_K"),

@@ -11,11 +11,13 @@ from hwprofiles.runtime_kernels import RuntimeKernels
 class Vector(StrEnum):
     """The widest instructions that quantised products can use.
 
-    SHORT_DOT are dot products of bytes without AVX-512: AVX-VNNI, NEON.
+    SHORT_DOT are dot products of bytes without AVX-512: AVX-VNNI. NEON has them on four units of 128
+    bits.
     """
 
     AVX2 = "avx2"
     SHORT_DOT = "short_dot"
+    NEON = "neon"
     AVX512 = "avx512"
     VNNI = "vnni"
     AMX = "amx"

@@ -8,16 +8,39 @@ from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.work import has_compressed_cache
 
+MLA_BY_DEFAULT_SINCE = 943
+"""The pull request of ik_llama.cpp that made -mla 3 the default, of 2025-11-12; 0 was before it
+(common.h; llama-bench followed a day later, pull request 949).
+"""
 
-def cached_model(question: RuntimeQuestion) -> Model:
-    """Return the model with the attention whose keys and values the runtime caches.
+COMPRESSED_SINCE = 12801
+"""The pull request of llama.cpp that made it cache keys and values compressed, of 2025-04-15."""
 
-    ik_llama.cpp with -mla 0 caches keys and values of all heads, not the latent ones.
+
+EXPANDING_MODES = (2, 3)
+"""Modes of -mla that make keys and values of all heads anew for a prompt."""
+
+
+def mla_mode(question: RuntimeQuestion) -> int:
+    """Return the mode of attention over a compressed cache, as ik_llama.cpp's -mla counts: 0 caches
+    keys and values of all heads, 1 multiplies by the compressed cache, 2 and 3 expand it for prompts.
+
+    Where the build is not known, it counts as today's.
     """
     arguments = question.arguments
+    if not isinstance(arguments, LlamaArguments):
+        return 3
+    if not arguments.is_ik:
+        return 1 if question.build >= COMPRESSED_SINCE else 0
+    if arguments.mla is not None:
+        return arguments.mla
+    return 3 if question.build >= MLA_BY_DEFAULT_SINCE else 0
+
+
+def cached_model(question: RuntimeQuestion) -> Model:
+    """Return the model with the attention whose keys and values the runtime caches."""
     model = question.model
-    # Today's llama.cpp always caches the latent; only ik_llama.cpp lets the user choose.
-    if not isinstance(arguments, LlamaArguments) or not arguments.is_ik or arguments.mla != 0:
+    if mla_mode(question) != 0:
         return model
     return replace(model, layers=tuple(_expanded(layer) for layer in model.layers))
 

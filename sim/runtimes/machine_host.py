@@ -113,7 +113,9 @@ def _vector(instructions: tuple[str, ...]) -> Vector:
         return Vector.AMX
     if Vector.AVX512.value in known:
         return Vector.VNNI if Vector.VNNI.value in known else Vector.AVX512
-    return Vector.SHORT_DOT if known & {"vnni", "neon"} else Vector.AVX2
+    if Vector.NEON.value in known:
+        return Vector.NEON
+    return Vector.SHORT_DOT if "vnni" in known else Vector.AVX2
 
 
 def _is_server(name: str, socket_bytes_per_s: float) -> bool:

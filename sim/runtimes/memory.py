@@ -11,7 +11,7 @@ from sim.model.model import AttentionCache, layer_shapes
 from sim.runtimes.accelerate.arguments import AccelerateArguments
 from sim.runtimes.accelerate.placement import largest_copied_bytes
 from sim.runtimes.ktransformers.arguments import KtArguments
-from sim.runtimes.kv import cached_model, kv_element_bytes
+from sim.runtimes.kv import EXPANDING_MODES, cached_model, kv_element_bytes, mla_mode
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
@@ -208,7 +208,7 @@ def _decompressed_bytes(question: RuntimeQuestion) -> int:
     """
     arguments = question.arguments
     attention = cached_model(question).layers[-1].attention
-    if not isinstance(arguments, LlamaArguments) or not arguments.is_ik:
+    if not isinstance(arguments, LlamaArguments) or mla_mode(question) not in EXPANDING_MODES:
         return 0
     if attention is None or not is_compressed(attention):
         return 0

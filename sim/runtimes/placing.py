@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from hwprofiles.units import MIB
-from sim.model.model import Model
 from sim.runtimes.accelerate.arguments import AccelerateArguments
 from sim.runtimes.accelerate.placement import place as place_accelerate
 from sim.runtimes.caching.locality import locality_of
@@ -34,7 +33,7 @@ def placement_of(question: RuntimeQuestion) -> DevicePlacement:
     arguments = question.arguments
     gpus = question.host.gpus
     if not isinstance(arguments, LlamaArguments):
-        return _placed_otherwise(question.model, arguments, len(gpus))
+        return _placed_otherwise(question, arguments)
     if gpus:
         arguments = completed_by_fit(question, arguments)
     memories = [gpu.memory_bytes for gpu in gpus]
@@ -46,13 +45,14 @@ def placement_of(question: RuntimeQuestion) -> DevicePlacement:
 
 
 def _placed_otherwise(
-    model: Model,
+    question: RuntimeQuestion,
     arguments: KtArguments | VllmArguments | AccelerateArguments | Exl3Arguments,
-    num_gpus: int,
 ) -> DevicePlacement:
     """Where programs that place by other units than tensors put the model."""
+    model = question.model
+    num_gpus = len(question.host.gpus)
     if isinstance(arguments, KtArguments):
-        return place_kt(model, arguments, num_gpus)
+        return place_kt(model, arguments, num_gpus, question.host.sockets)
     if isinstance(arguments, VllmArguments):
         return place_vllm(model, arguments, num_gpus)
     if isinstance(arguments, AccelerateArguments):

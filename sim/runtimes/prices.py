@@ -8,6 +8,7 @@ import numpy as np
 from hwprofiles.units import GIGA, MICRO
 from sim.runtimes.constants import Constants
 from sim.runtimes.features import NOMINAL_THREADS, Features
+from sim.runtimes.formats import OWN_FAMILIES, FormatFamily
 
 AVX2_DECODE_FRACTION = 0.62
 """Speed of AVX2 against AVX-512 with VNNI in products of one token (a study of 202 published rows).
@@ -15,6 +16,9 @@ AVX2_DECODE_FRACTION = 0.62
 
 AVX2_PREFILL_FRACTION = 0.5
 """Speed of AVX2 against AVX-512 in products of many tokens: AVX2 has half the width."""
+
+IS_SHARED = np.array([family not in OWN_FAMILIES for family in FormatFamily])
+"""For each family whether llama.cpp has it too; others' rates are those of ik_llama.cpp."""
 
 SHARED_SOCKETS_FRACTION = 0.7
 """Share of the cores of two sockets that help a prompt whose weights lie in both memories (three
@@ -52,8 +56,10 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
     dram = dram_bytes_per_s(step, constants)
     # The lag is in the logarithm, so half a lag is the root of the fraction.
     cores = step.cores * AVX2_DECODE_FRACTION**step.lag
+    gain = np.where(step.is_optimised, constants.optimised_decode_gain, 1.0)
     rates = np.array(constants.decode_weights_per_core_s)[step.family] * GIGA
-    dense_rate = constants.k_weights_per_core_s * GIGA
+    rates = rates * np.where(IS_SHARED[step.family], gain, 1.0)
+    dense_rate = constants.k_weights_per_core_s * gain * GIGA
     maker = _maker_factor(step, constants)
     return Seconds(
         # Between the larger of both and their sum: cores unpack while memory delivers, but wait for
@@ -195,8 +201,8 @@ def _useful_share(step: Features) -> Any:
 
 
 def dram_bytes_per_s(step: Features, constants: Constants) -> Any:
-    """The rate at which experts are read: of a stated probe, else of one socket's datasheet; a
-    second socket adds little.
+    """The rate at which experts are read: of a stated probe, else of one socket's datasheet; on
+    several sockets by where threads and pages lie.
     """
     reached = np.where(
         step.is_server, constants.server_dram_fraction, constants.desktop_dram_fraction
@@ -206,6 +212,5 @@ def dram_bytes_per_s(step: Features, constants: Constants) -> Any:
         step.probe_bytes_per_s * constants.probe_fraction,
         step.socket_bytes_per_s * reached,
     )
-    # KTransformers keeps a copy or a part of the experts with each socket; the others read across.
-    second = np.where(step.is_kt, constants.numa_aware_factor, constants.two_socket_factor)
-    return one * np.where(step.is_on_two_sockets, second, 1.0)
+    factors = np.array([1.0, constants.shared_sockets_factor, constants.own_sockets_factor])
+    return one * factors[step.socket_use]

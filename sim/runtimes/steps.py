@@ -21,13 +21,14 @@ from sim.runtimes.features import (
 from sim.runtimes.formats import FormatFamily, format_family
 from sim.runtimes.host import Vector
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments
-from sim.runtimes.kv import cached_model, kv_element_bytes
+from sim.runtimes.kv import EXPANDING_MODES, cached_model, kv_element_bytes, mla_mode
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP, LlamaArguments
 from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of, with_expert_cache
 from sim.runtimes.question import PromptSide, RuntimeQuestion
 from sim.runtimes.rows import with_rows_worked
+from sim.runtimes.sockets import socket_use
 from sim.runtimes.vllm.arguments import VllmArguments
 from sim.runtimes.work import StepLoad, StepWork, has_compressed_cache, queries_per_key, work_of
 
@@ -218,6 +219,7 @@ def _features(
         micro_batches=micro_batches,
         is_server=host.is_server,
         is_on_two_sockets=is_on_two_sockets(host, threads),
+        socket_use=int(socket_use(question, threads)),
         socket_bytes_per_s=host.dram_bytes_per_s or 0.0,
         # A probe is of the whole CPU, constants are of one socket.
         probe_bytes_per_s=(host.probe_bytes_per_s or 0.0) / host.sockets,
@@ -272,16 +274,15 @@ def _ungrouped_queries(question: RuntimeQuestion) -> float:
 def _expands_cache(question: RuntimeQuestion, tokens: float) -> bool:
     """Whether a prompt's keys and values are expanded from a compressed cache.
 
-    ik_llama.cpp does so with -mla 2 and 3, its default, for 128 tokens and more
-    (build_deepseek2.cpp), and KTransformers for prompts. llama.cpp multiplies queries by the
-    compressed cache instead (its pull request 12801).
+    ik_llama.cpp does so with -mla 2 and 3 for 128 tokens and more (build_deepseek2.cpp), and
+    KTransformers for prompts. llama.cpp multiplies queries by the compressed cache instead (its
+    pull request 12801).
     """
     if tokens == 1 or not has_compressed_cache(cached_model(question)):
         return False
-    arguments = question.arguments
-    if not isinstance(arguments, LlamaArguments):
+    if not isinstance(question.arguments, LlamaArguments):
         return True
-    return arguments.is_ik and arguments.mla != 1 and tokens >= MIN_EXPANDED_TOKENS
+    return mla_mode(question) in EXPANDING_MODES and tokens >= MIN_EXPANDED_TOKENS
 
 
 def _uploads_cache(question: RuntimeQuestion) -> bool:

@@ -11,7 +11,7 @@ from sim.model.library import load_model
 from sim.model.model import Model
 from sim.runtimes.bytes import read_bytes_per_weight, with_bytes_per_weight
 from sim.runtimes.host import RuntimeHost, Vector
-from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, read_kt_arguments
+from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments, read_kt_arguments
 from sim.runtimes.llama_cpp.arguments import (
     IK_LLAMA_CPP,
     LLAMA_CPP,
@@ -75,6 +75,8 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
     if isinstance(arguments, LlamaArguments) and not host.gpus:
         # Without a GPU all tensors stay on the CPU, whatever the flags say of places.
         arguments = replace(arguments, placements=())
+    if isinstance(arguments, KtArguments) and _is_of_own_documents(row):
+        arguments = replace(arguments, copies_experts=arguments.is_local_chat and host.sockets > 1)
     return RuntimeQuestion(
         runtime=row.runtime,
         arguments=arguments,
@@ -89,6 +91,13 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
         prompt_side=_stated_side(row.mechanism),
         gpu_expert_layers=None if row.gpu_expert_layers is None else int(row.gpu_expert_layers),
     )
+
+
+def _is_of_own_documents(row: MeasuredRow) -> bool:
+    """Whether the row is from KTransformers' own documents: they build with USE_NUMA for two sockets
+    (DeepseekR1_V3_tutorial.md, "Dual socket version").
+    """
+    return re.search(r"/ktransformers/blob/[^/]+/doc/", row.source) is not None
 
 
 def _host(row: MeasuredRow, host_of: HostOf) -> RuntimeHost:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from sim.runtimes.formats import format_family
+from sim.runtimes.sockets import SocketUse
 from validation.accuracy.baselines import BASELINES
 from validation.accuracy.errors import bias, median, median_over_rigs, order, relative_errors, tail
 from validation.accuracy.points import PricedRow
@@ -98,7 +99,7 @@ def _kinds(row: PricedRow, phase: str) -> Iterator[str]:
     """The kinds of rows that are reported apart."""
     assert row.steps is not None
     features = row.steps.decode if phase == "decode" else row.steps.prefill
-    if features.is_on_two_sockets:
+    if features.socket_use != SocketUse.ONE:
         yield "two sockets"
     if not features.has_gpu:
         yield "CPU only"

@@ -87,6 +87,7 @@ def _changed(arguments: LlamaArguments) -> Iterator[Flag]:
         ("-ub", "micro_batch_tokens"),
         ("-t", "threads"),
         ("-tb", "batch_threads"),
+        ("--numa", "numa"),
         ("-ctk", "key_type"),
         ("-ctv", "value_type"),
         ("-c", "context_tokens"),

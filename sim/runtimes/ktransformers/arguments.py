@@ -17,6 +17,7 @@ from sim.runtimes.flags import (
     one_of,
     positive,
     read_arguments,
+    switch,
 )
 
 KTRANSFORMERS = "ktransformers"
@@ -35,6 +36,9 @@ CPU_FORMATS: Mapping[str, str | None] = {
 AMX formats have one scale a row, which is left out. RAWINT4 has a 16-bit scale for 32 weights, as
 q4_0 has. None: a GGUF file, whose own format it is.
 """
+DEFAULT_THREAD_POOLS = 2
+"""Pools where --kt-threadpool-count is left out (server arguments of sglang-kt 0.7.2)."""
+
 STRATEGIES = ("uniform", "frequency", "front-loading", "random")
 
 
@@ -43,7 +47,8 @@ class KtArguments:
     """Arguments that place or price. None stands for the program's own choice.
 
     ``gpu_experts`` counts experts a layer on the GPU; ``gpu_experts_fraction`` is a share of all
-    experts and overrides it.
+    experts and overrides it. ``is_local_chat``: the older program, which ``USE_NUMA=1`` builds so
+    that each NUMA node has a copy of the experts (``copies_experts``).
     """
 
     gpu_experts: int = 0
@@ -51,6 +56,8 @@ class KtArguments:
     method: str | None = None
     threads: int | None = None
     thread_pools: int | None = None
+    is_local_chat: bool = False
+    copies_experts: bool = False
     deferred_experts: int = 0
     gpu_prefill_tokens: int | None = None
     strategy: str = "uniform"
@@ -66,6 +73,15 @@ class KtArguments:
         """The format of experts on the CPU; None: that of the model's own file."""
         return None if self.method is None else CPU_FORMATS[self.method]
 
+    @property
+    def num_pools(self) -> int | None:
+        """Pools of threads, each with its part of the experts on a NUMA node of its own; None: the
+        older program, whose threads the system places.
+        """
+        if self.is_local_chat:
+            return None
+        return DEFAULT_THREAD_POOLS if self.thread_pools is None else self.thread_pools
+
 
 def read_kt_arguments(line: str) -> KtArguments:
     """Read a line of arguments.
@@ -73,7 +89,12 @@ def read_kt_arguments(line: str) -> KtArguments:
     Raises InputError, one line, for what is unknown, refused or malformed.
     """
     read = read_arguments(line, TABLE)
-    return KtArguments(ignored=read.ignored, **read.values)
+    values = dict(read.values)
+    older = values.pop("chat_threads", None)
+    is_local_chat = older is not None or "rule_file" in values or "copies_experts" in values
+    if older is not None:
+        values["threads"] = older
+    return KtArguments(ignored=read.ignored, is_local_chat=is_local_chat, **values)
 
 
 def _share(text: str) -> float:
@@ -106,7 +127,9 @@ _FLAGS = (
     Flag(names=("--kt-num-gpu-experts",), key="gpu_experts", read=count),
     Flag(names=("--kt-gpu-experts-ratio",), key="gpu_experts_fraction", read=_share),
     Flag(names=("--kt-method",), key="method", read=one_of(*CPU_FORMATS)),
-    Flag(names=("--kt-cpuinfer", "--cpu_infer", "--cpu-infer"), key="threads", read=positive),
+    Flag(names=("--kt-cpuinfer",), key="threads", read=positive),
+    Flag(names=("--cpu_infer", "--cpu-infer"), key="chat_threads", read=positive),
+    Flag(names=("USE_NUMA",), key="copies_experts", read=switch, arity=Arity.SWITCH),
     Flag(names=("--kt-threadpool-count",), key="thread_pools", read=positive),
     Flag(names=("--kt-max-deferred-experts-per-token",), key="deferred_experts", read=count),
     Flag(names=("--kt-gpu-prefill-token-threshold",), key="gpu_prefill_tokens", read=positive),
@@ -137,5 +160,7 @@ _FLAGS = (
     ),
 )
 
-TABLE: FlagTable = flag_table(KTRANSFORMERS, _FLAGS, {"num_experts_per_tok": "num_experts_per_tok"})
-"""The flags of KTransformers."""
+TABLE: FlagTable = flag_table(
+    KTRANSFORMERS, _FLAGS, {name: name for name in ("num_experts_per_tok", "USE_NUMA")}
+)
+"""The flags of KTransformers. USE_NUMA is read where the program is built, not where it is run."""

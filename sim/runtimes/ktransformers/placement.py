@@ -10,15 +10,19 @@ from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.placement import DevicePlacement
 
 
-def place(model: Model, arguments: KtArguments, num_gpus: int) -> DevicePlacement:
+def place(
+    model: Model, arguments: KtArguments, num_gpus: int, num_sockets: int = 1
+) -> DevicePlacement:
     """Evaluate the arguments.
 
-    Host memory holds every expert, those on the GPU too (KTransformers issue 2084).
+    Host memory holds every expert, those on the GPU too (KTransformers issue 2084); a program built
+    with USE_NUMA copies them to every socket (operators/llamafile/moe.cpp).
     """
     gpu = 0 if num_gpus else -1
     fractions = np.zeros((model.num_layers, num_gpus + 1))
     weights = np.zeros(num_gpus + 1)
     factor = _cpu_bytes_factor(model, arguments)
+    num_copies = num_sockets if arguments.copies_experts else 1
     for index, layer in enumerate(model.layers):
         weights[gpu + 1] += layer.dense_bytes
         if not layer.is_moe:
@@ -26,7 +30,7 @@ def place(model: Model, arguments: KtArguments, num_gpus: int) -> DevicePlacemen
         share = _gpu_share(arguments, layer.num_experts) if num_gpus else 0.0
         fractions[index, 0] = 1 - share
         fractions[index, gpu + 1] += share
-        weights[0] += factor * layer.num_experts * layer.expert_bytes
+        weights[0] += num_copies * factor * layer.num_experts * layer.expert_bytes
         # The GPU's copy has the model's own format, whatever the CPU's is.
         weights[gpu + 1] += share * layer.num_experts * layer.expert_bytes
     weights[gpu + 1] += model.top_bytes.get(TensorClass.HEAD, 0)

@@ -5,7 +5,7 @@ Read from common/arg.cpp of llama.cpp at 0c1e57098 and common/common.cpp of ik_l
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -28,6 +28,12 @@ from sim.runtimes.llama_cpp.overrides import CpuExperts, Override, read_override
 LLAMA_CPP = "llama.cpp"
 IK_LLAMA_CPP = "ik_llama.cpp"
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1", "q6_0", "q8_kv")
+LOAD_MODES = ("auto", "none", "mmap", "mlock", "mmap+mlock", "dio")
+"""How llama.cpp brings a file to host memory; all but auto and mmap need room for the whole of it."""
+
+NUMA_MODES = ("distribute", "isolate", "numactl")
+"""Where llama.cpp lets threads run on a computer with several sockets (ggml-cpu.c)."""
+
 ALL_LAYERS = 10**6
 """More layers than any model has: -ngl all."""
 
@@ -72,6 +78,8 @@ class LlamaArguments:
     fit_context_tokens: int = 4096
     context_tokens: int | None = None
     num_sequences: int = 1
+    numa: str | None = None
+    load_mode: str = "auto"
     ignored: tuple[str, ...] = ()
 
     @property
@@ -185,6 +193,15 @@ def _one_sequence(text: str) -> int:
     return 1
 
 
+def _mode_if(on: str, off: str) -> Callable[[str], str]:
+    """A reader of a switch that chooses between two ways of loading."""
+
+    def _read(text: str) -> str:
+        return on if switch(text) else off
+
+    return _read
+
+
 def _set(names: str, key: str, read: Any = count, arity: Arity = Arity.ONE) -> Flag:
     return Flag(
         names=tuple(names.split()), key=key, read=read, arity=arity, repeats=key == "placements"
@@ -222,6 +239,7 @@ _SHARED = (
     _set("-c --ctx-size", "context_tokens"),
     _set("--fit-margin", "fit_margin_mib"),
     _set("-np --parallel", "num_sequences", _one_sequence),
+    _set("--numa", "numa", one_of(*NUMA_MODES)),
     _set("GGML_OP_OFFLOAD_MIN_BATCH", "offload_min_tokens", positive),
     *_ignored(
         "-m --model -a --alias --host --port --api-key -s --seed -n --n-predict -p -r --repetitions -d -o -pg",
@@ -245,16 +263,17 @@ _SHARED = (
     ),
     *_ignored("--slots --no-slots --no-mmproj -kvu --kv-unified -nocb", Arity.SWITCH),
     *_ignored(
-        "--temp --top-k --top-p --min-p -lv --numa --chat-template -lm --load-mode --cache-reuse",
+        "--temp --top-k --top-p --min-p -lv --chat-template --cache-reuse",
         Arity.ONE,
     ),
     *_ignored(
-        "--no-mmap --mmap --mlock -v --verbose --no-warmup --warmup --log-disable --metrics -cb",
+        "-v --verbose --no-warmup --warmup --log-disable --metrics -cb --cont-batching --jinja",
         Arity.SWITCH,
     ),
-    *_ignored(
-        "--cont-batching --jinja --no-context-shift --no-webui --check-tensors -mmp", Arity.SWITCH
-    ),
+    *_ignored("--no-context-shift --no-webui --check-tensors", Arity.SWITCH),
+    _switch("--mmap -mmp", "load_mode", _mode_if("mmap", "none")),
+    _switch("--no-mmap", "load_mode", _mode_if("none", "mmap")),
+    _switch("--mlock", "load_mode", _mode_if("mlock", "auto")),
     _refused("--rpc", "experts and layers on other computers are not modelled"),
     _refused("-md --model-draft --draft --draft-max", "speculative decoding is not modelled"),
     _refused("--lora --lora-scaled --control-vector", "adapters are not modelled"),
@@ -271,6 +290,8 @@ _MAINLINE = (
     _switch("--no-host", "is_host_buffer", no_switch),
     _set("--moe-cache-mib", "expert_cache_mib"),
     _switch("-fit --fit", "is_fitted"),
+    _set("-lm --load-mode", "load_mode", one_of(*LOAD_MODES)),
+    _switch("-dio --direct-io", "load_mode", _mode_if("dio", "auto")),
     _set("-fitt --fit-target", "fit_margin_mib"),
     _set("-fitc --fit-ctx", "fit_context_tokens"),
 )
@@ -304,6 +325,7 @@ _VARIABLES = {
     "LLAMA_ARG_BATCH": "-b",
     "LLAMA_ARG_UBATCH": "-ub",
     "LLAMA_ARG_THREADS": "-t",
+    "LLAMA_ARG_NUMA": "--numa",
     "LLAMA_ARG_CTX_SIZE": "-c",
     "LLAMA_ARG_FLASH_ATTN": "-fa",
     "LLAMA_ARG_CACHE_TYPE_K": "-ctk",

@@ -1,5 +1,6 @@
 """Models larger than host memory: rooms, rates of page faults, and published speeds."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -69,10 +70,48 @@ def test_disk_widens_the_range() -> None:
     assert width > usual.high_tokens_per_s / usual.low_tokens_per_s
 
 
-def test_file_that_is_not_mapped_must_fit() -> None:
-    """--no-mmap loads everything: where memory is too small, one line says by how much."""
-    with pytest.raises(InputError, match=r"--no-mmap: host memory is .* too small"):
-        predict(question("-ngl 99 -cmoe --no-mmap", host=SMALL))
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--no-mmap", "--no-mmap"),
+        ("-lm none", "--load-mode none"),
+        ("--load-mode dio", "--load-mode dio"),
+        ("--mlock", "--mlock"),
+        ("--load-mode mmap+mlock", r"mmap\+mlock"),
+    ],
+)
+def test_file_that_is_not_mapped_must_fit(flags: str, said: str) -> None:
+    """It is loaded whole: where memory is too small, one line says by how much, with a disk and without."""
+    for host in (SMALL, replace(SMALL, disk=None)):
+        with pytest.raises(InputError, match=f"{said}.*: host memory is .* too small"):
+            predict(question(f"-ngl 99 -cmoe {flags}", host=host))
+    mapped = predict(question("-ngl 99 -cmoe --load-mode mmap", host=SMALL))
+    assert mapped.decode.seconds["disk"] > 0
+
+
+@pytest.mark.parametrize(
+    ("runtime", "line"),
+    [
+        ("ktransformers", "--kt-cpuinfer 16"),
+        ("vllm", "--cpu-offload-gb 12"),
+        ("exllamav3", "-mcl 40"),
+    ],
+)
+def test_programs_that_load_whole_files_need_the_memory(runtime: str, line: str) -> None:
+    """No disk is priced for them: what does not fit host memory is refused by the program's name."""
+    fitting = replace(SMALL, memory_bytes=64 * GB)
+    assert predict(question(line, runtime=runtime, host=fitting)).decode.seconds["disk"] == 0
+    small = replace(SMALL, memory_bytes=8 * GB)
+    with pytest.raises(InputError, match=f"{runtime} loads .* too small"):
+        predict(question(line, runtime=runtime, host=small))
+
+
+def test_a_device_map_needs_the_memory() -> None:
+    """accelerate keeps layers of the host in memory, too."""
+    device_map = {f"model.layers.{index}": "cpu" if index < 40 else 0 for index in range(48)}
+    line = json.dumps(device_map)
+    with pytest.raises(InputError, match=r"accelerate loads .* too small"):
+        predict(question(line, runtime="accelerate", host=replace(SMALL, memory_bytes=8 * GB)))
 
 
 def test_maverick_mapped_from_nvme() -> None:

@@ -5,7 +5,8 @@ import pytest
 from hwprofiles import InputError
 from sim.runtimes.asking import notes_on
 from sim.runtimes.ktransformers import read_kt_arguments
-from tests.sim.runtimes.examples import question
+from sim.runtimes.predict import predict
+from tests.sim.runtimes.examples import SERVER, question
 
 
 def test_current_flags() -> None:
@@ -26,6 +27,20 @@ def test_older_flags() -> None:
         "num_experts_per_tok=6 --cpu_infer 33 --optimize_config_path rules/DeepSeek-V3-Chat.yaml"
     )
     assert (read.experts_per_token, read.threads) == (6, 33)
+    assert read.num_pools is None and not read.copies_experts
+
+
+def test_experts_on_each_socket() -> None:
+    """USE_NUMA builds the older program so that every socket has a copy; pools of the newer share them."""
+    older = read_kt_arguments("USE_NUMA=1 --cpu_infer 65")
+    assert older.copies_experts and older.num_pools is None
+    assert read_kt_arguments("--kt-cpuinfer 64").num_pools == 2
+    assert read_kt_arguments("--kt-cpuinfer 64 --kt-threadpool-count 1").num_pools == 1
+    held = [
+        predict(question(line, runtime="ktransformers", host=SERVER)).memory["host"].weights
+        for line in ("--cpu_infer 64", "USE_NUMA=1 --cpu_infer 64", "--kt-cpuinfer 64")
+    ]
+    assert held[0] == held[2] < held[1] < 2 * held[0]
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,12 @@ def test_variables_stand_for_their_flags(variable: str, number: int) -> None:
         ("LLAMA_ARG_N_GPU_LAYERS=12", "gpu_layers", 12),
         ("-dev CUDA1,CUDA0", "devices", (1, 0)),
         ("-dev none", "devices", ()),
+        ("--no-mmap", "load_mode", "none"),
+        ("-mmp 0", "load_mode", "none"),
+        ("--mlock", "load_mode", "mlock"),
+        ("-lm dio", "load_mode", "dio"),
+        ("--direct-io", "load_mode", "dio"),
+        ("--no-mmap --load-mode mmap", "load_mode", "mmap"),
     ],
 )
 def test_mainline_flag(line: str, key: str, value: object) -> None:
@@ -181,10 +187,10 @@ def test_ik_flag(line: str, key: str, value: object) -> None:
 def test_environment_of_a_flag() -> None:
     """Variables that llama.cpp reads stand for flags; others are ignored by name."""
     read = read_llama_arguments(
-        "CUDA_VISIBLE_DEVICES=0 LLAMA_ARG_CPU_MOE=1 -ngl 99 --host 0.0.0.0 --no-mmap"
+        "CUDA_VISIBLE_DEVICES=0 LLAMA_ARG_CPU_MOE=1 -ngl 99 --host 0.0.0.0 --jinja"
     )
     assert read.placements == (CpuExperts(num_layers=None),)
-    assert read.ignored == ("CUDA_VISIBLE_DEVICES", "--host", "--no-mmap")
+    assert read.ignored == ("CUDA_VISIBLE_DEVICES", "--host", "--jinja")
 
 
 def test_overrides_keep_their_order() -> None:

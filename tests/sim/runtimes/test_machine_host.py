@@ -3,6 +3,7 @@
 import pytest
 
 from hwprofiles import load_machine
+from sim.runtimes.features import lag, width
 from sim.runtimes.host import Vector
 from sim.runtimes.machine_host import host_assumptions, runtime_host
 
@@ -22,6 +23,13 @@ def test_instructions(cpu: str, vector: Vector, bits: int) -> None:
     """What each generation of cores computes with."""
     host = runtime_host(load_machine(f"RTX 3090 + {cpu}"))
     assert (host.vector, host.vector_bits) == (vector, bits)
+
+
+def test_neon_lags_behind_nothing() -> None:
+    """Apple's cores multiply at one clock as many quantised weights as any with VNNI."""
+    host = runtime_host(load_machine("Apple M2 Max 32GB"))
+    assert host.vector is Vector.NEON
+    assert (lag(host), width(host)) == (0.0, 1.0)
 
 
 def test_sockets_and_unlike_gpus() -> None:

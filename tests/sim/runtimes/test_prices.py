@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from sim.model.library import load_model
+from sim.runtimes.asking import notes_on
 from sim.runtimes.constants import NAMES, shipped, shipped_constants
 from sim.runtimes.features import stacked
 from sim.runtimes.formats import FormatFamily, format_family, is_interleaved
 from sim.runtimes.host import RuntimeHost, Vector
 from sim.runtimes.intervals import stated_spread
 from sim.runtimes.predict import predict
-from sim.runtimes.prices import Seconds, decode_seconds, prefill_seconds
+from sim.runtimes.prices import Seconds, decode_seconds, dram_bytes_per_s, prefill_seconds
 from sim.runtimes.question import PromptSide, RuntimeQuestion
 from sim.runtimes.steps import steps_of
 from tests.sim.runtimes.examples import DESKTOP, GPU, NO_GPU, SERVER, deepseek, question, qwen
@@ -149,11 +150,69 @@ def test_second_gpu_with_layers_on_the_cpu_is_no_faster() -> None:
         assert _decode(question(line, model=model, host=two)) < _decode(question(line, model=model))
 
 
-def test_two_sockets_are_not_two_machines() -> None:
-    """Threads on a second socket add less than twice the memory bandwidth of one."""
-    one = question("-t 32", host=replace(SERVER, gpus=()), model=deepseek())
-    both = question("-t 64", host=replace(SERVER, gpus=()), model=deepseek())
-    assert _decode(both) < 1.5 * _decode(one)
+def test_kernels_of_one_token_differ_by_program() -> None:
+    """ik_llama.cpp multiplies faster in formats that llama.cpp has, too; its own formats have one rate."""
+    constants = shipped_constants()
+    for quantization, is_shared in (("Q4_K_M", True), ("Q8_0", True), ("IQ4_K", False)):
+        unread = [
+            replace(step, work=replace(step.work, cpu_expert_bytes=0.0))
+            for step in (
+                steps_of(
+                    question("-t 8", runtime=name, host=NO_GPU, quantization=quantization)
+                ).decode
+                for name in ("llama.cpp", "ik_llama.cpp")
+            )
+        ]
+        plain, own = (float(decode_seconds(step, constants).cpu_experts) for step in unread)
+        gain = constants.optimised_decode_gain if is_shared else 1.0
+        assert plain / own == pytest.approx(gain)
+
+
+ONE_SOCKET = replace(SERVER, sockets=1, gpus=())
+
+
+@pytest.mark.parametrize(
+    ("runtime", "one", "shared", "own"),
+    [
+        ("llama.cpp", "-t 32 --numa isolate", "-t 32", "-t 64 --numa distribute"),
+        ("ik_llama.cpp", "-t 32 --numa numactl", "-t 64", "-t 64 --numa numactl"),
+        (
+            "ktransformers",
+            "--kt-cpuinfer 32 --kt-threadpool-count 1",
+            "--cpu_infer 64",
+            "USE_NUMA=1 --cpu_infer 64",
+        ),
+        ("ktransformers", "--kt-cpuinfer 32 --kt-threadpool-count 1", "--cpu_infer 64", ""),
+    ],
+)
+def test_two_sockets_count_by_where_pages_lie(
+    runtime: str, one: str, shared: str, own: str
+) -> None:
+    """A socket's own memory is as fast as a machine of one; both read their own faster, but less than
+    twice; where the system places pages, memory is slower than one socket's.
+    """
+    host = replace(SERVER, gpus=())
+    rates = [
+        float(
+            dram_bytes_per_s(
+                steps_of(question(line, runtime=runtime, host=host, model=deepseek())).decode,
+                shipped_constants(),
+            )
+        )
+        for line in (one, shared, own)
+    ]
+    alone = steps_of(question(one, runtime=runtime, host=ONE_SOCKET, model=deepseek())).decode
+    assert rates[0] == float(dram_bytes_per_s(alone, shipped_constants()))
+    assert rates[1] < rates[0] < rates[2] < 2 * rates[0]
+
+
+def test_sockets_that_the_system_shares_are_said() -> None:
+    """A note says so for programs that compute on the CPU, and none where arguments place threads."""
+    words = "the system places threads"
+    for runtime, line in (("llama.cpp", "-t 32"), ("ktransformers", "--cpu_infer 32")):
+        assert words in " ".join(notes_on(question(line, runtime=runtime, host=SERVER)))
+    assert words not in " ".join(notes_on(question("--numa distribute", host=SERVER)))
+    assert words not in " ".join(notes_on(question("-t 8")))
 
 
 def test_wide_units_help_prompts() -> None:

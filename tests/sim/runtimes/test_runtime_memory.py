@@ -8,10 +8,18 @@ import pytest
 from hwprofiles.units import MIB
 from sim.model.library import load_model
 from sim.model.model import Model
-from sim.runtimes.memory import DeviceMemory, memory_of, overfull
+from sim.runtimes.kv import kv_element_bytes, mla_mode
+from sim.runtimes.memory import (
+    DeviceMemory,
+    kv_bytes_by_layer,
+    memory_of,
+    overfull,
+    reserved_tokens,
+)
 from sim.runtimes.placing import placement_of
 from sim.runtimes.predict import predict
-from tests.sim.runtimes.examples import DESKTOP, GPU, question
+from sim.runtimes.question import NEWEST_BUILD
+from tests.sim.runtimes.examples import DESKTOP, GPU, deepseek, question
 
 
 def _memory(
@@ -101,3 +109,25 @@ def test_a_cache_that_is_not_compressed() -> None:
     assert whole == 27 * 16 * (192 + 128) * 2 * 32768
     compressed = _memory(f"{line} 3", model, "ik_llama.cpp")["gpu0"].kv
     assert compressed == 27 * 576 * 2 * 32768
+
+
+@pytest.mark.parametrize(
+    ("runtime", "line", "build", "mode"),
+    [
+        ("ik_llama.cpp", "-fa", 942, 0),
+        ("ik_llama.cpp", "-fa", 943, 3),
+        ("ik_llama.cpp", "-fa", NEWEST_BUILD, 3),
+        ("ik_llama.cpp", "-fa -mla 1", 942, 1),
+        ("llama.cpp", "-fa", 12800, 0),
+        ("llama.cpp", "-fa", 12801, 1),
+    ],
+)
+def test_what_is_cached_depends_on_the_build(
+    runtime: str, line: str, build: int, mode: int
+) -> None:
+    """Where -mla is left out, ik_llama.cpp compresses since its pull request 943, llama.cpp since 12801."""
+    asked = replace(question(line, runtime=runtime, model=deepseek()), build=build)
+    assert mla_mode(asked) == mode
+    latent = kv_element_bytes(asked) * 61 * 576
+    kept = sum(kv_bytes_by_layer(asked)) / reserved_tokens(asked)
+    assert (kept == pytest.approx(latent)) == (mode != 0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError, load_machine
-from sim.runtimes.constants import shipped, shipped_constants
+from sim.runtimes.constants import NAMES, shipped, shipped_constants
 from sim.runtimes.host import Vector
 from sim.runtimes.machine_host import runtime_host
 from sim.runtimes.question import PromptSide
@@ -59,6 +59,26 @@ def test_fit_moves_towards_the_truth() -> None:
     assert values["flash_flops_per_core_s"] == pytest.approx(
         file.constants["flash_flops_per_core_s"].prior, rel=1e-3
     )
+
+
+def _decode_values(rows: list[MeasuredRow]) -> dict[str, float]:
+    own = rows_of_phase([priced(ask(row, host_of)) for row in rows], "decode")
+    return fitted({"decode": points_of(own, "decode")}, shipped())
+
+
+def test_a_row_of_another_kind_moves_no_constant() -> None:
+    """A row fifteen times slower than constants explain, as from a disk, pulls less than one a fifth
+    slower.
+    """
+    first, *others = synthetic_rows(shipped_constants())
+    usual = _decode_values([first, *others])
+
+    def _pull(factor: float) -> float:
+        speed = (first.decode_tokens_per_s or 0.0) / factor
+        values = _decode_values([replace(first, decode_tokens_per_s=speed), *others])
+        return sum(abs(float(np.log(values[name] / usual[name]))) for name in NAMES)
+
+    assert _pull(15.0) < _pull(1.2)
 
 
 def test_leaving_one_machine_out() -> None:

@@ -365,6 +365,7 @@ def test_kv_plan_against_a_file_of_lmcache(capsys: pytest.CaptureFixture[str]) -
     file = Path("lmcache.yaml")
     file.write_text("max_local_cpu_size: 20\nchunk_sise: 5\n", encoding="utf-8")
     document = json_of(capsys, *words, "--against", str(file))
+    checked_result(KvPlanResult, document)
     assert document["against"]["serving"]["tiers"][0]["capacity_bytes"] == 20 * 2**30
     assert document["gain_over_against_fraction"] >= -0.0101
     assert sum("chunk_sise" in warning for warning in document["warnings"]) == 1

@@ -168,7 +168,9 @@ def _gpu_part(line: PartsLine, library: PartsLibrary) -> GpuPart:
     sizes = library.gpus[item.name]
     if item.memory_gib is None:
         return sizes[0]
-    return next(part for part in sizes if part.memory_bytes == item.memory_gib * GIB)
+    # A modified card has twice a size that is sold: what is better is held against the sold one.
+    sold = [item.memory_gib, item.memory_gib // 2]
+    return next(part for part in sizes if part.memory_bytes // GIB in sold)
 
 
 def _brand(part: GpuPart) -> tuple[str, bool]:

@@ -98,10 +98,7 @@ class Hunt:
         self._num_draws = num_draws
         self._on_progress = on_progress
         self._has_closed_form = has_closed_form
-        self.trials = Trials(
-            questions,
-            lambda trial, metrics: goal.rank(metrics) if self._is_allowed(trial) else None,
-        )
+        self.trials = Trials(questions)
         self.tried: list[Trial] = []
         self.ruled_out = RuledOut()
         self._chosen: Trial | None = None
@@ -154,10 +151,10 @@ class Hunt:
     def second(self) -> Trial | None:
         """The best that is not the leader and does not do the same."""
         best = self.leader()
-        found = [
-            trial for trial in self.standing() if trial is not best and trial.digest != best.digest
-        ]
-        return self._foremost(found) if found else None
+        others = [trial for trial in self.standing() if trial is not best]
+        # As ``_foremost`` ranks them: only those before the second are looked at closely.
+        others.sort(key=lambda trial: (-len(trial.metrics), self._rank(trial)))
+        return next((trial for trial in others if not self.trials.are_alike(best, trial)), None)
 
     def _foremost(self, trials: Sequence[Trial]) -> Trial:
         most = max(len(trial.metrics) for trial in trials)

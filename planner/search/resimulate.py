@@ -13,7 +13,8 @@ from sim.costs.memory import Residency
 from sim.policies.problem import Problem
 from sim.step.draws import mean_metrics, seed_of
 from sim.step.metrics import Metrics
-from sim.step.simulate import Drawn, Scenario, problem_of, run_drawn, tuned
+from sim.step.repeated import metrics_drawn
+from sim.step.simulate import Drawn, Scenario, problem_of, tuned
 
 
 def resimulated(
@@ -72,6 +73,6 @@ def _placed(scenario: Scenario) -> tuple[Scenario, Problem, Residency] | None:
 def _run(
     scenario: Scenario, problem: Problem, residency: Residency, number: int, drawn: Drawn
 ) -> Metrics:
-    return run_drawn(
+    return metrics_drawn(
         replace(scenario, seed=seed_of(scenario.seed, number)), problem, residency, drawn
-    ).metrics
+    )

@@ -32,15 +32,13 @@ class NamedRival:
     """What a named system would reach on the same work: means over its ``num_draws`` first draws,
     or why it has none.
 
-    ``plan_metrics`` are the plan's over the same draws; ``digest`` is that of the first draw's
-    timeline.
+    ``plan_metrics`` are the plan's over the same draws.
     """
 
     policy: str
     outcome: Metrics | Infeasible
     plan_metrics: Metrics | None = None
     num_draws: int = 0
-    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +306,6 @@ def _rivals(named: Sequence[Trial], best: Trial, goal: Goal) -> tuple[NamedRival
                 outcome=mean,
                 plan_metrics=mean_of(best, number),
                 num_draws=number,
-                digest=trial.digest,
             )
             rivals.append(((0.0, goal.score(mean)), rival))
     return tuple(rival for _, rival in sorted(rivals, key=lambda entry: entry[0]))

@@ -2,10 +2,9 @@
 why it has none.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,18 @@ from sim.policies.problem import Problem
 from sim.routing.base import tokens_per_expert
 from sim.step.draws import mean_metrics, seed_of
 from sim.step.metrics import Metrics
-from sim.step.simulate import Drawn, Question, Run, check_split, problem_of, run_drawn, tuned
+from sim.step.repeated import metrics_drawn
+from sim.step.simulate import (
+    Drawn,
+    Question,
+    Run,
+    Scenario,
+    check_split,
+    memory_items,
+    problem_of,
+    run_drawn,
+    tuned,
+)
 from sim.workload.batch import Feeding, Passes, forward_passes, with_shared_prompts
 
 SHORT_STEPS = 16
@@ -45,15 +55,14 @@ class Trial:
     """One policy: where everything starts (or why nothing does), and its metrics on every draw so
     far, in order.
 
-    ``offer`` is the number of the question that it is tried on. Of the first run, ``digest`` is the
-    timeline's, and ``held_bytes`` the most of weights, resident or in flight, on the GPU.
+    ``offer`` is the number of the question that it is tried on. ``held_bytes`` is the most of
+    weights, resident or in flight, on the GPU in the first run.
     """
 
     policy: Policy
     is_named: bool
     problem: Problem
     residency: Residency | Infeasible
-    digest: str = ""
     metrics: list[Metrics] = field(default_factory=list)
     held_bytes: int = 0
     offer: int = 0
@@ -64,20 +73,10 @@ class Trial:
         return mean_metrics(self.metrics)
 
 
-Rank = Callable[[Trial, Metrics], tuple[float, float] | None]
-"""What a trial's metrics are worth, least first; None for what is never asked for again."""
-
-
 class Trials:
-    """All that is tried, on common draws. Deterministic: nothing depends on the order of trying.
+    """All that is tried, on common draws. Deterministic: nothing depends on the order of trying."""
 
-    Of the first draw's runs the best is kept, which is most likely asked for again; one, because
-    timelines are large.
-    """
-
-    def __init__(
-        self, questions: Sequence[Question], rank: Rank = lambda trial, metrics: None
-    ) -> None:
+    def __init__(self, questions: Sequence[Question]) -> None:
         """Nothing tried yet.
 
         The questions differ in machine and in how weights are stored alone.
@@ -87,9 +86,7 @@ class Trials:
             cost_model(question.machine, question.model, question.split)
             for question in self.questions
         )
-        self._rank = rank
-        self._keeping = Lock()
-        self._kept: tuple[tuple[float, float], Trial, Run] | None = None
+        self._kept: tuple[Trial, Run] | None = None
         self._draws: dict[tuple[Feeding, int], Drawn] = {}
         self._experts: dict[int, NDArray[np.int16]] = {}
         self._shared = Memo(MOST_SHARED_BYTES, num_array_bytes)
@@ -159,52 +156,52 @@ class Trials:
             finally:
                 threads.shutdown(cancel_futures=True)
 
-    def _outcome(self, trial: Trial, number: int) -> "tuple[Metrics, str, int] | Infeasible":
-        """Metrics, the timeline's digest and the weights held; Infeasible where a named system
-        cannot be run here.
-        """
+    def _outcome(self, trial: Trial, number: int) -> "tuple[Metrics, int] | Infeasible":
+        """Metrics and the weights held; Infeasible where a named system cannot be run here."""
         try:
-            run = self.whole_run(trial, number)
+            metrics = self.metrics_of(trial, number)
         except InputError as error:
             if not trial.is_named:
                 raise
             return Infeasible(reason=str(error), missing_bytes=0)
-        # Digest and bytes are stated of the first draw alone.
+        # Bytes are stated of the first draw alone.
         if number:
-            return run.metrics, "", 0
-        self._keep(trial, run)
-        staged = run.metrics.peak_gpu_memory_bytes - sum(
-            run.memory_items.values()
-        )  # plans are for one GPU, or for cards that count as one
-        return (
-            run.metrics,
-            run.timeline.digest,
-            weight_bytes(trial.problem.model, run.residency) + staged,
-        )
+            return metrics, 0
+        assert isinstance(trial.residency, Residency)
+        items = memory_items(trial.problem, trial.residency, trial.policy)
+        # Plans are for one GPU, or for cards that count as one.
+        staged = metrics.peak_gpu_memory_bytes - sum(items.values())
+        return metrics, weight_bytes(trial.problem.model, trial.residency) + staged
 
     def first_run(self, trial: Trial) -> Run:
-        """The run of a trial on the first draw, made again where it was not kept."""
-        _, kept, run = self._kept or (None, None, None)
-        return run if run is not None and kept is trial else self.whole_run(trial, 0)
+        """The run of a trial on the first draw; the last that was asked for is kept."""
+        if self._kept is None or self._kept[0] is not trial:
+            self._kept = trial, self.whole_run(trial, 0)
+        return self._kept[1]
 
-    def _keep(self, trial: Trial, run: Run) -> None:
-        """Keep the run in place of the one before, if it is better.
+    def are_alike(self, one: Trial, other: Trial) -> bool:
+        """Whether two that have run do the same at the same times on the first draw."""
+        # Equal timelines have equal times, and those are known: few timelines are made anew.
+        return (
+            _times(one.metrics[0]) == _times(other.metrics[0])
+            and self.first_run(one).timeline.digest == self.whole_run(other, 0).timeline.digest
+        )
 
-        Called by several threads at once.
-        """
-        rank = self._rank(trial, run.metrics)
-        with self._keeping:
-            if rank is not None and (self._kept is None or rank < self._kept[0]):
-                self._kept = (rank, trial, run)
+    def metrics_of(self, trial: Trial, number: int) -> Metrics:
+        """The metrics of a trial on that draw."""
+        return metrics_drawn(*self._given(trial, number))
 
     def whole_run(self, trial: Trial, number: int) -> Run:
         """The run of a trial on that draw, with its timeline."""
+        return run_drawn(*self._given(trial, number))
+
+    def _given(self, trial: Trial, number: int) -> tuple[Scenario, Problem, Residency, Drawn]:
+        """What a trial's run on that draw is made from."""
         assert isinstance(trial.residency, Residency)
         own = self.questions[trial.offer]
         scenario = replace(own.under(trial.policy), seed=seed_of(own.seed, number))
-        return run_drawn(
-            scenario, trial.problem, trial.residency, self.drawn(trial.policy.feeding, number)
-        )
+        drawn = self.drawn(trial.policy.feeding, number)
+        return scenario, trial.problem, trial.residency, drawn
 
     def screened(self, trials: Sequence[Trial]) -> Iterator[Metrics]:
         """What the first draw's prompt and first few tokens promise for the whole of each, several
@@ -230,7 +227,7 @@ class Trials:
             own.under(trial.policy),
             batch=replace(batch, output_tokens=min(SHORT_STEPS, batch.output_tokens)),
         )
-        found = run_drawn(short, trial.problem, trial.residency, drawn).metrics
+        found = metrics_drawn(short, trial.problem, trial.residency, drawn)
         # Steps of decoding last much alike, so the first few stand for all.
         end_s = found.ttft_s + found.tpot_s * (batch.output_tokens - 1)
         return replace(
@@ -298,14 +295,18 @@ def is_feasible(trial: Trial) -> bool:
     return isinstance(trial.residency, Residency)
 
 
-def _note(trial: Trial, outcome: "tuple[Metrics, str, int] | Infeasible") -> None:
+def _times(metrics: Metrics) -> tuple[float, float, dict[str, float]]:
+    """Times that can be read off a timeline."""
+    return metrics.ttft_s, metrics.end_to_end_s, metrics.busy_s
+
+
+def _note(trial: Trial, outcome: "tuple[Metrics, int] | Infeasible") -> None:
     """Keep what came of the next draw."""
     if isinstance(outcome, Infeasible):
         trial.residency = outcome
     elif is_feasible(trial):
-        metrics, digest, held_bytes = outcome
+        metrics, held_bytes = outcome
         if not trial.metrics:
-            trial.digest = digest
             trial.held_bytes = held_bytes
         trial.metrics.append(metrics)
 

@@ -17,6 +17,7 @@ from sim.engine.timeline import Timeline
 from sim.policies.actions import LayerMode
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
+from sim.policies.problem import Problem
 from sim.step.lowering.decisions import Decisions, decide_all, shelf_of
 from sim.step.lowering.live_fast import run_live
 from sim.step.lowering.live_run import live_job, process
@@ -24,6 +25,7 @@ from sim.step.lowering.lower import lower
 from sim.step.lowering.passes import emit_run
 from sim.step.lowering.pipeline_run import lower_pipelined
 from sim.step.lowering.slots import NUM_COMING, Cached, held_of
+from sim.workload.batch import Passes
 
 COMPILATION_NOTICE = "compiling the simulator, once"
 """What to tell the user during a first run; ``docs/performance.md`` says how long it takes."""
@@ -80,10 +82,19 @@ def _planned(
     policy: Policy, residency: Residency, foresight: Foresight, engine_name: str
 ) -> Execution:
     """One program for the whole run."""
-    problem = foresight.problem
-    passes = foresight.passes
     decisions = decide_all(policy, residency, foresight)
     tokens = foresight.tokens if decisions.tokens is None else decisions.tokens
+    return execute_decided(foresight.problem, foresight.passes, tokens, decisions, engine_name)
+
+
+def execute_decided(
+    problem: Problem,
+    passes: Passes,
+    tokens: NDArray[np.int32],
+    decisions: Decisions,
+    engine_name: str,
+) -> Execution:
+    """Run what was decided for those passes, with what experts get: one program."""
     lowered = (lower if decisions.pipelined is None else lower_pipelined)(
         problem, passes, tokens, decisions
     )

@@ -141,7 +141,7 @@ def totals_of(execution: Execution, foresight: Foresight, selected: NDArray[np.i
         **_copied_bytes(timeline),
         wasted_prefetch_bytes=execution.wasted_prefetch_bytes,
         staged_bytes=tuple(peak_staged_bytes(timeline, layer_share, gpu) for gpu in gpus),
-        counts=_expert_counts(selected, execution.tokens, execution.decisions, passes),
+        counts=expert_counts(selected, execution.tokens, execution.decisions, passes),
     )
 
 
@@ -222,13 +222,13 @@ def _copiers(timeline: Timeline, way: str) -> list[int]:
     ]
 
 
-def _expert_counts(
+def expert_counts(
     selected: NDArray[np.int64],
     tokens: NDArray[np.int32],
     decisions: Decisions,
     passes: Passes,
 ) -> tuple[int, ...]:
-    """What _count_experts counts."""
+    """What _count_experts counts over the ``selected`` places of experts with tokens, flattened."""
     counts = np.zeros(5, np.int64)
     can_hit = (decisions.modes == LayerMode.GPU) | (decisions.modes == LayerMode.PIPELINE)
     spilled = np.zeros(0, np.bool_) if decisions.spilled is None else decisions.spilled.ravel()

@@ -96,7 +96,6 @@ def test_the_plan_is_never_slower_than_a_named_system(scenario: Scenario) -> Non
             runs = alone[rival.policy]
             assert isinstance(rival.outcome, Metrics) == bool(runs)
             if isinstance(rival.outcome, Metrics) and rival.plan_metrics:
-                assert rival.digest == runs[0].timeline.digest
                 assert rival.outcome == mean_metrics(
                     [run.metrics for run in runs[: rival.num_draws]]
                 )

@@ -24,5 +24,5 @@ def test_the_best_first_run_is_kept_and_others_are_made_again() -> None:
     assert [end_s[trial.policy.name] for trial in kept] == [min(end_s.values())]
     for trial in met:
         run = trials.first_run(trial)
-        assert (run.timeline.digest, run.metrics) == (trial.digest, trial.metrics[0])
+        assert run.metrics == trial.metrics[0]
         assert run.scenario.policy == trial.policy

@@ -359,12 +359,12 @@ import os, signal, sys
 from planner.search.trials import Trials
 from rosin.__main__ import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
-run = Trials.whole_run
+run = Trials.metrics_of
 def run_and_interrupt(trials, trial, number):
     if trial.policy.name == "hybrimoe":
         os.kill(os.getpid(), signal.SIGINT)
     return run(trials, trial, number)
-Trials.whole_run = run_and_interrupt
+Trials.metrics_of = run_and_interrupt
 sys.exit(main(sys.argv[1:]))
 """
 """A `rosin` that gets SIGINT from outside the search's own code, once systems that fit have run."""

@@ -17,6 +17,7 @@ from sim.engine import engine
 from sim.engine.program import Program
 from sim.engine.timeline import Timeline
 from sim.policies.actions import Action, LayerMode
+from sim.policies.dispatch.rule import Rule
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
@@ -84,12 +85,14 @@ def repeats(policy: Policy, problem: Problem, residency: Residency, passes: Pass
     return (
         len(fed) > 1
         and bool((fed == 1).all())
-        and policy.cache.is_static
         and policy.keeps_residency
         and policy.is_lossless
+        and not policy.overlap.in_turn
         and not policy.prefetch.is_active
         and not policy.feeding.is_pipelined
         and problem.split is None
+        # Else a run refuses what it would copy.
+        and (problem.overlap.staging_experts > 0 or policy.dispatch.rule == Rule.CPU)
         and bool((policy.dispatch.layer_modes(residency, fed) == LayerMode.GPU).all())
         and bool((policy.dispatch.head_modes(residency, fed) == LayerMode.GPU).all())
         and shelf_of(problem, residency) is None
@@ -99,7 +102,7 @@ def repeats(policy: Policy, problem: Problem, residency: Residency, passes: Pass
 def _totals(
     policy: Policy, foresight: Foresight, engine_name: str, selected: NDArray[np.int64]
 ) -> Totals | None:
-    """The totals of the run; None where a copy of the prompt outlasts it.
+    """The totals of the run; None where a copy of the prompt outlasts it, or decoding has early ones.
 
     ``selected`` are the places of experts with tokens, flattened.
     """
@@ -107,6 +110,8 @@ def _totals(
     num_prompt = int(np.count_nonzero(foresight.passes.is_prefill))
     border = num_prompt * foresight.tokens[0].size
     first = int(np.searchsorted(selected, border))
+    if decisions.early is not None and decisions.early[num_prompt:].any():
+        return None
 
     prompt = _Part.of(foresight, decisions, slice(num_prompt), selected[:first])
     execution = execute_decided(

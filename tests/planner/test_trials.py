@@ -1,28 +1,40 @@
-"""Trials: which run is kept, and that one made again is the same."""
+"""Trials: metrics are those of the whole run, and two that do the same are told from two that last as
+long.
+"""
+
+from dataclasses import replace
+from itertools import pairwise
 
 from planner.search.candidates import named_systems
-from planner.search.trials import Trials, is_feasible
+from planner.search.trials import Trial, Trials, is_feasible
+from sim.policies import POLICIES
 from tests.planner.test_search import _grid
 
 
-def test_the_best_first_run_is_kept_and_others_are_made_again() -> None:
-    """What is asked for of a first draw is the run that was met, of the best the very object;
-    nothing is kept that is never asked for.
-    """
-    trials = Trials(
-        [next(_grid())],
-        lambda trial, metrics: None if trial.policy.knows_future else (0.0, metrics.end_to_end_s),
-    )
+def _met() -> tuple[Trials, list[Trial]]:
+    """Every named system that fits, on its first draw."""
+    trials = Trials([next(_grid())])
     named = [trials.start(policy, is_named=True) for policy in named_systems()]
-    met = [trial for trial in trials.meet(named, 1) if is_feasible(trial)]
-    end_s = {
-        trial.policy.name: trial.metrics[0].end_to_end_s
-        for trial in met
-        if not trial.policy.knows_future
-    }
-    kept = [trial for trial in met if trials.first_run(trial) is trials.first_run(trial)]
-    assert [end_s[trial.policy.name] for trial in kept] == [min(end_s.values())]
+    return trials, [trial for trial in trials.meet(named, 1) if is_feasible(trial)]
+
+
+def test_a_first_run_is_what_was_met() -> None:
+    """Its metrics are those that the trial has; the last that was asked for is kept."""
+    trials, met = _met()
     for trial in met:
         run = trials.first_run(trial)
         assert run.metrics == trial.metrics[0]
         assert run.scenario.policy == trial.policy
+        assert trials.first_run(trial) is run
+
+
+def test_alike_are_those_of_equal_timelines() -> None:
+    """A policy under another name is alike; of named systems, those whose digests are equal."""
+    trials, met = _met()
+    for trial in met:
+        twin = replace(trial, policy=replace(trial.policy, name="twin"))
+        assert trials.are_alike(trial, twin)
+    digests = [trials.first_run(trial).timeline.digest for trial in met]
+    for (one, first), (other, second) in pairwise(zip(met, digests, strict=True)):
+        assert trials.are_alike(one, other) == (first == second)
+    assert len(set(digests)) < len(met) < len(POLICIES)

@@ -26,7 +26,7 @@ def far_from_own(own: Machine, changed: Machine, overrides: Sequence[str]) -> It
         if times >= FAR_TIMES:
             way = "more" if after > before else "less"
             yield (
-                f"`overrides` {override} is {times:.0e} times {way} than the machine's own {before:g}; "
+                f"{override} is {times:.0e} times {way} than the machine's own {before:g}; "
                 "is a unit missing, as in 200GB or 200e9?"
             )
 

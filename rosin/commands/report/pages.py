@@ -11,7 +11,6 @@ from hwprofiles.units import format_duration
 from planner.search.objectives import Goal
 from planner.search.plan import Plan, Setting
 from planner.study.outcome import OBJECTIVE_FIGURES
-from rosin.cli.field_options import in_options
 from rosin.cli.memory_guard import refuse_large_run
 from rosin.cli.scenario import read_plan
 from rosin.commands.simulate.document import run_warnings
@@ -76,7 +75,7 @@ def plan_page(
         answer=_answer(run),
         command=command,
         sections=sections,
-        warnings=[in_options(warning) for warning in run_warnings(run, provenance)],
+        warnings=run_warnings(run, provenance),
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from hwprofiles import Kind
 from hwprofiles.units import NS_PER_S
+from rosin.cli.field_options import in_options
 from rosin.report.json_documents import (
     Basis,
     HostMemory,
@@ -43,9 +44,9 @@ def run_result(run: Run, provenance: RunProvenance, scenario: ScenarioRecord) ->
 
 def run_warnings(run: Run | LongRun, provenance: RunProvenance) -> list[str]:
     """What to know before trusting the figures: the run's own warnings, and where measured curves
-    were left.
+    were left; in the words of the options.
     """
-    return [*run.warnings, *provenance.extrapolated]
+    return [*map(in_options, run.warnings), *provenance.extrapolated]
 
 
 def resource_times(run: Run) -> list[ResourceTime]:

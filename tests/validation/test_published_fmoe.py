@@ -24,6 +24,7 @@ from sim.step.simulate import Scenario
 from sim.workload.batch import Batch
 from tests.shared_data import shared_data
 from validation.published import Reproduction, reproduce
+from validation.published.fmoe import measured, overheads
 from validation.published.fmoe.foretold import foretold_share
 from validation.published.fmoe.host_cost import layer_overhead_ns
 from validation.published.fmoe.measured import all_workloads, measure
@@ -233,6 +234,19 @@ def test_the_sweep_crosses_all_answers() -> None:
     lines = list(report(found))
     assert lines[0] == f"{len(found)} combinations"
     assert int(lines[1].split()[-1]) == sum("TTFT" in case.met for case in found)
+
+
+def test_one_question_otherwise_with_another_host_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line for every reading, the adopted one first; more host time shrinks every system's lead."""
+    monkeypatch.setattr(overheads, "LMSYS", (("mixtral-8x7b", "LMSYS"),))
+    monkeypatch.setattr(measured, "BATCHES", {"LMSYS": Batch(prompt_tokens=5, output_tokens=3)})
+    found = {
+        overhead: list(overheads.otherwise(replace(BASE, layer_overhead_ms=overhead)))
+        for overhead in (1.0, 60.0)
+    }
+    least, most = (int(lines[0].split()[2].rstrip("%;")) for lines in found.values())
+    assert all(len(lines) == len(one_otherwise()) for lines in found.values())
+    assert least > most
 
 
 @pytest.mark.parametrize("name", DISTANCES)

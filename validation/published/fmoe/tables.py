@@ -131,20 +131,11 @@ def _swept(points: Mapping[str, RunKnobs], base: PointMetrics, seed: int, extent
 
 def _headline(base: PointMetrics) -> Table:
     """The eight reductions, with those of each model and data set beside."""
-
-    def others(quantity: str, system: str) -> tuple[OtherPolicy, ...]:
-        """The ratio of that quantity by model and data set, and under other readings."""
-        by_workload = base.ratios(quantity, system).items()
-        return tuple(
-            OtherPolicy(label=f"{model}, {data}", simulated=value)
-            for (model, data), value in by_workload
-        )
-
     cells = (
         cell_of(
             row,
             base.ratio(_quantity(row), row.system),
-            comparisons=others(_quantity(row), row.system),
+            comparisons=_by_workload(base, _quantity(row), row.system),
         )
         for row in _reductions()
     )
@@ -161,17 +152,21 @@ def _hits(base: PointMetrics, predicted: Mapping[str, Mapping[Workload, float]])
     nothing, has none in the paper.
     """
 
-    def by_prediction(system: str) -> tuple[OtherPolicy, ...]:
-        """The ratio as the released code counts hits."""
-        ratio = mean(
+    def others(system: str) -> tuple[OtherPolicy, ...]:
+        """The ratio of the averages, that of each model and data set, and as the released code counts hits."""
+        of_averages = base.average("hit", "fMoE") / base.average("hit", system)
+        by_code = mean(
             predicted["fMoE"][workload] / share for workload, share in predicted[system].items()
         )
-        return (OtherPolicy(label="selections predicted, LMSYS", simulated=ratio),)
+        return (
+            OtherPolicy(label="selections predicted, LMSYS", simulated=by_code),
+            OtherPolicy(label="of the averages", simulated=of_averages),
+            *_by_workload(base, "hit", system),
+        )
 
     rows = [row for row in _rows() if row.quantity == "hit_ratio"]
     cells = (
-        cell_of(row, base.ratio("hit", row.system), comparisons=by_prediction(row.system))
-        for row in rows
+        cell_of(row, base.ratio("hit", row.system), comparisons=others(row.system)) for row in rows
     )
     words = f"{ASSUMPTIONS} A hit is an expert on its GPU when the gate selects it; in the released code, one that had been predicted."
     return Table(
@@ -179,6 +174,14 @@ def _hits(base: PointMetrics, predicted: Mapping[str, Mapping[Workload, float]])
         title="fMoE's hit rate over the baseline's",
         assumptions=words,
         cells=tuple(cells),
+    )
+
+
+def _by_workload(base: PointMetrics, quantity: str, system: str) -> tuple[OtherPolicy, ...]:
+    """fMoE's figure over a system's, for each model and data set."""
+    return tuple(
+        OtherPolicy(label=f"{model}, {data}", simulated=value)
+        for (model, data), value in base.ratios(quantity, system).items()
     )
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
@@ -28,7 +30,8 @@ def placed_by_rule(model: Model, counts: NDArray[np.float32], ratio: float) -> N
     return mask.reshape(own.shape)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=10)
 def test_the_rule_gives_the_mask_back(seed: int) -> None:
     """Random experts of each layer, also with dense layers before them."""
     generator = random.Random(seed)

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwprofiles import InputError
@@ -63,7 +63,8 @@ def _random_layout(seed: int, runtime: str) -> tuple[Layout, LlamaArguments, obj
 
 
 @pytest.mark.parametrize("runtime", LLAMAS)
-@pytest.mark.parametrize("seed", range(12))
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=12)
 def test_every_form_places_the_same_bytes(runtime: str, seed: int) -> None:
     """Matrices at random: all forms that express them are read back to the same placement."""
     layout, arguments, search = _random_layout(seed, runtime)

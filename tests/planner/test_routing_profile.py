@@ -4,6 +4,8 @@ import random
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import InputError
 from planner.export.llama_cpp.routing_profile import profile_csv, profile_words
@@ -11,7 +13,8 @@ from sim.model.library import load_model
 from tests.sim.runtimes.examples import deepseek, qwen
 
 
-@pytest.mark.parametrize("seed", range(6))
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=6)
 def test_the_most_chosen_are_the_plans(seed: int) -> None:
     """Read as the program reads it, each layer's most chosen experts are those of the plan."""
     generator = random.Random(seed)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import InputError, Machine, load_machine
 from planner.bounds import mean_bounds
@@ -388,7 +390,8 @@ def test_host_memory_holds_the_cache_too() -> None:
     )
 
 
-@pytest.mark.parametrize("seed", range(12))
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=12)
 def test_no_pipeline_beats_its_bounds(seed: int) -> None:
     """On drawn machines and batches, end to end, to the first token and from there."""
     rng = np.random.default_rng(seed)

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import InputError
 from hwprofiles.units import MIB
@@ -160,7 +162,8 @@ def test_crossings_between_gpus() -> None:
     assert (placement.num_crossings, placement.crossings_between_gpus) == (0, 1)
 
 
-@pytest.mark.parametrize("seed", range(16))
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=16)
 def test_random_plans_conserve_bytes(seed: int) -> None:
     """For random plans of single matrices, bytes by device equal those of matching each tensor's
     name by hand.

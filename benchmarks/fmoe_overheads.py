@@ -1,17 +1,17 @@
 """fMoE's figures with the measured host time and with what the published times ask for:
 
-``python -m validation.published.fmoe.overheads`` prints both, as adopted and with one question answered otherwise.
+``python -m benchmarks.fmoe_overheads`` prints both, as adopted and with one question answered otherwise.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from benchmarks.fmoe_sweep import OVERHEADS_MS, OWN, SHARED
 from hwprofiles.units import GB
 from sim.step.metrics import Metrics
 from validation.published.fmoe.measured import PointMetrics, Workload, all_workloads, measure
 from validation.published.fmoe.readings import Answers, one_otherwise
 from validation.published.fmoe.summary import ORDERS, mean_reduction, order_of
-from validation.published.fmoe.sweep import OVERHEADS_MS, OWN, SHARED
 from validation.published.fmoe.systems import BASE, BASELINES, SYSTEMS, RunKnobs
 
 SMALLEST_BYTES = 6 * GB

@@ -3,7 +3,7 @@
 Where residents stay and one token is fed at a time, a layer begins when all of the layer before has
 ended, and every selected expert has one token. So what a layer takes depends on how many experts run
 where, not on which: one layer of each kind stands for all of its kind, to the nanosecond
-(docs/decisions/0023-layers-that-decode-alike.md).
+(docs/decisions/0026-layers-that-decode-alike.md).
 """
 
 from dataclasses import dataclass, fields, replace

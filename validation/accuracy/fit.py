@@ -18,12 +18,8 @@ PRICES: Mapping[Phase, Callable[[Features, Constants], Seconds]] = {
     "decode": decode_seconds,
     "prefill": prefill_seconds,
 }
-TYPICAL_ERROR: Mapping[Phase, float] = {"decode": 0.2, "prefill": 0.35}
-"""Errors of the logarithm up to about these count by their square, larger ones ever less: what is off by
-many times as much has another cause than a constant, such as reading from a disk or another build.
-
-About the deviation of machines left out: half of their rows are within 13 and 20 %, 0.67 of it.
-"""
+TYPICAL_ERROR: Mapping[Phase, float] = {"decode": 0.2, "prefill": 0.2}
+"""Errors of the logarithm up to about these count by their square."""
 
 PRIOR_WEIGHT = 0.5
 """A constant one prior spread away from its prior costs as much as half a typical error of a whole
@@ -80,12 +76,23 @@ def _fit_phase(
         """Errors of all points, large ones softened, and how far constants are from their priors."""
         constants = constants_of({**values, **dict(zip(names, np.exp(logs), strict=True))})
         errors = (np.log(points.predicted(constants)) - measured) / TYPICAL_ERROR[points.phase]
-        # The solver squares this: log(1 + e²) is e² near 0, and hardly grows far out.
-        softened = np.sign(errors) * np.sqrt(np.log1p(errors**2))
+        softened = np.sign(errors) * np.sqrt(_cost(errors, points.phase))
         return np.concatenate([weights * softened, PRIOR_WEIGHT * (logs - priors) / spreads])
 
     solution = least_squares(residuals, np.log([values[name] for name in names]))
     return dict(zip(names, np.exp(solution.x).tolist(), strict=True))
+
+
+def _cost(errors: FloatArray, phase: Phase) -> FloatArray:
+    """What errors cost: their square near 0.
+
+    Large ones of decoding hardly cost more than less large ones: what is off by many times as much has
+    another cause than a constant, such as reading from a disk or another build. Of prompts, whose rows
+    differ by where they ran, large ones cost their size.
+    """
+    if phase == "decode":
+        return np.asarray(np.log1p(errors**2), float)
+    return np.asarray(2 * (np.sqrt(1 + errors**2) - 1), float)
 
 
 def rig_weights(rigs: Sequence[str]) -> FloatArray:

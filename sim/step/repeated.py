@@ -269,7 +269,7 @@ def _timeline(problem: Problem, sheet: Sheet, engine_name: str) -> Timeline:
         + MAX_TASKS_PER_EXPERT * int(np.count_nonzero(sheet.actions))
     )
     draft = fresh_draft(problem, sheet, num_tasks)
-    emit_run(draft)  # type: ignore[no-untyped-call]  # compiled
+    emit_run(draft)
     program = Program(
         platform=platform(problem.machine, RESOURCES), tasks=table(draft, 0, int(draft.state[N]))
     )

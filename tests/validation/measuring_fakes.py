@@ -5,7 +5,7 @@ move.
 from collections.abc import Callable, Mapping, Sequence
 
 from hwprofiles import Operation
-from validation.measuring.interference_probes import LANES, Factor
+from validation.measuring.interference_probes import Factor
 from validation.measuring.lane_probes import Gaps, LaneGaps
 from validation.measuring.measure import Findings
 from validation.measuring.probe import CurveKey, Probe
@@ -16,6 +16,8 @@ from validation.measuring.workplace import Emulation
 
 NsOf = Callable[[str, int, int], float]
 """Duration of one run by the name of its curve, its size, and how often it has run before."""
+
+LANES = ("gpu", "cpu", "h2d", "d2h")
 
 
 class FakeComputer:

@@ -18,12 +18,12 @@ from sim.step.simulate import Run, Scenario, simulate
 from sim.workload.batch import Batch
 from tests.sim.small import MODELS
 from tests.validation.host_stream import WORK_NS, HostStream
-from tests.validation.measuring_fakes import findings, point
+from tests.validation.measuring_fakes import LANES, findings, point
 from validation.measuring import EFFORTS, EMULATED, Emulation, Subject, machine_data, measure
 from validation.measuring.bench import HostBench, StreamBench
 from validation.measuring.cold_memory import ColdMemory
 from validation.measuring.grid import Grid
-from validation.measuring.interference_probes import LANES, Load, measure_interference
+from validation.measuring.interference_probes import Load, measure_interference
 from validation.measuring.memory_probes import thread_counts
 from validation.measuring.sampling import Budget
 from validation.measuring.surroundings import cache_bytes, surroundings

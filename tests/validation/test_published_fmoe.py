@@ -9,6 +9,7 @@ from statistics import mean
 import numpy as np
 import pytest
 
+from benchmarks import fmoe_overheads
 from benchmarks.fmoe_sweep import cases_at, points, report
 from hwprofiles import InputError, load_machine
 from hwprofiles.units import GB
@@ -24,7 +25,7 @@ from sim.step.simulate import Scenario
 from sim.workload.batch import Batch
 from tests.shared_data import shared_data
 from validation.published import Reproduction, reproduce
-from validation.published.fmoe import measured, overheads
+from validation.published.fmoe import measured
 from validation.published.fmoe.foretold import foretold_share
 from validation.published.fmoe.host_cost import layer_overhead_ns
 from validation.published.fmoe.measured import all_workloads, measure
@@ -238,10 +239,10 @@ def test_the_sweep_crosses_all_answers() -> None:
 
 def test_one_question_otherwise_with_another_host_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line for every reading, the adopted one first; more host time shrinks every system's lead."""
-    monkeypatch.setattr(overheads, "LMSYS", (("mixtral-8x7b", "LMSYS"),))
+    monkeypatch.setattr(fmoe_overheads, "LMSYS", (("mixtral-8x7b", "LMSYS"),))
     monkeypatch.setattr(measured, "BATCHES", {"LMSYS": Batch(prompt_tokens=5, output_tokens=3)})
     found = {
-        overhead: list(overheads.otherwise(replace(BASE, layer_overhead_ms=overhead)))
+        overhead: list(fmoe_overheads.otherwise(replace(BASE, layer_overhead_ms=overhead)))
         for overhead in (1.0, 60.0)
     }
     least, most = (int(lines[0].split()[2].rstrip("%;")) for lines in found.values())

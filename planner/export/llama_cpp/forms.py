@@ -158,7 +158,7 @@ def _once_each(command: RuntimeCommand) -> Iterator[tuple[str, str | None]]:
     seen = set()
     for flag, value in command.flags():
         if flag in seen:
-            raise InputError(f"{flag} stands there more than once; export --form args")
+            raise InputError(f"{flag} stands there more than once; export `form` args")
         seen.add(flag)
         yield flag, value
 

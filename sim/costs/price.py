@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwprofiles import Curve, Provenance, weakest
+from hwprofiles import Curve, InputError, Provenance, weakest
+from hwprofiles.errors import shortened
+from hwprofiles.limits import MAX_TIME_S
+from hwprofiles.units import NS_PER_S
 from sim.costs.attention_price import FromCurves
 from sim.costs.grouped_curves import FromGroups
 
@@ -33,7 +36,8 @@ def price_of(
     """Price an operation by its measured curve, by the formula where there is none.
 
     Outside the measured range the nearest end of the curve is scaled by the ratio of formulas.
-    ``rates`` are the sources of what the formula reads.
+    ``rates`` are the sources of what the formula reads. Raises InputError for a time beyond what
+    whole ns hold.
     """
     if curve is None:
         ns = formula(sizes)
@@ -46,6 +50,12 @@ def price_of(
             outside, formula(sizes) / formula(np.clip(sizes, *curve.range)), 1.0
         )
         provenance = weakest((curve.provenance, *rates)) if outside.any() else curve.provenance
+    if not (ns <= MAX_TIME_S * NS_PER_S).all():
+        years = MAX_TIME_S // (365 * 24 * 3600)
+        raise InputError(
+            f"by the machine's curves and rates an operation takes over {years} years "
+            f"({shortened(provenance.source)})"
+        )
     return Price(ns=np.rint(ns).astype(np.int64), provenance=provenance, is_extrapolated=outside)
 
 

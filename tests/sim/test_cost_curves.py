@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwprofiles import Kind, parse_machine
+from hwprofiles import InputError, Kind, parse_machine
 from sim.costs.cost_model import CostModel
 from sim.costs.curve_shapes import attention_shape, ffn_shape, gate_shape, head_shape
 from sim.model.model import Model, TensorClass
@@ -224,3 +224,17 @@ def test_spreads_belong_to_points() -> None:
         ValueError, match="spread_fractions must have one for each of 2 points, got 1"
     ):
         parse_machine(data, "a file")
+
+
+@pytest.mark.parametrize("ns", [1e20, 1e24])
+def test_a_time_that_no_clock_holds_is_refused(ns: float) -> None:
+    """Rounded to whole ns, it would turn negative without a word."""
+    model = MODELS["dense-first-and-shared"]
+    curve = MEASURED | {
+        "operation": "gate",
+        "device": "cpu",
+        "shape": gate_shape(model, 1),
+        "points": [[1, ns]],
+    }
+    with pytest.raises(InputError, match="takes over 126 years"):
+        _costs(model, curve).weights("cpu", 1, TensorClass.ROUTER, np.array([1]))

@@ -226,15 +226,14 @@ def test_spreads_belong_to_points() -> None:
         parse_machine(data, "a file")
 
 
-@pytest.mark.parametrize("ns", [1e20, 1e24])
-def test_a_time_that_no_clock_holds_is_refused(ns: float) -> None:
+def test_a_time_that_no_clock_holds_is_refused() -> None:
     """Rounded to whole ns, it would turn negative without a word."""
     model = MODELS["dense-first-and-shared"]
     curve = MEASURED | {
         "operation": "gate",
         "device": "cpu",
         "shape": gate_shape(model, 1),
-        "points": [[1, ns]],
+        "points": [[1, 1e15]],
     }
     with pytest.raises(InputError, match="takes over 126 years"):
-        _costs(model, curve).weights("cpu", 1, TensorClass.ROUTER, np.array([1]))
+        _costs(model, curve).weights("cpu", 1, TensorClass.ROUTER, np.array([1, 10**9]))

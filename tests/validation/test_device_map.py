@@ -30,7 +30,7 @@ def _planned_map(folder: Path) -> dict[str, int | str]:
         runtime="accelerate",
         model=model,
         quantization="bf16",
-        host=replace(small_gpu(GIB_OF_HALF), memory_bytes=1e9),
+        host=replace(small_gpu(GIB_OF_HALF), memory_bytes=8e9),
         load=RuntimeLoad(prompt_tokens=8, output_tokens=4),
         limits=RuntimeLimits(margin_vram_bytes=0, reserve_ram_bytes=0),
         tensors=tensors_of(model),

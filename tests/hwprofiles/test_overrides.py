@@ -56,7 +56,7 @@ def test_a_quantity_is_set_to_its_effective_value(path: str, number: int, suffix
     try:
         machine = load_machine(MACHINE, [override])
     except InputError as error:
-        assert f"--set {override}: " in str(error)
+        assert f"`overrides` {override}: " in str(error)
         assert "\n" not in str(error)
         return
     part = _at(machine, path)
@@ -92,7 +92,7 @@ def test_a_slip_in_a_path_names_a_key_that_is_there(path: str, data: st.DataObje
     with pytest.raises(InputError) as caught:
         load_machine(MACHINE, [override])
     line = str(caught.value)
-    assert f"--set {override}: " in line
+    assert f"`overrides` {override}: " in line
     assert "did you mean" in line or "known: " in line or "write " in line
     assert "\n" not in line
 

@@ -133,7 +133,7 @@ def test_other_forms_of_llama_cpp(arguments: LlamaArguments, form: str) -> None:
     try:
         text = runtime_text(form, command)
     except InputError as error:
-        assert "export --form args" in str(error)
+        assert "export `form` args" in str(error)
         return
     again = read_runtime_arguments("llama.cpp", WRITERS["llama.cpp"].arguments_in(form, text))
     unsaid = {

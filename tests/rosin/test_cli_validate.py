@@ -137,7 +137,7 @@ def test_real_operations_need_a_machine_of_this_computer(
     assert main(["validate", str(plan_file), "--device", "cpu"]) == 2
     error = capsys.readouterr().err
     assert (
-        "only a machine that rosin measure --device cpu wrote is one" in error
+        "only a machine that rosin measure wrote with --device cpu is one" in error
         and error.count("\n") == 1
     )
     machine = plan_file.parent / "machine.yaml"

@@ -84,7 +84,7 @@ def test_all(
     checked_result(ReproduceResult, data)
     assert sorted(path.name for path in folder.iterdir()) == ["all.csv", "all.md"]
     page = (folder / "all.md").read_text(encoding="utf-8")
-    assert len(data["claims"]) == 6
+    assert len(data["claims"]) == 7
     assert all(claim["figure"] in page for claim in data["claims"])
     assert all(
         bool(claim["because"]) != (claim["verdict"] == "confirmed") for claim in data["claims"]

@@ -28,7 +28,7 @@ from sim.workload.batch import Passes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Waiting:
+class UnshownPasses:
     """Passes that are not shown yet, with the tasks that end them."""
 
     passes: Passes
@@ -39,16 +39,16 @@ class Waiting:
     def __len__(self) -> int:
         return len(self.last_task)
 
-    def between(self, first: int, end: int) -> "Waiting":
+    def between(self, first: int, end: int) -> "UnshownPasses":
         """Some of them."""
-        return Waiting(
+        return UnshownPasses(
             passes=passes_between(self.passes, first, end),
             tokens=self.tokens[first:end],
             decisions=_decisions(self.decisions, slice(first, end)),
             last_task=self.last_task[first:end],
         )
 
-    def followed_by(self, later: "Waiting", num_left_out: int) -> "Waiting":
+    def followed_by(self, later: "UnshownPasses", num_left_out: int) -> "UnshownPasses":
         """With those of the next part, by whose numbers so many tasks are left out."""
         columns = {
             item.name: np.concatenate(
@@ -57,7 +57,7 @@ class Waiting:
             for item in fields(Passes)
         }
         own, theirs = self.decisions, later.decisions
-        return Waiting(
+        return UnshownPasses(
             passes=replace(later.passes, **columns),
             tokens=np.concatenate([self.tokens, later.tokens]),
             decisions=Decisions(
@@ -82,7 +82,7 @@ class LiveParts:
         self._scenario = scenario
         self._residency = residency
         self._driven: Driven | None = None
-        self._waiting: Waiting | None = None
+        self._waiting: UnshownPasses | None = None
         # Tasks at the front that were shown already, and rows (resource, start, end) of shown ones
         # that outlast the passes shown.
         self._num_shown = 0
@@ -99,7 +99,7 @@ class LiveParts:
         self._driven = drive_part(job, self._driven, num_left_out, is_last=is_last)
         self._num_shown -= num_left_out
         job = self._driven.job
-        fresh = Waiting(
+        fresh = UnshownPasses(
             passes=foresight.passes,
             tokens=foresight.tokens,
             decisions=replace(decisions, spilled=job.spilled),
@@ -114,7 +114,12 @@ class LiveParts:
         self._waiting = waiting.between(count, len(waiting))
 
     def _show(
-        self, shown: Waiting, foresight: Foresight, look: Callable[[Part], None], *, is_last: bool
+        self,
+        shown: UnshownPasses,
+        foresight: Foresight,
+        look: Callable[[Part], None],
+        *,
+        is_last: bool,
     ) -> None:
         assert self._driven is not None
         driven = self._driven

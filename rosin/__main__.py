@@ -31,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # after it is set.
     from rosin.cli.app import run_command
     from rosin.cli.failures import exit_code_of
+    from rosin.cli.stopping import hush_interrupted_callbacks
 
+    if arguments is None:
+        hush_interrupted_callbacks()
     return exit_code_of(lambda: run_command(sys.argv[1:] if arguments is None else list(arguments)))
 
 

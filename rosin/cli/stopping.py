@@ -1,12 +1,29 @@
 """Ctrl-C and SIGTERM while a study runs: both end it, once what is being written is written."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+def hush_interrupted_callbacks() -> None:
+    """Show no traceback of an interruption that Python meets inside a callback of its own.
+
+    A finalizer, or what runs at exit, cannot hand the exception on, so Python prints and drops it;
+    whoever pressed Ctrl-C twice would read a page about locks. Other errors are shown as before.
+    """
+    show = sys.unraisablehook
+
+    def show_unless_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
+        """Show the error, but for an interruption."""
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            show(unraisable)
+
+    sys.unraisablehook = show_unless_interrupted
 
 
 class Stop:

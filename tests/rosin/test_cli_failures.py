@@ -142,3 +142,34 @@ def test_every_option_of_a_field_exists() -> None:
     page = ROOT / "docs" / "reference" / "command-line.md"
     text = page.read_text(encoding="utf-8")
     assert [option for option in OPTIONS.values() if option not in text] == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize("moment", ["finalizer", "exit"])
+def test_no_traceback_of_an_interruption_inside_a_callback_of_python(
+    error: type[BaseException], moment: str
+) -> None:
+    """What Python drops after printing it is printed for errors alone."""
+    script = f"""
+import atexit, weakref
+from rosin.cli.stopping import hush_interrupted_callbacks
+
+def fail():
+    raise {error.__name__}
+
+class Kept: pass
+
+hush_interrupted_callbacks()
+if {moment!r} == "exit":
+    atexit.register(fail)
+else:
+    kept = Kept()
+    finalizer = weakref.ref(kept, lambda reference: fail())
+    del kept
+print("done")
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert ran.stdout == "done\n"
+    assert ("Traceback" in ran.stderr) == (error is ValueError)

@@ -56,10 +56,18 @@ def test_batches_have_no_runtime() -> None:
 def test_the_page_names_the_nearest() -> None:
     """One sentence with both speeds and what is lost; without a plan, the reason."""
     found = _found(tpot_s=0.001)
-    result: Any = SimpleNamespace(runtimes=found, predicted=SimpleNamespace(tpot_s=0.001))
+    result: Any = SimpleNamespace(
+        runtimes=found, predicted=SimpleNamespace(tpot_s=0.001), objective="throughput"
+    )
     [line] = nearest_lines(result)
     assert f"nearest runtime: {found[0].runtime}, predicted at" in str(line)
-    assert "of the speed" in str(line)
+    lost = found[0].lost_fraction
+    assert lost is not None
+    longer = f"{1 / (1 - lost):.2f} times as long"
+    assert f"prompt and answer together take {longer}" in str(line)
+    result.objective = "tpot"
+    [line] = nearest_lines(result)
+    assert f"each further token takes {longer}" in str(line)
     none = PlanRuntime.model_validate(
         dict.fromkeys(PlanRuntime.model_fields) | {"runtime": "llama.cpp", "reason": "too large"}
     )

@@ -13,6 +13,7 @@ from planner.runtimes.search import WAYS
 from planner.search.plan import Plan
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.commands.plan.runtime_command import plan_again
+from rosin.commands.plan.runtime_page import times_as_long
 from rosin.report.json_documents import PlanResult, PlanRuntime
 from sim.runtimes.predict import FITTED
 from sim.step.metrics import Metrics
@@ -70,8 +71,8 @@ def nearest_lines(result: PlanResult) -> Iterator[RenderableType]:
         return
     yield Text(
         f"nearest runtime: {nearest.runtime}, {_both_speeds(nearest, result)}: "
-        f"{_loss_words(nearest.lost_fraction)}; rosin plan --runtime {nearest.runtime} has the "
-        "command to paste"
+        f"{_loss_words(result.objective, nearest.lost_fraction)}; rosin plan --runtime "
+        f"{nearest.runtime} has the command to paste"
     )
 
 
@@ -89,8 +90,8 @@ def _both_speeds(nearest: PlanRuntime, result: PlanResult) -> str:
     )
 
 
-def _loss_words(lost_fraction: float) -> str:
+def _loss_words(objective: str, lost_fraction: float) -> str:
     """Say what is lost, where two models of cost can tell at all."""
     if lost_fraction <= 0:
         return "nothing is lost that two models of cost can tell"
-    return f"it loses {lost_fraction:.0%} of the speed"
+    return times_as_long(objective, lost_fraction)

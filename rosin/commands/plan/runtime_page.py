@@ -122,6 +122,19 @@ def _over(result: RuntimePlanResult) -> Iterator[RenderableType]:
         )
 
 
+def times_as_long(objective: str, lost_fraction: float) -> str:
+    """Say how much longer a run takes that loses this share of the speed, by the objective."""
+    longer = f"{1 / (1 - lost_fraction):.2f} times as long"
+    # One user's other objectives all count the time of prompt and answer.
+    match objective:
+        case "ttft":
+            return f"the first token takes {longer}"
+        case "tpot":
+            return f"each further token takes {longer}"
+        case _:
+            return f"prompt and answer together take {longer}"
+
+
 def _best_possible(result: RuntimePlanResult) -> Iterator[RenderableType]:
     """What the best policy of any kind would reach, where it was looked for."""
     best = result.any_policy
@@ -133,8 +146,8 @@ def _best_possible(result: RuntimePlanResult) -> Iterator[RenderableType]:
     )
     if result.gain_lost_fraction > 0:
         yield Text(
-            f"{result.runtime} loses {result.gain_lost_fraction:.0%} of its speed, by two models "
-            "of cost: differences inside the range above say nothing"
+            f"with {result.runtime}, {times_as_long(result.objective, result.gain_lost_fraction)}, "
+            "by two models of cost: differences inside the range above say nothing"
         )
         return
     yield Text(

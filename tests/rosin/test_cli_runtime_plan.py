@@ -53,6 +53,23 @@ def test_page_ends_in_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in text
 
 
+@pytest.mark.parametrize(
+    ("machine", "words"),
+    [
+        ("RTX 5090 + Ryzen 9 9950X + 2x32GB DDR5-6000", "plan: everything on the GPU"),
+        ("2xRTX 4090 + Ryzen 9 9950X + 2x32GB DDR5-6000", "plan: everything on the GPUs"),
+        ("Ryzen 9 9950X + 2x32GB DDR5-6000", "plan: everything on the CPU"),
+        (PC, "plan: all layers but their experts on the GPU; "),
+    ],
+)
+def test_the_page_says_what_is_where(
+    machine: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where all fits, nobody has to read shares of experts."""
+    assert main([*LLAMA, "--machine", machine, "--room-tokens", "4096"]) == 0
+    assert words in capsys.readouterr().out
+
+
 def test_the_figure_has_every_way_that_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -152,24 +152,24 @@ def placed_words(option: Option) -> str:
     model = option.question.model
     if not placement.num_gpus:
         return "everything on the CPU: the machine has no GPU"
+    where = "on the GPU" if placement.num_gpus == 1 else "on the GPUs"
     whole = int(np.sum(placement.attention >= 0))
-    layers = (
-        "all layers but their experts"
-        if whole == model.num_layers
-        else f"{whole} of {model.num_layers} layers"
-    )
-    if model.is_dense:
-        return f"{whole} of {model.num_layers} layers on the GPU"
+    layers = f"{whole} of {model.num_layers} layers {where}"
     # Column 0 is the host; what is not there is on a GPU.
     on_gpu = 1 - placement.expert_fraction[list(model.moe_layers), 0]
     num_full = int(np.sum(on_gpu > FULL))
-    share = float(np.mean(on_gpu))
+    if whole == model.num_layers:
+        if num_full == len(model.moe_layers):
+            return f"everything {where}"
+        layers = f"all layers but their experts {where}"
+    if model.is_dense:
+        return layers
     cached = sum(own.expert_cache for own in option.memory.values())
     if cached:
-        return f"{layers} on the GPU, and a cache of experts of {format_bytes(cached)} there"
-    words = f"{layers} on the GPU; {share:.0%} of the experts"
+        return f"{layers}, and a cache of experts of {format_bytes(cached)} there"
+    words = f"{layers}; {float(np.mean(on_gpu)):.0%} of the experts"
     if placement.is_by_matrix:
-        words += f", all of {num_full} of {len(model.moe_layers)} layers"
+        words += f", with all of {num_full} of the {len(model.moe_layers)} layers"
     return words
 
 

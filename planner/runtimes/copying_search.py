@@ -17,8 +17,10 @@ PREFETCH_STEPS = (1, 2, 4)
 MOST_IN_GROUP = 16
 """Shares of layers are told apart to a sixteenth."""
 
-OFFLOAD_STEP_BYTES = GIB // 100
-"""``--cpu-offload-gb`` is a fraction; hundredths of a GiB are finer than any parameter of experts."""
+OFFLOAD_STEPS_PER_GIB = 100
+"""``--cpu-offload-gb`` is a fraction; hundredths of a GiB are finer than any parameter of experts,
+and read well.
+"""
 
 
 def vllm_options(asked: Asked) -> Iterator[Option]:
@@ -57,8 +59,9 @@ def _least_offloaded(asked: Asked, chunk: int, is_experts_alone: bool) -> Option
     option = asked.option(replace(base, is_experts_alone=False))
     missing = asked.missing_bytes(option.memory, option.arguments).get("gpu0", 0.0)
     if missing:
-        steps = math.ceil(missing / OFFLOAD_STEP_BYTES)
-        option = asked.option(replace(base, offload_bytes=steps * OFFLOAD_STEP_BYTES))
+        steps = math.ceil(missing / GIB * OFFLOAD_STEPS_PER_GIB)
+        offload_bytes = steps / OFFLOAD_STEPS_PER_GIB * GIB
+        option = asked.option(replace(base, offload_bytes=offload_bytes))
     return option if asked.fits(option) else None
 
 

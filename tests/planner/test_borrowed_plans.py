@@ -70,6 +70,15 @@ def test_vllm_reads_chosen_experts_over_the_link() -> None:
     assert seconds["cpu_experts"] == 0
 
 
+@pytest.mark.parametrize("gib", [3, 5, 8, 12, 16])
+def test_vllm_is_told_hundredths_of_a_gib(gib: int) -> None:
+    """A command to paste has no digits that mean nothing."""
+    words = call_of(planned(asked("vllm", host=small_gpu(gib))).best).arguments
+    if "--cpu-offload-gb" in words:
+        whole, _, rest = words[words.index("--cpu-offload-gb") + 1].partition(".")
+        assert whole.isdigit() and len(rest) <= 2
+
+
 def test_vllm_offloads_as_little_as_fits() -> None:
     """Its GiB hold what does not fit, to less than the parameter that may exceed them."""
     search = asked("vllm", host=small_gpu(12))

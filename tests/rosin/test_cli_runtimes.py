@@ -88,6 +88,10 @@ def test_ignored_arguments_are_named_once(tmp_path: Path) -> None:
     ("words", "message"),
     [
         ((*ASKED, "--runtime-args", "-ncmo 3"), "did you mean '-ncmoe'"),
+        (
+            (*ASKED, "--output-tokens", "64"),
+            "rosin plan --runtime llama.cpp --against ARGUMENTS times a whole answer",
+        ),
         ((*ASKED, "--policy", "fiddler"), "--policy does not go with --runtime"),
         ((*ASKED, "--batch", "4"), "--batch does not go with --runtime"),
         ((*ASKED, "--kv-type", "q9"), "kv type q9"),

@@ -60,6 +60,13 @@ class RuntimeOptions(OptionGroup):
 
 def simulate_runtime(options: ScenarioOptions, asked: RuntimeOptions, said: OutputOptions) -> None:
     """Predict the program. Raises InputError for what is wrong."""
+    from hwprofiles import InputError
+
+    if options.output_tokens is not None:
+        raise InputError(
+            "--output-tokens does not go with --runtime, which is predicted at --context-tokens; "
+            f"rosin plan --runtime {asked.runtime} --against ARGUMENTS times a whole answer"
+        )
     options.refuse_others(USED, "--runtime, whose own arguments decide that")
     question, assumptions = _question(options, asked)
     _say(

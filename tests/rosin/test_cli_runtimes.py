@@ -141,6 +141,31 @@ def test_accuracy_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "vllm: not modelled" in text
 
 
+def test_accuracy_answers_row_by_row_where_rows_are_few(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever brings a measurement of one machine sees whether it is normal, beside no rule that
+    needs other machines.
+    """
+    path = _rows_file(tmp_path / "rows.csv")
+    rows = list(csv.DictReader(path.open(encoding="utf-8")))
+    slow, fast = (
+        rows[0] | {"id": name, "decode_tokens_per_s": speed}
+        for name, speed in (("slow", "0.01"), ("fast", "90000"))
+    )
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(slow))
+        writer.writeheader()
+        writer.writerows([slow, fast])
+    text = text_of(capsys, "accuracy", str(path))
+    verdicts = {
+        line.split()[0]: line.split()[-1] for line in text.splitlines() if " decode " in line
+    }
+    assert verdicts == {"slow": "slower", "fast": "faster"}
+    assert "roofline" in text
+    assert "median of other machines" not in text
+
+
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """`rosin --help` lists accuracy."""
     assert main(["--help"]) == 0

@@ -2,8 +2,6 @@
 machines.
 """
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,20 +49,21 @@ def roofline(points: Points) -> FloatArray:
 
 
 def median_of_others(points: Points) -> FloatArray:
-    """For each machine the median over all others of their medians; its own where there is no
-    other.
-    """
+    """For each machine the median over all others of their medians; there are two machines at least."""
     rigs = np.array(points.rigs)
     medians = {rig: float(np.median(points.tokens_per_s[rigs == rig])) for rig in set(points.rigs)}
     others = {
-        rig: np.median([speed for name, speed in medians.items() if name != rig] or [medians[rig]])
-        for rig in medians
+        rig: np.median([speed for name, speed in medians.items() if name != rig]) for rig in medians
     }
     return np.array([others[rig] for rig in points.rigs], float)
 
 
-BASELINES: Mapping[str, Callable[[Points], FloatArray]] = {
-    ROOFLINE: roofline,
-    MEDIAN: median_of_others,
-}
-"""The rules by what they say of themselves."""
+def baselines_of(points: Points) -> dict[str, FloatArray]:
+    """Tokens a second of every point by each rule that has an answer, by what the rule says of itself.
+
+    With one machine there is no other, so that the median of others has none.
+    """
+    found = {ROOFLINE: roofline(points)}
+    if len(set(points.rigs)) > 1:
+        found[MEDIAN] = median_of_others(points)
+    return found

@@ -8,7 +8,7 @@ import numpy as np
 
 from sim.runtimes.formats import format_family
 from sim.runtimes.sockets import SocketUse
-from validation.accuracy.baselines import BASELINES
+from validation.accuracy.baselines import baselines_of
 from validation.accuracy.errors import bias, median, median_over_rigs, order, relative_errors, tail
 from validation.accuracy.points import PricedRow
 from validation.accuracy.prediction import PhasePrediction
@@ -39,8 +39,7 @@ def baseline_summaries(prediction: PhasePrediction) -> list[BaselineAccuracy]:
     """Errors of the simple rules on the same points."""
     points = prediction.points
     found = []
-    for name, rule in BASELINES.items():
-        predicted = rule(points)
+    for name, predicted in baselines_of(points).items():
         sizes = relative_errors(predicted, points.tokens_per_s)
         found.append(
             BaselineAccuracy(

@@ -9,13 +9,18 @@ from rich.text import Text
 
 from rosin.commands.accuracy.choices_page import choices_page
 from rosin.report.tables import name_column, number_column, plain_table
-from validation.accuracy import AccuracyResult, GroupAccuracy
+from validation.accuracy import AccuracyResult, GroupAccuracy, PointAccuracy
 
 SHOWN_REASONS = 12
+SHOWN_ROWS = 20
+"""Of so few rows a person asks about each: is mine normal?"""
 
 
 def accuracy_page(result: AccuracyResult) -> Iterator[RenderableType]:
-    """A table for each phase, the baselines, and the rows left out with their reasons."""
+    """Few rows one by one; a table for each phase, the baselines, and the rows left out with their
+    reasons.
+    """
+    yield from _each_row(result)
     how = (
         "each machine by constants of all others"
         if result.leaves_one_rig_out
@@ -32,6 +37,42 @@ def accuracy_page(result: AccuracyResult) -> Iterator[RenderableType]:
                 )
     yield from _left_out(result)
     yield from choices_page(result)
+
+
+def _each_row(result: AccuracyResult) -> Iterator[RenderableType]:
+    rows = [row for row in result.rows if row.reason is None]
+    if not 0 < len(rows) <= SHOWN_ROWS:
+        return
+    table = plain_table(
+        name_column("row"),
+        name_column("tokens/s of"),
+        *(number_column(name) for name in ("measured", "predicted", "range")),
+        name_column("measured is"),
+    )
+    for row in rows:
+        for phase, point in (("decode", row.decode), ("prefill", row.prefill)):
+            if point is not None:
+                table.add_row(row.id, phase, *_point_cells(point))
+    yield table
+    yield Text(
+        f"{result.coverage_fraction:.0%} of published rows of machines left out are inside the range"
+    )
+
+
+def _point_cells(point: PointAccuracy) -> tuple[str, ...]:
+    if point.measured_tokens_per_s < point.low_tokens_per_s:
+        verdict = "slower"
+    elif point.measured_tokens_per_s > point.high_tokens_per_s:
+        verdict = "faster"
+    else:
+        verdict = "inside"
+    # Three digits, so that a measurement just outside does not read like the end of its range.
+    return (
+        f"{point.measured_tokens_per_s:.3g}",
+        f"{point.predicted_tokens_per_s:.3g}",
+        f"{point.low_tokens_per_s:.3g}–{point.high_tokens_per_s:.3g}",
+        verdict,
+    )
 
 
 def percent(fraction: float | None) -> str:
@@ -67,7 +108,11 @@ HEADINGS = ("rows", "machines", "median", "90th", "over machines", "bias", "cove
 
 def _table(groups: list[GroupAccuracy]) -> Table:
     table = plain_table(name_column("group"), *(number_column(HEADINGS[index]) for index in SHOWN))
+    everything = groups[0]
     for item in groups:
+        # A group of all rows would say again what the first line says.
+        if item is not everything and item.num_points == everything.num_points:
+            continue
         cells = group_cells(item)
         table.add_row(item.group, *(cells[index] for index in SHOWN))
     return table

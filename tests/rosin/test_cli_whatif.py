@@ -24,7 +24,7 @@ from rosin.commands.whatif.analysis import pareto_front, saturations, sensitivit
 from rosin.commands.whatif.document import WhatifRow
 from rosin.report.axis_words import axis_label, short, tick_labels
 from tests.planner.studies import BASE, has_processes, points_kept, wait_until
-from tests.rosin.command_line import assert_one_line_error, run_rosin
+from tests.rosin.command_line import assert_one_line_error, run_rosin, start_rosin
 from tests.rosin.scenarios import json_of, text_of
 from tests.source_tree import ROOT
 
@@ -131,7 +131,7 @@ def test_names_vary_and_stand_in_for_options(
 
 def test_a_study_in_processes_from_a_shell(tmp_path: Path) -> None:
     """Two processes, started by the command itself, and a command that repeats the study."""
-    result = run_rosin(
+    result = start_rosin(
         *TINY, "--vary", "batch=1,2", "--workers", "2", "-o", "out", "--json", "-", folder=tmp_path
     )
     assert result.exit_code == 0, result.err

@@ -1,8 +1,8 @@
 """The console that tables are printed on."""
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from rich.console import Console, ConsoleDimensions
+from rich.console import Console
 
 DEFAULT_COLUMNS = 80
 
@@ -12,13 +12,13 @@ class PlainConsole(Console):
     code of its own.
     """
 
-    @property
-    def size(self) -> ConsoleDimensions:
-        """Return the terminal's columns and lines; 80 columns where it says that it has none, as some
-        that are no terminals do, on which nothing at all would be printed.
+    def __init__(self, **settings: Any) -> None:
+        """A terminal that says it has no columns, on which nothing would be printed, counts as one
+        of 80.
         """
-        own = super().size
-        return own if own.width > 0 else ConsoleDimensions(DEFAULT_COLUMNS, own.height)
+        super().__init__(**settings)
+        if self.width <= 0:
+            self.width = DEFAULT_COLUMNS
 
     def on_broken_pipe(self) -> NoReturn:
         """Raise the BrokenPipeError that is being handled."""

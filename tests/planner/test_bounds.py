@@ -115,7 +115,7 @@ def test_bounds_hold_for_every_named_policy_and_random_plan(seed: int) -> None:
     num_runs += _check_random_plans(
         rng, base, bounds(base.policy.feeding), f"random plan, seed {seed}"
     )
-    assert num_runs > 5
+    assert num_runs >= 5  # random plans; the named ones may all lack memory
 
 
 def _check_random_plans(

@@ -156,7 +156,7 @@ def metrics_of(
     assert totals.first_token_ns is not None, "a run begins with its prompts"
     if not totals.first_token_ns:
         raise InputError(
-            "`machine`: every operation of a prompt takes less than a nanosecond, in which times are counted"
+            "every operation of a prompt takes less than a nanosecond on this machine, and times are whole ones"
         )
     first_token_s = totals.first_token_ns / NS_PER_S
     total_s = totals.end_ns / NS_PER_S

@@ -67,10 +67,7 @@ class Decisions:
 
 
 def decide_all(
-    policy: Policy,
-    residency: Residency,
-    foresight: Foresight,
-    state: CacheState | None = None,
+    policy: Policy, residency: Residency, foresight: Foresight, state: CacheState | None = None
 ) -> Decisions:
     """What the policy does in a run, what it predicts and defers included.
 
@@ -220,9 +217,7 @@ def held_after_prompt(
     passes: Passes,
     tokens: NDArray[np.int32],
 ) -> NDArray[np.bool_]:
-    """The experts [layer, expert] that the GPU holds while it decodes; ``residency.experts`` itself
-    where nothing moves, as where no pass feeds a prompt.
-    """
+    """The experts [layer, expert] that the GPU holds in decode; ``residency.experts`` if none moves."""
     if not policy.placement.is_remade or not passes.is_prefill.any():
         return residency.experts
     return policy.placement.after_prompt(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,8 @@ import yaml
 from hwprofiles.errors import InputError
 
 YAML_ENDINGS = (".yaml", ".yml")
+MAX_STEM_BYTES = 200
+"""Of a target's name in that of its temporary file; file systems take names of 255 bytes."""
 
 
 def write_text(text: str, path: Path) -> None:
@@ -54,15 +57,22 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[IO[bytes]]:
-    # Beside the target, as os.replace is atomic only within a file system; by process, so that two
-    # writers do not share it.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    # Beside the target, as os.replace is atomic only within a file system; by process, so that it is
+    # known who left it; and by chance, as writers in two containers may have one number.
+    temporary = target.with_name(f".{_stem(target)}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             yield file
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _stem(target: Path) -> str:
+    """What stands for the target's name in that of its temporary file, which is longer and must be a
+    name, too.
+    """
+    return os.fsencode(target.name)[:MAX_STEM_BYTES].decode(errors="ignore")
 
 
 def check_target(path: Path) -> None:
@@ -131,7 +141,7 @@ def make_folder(path: Path) -> None:
 
 def _sweep(target: Path) -> None:
     """Remove the temporary files of this target whose writers do not run any more."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.part")
+    pattern = re.compile(rf"\.{re.escape(_stem(target))}\.(\d+)(?:-[0-9a-f]+)?\.part")
     for entry in os.scandir(target.parent):
         match = pattern.fullmatch(entry.name)
         if match and not _is_running(int(match[1])):

@@ -23,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "PYDANTIC_DISABLE_PLUGINS", "__all__"
     )  # which it looks for in all that is installed, a fiftieth of a second
     if arguments is None:  # the process is this command's own
+        from rosin.cli.standard_streams import open_closed_streams
+
+        open_closed_streams()
         gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
         atexit.register(
             gc.freeze
@@ -31,10 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # after it is set.
     from rosin.cli.app import run_command
     from rosin.cli.failures import exit_code_of
-    from rosin.cli.stopping import hush_interrupted_callbacks
+    from rosin.cli.stopping import end_as_interrupted, hush_interrupted_callbacks
 
     if arguments is None:
         hush_interrupted_callbacks()
+        end_as_interrupted()
     return exit_code_of(lambda: run_command(sys.argv[1:] if arguments is None else list(arguments)))
 
 

@@ -3,8 +3,11 @@
 import pytest
 from hypothesis import settings
 
-# How long one example takes says nothing on a machine that others use too.
+# How long one example takes says nothing on a machine that others use too. A property takes at most
+# about a second of the processor: one that costs more an example states fewer examples itself.
+# `pytest --hypothesis-profile thorough` looks longer.
 settings.register_profile("rosin", settings.default, deadline=None)
+settings.register_profile("thorough", settings.get_profile("rosin"), max_examples=2_000)
 settings.load_profile("rosin")
 
 

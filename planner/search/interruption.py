@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back where they would lose a finished point."""
+"""Ctrl-C, SIGTERM and a closed terminal, held back where they would lose a finished point."""
 
 import signal
 import threading
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 """What asks a study to stop."""
 
 
@@ -40,7 +42,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Start processes that hear neither signal until they have said what to do on it.
+    """Start processes that hear no such signal until they have said what to do on it.
 
     A process inherits what is blocked. Without this, Ctrl-C meets workers that still import, and
     each shows a traceback.

@@ -7,14 +7,17 @@ import sys
 import traceback
 from collections.abc import Callable
 from enum import IntEnum
+from typing import TextIO
 
 import typer
 
 from rosin.cli.field_options import in_options
 
 DEBUG_VARIABLE = "ROSIN_DEBUG"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Numbers of the errors that say that a disk, or a user's share of it, has no room left."""
+NOT_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
+"""Numbers of the errors that say that a disk, or a user's share of it, has no room left, or that
+whoever started us closed the stream.
+"""
 OWN_PACKAGES = ("hwprofiles", "sim", "planner", "validation", "rosin")
 
 
@@ -54,7 +57,7 @@ def exit_code_of(action: Callable[[], None]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        _discard_stdout()
+        _discard(sys.stdout)
         return ExitCode.CLOSED_PIPE
     except typer.TyperException as error:
         return _say(usage_problem(error), ExitCode.WRONG_INPUT)
@@ -94,10 +97,10 @@ def _judge(error: Exception) -> int:
 
     if isinstance(error, InputError):
         return _say(str(error), ExitCode.WRONG_INPUT)
-    # The error of a full disk names no file, and what is left in the buffer of stdout would fail
-    # again.
-    if isinstance(error, OSError) and error.errno in FULL:
-        _discard_stdout()
+    # The error of a full disk or a closed stream names no file, and what is left in the buffer of
+    # stdout would fail again.
+    if isinstance(error, OSError) and error.errno in NOT_TAKEN:
+        _discard(sys.stdout)
         return _say(f"cannot write the output: {error.strerror}", ExitCode.WRONG_INPUT)
     if (
         isinstance(error, OSError) and error.filename is not None
@@ -147,12 +150,15 @@ def _print_what_it_can() -> None:
 def _say(message: str, code: ExitCode) -> int:
     from hwprofiles.errors import one_line
 
-    print("error:", in_options(one_line(message)), file=sys.stderr)
+    try:
+        print("error:", in_options(one_line(message)), file=sys.stderr, flush=True)
+    except OSError:  # a full disk or a closed pipe: the exit code still says how it ended
+        _discard(sys.stderr)
     return code
 
 
-def _discard_stdout() -> None:
-    """Point stdout nowhere, or the interpreter complains about the closed pipe, or the full disk,
-    when it flushes at exit.
+def _discard(stream: TextIO) -> None:
+    """Point stdout or stderr nowhere, or the interpreter complains about the closed pipe, or the full
+    disk, when it flushes at exit.
     """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

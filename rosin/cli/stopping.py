@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM while a study runs: both end it, once what is being written is written."""
+"""Ctrl-C, SIGTERM and a terminal that is closed: each ends a command as an interruption does, and a
+study once what is being written is written.
+"""
 
 import signal
 import sys
@@ -7,7 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""What asks a command to stop; Windows has no SIGHUP."""
+
+
+def end_as_interrupted() -> None:
+    """Let SIGTERM, and SIGHUP of a terminal that is closed, do what Ctrl-C does: temporary files and
+    programs that were started go with the command. One that is ignored, as `nohup` does, stays so.
+    """
+    for number in STOPPING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def hush_interrupted_callbacks() -> None:
@@ -50,7 +64,7 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Hear both signals inside. One that whoever started us ignores, as `nohup` does, stays
+    """Hear these signals inside. One that whoever started us ignores, as `nohup` does, stays
     ignored.
     """
     stop = Stop()

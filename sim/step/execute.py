@@ -15,6 +15,7 @@ from sim.engine.flat import flat_pass
 from sim.engine.task import NONE
 from sim.engine.timeline import Timeline
 from sim.policies.actions import LayerMode
+from sim.policies.cache.base import CacheState
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
@@ -51,14 +52,17 @@ def execute(
     residency: Residency,
     foresight: Foresight,
     engine_name: str,
-    before: Cached | None = None,
+    before: Cached | CacheState | None = None,
 ) -> Execution:
     """Run the policy. Raises InputError for parts that do not go together.
 
-    ``before``: a cache goes on from what it came to, all copies done, in another execution.
+    ``before``: a cache goes on from what it came to, all copies done, in another execution. One
+    without a score is a CacheState, which the execution changes.
     """
     if policy.cache.score is not None:
+        assert before is None or isinstance(before, Cached)
         return _live(policy, residency, foresight, engine_name, before)
+    assert before is None or isinstance(before, CacheState)
     if foresight.problem.overlap.in_turn:
         raise InputError(
             f"{policy.name}: running experts in turn needs a cache with a score, such as lru"
@@ -67,7 +71,7 @@ def execute(
         raise InputError(
             f"{policy.name}: prefetching needs a cache with a score, to say what makes room"
         )
-    return _planned(policy, residency, foresight, engine_name)
+    return _planned(policy, residency, foresight, engine_name, before)
 
 
 def needs_compilation() -> bool:
@@ -79,10 +83,14 @@ def needs_compilation() -> bool:
 
 
 def _planned(
-    policy: Policy, residency: Residency, foresight: Foresight, engine_name: str
+    policy: Policy,
+    residency: Residency,
+    foresight: Foresight,
+    engine_name: str,
+    before: CacheState | None,
 ) -> Execution:
     """One program for the whole run."""
-    decisions = decide_all(policy, residency, foresight)
+    decisions = decide_all(policy, residency, foresight, before)
     tokens = foresight.tokens if decisions.tokens is None else decisions.tokens
     return execute_decided(foresight.problem, foresight.passes, tokens, decisions, engine_name)
 

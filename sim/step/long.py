@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sim.costs.memory import Infeasible, Residency
 from sim.engine.timeline import digest_rows, shown_digest
 from sim.policies.actions import LayerMode
+from sim.policies.cache.base import CacheState
 from sim.policies.cache.score import Score
 from sim.policies.foresight import PartOf
 from sim.policies.policy import Policy
@@ -22,7 +23,7 @@ from sim.policies.problem import Problem
 from sim.routing.base import tokens_per_expert
 from sim.step.execute import Execution, execute
 from sim.step.long_live import LiveParts, passes_between
-from sim.step.lowering.decisions import shelf_of
+from sim.step.lowering.decisions import held_after_prompt, shelf_of
 from sim.step.lowering.live_setup import next_uses
 from sim.step.lowering.slots import Cached
 from sim.step.metrics import Metrics, Totals, metrics_of, totals_of
@@ -73,9 +74,9 @@ def reason_to_keep(policy: Policy) -> str | None:
     reasons = {
         "what its predictor names is worked out for the whole run": policy.prefetch.is_active
         and not policy.prefetch.comes_in_parts,
-        "it foretells experts of the next pass": policy.dispatch.foretells,
+        "what it foretells is worked out for the whole run": policy.dispatch.foretells
+        and not policy.dispatch.foretells_in_parts,
         "its micro-batches overlap from pass to pass": policy.feeding.is_pipelined,
-        "the CPU carries experts into later layers": policy.overlap.deferred,
         "its cache weighs the forecasts of the whole run": not policy.keeps_residency
         and is_live
         and policy.cache.score not in (*CARRIED_SCORES, *GATE_SCORES),
@@ -159,7 +160,12 @@ class _Parts:
         self._residency = residency
         self._ids = draw_ids(scenario)
         self._hash = hashlib.sha256()
-        self._cached: Cached | None = None
+        # What the GPU holds by now of what stays there, and what a cache has come to.
+        self._held = residency
+        self._cached: Cached | CacheState | None = None
+        cache = scenario.policy.cache
+        if not cache.is_static and cache.score is None:
+            self._cached = cache.start(residency)
         self._totals: Totals | None = None
         self.passes = forward_passes(scenario.batch, scenario.policy.feeding)
 
@@ -183,6 +189,15 @@ class _Parts:
         tokens = tokens_per_expert(self._scenario.model, self._ids, passes)
         return Drawn(passes=passes, expert_ids=self._ids, tokens=tokens)
 
+    def _part_of(self, border: slice) -> PartOf:
+        """Where the passes of a part stand in the run; no draw is shared with passes before it."""
+        model = self._scenario.model
+        return PartOf(
+            num_before=border.start,
+            num_passes=len(self.passes),
+            crowded=np.zeros((0, model.num_layers, model.num_experts), np.int32),
+        )
+
     def add(
         self,
         border: slice,
@@ -193,14 +208,19 @@ class _Parts:
         scenario = self._scenario
         drawn = self._drawn(border)
         foresight = replace(
-            foresight_of(scenario, self._problem, self._residency, drawn), later_uses=later_uses
+            foresight_of(scenario, self._problem, self._residency, drawn),
+            later_uses=later_uses,
+            part_of=self._part_of(border),
         )
-        execution = execute(
-            scenario.policy, self._residency, foresight, scenario.engine, self._cached
-        )
+        execution = execute(scenario.policy, self._held, foresight, scenario.engine, self._cached)
         if not _is_whole(execution):
             return False
-        self._cached = execution.cached
+        if execution.cached is not None:
+            self._cached = execution.cached
+        experts = held_after_prompt(
+            scenario.policy, self._problem, self._held, drawn.passes, drawn.tokens
+        )
+        self._held = replace(self._held, experts=experts)
         totals = totals_of(execution, foresight, np.flatnonzero(execution.tokens))
         # The digest is that of the whole run: each part's times are put behind those before.
         before_ns = 0 if self._totals is None else self._totals.makespan_ns
@@ -256,9 +276,7 @@ class _GoingOn(_Parts):
     ) -> bool:
         """Run the next part; nothing of it need have ended with it."""
         drawn = self._drawn(border)
-        part_of = PartOf(
-            num_before=border.start, num_passes=len(self.passes), crowded=self._crowded
-        )
+        part_of = replace(self._part_of(border), crowded=self._crowded)
         foresight = replace(
             foresight_of(self._scenario, self._problem, self._residency, drawn),
             later_uses=later_uses,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles import InputError
 from hwprofiles.units import NS_PER_S
 from sim.engine.compilation import kernel
 from sim.engine.task import TaskKind
@@ -148,8 +149,15 @@ def totals_of(execution: Execution, foresight: Foresight, selected: NDArray[np.i
 def metrics_of(
     totals: Totals, batch: Batch, *, num_resident_experts: int, fixed_bytes: tuple[int, ...]
 ) -> Metrics:
-    """Work out the metrics of a run from its totals."""
+    """Work out the metrics of a run from its totals.
+
+    Raises InputError for a prompt that takes no time: no speed can be stated of it.
+    """
     assert totals.first_token_ns is not None, "a run begins with its prompts"
+    if not totals.first_token_ns:
+        raise InputError(
+            "every operation of a prompt takes less than a nanosecond on this machine, and times are whole ones"
+        )
     first_token_s = totals.first_token_ns / NS_PER_S
     total_s = totals.end_ns / NS_PER_S
     decode_steps = batch.output_tokens - 1

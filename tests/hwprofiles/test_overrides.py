@@ -105,22 +105,6 @@ def test_optional_quantity_that_the_file_leaves_out_can_be_set() -> None:
     assert machine.cpu.memory_bytes.effective == 192 * 2**30
 
 
-def test_counts_and_names_are_set() -> None:
-    """Whole numbers and text are not quantities, and the last of several wins."""
-    machine = load_machine(MACHINE, ["gpu.count=2", "name=mine", "gpu.count=4"])
-    assert (machine.gpu.count, machine.name) == (4, "mine")
-
-
-def test_a_factor_of_interference_is_added_and_replaced() -> None:
-    """While the CPU is busy, h2d progresses at the fraction; one factor a pair, others stay."""
-    overrides = ["interference.cpu.h2d=0.8", "interference.h2d.cpu=0.9", "interference.cpu.h2d=0.7"]
-    factors = {
-        (entry.busy, entry.slows): entry.rate_fraction.effective
-        for entry in load_machine(MACHINE, overrides).interference
-    }
-    assert factors == {("cpu", "h2d"): 0.7, ("h2d", "cpu"): 0.9}
-
-
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -233,3 +217,31 @@ def test_a_rate_of_the_link_replaces_the_curve_of_its_copies() -> None:
 def test_a_rate_of_the_gpu_replaces_the_curves_of_its_card(override: str, is_kept: bool) -> None:
     """A shipped card with another rate is another card; its memory's size changes no kernel."""
     assert bool(load_machine("h100", [override]).curves) is is_kept
+
+
+PAIRS = st.permutations(["gpu", "cpu", "h2d", "d2h"]).map(lambda names: (names[0], names[1]))
+
+
+@given(st.lists(st.tuples(PAIRS, st.integers(1, 100)), min_size=1, max_size=6))
+def test_a_factor_of_interference_is_added_and_replaced(
+    rows: list[tuple[tuple[str, str], int]],
+) -> None:
+    """While the first is busy, the other progresses at the fraction; the last of one pair wins,
+    others stay.
+    """
+    overrides = [f"interference.{busy}.{slows}={percent / 100}" for (busy, slows), percent in rows]
+    factors = {
+        (entry.busy, entry.slows): entry.rate_fraction.effective
+        for entry in load_machine(MACHINE, overrides).interference
+    }
+    before = {
+        (entry.busy, entry.slows): entry.rate_fraction.effective for entry in SHIPPED.interference
+    }
+    assert factors == before | {pair: percent / 100 for pair, percent in rows}
+
+
+@given(st.lists(st.integers(1, 16), min_size=1, max_size=4), st.text("abc-1", min_size=1))
+def test_counts_and_names_are_set(counts: list[int], name: str) -> None:
+    """Whole numbers and text are not quantities, and the last of several wins."""
+    machine = load_machine(MACHINE, [*(f"gpu.count={count}" for count in counts), f"name={name}"])
+    assert (machine.gpu.count, machine.name) == (counts[-1], name)

@@ -3,6 +3,8 @@ many cards. Each is the machine that was meant.
 """
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import InputError, load_machine
 
@@ -601,31 +603,6 @@ def test_a_cable_is_the_link_that_it_carries(line: str, link: str) -> None:
     assert load_machine(line).link.name == link
 
 
-@pytest.mark.parametrize(
-    "memory",
-    [
-        "8x32GB DDR4-3200",
-        "256GB (8x32GB) DDR4 3200",
-        "DDR4-3200 8x32GB",
-        "8 x 32 GB DDR4 3200MHz CL22 ECC RDIMM",
-        "256GB DDR4-3200 8-channel",
-        "8x32GB 3200 MT/s RAM",
-    ],
-)
-def test_memory_is_one_however_it_is_written(memory: str) -> None:
-    """Size and rate of eight channels."""
-    cpu = load_machine(f"EPYC 7302 + {memory}").cpu
-    assert cpu.memory_bytes is not None
-    assert cpu.memory_bytes.value == 256 * 2**30
-    assert cpu.memory_bytes_per_s.value == 8 * 3200e6 * 8
-
-
-def test_a_total_that_its_modules_are_not_is_refused() -> None:
-    """Two sizes leave open which is meant."""
-    with pytest.raises(InputError, match="memory is written as"):
-        load_machine("EPYC 7302 + 512GB (8x32GB) DDR4 3200")
-
-
 def test_graphics_inside_a_cpu_read_the_memory_of_the_cpu() -> None:
     """Its rate, and half of its size; beside a card they are left out, which is said."""
     alone = load_machine("Ryzen 7 8845HS + Radeon 780M + 2x32GB DDR5-5600")
@@ -651,3 +628,49 @@ def test_graphics_inside_a_cpu_need_its_memory(line: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         load_machine(line)
     assert message in str(caught.value)
+
+
+MODULES = st.tuples(
+    st.integers(1, 8), st.sampled_from([8, 16, 32, 64]), st.sampled_from([2133, 2933, 3200])
+)
+"""Modules, GB of each, and their rate in MT/s, of a socket with eight channels of DDR4."""
+SPELLINGS = (
+    "{count}x{size}GB DDR4-{rate}",
+    "{total}GB ({count}x{size}GB) DDR4 {rate}",
+    "DDR4-{rate} {count}x{size}GB",
+    "{count} x {size} GB DDR4 {rate}MHz CL22 ECC RDIMM",
+    "{total}GB DDR4-{rate} {count}-channel",
+    "{count}x{size}GB {rate} MT/s RAM",
+    "{count}x{size}GB RDIMM DDR4-{rate}",
+    "{count}X{size}gb  ddr4-{rate}",
+)
+
+
+@given(modules=MODULES, spelling=st.sampled_from(SPELLINGS), sockets=st.integers(1, 2))
+@settings(max_examples=40)
+def test_memory_is_one_however_it_is_written(
+    modules: tuple[int, int, int], spelling: str, sockets: int
+) -> None:
+    """Bytes of all modules, bandwidth of as many channels, of every socket."""
+    count, size, rate = modules
+    memory = spelling.format(count=count, size=size, rate=rate, total=count * size)
+    each = f"2xEPYC 7302 + 2x({memory})" if sockets == 2 else f"EPYC 7302 + {memory}"
+    cpu = load_machine(each).cpu
+    assert cpu.memory_bytes is not None
+    assert (cpu.sockets, cpu.memory_bytes.value) == (sockets, sockets * count * size * 2**30)
+    assert cpu.memory_bytes_per_s.value == pytest.approx(sockets * count * rate * 1e6 * 8)
+
+
+@given(modules=MODULES, total=st.integers(1, 4096))
+@settings(max_examples=40)
+def test_a_total_that_its_modules_are_not_is_refused(
+    modules: tuple[int, int, int], total: int
+) -> None:
+    """Two sizes leave open which is meant."""
+    count, size, rate = modules
+    line = f"EPYC 7302 + {total}GB ({count}x{size}GB) DDR4 {rate}"
+    if total == count * size:
+        assert load_machine(line).cpu.memory_bytes is not None
+        return
+    with pytest.raises(InputError, match="memory is written as"):
+        load_machine(line)

@@ -6,6 +6,8 @@ import random
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import InputError, Kind, load_machine, machine_data, parse_machine
 from hwprofiles.parts import CpuPart, GpuPart, parts_library
@@ -185,7 +187,8 @@ def test_what_a_cpu_can_compute_goes_with_its_instructions() -> None:
             assert ("int8" in rates) == ("vnni" in cpu.design.instructions)
 
 
-@pytest.mark.parametrize("seed", range(NUM_LINES))
+@given(seed=st.integers(0, 10**9))
+@settings(max_examples=NUM_LINES)
 def test_lines_made_from_the_library_are_machines(seed: int) -> None:
     """Any GPUs that are cards, any CPU that has a socket, memory that it takes: written, read, and
     the same.

@@ -1,26 +1,10 @@
 """Several cards taken as one."""
 
-from hwprofiles import Kind, load_machine, pooled
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-
-def test_cards_add_up() -> None:
-    """Four cards: four times the memory, its rate and the compute; the link, the launches and the
-    host stay; nothing is called measured.
-    """
-    machine = load_machine("ktransformers-4x4090")
-    one = pooled(machine)
-    assert (machine.gpu.count, one.gpu.count) == (4, 1)
-    assert one.gpu.memory_bytes.effective == 4 * machine.gpu.memory_bytes.effective
-    assert one.gpu.memory_bytes_per_s.effective == 4 * machine.gpu.memory_bytes_per_s.effective
-    assert {name: rate.effective for name, rate in one.gpu.flops_per_s.items()} == {
-        name: 4 * rate.effective for name, rate in machine.gpu.flops_per_s.items()
-    }
-    assert (one.link, one.cpu, one.gpu.launch_overhead_ns) == (
-        machine.link,
-        machine.cpu,
-        machine.gpu.launch_overhead_ns,
-    )
-    assert one.gpu.memory_bytes.kind is Kind.ASSUMED and "pooled" in one.gpu.memory_bytes.source
+from hwprofiles import Kind, load_machine, machine_names, pooled
 
 
 def test_curves_of_one_card_are_left_out() -> None:
@@ -31,7 +15,31 @@ def test_curves_of_one_card_are_left_out() -> None:
     assert pooled(two).curves == ()
 
 
-def test_one_card_stays() -> None:
-    """A machine with one GPU is itself."""
-    machine = load_machine("a100-40")
-    assert pooled(machine) is machine
+@given(name=st.sampled_from(machine_names()), count=st.integers(1, 16))
+@settings(max_examples=40)
+def test_cards_add_up(name: str, count: int) -> None:
+    """So many cards: as many times the memory, its rate and the compute; the link, the launches and
+    the host stay; nothing is called measured. One card stays.
+    """
+    own = load_machine(name)
+    machine = own.model_copy(update={"gpu": own.gpu.model_copy(update={"count": count})})
+    one = pooled(machine)
+    if count == 1:
+        assert one is machine
+        return
+    assert one.gpu.count == 1
+    assert one.gpu.memory_bytes.effective == pytest.approx(
+        count * machine.gpu.memory_bytes.effective
+    )
+    assert one.gpu.memory_bytes_per_s.effective == pytest.approx(
+        count * machine.gpu.memory_bytes_per_s.effective
+    )
+    for dtype, rate in machine.gpu.flops_per_s.items():
+        assert one.gpu.flops_per_s[dtype].effective == pytest.approx(count * rate.effective)
+    assert (one.link, one.cpu, one.gpu.launch_overhead_ns) == (
+        machine.link,
+        machine.cpu,
+        machine.gpu.launch_overhead_ns,
+    )
+    assert one.gpu.memory_bytes.kind is Kind.ASSUMED and "pooled" in one.gpu.memory_bytes.source
+    assert all(curve.device != "gpu" for curve in one.curves)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwprofiles import InputError, parse_json, parse_yaml, read_json, read_yaml
@@ -176,3 +176,66 @@ def test_what_is_wrong_fits_a_line(message: str) -> None:
     assert len(line) <= 290
     assert line.isprintable()
     assert len(line.splitlines()) <= 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all examples."""
+    return tmp_path_factory.mktemp("files")
+
+
+ENDS = st.sampled_from(["\n", "\r\n", "\r"])
+"""Line ends of the systems that people write files on."""
+
+
+@given(tree=st.dictionaries(KEYS, TREES), end=ENDS, has_mark=st.booleans())
+@settings(max_examples=25)
+def test_marks_and_line_ends_change_nothing(
+    tree: dict[str, Any], end: str, has_mark: bool, folder: Path
+) -> None:
+    """A byte-order mark in front and any line ends: the same YAML, and the same JSON."""
+    encoding = "utf-8-sig" if has_mark else "utf-8"
+    path = folder / "file"
+    path.write_bytes(yaml.safe_dump(tree).replace("\n", end).encode(encoding))
+    assert read_yaml(path, "test") == tree
+    path.write_bytes(json.dumps(tree, indent=1).replace("\n", end).encode(encoding))
+    assert read_json(path, "test") == tree
+
+
+@given(
+    lines=st.lists(st.text("ab,; é💥", max_size=8), max_size=8), end=ENDS, has_mark=st.booleans()
+)
+def test_lines_are_those_that_are_not_blank(
+    lines: list[str], end: str, has_mark: bool, folder: Path
+) -> None:
+    """Each with its number in the file, whatever ends it."""
+    path = folder / "lines"
+    path.write_bytes(end.join(lines).encode("utf-8-sig" if has_mark else "utf-8"))
+    assert list(text_lines(path, "trace")) == [
+        (f"{path}:{number}", line.strip())
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+
+
+@given(
+    content=st.binary(max_size=200),
+    encoding=st.sampled_from(["utf-16", "utf-32", "latin-1", "cp1252"]),
+)
+def test_other_encodings_are_read_or_refused_in_one_line(
+    content: bytes, encoding: str, folder: Path
+) -> None:
+    """Bytes of any kind, and text of another encoding: a value or a line that names the file."""
+    path = folder / "file"
+    for data in (content, f"a: é{content!r}\n".encode(encoding)):
+        path.write_bytes(data)
+        for read in (read_yaml, read_json):
+            try:
+                read(path, "test")
+            except InputError as error:
+                assert str(path) in str(error)
+                assert len(one_line(str(error)).splitlines()) == 1
+        try:
+            list(text_lines(path, "test"))
+        except InputError as error:
+            assert str(path) in str(error)

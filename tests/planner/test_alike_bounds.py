@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import permutations, product
 
 import numpy as np
-import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
@@ -81,24 +82,20 @@ def _mean_s(
     return float(np.mean(times))
 
 
-@pytest.mark.parametrize("block", range(4))
-def test_no_fixed_plan_is_faster_over_all_renamings(block: int) -> None:
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=40)
+def test_no_fixed_plan_is_faster_over_all_renamings(seed: int) -> None:
     """On random models, machines and batches, whatever a plan with fixed residency does: its mean
     is not below the bound.
     """
-    ratios = []
-    for seed in range(9000 + 10 * block, 9010 + 10 * block):
-        rng = np.random.default_rng(seed)
-        scenario = _scenario(rng)
-        problem, drawn = problem_of(scenario), draw(scenario, scenario.policy.feeding)
-        bounds = mean_bounds(problem, [drawn], are_alike=True)
-        assert bounds.clairvoyant_s <= bounds.static_s
-        ratios += [
-            _mean_s(rng, problem, drawn, is_early=number >= PLANS) / bounds.static_s
-            for number in range(2 * PLANS)
-        ]
-    assert min(ratios) >= 1 - 1e-12
-    assert min(ratios) < 2  # it says something
+    rng = np.random.default_rng(seed)
+    scenario = _scenario(rng)
+    problem, drawn = problem_of(scenario), draw(scenario, scenario.policy.feeding)
+    bounds = mean_bounds(problem, [drawn], are_alike=True)
+    assert 0 < bounds.clairvoyant_s <= bounds.static_s
+    for number in range(2 * PLANS):
+        found_s = _mean_s(rng, problem, drawn, is_early=number >= PLANS)
+        assert found_s >= bounds.static_s * (1 - 1e-12)
 
 
 def test_closer_than_a_bound_that_knows_the_draws() -> None:

@@ -81,16 +81,6 @@ def test_a_tie_needs_an_interval_with_zero_in_it_and_little_between_the_means() 
     assert is_tied(draws[:1], draws[:1]) and not is_tied(draws[:1] + 1e-9, draws[:1])
 
 
-def test_intervals_are_students() -> None:
-    """Four values: 3.182 standard errors either way (a table of Student's t for 3 degrees of
-    freedom); one value has none.
-    """
-    values = [1.0, 2.0, 3.0, 4.0]
-    error = float(np.std(values, ddof=1)) / 2
-    assert half_width(values) == pytest.approx(3.1824 * error, rel=1e-4)
-    assert half_width(values[:1]) is None
-
-
 def test_the_interval_holds_in_nineteen_of_twenty() -> None:
     """Of 2,000 samples of four, the stated share covers the true mean."""
     samples = np.random.default_rng(2).normal(7.0, 2.0, (2000, 4))

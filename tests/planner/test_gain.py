@@ -44,11 +44,6 @@ def test_hull_slopes(times: list[int]) -> None:
     assert (values[0] - np.cumsum(slopes) <= values[1:] + 1e-6).all()
 
 
-def test_hull_slopes_by_hand() -> None:
-    """A bump above the line is bridged: 10, 9, 2, 1 falls by 4, 4, 1."""
-    assert hull_slopes(np.array([10.0, 9.0, 2.0, 1.0])).tolist() == [4.0, 4.0, 1.0]
-
-
 def _scenario(dispatch: Dispatch, overlap: Overlap, num_held: int, batch: Batch) -> Scenario:
     policy = replace(
         POLICIES["on-demand"],

@@ -2,16 +2,21 @@
 anything runs.
 """
 
+import math
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hwprofiles import InputError, load_machine, write_yaml
-from planner.study.axes import Axis, parse_axes, parse_axis
+from planner.study.axes import parse_axes, parse_axis
 from planner.study.machine_paths import machine_values
-from planner.study.prices import NO_PRICES, load_prices
+from planner.study.prices import load_prices
 from planner.study.sensitivity import variations
 from planner.study.study import Keys, content_digest
 from planner.study.study_check import check_study
@@ -68,23 +73,6 @@ def test_wrong_axes_are_one_line(argument: str, fragments: tuple[str, ...]) -> N
         parse_axis(argument)
     assert "\n" not in str(caught.value)
     assert all(fragment in str(caught.value) for fragment in fragments)
-
-
-def test_a_path_said_twice_is_an_error() -> None:
-    """The error asks for one list."""
-    with pytest.raises(
-        InputError, match=r"`vary` batch: said twice; write all its values in one list"
-    ):
-        parse_axes(["batch=1", "batch=2"])
-
-
-def test_points_are_the_product_in_order() -> None:
-    """The last axis changes fastest; machine numbers become overrides, counts keys of the setting."""
-    points = list(small_study(f"{LINK}=1e9,2e9", "batch=1,4").points())
-    assert [point.values for point in points] == [(1e9, 1), (1e9, 4), (2e9, 1), (2e9, 4)]
-    assert points[1].setting.machine_overrides == (f"{LINK}=1000000000.0",)
-    assert [point.setting.batch_size for point in points] == [1, 4, 1, 4]
-    assert small_study(f"{LINK}=1e9,2e9", "batch=1,4").num_points == 4
 
 
 def test_a_varied_number_replaces_the_one_that_was_set() -> None:
@@ -173,25 +161,6 @@ def test_every_point_is_checked_before_any_runs(
     assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
 
 
-def test_prices_add_up(tmp_path: Path) -> None:
-    """Base and the price of each value; without a file the machine's own price, and none where it
-    states none.
-    """
-    axes = parse_axes(["gpu.memory_bytes=8GB,16GB", "batch=1,2"])
-    file = tmp_path / "prices.yaml"
-    file.write_text(
-        "format: rosin-prices/1\nbase_usd: 1000\ngpu.memory_bytes: {8e9: 100, 16GB: 300}\n",
-        encoding="utf-8",
-    )
-    prices = load_prices(file, axes)
-    assert [prices.price_usd(axes, values, None) for values in ((8e9, 1), (16e9, 2))] == [
-        1100.0,
-        1300.0,
-    ]
-    assert NO_PRICES.price_usd(axes, (8e9, 1), 500.0) == 500.0
-    assert NO_PRICES.price_usd(axes, (8e9, 1), None) is None
-
-
 @pytest.mark.parametrize(
     ("text", "fragment"),
     [
@@ -229,7 +198,73 @@ def test_variations_start_from_the_effective_value() -> None:
     assert low.link.h2d.bytes_per_s.effective == pytest.approx(0.8 * values[LINK])
 
 
-def test_axis_knows_numbers_from_names() -> None:
-    """Models, machines, schemes and routings are names."""
-    assert not Axis(path="model", values=("a",), texts=("a",)).is_numeric
-    assert parse_axis("seed=1").is_numeric
+NUMBERS = st.floats(1.0, 1e15).map(lambda value: float(f"{value:.6g}"))
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=5, unique=True), st.sampled_from(["", ",", "k"]))
+def test_what_an_axis_types_is_read_again(values: list[float], ending: str) -> None:
+    """Values, and the texts that repeat them, are one axis; numbers of a machine are numbers."""
+    axis = parse_axis(f"{LINK}={','.join(f'{value!r}' for value in values)}")
+    assert axis.values == tuple(values)
+    assert parse_axis(f"{LINK}={','.join(axis.texts)}") == axis
+    assert axis.is_numeric
+    if ending == ",":
+        with pytest.raises(InputError, match="an empty value"):
+            parse_axis(f"{LINK}={','.join(axis.texts)},")
+    if ending == "k":
+        in_thousands = parse_axis(f"{LINK}={','.join(f'{value / 1e3!r}k' for value in values)}")
+        assert in_thousands.values == pytest.approx(values)
+
+
+@given(NUMBERS, NUMBERS, st.integers(2, 50), st.sampled_from(["", ":log"]))
+def test_ranges_have_equal_steps_or_factors(
+    start: float, stop: float, count: int, kind: str
+) -> None:
+    """From end to end, as many values as said; what would be there twice is refused."""
+    argument = f"{LINK}={start!r}:{stop!r}:{count}{kind}"
+    try:
+        values = parse_axis(argument).values
+    except InputError as error:
+        assert "is there twice" in str(error)
+        return
+    steps = [float(value) if not kind else math.log(float(value)) for value in values]
+    assert len(values) == count
+    assert (values[0], values[-1]) == pytest.approx((start, stop))
+    assert np.diff(steps) == pytest.approx(
+        [(steps[-1] - steps[0]) / (count - 1)] * (count - 1), rel=1e-3, abs=1e-9 * abs(steps[0])
+    )
+
+
+@given(
+    st.text("=:,.0123456789aeklmnopstuvwxyz_-GB", max_size=30),
+    st.sampled_from(["", "batch=", f"{LINK}="]),
+)
+def test_whatever_is_typed_is_an_axis_or_one_line(text: str, start: str) -> None:
+    """The line begins with what was typed, and nothing else is ever raised."""
+    try:
+        axis = parse_axis(start + text)
+    except InputError as error:
+        assert str(error).startswith("`vary` ")
+        assert "\n" not in str(error)
+        return
+    assert len(axis.values) == len(axis.texts) == len(set(axis.values)) > 0
+
+
+@given(
+    st.lists(st.integers(1, 10**9), min_size=1, max_size=3, unique=True),
+    st.lists(st.integers(1, 64), min_size=1, max_size=3, unique=True),
+)
+def test_points_are_the_product_in_order(rates: list[int], sizes: list[int]) -> None:
+    """The last axis changes fastest; machine numbers become overrides, counts keys of the setting; a
+    path may be said once.
+    """
+    words = [f"{LINK}={','.join(map(str, rates))}", f"batch={','.join(map(str, sizes))}"]
+    study = small_study(*words)
+    points = list(study.points())
+    assert [point.values for point in points] == list(product(map(float, rates), sizes))
+    assert study.num_points == len(points)
+    for point in points:
+        assert point.setting.machine_overrides == (f"{LINK}={point.values[0]!r}",)
+        assert point.setting.batch_size == point.values[1]
+    with pytest.raises(InputError, match="said twice; write all its values in one list"):
+        parse_axes([*words, words[1]])

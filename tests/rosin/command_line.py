@@ -1,23 +1,29 @@
-"""Running `rosin` as its users do: in a process of its own, from a folder that is not the
-repository.
+"""Running `rosin` as its users do, from a folder that is not the repository: in a process of its own,
+or in this one, which takes a tenth of the time.
 """
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 from pydantic import BaseModel, TypeAdapter
 
 from hwprofiles import Provenance
+from rosin.__main__ import main
 from rosin.cli.json_output import envelope
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 120
+UNHEARD = ("COLUMNS", "FORCE_COLOR", "ROSIN_DEBUG")
+"""Variables of whoever runs the tests that would change what a command says."""
 Found = TypeVar("Found", bound=BaseModel)
 
 
@@ -35,18 +41,33 @@ class Result:
         return json.loads(self.out, parse_constant=lambda name: f"not JSON: {name}")
 
 
-def run_rosin(*arguments: str, folder: Path, variables: Mapping[str, str] | None = None) -> Result:
-    """Run one command of the source tree in that folder, without a terminal."""
+def run_rosin(*arguments: str, folder: Path) -> Result:
+    """Run one command in that folder, without a terminal, in this process."""
+    streams = io.StringIO(), io.StringIO()
+    with (
+        chdir(folder),
+        patch.dict(os.environ),
+        redirect_stdout(streams[0]),
+        redirect_stderr(streams[1]),
+    ):
+        for key in UNHEARD:
+            os.environ.pop(key, None)
+        exit_code = main(arguments)
+    return Result(exit_code, *(stream.getvalue() for stream in streams))
+
+
+def start_rosin(
+    *arguments: str, folder: Path, variables: Mapping[str, str] | None = None
+) -> Result:
+    """Run one command of the source tree in that folder, without a terminal, in a process of its
+    own.
+    """
     return run_python("-m", "rosin", *arguments, folder=folder, variables=variables)
 
 
 def run_python(*arguments: str, folder: Path, variables: Mapping[str, str] | None = None) -> Result:
     """Run Python with the source tree on its path, without a terminal."""
-    inherited = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in {"COLUMNS", "FORCE_COLOR", "ROSIN_DEBUG"}
-    }
+    inherited = {key: value for key, value in os.environ.items() if key not in UNHEARD}
     environment = inherited | {"PYTHONPATH": str(ROOT)} | dict(variables or {})
     finished = subprocess.run(
         [sys.executable, *arguments],

@@ -4,12 +4,17 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest import TempPathFactory
 
 from rosin.__main__ import main
 from tests.bad_files import JSON_KINDS, YAML_KINDS, npz_bomb, npz_trace
+from tests.rosin.command_line import assert_one_line_error, run_rosin
 
 MODEL = ("--model", "granite-3-1b-a400m")
 SMALL = (*MODEL, "--machine", "desktop-rtx-3060-ddr4")
@@ -240,3 +245,24 @@ def test_fit_that_no_file_could_hold(capsys: pytest.CaptureFixture[str]) -> None
         capsys, "routing", "fit", "t.npz", "-o", "out.yaml", "--classes", "256"
     )
     assert not Path("out.yaml").exists()
+
+
+NAMES = st.text(max_size=300).filter(lambda name: name not in ("", ".", "..") and "/" not in name)
+"""Line ends, NULs, what moves a cursor, and more letters than a name may have."""
+
+
+@given(
+    name=NAMES | st.text("\n\r\x1b\x00\udcff'\"%{}*~$", min_size=1, max_size=9),
+    is_there=st.booleans(),
+)
+@settings(max_examples=50)
+def test_files_of_any_name(name: str, is_there: bool, tmp_path_factory: TempPathFactory) -> None:
+    """Whether there is a file of that name or not, and whether there can be one: one short line."""
+    folder = tmp_path_factory.mktemp("names", numbered=True)
+    if is_there:
+        with suppress(OSError, ValueError):
+            (folder / f"{name}.yaml").write_text("a: [", encoding="utf-8")
+    result = run_rosin("machines", f"./{name}.yaml", folder=folder)
+    assert_one_line_error(result)
+    assert len(result.err) <= 300
+    assert result.err.rstrip("\n").isprintable()

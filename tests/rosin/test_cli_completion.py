@@ -13,7 +13,7 @@ from rosin.cli.help_text import EXAMPLES, QUANTIZATIONS, ROUTINGS, RUNTIMES
 from sim.model.importers.schemes.names import nearest_scheme
 from sim.routing.library import shipped_names
 from sim.runtimes import READERS
-from tests.rosin.command_line import run_rosin
+from tests.rosin.command_line import start_rosin
 
 
 def test_names_in_help_are_those_of_the_libraries() -> None:
@@ -72,5 +72,5 @@ def test_words_are_completed(words: str, found: str, tmp_path) -> None:  # type:
     """What bash asks is answered with the command, the option or the name."""
     count = len(words.split()) - 1
     asked = {VARIABLE: "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(count)}
-    result = run_rosin(folder=tmp_path, variables=asked)
+    result = start_rosin(folder=tmp_path, variables=asked)
     assert found in result.out.split()

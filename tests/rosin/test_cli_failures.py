@@ -12,7 +12,7 @@ from hwprofiles import InputError
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode, NoFeasiblePlan, exit_code_of
 from rosin.cli.field_options import OPTIONS, in_options
-from tests.rosin.command_line import ROOT, assert_one_line_error, run_rosin
+from tests.rosin.command_line import ROOT, assert_one_line_error, start_rosin
 
 MISTAKES = [
     (["machnes"], ["'machnes'", "did you mean 'machines'?"]),
@@ -64,7 +64,7 @@ def test_mistake_is_one_line(
 
 def test_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
     """The whole process says no more than `main` does: no traceback, no usage, no box."""
-    assert_one_line_error(run_rosin("machnes", folder=tmp_path), "did you mean 'machines'?")
+    assert_one_line_error(start_rosin("machnes", folder=tmp_path), "did you mean 'machines'?")
 
 
 def _raising(error: BaseException) -> Callable[[], None]:

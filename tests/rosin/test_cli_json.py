@@ -18,7 +18,7 @@ from hwprofiles import InputError
 from rosin import __version__
 from rosin.__main__ import main
 from rosin.cli.json_output import envelope, plain, write_json
-from tests.rosin.command_line import run_rosin
+from tests.rosin.command_line import run_rosin, start_rosin
 from tests.rosin.scenarios import SMALL
 
 NAMED = {"provenance", "warnings", "seed", "version"}
@@ -74,7 +74,7 @@ def test_file_holds_what_stdout_would(
 
 def test_stdout_of_any_encoding_gets_valid_json(tmp_path: Path) -> None:
     """A pipe that knows only ASCII still gets every character, escaped."""
-    result = run_rosin(
+    result = start_rosin(
         "machines", "--json", "-", folder=tmp_path, variables={"PYTHONIOENCODING": "ascii"}
     )
     assert result.exit_code == 0

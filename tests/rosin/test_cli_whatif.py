@@ -9,22 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
-from planner.study.axes import parse_axes
-from planner.study.outcome import Outcome
-from planner.study.sensitivity import Variation
 from rosin.__main__ import main
 from rosin.commands.whatif import document as whatif_documents
 from rosin.commands.whatif import files as whatif_files
-from rosin.commands.whatif.analysis import pareto_front, saturations, sensitivities
-from rosin.commands.whatif.document import WhatifRow
 from rosin.report.axis_words import axis_label, short, tick_labels
-from tests.planner.studies import BASE, has_processes, points_kept, wait_until
-from tests.rosin.command_line import assert_one_line_error, run_rosin
+from tests.planner.studies import has_processes, points_kept, wait_until
+from tests.rosin.command_line import assert_one_line_error, run_rosin, start_rosin
 from tests.rosin.scenarios import json_of, text_of
 from tests.source_tree import ROOT
 
@@ -131,7 +125,7 @@ def test_names_vary_and_stand_in_for_options(
 
 def test_a_study_in_processes_from_a_shell(tmp_path: Path) -> None:
     """Two processes, started by the command itself, and a command that repeats the study."""
-    result = run_rosin(
+    result = start_rosin(
         *TINY, "--vary", "batch=1,2", "--workers", "2", "-o", "out", "--json", "-", folder=tmp_path
     )
     assert result.exit_code == 0, result.err
@@ -250,46 +244,6 @@ def test_parquet_is_optional(
     assert list(pd.read_parquet(tmp_path / "table.parquet")["batch"]) == [1]
 
 
-def _row(values: dict[str, Any], speed: float, price_usd: float | None = None) -> WhatifRow:
-    fields = dict.fromkeys(WhatifRow.model_fields)
-    metrics = {"output_tokens_per_s": speed}
-    return WhatifRow.model_validate(
-        {
-            **fields,
-            "values": values,
-            "price_usd": price_usd,
-            "is_feasible": True,
-            "policy": "p",
-            "metrics": metrics,
-            "bounds": {},
-            "named": {},
-        }
-    )
-
-
-def test_saturation_is_where_doubling_stops_paying() -> None:
-    """Speeds 1, 2, 2.1, 2.15 at 1, 2, 4, 8: beyond 2 no doubling gives a tenth; where the last one
-    does, there is none.
-    """
-    axes = parse_axes(["gpu.memory_bytes=1,2,4,8"])
-    flat = [
-        _row({"gpu.memory_bytes": value}, speed)
-        for value, speed in ((1.0, 1.0), (2.0, 2.0), (4.0, 2.1), (8.0, 2.15))
-    ]
-    assert [found.value for found in saturations(axes, flat, "throughput")] == [2.0]
-    steep = [_row({"gpu.memory_bytes": value}, value) for value in (1.0, 2.0, 4.0, 8.0)]
-    assert [found.value for found in saturations(axes, steep, "throughput")] == [None]
-
-
-def test_front_has_what_nothing_beats_for_the_money() -> None:
-    """Dearer and no faster is off the front; of two at one price the faster is on it."""
-    rows = [
-        _row({}, speed, price)
-        for speed, price in ((1.0, 10.0), (3.0, 10.0), (2.0, 20.0), (4.0, 30.0), (5.0, None))
-    ]
-    assert pareto_front(rows, "throughput") == [1, 3]
-
-
 def test_numbers_are_said_in_the_unit_of_their_path() -> None:
     """Ticks, labels and values share one unit."""
     assert axis_label(LINK) == "link rate, host to GPU (GB/s)"
@@ -313,22 +267,3 @@ def test_json_page_explains_every_key() -> None:
         assert [key for cell in cells for key in re.findall(r"`(\w+)`", cell)] == list(
             document.model_fields
         ), title
-
-
-def test_sensitivities_are_ordered_by_their_swing() -> None:
-    """What moves the speed more comes first; what makes the model not fit counts as losing
-    everything.
-    """
-    small, large, deadly = (
-        Variation(path=path, base_value=1.0, low=BASE, high=BASE)
-        for path in ("small", "large", "deadly")
-    )
-    misfit = Outcome(is_feasible=False, reason="too big", missing_bytes=1)
-    found = [(small, _at(0.9), _at(1.1)), (large, _at(0.5), _at(1.2)), (deadly, misfit, _at(1.0))]
-    rows = sensitivities(_at(1.0), found, "throughput")
-    assert [row.path for row in rows] == ["deadly", "large", "small"]
-    assert (rows[0].low_gain_fraction, rows[1].low_gain_fraction) == (None, -0.5)
-
-
-def _at(speed: float) -> Outcome:
-    return Outcome(is_feasible=True, metrics={"output_tokens_per_s": speed})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rosin.command_line import run_rosin
+from tests.rosin.command_line import start_rosin
 
 SMALL = ("--model", "granite-3-1b-a400m", "--machine", "desktop-rtx-3060-ddr4")
 FEW = ("--prompt-tokens", "6", "--output-tokens", "4", "--expert-slots-per-layer", "4")
@@ -27,7 +27,7 @@ def test_two_processes_write_the_same(name: str, tmp_path: Path) -> None:
     texts = []
     for hash_seed in ("1", "2"):
         variables = {"PYTHONHASHSEED": hash_seed}
-        found = run_rosin(*COMMANDS[name], "--json", "-", folder=tmp_path, variables=variables)
+        found = start_rosin(*COMMANDS[name], "--json", "-", folder=tmp_path, variables=variables)
         assert found.exit_code == 0, found.err
         texts.append(found.out)
     assert texts[0] == texts[1]

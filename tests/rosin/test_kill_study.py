@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.planner.studies import has_processes, points_kept, wait_until
-from tests.rosin.command_line import assert_one_line_error, run_rosin
+from tests.rosin.command_line import assert_one_line_error, start_rosin
 from tests.source_tree import ROOT
 
 NUM_POINTS, NUM_MOMENTS = 24, 20
@@ -154,7 +154,7 @@ def test_a_second_study_in_the_folder_is_refused(tmp_path: Path) -> None:
         os.kill(first.pid, signal.SIGSTOP)
         kept = points_kept(tmp_path / "study.sqlite")
         assert_one_line_error(
-            run_rosin(*STUDY, str(tmp_path), folder=tmp_path), "is in use by another sweep"
+            start_rosin(*STUDY, str(tmp_path), folder=tmp_path), "is in use by another sweep"
         )
         assert points_kept(tmp_path / "study.sqlite") == kept
     finally:

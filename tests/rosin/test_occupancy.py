@@ -1,6 +1,10 @@
 """Shares of a run by what was busy, against timelines worked out by hand."""
 
+from collections import Counter
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rosin.report.occupancy import alone, occupancy
 from sim.engine import engine
@@ -16,31 +20,45 @@ def _timeline(*tasks: Task) -> Timeline:
     return engine("reference").run_program(Program(platform=PLATFORM, tasks=task_table(tasks)))
 
 
-def test_by_hand() -> None:
-    """10 ns of GPU and CPU, 10 ns of CPU alone, then 20 ns of copying: a quarter, a quarter, a
-    half.
+TASKS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.integers(0, 20),
+        st.lists(st.integers(1, 5), max_size=2),
+    ),
+    max_size=10,
+)
+
+
+@given(TASKS)
+def test_shares_are_those_of_counting_each_ns(rows: list[tuple[int, int, list[int]]]) -> None:
+    """Who is busy in each ns, counted; neighbours leave no gap, tasks of no length count for
+    nothing, and a run without duration has no shares.
     """
-    shares = occupancy(
-        _timeline(
-            Task(resource=GPU, duration_ns=10),
-            Task(resource=CPU, duration_ns=20),
-            Task(resource=H2D, duration_ns=20, after=(0, 1)),
+    tasks = [
+        Task(
+            resource=resource,
+            duration_ns=duration_ns,
+            after=tuple(number - back for back in backs if number >= back),
         )
+        for number, (resource, duration_ns, backs) in enumerate(rows)
+    ]
+    timeline = _timeline(*tasks)
+    names = [resource.name for resource in PLATFORM.resources]
+    busy = Counter(
+        frozenset(
+            names[task.resource]
+            for task, start_ns, end_ns in zip(
+                tasks, timeline.start_ns, timeline.end_ns, strict=True
+            )
+            if start_ns <= now_ns < end_ns
+        )
+        for now_ns in range(timeline.makespan_ns)
     )
+    shares = occupancy(timeline)
     assert shares == pytest.approx(
-        {frozenset({"gpu", "cpu"}): 0.25, frozenset({"cpu"}): 0.25, frozenset({"h2d"}): 0.5}
+        {held: count / timeline.makespan_ns for held, count in busy.items()}
     )
-    assert [alone(shares, "cpu"), alone(shares, "gpu")] == pytest.approx([0.25, 0])
-
-
-def test_neighbours_leave_no_gap() -> None:
-    """Tasks that follow each other at once, and those of no length, make one unbroken share."""
-    shares = occupancy(
-        _timeline(*[Task(resource=GPU, duration_ns=duration) for duration in (5, 0, 7, 1)])
-    )
-    assert shares == {frozenset({"gpu"}): 1.0}
-
-
-def test_nothing_happened() -> None:
-    """A run without duration has no shares."""
-    assert occupancy(_timeline(Task(resource=GPU, duration_ns=0))) == {}
+    assert sum(shares.values()) == pytest.approx(1 if busy else 0)
+    for name in names:
+        assert alone(shares, name) == shares.get(frozenset({name}), 0.0)

@@ -72,11 +72,17 @@ def test_each_configuration_imports_rightly_or_is_refused(seed: int) -> None:
     check(seed)
 
 
-@pytest.mark.parametrize("family", sorted(SHAPES))
-def test_a_model_of_each_family_survives_its_file(family: str, tmp_path: Path) -> None:
-    """A few shapes of each family, written with explicit layers, are read back equal."""
-    for seed in range(NUM_META_EXAMPLES):
-        check_file(_imported(generated(random.Random(f"{family} {seed}"), family)), tmp_path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all examples."""
+    return tmp_path_factory.mktemp("models")
+
+
+@given(family=st.sampled_from(sorted(SHAPES)), seed=seeds)
+@settings(max_examples=NUM_META_EXAMPLES * len(SHAPES))
+def test_a_model_of_each_family_survives_its_file(family: str, seed: int, folder: Path) -> None:
+    """Shapes of every family, written with explicit layers, are read back equal."""
+    check_file(_imported(generated(random.Random(f"{family} {seed}"), family)), folder)
 
 
 # Step-3.5 has no class of a decoder alone in transformers

@@ -6,6 +6,8 @@ from threading import Event
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hwprofiles import InputError
 from sim.costs.memory import Residency
@@ -19,35 +21,6 @@ from tests.sim.small import small_machine, small_model
 MAX_BYTES = 1_000
 SOON_S = 10.0
 SHARING = [name for name, policy in POLICIES.items() if policy.prefetch.is_of_draw]
-
-
-def test_values_are_of_their_key() -> None:
-    """The same key gives what was computed first; an array in it counts as itself: another one,
-    though equal, gives its own.
-    """
-    memo, one, other = Memo(MAX_BYTES), np.zeros(3, np.int32), np.zeros(3, np.int32)
-    first = memo.get((Same(one), "a"), lambda: np.array([1]))
-    assert memo.get((Same(one), "a"), lambda: np.array([2])) is first
-    assert memo.get((Same(other), "a"), lambda: np.array([3])).tolist() == [3]
-    assert memo.get((Same(one), "b"), lambda: np.array([4])).tolist() == [4]
-
-
-def test_what_was_asked_for_longest_ago_goes_first() -> None:
-    """Three values of 400 bytes do not fit in 1,000; the one asked for again stays.
-
-    One of 1,200 is not kept, and drives nothing out.
-    """
-    memo = Memo(MAX_BYTES, num_array_bytes)
-
-    def of(key: str, size: int = 100) -> np.ndarray:
-        return memo.get(key, lambda: np.zeros(size, np.int32))
-
-    first, second = of("a"), of("b")
-    assert of("a") is first
-    of("c")
-    assert of("a") is first and of("b") is not second
-    kept, large = of("b"), of("large", 300)
-    assert of("large", 300) is not large and of("b") is kept
 
 
 def test_who_asks_meanwhile_waits() -> None:
@@ -126,3 +99,34 @@ def _scenario(name: str) -> Scenario:
         policy=POLICIES[name],
         routing=uniform(),
     )
+
+
+def test_an_array_counts_as_itself() -> None:
+    """In a key, another array is another, though equal."""
+    memo, one, other = Memo(MAX_BYTES), np.zeros(3, np.int32), np.zeros(3, np.int32)
+    first = memo.get((Same(one), "a"), lambda: np.array([1]))
+    assert memo.get((Same(one), "a"), lambda: np.array([2])) is first
+    assert memo.get((Same(other), "a"), lambda: np.array([3])).tolist() == [3]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=40), st.integers(0, 60))
+def test_what_was_asked_for_longest_ago_goes_first(
+    asked: list[tuple[int, int]], max_size: int
+) -> None:
+    """Against a plain list: each key gives what was computed first while that is kept; what is
+    larger by itself is not kept, and drives nothing out.
+    """
+    memo = Memo(max_size, lambda value: value[1])  # type: ignore[index]
+    kept: list[tuple[int, tuple[int, int]]] = []
+    for number, (key, size) in enumerate(asked):
+        found = memo.get(key, lambda made=(number, size): made)  # type: ignore[misc]
+        place = next((place for place, (own, _) in enumerate(kept) if own == key), None)
+        if place is not None:
+            kept.append(kept.pop(place))
+            assert found == kept[-1][1]
+            continue
+        assert found == (number, size)
+        if size <= max_size:
+            kept.append((key, found))
+        while sum(each[1] for _, each in kept) > max_size:
+            kept.pop(0)

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hwprofiles import Quantity
 from sim.costs.compute_buffers import compute_buffer_bytes
@@ -72,23 +74,6 @@ def test_a_context_is_the_machine_files_or_the_largest_published() -> None:
     assert usable_bytes(silent, MemoryRule(usable_fraction=0.95, has_context_apart=False)) == 0.95e9
 
 
-def test_compute_buffers_are_the_largest_stage() -> None:
-    """Logits where the GPU has the head; else the experts' results; else attention, whose mask
-    grows with the context.
-    """
-    model = small_model()
-    states = 100 * 2 * HIDDEN * 4
-    assert compute_buffer_bytes(model, 100, 200, has_head=True) == states + 100 * VOCAB * 4
-    assert compute_buffer_bytes(model, 100, 60, has_head=False) == states + 100 * 2 * 2 * WIDE * 4
-    assert compute_buffer_bytes(model, 100, 9000, has_head=False) == states + 100 * (
-        HIDDEN * 4 + 9000 * 6
-    )
-    windowed = small_model(window_tokens=8, num_layers=1)
-    assert (
-        compute_buffer_bytes(windowed, 100, 9000, has_head=False) == states + 100 * 2 * 2 * WIDE * 4
-    )
-
-
 def test_a_latent_cache_is_expanded_for_a_prompt() -> None:
     """Keys and values of all heads in 16 bit, by pieces of 512 MiB from 32 bit; a lone token reads
     the latent itself.
@@ -120,15 +105,6 @@ def test_a_micro_batch_bounds_compute_buffers() -> None:
     assert chunked == compute_buffer_bytes(model, 100, 2002, has_head=True)
     larger = working_bytes(model, long, Feeding(), MemoryRule(micro_batch_tokens=4096))
     assert larger == compute_buffer_bytes(model, 2002, 2002, has_head=True)
-
-
-def test_a_rule_leaves_out_what_it_does_not_budget() -> None:
-    """Fiddler's rule: no KV and no activations, but cosines and sines of 16 tokens for heads of
-    dimension 16.
-    """
-    items = _items(small_model(), FIDDLERS_RULE)
-    assert not {"KV cache", "activations", "compute buffers"} & set(items)
-    assert items["rotary tables"] == 16 * 16 * 2 * 2
 
 
 def test_the_released_fiddler_holds_tables_for_all_of_mixtrals_context() -> None:
@@ -178,28 +154,6 @@ def test_only_what_lies_on_the_gpu_counts() -> None:
     assert everywhere["KV cache"] == 4 * items["KV cache"]
 
 
-def test_a_window_bounds_its_layers_kv() -> None:
-    """Layers 0 and 2 keep 8 of 16 tokens, layer 1 all of them."""
-    items = _items(MODELS["windows-and-uneven-bytes"], MemoryRule())
-    assert items["KV cache"] == 6 * (8 + 16 + 8) * 2 * HIDDEN * 2
-
-
-def test_weights_of_a_residency() -> None:
-    """Experts at the size of their own layer, dense parts, and embedding with head."""
-    model = MODELS["windows-and-uneven-bytes"]
-    experts = np.zeros((3, 8), bool)
-    experts[0, :2] = experts[1, 3] = True
-    size = 2 * 3 * HIDDEN * WIDE
-    residency = Residency(experts=experts, dense=np.array([True, False, False]), has_head=True)
-    assert model.layers[1].expert_bytes == size * 9 // 8
-    weights = 2 * size + size * 9 // 8 + model.layers[0].dense_bytes + sum(model.top_bytes.values())
-    assert weight_bytes(model, residency) == weights
-    assert (
-        weight_bytes(model, replace(residency, has_embedding=False)) == weights - 2 * VOCAB * HIDDEN
-    )
-    assert residency.num_experts == 3
-
-
 def test_working_memory_is_that_of_the_largest_pass() -> None:
     """Of an eager system: chunks shrink it, replicated prompts enlarge it, a dense block wider than
     the top-k experts counts.
@@ -219,13 +173,6 @@ def test_working_memory_is_that_of_the_largest_pass() -> None:
     )
     wide = activation_bytes(small_model(dense_layers=(0,)), long, Feeding())
     assert wide - whole == 1000 * 2 * (4 * WIDE - 2 * WIDE) * 2
-
-
-@pytest.mark.parametrize("size", [1, 999_999_999, 25_757_220_864])
-def test_a_fraction_of_odd_sizes_is_whole(size: int) -> None:
-    """The usable part is rounded down to bytes, the reserve takes the rest."""
-    machine = small_machine(size)
-    assert usable_bytes(machine, MemoryRule(usable_fraction=0.95)) == int(size * 0.95)
 
 
 def test_streaming_keeps_the_kv_cache_on_the_gpu() -> None:
@@ -340,3 +287,87 @@ def _scenario(
         policy=find_policy(policy),
         routing=uniform(),
     )
+
+
+@given(st.integers(1, 10**12), st.floats(0.01, 1.0))
+def test_a_fraction_of_odd_sizes_is_whole(size: int, fraction: float) -> None:
+    """The usable part is rounded down to bytes, the reserve takes the rest."""
+    found = usable_bytes(small_machine(size), MemoryRule(usable_fraction=fraction))
+    assert found == int(size * fraction)
+    assert 0 <= found <= size
+
+
+@given(name=st.sampled_from(sorted(MODELS)), has_embedding=st.booleans(), data=st.data())
+def test_weights_of_a_residency(name: str, has_embedding: bool, data: st.DataObject) -> None:
+    """Experts at the size of their own layer, dense parts, and embedding with head."""
+    model = MODELS[name]
+    experts = np.array(
+        [
+            [data.draw(st.booleans()) and layer.is_moe for _ in range(model.num_experts)]
+            for layer in model.layers
+        ]
+    )
+    dense = np.array([data.draw(st.booleans()) for _ in model.layers])
+    has_head = data.draw(st.booleans())
+    residency = Residency(
+        experts=experts, dense=dense, has_head=has_head, has_embedding=has_embedding
+    )
+    assert residency.num_experts == experts.sum()
+    layers = sum(
+        int(row.sum()) * layer.expert_bytes + is_there * layer.dense_bytes
+        for row, is_there, layer in zip(experts, dense.tolist(), model.layers, strict=True)
+    )
+    found = weight_bytes(model, residency)
+    assert layers <= found <= layers + sum(model.top_bytes.values())
+    if has_head and has_embedding:
+        assert found == layers + sum(model.top_bytes.values())
+    if has_head:
+        without = weight_bytes(model, replace(residency, has_embedding=False))
+        assert found - without == (2 * VOCAB * HIDDEN if has_embedding else 0) * (
+            model.vocab // VOCAB
+        )
+
+
+@given(window=st.none() | st.integers(1, 40), num_layers=st.integers(1, 6))
+def test_a_window_bounds_its_layers_kv(window: int | None, num_layers: int) -> None:
+    """Every other layer keeps no more than its window of 16 tokens, the others all of them; a rule
+    that does not budget the cache leaves it out, and activations.
+    """
+    model = small_model(window_tokens=window, num_layers=num_layers)
+    kept = [min(window or 16, 16) if layer % 2 == 0 else 16 for layer in range(num_layers)]
+    items = _items(model, MemoryRule())
+    assert items["KV cache"] == 6 * sum(kept) * 2 * HIDDEN * 2
+    assert items["weights outside experts"] == model.non_expert_bytes - 2 * VOCAB * HIDDEN
+    unbudgeted = _items(model, FIDDLERS_RULE)
+    assert not {"KV cache", "activations", "compute buffers"} & set(unbudgeted)
+    assert unbudgeted["rotary tables"] == 16 * 16 * 2 * 2
+
+
+@given(
+    tokens=st.integers(1, 5000),
+    context=st.integers(1, 50_000),
+    window=st.none() | st.integers(1, 5000),
+    has_head=st.booleans(),
+)
+def test_compute_buffers_are_the_largest_stage(
+    tokens: int, context: int, window: int | None, has_head: bool
+) -> None:
+    """Logits where the GPU has the head; else the experts' results; else attention, whose mask grows
+    with the context up to a window. Never less for more tokens, or for a longer context.
+    """
+    model = small_model(window_tokens=window, num_layers=1)
+    found = compute_buffer_bytes(model, tokens, context, has_head=has_head)
+    states = tokens * 2 * HIDDEN * 4
+    logits = tokens * VOCAB * 4 if has_head else 0
+    experts = tokens * 2 * 2 * WIDE * 4
+    mask = min(context, context if window is None else window + tokens)
+    attention = tokens * (HIDDEN * 4 + mask * 6)
+    assert found >= states + max(logits, experts)
+    assert found <= states + max(logits, experts, attention + tokens * 6 * 256)
+    if window is None:
+        assert found == states + max(logits, experts, attention)
+    more = (
+        compute_buffer_bytes(model, tokens + 1, context, has_head=has_head),
+        compute_buffer_bytes(model, tokens, context + 1, has_head=has_head),
+    )
+    assert min(more) >= found

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import InputError, Kind
 from sim.model.library import load_model
@@ -50,19 +52,6 @@ def _assert_frequencies(found: np.ndarray, expected: np.ndarray) -> None:
     )
 
 
-def test_choices_are_distinct_along_rank() -> None:
-    """A token never selects an expert twice, with or without kept choices, even when it selects
-    all.
-    """
-    for top_k, kept in ((2, 0.0), (4, 0.5), (4, 1.0), (3, 0.9)):
-        ids = _generated(WEIGHTS, kept).experts(_model(4, top_k), 2, 500, seed=1)
-        assert (
-            (np.diff(np.sort(ids, axis=-1), axis=-1) > 0).all()
-            and ids.min() >= 0
-            and ids.max() <= 3
-        )
-
-
 def test_first_choices_follow_the_popularity() -> None:
     """The first of a token's choices is drawn in proportion to the weights."""
     ids = _generated(WEIGHTS).experts(_model(4, 2), 1, 40_000, seed=2)
@@ -77,71 +66,6 @@ def test_pairs_are_drawn_by_successive_sampling() -> None:
     np.fill_diagonal(expected, 0.0)
     assert expected.sum() == pytest.approx(1.0)
     _assert_frequencies(np.bincount(ids[:, 0] * 4 + ids[:, 1], minlength=16), expected.ravel())
-
-
-def test_an_expert_without_weight_is_a_last_resort() -> None:
-    """Zero weight is never drawn while there is another; with none left, the lowest numbers fill
-    up.
-    """
-    assert (_generated((1.0, 0.0, 1.0, 1.0)).experts(_model(4, 3), 1, 2_000, seed=4) != 1).all()
-    ids = _generated((0.0, 0.0, 1.0, 0.0)).experts(_model(4, 2), 1, 50, seed=4)
-    assert (np.sort(ids[0, :, 0], axis=1) == [0, 2]).all()
-
-
-@pytest.mark.parametrize("is_even", [False, True])
-@pytest.mark.parametrize(
-    ("num_experts", "top_k", "kept"), [(40, 8, 0.0), (40, 8, 0.4), (6, 6, 0.0), (1, 1, 0.0)]
-)
-def test_draws_are_those_of_counting_expert_by_expert(
-    num_experts: int, top_k: int, kept: float, is_even: bool
-) -> None:
-    """Even weights, and uneven, some of them zero: every choice is that of subtracting popularities
-    one by one, whatever rounding does.
-    """
-    generator = np.random.default_rng(7)
-    weights = tuple(
-        (
-            generator.gamma(0.2, size=num_experts) * (generator.random(num_experts) < 0.8) + 1e-9
-        ).tolist()
-    )
-    weights = (1.0,) * num_experts if is_even else weights
-    model, routing = _model(num_experts, top_k, num_layers=2), _generated(weights, kept, layers=2)
-    found = routing.experts(model, 1, 300, seed=8)[0]
-    generator = np.random.default_rng(8)
-    draws = generator.random(found.shape, dtype=np.float32)
-    keeps = (
-        generator.random(found.shape, dtype=np.float32)
-        if kept
-        else np.ones(found.shape, np.float32)
-    )
-    popularity = routing.popularity(model)
-    for token, layer in np.ndindex(*found.shape[:2]):
-        chosen: list[int] = []
-        for rank in range(top_k):
-            before = int(found[token - 1, layer, rank])
-            is_kept = token > 0 and keeps[token, layer, rank] < kept and before not in chosen
-            chosen.append(
-                before
-                if is_kept
-                else _counted(popularity[layer], chosen, draws[token, layer, rank])
-            )
-        assert found[token, layer].tolist() == chosen
-
-
-@pytest.mark.parametrize(("num_experts", "top_k"), [(12, 12), (96, 8), (128, 8)])
-def test_draws_between_two_experts_are_counted(num_experts: int, top_k: int) -> None:
-    """Of experts alike, with random numbers where one expert ends and the next begins, all choices
-    are still those of subtracting.
-    """
-    shape = (200, 1, top_k)
-    draws = (np.random.default_rng(9).integers(0, 32, shape) / 32).astype(np.float32)
-    popularity, found = np.full((1, num_experts), 1.0 / num_experts), np.empty(shape, np.int16)
-    choose(popularity, np.zeros(1), draws, draws[:, :, :0], found)
-    for token in range(shape[0]):
-        chosen: list[int] = []
-        for rank in range(top_k):
-            chosen.append(_counted(popularity[0], chosen, draws[token, 0, rank]))
-        assert found[token, 0].tolist() == chosen
 
 
 def _counted(popularity: np.ndarray, taken: list[int], draw: np.float32) -> int:
@@ -202,15 +126,6 @@ def test_a_spec_with_popularity_keeps_the_stated_repeats(tmp_path: Path) -> None
     ]
     assert float((first[1:] == first[:-1]).mean()) == pytest.approx(0.5, abs=0.02)
     _assert_frequencies(np.bincount(first[::40], minlength=4), np.array(WEIGHTS) / 10)
-
-
-def test_the_seed_decides() -> None:
-    """Equal seeds give equal choices; others do not; a longer run of one sequence starts with the
-    shorter.
-    """
-    model = MODELS["dense-first-and-shared"]
-    first, again, other = (uniform().experts(model, 2, 50, seed) for seed in (1, 1, 2))
-    assert (first == again).all() and (first != other).any() and (first[0] != first[1]).any()
 
 
 def test_tokens_are_counted_by_pass_layer_and_expert() -> None:
@@ -443,3 +358,93 @@ def _refused(call, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+SHAPES = st.integers(1, 40).flatmap(
+    lambda num_experts: st.tuples(st.just(num_experts), st.integers(1, min(8, num_experts)))
+)
+SEEDS = st.integers(0, 10**6)
+
+
+def _weights(num_experts: int) -> st.SearchStrategy[tuple[float, ...]]:
+    """Even, uneven, and some of them none at all."""
+    weight = st.just(1.0) | st.just(0.0) | st.floats(1e-9, 1e3)
+    rows = st.lists(weight, min_size=num_experts, max_size=num_experts).map(tuple)
+    return rows.filter(lambda row: sum(row) > 0)
+
+
+@given(data=st.data(), shape=SHAPES, kept=st.sampled_from([0.0, 0.4, 1.0]), seed=SEEDS)
+@settings(max_examples=50)
+def test_draws_are_those_of_counting_expert_by_expert(
+    data: st.DataObject, shape: tuple[int, int], kept: float, seed: int
+) -> None:
+    """Every choice is that of subtracting popularities one by one, whatever rounding does; so a
+    token selects distinct experts, those without weight last.
+    """
+    num_experts, top_k = shape
+    weights = data.draw(_weights(num_experts))
+    model, routing = _model(num_experts, top_k, num_layers=2), _generated(weights, kept, layers=2)
+    found = routing.experts(model, 1, 12, seed=seed)[0]
+    generator = np.random.default_rng(seed)
+    draws = generator.random(found.shape, dtype=np.float32)
+    keeps = (
+        generator.random(found.shape, dtype=np.float32)
+        if kept
+        else np.ones(found.shape, np.float32)
+    )
+    popularity = routing.popularity(model)
+    for token, layer in np.ndindex(*found.shape[:2]):
+        chosen: list[int] = []
+        for rank in range(top_k):
+            before = int(found[token - 1, layer, rank])
+            is_kept = token > 0 and keeps[token, layer, rank] < kept and before not in chosen
+            chosen.append(
+                before
+                if is_kept
+                else _counted(popularity[layer], chosen, draws[token, layer, rank])
+            )
+        assert found[token, layer].tolist() == chosen
+        assert len(set(chosen)) == top_k
+
+
+@given(shape=SHAPES, seed=SEEDS)
+@settings(max_examples=50)
+def test_draws_between_two_experts_are_counted(shape: tuple[int, int], seed: int) -> None:
+    """Of experts alike, with random numbers where one expert ends and the next begins, all choices
+    are still those of subtracting.
+    """
+    num_experts, top_k = shape
+    drawn = (20, 1, top_k)
+    draws = (np.random.default_rng(seed).integers(0, 32, drawn) / 32).astype(np.float32)
+    popularity, found = np.full((1, num_experts), 1.0 / num_experts), np.empty(drawn, np.int16)
+    choose(popularity, np.zeros(1), draws, draws[:, :, :0], found)
+    for token in range(drawn[0]):
+        chosen: list[int] = []
+        for rank in range(top_k):
+            chosen.append(_counted(popularity[0], chosen, draws[token, 0, rank]))
+        assert found[token, 0].tolist() == chosen
+
+
+@given(shape=SHAPES, seed=SEEDS, num_sequences=st.integers(1, 3), num_tokens=st.integers(1, 30))
+@settings(max_examples=50)
+def test_the_seed_decides(
+    shape: tuple[int, int], seed: int, num_sequences: int, num_tokens: int
+) -> None:
+    """Equal seeds give equal choices, and a longer run of one sequence starts with the shorter."""
+    model = _model(*shape, num_layers=2)
+    first, again = (uniform().experts(model, num_sequences, num_tokens, seed) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert first.shape == (num_sequences, num_tokens, 2, shape[1])
+    passes = forward_passes(
+        Batch(prompt_tokens=num_tokens, output_tokens=1, batch_size=num_sequences), Feeding()
+    )
+    counted = tokens_per_expert(model, first, passes)
+    assert (counted.sum(axis=2) == num_sequences * num_tokens * shape[1]).all()
+    assert counted.max() <= num_sequences * num_tokens
+
+
+def test_other_seeds_and_sequences_select_others() -> None:
+    """Of 50 tokens in two layers, some."""
+    model = MODELS["dense-first-and-shared"]
+    first, other = (uniform().experts(model, 2, 50, seed) for seed in (1, 2))
+    assert (first != other).any() and (first[0] != first[1]).any()

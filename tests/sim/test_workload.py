@@ -1,5 +1,7 @@
 """Batches and the forward passes they become."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,60 +11,10 @@ from hwprofiles import InputError
 from sim.workload.batch import Batch, Feeding, forward_passes
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"prompt_tokens": 0}, "`prompt_tokens` must be at least 1, got 0"),
-        ({"output_tokens": 0}, "`output_tokens` must be at least 1, got 0"),
-        ({"batch_size": -1}, "`batch_size` must be at least 1, got -1"),
-        ({"beams": 0}, "`beams` must be at least 1, got 0"),
-    ],
-)
-def test_a_batch_of_nothing_is_refused(wrong: dict[str, int], message: str) -> None:
-    """The message is one line that names the field."""
-    with pytest.raises(InputError) as caught:
-        Batch(**({"prompt_tokens": 1, "output_tokens": 1} | wrong))
-    assert str(caught.value) == message
-
-
 def test_a_chunk_of_nothing_is_refused() -> None:
     """Zero tokens a chunk would never end."""
     with pytest.raises(InputError, match="prefill_chunk_tokens must be at least 1, got 0"):
         Feeding(prefill_chunk_tokens=0)
-
-
-def test_one_output_token_is_the_prefill_alone() -> None:
-    """The first output token comes from the prefill."""
-    passes = forward_passes(Batch(prompt_tokens=7, output_tokens=1), Feeding())
-    assert (
-        passes.num_tokens.tolist() == [7]
-        and passes.is_prefill.all()
-        and passes.context_tokens.tolist() == [7]
-    )
-
-
-def test_passes_of_beams_by_hand() -> None:
-    """Two prompts of three tokens with two beams: the prefill feeds 6 tokens, each decode step 4,
-    one position later each.
-    """
-    passes = forward_passes(
-        Batch(prompt_tokens=3, output_tokens=3, batch_size=2, beams=2), Feeding()
-    )
-    assert passes.step.tolist() == [0, 1, 2]
-    assert passes.num_tokens.tolist() == [6, 4, 4]
-    assert passes.num_sequences.tolist() == [2, 4, 4]
-    assert passes.first_position.tolist() == [0, 3, 4]
-    assert passes.context_tokens.tolist() == [3, 4, 5]
-    assert passes.is_prefill.tolist() == [True, False, False]
-
-
-def test_a_replicated_prompt_is_fed_once_per_beam() -> None:
-    """Fiddler's way: 2 prompts x 3 beams x 4 tokens."""
-    passes = forward_passes(
-        Batch(prompt_tokens=4, output_tokens=1, batch_size=2, beams=3),
-        Feeding(replicates_prompt=True),
-    )
-    assert passes.num_tokens.tolist() == [24] and passes.num_sequences.tolist() == [6]
 
 
 def test_beams_apart_are_one_pass_each() -> None:
@@ -88,13 +40,6 @@ def test_beams_that_part_early_are_fed_again() -> None:
     )
     assert passes.num_tokens.tolist() == [2, 1, 1, 2, 2, 3, 3, 1, 3, 3, 1, 3, 3]
     assert passes.context_tokens.tolist() == [2, 3, 3, 4, 4, 5, 5, 3, 6, 6, 4, 7, 7]
-
-
-def test_one_beam_is_fed_as_any_sequence() -> None:
-    """Without a search nothing is fed twice, whatever the lag."""
-    apart = Feeding(decodes_beams_apart=True, beam_lag_tokens=4)
-    batch = Batch(prompt_tokens=2, output_tokens=5)
-    assert forward_passes(batch, apart).contents == forward_passes(batch, Feeding()).contents
 
 
 @given(
@@ -144,3 +89,73 @@ def test_every_token_is_fed_once(
         assert (fed[:size, prompt:-2] == 2).all() and (fed[:size, -2:-1] <= 1).all()
     if chunk is not None:
         assert passes.num_tokens[passes.is_prefill].max() <= max(chunk, prompts)
+
+
+BATCHES = st.builds(
+    Batch,
+    prompt_tokens=st.integers(1, 40),
+    output_tokens=st.integers(1, 8),
+    batch_size=st.integers(1, 4),
+    beams=st.integers(1, 4),
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        dict.fromkeys(("prompt_tokens", "output_tokens", "batch_size", "beams"), st.integers(-2, 3))
+    )
+)
+def test_a_batch_of_nothing_is_refused(counts: dict[str, int]) -> None:
+    """The message is one line that names the first field at fault; any other batch is taken."""
+    wrong = [name for name, count in counts.items() if count < 1]
+    if not wrong:
+        batch = Batch(**counts)
+        assert batch.num_sequences == counts["batch_size"] * counts["beams"]
+        return
+    with pytest.raises(InputError) as caught:
+        Batch(**counts)
+    assert str(caught.value) in [
+        f"`{name}` must be at least 1, got {counts[name]}" for name in wrong
+    ]
+
+
+@given(BATCHES)
+def test_passes_are_the_prompt_and_a_step_for_each_further_token(batch: Batch) -> None:
+    """The first output token comes from the prefill; then each sequence feeds one token a step, one
+    position later each.
+    """
+    passes = forward_passes(batch, Feeding())
+    steps = np.arange(batch.output_tokens)
+    assert passes.step.tolist() == steps.tolist()
+    assert passes.is_prefill.tolist() == (steps == 0).tolist()
+    assert (
+        passes.num_sequences.tolist()
+        == np.where(steps == 0, batch.batch_size, batch.num_sequences).tolist()
+    )
+    assert (
+        passes.num_tokens.tolist()
+        == np.where(
+            steps == 0, batch.batch_size * batch.prompt_tokens, batch.num_sequences
+        ).tolist()
+    )
+    assert passes.context_tokens.tolist() == (batch.prompt_tokens + steps).tolist()
+    assert (passes.context_tokens - passes.first_position).tolist() == [
+        batch.prompt_tokens,
+        *[1] * (batch.output_tokens - 1),
+    ]
+
+
+@given(BATCHES)
+def test_a_replicated_prompt_is_fed_once_per_beam(batch: Batch) -> None:
+    """Fiddler's way: 2 prompts x 3 beams x 4 tokens."""
+    passes = forward_passes(batch, Feeding(replicates_prompt=True))
+    assert passes.num_tokens[0] == batch.num_sequences * batch.prompt_tokens
+    assert set(passes.num_sequences.tolist()) == {batch.num_sequences}
+
+
+@given(BATCHES, st.integers(1, 6))
+def test_one_beam_is_fed_as_any_sequence(batch: Batch, lag: int) -> None:
+    """Without a search nothing is fed twice, whatever the lag."""
+    alone = replace(batch, batch_size=1, beams=1)
+    apart = Feeding(decodes_beams_apart=True, beam_lag_tokens=lag)
+    assert forward_passes(alone, apart).contents == forward_passes(alone, Feeding()).contents

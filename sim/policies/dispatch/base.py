@@ -21,6 +21,11 @@ class Dispatch(ABC):
     foretells: bool = False
     """Whether ``foretell`` is asked; such a policy is lossy."""
 
+    foretells_in_parts: bool = False
+    """Whether what it says of a pass is the same where ``foresight`` is of a part of the run, whose
+    ``part_of`` says where it stands; else a long run is kept whole.
+    """
+
     def foretell(
         self,
         foresight: Foresight,

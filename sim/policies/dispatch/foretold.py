@@ -44,6 +44,7 @@ class ForetoldDispatch(Dispatch):
     rule = Rule.CHEAPEST  # for prompts
 
     foretells = True
+    foretells_in_parts = True
 
     def foretell(
         self,
@@ -66,7 +67,8 @@ class ForetoldDispatch(Dispatch):
             ids = foresight.expert_ids[first : first + passes.num_sequences[index], rows]
             chosen = ids.reshape(-1, *ids.shape[2:])[:, places].astype(np.int64)
             # A generator for each pass: what it draws does not depend on the passes before it.
-            generator = np.random.default_rng((foresight.seed, index))
+            number = index + (foresight.part_of.num_before if foresight.part_of else 0)
+            generator = np.random.default_rng((foresight.seed, number))
             named = self._named(chosen, foresight, moe_layers[places], held, generator)
             tokens[moe_layers[places]] = 0
             np.add.at(tokens, (np.broadcast_to(moe_layers[places][:, None], named.shape), named), 1)

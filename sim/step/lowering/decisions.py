@@ -11,6 +11,7 @@ from sim.costs.memory import Residency
 from sim.engine.task import NONE
 from sim.model.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
+from sim.policies.cache.base import CacheState
 from sim.policies.dispatch.rule import Rule
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
@@ -65,14 +66,19 @@ class Decisions:
     shelf: HostShelf | None = None
 
 
-def decide_all(policy: Policy, residency: Residency, foresight: Foresight) -> Decisions:
-    """What the policy does in a run, what it predicts and defers included."""
+def decide_all(
+    policy: Policy, residency: Residency, foresight: Foresight, state: CacheState | None = None
+) -> Decisions:
+    """What the policy does in a run, what it predicts and defers included.
+
+    ``state``: a cache without a score goes on from it, and it from the cache; None: it starts.
+    """
     problem = foresight.problem
     passes = foresight.passes
     if not policy.dispatch.foretells:
-        decisions = decide(policy, problem, residency, passes, foresight.tokens)
+        decisions = decide(policy, problem, residency, passes, foresight.tokens, state)
     else:
-        decisions = _foretelling(policy, residency, foresight)
+        decisions = _foretelling(policy, residency, foresight, state)
     if problem.overlap.deferred:
         may_defer = deferrable(
             foresight, problem.overlap.deferred, _followed(problem, decisions.modes)
@@ -88,9 +94,10 @@ def decide(
     residency: Residency,
     passes: Passes,
     tokens: NDArray[np.int32],
+    state: CacheState | None = None,
 ) -> Decisions:
     """What the policy does with those tokens per expert [pass, layer, expert], by rules that know
-    nothing else of the routing.
+    nothing else of the routing; ``state`` as in ``decide_all``.
     """
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
     actions = np.zeros(tokens.shape, np.uint8)
@@ -117,7 +124,7 @@ def decide(
                 actions[rows] = chosen
                 is_held[rows] = experts
     else:
-        leaving = _Replay(policy, problem, residency).run(passes, tokens, actions, is_held)
+        leaving = _Replay(policy, problem, residency, state).run(passes, tokens, actions, is_held)
         actions *= tokens > 0  # IDLE, which is 0, where no token selects
     _follow_layers(actions, modes, tokens)
     head_modes = policy.dispatch.head_modes(residency, passes.num_tokens)
@@ -210,10 +217,8 @@ def held_after_prompt(
     passes: Passes,
     tokens: NDArray[np.int32],
 ) -> NDArray[np.bool_]:
-    """The experts [layer, expert] that the GPU holds while it decodes; ``residency.experts`` itself
-    where nothing moves.
-    """
-    if not policy.placement.is_remade:
+    """The experts [layer, expert] that the GPU holds in decode; ``residency.experts`` if none moves."""
+    if not policy.placement.is_remade or not passes.is_prefill.any():
         return residency.experts
     return policy.placement.after_prompt(
         problem, residency, tokens[passes.is_prefill].sum(axis=0, dtype=np.int64)
@@ -225,10 +230,12 @@ class _Replay:
     has nothing to swap.
     """
 
-    def __init__(self, policy: Policy, problem: Problem, residency: Residency) -> None:
+    def __init__(
+        self, policy: Policy, problem: Problem, residency: Residency, state: CacheState | None
+    ) -> None:
         self._policy = policy
         self._problem = problem
-        self._state = policy.cache.start(residency)
+        self._state = state or policy.cache.start(residency)
         self._has_slots = [bool(row.any()) for row in residency.experts]
 
     def run(
@@ -316,7 +323,9 @@ class _Replay:
         is_held[layers] |= is_active & is_resident
 
 
-def _foretelling(policy: Policy, residency: Residency, foresight: Foresight) -> Decisions:
+def _foretelling(
+    policy: Policy, residency: Residency, foresight: Foresight, state: CacheState | None
+) -> Decisions:
     """What the policy does, asked before each pass what it runs by prediction."""
     passes = foresight.passes
     tokens = foresight.tokens.copy()
@@ -328,7 +337,7 @@ def _foretelling(policy: Policy, residency: Residency, foresight: Foresight) -> 
     is_held = np.zeros(tokens.shape[1:], bool)
     leaving = np.full(tokens.shape, NONE, np.int16)
     # What a pass predicts depends on what the GPU holds by then: passes are decided in order.
-    replay = _Replay(policy, foresight.problem, residency)
+    replay = _Replay(policy, foresight.problem, residency, state)
     can_precede = np.zeros(modes.shape, bool)
     can_precede[:, 1:] = _followed(foresight.problem, modes)[:, :-1]
     for index in range(len(passes)):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
+from sim.engine import ENGINES, engine
 from sim.engine.program import FULL_RATE, Platform, Process, Session, Wait
 from sim.engine.task import Discipline, Resource, Task, task_table
 
@@ -63,6 +64,7 @@ _ACTIONS = st.one_of(
     st.builds(Drop, _BACK),
 )
 
+contenders = st.sampled_from(sorted(ENGINES)).map(engine)
 scripts = st.lists(_ACTIONS, max_size=14).map(tuple)
 programs = st.lists(_TASKS, max_size=24).map(tuple)
 

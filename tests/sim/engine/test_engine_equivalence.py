@@ -3,8 +3,8 @@ processes.
 """
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sim.engine import engine
 from sim.engine.program import FULL_RATE, Platform, Program
@@ -60,8 +60,8 @@ def test_random_processes_are_equal(platform: Platform, script: Script) -> None:
     assert_equal(*timelines)
 
 
-@pytest.mark.parametrize("has_interference", [False, True])
-@pytest.mark.parametrize("seed", range(6))
+@given(seed=st.integers(0, 10**6), has_interference=st.booleans())
+@settings(max_examples=12)
 def test_long_programs_are_equal(seed: int, has_interference: bool) -> None:
     """A thousand tasks: deep heaps, many chunk borders, many equal times."""
     rng = np.random.default_rng(seed)
@@ -90,7 +90,8 @@ def test_long_programs_are_equal(seed: int, has_interference: bool) -> None:
     )
 
 
-@pytest.mark.parametrize("seed", range(10))
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=10)
 def test_long_processes_are_equal(seed: int) -> None:
     """Promotions and drops anywhere in full queues."""
     resources = tuple(

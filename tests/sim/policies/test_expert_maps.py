@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sim.engine.task import NONE, TaskKind
@@ -150,24 +152,33 @@ def test_the_least_worthy_leaves() -> None:
     assert left == [(1, 1), (0, 0), (0, 1), (1, 0), (NONE, NONE)]
 
 
-@pytest.mark.parametrize("is_global", [False, True])
-@pytest.mark.parametrize(
-    "score",
-    [
-        Score.RECENCY,
-        Score.FREQUENCY,
-        Score.NEXT_USE,
-        Score.FORECAST_TIMES_VISITS,
-        Score.FORECAST_BY_DEPTH,
-    ],
+@given(
+    score=st.sampled_from(
+        [
+            Score.RECENCY,
+            Score.FREQUENCY,
+            Score.NEXT_USE,
+            Score.FORECAST_TIMES_VISITS,
+            Score.FORECAST_BY_DEPTH,
+        ]
+    ),
+    is_global=st.booleans(),
+    seed=st.integers(0, 10**6),
 )
+@settings(max_examples=20)
 def test_who_leaves_is_looked_for_anew_where_something_changed(
-    score: Score, is_global: bool
+    score: Score, is_global: bool, seed: int
 ) -> None:
     """Evictions, runs, arrivals and pins at gates of several passes: each eviction is what a search
     of all slots gives.
     """
-    generator, num_passes, num_layers, num_experts, num_left = np.random.default_rng(3), 12, 4, 6, 0
+    generator, num_passes, num_layers, num_experts, num_left = (
+        np.random.default_rng(seed),
+        12,
+        4,
+        6,
+        0,
+    )
     cached, layers = (
         _random_cache(
             generator, (num_passes, num_layers, num_experts), _rules(score, is_global=is_global)
@@ -215,7 +226,7 @@ def test_who_leaves_is_looked_for_anew_where_something_changed(
                 if generator.random() < 0.3:
                     slots["is_unused"][current, expert] = 0
                     note_run(cached, now, expert)
-    assert num_left >= 10
+    assert num_left > 0
 
 
 def _rules(score: Score, *, is_global: bool) -> NDArray[np.void]:

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import InputError
 from sim.costs.cost_model import CostModel
@@ -45,44 +47,6 @@ def _held(name: str, share: float) -> np.ndarray:  # type: ignore[type-arg]
     found = scenario.policy.placement.place(problem_of(scenario))
     assert isinstance(found, Residency)
     return found.experts
-
-
-@pytest.mark.parametrize(
-    "name", ["kt-uniform", "kt-random", "kt-front-loading", "kt-frequency", "kt-dynamic"]
-)
-def test_a_share_is_followed(name: str) -> None:
-    """As many of the 24 experts as the share says, rounded down; none and all at the ends."""
-    assert [int(_held(name, share).sum()) for share in (0.0, 0.1, 0.45, 0.5, 1.0)] == [
-        0,
-        2,
-        10,
-        12,
-        24,
-    ]
-
-
-def test_uniform_knows_nothing() -> None:
-    """The lowest numbers of every layer, what is left over in the first: ten of 24 experts are
-    four, three and three.
-    """
-    held = _held("kt-uniform", 0.45)
-    assert held.sum(axis=1).tolist() == [4, 3, 3]
-    assert all((np.flatnonzero(row) == np.arange(row.sum())).all() for row in held)
-
-
-def test_front_loading_fills_layers() -> None:
-    """Whole layers from the first on, the last one by number."""
-    assert [np.flatnonzero(row).tolist() for row in _held("kt-front-loading", 0.45)] == [
-        list(range(8)),
-        [0, 1],
-        [],
-    ]
-
-
-def test_frequency_knows_popularity() -> None:
-    """The most popular over all layers."""
-    popular = np.argsort(-SKEWED.popularity(MODELS["plain"]).ravel(), kind="stable")[:10]
-    assert set(np.flatnonzero(_held("kt-frequency", 0.45))) == set(popular)
 
 
 def test_a_share_that_does_not_fit() -> None:
@@ -216,3 +180,30 @@ def test_a_group_pays_its_call_once(captures_graphs: bool) -> None:
 
 def _uniform() -> GeneratedRouting:
     return GeneratedRouting(label="uniform", stated_provenance=UNIFORM)
+
+
+SHARES = st.sampled_from([0.0, 0.1, 0.45, 0.5, 1.0]) | st.floats(0, 1)
+
+
+@given(SHARES)
+@settings(max_examples=40)
+def test_placements_follow_a_share(share: float) -> None:
+    """As many of the 24 experts as the share says, rounded down. Uniform: the lowest numbers of
+    every layer, what is left over in the first; front-loading: whole layers from the first on, the
+    last one by number; frequency: the most popular over all layers.
+    """
+    number = int(24 * share)
+    held = {
+        name: _held(name, share)
+        for name in ("kt-uniform", "kt-random", "kt-front-loading", "kt-frequency", "kt-dynamic")
+    }
+    assert {name: int(found.sum()) for name, found in held.items()} == dict.fromkeys(held, number)
+    evenly = [number // 3 + (layer < number % 3) for layer in range(3)]
+    in_front = [min(max(number - 8 * layer, 0), 8) for layer in range(3)]
+    for name, counts in (("kt-uniform", evenly), ("kt-front-loading", in_front)):
+        expected = [list(range(count)) for count in counts]
+        assert [np.flatnonzero(row).tolist() for row in held[name]] == expected
+    popularity = problem_of(_scenario("kt-frequency")).popularity
+    for name in ("kt-frequency", "kt-dynamic"):
+        chosen, left = popularity[held[name]], popularity[~held[name]]
+        assert not (chosen.size and left.size) or chosen.min() >= left.max()

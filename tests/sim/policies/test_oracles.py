@@ -6,12 +6,14 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from hwprofiles import Machine
+from hwprofiles import InputError, Machine
 from sim.costs.cost_model import CostModel
 from sim.engine.task import TaskKind
 from sim.model.model import Model, TensorClass
-from sim.policies import Action, find_policy, with_settings
+from sim.policies import POLICIES, Action, find_policy, with_settings
 from sim.policies.actions import LayerMode
 from sim.routing import uniform
 from sim.step.simulate import Run, Scenario, simulate
@@ -54,27 +56,6 @@ def _gpu_without_cost() -> dict[str, object]:
         "kernel_ns": quantity(0),
         "serial_fraction": quantity(0),
     }
-
-
-@pytest.mark.parametrize("latency_ns", [0, 700])
-def test_streaming_takes_the_bytes_over_the_link(latency_ns: int) -> None:
-    """ZeRO-3: with a GPU that costs nothing, every pass is all bytes over the rate and one latency
-    a copy, to a nanosecond a copy.
-    """
-    model = MODELS["dense-first-and-shared"]
-    run = _run(
-        "zero-streaming",
-        small_machine(link_bytes_per_s=1e9, latency_ns=latency_ns, gpu=_gpu_without_cost()),
-        model=model,
-    )
-    copies = model.num_layers + 1
-    per_pass_ns = model.total_bytes + copies * latency_ns
-    assert run.metrics.tpot_s * 1e9 == pytest.approx(per_pass_ns, abs=copies)
-    assert run.metrics.ttft_s * 1e9 == pytest.approx(per_pass_ns, abs=copies)
-    assert (
-        run.metrics.h2d_bytes == DECODE.output_tokens * model.total_bytes
-        and run.metrics.expert_hit_rate == 0
-    )
 
 
 def test_fiddlers_decode_step_is_the_sum_of_its_operations() -> None:
@@ -183,27 +164,71 @@ def test_llama_cpp_streams_its_host_layers_once_a_micro_batch(
     assert (decode[:, :3] == LayerMode.CPU).all() and (decode[:, 3] == LayerMode.GPU).all()
 
 
-def test_a_swap_moves_two_experts() -> None:
+def test_a_static_hit_rate_approaches_the_share_of_experts_held() -> None:
+    """Uniform routing, 3 of 8 experts in every layer: 3/8 of selections hit, within five standard
+    deviations.
+    """
+    run = _run("on-demand", small_machine(), Batch(prompt_tokens=1000, output_tokens=1), slots=3)
+    spread = np.sqrt(0.375 * 0.625 / (1000 * 3 * 2))
+    assert run.metrics.expert_hit_rate == pytest.approx(0.375, abs=5 * spread)
+
+
+def _step_ns(run: Run, step: int) -> int:
+    """From the end of the step before to the end of this one."""
+    ends = [
+        int(run.timeline.end_ns[run.timeline.tasks.step == number].max())
+        for number in (step - 1, step)
+    ]
+    return ends[1] - ends[0]
+
+
+BATCHES = st.builds(
+    Batch,
+    prompt_tokens=st.integers(1, 20),
+    output_tokens=st.integers(2, 8),
+    batch_size=st.integers(1, 2),
+)
+SHAPES = st.sampled_from(sorted(MODELS))
+SLOTS = st.integers(0, 4)
+
+
+@given(
+    batch=BATCHES, shape=SHAPES, latency_ns=st.integers(0, 10_000), bytes_per_ns=st.integers(1, 64)
+)
+@settings(max_examples=25)
+def test_streaming_takes_the_bytes_over_the_link(
+    batch: Batch, shape: str, latency_ns: int, bytes_per_ns: int
+) -> None:
+    """ZeRO-3: with a GPU that costs nothing, every pass is all bytes over the rate and one latency
+    a copy, to a nanosecond a copy.
+    """
+    model = MODELS[shape]
+    link = {"link_bytes_per_s": bytes_per_ns * 1e9, "latency_ns": latency_ns}
+    run = _run("zero-streaming", small_machine(**link, gpu=_gpu_without_cost()), batch, model=model)
+    copies = model.num_layers + 1
+    per_pass_ns = model.total_bytes / bytes_per_ns + copies * latency_ns
+    assert run.metrics.tpot_s * 1e9 == pytest.approx(per_pass_ns, abs=copies)
+    assert run.metrics.ttft_s * 1e9 == pytest.approx(per_pass_ns, abs=copies)
+    assert run.metrics.h2d_bytes == batch.output_tokens * model.total_bytes
+    assert run.metrics.expert_hit_rate == 0
+
+
+@given(batch=BATCHES, shape=SHAPES, slots=st.integers(1, 3))
+@settings(max_examples=25)
+def test_a_swap_moves_two_experts(batch: Batch, shape: str, slots: int) -> None:
     """Mixtral-Offloading: each miss of a decode step adds two copies of an expert over the link to
-    the step.
+    the step, and all bytes are those of its swaps; hits are those of a plain replay, in which all
+    experts of a layer's event are looked up before any is admitted, and hits and admissions count as
+    uses, by expert number.
     """
-    model, machine = small_model(), small_machine(link_bytes_per_s=1e9, gpu=_gpu_without_cost())
-    run = _run("mixtral-offloading", machine, slots=2)
-    swap_ns = 2 * model.expert_bytes
-    for step in range(1, DECODE.output_tokens):
-        misses = int((run.decisions.actions[step] == Action.FETCH).sum())
-        assert _step_ns(run, step) == pytest.approx(misses * swap_ns, abs=20)
-    swaps = int((run.decisions.actions == Action.FETCH).sum())
-    assert run.metrics.h2d_bytes == run.metrics.d2h_bytes == swaps * model.expert_bytes > 0
-
-
-@pytest.mark.parametrize("slots", [1, 2, 5])
-@pytest.mark.parametrize("batch", [DECODE, Batch(prompt_tokens=30, output_tokens=20, batch_size=2)])
-def test_lru_hits_are_those_of_a_plain_replay(slots: int, batch: Batch) -> None:
-    """All experts of a layer's event are looked up before any is admitted; hits and admissions
-    count as uses, by expert number.
-    """
-    run = _run("mixtral-offloading", small_machine(), batch, slots=slots)
+    model = MODELS[shape]
+    machine = small_machine(link_bytes_per_s=1e9, gpu=_gpu_without_cost())
+    run = _run("mixtral-offloading", machine, batch, model, slots)
+    layer_bytes = np.array([layer.expert_bytes for layer in model.layers])
+    swapped = (run.decisions.actions == Action.FETCH).sum(axis=2) @ layer_bytes
+    for step in range(1, batch.output_tokens):
+        assert _step_ns(run, step) == pytest.approx(2 * int(swapped[step]), abs=20)
+    assert run.metrics.h2d_bytes == run.metrics.d2h_bytes == swapped.sum()
     hits = 0
     caches = [OrderedDict.fromkeys(np.flatnonzero(row).tolist()) for row in run.residency.experts]
     for counts in run.tokens:
@@ -219,41 +244,75 @@ def test_lru_hits_are_those_of_a_plain_replay(slots: int, batch: Batch) -> None:
     assert run.metrics.expert_hit_rate == hits / run.tokens.sum()
 
 
-def test_a_static_hit_rate_approaches_the_share_of_experts_held() -> None:
-    """Uniform routing, 3 of 8 experts in every layer: 3/8 of selections hit, within five standard
-    deviations.
-    """
-    run = _run("on-demand", small_machine(), Batch(prompt_tokens=1000, output_tokens=1), slots=3)
-    spread = np.sqrt(0.375 * 0.625 / (1000 * 3 * 2))
-    assert run.metrics.expert_hit_rate == pytest.approx(0.375, abs=5 * spread)
+def test_a_run_that_takes_no_time_is_refused() -> None:
+    """Where every operation rounds to 0 ns there is no speed to state: one line, not a division."""
+    machine = small_machine(link_bytes_per_s=1e9, gpu=_gpu_without_cost())
+    with pytest.raises(InputError, match="less than a nanosecond"):
+        _run("all-on-gpu", machine)
 
 
-def test_all_on_gpu_is_the_sum_of_its_operations() -> None:
+@given(batch=BATCHES, shape=SHAPES, overhead_ns=st.integers(0, 10_000))
+@settings(max_examples=25)
+def test_all_on_gpu_is_the_sum_of_its_operations(
+    batch: Batch, shape: str, overhead_ns: int
+) -> None:
     """One lane: nothing is copied and the run is as long as its tasks together."""
-    run = _run("all-on-gpu", small_machine(overhead_ns=100))
+    run = _run("all-on-gpu", small_machine(overhead_ns=overhead_ns), batch, MODELS[shape])
     assert run.timeline.makespan_ns == int(run.timeline.tasks.duration_ns.sum())
-    assert run.metrics.h2d_bytes == run.metrics.d2h_bytes == 0 and run.metrics.expert_hit_rate == 1
+    assert run.metrics.h2d_bytes == run.metrics.d2h_bytes == 0
+    assert run.metrics.expert_hit_rate == 1
 
 
-def test_overlap_hides_copies_behind_compute_and_nothing_else() -> None:
+@given(
+    batch=BATCHES,
+    shape=SHAPES,
+    slots=SLOTS,
+    policy=st.sampled_from(["on-demand", "fiddler-v1", "ktransformers"]),
+)
+@settings(max_examples=25)
+def test_overlap_hides_copies_behind_compute_and_nothing_else(
+    batch: Batch, shape: str, slots: int, policy: str
+) -> None:
     """The same decisions with lanes are never slower than serial, and never faster than the busiest
     lane.
     """
-    for policy in ("on-demand", "fiddler-v1", "ktransformers"):
-        lanes = _run(policy, small_machine(), slots=3)
-        serial = _run(policy, small_machine(), slots=3, prefill="serial", decode="serial")
-        assert (
-            max(lanes.timeline.busy_by_resource_ns().values())
-            <= lanes.timeline.makespan_ns
-            < serial.timeline.makespan_ns
+    model = MODELS[shape]
+    lanes = _run(policy, small_machine(), batch, model, slots)
+    serial = _run(policy, small_machine(), batch, model, slots, prefill="serial", decode="serial")
+    busiest_ns = max(lanes.timeline.busy_by_resource_ns().values())
+    assert busiest_ns <= lanes.timeline.makespan_ns <= serial.timeline.makespan_ns
+    assert serial.timeline.makespan_ns == int(serial.timeline.tasks.duration_ns.sum())
+    assert serial.metrics.h2d_bytes == lanes.metrics.h2d_bytes
+
+
+@given(batch=BATCHES, shape=SHAPES, slots=SLOTS, policy=st.sampled_from(sorted(POLICIES)))
+@settings(max_examples=60)
+def test_bytes_and_experts_are_conserved(batch: Batch, shape: str, slots: int, policy: str) -> None:
+    """Whatever the policy: as many selections as tokens and layers make, each hit or not; the bytes
+    of all copies are those of the tasks; no lane is busy for longer than the run.
+    """
+    model = MODELS[shape]
+    found = simulate(
+        Scenario(
+            machine=small_machine(),
+            model=model,
+            batch=batch,
+            policy=POLICIES[policy],
+            routing=uniform(),
+            slots_per_layer=slots,
         )
-        assert serial.timeline.makespan_ns == int(serial.timeline.tasks.duration_ns.sum())
-
-
-def _step_ns(run: Run, step: int) -> int:
-    """From the end of the step before to the end of this one."""
-    ends = [
-        int(run.timeline.end_ns[run.timeline.tasks.step == number].max())
-        for number in (step - 1, step)
-    ]
-    return ends[1] - ends[0]
+    )
+    if not isinstance(found, Run):
+        assert found.missing_bytes > 0
+        return
+    top_k = sum(layer.top_k for layer in model.layers)
+    if not POLICIES[policy].dispatch.foretells:  # what is predicted may run instead
+        assert (found.tokens.sum(axis=(1, 2)) == found.passes.num_tokens * top_k).all()
+    tasks = found.timeline.tasks
+    names = [resource.name for resource in found.timeline.platform.resources]
+    for name, moved in (("h2d", found.metrics.h2d_bytes), ("d2h", found.metrics.d2h_bytes)):
+        assert tasks.num_bytes[tasks.resource == names.index(name)].sum() == moved
+    assert 0 <= found.metrics.expert_hit_rate <= 1
+    assert all(0 <= share <= 1 + 1e-12 for share in found.metrics.utilization.values())
+    assert (found.timeline.end_ns >= found.timeline.start_ns).all()
+    assert 0 <= found.metrics.wasted_prefetch_bytes <= found.metrics.prefetched_bytes

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sim.costs.memory import Residency
 from sim.policies import POLICIES
 from sim.policies.cache.base import Cache, CacheState
+from sim.step.long import LongRun, simulate_long
 from sim.step.simulate import Run
 from sim.testing import check_policy
 from sim.workload.batch import Batch
@@ -50,7 +51,9 @@ class Fifo(CacheState):
 
 @pytest.mark.parametrize("writes_back", [False, True])
 def test_a_cache_in_python_conforms(writes_back: bool) -> None:
-    """It passes the kit, and its hits are those of a plain replay of the queue."""
+    """It passes the kit, its hits are those of a plain replay of the queue, and a run in parts goes on
+    with what the queue has come to.
+    """
     policy = replace(
         POLICIES["mixtral-offloading"],
         name="fifo",
@@ -64,6 +67,9 @@ def test_a_cache_in_python_conforms(writes_back: bool) -> None:
         slots_per_layer=3,
     )
     assert isinstance(run, Run)
+    parts = simulate_long(run.scenario, lambda part: None, part_passes=3)
+    assert isinstance(parts, LongRun)
+    assert parts.timeline_digest == run.timeline.digest
     replay, hits = Fifo(run.residency), 0
     for counts in run.tokens:
         for layer, row in enumerate(counts):

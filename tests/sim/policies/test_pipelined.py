@@ -288,15 +288,6 @@ def test_attention_on_the_cpu_reads_its_cache_from_dram() -> None:
         assert pieces + 2 >= int(costs.attention("gpu", layer, 5, 5, 999, 1000).ns)
 
 
-def test_the_hierarchical_roofline_is_its_least_term() -> None:
-    """min(P_i, B_i · I_i, B_ji · I_j): compute-bound, bound by its own memory, bound by the link."""
-    level = Level(flops_per_s=1e12, bytes_per_s=1e11)
-    assert attainable_flops_per_s(1e9, level, 1e6) == 1e12
-    assert attainable_flops_per_s(1e9, level, 1e9) == 1e11
-    assert attainable_flops_per_s(1e9, level, 1e6, 1e10, 1e8) == 1e11
-    assert attainable_flops_per_s(1e9, level, 1e9, 1e10, 1e7) == 1e11
-
-
 def _scenario(batch: Batch, gigabytes: float = 16.0, policy: Policy = LIGHTNING) -> Scenario:
     model = load_model("mixtral-8x7b")
     machine = load_machine("desktop-rtx-4090-ddr5", (f"gpu.memory_bytes={int(gigabytes * 10**9)}",))
@@ -463,3 +454,15 @@ def test_paged_experts_are_no_hits() -> None:
     assert is_paged.any() and run.metrics.expert_hit_rate == pytest.approx(
         1 - run.tokens[is_paged].sum() / run.tokens.sum()
     )
+
+
+@given(*[st.floats(1.0, 1e15)] * 6)
+def test_the_hierarchical_roofline_is_its_least_term(
+    flops: float, rate: float, peak: float, own_bytes: float, link: float, link_bytes: float
+) -> None:
+    """min(P_i, B_i · I_i, B_ji · I_j): compute-bound, bound by its own memory, bound by the link."""
+    level = Level(flops_per_s=peak, bytes_per_s=rate)
+    alone = attainable_flops_per_s(flops, level, own_bytes)
+    assert alone == pytest.approx(min(peak, rate * flops / own_bytes))
+    both = attainable_flops_per_s(flops, level, own_bytes, link, link_bytes)
+    assert both == pytest.approx(min(alone, link * flops / link_bytes))

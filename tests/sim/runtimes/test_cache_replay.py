@@ -24,31 +24,10 @@ def _misses(rows: list[list[int]], policy: str, slots: int, num_experts: int = 4
     return _stream(rows, num_experts).replay(policy, slots).num_misses
 
 
-def test_lru_by_hand() -> None:
-    """Two slots and 0, 1, 0, 2, 1: the second 0 hits, 2 drives 1 out."""
-    assert _misses([[0], [1], [0], [2], [1]], "lru", 2) == 4
-
-
-def test_fifo_by_hand() -> None:
-    """Two slots and 0, 1, 0, 2, 0: 0 entered first and leaves for 2."""
-    assert _misses([[0], [1], [0], [2], [0]], "fifo", 2) == 4
-    assert _misses([[0], [1], [0], [2], [0]], "lru", 2) == 3
-
-
-def test_second_chance_by_hand() -> None:
-    """An expert that was used again is passed over once: 0 stays, 1 leaves."""
-    assert _misses([[0], [1], [0], [2], [0]], "second-chance", 2) == 3
-
-
 def test_optimum_passes_by_what_is_used_once() -> None:
     """With one slot and 0, 1, 0, 2, 0 the optimum keeps 0 and reads 1 and 2 past the cache."""
     found = _stream([[0], [1], [0], [2], [0]], 4).replay("optimum", 1)
     assert (found.num_misses, found.num_copies) == (3, 1)
-
-
-def test_hits_of_a_token_are_decided_at_once() -> None:
-    """A token's own misses drive none of its hits out before they are counted."""
-    assert _misses([[0, 1], [2, 0]], "lru", 2) == 3
 
 
 def _exhaustive(ids: np.ndarray, slots: int, num_experts: int) -> int:
@@ -74,37 +53,6 @@ def test_optimum_is_the_least_of_all(orders: list[list[int]], slots: int) -> Non
     """MIN with bypass reads as few as the best sequence of contents that an exhaustive search finds."""
     rows = [order[:2] for order in orders]
     assert _misses(rows, "optimum", slots, 5) == _exhaustive(np.array(rows), slots, 5)
-
-
-@pytest.mark.parametrize("policy", sorted(POLICIES))
-def test_no_policy_beats_the_optimum(policy: str) -> None:
-    """On a generated stream each policy misses at least as much, and no more than everything."""
-    stream = ReplayedStream(stream=LatentLocality().stream(32, 4, 2000, 3))
-    found = stream.replay(policy, 8)
-    assert stream.replay("optimum", 8).num_misses <= found.num_misses <= found.num_choices
-    assert 0 <= found.admitted_fraction <= 1
-
-
-@pytest.mark.parametrize("policy", ["lru", "optimum", "static-hindsight"])
-def test_larger_cache_misses_no_more(policy: str) -> None:
-    """Stack policies and the fixed set never lose by a slot."""
-    stream = ReplayedStream(stream=LatentLocality().stream(32, 4, 2000, 4))
-    misses = [stream.replay(policy, slots).num_misses for slots in range(4, 32, 4)]
-    assert misses == sorted(misses, reverse=True)
-
-
-@pytest.mark.parametrize(("policy", "slots"), [("lfru", 2), ("lru", 0), ("lru", 4)])
-def test_mistakes(policy: str, slots: int) -> None:
-    """An unknown policy and a size that is none are one line each."""
-    with pytest.raises(InputError):
-        _misses([[0], [1]], policy, slots)
-
-
-def test_same_seed_gives_the_same_stream() -> None:
-    """Streams are functions of their seed."""
-    first = LatentLocality().stream(16, 2, 300, 1).ids
-    assert np.array_equal(first, LatentLocality().stream(16, 2, 300, 1).ids)
-    assert not np.array_equal(first, LatentLocality().stream(16, 2, 300, 2).ids)
 
 
 def test_a_profile_is_worse_than_hindsight() -> None:
@@ -216,3 +164,113 @@ def test_recorded_chats_rank_policies_as_published(task: str) -> None:
             for policy in ("optimum", "four-tokens", "next-token", "lru")
         }
         assert list(misses.values()) == sorted(misses.values())
+
+
+STREAMS = st.integers(2, 8).flatmap(
+    lambda num_experts: st.integers(1, min(3, num_experts - 1)).flatmap(
+        lambda top_k: st.tuples(
+            st.lists(st.permutations(range(num_experts)), min_size=1, max_size=40).map(
+                lambda orders: [order[:top_k] for order in orders]
+            ),
+            st.just(num_experts),
+        )
+    )
+)
+"""Choices [token][rank] of a layer, and how many experts it has."""
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(1, 6))
+def test_queues_are_their_definitions(chosen: list[int], slots: int) -> None:
+    """One expert a token: by last use; by arrival; by arrival, passing over who was used again once."""
+    misses = dict.fromkeys(("lru", "fifo", "second-chance"), 0)
+    held: dict[str, list[int]] = {policy: [] for policy in misses}
+    was_used: set[int] = set()
+    for expert in chosen:
+        for policy, queue in held.items():
+            if expert in queue:
+                if policy == "lru":
+                    queue.append(queue.pop(queue.index(expert)))
+                if policy == "second-chance":
+                    was_used.add(expert)
+                continue
+            misses[policy] += 1
+            while len(queue) == slots:
+                first = queue.pop(0)
+                if policy == "second-chance" and first in was_used:
+                    was_used.remove(first)
+                    queue.append(first)
+            queue.append(expert)
+    rows = [[expert] for expert in chosen]
+    assert {policy: _misses(rows, policy, slots, 7) for policy in misses} == misses
+
+
+@given(STREAMS, st.sampled_from(sorted(POLICIES)), st.data())
+def test_no_policy_beats_the_optimum(
+    made: tuple[list[list[int]], int], policy: str, data: st.DataObject
+) -> None:
+    """Each policy misses at least as much, and no more than everything."""
+    rows, num_experts = made
+    slots = data.draw(st.integers(1, num_experts - 1))
+    stream = _stream(rows, num_experts)
+    found = stream.replay(policy, slots)
+    # A fixed set is there from the start; all other caches start empty.
+    there = slots if policy.startswith("static") else 0
+    assert stream.replay("optimum", slots).num_misses <= found.num_misses + there
+    assert found.num_misses <= found.num_choices
+    assert found.num_choices == len(rows) * len(rows[0])
+    assert 0 <= found.admitted_fraction <= 1
+
+
+@given(STREAMS, st.sampled_from(["lru", "optimum", "static-hindsight"]))
+def test_a_larger_cache_misses_no_more(made: tuple[list[list[int]], int], policy: str) -> None:
+    """Stack policies and the fixed set never lose by a slot."""
+    rows, num_experts = made
+    sizes = range(len(rows[0]), num_experts)
+    misses = [_misses(rows, policy, slots, num_experts) for slots in sizes]
+    assert misses == sorted(misses, reverse=True)
+
+
+@given(STREAMS, st.sampled_from(sorted(POLICIES)), st.data())
+def test_experts_have_no_names(
+    made: tuple[list[list[int]], int], policy: str, data: st.DataObject
+) -> None:
+    """Hits of queues are the same whatever the experts are called, where a token selects one."""
+    rows, num_experts = made
+    rows = [row[:1] for row in rows]
+    names = data.draw(st.permutations(range(num_experts)))
+    slots = data.draw(st.integers(1, num_experts - 1))
+    renamed = [[names[expert] for expert in row] for row in rows]
+    if policy in ("lru", "fifo", "second-chance", "optimum", "s3-fifo", "arc"):
+        assert _misses(rows, policy, slots, num_experts) == _misses(
+            renamed, policy, slots, num_experts
+        )
+
+
+@given(STREAMS, st.text("abcdefru-", max_size=6), st.integers(-2, 12))
+def test_mistakes(made: tuple[list[list[int]], int], policy: str, slots: int) -> None:
+    """An unknown policy and a size that is none are one line each; the others are replayed."""
+    rows, num_experts = made
+    for name in (policy, "lru"):
+        if name in POLICIES and 1 <= slots < num_experts:
+            assert _misses(rows, name, slots, num_experts) <= len(rows) * len(rows[0])
+            continue
+        with pytest.raises(InputError) as caught:
+            _misses(rows, name, slots, num_experts)
+        assert "\n" not in str(caught.value)
+
+
+@given(st.integers(2, 40), st.integers(1, 4), st.integers(1, 60), st.integers(0, 99))
+@settings(max_examples=50)
+def test_a_stream_is_a_function_of_its_seed(
+    num_experts: int, top_k: int, num_tokens: int, seed: int
+) -> None:
+    """The same each time: as many tokens as asked for, each of as many different experts."""
+    top_k = min(top_k, num_experts)
+    made, again = (LatentLocality().stream(num_experts, top_k, num_tokens, seed) for _ in range(2))
+    assert np.array_equal(made.ids, again.ids)
+    assert np.array_equal(made.profile, again.profile)
+    whole = [*made.profile.tolist(), *made.ids.tolist()]
+    assert len(whole) == num_tokens
+    for row in whole:
+        assert len(set(row)) == len(row) == top_k
+        assert set(row) <= set(range(num_experts))

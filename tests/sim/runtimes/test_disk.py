@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import InputError, load_machine
 from sim.costs.host_room import RESERVED_BYTES
@@ -22,52 +24,6 @@ from tests.sim.runtimes.examples import DESKTOP, question
 GB = 1e9
 DISK = HostDisk(bytes_per_s=7 * GB, latency_s=100e-6)
 SMALL = replace(DESKTOP, memory_bytes=16 * GB, disk=DISK)
-
-
-def test_rooms_by_hand() -> None:
-    """Dense weights stay first; experts share what is left."""
-    room = HostRoom(room_bytes=30 * GB, dense_bytes=10 * GB, expert_bytes=80 * GB)
-    assert room.expert_share == pytest.approx(0.25)
-    assert room.missing_dense_bytes == 0
-    tight = replace(room, room_bytes=4 * GB)
-    assert tight.expert_share == 0
-    assert tight.missing_dense_bytes == pytest.approx(6 * GB)
-
-
-def test_page_faults_need_threads() -> None:
-    """One thread waits for each read-ahead; many reach the disk's rate and no more."""
-    one = mapped_bytes_per_s(DISK, 1)
-    assert one == pytest.approx(131072 / (100e-6 + 131072 / 7e9))
-    assert mapped_bytes_per_s(DISK, 4) == pytest.approx(4 * one)
-    assert mapped_bytes_per_s(DISK, 64) == 7 * GB
-
-
-def test_model_that_fits_reads_nothing() -> None:
-    """With memory enough, or none stated, the disk changes nothing."""
-    usual = predict(question("-ngl 99 -cmoe"))
-    large = replace(DESKTOP, memory_bytes=256 * GB, disk=DISK)
-    assert predict(question("-ngl 99 -cmoe", host=large)).decode == usual.decode
-    assert usual.decode.seconds["disk"] == 0
-
-
-def test_less_memory_is_never_faster() -> None:
-    """Each step down in memory reads more from the disk."""
-    speeds = [
-        predict(question("-ngl 99 -cmoe", host=replace(SMALL, memory_bytes=size * GB))).decode
-        for size in (24, 16, 12, 8)
-    ]
-    read = [speed.seconds["disk"] for speed in speeds]
-    assert read == sorted(read)
-    assert read[-1] > 0
-    assert speeds[-1].limit == "disk"
-
-
-def test_disk_widens_the_range() -> None:
-    """What the page cache holds is known least."""
-    usual = predict(question("-ngl 99 -cmoe")).decode
-    small = predict(question("-ngl 99 -cmoe", host=SMALL)).decode
-    width = small.high_tokens_per_s / small.low_tokens_per_s
-    assert width > usual.high_tokens_per_s / usual.low_tokens_per_s
 
 
 @pytest.mark.parametrize(
@@ -207,3 +163,46 @@ def test_flash_moe_streams_as_published(
     assert step.tokens_per_s == pytest.approx(tokens_per_s, rel=0.3)
     parts = {name: float(getattr(step.seconds, name)) for name in ("upload", "disk", "gpu_weights")}
     assert max(parts, key=lambda name: parts[name]) == limit
+
+
+SIZES = st.floats(0, 1e12)
+
+
+@given(SIZES, SIZES, SIZES)
+def test_dense_weights_stay_first(room_bytes: float, dense: float, experts: float) -> None:
+    """Experts share what is left: memory is full wherever something is missing, and never over."""
+    room = HostRoom(room_bytes=room_bytes, dense_bytes=dense, expert_bytes=experts)
+    held = dense - room.missing_dense_bytes + room.expert_share * experts
+    assert 0 <= room.expert_share <= 1
+    assert held == pytest.approx(min(room_bytes, dense + experts), abs=1)
+    assert room.expert_share == 0 or room.missing_dense_bytes == 0 or not experts
+    assert room.is_enough == (dense + experts <= room_bytes)
+
+
+@given(st.floats(1e6, 1e11), st.floats(1e-6, 0.1), st.integers(1, 256))
+def test_page_faults_need_threads(bytes_per_s: float, latency_s: float, threads: int) -> None:
+    """One thread waits for each read-ahead of 128 KiB; many reach the disk's rate and no more."""
+    disk = HostDisk(bytes_per_s=bytes_per_s, latency_s=latency_s)
+    one = mapped_bytes_per_s(disk, 1)
+    assert 131072 / one == pytest.approx(latency_s + 131072 / bytes_per_s)
+    assert mapped_bytes_per_s(disk, threads) == pytest.approx(min(threads * one, bytes_per_s))
+
+
+@given(st.floats(6, 400), st.floats(6, 400))
+@settings(max_examples=30)
+def test_less_memory_is_never_faster(size: float, other: float) -> None:
+    """It reads more from the disk, and is known less; a host that holds all reads nothing, as one
+    whose memory is not stated.
+    """
+    usual = predict(question("-ngl 99 -cmoe")).decode
+    less, more = (
+        predict(question("-ngl 99 -cmoe", host=replace(SMALL, memory_bytes=each * GB))).decode
+        for each in sorted((size, other))
+    )
+    assert less.seconds["disk"] >= more.seconds["disk"] >= usual.seconds["disk"] == 0
+    assert less.tokens_per_s <= more.tokens_per_s <= usual.tokens_per_s
+    if more.seconds["disk"] == 0:
+        assert more == usual
+    width, least = (each.high_tokens_per_s / each.low_tokens_per_s for each in (less, usual))
+    assert width >= least * (1 - 1e-9)
+    assert less.limit == "disk" or less.seconds["disk"] < sum(less.seconds.values()) / 2

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import InputError
 from sim.model.library import load_model
@@ -16,8 +18,6 @@ from sim.runtimes.predict import predict
 from tests.sim.runtimes.examples import question, qwen
 
 GB = 1e9
-APART = ExpertLanes(cpu_bytes_per_s=50 * GB, link_bytes_per_s=25 * GB, both_bytes_per_s=75 * GB)
-SHARED = replace(APART, both_bytes_per_s=50 * GB)
 
 
 def _priced(cached: CachedExperts, both_bytes_per_s: float | None = None) -> CachedStep:
@@ -28,18 +28,6 @@ def _priced(cached: CachedExperts, both_bytes_per_s: float | None = None) -> Cac
         CacheRates(both_bytes_per_s=both_bytes_per_s),
         shipped_constants(),
     )
-
-
-def test_lanes_that_share_nothing_take_the_longer() -> None:
-    """Both lanes run at full speed where their sum is what both reach at once."""
-    assert APART.seconds(50 * GB, 25 * GB) == pytest.approx(1.0)
-    assert APART.seconds(50 * GB, 0.0) == APART.seconds(25 * GB, 12.5 * GB) * 2
-
-
-def test_lanes_that_share_memory_move_what_both_reach() -> None:
-    """While both work, bytes move at the rate of both at once; then one goes on alone."""
-    assert SHARED.seconds(50 * GB, 25 * GB) == pytest.approx(75 / 50)
-    assert SHARED.seconds(100 * GB, 25 * GB) == pytest.approx(75 / 50 + 1.0)
 
 
 def test_estimated_rate_of_both_is_near_the_faster() -> None:
@@ -55,37 +43,10 @@ def test_misses_are_the_published_ones(model: str) -> None:
         assert locality_of(model).misses("optimum", share) == pytest.approx(misses, rel=0.15)
 
 
-@pytest.mark.parametrize("policy", sorted(shipped_locality().policies.over_optimum))
-def test_misses_fall_with_the_cache(policy: str) -> None:
-    """A larger cache never misses more, and a whole one never."""
-    locality = locality_of("another model")
-    misses = [locality.misses(policy, share / 20) for share in range(21)]
-    assert misses == sorted(misses, reverse=True)
-    assert misses[0] == 1.0
-    assert misses[-1] == 0.0
-
-
-def test_split_is_never_slower_than_either_side() -> None:
-    """The best split of misses costs no more on the lanes than all on the CPU or all on the link."""
-    decayed = CachedExperts(policy="decayed", share=0.25, misses=MissRule.SPLIT)
-    best = _priced(decayed).seconds
-    for misses in (MissRule.CPU, MissRule.FETCH):
-        other = _priced(replace(decayed, misses=misses)).seconds
-        assert best.cpu_experts <= other.cpu_experts + other.upload
-
-
 def test_admitting_every_miss_costs_memory() -> None:
     """At equal hits, an LRU that copies computed misses as well is slower than a fixed set."""
     fixed = CachedExperts(policy="static", share=0.25, misses=MissRule.CPU, hit_fraction=0.7)
     assert _priced(replace(fixed, policy="lru")).tokens_per_s < _priced(fixed).tokens_per_s
-
-
-def test_whole_cache_leaves_the_cpu_alone() -> None:
-    """With every expert cached nothing misses: neither lane works."""
-    step = _priced(CachedExperts(policy="lru", share=1.0, misses=MissRule.CPU))
-    assert step.miss_fraction == 0
-    assert step.seconds.cpu_experts == 0
-    assert step.seconds.crossings == 0
 
 
 def test_ranks_wait_for_shared_cores() -> None:
@@ -147,12 +108,87 @@ def test_mistakes_in_arguments(line: str, message: str) -> None:
         read_caching_arguments("freetoken", line, qwen())
 
 
-def test_larger_cache_of_llama_cpp_is_faster() -> None:
+RATES = st.floats(1e8, 1e12)
+SIZES = st.just(0.0) | st.floats(1e3, 1e12)
+CACHE_POLICIES = st.sampled_from(sorted(shipped_locality().policies.over_optimum))
+SHARES = st.floats(0, 1)
+
+
+@given(RATES, RATES, RATES, SIZES, SIZES)
+def test_lanes_move_what_both_reach(
+    cpu_rate: float, link_rate: float, both: float, by_cpu: float, by_link: float
+) -> None:
+    """While both work, bytes move at the rate of both at once, or each at its own where that is
+    slower; then the longer one goes on alone.
+    """
+    lanes = ExpertLanes(cpu_bytes_per_s=cpu_rate, link_bytes_per_s=link_rate, both_bytes_per_s=both)
+    alone = (by_cpu / cpu_rate, by_link / link_rate)
+    found = lanes.seconds(by_cpu, by_link)
+    # While both work, they move bytes in proportion to their rates.
+    together_s = min(alone) * (cpu_rate + link_rate) / min(both, cpu_rate + link_rate)
+    assert found == pytest.approx(together_s + max(alone) - min(alone))
+    assert found >= max(alone) * (1 - 1e-12)
+    if both >= cpu_rate + link_rate:
+        assert found == pytest.approx(max(alone))
+
+
+@given(RATES, RATES, RATES, SIZES, SIZES, st.floats(1, 1e3))
+def test_lanes_have_no_scale(
+    cpu_rate: float, link_rate: float, both: float, by_cpu: float, by_link: float, factor: float
+) -> None:
+    """More bytes take longer in proportion; faster lanes are shorter in proportion."""
+    rates = {"cpu_bytes_per_s": cpu_rate, "link_bytes_per_s": link_rate, "both_bytes_per_s": both}
+    lanes = ExpertLanes(**rates)
+    faster = ExpertLanes(**{name: rate * factor for name, rate in rates.items()})
+    seconds = lanes.seconds(by_cpu, by_link)
+    assert lanes.seconds(by_cpu * factor, by_link * factor) == pytest.approx(seconds * factor)
+    assert faster.seconds(by_cpu, by_link) == pytest.approx(seconds / factor)
+
+
+@given(
+    CACHE_POLICIES, st.sampled_from(["another model", *shipped_locality().models]), SHARES, SHARES
+)
+def test_misses_fall_with_the_cache(policy: str, model: str, share: float, other: float) -> None:
+    """A larger cache never misses more; none misses always and a whole one never; the optimum misses
+    least.
+    """
+    locality = locality_of(model)
+    fewer, more = (locality.misses(policy, each) for each in sorted((share, other)))
+    assert 0 <= more <= fewer <= 1
+    assert locality.misses("optimum", share) <= locality.misses(policy, share)
+    assert (locality.misses(policy, 0.0), locality.misses(policy, 1.0)) == (1.0, 0.0)
+
+
+@given(CACHE_POLICIES, SHARES, st.none() | RATES)
+@settings(max_examples=30)
+def test_split_is_never_slower_than_either_side(
+    policy: str, share: float, both_bytes_per_s: float | None
+) -> None:
+    """The best split of misses costs no more on the lanes than all on the CPU or all on the link."""
+    cached = CachedExperts(policy=policy, share=share, misses=MissRule.SPLIT)
+    best = _priced(cached, both_bytes_per_s).seconds
+    for misses in (MissRule.CPU, MissRule.FETCH):
+        other = _priced(replace(cached, misses=misses), both_bytes_per_s).seconds
+        assert best.cpu_experts <= (other.cpu_experts + other.upload) * (1 + 1e-9)
+
+
+@given(CACHE_POLICIES, st.sampled_from([rule for rule in MissRule if rule != MissRule.STREAM]))
+@settings(max_examples=30)
+def test_whole_cache_leaves_the_cpu_alone(policy: str, misses: MissRule) -> None:
+    """With every expert cached nothing misses: neither lane works."""
+    step = _priced(CachedExperts(policy=policy, share=1.0, misses=misses))
+    assert step.miss_fraction == 0
+    assert step.seconds.cpu_experts == 0
+    assert step.seconds.crossings == 0
+
+
+@given(st.integers(1, 12_288), st.integers(1, 12_288))
+@settings(max_examples=30)
+def test_larger_cache_of_llama_cpp_is_faster(size: int, other: int) -> None:
     """--moe-cache-mib: a larger cache misses less and copies less; its copies are not free."""
-    speeds = [
-        predict(question(f"-ngl 99 -cmoe --moe-cache-mib {size}")).decode
-        for size in (1024, 4096, 12288)
-    ]
-    rates = [speed.tokens_per_s for speed in speeds]
-    assert rates == sorted(rates)
-    assert speeds[0].seconds["upload"] > speeds[-1].seconds["upload"] > 0
+    small, large = (
+        predict(question(f"-ngl 99 -cmoe --moe-cache-mib {each}")).decode
+        for each in sorted((size, other))
+    )
+    assert small.tokens_per_s <= large.tokens_per_s
+    assert small.seconds["upload"] >= large.seconds["upload"] > 0

@@ -38,59 +38,10 @@ def _expert_layers(placement: DevicePlacement, column: int) -> list[int]:
     return np.flatnonzero(placement.expert_fraction[:, column] > 0.99).tolist()
 
 
-@pytest.mark.parametrize(
-    ("line", "layers", "has_head"),
-    [
-        ("-ngl 0", 0, False),
-        ("-ngl 1", 0, True),
-        ("-ngl 24", 23, True),
-        ("-ngl 49", 48, True),
-        ("-ngl 99", 48, True),
-    ],
-)
-def test_last_layers_and_the_head(line: str, layers: int, has_head: bool) -> None:
-    """The head counts as a layer, and goes first; layers follow from the last one."""
-    placement = _placed(line, ONE)
-    assert np.flatnonzero(placement.attention == 0).tolist() == list(range(48 - layers, 48))
-    assert (placement.head == 0) is has_head
-    assert np.array_equal(placement.kv, placement.attention)
-
-
-@pytest.mark.parametrize(
-    ("line", "layers", "has_head"),
-    [("-ngl 1", 1, False), ("-ngl 48", 48, False), ("-ngl 49", 48, True)],
-)
-def test_ik_does_not_count_the_head(line: str, layers: int, has_head: bool) -> None:
-    """ik_llama.cpp counts layers alone; more than there are take the head too."""
-    placement = _placed(line, ONE, runtime="ik_llama.cpp")
-    assert int(np.sum(placement.attention == 0)) == layers
-    assert (placement.head == 0) is has_head
-
-
-def test_cpu_experts_from_the_first_or_the_last() -> None:
-    """llama.cpp keeps the experts of the first layers on the CPU, dense ones counted; ik_llama.cpp
-    those of the last.
-    """
-    assert _expert_layers(_placed("-ngl 99 -ncmoe 20", ONE), 0) == list(range(20))
-    assert _expert_layers(_placed("-ngl 99 -ncmoe 20", ONE, deepseek()), 0) == list(range(3, 20))
-    ik = _placed("-ngl 99 -ncmoe 20", ONE, deepseek(), "ik_llama.cpp")
-    assert _expert_layers(ik, 0) == list(range(41, 61))
-
-
 def test_ik_with_several_gpus_is_refused() -> None:
     """Which layers it then chooses is not known, so patterns must say them."""
     with pytest.raises(InputError, match="use -ot"):
         _placed("-ngl 99 -ncmoe 20", TWO, runtime="ik_llama.cpp")
-
-
-def test_first_match_wins() -> None:
-    """An override before another takes the tensors that both find."""
-    line = r'-ngl 99 -ot "blk\.(1[0-9])\.ffn_.*=CUDA0" -ot exps=CPU'
-    assert _expert_layers(_placed(line, ONE), 1) == list(range(10, 20))
-    assert (
-        _expert_layers(_placed(r'-ngl 99 -ot exps=CPU -ot "blk\.1[0-9]\.ffn_.*=CUDA0"', ONE), 1)
-        == []
-    )
 
 
 def test_override_goes_over_the_layer() -> None:
@@ -98,12 +49,6 @@ def test_override_goes_over_the_layer() -> None:
     placement = _placed("-ngl 0 -ot exps=CUDA0", ONE)
     assert _expert_layers(placement, 1) == list(range(48))
     assert set(placement.attention.tolist()) == {HOST}
-
-
-def test_single_matrices() -> None:
-    """A layer whose down matrices alone stay on the host has two thirds of its experts on the GPU."""
-    placement = _placed(r'-ngl 99 -ot "blk\.12\.ffn_down_exps=CPU"', ONE)
-    assert placement.expert_fraction[12].tolist() == pytest.approx([1 / 3, 2 / 3])
 
 
 def test_split_follows_shares() -> None:
@@ -124,42 +69,6 @@ def test_split_over_four_gpus_as_printed() -> None:
         "-ngl 95", [24e9] * 4, load_model("qwen3-235b-a22b", "4bit"), "ik_llama.cpp"
     )
     assert [int(np.sum(placement.kv == gpu)) for gpu in range(4)] == [24, 24, 24, 22]
-
-
-def test_kv_on_the_host() -> None:
-    """-nkvo keeps the KV cache on the host whatever the layers do."""
-    assert set(_placed("-ngl 99 -nkvo", ONE).kv.tolist()) == {HOST}
-
-
-def test_unknown_devices() -> None:
-    """A GPU that the machine does not have is named."""
-    with pytest.raises(InputError, match="machine has 1 GPUs"):
-        _placed("-ngl 99 -ot exps=CUDA3", ONE)
-    with pytest.raises(InputError, match="machine has 1 GPUs"):
-        _placed("-ngl 99 -dev CUDA1", ONE)
-
-
-@pytest.mark.parametrize(
-    ("line", "crossings"),
-    [
-        ("-ngl 99", 0),
-        ("-ngl 0", 0),
-        ("-ngl 99 -cmoe", 96),
-        ("-ngl 99 -ncmoe 20", 40),
-        ("-ngl 24", 1),
-    ],
-)
-def test_crossings(line: str, crossings: int) -> None:
-    """Work changes device twice for every layer whose experts alone are elsewhere, once where whole
-    layers are.
-    """
-    assert _placed(line, ONE).num_crossings == crossings
-
-
-def test_crossings_between_gpus() -> None:
-    """A split of layers crosses once from card to card; nothing touches the host."""
-    placement = _placed("-ngl 99", TWO)
-    assert (placement.num_crossings, placement.crossings_between_gpus) == (0, 1)
 
 
 @given(seed=st.integers(0, 10**6))
@@ -285,3 +194,89 @@ def test_fit_divides_the_first_layer_that_does_not_fit(left_share: float, patter
     assert isinstance(first, Override)
     assert first.pattern == rf"blk\.3{pattern}"
     assert len(chosen.placements) == 45
+
+
+COUNTS = st.integers(0, 120)
+LAYER_SETS = st.sets(st.integers(0, 47), max_size=8)
+
+
+@given(COUNTS, st.booleans())
+@settings(max_examples=40)
+def test_last_layers_and_the_head(count: int, is_ik: bool) -> None:
+    """llama.cpp counts the head as a layer, which goes first; ik_llama.cpp counts layers alone, and
+    more than there are take the head too. Layers follow from the last one, each with its cache.
+    """
+    placement = _placed(f"-ngl {count}", ONE, runtime="ik_llama.cpp" if is_ik else "llama.cpp")
+    layers = min(count if is_ik else max(count - 1, 0), 48)
+    assert np.flatnonzero(placement.attention == 0).tolist() == list(range(48 - layers, 48))
+    assert (placement.head == 0) is (count > 48 if is_ik else count > 0)
+    assert np.array_equal(placement.kv, placement.attention)
+    assert set(_placed(f"-ngl {count} -nkvo", ONE).kv.tolist()) == {HOST}
+
+
+@given(st.integers(0, 61), st.booleans())
+@settings(max_examples=40)
+def test_cpu_experts_from_the_first_or_the_last(count: int, is_ik: bool) -> None:
+    """llama.cpp keeps the experts of the first layers on the CPU, dense ones counted; ik_llama.cpp
+    those of the last. Work crosses there and back for each of them.
+    """
+    runtime = "ik_llama.cpp" if is_ik else "llama.cpp"
+    placement = _placed(f"-ngl 99 -ncmoe {count}", ONE, deepseek(), runtime)
+    chosen = range(61 - count, 61) if is_ik else range(count)
+    layers = [layer for layer in chosen if layer >= 3]  # the first three are dense
+    assert _expert_layers(placement, 0) == layers
+    assert placement.num_crossings == 2 * len(layers)
+
+
+@given(LAYER_SETS, LAYER_SETS)
+@settings(max_examples=40)
+def test_first_match_wins(first: set[int], second: set[int]) -> None:
+    """An override before another takes the tensors that both find."""
+    named = {
+        name: "|".join(map(str, sorted(layers))) or "none"
+        for name, layers in (("first", first), ("second", second))
+    }
+    line = (
+        rf'-ngl 99 -ot "blk\.({named["first"]})\.ffn_.*_exps=CUDA0" '
+        rf'-ot "blk\.({named["second"]})\.ffn_.*_exps=CPU" -ot exps=CUDA0'
+    )
+    assert _expert_layers(_placed(line, ONE), 0) == sorted(second - first)
+
+
+@given(st.sets(st.sampled_from(["gate", "up", "down"])), st.integers(0, 47))
+@settings(max_examples=30)
+def test_single_matrices(matrices: set[str], layer: int) -> None:
+    """A layer whose down matrices alone stay on the host has two thirds of its experts on the GPU."""
+    overrides = " ".join(rf'-ot "blk\.{layer}\.ffn_{name}_exps=CPU"' for name in sorted(matrices))
+    fractions = _placed(f"-ngl 99 {overrides}", ONE).expert_fraction
+    away = len(matrices) / 3
+    assert fractions[layer].tolist() == pytest.approx([away, 1 - away])
+    assert np.delete(fractions, layer, axis=0)[:, 0].max() == 0
+
+
+@given(st.integers(1, 40), st.sampled_from(["-ot exps=CUDA{}", "-dev CUDA{}"]))
+@settings(max_examples=30)
+def test_unknown_devices(number: int, words: str) -> None:
+    """A GPU that the machine does not have is named."""
+    with pytest.raises(InputError, match="machine has 1 GPUs"):
+        _placed(f"-ngl 99 {words.format(number)}", ONE)
+
+
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=4).filter(any), COUNTS)
+@settings(max_examples=40)
+def test_split_follows_its_shares(shares: list[int], count: int) -> None:
+    """Each layer, the head counted, goes to the GPU whose cumulative share it falls in; so work
+    crosses once from card to card, and touches the host once, where layers stay there.
+    """
+    memories = [24e9] * len(shares)
+    line = f"-ngl {count} -ts {','.join(map(str, shares))}"
+    placement = _placed(line, memories)
+    on_gpus = min(count, 49)
+    borders = np.cumsum(shares) / sum(shares)
+    expected = [
+        int(np.searchsorted(borders, place / on_gpus, side="right")) for place in range(on_gpus)
+    ]
+    homes = [*placement.attention.tolist(), int(placement.head)]
+    assert homes == [HOST] * (49 - on_gpus) + expected
+    assert placement.crossings_between_gpus == max(len(set(expected)) - 1, 0)
+    assert placement.num_crossings == (1 if 1 < on_gpus < 49 else 0)

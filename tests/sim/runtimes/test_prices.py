@@ -1,9 +1,12 @@
 """Prices of steps: laws that hold whatever the constants are, and where prompts run."""
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sim.model.library import load_model
 from sim.runtimes.asking import notes_on
@@ -38,38 +41,6 @@ def _prefill(asked: RuntimeQuestion) -> float:
 
 def _faster(**changes: object) -> RuntimeHost:
     return replace(DESKTOP, **changes)  # type: ignore[arg-type]
-
-
-BETTER = {
-    "memory": _faster(dram_bytes_per_s=160e9),
-    "clock": _faster(clock_hz=5.5e9),
-    "GPU memory": _faster(gpus=(replace(GPU, bytes_per_s=2000e9),)),
-    "GPU peak": _faster(gpus=(replace(GPU, flops_per_s=400e12),)),
-    "link": _faster(gpus=(replace(GPU, link_bytes_per_s=50e9),)),
-}
-
-
-@pytest.mark.parametrize("part", BETTER)
-@pytest.mark.parametrize("line", LINES)
-def test_a_better_part_is_never_slower(part: str, line: str) -> None:
-    """Neither phase loses by a faster part, wherever the model lies."""
-    for speed in (_decode, _prefill):
-        assert speed(question(line, host=BETTER[part])) >= speed(question(line)) * (1 - 1e-9)
-
-
-@pytest.mark.parametrize("line", LINES)
-def test_depth_is_never_faster(line: str) -> None:
-    """Decoding and reading a prompt take longer the more tokens came before."""
-    shallow = question(line)
-    deep = replace(shallow, context_tokens=32768, prompt_context_tokens=32768)
-    assert _decode(deep) < _decode(shallow)
-    assert _prefill(deep) < _prefill(shallow)
-
-
-def test_decode_falls_with_layers_on_the_cpu() -> None:
-    """Each layer whose experts stay on the CPU costs its reads and two crossings."""
-    speeds = [_decode(question(f"-ngl 99 -ncmoe {count}")) for count in range(0, 49, 8)]
-    assert speeds == sorted(speeds, reverse=True)
 
 
 def test_experts_cost_what_their_bytes_do() -> None:
@@ -130,15 +101,6 @@ def test_builds_before_a_change() -> None:
     assert not steps_of(asked).uploads
     assert steps_of(replace(asked, build=519)).uploads
     assert not steps_of(replace(asked, build=519, prompt_side=PromptSide.CPU)).uploads
-
-
-def test_uploads_cost_once_a_micro_batch() -> None:
-    """A micro-batch of four times the size uploads a quarter as often."""
-    small = steps_of(replace(question("-ngl 99 -cmoe -ub 512"), prompt_tokens=4096)).prefill
-    large = steps_of(replace(question("-ngl 99 -cmoe -ub 2048"), prompt_tokens=4096)).prefill
-    assert (small.micro_batches, large.micro_batches) == (8, 2)
-    assert small.work.upload_s == pytest.approx(4 * large.work.upload_s, rel=1e-3)
-    assert small.work.gpu_matrix_s == pytest.approx(large.work.gpu_matrix_s, rel=0.02)
 
 
 def test_second_gpu_with_layers_on_the_cpu_is_no_faster() -> None:
@@ -239,25 +201,6 @@ def test_cache_of_experts_helps_decode_alone() -> None:
     cached = question("-ngl 99 -cmoe --moe-cache-mib 8192")
     assert _decode(cached) > _decode(plain)
     assert _prefill(cached) == pytest.approx(_prefill(plain))
-
-
-def test_many_steps_at_once() -> None:
-    """Steps priced as arrays cost what each costs alone."""
-    steps = [steps_of(question(line)).decode for line in LINES]
-    together = decode_seconds(stacked(steps), shipped_constants()).total
-    alone = [float(decode_seconds(step, shipped_constants()).total) for step in steps]
-    assert np.allclose(together, alone)
-
-
-def test_parts_are_not_negative() -> None:
-    """No part of a step takes negative time, in either phase."""
-    for line in LINES:
-        steps = steps_of(question(line))
-        for seconds in (
-            decode_seconds(steps.decode, shipped_constants()),
-            prefill_seconds(steps.prefill, shipped_constants()),
-        ):
-            assert all(float(getattr(seconds, item.name)) >= 0 for item in fields(Seconds))
 
 
 def _same_rate(host: RuntimeHost) -> float:
@@ -471,3 +414,91 @@ def test_other_makers_have_wider_ranges() -> None:
     assert unknown.tokens_per_s == pytest.approx(known.tokens_per_s / factor)
     reaches = [each.high_tokens_per_s / each.tokens_per_s for each in (unknown, known)]
     assert reaches[0] > 1.2 * reaches[1]
+
+
+PLACES = st.sampled_from(LINES) | st.integers(0, 48).map(lambda count: f"-ngl 99 -ncmoe {count}")
+FACTORS = st.floats(1, 16)
+BETTER: dict[str, Callable[[float], RuntimeHost]] = {
+    "memory": lambda factor: _faster(dram_bytes_per_s=80e9 * factor),
+    "clock": lambda factor: _faster(clock_hz=4.5e9 * factor),
+    "GPU memory": lambda factor: _faster(gpus=(replace(GPU, bytes_per_s=1000e9 * factor),)),
+    "GPU peak": lambda factor: _faster(gpus=(replace(GPU, flops_per_s=100e12 * factor),)),
+    "link": lambda factor: _faster(gpus=(replace(GPU, link_bytes_per_s=25e9 * factor),)),
+}
+
+
+@given(part=st.sampled_from(sorted(BETTER)), line=PLACES, factor=FACTORS)
+@settings(max_examples=40)
+def test_a_better_part_is_never_slower(part: str, line: str, factor: float) -> None:
+    """Neither phase loses by a faster part, wherever the model lies."""
+    better = predict(question(line, host=BETTER[part](factor)))
+    plain = predict(question(line))
+    assert better.decode.tokens_per_s >= plain.decode.tokens_per_s * (1 - 1e-9)
+    assert better.prefill.tokens_per_s >= plain.prefill.tokens_per_s * (1 - 1e-9)
+
+
+DEPTHS = st.integers(0, 60_000)
+
+
+@given(line=PLACES, depth=DEPTHS, more=st.integers(1, 60_000))
+@settings(max_examples=40)
+def test_depth_is_never_faster(line: str, depth: int, more: int) -> None:
+    """Decoding and reading a prompt take longer the more tokens came before."""
+    shallow, deep = (
+        predict(replace(question(line), context_tokens=tokens, prompt_context_tokens=tokens))
+        for tokens in (1 + depth, 1 + depth + more)
+    )
+    assert deep.decode.tokens_per_s <= shallow.decode.tokens_per_s * (1 + 1e-9)
+    assert deep.prefill.tokens_per_s <= shallow.prefill.tokens_per_s * (1 + 1e-9)
+
+
+@given(st.integers(0, 48), st.integers(0, 48))
+@settings(max_examples=40)
+def test_decode_falls_with_layers_on_the_cpu(count: int, other: int) -> None:
+    """Each layer whose experts stay on the CPU costs its reads and two crossings."""
+    fewer, more = (_decode(question(f"-ngl 99 -ncmoe {each}")) for each in sorted((count, other)))
+    assert more <= fewer
+    assert (more == fewer) == (count == other)
+
+
+@given(st.lists(PLACES, min_size=1, max_size=5), DEPTHS, st.integers(1, 8192))
+@settings(max_examples=40)
+def test_parts_are_not_negative(lines: list[str], depth: int, tokens: int) -> None:
+    """No part of a step takes negative time, in either phase; steps priced as arrays cost what each
+    costs alone.
+    """
+    asked = [
+        steps_of(
+            replace(
+                question(line),
+                context_tokens=depth + 1,
+                prompt_context_tokens=depth,
+                prompt_tokens=tokens,
+            )
+        )
+        for line in lines
+    ]
+    constants = shipped_constants()
+    for price, steps in (
+        (decode_seconds, [each.decode for each in asked]),
+        (prefill_seconds, [each.prefill for each in asked]),
+    ):
+        alone = [price(step, constants) for step in steps]
+        for seconds in alone:
+            assert all(float(getattr(seconds, item.name)) >= 0 for item in fields(Seconds))
+        together = price(stacked(steps), constants).total
+        assert np.allclose(together, [float(seconds.total) for seconds in alone])
+
+
+@given(st.integers(32, 4096), st.integers(1, 8192))
+@settings(max_examples=40)
+def test_uploads_cost_once_a_micro_batch(micro_batch: int, tokens: int) -> None:
+    """As many micro-batches as the prompt needs; each uploads no more than all experts."""
+    line = f"-ngl 99 -cmoe -b 8192 -ub {micro_batch}"
+    prompt = steps_of(replace(question(line), prompt_tokens=tokens))
+    whole_s = 48 * 128 * qwen().expert_bytes / GPU.link_bytes_per_s
+    assert prompt.prefill.micro_batches == -(-tokens // micro_batch)
+    assert prompt.uploads == (min(tokens, micro_batch) >= 32)
+    upload_s = float(prompt.prefill.work.upload_s)
+    assert 0 <= upload_s <= prompt.prefill.micro_batches * whole_s * (1 + 1e-9)
+    assert (upload_s > 0) == prompt.uploads

@@ -4,6 +4,8 @@ import shlex
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import InputError
 from planner.export.vllm import vllm_words
@@ -28,52 +30,6 @@ def _question(line: str) -> RuntimeQuestion:
         host=DESKTOP,
         prompt_tokens=2048,
     )
-
-
-def test_the_last_layers_of_each_group_are_copied() -> None:
-    """Of groups of 8, the last 2: layers 6, 7, 14, 15 and so on; all else is on the GPU."""
-    placement = placement_of(_question("--offload-group-size 8 --offload-num-in-group 2"))
-    moved = [index for index in range(48) if placement.expert_fraction[index, 0] == 1]
-    assert moved == [index for index in range(48) if index % 8 >= 6]
-    assert [index for index in range(48) if placement.dense[index] < 0] == moved
-    experts = placement_of(_question("--offload-group-size 8 --offload-params experts"))
-    assert (experts.dense >= 0).all()
-    assert experts.weight_bytes.sum() == pytest.approx(qwen().total_bytes)
-
-
-@pytest.mark.parametrize("step", [1, 2, 3])
-def test_copies_that_work_hides_cost_nothing(step: int) -> None:
-    """Closed form: where a copy is shorter than the work up to its layer, a pass is its work; but
-    for the last copies, which the end of the pass waits for.
-    """
-    copies = dict.fromkeys(range(3, 40, 4), 2.0)
-    arguments = VllmArguments(group_size=4, prefetch_step=step)
-    # The first layer of the next pass is copied behind the last one of this.
-    assert pass_seconds(1.0, 40, copies, arguments) == pytest.approx(40 + 2.0)
-
-
-@pytest.mark.parametrize("step", [1, 2, 3])
-def test_long_copies_follow_one_another(step: int) -> None:
-    """Closed form: where copies are longer than all work, the link never rests once it began: the
-    pass is the work up to the first copied layer and all copies; what is in buffers at the start
-    saves none, for as much is copied for the next pass.
-    """
-    copies = dict.fromkeys(range(3, 40, 4), 100.0)
-    found = pass_seconds(1.0, 40, copies, VllmArguments(group_size=4, prefetch_step=step))
-    assert 10 * 100.0 + 4 <= found <= 10 * 100.0 + 4 + 36
-
-
-def test_more_ahead_is_never_slower() -> None:
-    """Each further buffer lets copies begin earlier, whatever they last beside the work."""
-    for copy_s in (0.5, 3.0, 4.5, 9.0):
-        copies = dict.fromkeys(range(3, 40, 4), copy_s)
-        times = [
-            pass_seconds(1.0, 40, copies, VllmArguments(group_size=4, prefetch_step=step))
-            for step in (1, 2, 4)
-        ]
-        # The end of a pass waits for as many copies as there are buffers.
-        assert times[1] <= times[0] + copy_s and times[2] <= times[1] + 2 * copy_s
-        assert min(times) >= max(40.0, 10 * copy_s)
 
 
 def test_a_token_copies_idle_experts_too() -> None:
@@ -138,3 +94,86 @@ def test_options_read_back_and_fit() -> None:
     answer = planned(replace(search, objective="tpot")).best.arguments
     assert isinstance(first, VllmArguments) and isinstance(answer, VllmArguments)
     assert first.group_size and not answer.group_size
+
+
+GROUPS = st.integers(2, 8).flatmap(
+    lambda size: st.tuples(st.just(size), st.integers(1, size - 1), st.integers(1, 4))
+)
+"""Layers of a group, how many of them are copied, and how many groups ahead."""
+WORK_S = st.floats(1e-6, 1.0)
+
+
+def _copies(num_layers: int, size: int, num_in_group: int, copy_s: float) -> dict[int, float]:
+    return {layer: copy_s for layer in range(num_layers) if layer % size >= size - num_in_group}
+
+
+@given(GROUPS, st.booleans())
+@settings(max_examples=30)
+def test_the_last_layers_of_each_group_are_copied(
+    group: tuple[int, int, int], is_experts_alone: bool
+) -> None:
+    """Of groups of 8, the last 2: layers 6, 7, 14, 15 and so on; all else is on the GPU."""
+    size, num_in_group, step = group
+    line = (
+        f"--offload-group-size {size} --offload-num-in-group {num_in_group} "
+        f"--offload-prefetch-step {step}{' --offload-params experts' if is_experts_alone else ''}"
+    )
+    placement = placement_of(_question(line))
+    moved = [index for index in range(48) if index % size >= size - num_in_group]
+    found = [index for index in range(48) if placement.expert_fraction[index, 0] == 1]
+    assert found == moved
+    dense = [index for index in range(48) if placement.dense[index] < 0]
+    assert dense == ([] if is_experts_alone else moved)
+    assert placement.weight_bytes.sum() == pytest.approx(qwen().total_bytes)
+
+
+@given(GROUPS, st.integers(1, 60), WORK_S, st.floats(1e-6, 10.0))
+def test_a_pass_lies_between_its_longest_lane_and_both(
+    group: tuple[int, int, int], num_layers: int, layer_s: float, copy_s: float
+) -> None:
+    """Never shorter than all work or all copies, never longer than one behind the other."""
+    size, num_in_group, step = group
+    copies = _copies(num_layers, size, num_in_group, copy_s)
+    arguments = VllmArguments(group_size=size, num_in_group=num_in_group, prefetch_step=step)
+    found = pass_seconds(layer_s, num_layers, copies, arguments)
+    lanes = (num_layers * layer_s, sum(copies.values()))
+    assert max(lanes) * (1 - 1e-9) <= found <= sum(lanes) * (1 + 1e-9)
+
+
+@given(st.integers(2, 8), st.integers(1, 12), WORK_S, st.floats(0.01, 1.0), st.integers(1, 4))
+def test_copies_that_work_hides_cost_nothing(
+    size: int, num_groups: int, layer_s: float, share: float, step: int
+) -> None:
+    """Closed form: where a copy is shorter than the work up to its layer, a pass is its work; but for
+    the last copy, which begins behind the last layer and which the end of the pass waits for.
+    """
+    num_layers = size * num_groups
+    # The layers between one that is copied and the next.
+    copy_s = share * (size - 1) * layer_s * 0.99
+    found = pass_seconds(
+        layer_s,
+        num_layers,
+        _copies(num_layers, size, 1, copy_s),
+        VllmArguments(group_size=size, prefetch_step=step),
+    )
+    assert found == pytest.approx(num_layers * layer_s + copy_s)
+
+
+@given(st.integers(2, 8), st.integers(1, 12), WORK_S, st.floats(1.0, 100.0), st.integers(1, 4))
+def test_long_copies_follow_one_another(
+    size: int, num_groups: int, layer_s: float, factor: float, step: int
+) -> None:
+    """Closed form: where copies are longer than all work, the link never rests once it began: the
+    pass is the work up to the first copied layer, all copies, and no more than the work of the other
+    layers; what is in buffers at the start saves none, for as much is copied for the next pass.
+    """
+    num_layers = size * num_groups
+    copy_s = factor * num_layers * layer_s
+    found = pass_seconds(
+        layer_s,
+        num_layers,
+        _copies(num_layers, size, 1, copy_s),
+        VllmArguments(group_size=size, prefetch_step=step),
+    )
+    least = num_groups * copy_s + size * layer_s
+    assert least * (1 - 1e-9) <= found <= (least + (num_layers - size) * layer_s) * (1 + 1e-9)

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import InputError
 from sim.serving import ConstantLoad, ServingRun, serve, source_of
+from sim.serving.metrics import NothingAnswered
 from sim.workload.requests import Request, load_requests
 from tests.sim.serving.clusters import cluster, constant_prices, request
 
@@ -30,35 +33,6 @@ def _file(tmp_path: Path, text: str) -> str:
     path = tmp_path / "loop.yaml"
     path.write_text(HEAD + text, encoding="utf-8")
     return str(path)
-
-
-@pytest.mark.parametrize("num_in_flight", [1, 3, 4, 12, 50])
-def test_equal_requests_come_in_waves(num_in_flight: int) -> None:
-    """Twelve equal answers of five steps, N at a time: ⌈12 / N⌉ waves; own arrival times play no
-    part.
-    """
-    requests = (request(number, 10**12 * number, 1, 5) for number in range(12))
-    metrics = _served(requests, num_in_flight).metrics
-    assert metrics.num_requests == 12
-    assert metrics.duration_s == pytest.approx(-(-12 // num_in_flight) * 5 * STEP_NS / 1e9)
-
-
-def test_littles_law_holds_for_unequal_answers() -> None:
-    """While requests are left, exactly N are under way: the time they spend is N times the
-    duration, less the idle tail.
-    """
-    lengths = [1 + 7 * number % 23 for number in range(200)]
-    requests = (request(number, 0, 1, tokens) for number, tokens in enumerate(lengths))
-    metrics = _served(requests, 5).metrics
-    under_way = metrics.num_requests * metrics.end_to_end_s.mean / metrics.duration_s
-    assert 5 - 4 * max(lengths) * STEP_NS / 1e9 / metrics.duration_s <= under_way <= 5
-
-
-def test_who_is_turned_away_makes_room() -> None:
-    """A request that no instance can hold does not stop the loop."""
-    requests = iter([request(0, 0, 4, 2), request(1, 0, 10_000, 2), request(2, 0, 4, 2)])
-    metrics = _served(requests, 1, num_blocks=10).metrics
-    assert (metrics.num_requests, metrics.num_rejected_requests) == (2, 1)
 
 
 def test_a_request_file_states_it(tmp_path: Path) -> None:
@@ -96,3 +70,46 @@ def test_rounds_have_their_own_timing(tmp_path: Path) -> None:
     """Conversations cannot be a closed loop of requests."""
     with pytest.raises(InputError, match="multi_round has its own timing"):
         load_requests(_file(tmp_path, CHAT)).always(2)
+
+
+@given(st.integers(1, 20), st.integers(1, 16), st.integers(1, 9))
+@settings(max_examples=40)
+def test_equal_requests_come_in_waves(count: int, num_in_flight: int, tokens: int) -> None:
+    """Equal answers, N at a time: ⌈count / N⌉ waves; own arrival times play no part."""
+    requests = (request(number, 10**12 * number, 1, tokens) for number in range(count))
+    metrics = _served(requests, num_in_flight).metrics
+    assert metrics.num_requests == count
+    assert metrics.duration_s == pytest.approx(-(-count // num_in_flight) * tokens * STEP_NS / 1e9)
+
+
+@given(st.lists(st.integers(1, 24), min_size=1, max_size=60), st.integers(1, 16))
+@settings(max_examples=40)
+def test_littles_law_holds_for_unequal_answers(lengths: list[int], num_in_flight: int) -> None:
+    """While requests are left, exactly N are under way: the time they spend is N times the
+    duration, less the idle tail.
+    """
+    requests = (request(number, 0, 1, tokens) for number, tokens in enumerate(lengths))
+    metrics = _served(requests, num_in_flight).metrics
+    assert metrics.num_requests == len(lengths)
+    spent_s = metrics.num_requests * metrics.end_to_end_s.mean
+    idle_s = (num_in_flight - 1) * max(lengths) * STEP_NS / 1e9
+    most_s = num_in_flight * metrics.duration_s
+    assert most_s - idle_s <= spent_s * (1 + 1e-9)
+    assert spent_s <= most_s * (1 + 1e-9)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(1, 4))
+@settings(max_examples=40)
+def test_who_is_turned_away_makes_room(is_too_long: list[bool], num_in_flight: int) -> None:
+    """A request that no instance can hold does not stop the loop."""
+    requests = (
+        request(number, 0, 10_000 if is_long else 4, 2)
+        for number, is_long in enumerate(is_too_long)
+    )
+    if all(is_too_long):
+        with pytest.raises(NothingAnswered, match=f"{len(is_too_long)} came"):
+            _served(requests, num_in_flight, num_blocks=10)
+        return
+    metrics = _served(requests, num_in_flight, num_blocks=10).metrics
+    assert metrics.num_rejected_requests == sum(is_too_long)
+    assert metrics.num_requests == len(is_too_long) - sum(is_too_long)

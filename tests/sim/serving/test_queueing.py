@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sim.serving import InstanceOptions
 from tests.sim.serving.clusters import cluster, constant_prices, request, serve_all
@@ -64,26 +66,57 @@ def test_geometric_service_waits_as_m_m_1(load: float) -> None:
     assert abs(mean_s - theory_s) < half_width_s < 0.35 * theory_s
 
 
-def test_an_idle_engine_answers_at_once() -> None:
-    """One request, nobody else: a step for the prompt, one for each further token."""
-    metrics = serve_all(cluster(constant_prices(STEP_NS)), [request(0, 5, 8, 11)]).metrics
-    assert (metrics.queue_s.mean, metrics.ttft_s.mean, metrics.end_to_end_s.mean) == (
-        0,
-        0.001,
-        pytest.approx(0.011),
+@given(st.integers(1, 400), st.integers(1, 12), st.integers(16, 64), st.integers(0, 10**9))
+@settings(max_examples=40)
+def test_an_idle_engine_answers_at_once(
+    prompt_tokens: int, output_tokens: int, chunk_tokens: int, arrival_ns: int
+) -> None:
+    """One request, nobody else: a step for each chunk of the prompt, one for each further token."""
+    alone = cluster(constant_prices(STEP_NS, max_tokens=chunk_tokens))
+    metrics = serve_all(alone, [request(0, arrival_ns, prompt_tokens, output_tokens)]).metrics
+    chunks = -(-prompt_tokens // chunk_tokens)
+    assert metrics.queue_s.mean == 0
+    assert metrics.ttft_s.mean == pytest.approx(chunks * STEP_NS / 1e9)
+    assert metrics.end_to_end_s.mean == pytest.approx((chunks + output_tokens - 1) * STEP_NS / 1e9)
+    if output_tokens == 1:
+        assert metrics.tpot_s is None
+    else:
+        assert metrics.tpot_s is not None and metrics.tpot_s.mean == pytest.approx(STEP_NS / 1e9)
+
+
+ROWS = st.lists(
+    st.tuples(st.integers(0, 10 * STEP_NS), st.integers(1, 60), st.integers(1, 9)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(ROWS, st.integers(1, 3), st.integers(1, 8))
+@settings(max_examples=40)
+def test_requests_are_conserved_and_time_goes_on(
+    rows: list[tuple[int, int, int]], num_instances: int, max_sequences: int
+) -> None:
+    """Every request ends once, none before its own work is done, and the more instances the sooner
+    the last; a request waits, gets its first token and ends, in that order.
+    """
+    rows = sorted(rows)
+    requests = [request(number, *row) for number, row in enumerate(rows)]
+    served = cluster(
+        constant_prices(STEP_NS), max_sequences=max_sequences, num_instances=num_instances
     )
-    assert metrics.tpot_s is not None and metrics.tpot_s.mean == pytest.approx(0.001)
+    metrics = serve_all(served, requests).metrics
+    assert metrics.num_requests + metrics.num_rejected_requests == len(rows)
+    assert metrics.num_rejected_requests == 0
+    assert 0 <= metrics.queue_s.mean <= metrics.ttft_s.mean <= metrics.end_to_end_s.mean
+    least_s = sum(tokens for _, _, tokens in rows) / len(rows) * STEP_NS / 1e9
+    assert metrics.end_to_end_s.mean >= least_s * (1 - 1e-9)
 
 
-def test_long_prompts_are_cut_into_chunks() -> None:
-    """A prompt of three and a half chunks takes four steps."""
-    metrics = serve_all(
-        cluster(constant_prices(STEP_NS, max_tokens=64)), [request(0, 0, 64 * 3 + 32, 1)]
-    ).metrics
-    assert metrics.ttft_s.mean == pytest.approx(0.004) and metrics.tpot_s is None
-
-
-def test_options_state_what_they_need() -> None:
+@given(st.integers(1, 100), st.integers(1, 100))
+def test_options_state_what_they_need(tokens: int, sequences: int) -> None:
     """A step that cannot hold all that decodes is refused."""
+    if tokens >= sequences:
+        assert InstanceOptions(max_step_tokens=tokens, max_sequences=sequences)
+        return
     with pytest.raises(ValueError, match=r"max_step_tokens must be at least max_sequences"):
-        InstanceOptions(max_step_tokens=8, max_sequences=9)
+        InstanceOptions(max_step_tokens=tokens, max_sequences=sequences)

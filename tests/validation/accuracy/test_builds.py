@@ -1,8 +1,11 @@
 """The build that a measured row ran, by its version, its day or its thread."""
 
 from dataclasses import replace
+from datetime import date
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim.runtimes.question import NEWEST_BUILD
 from tests.validation.accuracy.synthetic import synthetic_rows
@@ -15,27 +18,6 @@ MAIN = "https://github.com/ggml-org/llama.cpp"
 
 def _build(runtime: str, source: str, version: str = "") -> int:
     return build_of(replace(ROW, runtime=runtime, source=source, runtime_version=version))
-
-
-@pytest.mark.parametrize(
-    ("version", "source", "build"),
-    [
-        ("PR #520, minimum 64", "", 520),
-        ("main of PR #520", "", 519),
-        ("PR #520", f"{IK}/pull/1; 2026-01-30", 520),
-        ("", f"{IK}/discussions/357; licence: MIT", 357),
-        ("main", f"{IK}/pull/370", 369),
-        ("", "", NEWEST_BUILD),
-    ],
-)
-def test_version_first_then_the_thread(version: str, source: str, build: int) -> None:
-    """The version says which pull requests a build has, else the number of the thread."""
-    assert _build("ik_llama.cpp", source, version) == build
-
-
-def test_a_program_without_numbers_is_the_newest() -> None:
-    """KTransformers' changes are not told apart."""
-    assert _build("ktransformers", "", "PR #520") == NEWEST_BUILD
 
 
 @pytest.mark.parametrize(
@@ -70,17 +52,33 @@ def test_a_thread_goes_on_after_its_number() -> None:
     assert _build("ik_llama.cpp", f"{IK}/pull/590; 2025-06-27") == 590
 
 
-def test_days_never_go_back() -> None:
-    """A later day is no older build."""
-    days = [f"{year}-{month:02}-15" for year in (2024, 2025, 2026) for month in range(1, 13)]
-    for runtime in ("ik_llama.cpp", "llama.cpp"):
-        builds = [_build(runtime, f"x; {day}") for day in days]
-        assert builds == sorted(builds)
-
-
 def test_llama_cpp_in_a_thread_of_the_other_program() -> None:
     """Without a day it is as old as the thread's year; with one, as its day says."""
     assert _build("llama.cpp", f"{IK}/pull/180") == 18_000
     assert _build("llama.cpp", f"{IK}/pull/180; 2025-01-30") < 12_000
     assert _build("llama.cpp", f"{IK}/pull/1283") == NEWEST_BUILD
     assert _build("llama.cpp", f"{MAIN}/pull/13435") == 13435
+
+
+NUMBERS = st.integers(1, 99_999)
+DAYS = st.dates(date(2023, 1, 1), date(2027, 12, 31)).map(date.isoformat)
+
+
+@given(NUMBERS, NUMBERS, DAYS)
+def test_version_first_then_the_thread(number: int, thread: int, day: str) -> None:
+    """The version says which pull requests a build has, else the number of the thread; KTransformers'
+    changes are not told apart.
+    """
+    assert _build("ik_llama.cpp", f"{IK}/pull/{thread}; {day}", f"PR #{number}, x") == number
+    assert _build("ik_llama.cpp", "", f"main of PR #{number}") == number - 1
+    assert _build("ik_llama.cpp", f"{IK}/discussions/{thread}; licence: MIT") == thread
+    assert _build("ik_llama.cpp", f"{IK}/pull/{thread}", "main") == thread - 1
+    assert _build("ik_llama.cpp", "") == NEWEST_BUILD
+    assert _build("ktransformers", f"{IK}/pull/{thread}; {day}", f"PR #{number}") == NEWEST_BUILD
+
+
+@given(st.sampled_from(["ik_llama.cpp", "llama.cpp"]), DAYS, DAYS)
+def test_days_never_go_back(runtime: str, day: str, other: str) -> None:
+    """A later day is no older build."""
+    earlier, later = (_build(runtime, f"x; {each}") for each in sorted((day, other)))
+    assert 0 < earlier <= later <= NEWEST_BUILD

@@ -34,7 +34,7 @@ class DraftedSpeed:
     plain_tokens_per_s: float
     committed_tokens: float
     reads_factor: float
-    pays: bool = field(init=False)
+    pays: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pays", self.tokens_per_s > self.plain_tokens_per_s)

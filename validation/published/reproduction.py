@@ -22,7 +22,7 @@ class Cell:
     unit: str
     published: float
     simulated: float
-    error_fraction: float = field(init=False)
+    error_fraction: float = field(init=False, default=0.0)
     is_scored: bool = True
     comparisons: Mapping[str, float] = field(default_factory=dict)
     mark: str
@@ -42,7 +42,7 @@ class Table:
     name: str
     title: str
     assumptions: str
-    mean_absolute_error_fraction: float = field(init=False)
+    mean_absolute_error_fraction: float = field(init=False, default=0.0)
     cells: tuple[Cell, ...]
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from sim.runtimes.steps import decode_step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafts:
-    """K drafts a step, of which each is kept with that probability if all before it are.
+    """K drafts a step. Each is kept with that probability if all before it are kept.
 
     ``cost_fraction`` is what making one draft takes, over a token of the arm without drafts.
     """

@@ -191,7 +191,9 @@ def layout_words(layers_by_card: Sequence[int]) -> str:
 
 
 def _is_told(offer: PlanOffer) -> bool | None:
-    """Whether the draws tell an offer from the plan; None where they cannot say."""
+    """Whether an offer differs from the plan by more than the draws vary; None where one draw
+    cannot say.
+    """
     if offer.worse_fraction is None or offer.half_width_fraction is None:
         return None
     return abs(offer.worse_fraction) > offer.half_width_fraction

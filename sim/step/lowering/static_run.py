@@ -1,5 +1,5 @@
-"""Running a policy whose residents stay, gate by gate: for routers of which nobody knows beforehand
-what they select.
+"""Running a policy whose residents stay, gate by gate: for routers whose choices are not known
+beforehand.
 """
 
 from collections.abc import Generator

@@ -30,7 +30,9 @@ ASSUMPTIONS = (
 
 
 def speed_table(seed: int) -> Table:
-    """KTransformers' time over HybriMoE's; beside the mean each model and share."""
+    """KTransformers' time divided by HybriMoE's: the mean over models and shares, and each of them
+    beside it.
+    """
     rows = published_rows("validation.published.hybrimoe", "speeds.csv")
     return Table(
         name="speeds",

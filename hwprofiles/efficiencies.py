@@ -12,10 +12,11 @@ from hwprofiles.yaml_file import read_yaml
 
 
 class ThreadShares(BaseModel):
-    """What other numbers of threads reach, by the rates of one on each performance core.
+    """How fast a CPU is with other numbers of threads than one on each performance core, as shares
+    of its rates with those.
 
-    ``one_thread_bytes_per_s`` bounds few threads. ``smt`` is for more threads than cores,
-    ``e_cores`` for some on efficiency cores.
+    ``one_thread_bytes_per_s`` bounds few threads. ``smt`` is the share with more threads than
+    cores, ``e_cores`` with some threads on efficiency cores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -111,8 +111,8 @@ def _loaded(text: str, max_values: int, *, takes_infinity: bool) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object; raises where a key is written twice with two values, of which Python would
-    silently take the last.
+    """The object. Raises where a key is written twice with two values; Python would silently take
+    the last.
     """
     found = dict(pairs)
     if len(found) < len(pairs):

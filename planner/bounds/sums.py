@@ -75,8 +75,8 @@ class Sums(Summed):
 def value_ns(
     sums: Sequence[Sums], stores: Sequence[Stores], kind: int, byte_prices: Sequence[float]
 ) -> float:
-    """What those prices of a byte, one for each kind of card, prove for plans of that kind: each
-    layer, and the head, lies where it costs least.
+    """The time that prices of a byte, one for each kind of card, prove for plans of that kind. Each
+    layer, and the head, lies on the card where it costs least.
     """
     cards = list(zip(sums, stores, byte_prices, strict=True))
     layers = [own.layers_ns(kind, room, price) for own, room, price in cards]

@@ -50,7 +50,7 @@ class Tables(NamedTuple):
 
 
 def tables_of(work: CellWork) -> Tables:
-    """Of those cells, of which neither weights nor caps are read."""
+    """The tables of those cells, whose weights and caps are not read."""
     return Tables(*_tables(work))
 
 

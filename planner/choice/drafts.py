@@ -1,6 +1,6 @@
 """When drafts pay: each arm with a batch of drafts, against the arm without."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from planner.choice.arms import Arm
 from planner.choice.question import ChoiceQuestion
@@ -14,7 +14,7 @@ from sim.runtimes.steps import decode_step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafts:
-    """K drafts a step, of which each is kept with that probability if all before it are.
+    """K drafts a step. Each is kept with that probability if all before it are kept.
 
     ``cost_fraction`` is what making one draft takes, over a token of the arm without drafts.
     """
@@ -26,17 +26,18 @@ class Drafts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftedSpeed:
-    """An arm with drafts. ``reads_factor`` is over experts read for each token without drafts."""
+    """An arm with drafts, which pay where they make it faster. ``reads_factor`` is over experts read
+    for each token without drafts.
+    """
 
     tokens_per_s: float
     plain_tokens_per_s: float
     committed_tokens: float
     reads_factor: float
+    pays: bool = field(init=False, default=False)
 
-    @property
-    def pays(self) -> bool:
-        """Whether drafts make the arm faster."""
-        return self.tokens_per_s > self.plain_tokens_per_s
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pays", self.tokens_per_s > self.plain_tokens_per_s)
 
 
 def with_drafts(question: ChoiceQuestion, arm: Arm, drafts: Drafts) -> DraftedSpeed:

@@ -1,14 +1,10 @@
-"""The conformance kit of exporters: a text, read back, says and places what the plan does."""
+"""A check of exporters: a text, read back, says what the plan does."""
 
-from dataclasses import fields, replace
-
-import numpy as np
+from dataclasses import fields
 
 from hwprofiles import InputError
 from planner.export.runtimes import WRITERS
 from sim.runtimes.asking import read_runtime_arguments
-from sim.runtimes.placing import placement_of
-from sim.runtimes.question import RuntimeQuestion
 
 PLACING = (
     "gpu_layers",
@@ -39,17 +35,3 @@ def check_text(runtime: str, line: str, form: str, text: str) -> None:
                 f"the {form} form of {runtime} would change {name} of the plan: "
                 f"{getattr(found, name)} in place of {getattr(wanted, name)}"
             )
-
-
-def misplaced_bytes(question: RuntimeQuestion, form: str, text: str) -> float:
-    """Return the bytes that an exported text puts elsewhere than the question's arguments do.
-
-    Zero for an exporter that conforms.
-    """
-    line = WRITERS[question.runtime].arguments_in(form, text)
-    read = read_runtime_arguments(question.runtime, line)
-    wanted = placement_of(question)
-    found = placement_of(replace(question, arguments=read))
-    # What one place lacks another has too much, so each byte counts twice.
-    apart = np.abs(wanted.weight_bytes - found.weight_bytes).sum() / 2
-    return float(apart)

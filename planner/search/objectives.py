@@ -28,10 +28,10 @@ OBJECTIVES: Mapping[str, "Callable[[Metrics], float]"] = MappingProxyType(
 
 
 class Goal(FilePart):
-    """What to make best, under which constraints; what is None does not constrain.
+    """What to make best, and under which constraints; None does not constrain.
 
     ``is_lossless``: only policies whose tokens are those of a plain forward pass.
-    ``price_per_hour_usd`` is what an hour of the machine costs whoever asks.
+    ``price_per_hour_usd`` is what the machine costs its user for an hour.
     """
 
     objective: str = "throughput"

@@ -15,6 +15,8 @@ from planner.bounds.draws import mean_bounds
 from planner.bounds.frontier import fill_frontiers
 from planner.search.objectives import Goal
 from planner.search.search import search
+from sim.costs.memory import Residency
+from sim.engine import engine
 from sim.engine.compilation import is_kept
 from sim.model.library import load_model
 from sim.policies import POLICIES, find_policy
@@ -23,8 +25,9 @@ from sim.step.lowering.carried import emit_carried_run
 from sim.step.lowering.live_fast import drive
 from sim.step.lowering.passes import emit_run
 from sim.step.lowering.pipeline import emit_pipelined_run
+from sim.step.lowering.static_run import process, static_job
 from sim.step.simulate import Scenario, draw, problem_of, simulate
-from sim.workload.batch import Batch
+from sim.workload.batch import Batch, forward_passes
 
 NUM_PROCESSES = 2
 FITTED_MODEL = "qwen3-next-80b-a3b"
@@ -70,9 +73,18 @@ def run_others() -> None:
 
 
 def run_from_python() -> None:
-    """Simulate with the reference engine, whose processes call kernels one by one."""
+    """Simulate with the reference engine, whose processes call kernels one by one; residents that
+    stay also gate by gate, as real lanes run them.
+    """
     for name in ("fiddler", "mixtral-offloading"):
         simulate(_scenario(name, engine="reference"))
+    scenario = _scenario("fiddler")
+    problem = problem_of(scenario)
+    residency = scenario.policy.placement.place(problem)
+    assert isinstance(residency, Residency), "the model fits"
+    passes = forward_passes(scenario.batch, scenario.policy.feeding)
+    job = static_job(scenario.policy, problem, residency, passes)
+    engine("reference").run_process(job.platform, lambda session: process(job, session))
 
 
 def draw_routing() -> None:

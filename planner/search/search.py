@@ -44,13 +44,13 @@ class NamedRival:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerUp:
     """The best of what was not chosen: by which fraction it is worse, with half its 95 % confidence
-    interval (None: one draw).
+    interval (None: one draw). ``offer`` is its number among the offers, 0 where there is no choice.
     """
 
     policy: str
+    offer: int = 0
     worse_fraction: float
     half_width_fraction: float | None
-    offer: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

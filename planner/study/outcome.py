@@ -42,7 +42,7 @@ OBJECTIVE_FIGURES: Mapping[str, str] = MappingProxyType(
 class Job:
     """One point to plan.
 
-    ``key`` is what whoever asks calls it; a worker that would name it otherwise refuses.
+    ``key`` is what the study calls it. A worker that would call it otherwise refuses it.
     """
 
     setting: Setting
@@ -92,7 +92,7 @@ class Outcome(BaseModel):
 
 def evaluate(job: Job) -> Outcome:
     """Plan one point. Raises InputError where this program, or the files it sees, are not those of
-    whoever asks.
+    the study.
 
     A search that is interrupted gives no outcome: SearchStopped goes through.
     """

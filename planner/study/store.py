@@ -146,7 +146,7 @@ def _compare(kept: Mapping[str, str], path: Path, identity: Mapping[str, str]) -
 
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """An exclusive lock beside the file, which the system takes back from whoever dies."""
+    """An exclusive lock beside the file. The system takes it back from a process that dies."""
     lock_path = path.with_name(LOCK_NAME)
     try:
         _refuse_special(lock_path)

@@ -71,5 +71,5 @@ def _print(line: str) -> None:
 
 
 def bar(done: int, width: int) -> str:
-    """A bar of which so many places are done."""
+    """A bar with that many places done."""
     return f"[{'#' * done}{'.' * (width - done)}]"

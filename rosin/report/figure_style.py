@@ -98,7 +98,7 @@ class Picture:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Figures that are made within look like all others, whoever makes them."""
+    """Give all figures that are drawn inside the same look."""
     import matplotlib
 
     # This backend needs no screen; a server has none.

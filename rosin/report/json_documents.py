@@ -7,7 +7,9 @@ from typing import Any
 from pydantic import Field
 
 from hwprofiles import Kind, Provenance
+from planner.search.hunt import RuledOut
 from planner.search.plan import Setting
+from planner.search.search import RunnerUp
 from rosin.report.document import Document
 from sim.step.metrics import Metrics
 from sim.step.provenance import UsedNumber
@@ -137,19 +139,6 @@ class PlanRival(Document):
     missing_bytes: int | None
 
 
-class PlanRunnerUp(Document):
-    """The best of what was not chosen, and by which fraction it is worse (95 % confidence; null: a
-    single draw).
-
-    ``offer`` is its place in ``offers``, 0 where there is no choice.
-    """
-
-    policy: str
-    offer: int
-    worse_fraction: float
-    half_width_fraction: float | None
-
-
 class PlanOffer(Document):
     """One of several ways offered to store weights, numbers of CPU threads, layouts of layers over
     cards, or kinds of reads from a disk: its best policy, or why nothing of it may be the plan.
@@ -171,16 +160,6 @@ class PlanOffer(Document):
     num_draws: int
     reason: str | None
     missing_bytes: int | None
-
-
-class PlanRuledOut(Document):
-    """How many combinations of parts were ruled out, by what: see ``planner.search.hunt.RuledOut``."""
-
-    memory: int
-    constraints: int
-    closed_form: int
-    short_runs: int
-    draws: int
 
 
 class PlanRuntime(Document):
@@ -214,7 +193,7 @@ class PlanResult(Document):
     objective: str
     constraints: PlanConstraints
     num_tried: int
-    num_ruled_out: PlanRuledOut
+    num_ruled_out: RuledOut
     is_stopped: bool
     plan: dict[str, Any]
     path: str | None
@@ -231,7 +210,7 @@ class PlanResult(Document):
     binding_resource: str
     shadow_prices: dict[str, float] | None
     resimulated_prices: dict[str, float | None] | None
-    runner_up: PlanRunnerUp | None
+    runner_up: RunnerUp | None
     offers: list[PlanOffer]
     rivals: list[PlanRival]
     runtimes: list[PlanRuntime]

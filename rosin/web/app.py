@@ -1,4 +1,4 @@
-"""The application of the page: its addresses, each of which answers with a piece of HTML."""
+"""The application of the page: its addresses. Each answers with a piece of HTML."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

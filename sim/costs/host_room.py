@@ -1,4 +1,4 @@
-"""Host memory that has no room for all experts: what of them it holds, the rest being on the disk."""
+"""What host memory holds of the experts where it has no room for all; the rest is on the disk."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum

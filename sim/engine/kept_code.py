@@ -18,10 +18,10 @@ from sim.engine.shipped_code import shipped_file, shipped_key
 
 
 def load(cache: Any, signature: Any, context: Any) -> Any:
-    """A kernel from disk, None if it is not there: as numba's ``Cache.load_overload``, which first
-    loads all that it could compile with.
+    """Load a kernel from disk; None if it is not there.
 
-    That takes a seventh of a second.
+    numba's ``Cache.load_overload`` first loads all that it could compile with, which takes a
+    seventh of a second.
     """
     rtsys.initialize(context)
     context.codegen()._library_class = _KeptLibrary

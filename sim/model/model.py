@@ -164,7 +164,6 @@ class Model:
     is_head_tied: bool = False
     activation_bytes: int = 2
     kv_element_bytes: float = 2.0
-    default_routing: str = "uniform"
     left_out: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

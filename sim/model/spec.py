@@ -36,10 +36,8 @@ def _date_text(value: Any) -> Any:
 
 Date = Annotated[str, BeforeValidator(_date_text), Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
 Text = Annotated[str, Field(min_length=1)]
-_OLD_STATE = {"state_elements", "state_bytes"}
 _ATTENTION_SIZES = ("kv_elements_per_token", "score_elements", "value_elements")
 _ATTENTION_KEYS = frozenset(each.name for each in fields(Attention))
-"""How files written before states had a key of their own state them, under ``attention``."""
 
 
 class Published(FilePart):
@@ -50,17 +48,6 @@ class Published(FilePart):
 
     total_params: Positive
     active_params: Positive | None = None
-    source: Text
-    date: Date
-
-
-class RoutingStatistic(FilePart):
-    """A published figure on how the model routes, for instance the share of tokens that the busiest
-    expert takes.
-    """
-
-    name: Text
-    value: float
     source: Text
     date: Date
 
@@ -98,30 +85,17 @@ class LayerSpec(FilePart):
     @model_validator(mode="before")
     @classmethod
     def _reads_zeros(cls, data: Any) -> Any:
-        """Take zeros everywhere for a layer without attention, and put a state that ``attention``
-        states where it belongs: older files have it there.
-        """
+        """Take zeros everywhere for a layer without attention, as ``_writes_zeros`` writes them."""
         attention = data.get("attention") if isinstance(data, dict) else None
         if not isinstance(attention, dict):
             return data
-        stated = {key: value for key, value in attention.items() if key not in _OLD_STATE}
-        is_absent = all(stated.get(key) == 0 for key in _ATTENTION_SIZES)
         # What is left out is checked all the same: a misspelt key may be a size.
-        unknown = stated.keys() - _ATTENTION_KEYS
-        if is_absent and unknown:
+        if any(attention.get(key) != 0 for key in _ATTENTION_SIZES):
+            return data
+        unknown = attention.keys() - _ATTENTION_KEYS
+        if unknown:
             raise ValueError(f"attention: unknown key {min(unknown)!r}")
-        moved = {**data, "attention": None if is_absent else stated}
-        old = {
-            "elements": attention.get("state_elements", 0),
-            "bytes": attention.get("state_bytes", 0),
-        }
-        if not any(old.values()):
-            return moved
-        if data.get("state") is not None:
-            raise ValueError(
-                "a layer's state is stated once: under state, or by attention.state_elements and state_bytes"
-            )
-        return {**moved, "state": old}
+        return {**data, "attention": None}
 
     @model_serializer(mode="wrap")
     def _writes_zeros(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -144,7 +118,6 @@ class TensorSpec(FilePart):
     is_head_tied: bool = False
     activation_bytes: Positive = 2
     kv_element_bytes: Annotated[float, Field(gt=0)] = 2.0
-    default_routing: Text = "uniform"
     left_out: tuple[Text, ...] = ()
     dtypes: Annotated[dict[TensorClass, str], Field(min_length=1)]
     params: dict[TensorClass, Count]
@@ -183,8 +156,7 @@ class ModelSpec(FilePart):
     (explicit) is given.
 
     ``quantization`` is the scheme the weights come in; ``other_names`` are of models with the same
-    layers, as people write them, in small letters; ``routing`` is a place for statistics that
-    nothing reads yet.
+    layers, as people write them, in small letters.
     """
 
     format: Literal["rosin-model/1"]
@@ -197,7 +169,6 @@ class ModelSpec(FilePart):
     published: tuple[Published, ...] = ()
     config: dict[str, Any] | None = None
     tensors: TensorSpec | None = None
-    routing: tuple[RoutingStatistic, ...] = ()
 
     @model_validator(mode="after")
     def _has_one_content(self) -> Self:

@@ -152,7 +152,7 @@ def _touched(spec: Layer, stage: Stage) -> float:
 
 
 def _pair_flops(spec: Layer, stage: Stage) -> float:
-    """Scores and weighted sums of all tokens, each of which looks at what is kept of
+    """Scores and weighted sums of all tokens. Each token looks at what is kept of
     ``context_tokens``.
     """
     tokens = stage.sequences * stage.tokens_per_sequence

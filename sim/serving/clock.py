@@ -21,7 +21,7 @@ class StepEnd(simpy.Event):
         env.schedule(self, AFTER_ALL, delay_ns)
 
     def hand_over(self, other: "StepEnd") -> None:
-        """Let whoever waits for this one wait for the other instead."""
+        """Let processes that wait for this event wait for the other instead."""
         assert self.callbacks is not None and other.callbacks is not None
         other.callbacks.extend(self.callbacks)
         self.callbacks.clear()

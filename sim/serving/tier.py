@@ -55,7 +55,7 @@ class TierSpec(FilePart):
 
 
 class TierOptions(TierSpec):
-    """A tier of which nothing is left out."""
+    """A tier with nothing left out."""
 
     read: TransferRate
     write: TransferRate

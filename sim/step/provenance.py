@@ -79,7 +79,7 @@ class Executed(Protocol):
 
 
 class Charged(Protocol):
-    """A run of which the figures are known."""
+    """A run whose figures are known."""
 
     @property
     def scenario(self) -> Scenario:
@@ -96,7 +96,7 @@ def provenance_of(run: Run) -> RunProvenance:
 
 
 def provenance_with(run: Charged, outside: Iterable[Outside]) -> RunProvenance:
-    """The numbers behind a run of which it is known already which measured curves were left."""
+    """The numbers behind a run; ``outside`` says which measured curves it left."""
     numbers = tuple(_numbers(run))
     routing = run.scenario.routing.provenance
     return RunProvenance(

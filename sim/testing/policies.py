@@ -4,6 +4,7 @@ A third party's policy passes through ``check_policy`` too.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from sim.costs.memory import Infeasible, MemoryRule, usable_bytes
 from sim.engine.task import NONE, TaskKind
 from sim.model.model import Model
 from sim.policies.policy import Policy
-from sim.routing.base import Routing
 from sim.routing.generated import uniform
 from sim.step.simulate import Run, Scenario, simulate
 from sim.testing.decided import check_actions, check_bytes, check_expert_tasks
@@ -26,24 +26,15 @@ def check_policy(
     model: Model,
     machine: Machine,
     batch: Batch,
-    *,
-    routing: Routing | None = None,
-    seed: int = 0,
-    slots_per_layer: int | None = None,
+    **further: Any,
 ) -> Run | Infeasible:
     """Simulate the policy and check all that this module checks; returns the run.
 
+    ``further`` are other fields of Scenario; experts are drawn uniformly unless it has a routing.
     Raises AssertionError with a reason.
     """
-    scenario = Scenario(
-        machine=machine,
-        model=model,
-        batch=batch,
-        policy=policy,
-        routing=routing or uniform(),
-        seed=seed,
-        slots_per_layer=slots_per_layer,
-    )
+    asked = {"routing": uniform(), **further}
+    scenario = Scenario(machine=machine, model=model, batch=batch, policy=policy, **asked)
     run = simulate(scenario)
     if isinstance(run, Infeasible):
         check_infeasible(scenario, run)

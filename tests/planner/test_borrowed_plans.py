@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwprofiles.units import GIB
-from planner.export.checking import check_text, misplaced_bytes
+from planner.export.checking import check_text
 from planner.export.runtime_command import RuntimeCommand
 from planner.export.runtimes import WRITERS, runtime_text
 from planner.runtimes.plan_file import call_of
@@ -15,6 +15,7 @@ from sim.runtimes.accelerate import AccelerateArguments
 from sim.runtimes.exllamav3 import Exl3Arguments
 from sim.runtimes.predict import predict
 from sim.runtimes.vllm import VllmArguments
+from tests.planner.misplaced import misplaced_bytes
 from tests.planner.runtime_plans import asked, planned, small_gpu
 from tests.sim.runtimes.examples import NO_GPU
 

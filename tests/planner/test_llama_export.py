@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwprofiles import InputError
-from planner.export.checking import check_text, misplaced_bytes
+from planner.export.checking import check_text
 from planner.export.llama_cpp.arguments import llama_environment, llama_words
 from planner.export.llama_cpp.layer_patterns import layer_pattern
 from planner.export.runtime_command import RuntimeCommand
@@ -19,6 +19,7 @@ from planner.runtimes.llama_search import base_arguments
 from sim.runtimes.asking import read_runtime_arguments
 from sim.runtimes.llama_cpp import LlamaArguments, read_llama_arguments
 from sim.runtimes.placing import placement_of
+from tests.planner.misplaced import misplaced_bytes
 from tests.planner.runtime_plans import TWO_GPUS, asked
 from tests.sim.runtimes.examples import DESKTOP, deepseek, qwen
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from planner.search.hunt import RuledOut
 from planner.search.plan import Setting
+from planner.search.search import RunnerUp
 from rosin.cli.json_output import envelope
 from rosin.commands.kv_replay import document as kv_documents
 from rosin.commands.measure import runtime_document as measured_runtimes
@@ -17,7 +19,7 @@ from rosin.commands.validate import runtime_document as validated_runtimes
 from rosin.report import checking_documents, json_documents
 from sim.serving.metrics import ServingMetrics, TierUse
 from sim.step.metrics import Metrics
-from validation.published import Claim, SummaryLine
+from validation.published import Cell, Claim, SummaryLine, Table
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
 SECTIONS: dict[str, type] = {
@@ -53,11 +55,11 @@ SECTIONS: dict[str, type] = {
     "rivals": json_documents.PlanRival,
     "runtimes": json_documents.PlanRuntime,
     "offers": json_documents.PlanOffer,
-    "num_ruled_out": json_documents.PlanRuledOut,
-    "runner_up": json_documents.PlanRunnerUp,
+    "num_ruled_out": RuledOut,
+    "runner_up": RunnerUp,
     "targets": SummaryLine,
-    "tables": reproduced.ReproducedTable,
-    "cells": reproduced.ReproducedCell,
+    "tables": Table,
+    "cells": Cell,
     "claims": Claim,
 }
 

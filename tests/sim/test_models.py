@@ -310,7 +310,6 @@ def _models(draw: st.DrawFn) -> Model:
         is_head_tied=draw(st.booleans()),
         activation_bytes=draw(st.integers(min_value=1, max_value=8)),
         kv_element_bytes=draw(st.floats(min_value=0.25, max_value=8)),
-        default_routing=draw(text),
     )
 
 
@@ -322,28 +321,6 @@ def test_any_model_survives_its_file(
     path = tmp_path_factory.mktemp("models") / "model.yaml"
     save_model(model, path)
     assert load_model(str(path)) == model
-
-
-def test_older_files_state_a_state_under_attention(tmp_path: Path) -> None:
-    """A recurrent state stated by attention's keys stands in attention's place; stated twice, it is
-    refused.
-    """
-    content = yaml.safe_load(
-        yaml.safe_dump(explicit_spec(load_model("qwen3-next-80b-a3b")).model_dump(mode="json"))
-    )
-    group = next(layer for layer in content["tensors"]["layers"] if layer["state"] is not None)
-    state = group.pop("state")
-    empty = {"num_heads": 32, "kv_elements_per_token": 0, "score_elements": 0, "value_elements": 0}
-    group["attention"] = empty | {
-        "state_elements": state["elements"],
-        "state_bytes": state["bytes"],
-    }
-    (tmp_path / "old.yaml").write_text(yaml.safe_dump(content))
-    assert load_model(str(tmp_path / "old.yaml")) == load_model("qwen3-next-80b-a3b")
-    group["state"] = state
-    (tmp_path / "old.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(InputError, match="state is stated once"):
-        load_model(str(tmp_path / "old.yaml"))
 
 
 def test_equal_layers_are_written_once() -> None:

@@ -25,8 +25,8 @@ from tests.validation.backend_runs import BATCHES, SHAPES, Case, case
 from tests.validation.test_backend_policies import check_tokens
 from validation.backend import ExecutedRun, Tier, rehearse
 from validation.backend.cores import Worker
-from validation.backend.execute_live import job_of
 from validation.backend.priority_lane import PriorityLane
+from validation.backend.real_run import job_of
 from validation.backend.rehearsal import foresight_of
 from validation.backend.ticket import Pace, TaskLabel, Ticket
 from validation.comparison import compare, predict

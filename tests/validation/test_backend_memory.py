@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="needs torch, from the extra `valida
 
 from sim.policies import POLICIES
 from tests.validation.backend_runs import BATCHES, SHAPES, case
-from validation.backend import execute_live, run_policy
+from validation.backend import real_run
 from validation.backend.accelerator_memory import AcceleratorMemory
 
 KINDS = {"static": "fiddler", "streaming": "zero-streaming", "live": "lru"}
@@ -28,8 +28,7 @@ def test_a_finished_run_gives_its_memory_back(name: str, monkeypatch: pytest.Mon
             super().__init__(*arguments, **options)  # type: ignore[arg-type]
             made.append(weakref.ref(self))
 
-    for module in (execute_live, run_policy):
-        monkeypatch.setattr(module, "AcceleratorMemory", Watched)
+    monkeypatch.setattr(real_run, "AcceleratorMemory", Watched)
     subject = case(POLICIES[name], SHAPES["plain"], BATCHES["one"], share=0.4)
     gc.collect()
     gc.disable()

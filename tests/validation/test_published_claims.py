@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.validation.published_golden import kept_claims, with_headlines
 from validation.published import overview, reproduction_names, write_overview
 from validation.published.claim import Claim, Verdict, sorted_claims, statements
-from validation.published.golden import kept_claims, with_headlines
 from validation.published.overview import Overview
 from validation.published.target import at_least, at_most, between, near, rounded, untargeted
 

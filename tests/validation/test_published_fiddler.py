@@ -19,7 +19,6 @@ from validation.published.fiddler.summary import summary_of
 from validation.published.fiddler.tables import residency_table
 from validation.published.fiddler.timing import seconds
 from validation.published.published_row import cell_of, published_rows
-from validation.published.reproduction import OtherPolicy
 
 POPULARITY = "routing/mixtral-8x7b-popularity.json"
 
@@ -181,7 +180,7 @@ def test_verdicts(published: float, simulated: float, other: float, expected: st
     cell = cell_of(
         replace(row, value=published),
         simulated,
-        comparisons=(OtherPolicy(label="another", simulated=other),),
+        comparisons={"another": other},
     )
     assert reading_verdict(cell) == expected
 

@@ -1,6 +1,6 @@
 """A run that happened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sim.engine.program import Platform
+from sim.engine.task import Task, task_table
 from sim.engine.timeline import Timeline
 from sim.step.lowering.decisions import Decisions
 from sim.workload.batch import Passes
-from validation.backend.emission import timeline_of
 from validation.backend.forward_pass import Sequences
 from validation.backend.ticket import Ticket
 
@@ -74,7 +74,7 @@ def executed_of(
         # Results outlive the run, and a task's work would keep its weights in memory.
         ticket.let_go()
     return ExecutedRun(
-        timeline=timeline_of(tickets, seen.platform, seen.began_ns),
+        timeline=_timeline_of(seen),
         decisions=decisions,
         passes=passes,
         tokens=tokens,
@@ -88,4 +88,33 @@ def executed_of(
         lost_ns=np.array([ticket.lost_ns for ticket in tickets], np.int64),
         lane_order=np.array([ticket.lane_order for ticket in tickets], np.int64),
         is_paced=seen.is_paced,
+    )
+
+
+def _timeline_of(seen: LaneRecord) -> Timeline:
+    """What happened, in the simulator's format; a task's duration is what it was made to last."""
+    tickets = seen.tickets
+    numbers: Mapping[Ticket, int] = {ticket: number for number, ticket in enumerate(tickets)}
+    return Timeline(
+        platform=seen.platform,
+        tasks=task_table([_task(ticket, numbers) for ticket in tickets]),
+        start_ns=np.array([ticket.start_ns - seen.began_ns for ticket in tickets], np.int64),
+        end_ns=np.array([ticket.end_ns - seen.began_ns for ticket in tickets], np.int64),
+        busy_ns=np.array([ticket.busy_ns for ticket in tickets], np.int64),
+        is_dropped=np.array([ticket.is_dropped for ticket in tickets], bool),
+    )
+
+
+def _task(ticket: Ticket, numbers: Mapping[Ticket, int]) -> Task:
+    return Task(
+        resource=ticket.resource,
+        duration_ns=ticket.duration_ns,
+        after=tuple(numbers[other] for other in ticket.waits),
+        priority=ticket.priority,
+        num_chunks=ticket.num_chunks,
+        kind=ticket.kind,
+        step=ticket.step,
+        layer=ticket.layer,
+        expert=ticket.expert,
+        num_bytes=ticket.num_bytes,
     )

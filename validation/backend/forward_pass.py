@@ -118,8 +118,8 @@ class Sequences:
 class ForwardPass:
     """One pass over positions ``first`` up to ``end`` of some sequences.
 
-    What experts give is kept apart and added up in the order of their numbers when the next layer
-    begins: the same bits, whoever computed.
+    Results of experts are kept apart, and added up in the order of their numbers when the next
+    layer begins. So the sum has the same bits wherever each expert ran.
     """
 
     def __init__(

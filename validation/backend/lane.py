@@ -15,7 +15,7 @@ from validation.backend.ticket import Pace, Ticket
 
 
 class Line(Protocol):
-    """What every lane offers, whoever does the work."""
+    """What every lane offers, whether a thread or a stream does the work."""
 
     def submit(self, ticket: Ticket) -> None:
         """Put a task at the end of the line."""

@@ -1,9 +1,7 @@
 """A policy executed: every operation done for real, on its lane, where and when the policy says."""
 
-import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,23 +9,13 @@ from hwprofiles import InputError
 from sim.costs.memory import Residency
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
-from sim.step.lowering.decisions import Decisions
-from sim.step.lowering.lower import RESOURCES, platform
-from sim.step.lowering.prices import price
-from sim.workload.batch import Passes, forward_passes
-from validation.backend.accelerator_memory import AcceleratorMemory
-from validation.backend.dispatching import Dispatching
-from validation.backend.emission import Emission
-from validation.backend.execute_live import LiveRun
-from validation.backend.executed import ExecutedRun, LaneRecord, executed_of
+from sim.workload.batch import forward_passes
+from validation.backend.executed import ExecutedRun
 from validation.backend.forward_pass import Sequences
-from validation.backend.layer_steps import PassRun
 from validation.backend.pacing import quick_switching
+from validation.backend.real_run import live_run, static_run
 from validation.backend.rehearsal import Rehearsal, foresight_of, rehearse
-from validation.backend.staged_experts import StagedExperts
-from validation.backend.static_parts import StaticParts
-from validation.backend.streaming import LayerRing
-from validation.backend.tier import Lanes, Tier, device_of, open_lanes
+from validation.backend.tier import Tier, device_of, open_lanes
 from validation.backend.weights import Weights
 
 
@@ -64,19 +52,14 @@ def execute_policy(
     with quick_switching(), torch.inference_mode():
         sequences = Sequences(weights, problem.batch, prompts_SL, device)
         if is_live and rehearsal is not None:
-            run: LiveRun | StaticRun = LiveRun(
-                policy,
-                foresight_of(problem, residency, passes, rehearsal),
-                weights,
-                sequences,
-                device,
-            )
+            foresight = foresight_of(problem, residency, passes, rehearsal)
+            run = live_run(policy, foresight, weights, sequences)
         else:
-            run = StaticRun(policy, problem, residency, passes, weights, sequences)
+            run = static_run(policy, problem, residency, passes, weights, sequences)
         if device.type == "cuda":
             # buffers are filled on another stream than those that read them
             torch.cuda.synchronize()
-        with open_lanes(tier, run.resources) as lanes:
+        with open_lanes(tier, run.platform.resources) as lanes:
             return run.execute(lanes)
 
 
@@ -126,71 +109,3 @@ def check_executable(
         raise InputError(
             f"residency is for {residency.experts.shape} layers and experts, the model has {len(asked)}"
         )
-
-
-class StaticRun:
-    """One run of a policy whose residency stays."""
-
-    resources = RESOURCES
-
-    def __init__(
-        self,
-        policy: Policy,
-        problem: Problem,
-        residency: Residency,
-        passes: Passes,
-        weights: Weights,
-        sequences: Sequences,
-    ) -> None:
-        self._problem = problem
-        dispatching = Dispatching(policy, problem, residency, passes)
-        most_tokens = int(passes.num_tokens.max())
-        self._parts = StaticParts(
-            passes=passes,
-            sequences=sequences,
-            weights=weights,
-            memory=AcceleratorMemory(weights, residency, problem.overlap, sequences.device),
-            dispatching=dispatching,
-            prices=price(problem, passes, dispatching.modes, dispatching.head_modes, most_tokens),
-        )
-        shape = (len(passes), problem.model.num_layers, problem.model.num_experts)
-        self._tokens = np.zeros(shape, np.int32)
-        self._actions = np.zeros(shape, np.uint8)
-
-    def execute(self, lanes: Lanes) -> ExecutedRun:
-        """Run the passes one after another."""
-        emission = Emission(lanes.lines)
-        began_ns = time.perf_counter_ns()
-        self._emit_all(emission)
-        emission.finish()
-        actions = self._actions
-        dispatching = self._parts.dispatching
-        decisions = Decisions(
-            actions=actions,
-            modes=dispatching.modes,
-            head_modes=dispatching.head_modes,
-            spilled=dispatching.spilled(actions),
-            early=dispatching.early_experts,
-        )
-        seen = LaneRecord(
-            tickets=emission.tickets,
-            platform=platform(self._problem.machine, RESOURCES),
-            began_ns=began_ns,
-            is_paced=lanes.is_paced,
-        )
-        return executed_of(seen, decisions, self._parts.passes, self._tokens, self._parts.sequences)
-
-    def _emit_all(self, emission: Emission) -> None:
-        parts = self._parts
-        is_serial = self._problem.overlap.is_serial(parts.passes.is_prefill)
-        # One ring for all passes, because copies run ahead from one pass into the next.
-        streaming = LayerRing(parts, emission, is_serial)
-        staged = StagedExperts(parts.memory.expert_buffers)
-        # Tokens are looked up where the first layer runs, so a run begins with nothing to move.
-        on_gpu = True
-        for index in range(len(parts.passes)):
-            emission.is_serial = bool(is_serial[index])
-            emission.step = int(parts.passes.step[index])
-            current = PassRun(index, parts, emission, streaming, staged, is_on_gpu=on_gpu)
-            current.run(self._tokens[index], self._actions[index])
-            on_gpu = current.is_on_gpu

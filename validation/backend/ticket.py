@@ -99,7 +99,7 @@ class Ticket:
         self.start_ns = time.perf_counter_ns()
 
     def perform(self, pace: Pace, settle: Callable[[], None] | None = None) -> None:
-        """Do the next piece, and last as long as it should; an error is kept for whoever looks.
+        """Do the next piece, and last as long as it should. An error is kept in ``error``.
 
         ``settle`` returns once what the piece has launched is done.
         """
@@ -130,14 +130,14 @@ class Ticket:
         return num_bytes
 
     def launch_work(self) -> None:
-        """Give all of the work to a stream; an error is kept for whoever looks."""
+        """Give all of the work to a stream. An error is kept in ``error``."""
         try:
             self.num_bytes = self.work() if self.work is not None else 0
         except BaseException as error:
             self.error = error
 
     def happened(self, start_ns: int, end_ns: int) -> None:
-        """A stream has done it, between those instants; whoever waits goes on."""
+        """A stream did the task between those instants; tasks that wait for it go on."""
         self.start_ns = start_ns
         self.worked_ns = end_ns
         self._paused_ns = end_ns
@@ -151,7 +151,7 @@ class Ticket:
         self.finish()
 
     def finish(self) -> None:
-        """It has ended with its last piece; whoever waits goes on."""
+        """The task has ended with its last piece; tasks that wait for it go on."""
         # The end is set before the latch is let go, since whoever wakes reads it.
         self.end_ns = self._paused_ns
         self._latch.release()

@@ -71,7 +71,7 @@ class ObservedRun:
 
     @property
     def groups(self) -> dict[Group, NDArray[np.bool_]]:
-        """Which tasks are of which group; tasks of no group are in none."""
+        """Which tasks belong to which group; some belong to none."""
         found: dict[Group, NDArray[np.bool_]] = {}
         is_prompt = self.tasks.step == 0
         for kind, part in PART_OF.items():

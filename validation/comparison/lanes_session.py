@@ -90,7 +90,7 @@ class LanesSession:
         submission = Task(resource=self._num_lanes, duration_ns=round(submission_ns), after=behind)
         elsewhere = tuple(self.places[wait] for wait in waits if self._lane_of[wait] != lane)
         # A layer's copy is submitted as soon as its buffer is free, ahead of its turn: see
-        # LayerRing.
+        # LayersAhead.
         submitted = () if kind is TaskKind.LAYER_FETCH else (number,)
         place = self._num_lanes + 1 + lane * NUM_INBOXES + len(self.places) % NUM_INBOXES
         inbox = Task(

@@ -17,8 +17,8 @@ from sim.step.lowering.decisions import decide
 from sim.step.lowering.live_fast import run_live
 from sim.step.lowering.live_run import LiveJob, process
 from sim.step.lowering.lower import lower
-from validation.backend.execute_live import job_of
 from validation.backend.executed import ExecutedRun
+from validation.backend.real_run import job_of
 from validation.backend.rehearsal import Rehearsal, foresight_of
 from validation.comparison.lane_costs import LaneCosts
 from validation.comparison.lanes_session import time_on_lanes, time_program_on_lanes

@@ -170,7 +170,7 @@ def _costs(machine: Machine, dtype: str, shape: ExpertShape) -> CostModel:
 
 
 def _model_of(dtype: str, shape: ExpertShape) -> Model:
-    """A model of one layer, of which only the experts are asked for."""
+    """A model of one layer, whose experts alone are used."""
     params = {
         TensorClass.ROUTER: shape.hidden * shape.num_experts,
         TensorClass.EXPERT: shape.num_weights,

@@ -122,8 +122,8 @@ class _Writer:
         }
 
     def _rates(self, device: str) -> Data:
-        """What products reach, for shapes without a curve: an expert of one token (a GPU's plain
-        reads too), and the most FLOPs.
+        """The rates for shapes without a curve: how fast an expert of one token is read (on a GPU,
+        or a plain read), and the most FLOPs that a product reaches.
         """
         own = [
             point

@@ -57,8 +57,8 @@ class MeasuredPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How long sampling may take; a point of which one run takes longer than ``most_point_s`` is
-    left out, and those beyond it.
+    """How long sampling may take. A point whose run takes longer than ``most_point_s`` is left out,
+    and so are all larger ones.
     """
 
     total_s: float

@@ -3,14 +3,13 @@
 from validation.published.claim import Claim, Verdict, claims_of
 from validation.published.library import reproduce, reproduction_names
 from validation.published.overview import ALL, Overview, overview, write_overview
-from validation.published.reproduction import Cell, OtherPolicy, Reproduction, SummaryLine, Table
+from validation.published.reproduction import Cell, Reproduction, SummaryLine, Table
 from validation.published.writing import write
 
 __all__ = [
     "ALL",
     "Cell",
     "Claim",
-    "OtherPolicy",
     "Overview",
     "Reproduction",
     "SummaryLine",

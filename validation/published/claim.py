@@ -178,7 +178,7 @@ def _scored(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
 
 def reach(cell: Cell) -> tuple[float, float]:
     """Return the least and the most that any reading of a cell gives."""
-    values = [cell.simulated, *(comparison.simulated for comparison in cell.comparisons)]
+    values = [cell.simulated, *cell.comparisons.values()]
     return min(values), max(values)
 
 

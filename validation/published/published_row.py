@@ -1,10 +1,14 @@
 """Published figures as the CSV files beside this code hold them."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from types import MappingProxyType
 
-from validation.published.reproduction import Cell, OtherPolicy
+from validation.published.reproduction import Cell
+
+NO_COMPARISONS: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,7 @@ def cell_of(
     *,
     note: str = "",
     is_scored: bool = True,
-    comparisons: tuple[OtherPolicy, ...] = (),
+    comparisons: Mapping[str, float] = NO_COMPARISONS,
 ) -> Cell:
     """A published figure with what we find for it, in its unit."""
     return Cell(
@@ -47,7 +51,7 @@ def cell_of(
         source=row.source,
         note=note,
         is_scored=is_scored,
-        comparisons=comparisons,
+        comparisons=dict(comparisons),
     )
 
 

@@ -1,14 +1,7 @@
 """What a reproduction is: tables of cells, and a verdict for each target."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtherPolicy:
-    """What another policy gives for the same cell, in the cell's unit."""
-
-    label: str
-    simulated: float
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +11,7 @@ class Cell:
     ``mark`` says where the figure stands: P the paper, N notes others took of it, B figures in the
     authors' repository, C the authors' released code, D derived by arithmetic. ``is_scored`` is
     False for cells that a table prints but leaves out of its mean error, for the reason in
-    ``note``.
+    ``note``. ``comparisons`` are what others give, by their names, in the cell's unit.
     """
 
     environment: str
@@ -29,37 +22,35 @@ class Cell:
     unit: str
     published: float
     simulated: float
+    error_fraction: float = field(init=False, default=0.0)
+    is_scored: bool = True
+    comparisons: Mapping[str, float] = field(default_factory=dict)
     mark: str
     source: str
     note: str = ""
-    is_scored: bool = True
-    comparisons: tuple[OtherPolicy, ...] = ()
 
-    @property
-    def error_fraction(self) -> float:
-        """(simulated - published) / published."""
-        return self.simulated / self.published - 1.0
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error_fraction", self.simulated / self.published - 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """Cells that belong together; ``assumptions`` is a sentence on what was taken that the source
-    does not give.
+    does not give. The mean is over the scored cells.
     """
 
     name: str
     title: str
     assumptions: str
+    mean_absolute_error_fraction: float = field(init=False, default=0.0)
     cells: tuple[Cell, ...]
 
-    @property
-    def mean_absolute_error_fraction(self) -> float:
-        """Over the scored cells."""
+    def __post_init__(self) -> None:
         # A table in which nothing is scored still shows how far off it is.
         scored = [abs(cell.error_fraction) for cell in self.cells if cell.is_scored] or [
             abs(cell.error_fraction) for cell in self.cells
         ]
-        return sum(scored) / len(scored)
+        object.__setattr__(self, "mean_absolute_error_fraction", sum(scored) / len(scored))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

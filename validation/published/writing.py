@@ -51,7 +51,7 @@ def csv_text(reproduction: Reproduction) -> str:
     writer.writerow(_COLUMNS.split(","))
     for table in reproduction.tables:
         for cell in table.cells:
-            others = "; ".join(f"{other.label}={other.simulated:.4g}" for other in cell.comparisons)
+            others = "; ".join(f"{label}={found:.4g}" for label, found in cell.comparisons.items())
             where = [
                 table.name,
                 cell.environment,
@@ -91,7 +91,7 @@ def markdown_text(reproduction: Reproduction) -> str:
 
 
 def _table_lines(table: Table) -> list[str]:
-    labels = list(dict.fromkeys(other.label for cell in table.cells for other in cell.comparisons))
+    labels = list(dict.fromkeys(label for cell in table.cells for label in cell.comparisons))
     if len(labels) > MAX_COLUMNS:
         labels = [RANGE]
     heads = [
@@ -124,7 +124,7 @@ def _table_lines(table: Table) -> list[str]:
 
 
 def _cell_columns(cell: Cell, labels: list[str]) -> list[str]:
-    others = {other.label: f"{other.simulated:.3g}" for other in cell.comparisons}
+    others = {label: f"{found:.3g}" for label, found in cell.comparisons.items()}
     low, high = reach(cell)
     others[RANGE] = f"{low:.3g} to {high:.3g} ({1 + len(cell.comparisons)})"
     lengths = [

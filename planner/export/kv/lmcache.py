@@ -95,9 +95,7 @@ def lmcache_keys() -> Mapping[str, str]:
 
 
 def problems_of(config: Mapping[str, Any]) -> list[str]:
-    """What LMCache would not take as meant: keys that it does not define, and values of another
-    type.
-    """
+    """Return what LMCache would misread: keys that it does not define, and values of another type."""
     keys = lmcache_keys()
     unknown = [f"{key} is no key of LMCache" for key in config if key not in keys]
     wrong = [

@@ -2,34 +2,16 @@
 
 from collections.abc import Mapping
 
-from planner.choice import Choice, ChosenArm, DraftedSpeed, SpeedInterval
-from rosin.commands.simulate.runtime_document import SpeedEnds
+from planner.choice import Choice, ChosenArm, DraftedSpeed, LeftOut, SpeedInterval
 from rosin.report.document import Document
-
-
-class ArmSpeed(SpeedEnds):
-    """Tokens a second between ends that cover a share of machines, and what takes most of the time."""
-
-    coverage_fraction: float
-    limit: str
-
-
-class DraftedArm(Document):
-    """One way with drafts. ``reads_factor`` is over experts read for each token without drafts."""
-
-    tokens_per_s: float
-    plain_tokens_per_s: float
-    committed_tokens: float
-    reads_factor: float
-    pays: bool
 
 
 class ArmResult(Document):
     """One way to run the model."""
 
     arm: str
-    decode: ArmSpeed
-    prefill: ArmSpeed
+    decode: SpeedInterval
+    prefill: SpeedInterval
     request_s: float
     expected_s: float
     regret_fraction: float
@@ -39,14 +21,7 @@ class ArmResult(Document):
     cached_fraction: float
     program: str
     command: str
-    drafts: DraftedArm | None = None
-
-
-class LeftOutArm(Document):
-    """A way that the machine does not allow."""
-
-    arm: str
-    reason: str
+    drafts: DraftedSpeed | None = None
 
 
 class ChooseResult(Document):
@@ -59,7 +34,7 @@ class ChooseResult(Document):
     output_tokens: int
     locality: str
     arms: tuple[ArmResult, ...]
-    left_out: tuple[LeftOutArm, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def choose_result(
@@ -69,17 +44,7 @@ def choose_result(
     return ChooseResult(
         **asked,  # type: ignore[arg-type]
         arms=tuple(_arm(own, drafted.get(own.arm.arm)) for own in choice.arms),
-        left_out=tuple(LeftOutArm(arm=own.arm, reason=own.reason) for own in choice.left_out),
-    )
-
-
-def _drafted(own: DraftedSpeed) -> DraftedArm:
-    return DraftedArm(
-        tokens_per_s=own.tokens_per_s,
-        plain_tokens_per_s=own.plain_tokens_per_s,
-        committed_tokens=own.committed_tokens,
-        reads_factor=own.reads_factor,
-        pays=own.pays,
+        left_out=choice.left_out,
     )
 
 
@@ -87,8 +52,8 @@ def _arm(own: ChosenArm, drafted: DraftedSpeed | None) -> ArmResult:
     cached = own.arm.cached
     return ArmResult(
         arm=own.arm.arm,
-        decode=_speed(own.decode),
-        prefill=_speed(own.prefill),
+        decode=own.decode,
+        prefill=own.prefill,
         request_s=own.request_s,
         expected_s=own.expected_s,
         regret_fraction=own.regret_fraction,
@@ -98,15 +63,5 @@ def _arm(own: ChosenArm, drafted: DraftedSpeed | None) -> ArmResult:
         cached_fraction=0.0 if cached is None else cached.share,
         program=own.arm.program,
         command=own.arm.command,
-        drafts=None if drafted is None else _drafted(drafted),
-    )
-
-
-def _speed(own: SpeedInterval) -> ArmSpeed:
-    return ArmSpeed(
-        tokens_per_s=own.tokens_per_s,
-        low_tokens_per_s=own.low_tokens_per_s,
-        high_tokens_per_s=own.high_tokens_per_s,
-        coverage_fraction=own.coverage_fraction,
-        limit=own.limit,
+        drafts=drafted,
     )

@@ -1,5 +1,5 @@
-"""The numbers of a machine, flat: path, value, unit and provenance of each, and how many are of
-which kind.
+"""The numbers of a machine, flat: path, value, unit and provenance of each, and how many there are
+of each kind.
 """
 
 from collections import Counter

@@ -75,7 +75,9 @@ def model_details(model: ModelSummary) -> Iterator[RenderableType]:
 
 
 def import_details(model: ModelSummary, notes: ImportNotes) -> Iterator[RenderableType]:
-    """The model as a page shows it, what each layer has, and what the file holds besides."""
+    """What a page shows of an imported model: the model, each layer, and what the file holds
+    besides.
+    """
     yield from model_details(model)
     lines = [
         f"Left out: {part.what}, {format_params(part.params)} weights, {format_bytes(part.bytes)}."

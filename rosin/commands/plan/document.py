@@ -1,7 +1,6 @@
 """A search for a plan in figures: what its page and its JSON show."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from rosin.report.json_documents import (
     PlanOffer,
     PlanResult,
     PlanRival,
-    PlanRuledOut,
-    PlanRunnerUp,
     PlanRuntime,
 )
 from sim.policies import find_policy
@@ -53,7 +50,7 @@ def plan_result(
             is_lossless=goal.is_lossless,
         ),
         num_tried=found.num_tried,
-        num_ruled_out=PlanRuledOut(**asdict(found.ruled_out)),
+        num_ruled_out=found.ruled_out,
         is_stopped=found.is_stopped,
         plan=plan_to_data(plan),
         path=None if path is None else str(path),
@@ -64,7 +61,7 @@ def plan_result(
         usd_per_million_output_tokens=goal.usd_per_million_tokens(best.metrics),
         timeline_digest=best.timeline.digest,
         binding_resource=plan.binding_resource,
-        runner_up=PlanRunnerUp(**asdict(found.runner_up)) if found.runner_up else None,
+        runner_up=found.runner_up,
         offers=[
             # Where there was no choice, the plan lists no offer, though the search made one.
             _offer(row, best, goal.objective)

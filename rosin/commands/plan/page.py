@@ -3,6 +3,7 @@ what it rests.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -56,7 +57,7 @@ RULED_OUT_WORDS: Mapping[str, str] = {
     "short_runs": "by short runs",
     "draws": "by whole runs",
 }
-"""Words for the counts of ``PlanRuledOut``, in the order in which the search makes them."""
+"""Words for the counts of ``RuledOut``, in the order in which the search makes them."""
 BAR_WIDTH = 12
 
 
@@ -93,7 +94,7 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
 def _asked(result: PlanResult) -> Iterator[str]:
     """The goal, and what the plan keeps to."""
     yield f"asked for: {OBJECTIVE_WORDS[result.objective]}; best of {result.num_tried} combinations"
-    counts = result.num_ruled_out.model_dump()
+    counts = asdict(result.num_ruled_out)
     ruled_out = [f"{counts[key]} {words}" for key, words in RULED_OUT_WORDS.items() if counts[key]]
     if ruled_out:
         yield f"ruled out: {', '.join(ruled_out)}"
@@ -190,7 +191,9 @@ def layout_words(layers_by_card: Sequence[int]) -> str:
 
 
 def _is_told(offer: PlanOffer) -> bool | None:
-    """Whether the draws tell an offer from the plan; None where they cannot say."""
+    """Whether an offer differs from the plan by more than the draws vary; None where one draw
+    cannot say.
+    """
     if offer.worse_fraction is None or offer.half_width_fraction is None:
         return None
     return abs(offer.worse_fraction) > offer.half_width_fraction

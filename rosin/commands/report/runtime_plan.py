@@ -14,7 +14,7 @@ from planner.search.setting import Setting
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.commands.plan.runtime_command import plan_again
 from rosin.commands.plan.runtime_document import RuntimePlanResult
-from rosin.commands.simulate.runtime_document import SpeedEnds
+from rosin.commands.simulate.runtime_document import SpeedRange
 from rosin.commands.simulate.runtime_page import (
     coverage_words,
     limit_words,
@@ -137,15 +137,13 @@ def _point(plan: RuntimePlanFile, words: str, setting: Setting) -> SliderPoint:
     except NoFeasiblePlan as error:
         # Without a command, the reason takes its place.
         return SliderPoint(words=words, cells=("", "", "", str(error)))
-    decode, prefill = (_range_words(found.predicted[phase]) for phase in ("decode", "prefill"))
+    decode, prefill = (
+        range_words(SpeedRange.model_validate(found.predicted[phase]))
+        for phase in ("decode", "prefill")
+    )
     whole = format_duration(found.predicted["end_to_end_s"])
     command = text_of(found, "args").strip()
     return SliderPoint(words=words, cells=(decode, prefill, whole, command))
-
-
-def _range_words(speed: Mapping[str, Any]) -> str:
-    ends = {name: speed[name] for name in SpeedEnds.model_fields}
-    return range_words(SpeedEnds.model_validate(ends))
 
 
 def _slider(name: str, points: list[SliderPoint], start: int) -> Section:

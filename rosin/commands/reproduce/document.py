@@ -1,50 +1,18 @@
 """What ``rosin reproduce`` writes as JSON, key by key."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rosin.report.document import Document
 from validation.published import (
     ALL,
-    Cell,
     Claim,
     Overview,
     Reproduction,
     SummaryLine,
+    Table,
     claims_of,
 )
-
-
-class ReproducedCell(Document):
-    """A published figure and the simulated one; ``mark`` says where it stands, as
-    validation.published does.
-    """
-
-    environment: str
-    system: str
-    input_tokens: int | None
-    output_tokens: int | None
-    quantity: str
-    unit: str
-    published: float
-    simulated: float
-    error_fraction: float
-    is_scored: bool
-    comparisons: dict[str, float]
-    mark: str
-    source: str
-    note: str
-
-
-class ReproducedTable(Document):
-    """A published table; the mean is over its scored cells."""
-
-    name: str
-    title: str
-    assumptions: str
-    mean_absolute_error_fraction: float
-    cells: list[ReproducedCell]
 
 
 class ReproduceResult(Document):
@@ -54,7 +22,7 @@ class ReproduceResult(Document):
     title: str
     routing: str
     targets: list[SummaryLine]
-    tables: list[ReproducedTable]
+    tables: list[Table]
     claims: list[Claim]
     paths: list[str]
 
@@ -66,16 +34,7 @@ def reproduction_result(reproduction: Reproduction, paths: Sequence[Path]) -> Re
         title=reproduction.title,
         routing=reproduction.routing,
         targets=list(reproduction.summary),
-        tables=[
-            ReproducedTable(
-                name=table.name,
-                title=table.title,
-                assumptions=table.assumptions,
-                mean_absolute_error_fraction=table.mean_absolute_error_fraction,
-                cells=[_cell(cell) for cell in table.cells],
-            )
-            for table in reproduction.tables
-        ],
+        tables=list(reproduction.tables),
         claims=list(claims_of(reproduction)),
         paths=[str(path) for path in paths],
     )
@@ -91,11 +50,4 @@ def overview_result(page: Overview, paths: Sequence[Path]) -> ReproduceResult:
         tables=[],
         claims=list(page.claims),
         paths=[str(path) for path in paths],
-    )
-
-
-def _cell(cell: Cell) -> ReproducedCell:
-    comparisons = {other.label: other.simulated for other in cell.comparisons}
-    return ReproducedCell(
-        **asdict(cell) | {"comparisons": comparisons, "error_fraction": cell.error_fraction}
     )

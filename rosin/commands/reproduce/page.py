@@ -6,9 +6,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rosin.commands.reproduce.document import ReproducedCell, ReproducedTable, ReproduceResult
+from rosin.commands.reproduce.document import ReproduceResult
 from rosin.report.tables import format_count, number_column, plain_table, text_column
-from validation.published import SummaryLine
+from validation.published import Cell, SummaryLine
+from validation.published import Table as PublishedTable
 
 # What is not met comes first, since a reader must know of it.
 VERDICTS = (
@@ -48,7 +49,7 @@ def _targets(title: str, lines: Sequence[SummaryLine]) -> Table:
     return table
 
 
-def _tables(tables: Sequence[ReproducedTable]) -> Table:
+def _tables(tables: Sequence[PublishedTable]) -> Table:
     columns = (
         number_column("cells"),
         number_column("mean error"),
@@ -72,7 +73,7 @@ def _tables(tables: Sequence[ReproducedTable]) -> Table:
     return table
 
 
-def _pair(cell: ReproducedCell) -> str:
+def _pair(cell: Cell) -> str:
     lengths = "/".join(
         str(count) for count in (cell.input_tokens, cell.output_tokens) if count is not None
     )

@@ -161,7 +161,7 @@ def main_work(time: ResourceTime) -> str:
 
 
 def at_once(times: list[ResourceTime]) -> str:
-    """A legend to the table of time, and how much of the work overlaps."""
+    """A legend to the table of time, and the share of work that overlaps."""
     total = sum(time.busy_fraction for time in times)
     single = sum(time.alone_fraction for time in times)
     # Rounding may leave the sum a little below the part.
@@ -238,7 +238,7 @@ def memory_table(memory: Memory, host: HostMemory) -> Table:
 
 
 def basis_lines(basis: Basis) -> Iterator[str]:
-    """How many numbers of which kind the run rests on."""
+    """How many numbers of each kind the run rests on."""
     counts = ", ".join(f"{count} {kind}" for kind, count in basis.num_numbers.items() if count)
     yield f"Rests on {len(basis.numbers)} numbers of the machine: {counts}."
     worst = _weakest_kind(basis)

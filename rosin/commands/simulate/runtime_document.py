@@ -9,17 +9,12 @@ from sim.runtimes.memory import DeviceMemory
 from sim.runtimes.predict import RuntimePrediction, Speed
 
 
-class SpeedEnds(Document):
-    """Tokens a second, between two ends."""
+class SpeedRange(Document):
+    """Tokens a second between ends that hold for a share of machines, and what they rest on."""
 
     tokens_per_s: float
     low_tokens_per_s: float
     high_tokens_per_s: float
-
-
-class SpeedRange(SpeedEnds):
-    """Tokens a second between ends that hold for a share of machines, and what they rest on."""
-
     coverage_fraction: float | None
     limit: str
     seconds: dict[str, float]

@@ -7,10 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hwprofiles.units import format_bytes
+from planner.choice import SpeedInterval
 from rosin.commands.simulate.runtime_document import (
     DeviceBytes,
     RuntimeResult,
-    SpeedEnds,
     SpeedRange,
 )
 from rosin.report.tables import name_column, number_column, plain_table
@@ -53,12 +53,12 @@ def coverage_words(speed: SpeedRange) -> str:
     return f"ranges hold for {speed.coverage_fraction:.0%} of published rows of machines left out"
 
 
-def speed_words(speed: SpeedEnds) -> str:
+def speed_words(speed: SpeedRange) -> str:
     """A speed with its range: ``34 tokens/s (28–41)``."""
     return range_words(speed, " tokens/s")
 
 
-def range_words(speed: SpeedEnds, unit: str = "") -> str:
+def range_words(speed: SpeedRange | SpeedInterval, unit: str = "") -> str:
     """A speed with its range where the unit stands elsewhere: ``34 (28–41)``."""
     ends = f"{number_words(speed.low_tokens_per_s)}–{number_words(speed.high_tokens_per_s)}"
     return f"{number_words(speed.tokens_per_s)}{unit} ({ends})"

@@ -80,7 +80,7 @@ def _overrides(result: WhatifResult) -> str:
 
 
 def _shown(result: WhatifResult) -> Sequence[WhatifRow]:
-    """All rows in order, or the best where they are many."""
+    """All rows in order; of many rows, the best."""
     if len(result.rows) <= MAX_ROWS:
         return result.rows
     # A point without a plan has nothing to be sorted by.

@@ -103,7 +103,7 @@ def rows_section(title: str, lead: str, rows: Sequence[Mapping[str, Any]]) -> Se
 
 
 def figures_section(figures: Mapping[str, str]) -> Iterator[Section]:
-    """Figures of a folder, as SVG in the page."""
+    """Sections with the figures of a folder, as SVG in the page."""
     if figures:
         body = "".join(
             f'<figure role="img" aria-label="{name}">{svg}<figcaption class="soft">{name}</figcaption></figure>'

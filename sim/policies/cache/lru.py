@@ -8,8 +8,8 @@ from sim.policies.cache.score import Score
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LruCache(Cache):
-    """As many experts as at the start, in every layer or over all; the least recently selected
-    leaves first.
+    """Holds as many experts as at the start, in each layer or over all layers. The expert that was
+    selected longest ago leaves first.
 
     Of experts selected together, those held are used first, then the missing, each by number.
     ``writes_back``: an expert that leaves is copied back to the host first, as Mixtral-Offloading's

@@ -164,8 +164,8 @@ def surroundings(policy: Policy, problem: Problem, num_tokens: NDArray[np.int32]
 def weighing_of(
     policy: Policy, problem: Problem, num_tokens: NDArray[np.int32], max_tokens: int
 ) -> Weighing:
-    """What the policy's dispatch rule knows, for passes of that many tokens, of which no expert
-    gets more than ``max_tokens``.
+    """What the policy's dispatch rule knows, for passes of those numbers of tokens. No expert gets
+    more than ``max_tokens``.
     """
     return Weighing(
         rule=int(policy.dispatch.rule),

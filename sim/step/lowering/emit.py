@@ -135,12 +135,23 @@ def emit_fetched_expert(draft, at, expert, gate, last):
 
 
 @inner
+def _num_early(sheet, at):
+    """How many experts of a layer come early."""
+    number = 0
+    for expert in range(sheet.actions.shape[2]):
+        number += sheet.actions[at.pass_index, at.layer, expert] == _EARLY
+    return number
+
+
+@inner
 def emit_early_copies(draft, at):
     """Copy a layer's early experts into the next free buffers of GPU 0, whatever its gate will say;
-    returns the first copy.
+    returns the first copy, NONE if there is none.
 
     The copies are consecutive tasks.
     """
+    if _num_early(draft.sheet, at) == 0:
+        return _NONE
     ring = draft.expert_ring
     first = _NONE
     # Reads go first, so that the copies are consecutive; the disk's last one is behind all others.
@@ -167,10 +178,7 @@ def emit_early_runs(draft, at, first, last):
     sheet = draft.sheet
     ring = draft.expert_ring
     # No buffer has been taken since the copies, so that theirs are the last ones.
-    number = 0
-    for expert in range(sheet.actions.shape[2]):
-        number += sheet.actions[at.pass_index, at.layer, expert] == _EARLY
-    slot = draft.state[STAGED] - number
+    slot = draft.state[STAGED] - _num_early(sheet, at)
     copy = first
     for expert in range(sheet.actions.shape[2]):
         if sheet.actions[at.pass_index, at.layer, expert] == _EARLY:

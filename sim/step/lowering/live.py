@@ -28,15 +28,12 @@ from sim.step.lowering.draft import (
     set_join,
     start_of_pass,
     wait_for,
-    wait_for_join,
 )
 from sim.step.lowering.emit import (
     emit_cpu_experts,
     emit_expert,
     emit_fetched_expert,
     emit_group_launch,
-    emit_overhead,
-    move_hidden,
     send_up,
 )
 from sim.step.lowering.leavers import note_run, take_slot
@@ -44,7 +41,7 @@ from sim.step.lowering.live_ahead import fetch_ahead, hold_back
 from sim.step.lowering.live_dispatch import dispatch_missing
 from sim.step.lowering.live_gain import fetch_gainful
 from sim.step.lowering.operations import empty, take_back
-from sim.step.lowering.passes import end_pass
+from sim.step.lowering.passes import begin_layer, end_pass
 from sim.step.lowering.shelf import bring_in
 from sim.step.lowering.slots import (
     ARRIVED,
@@ -65,9 +62,6 @@ MATCHER = 5
 _RESIDENT = int(Action.RESIDENT)
 _FETCH = int(Action.FETCH)
 _LATE = int(Action.LATE)
-_ATTENTION = int(TaskKind.ATTENTION)
-_GATE = int(TaskKind.GATE)
-_DENSE = int(TaskKind.DENSE_FFN)
 _SHARED = int(TaskKind.SHARED_EXPERT)
 _FETCHING = int(TaskKind.SLOT_FETCH)
 _LOOKUP = int(TaskKind.LOOKUP)
@@ -93,16 +87,7 @@ def emit_to_gate(draft, at):
 
     A dense layer is emitted whole, and returns NONE.
     """
-    sheet = draft.sheet
-    work = sheet.work[at.pass_index, at.layer]
-    emit_overhead(draft, sheet.run[0].layer_overhead, at.layer)
-    move_hidden(draft, GPU, sheet.passes[at.pass_index].num_tokens, at.layer)
-    wait_for_join(draft)
-    append(draft, GPU, work.attention, _ATTENTION, at.layer)
-    if sheet.layers[at.layer].is_moe:
-        return append(draft, GPU, work.gate, _GATE, at.layer)
-    set_join(draft, append(draft, GPU, work.ffn, _DENSE, at.layer), _NONE)
-    return _NONE
+    return begin_layer(draft, at)[0]
 
 
 @part

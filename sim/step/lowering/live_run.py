@@ -14,7 +14,7 @@ from sim.engine.timeline import Timeline
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.step.lowering.decisions import Decisions
-from sim.step.lowering.draft import H2D, IS_SERIAL, STEP, Draft, Moment, N, Sheet
+from sim.step.lowering.draft import H2D, IS_SERIAL, STEP, Draft, Moment, Sheet
 from sim.step.lowering.live import (
     MATCHER,
     emit_after_gate,
@@ -32,7 +32,7 @@ from sim.step.lowering.lower import (
     platform,
     resources_of,
     sheet_of,
-    table,
+    submit,
     with_peers,
 )
 from sim.step.lowering.operations import DROP, PROMOTE
@@ -166,7 +166,7 @@ def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
         if job.live.first[start] < job.live.first[start + 1]:
             last = int(draft.last_task[index - 1]) if index else NONE
             if index:
-                submitted = _submit(draft, submitted, session)
+                submitted = submit(draft, submitted, session)
                 yield (last,)
                 _note_copies(job.cached, session)
             _emit_start_of_pass(draft, job.cached, job.live, last, index)
@@ -176,20 +176,13 @@ def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
             gate = _emit_to_gate(draft, now)
             if gate == NONE:
                 continue
-            submitted = _submit(draft, submitted, session)
+            submitted = submit(draft, submitted, session)
             yield (int(gate),)
             _note_copies(job.cached, session)
             _emit_after_gate(draft, job.cached, job.live, now, gate)
             _operate(job, session)
         _emit_end_of_pass(draft, job.live, index)
-    _submit(draft, submitted, session)
-
-
-def _submit(draft: Draft, first: int, session: Session) -> int:
-    """Give the session the tasks emitted from number ``first`` on; return how many there are now."""
-    end = int(draft.state[N])
-    session.submit(table(draft, first, end))
-    return end
+    submit(draft, submitted, session)
 
 
 def _note_copies(cached: Cached, session: Session) -> None:

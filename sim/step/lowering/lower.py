@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hwprofiles import InputError, Machine
 from sim.costs.host_room import DiskReads, HostShelf, disk_read_ns
 from sim.engine.compilation import kernel
-from sim.engine.program import FULL_RATE, Platform, Program
+from sim.engine.program import FULL_RATE, Platform, Program, Session
 from sim.engine.task import NONE, Resource, TaskTable
 from sim.policies.actions import Action, LayerMode
 from sim.policies.problem import Problem
@@ -339,6 +339,13 @@ def table(draft: Draft, first: int, end: int) -> TaskTable:
         dependencies=draft.dependencies[before : before + int(offsets[-1])],
         **plain,
     )
+
+
+def submit(draft: Draft, first: int, session: Session) -> int:
+    """Give the session the tasks emitted from number ``first`` on; return how many there are now."""
+    end = int(draft.state[N])
+    session.submit(table(draft, first, end))
+    return end
 
 
 _PLAIN = (

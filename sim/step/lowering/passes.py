@@ -92,67 +92,83 @@ def _read_layer(draft, layer):
 
 
 @inner
-def _layer_on_cpu(draft, at):
-    """Attention, gate, feed-forward and all experts, one after another on the CPU."""
+def begin_layer(draft, at):
+    """A layer up to its gate: overhead, the copy of the whole layer if it is streamed, experts that
+    come early, attention, gate. A layer without experts is emitted whole.
+
+    Returns the gate, the first copy of a streamed layer to further GPUs, and the first early copy;
+    NONE where there is none.
+    """
     sheet = draft.sheet
     layer = at.layer
     work = sheet.work[at.pass_index, layer]
-    is_moe = sheet.layers[layer].is_moe
-    move_hidden(draft, CPU, sheet.passes[at.pass_index].num_tokens, layer)
-    wait_for_join(draft)
-    last = append(draft, CPU, work.attention, _ATTENTION, layer)
-    if is_moe:
-        last = append(draft, CPU, work.gate, _GATE, layer)
-    if work.ffn > 0:
-        last = append(draft, CPU, work.ffn, _SHARED if is_moe else _DENSE, layer)
-    if is_moe and sheet.run[0].group_cpu > 0:
-        last = append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, layer)
-    for expert in range(sheet.tokens.shape[2]):
-        if sheet.tokens[at.pass_index, layer, expert] > 0:
-            wait_for(draft, bring_in(draft, layer, expert, last, 0))
-            last = emit_expert(draft, at, expert, CPU)
-    set_join(draft, last, _NONE)
-
-
-@inner
-def _layer_on_gpu(draft, at):
-    """Everything from the copy of the layer, where it is streamed, to its last expert."""
-    sheet = draft.sheet
-    layer = at.layer
-    work = sheet.work[at.pass_index, layer]
-    is_streamed = work.mode == _STREAM
+    place = CPU if work.mode == _ON_CPU else GPU
+    emit_overhead(draft, sheet.run[0].layer_overhead, layer)
     weights = _NONE
     streamed = _NONE
-    if is_streamed:
+    if work.mode == _STREAM:
         share = sheet.shares[layer, 0]
         wait_for(draft, _read_layer(draft, layer))
         weights = _stream(draft, share.fetch, share.num_bytes, layer)
         streamed = _stream_peers(draft, layer)
     early = emit_early_copies(draft, at)
-    move_hidden(draft, GPU, sheet.passes[at.pass_index].num_tokens, layer)
+    move_hidden(draft, place, sheet.passes[at.pass_index].num_tokens, layer)
     wait_for_join(draft)
     wait_for(draft, weights)
-    last = append(draft, GPU, work.attention, _ATTENTION, layer)
+    last = append(draft, place, work.attention, _ATTENTION, layer)
     if sheet.layers[layer].is_moe:
-        gate = append(draft, GPU, work.gate, _GATE, layer)
+        return append(draft, place, work.gate, _GATE, layer), streamed, early
+    if place == GPU or work.ffn > 0:
+        last = append(draft, place, work.ffn, _DENSE, layer)
+    set_join(draft, last, _NONE)
+    _free_layer(draft, at)
+    return _NONE, _NONE, _NONE
+
+
+@inner
+def end_layer(draft, at, gate, streamed, early):
+    """What the gate of a layer sets off; takes what ``begin_layer`` returned."""
+    everyone = range(draft.sheet.tokens.shape[2])
+    if draft.sheet.work[at.pass_index, at.layer].mode == _ON_CPU:
+        _experts_on_cpu(draft, at, gate)
+    else:
         # The CPU's part goes first: it lasts longest, and its activations leave as soon as they can.
-        everyone = range(sheet.tokens.shape[2])
         last_on_cpu, sent = emit_cpu_experts(draft, at, gate, everyone)
         send_across(draft, at, gate, everyone)
         last = emit_gpu_experts(draft, at, gate, streamed, early)
         set_join(draft, last, send_up(draft, at, last_on_cpu, sent))
-    else:
-        last = append(draft, GPU, work.ffn, _DENSE, layer)
-        set_join(draft, last, _NONE)
-    if is_streamed:
+        _free_layer(draft, at)
+        # Behind the layer's buffers, which are free before the results are back.
+        bring_back(draft, at, everyone)
+
+
+@inner
+def _experts_on_cpu(draft, at, gate):
+    """Shared experts and all routed ones of a layer that runs on the CPU, one after another."""
+    sheet = draft.sheet
+    last = gate
+    ffn_ns = sheet.work[at.pass_index, at.layer].ffn
+    if ffn_ns > 0:
+        last = append(draft, CPU, ffn_ns, _SHARED, at.layer)
+    if sheet.run[0].group_cpu > 0:
+        last = append(draft, CPU, sheet.run[0].group_cpu, _OVERHEAD, at.layer)
+    for expert in range(sheet.tokens.shape[2]):
+        if sheet.tokens[at.pass_index, at.layer, expert] > 0:
+            wait_for(draft, bring_in(draft, at.layer, expert, last, 0))
+            last = emit_expert(draft, at, expert, CPU)
+    set_join(draft, last, _NONE)
+
+
+@inner
+def _free_layer(draft, at):
+    """The buffers of a layer that was streamed are free once their last uses have ended."""
+    sheet = draft.sheet
+    if sheet.work[at.pass_index, at.layer].mode == _STREAM:
         ring = draft.layer_ring
         for owner in range(sheet.run[0].num_gpus):
             last_use = last_on(draft, owner, draft.state[JOIN_A])
             ring[owner, draft.state[STREAMED] % ring.shape[1]] = last_use
         draft.state[STREAMED] += 1
-    # Behind the layer's buffers, which are free before the results are back.
-    if sheet.layers[layer].is_moe:
-        bring_back(draft, at, range(sheet.tokens.shape[2]))
 
 
 @inner
@@ -181,11 +197,9 @@ def emit_head(draft, index):
 @inner
 def emit_layer(draft, at):
     """All tasks of one layer of a pass."""
-    emit_overhead(draft, draft.sheet.run[0].layer_overhead, at.layer)
-    if draft.sheet.work[at.pass_index, at.layer].mode == _ON_CPU:
-        _layer_on_cpu(draft, at)
-    else:
-        _layer_on_gpu(draft, at)
+    gate, streamed, early = begin_layer(draft, at)
+    if gate >= 0:
+        end_layer(draft, at, gate, streamed, early)
 
 
 @inner

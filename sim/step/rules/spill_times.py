@@ -27,7 +27,7 @@ class Loads(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Working room for the samples, one after another; ``ends`` [residents from 0 to all] in ns."""
+    """Working room that each sample uses in turn; ``ends`` [residents from 0 to all] in ns."""
 
     is_miss: Rows
     is_held: Rows

@@ -50,7 +50,7 @@ class RowReader:
 
 
 def own_content(key: str) -> Callable[[Row, int, str], tuple[Span, ...]]:
-    """A reader of prompts of which only the length under ``key`` is known: each is its own content,
-    so that nothing of it is found in any cache.
+    """A reader of prompts that are known by their length alone, under ``key``. Each prompt has
+    content of its own, so no cache holds any of it.
     """
     return lambda row, number, where: (Span(content=number, num_tokens=count_of(row, key, where)),)

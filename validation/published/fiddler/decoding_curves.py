@@ -10,7 +10,7 @@ from validation.published.fiddler.readings import COPIES, Reading
 from validation.published.fiddler.runs import ModelBench
 from validation.published.fiddler.timing import seconds
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import OtherPolicy, Table
+from validation.published.reproduction import Table
 
 THRESHOLD_TOKENS = 10
 """Where an expert of as many tokens goes to the GPU by the code's constants, 7 ms a token against
@@ -66,9 +66,7 @@ def _table(name: str, title: str, num_beams: int, columns: dict[str, list[float]
         cell_of(
             row,
             first[number],
-            comparisons=tuple(
-                OtherPolicy(label=label, simulated=column[number]) for label, column in others
-            ),
+            comparisons={label: column[number] for label, column in others},
         )
         for number, row in enumerate(_rows(num_beams))
     )

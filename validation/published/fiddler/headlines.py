@@ -19,7 +19,7 @@ from validation.published.fiddler.readings import (
 from validation.published.fiddler.runs import MACHINES, ModelBench
 from validation.published.fiddler.timing import Seconds, single, whole
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, OtherPolicy, Table
+from validation.published.reproduction import Cell, Table
 
 SINGLE_BATCHES = tuple(
     Batch(prompt_tokens=prompt, output_tokens=output)
@@ -129,6 +129,5 @@ def _cell(row: PublishedRow, ratios: Mapping[str, Seconds]) -> Cell:
         for label, values in ratios.items()
     }
     default, *others = means.items()
-    comparisons = tuple(OtherPolicy(label=label, simulated=value) for label, value in others)
     by_place = "; ".join(f"{place} {mean(ratios[default[0]][place]):.2f}" for place in places)
-    return cell_of(row, default[1], note=f"{default[0]}: {by_place}", comparisons=comparisons)
+    return cell_of(row, default[1], note=f"{default[0]}: {by_place}", comparisons=dict(others))

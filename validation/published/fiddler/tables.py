@@ -1,5 +1,6 @@
 """Fiddler's tables against the simulator."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sim.routing import load_routing, uniform
@@ -8,8 +9,8 @@ from validation.published.fiddler.decoding_curves import decoding_tables
 from validation.published.fiddler.headlines import headline_table
 from validation.published.fiddler.runs import ModelBench, model, quantity_of
 from validation.published.fiddler.summary import summary_of
-from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, OtherPolicy, Reproduction, Table
+from validation.published.published_row import NO_COMPARISONS, PublishedRow, cell_of, published_rows
+from validation.published.reproduction import Cell, Reproduction, Table
 
 NOISY_INPUT_TOKENS = 128
 """v1's row whose 16-token cell takes longer in total than its 32-token cell: printed, not scored.
@@ -64,10 +65,9 @@ def v1_table(bench: ModelBench) -> Table:
             label: bench.run(row.environment, "Fiddler", batch, settings)
             for label, settings in others.items()
         }
-        comparisons = tuple(
-            OtherPolicy(label=label, simulated=quantity_of(metrics, batch, row.quantity))
-            for label, metrics in compared.items()
-        )
+        comparisons = {
+            label: quantity_of(metrics, batch, row.quantity) for label, metrics in compared.items()
+        }
         return _cell(
             row,
             bench,
@@ -141,7 +141,7 @@ def _cell(
     *,
     is_scored: bool = True,
     note: str = "",
-    comparisons: tuple[OtherPolicy, ...] = (),
+    comparisons: Mapping[str, float] = NO_COMPARISONS,
 ) -> Cell:
     batch = _batch(row)
     simulated = quantity_of(bench.run(row.environment, row.system, batch), batch, row.quantity)

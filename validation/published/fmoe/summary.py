@@ -76,11 +76,6 @@ def mean_reduction(measured: PointMetrics) -> float:
     )
 
 
-def is_mean_met(reduction: float) -> bool:
-    """Whether the mean is as near as asked."""
-    return MEAN_TARGET.is_met(reduction)
-
-
 def _seconds(measured: PointMetrics, model: str) -> SummaryLine:
     """TTFT and TPOT of every system on a model's first data set: the ratios' absolutes."""
     data = next(data for own, data in measured.by_system["fMoE"] if own == model)

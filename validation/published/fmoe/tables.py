@@ -18,7 +18,7 @@ from validation.published.fmoe.summary import HIT_ORDER, summary_of
 from validation.published.fmoe.systems import BASE, BASELINES, SYSTEMS, RunKnobs
 from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import OtherPolicy, Panel, Reproduction, SystemCurve, Table
+from validation.published.reproduction import Panel, Reproduction, SystemCurve, Table
 
 OVERHEADS_MS = (0.0, 20.0, 40.0, 60.0, 100.0)
 CACHES_GB = (6, 12, 24, 96)
@@ -152,17 +152,17 @@ def _hits(base: PointMetrics, predicted: Mapping[str, Mapping[Workload, float]])
     nothing, has none in the paper.
     """
 
-    def others(system: str) -> tuple[OtherPolicy, ...]:
+    def others(system: str) -> dict[str, float]:
         """The ratio of the averages, that of each model and data set, and as the released code counts hits."""
         of_averages = base.average("hit", "fMoE") / base.average("hit", system)
         by_code = mean(
             predicted["fMoE"][workload] / share for workload, share in predicted[system].items()
         )
-        return (
-            OtherPolicy(label="selections predicted, LMSYS", simulated=by_code),
-            OtherPolicy(label="of the averages", simulated=of_averages),
-            *_by_workload(base, "hit", system),
-        )
+        return {
+            "selections predicted, LMSYS": by_code,
+            "of the averages": of_averages,
+            **_by_workload(base, "hit", system),
+        }
 
     rows = [row for row in _rows() if row.quantity == "hit_ratio"]
     cells = (
@@ -177,12 +177,11 @@ def _hits(base: PointMetrics, predicted: Mapping[str, Mapping[Workload, float]])
     )
 
 
-def _by_workload(base: PointMetrics, quantity: str, system: str) -> tuple[OtherPolicy, ...]:
+def _by_workload(base: PointMetrics, quantity: str, system: str) -> dict[str, float]:
     """fMoE's figure over a system's, for each model and data set."""
-    return tuple(
-        OtherPolicy(label=f"{model}, {data}", simulated=value)
-        for (model, data), value in base.ratios(quantity, system).items()
-    )
+    return {
+        f"{model}, {data}": value for (model, data), value in base.ratios(quantity, system).items()
+    }
 
 
 def _sweep(name: str, title: str, sweep: Sweep, base: PointMetrics) -> Table:
@@ -216,11 +215,8 @@ def _smallest_cache(caches: Sweep) -> Table:
     return Table(name="smallest_cache", title=title, assumptions=assumptions, cells=tuple(cells))
 
 
-def _by_value(sweep: Sweep, quantity: str, system: str) -> tuple[OtherPolicy, ...]:
-    return tuple(
-        OtherPolicy(label=words, simulated=measured.ratio(quantity, system))
-        for words, measured in sweep.items()
-    )
+def _by_value(sweep: Sweep, quantity: str, system: str) -> dict[str, float]:
+    return {words: measured.ratio(quantity, system) for words, measured in sweep.items()}
 
 
 def _rows() -> Iterable[PublishedRow]:

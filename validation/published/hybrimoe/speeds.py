@@ -12,7 +12,7 @@ from sim.step.metrics import Metrics
 from sim.step.simulate import Scenario, simulate
 from sim.workload.batch import Batch
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, OtherPolicy, Table
+from validation.published.reproduction import Cell, Table
 
 MACHINE = "RTX A6000 + Xeon Gold 5220R + 6x32GB DDR4-2666"
 """The paper limits the CPU to 10 of its cores; its memory is not stated."""
@@ -30,7 +30,9 @@ ASSUMPTIONS = (
 
 
 def speed_table(seed: int) -> Table:
-    """KTransformers' time over HybriMoE's; beside the mean each model and share."""
+    """KTransformers' time divided by HybriMoE's: the mean over models and shares, and each of them
+    beside it.
+    """
     rows = published_rows("validation.published.hybrimoe", "speeds.csv")
     return Table(
         name="speeds",
@@ -42,15 +44,12 @@ def speed_table(seed: int) -> Table:
 
 def _cell(row: PublishedRow, seed: int) -> Cell:
     quantity = row.quantity.replace("_ratio", "_s")
-    compared = tuple(
-        OtherPolicy(
-            label=f"{model}, {share:.0%} resident",
-            simulated=_ratio(quantity, model, share, seed),
-        )
+    compared = {
+        f"{model}, {share:.0%} resident": _ratio(quantity, model, share, seed)
         for model in MODELS
         for share in RESIDENT_FRACTIONS
-    )
-    return cell_of(row, mean(each.simulated for each in compared), comparisons=compared)
+    }
+    return cell_of(row, mean(compared.values()), comparisons=compared)
 
 
 def _ratio(quantity: str, model: str, share: float, seed: int) -> float:

@@ -19,7 +19,7 @@ from validation.published.hybrimoe.replay import hit_rate_percent as replayed_pe
 from validation.published.hybrimoe.speeds import speed_table
 from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, OtherPolicy, Reproduction, SummaryLine, Table
+from validation.published.reproduction import Cell, Reproduction, SummaryLine, Table
 from validation.published.target import Target, near, untargeted
 
 TARGET_PERCENT = 25
@@ -121,9 +121,9 @@ def summary_of(cells: tuple[Cell, ...]) -> tuple[SummaryLine, ...]:
     found = f"{gain:+.1f} points, published {published:+.1f}"
     lead = _target(published).line("score cache over LRU", found, gain)
     at_once = (
-        untargeted(f"{cell.system}, {other.label}", f"{other.simulated:.1f} %")
+        untargeted(f"{cell.system}, {label}", f"{found_percent:.1f} %")
         for cell in (lru, score)
-        for other in cell.comparisons
+        for label, found_percent in cell.comparisons.items()
     )
     checks = (
         untargeted(f"{cell.system}, {percent_of(cell.quantity)} % resident", _found(cell))
@@ -159,10 +159,9 @@ def _cell(row: PublishedRow, routing: Routing, drawn: Draw, seed: int) -> Cell:
         else {"at once": AT_ONCE[row.system]["at once"]}
     )
     sized = replace(row, input_tokens=BATCH.prompt_tokens, output_tokens=BATCH.output_tokens)
-    compared = tuple(
-        OtherPolicy(label=label, simulated=hit_rate_percent(cache, routing, seed, percent))
-        for label, cache in at_once.items()
-    )
+    compared = {
+        label: hit_rate_percent(cache, routing, seed, percent) for label, cache in at_once.items()
+    }
     rate = replayed_percent(drawn, READINGS[row.system], slots, first_token=BATCH.prompt_tokens)
     return cell_of(sized, rate, comparisons=compared)
 

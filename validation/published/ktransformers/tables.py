@@ -8,7 +8,7 @@ from validation.published.ktransformers.runs import BATCH, PlacementBench, bench
 from validation.published.ktransformers.summary import summary_of
 from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, OtherPolicy, Reproduction, Table
+from validation.published.reproduction import Cell, Reproduction, Table
 
 NEEDED = "hand-over where needed"
 """What the runs are called in which only layers with experts on the CPU hand over, at the machine's
@@ -37,7 +37,7 @@ def reproduce_ktransformers(seed: int, routing_popularity: Path | None) -> Repro
     published = {key_of(row): row.value for row in rows()}
     first = {key: cell.simulated for key, cell in zip(published, table.cells, strict=True)}
     second = {
-        key: cell.comparisons[0].simulated for key, cell in zip(published, table.cells, strict=True)
+        key: cell.comparisons[NEEDED] for key, cell in zip(published, table.cells, strict=True)
     }
     rankings = tuple(
         Ranking(published=published, simulated=grid, noise_fraction=noise_of(published))
@@ -89,5 +89,5 @@ def key_of(row: PublishedRow) -> tuple[float, str]:
 def _cell(row: PublishedRow, usual: PlacementBench, needed: PlacementBench) -> Cell:
     share, placement = key_of(row)
     sized = replace(row, input_tokens=BATCH.prompt_tokens, output_tokens=BATCH.output_tokens)
-    compared = OtherPolicy(label=NEEDED, simulated=needed.tokens_per_s(placement, share))
-    return cell_of(sized, usual.tokens_per_s(placement, share), comparisons=(compared,))
+    compared = {NEEDED: needed.tokens_per_s(placement, share)}
+    return cell_of(sized, usual.tokens_per_s(placement, share), comparisons=compared)

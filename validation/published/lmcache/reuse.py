@@ -8,7 +8,7 @@ from sim.model.library import load_model
 from sim.serving.kv import Compute, crossover_tokens, least_bytes_per_s, mooncake_bytes_per_s
 from validation.published.lmcache.rows import rows
 from validation.published.published_row import PublishedRow, cell_of
-from validation.published.reproduction import Cell, OtherPolicy, Table
+from validation.published.reproduction import Cell, Table
 
 REUSE_MODEL = "llama-3-70b"
 RATES_GBIT = (32, 64, 128)
@@ -88,20 +88,15 @@ def _reuse_cell(row: PublishedRow) -> Cell:
     model = load_model(REUSE_MODEL)
     compute = Compute.of(load_machine(row.environment), is_peak=True)
     assert row.input_tokens is not None
-    own = OtherPolicy(
-        label="own layers", simulated=least_bytes_per_s(model, row.input_tokens, compute) / GIGA
-    )
+    own = {"own layers": least_bytes_per_s(model, row.input_tokens, compute) / GIGA}
     return cell_of(
-        row, mooncake_bytes_per_s(model, row.input_tokens, compute) / GIGA, comparisons=(own,)
+        row, mooncake_bytes_per_s(model, row.input_tokens, compute) / GIGA, comparisons=own
     )
 
 
 def _crossover_cell(row: PublishedRow, found: Crossover) -> Cell:
     first, *others = RATES_GBIT
-    comparisons = tuple(
-        OtherPolicy(label=f"at {rate} Gbit/s", simulated=float(found.tokens[rate] or 0))
-        for rate in others
-    )
+    comparisons = {f"at {rate} Gbit/s": float(found.tokens[rate] or 0) for rate in others}
     named = replace(row, system=f"{first} Gbit/s, {found.model} in {found.dtype}")
     return cell_of(named, float(found.tokens[first] or 0), comparisons=comparisons)
 

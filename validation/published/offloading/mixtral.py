@@ -10,7 +10,7 @@ from sim.workload.batch import Batch
 from validation.published.fmoe.host_cost import layer_overhead_ns
 from validation.published.offloading.runs import MACHINES, OffloadingRun
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, OtherPolicy, Table
+from validation.published.reproduction import Cell, Table
 
 ENVIRONMENTS = ("A100 80 GB", "RTX 3080 Laptop", "RTX 3060", "Tesla T4")
 FULL = "2-bit experts"
@@ -32,10 +32,8 @@ def speed_cell(row: PublishedRow, seed: int) -> Cell:
     """The full algorithm with the loop of transformers as it was measured; beside it no speculation."""
     machine = load_machine(MACHINES[row.environment][0])
     loop_ns = layer_overhead_ns(MODEL, machine, has_hooks=False)
-    without = OtherPolicy(
-        label="no speculation", simulated=1.0 / _tpot_s(row, WITHOUT_SPECULATION, loop_ns, seed)
-    )
-    return cell_of(row, 1.0 / _tpot_s(row, FULL, loop_ns, seed), comparisons=(without,))
+    without = {"no speculation": 1.0 / _tpot_s(row, WITHOUT_SPECULATION, loop_ns, seed)}
+    return cell_of(row, 1.0 / _tpot_s(row, FULL, loop_ns, seed), comparisons=without)
 
 
 def ablation_table(seed: int, environments: tuple[str, ...] = ENVIRONMENTS) -> Table:

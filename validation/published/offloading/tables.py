@@ -13,7 +13,7 @@ from validation.published.offloading.mixtral import FULL, ablation_table, speed_
 from validation.published.offloading.runs import MACHINES, OffloadingRun, lightning
 from validation.published.popularity import refuse_popularity
 from validation.published.published_row import PublishedRow, cell_of, published_rows
-from validation.published.reproduction import Cell, OtherPolicy, Reproduction, Table
+from validation.published.reproduction import Cell, Reproduction, Table
 
 SEQUENCES: Mapping[tuple[str, str], tuple[int, int]] = {
     ("MoE-Lightning", "S1 reasoning"): (36, 936),
@@ -130,8 +130,7 @@ def _promoe_cell(row: PublishedRow, seed: int) -> Cell:
         for share in RESIDENT_FRACTIONS
     }
     (_, first), *others = found.items()
-    comparisons = (OtherPolicy(label=label, simulated=ratio) for label, ratio in others)
-    return cell_of(row, first, comparisons=tuple(comparisons))
+    return cell_of(row, first, comparisons=dict(others))
 
 
 def _promoe_jobs(row: PublishedRow, is_eager: bool) -> tuple[OffloadingRun, ...]:

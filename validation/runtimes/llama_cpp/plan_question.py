@@ -19,7 +19,7 @@ PLAN = "the plan"
 
 
 class _Section(BaseModel):
-    """A part of a plan file, of which the keys that are needed are read."""
+    """A part of a plan file; only the keys that are needed are read."""
 
     # Other keys are the planner's, which checks them where it reads them.
     model_config = ConfigDict(frozen=True, extra="ignore")

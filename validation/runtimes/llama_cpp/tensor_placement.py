@@ -30,9 +30,10 @@ PADDED_FRACTION = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedBytes:
-    """Bytes of weights on the host, then on each device, by our evaluation and by the log.
+    """Bytes of weights on the host, then on each device: ``expected`` by our evaluation, ``logged``
+    by the log.
 
-    ``num_overridden`` counts tensors that an override moves from where their layer is.
+    ``num_overridden`` counts tensors that an override moves away from their layer.
     """
 
     expected: tuple[float, ...]

@@ -13,7 +13,7 @@ from sim.model.model import TensorClass
 class Traits:
     """What rules ask of a model; ``query_group`` query heads share one key head.
 
-    ``expert_type``: the type that experts keep whatever the mix; None: as the mix has them.
+    ``expert_type`` is the type that experts keep in every mix; None where the mix decides.
     """
 
     num_layers: int

@@ -1,4 +1,4 @@
-"""What a store of KV blocks asks of whoever decides which block goes."""
+"""What a store of KV blocks asks of the policy that decides which block goes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection

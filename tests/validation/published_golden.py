@@ -1,6 +1,6 @@
-"""The kept figures of all papers: ``python -m validation.published.golden [NAME ...]`` writes them.
+"""The kept figures of all papers: ``python -m tests.validation.published_golden [NAME ...]`` writes them.
 
-``golden.csv`` holds every claim as a run without optional files gave it. A slow test runs all again
+``published_golden.csv`` holds every claim as a run without optional files gave it. A slow test runs all again
 and compares; the README's first table is made from the file, and a fast test compares the two.
 With names, only those papers run and the others' lines stay.
 """
@@ -10,7 +10,6 @@ import io
 import re
 import sys
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from hwprofiles.text_file import write_bytes
@@ -25,6 +24,7 @@ from validation.published.claim import (
 from validation.published.library import reproduction_names
 from validation.published.overview import briefly, headline_lines
 
+KEPT = Path(__file__).with_suffix(".csv")
 COLUMNS = ("key", "published", "simulated", "value", "off_fraction", "verdict")
 START, END = "<!-- headlines -->", "<!-- end of headlines -->"
 """What the README's table stands between."""
@@ -32,7 +32,7 @@ START, END = "<!-- headlines -->", "<!-- end of headlines -->"
 
 def kept_claims() -> tuple[Claim, ...]:
     """Return the claims of the file, the farthest off first, with the words of ``claims.csv``."""
-    text = (resources.files("validation.published") / "golden.csv").read_text(encoding="utf-8")
+    text = KEPT.read_text(encoding="utf-8")
     stated = {each.key: each for each in statements()}
     rows = csv.DictReader(text.splitlines())
     return tuple(sorted_claims([_claim(row, stated[row["key"]]) for row in rows]))
@@ -61,8 +61,7 @@ def with_headlines(text: str, claims: Sequence[Claim]) -> str:
 
 
 def main(names: Sequence[str]) -> None:
-    """Run the papers, write golden.csv and the README's table."""
-    here = Path(__file__).parent
+    """Run the papers, write published_golden.csv and the README's table."""
     known = {claim.key: claim for claim in kept_claims()} if names else {}
     for name in names or reproduction_names():
         # A claim that a paper no longer makes must not stay behind.
@@ -70,9 +69,9 @@ def main(names: Sequence[str]) -> None:
         known |= {claim.key: claim for claim in claims_of(briefly(name, 0, None, None))}
         print(f"{name}: done", flush=True)
     claims = tuple(known.values())
-    write_bytes(kept_text(claims).encode(), here / "golden.csv")
+    write_bytes(kept_text(claims).encode(), KEPT)
     # Read back: the file rounds, and equally far claims stand in its order.
-    readme = here.parents[1] / "README.md"
+    readme = Path(__file__).parents[2] / "README.md"
     text = readme.read_text(encoding="utf-8")
     write_bytes(with_headlines(text, kept_claims()).encode(), readme)
 

@@ -1,31 +1,35 @@
-"""A session on real lanes: the process that decides gate by gate for the simulator's engines
-decides here, by the clock on the wall.
+"""A session on real lanes: a process that decides gate by gate, as for the simulator's engines,
+decides here by the clock on the wall.
 """
 
 import time
 from collections.abc import Generator, Sequence
 
 from sim.engine.program import Wait
-from sim.engine.task import TaskKind, TaskTable
+from sim.engine.task import NONE, TaskKind, TaskTable
 from sim.step.lowering.draft import H2D
 from validation.backend.lane import Line, finish
-from validation.backend.live_work import LiveWork
+from validation.backend.layers_ahead import LayersAhead
 from validation.backend.priority_lane import PriorityLane
-from validation.backend.slot_arena import SlotArena
+from validation.backend.task_work import TaskWork
 from validation.backend.ticket import TaskLabel, Ticket
 
 
-class LiveSession:
+class RealSession:
     """What ``sim.engine.program.Session`` asks of an engine.
 
-    A copy may start between a look at it and its recall: then it runs.
+    A copy may start between a look at it and its recall: then it runs. ``ahead`` says which copies
+    of layers are submitted before their turn; None: none is.
     """
 
-    def __init__(self, lanes: Sequence[Line], work: LiveWork, arena: SlotArena) -> None:
+    def __init__(
+        self, lanes: Sequence[Line], work: TaskWork, ahead: LayersAhead | None = None
+    ) -> None:
         self.tickets: list[Ticket] = []
         self._lanes = lanes
         self._work = work
-        self._arena = arena
+        self._ahead = ahead
+        self._early: list[Ticket] = []
         self._began_ns = time.perf_counter_ns()
 
     @property
@@ -37,6 +41,11 @@ class LiveSession:
         """Give every task its work, and its lane the task; returns the number of the first."""
         first = len(self.tickets)
         for row in range(len(tasks)):
+            if tasks.kind[row] == TaskKind.LAYER_FETCH and self._early:
+                # It was submitted ahead, and its turn has come.
+                self.tickets.append(self._early.pop(0))
+                self._work.claim_layer()
+                continue
             ticket = self._ticket(tasks, row)
             self._work.bind(ticket, first + row)
             self.tickets.append(ticket)
@@ -66,7 +75,7 @@ class LiveSession:
         ticket = self.tickets[number]
         # Before the recall: should the copy have begun, the arena knows that its buffer is still
         # written.
-        self._arena.give_up(ticket.layer, ticket.expert, ticket)
+        self._work.give_up(ticket)
         return self._copies.drop(ticket)
 
     def run(self, process: Generator[Wait, None, None]) -> None:
@@ -75,8 +84,23 @@ class LiveSession:
         Raises what went wrong on a lane.
         """
         for wait in process:
+            # Before the wait, in which the link would otherwise stand still.
+            self._run_ahead(wait)
             finish([self.tickets[number] for number in wait])
         finish(self.tickets)
+
+    def _run_ahead(self, wait: Wait) -> None:
+        """Submit the copies of layers that need not wait for that gate."""
+        if self._ahead is None:
+            return
+        gate = self.tickets[wait[0]]
+        for copy in self._ahead.next_after((self._work.index, gate.layer)):
+            label = TaskLabel(TaskKind.LAYER_FETCH, copy.step, copy.layer)
+            work = self._work.layer_copy(copy.number, copy.layer)
+            ticket = Ticket(H2D, label, copy.duration_ns, 0, work)
+            ticket.waits = () if copy.after == NONE else (self.tickets[copy.after],)
+            self._lanes[H2D].submit(ticket)
+            self._early.append(ticket)
 
     @property
     def _copies(self) -> PriorityLane:

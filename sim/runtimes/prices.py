@@ -153,9 +153,13 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
     gpu_weights, gpu_attention = _prompt_on_gpus(step, constants)
     return Seconds(
         cpu_experts=np.hypot(
-            work.cpu_expert_weights / (rate * cores), work.cpu_expert_bytes / dram
+            work.cpu_expert_weights / (rate * step.kernel_factor * cores),
+            work.cpu_expert_bytes / dram,
         ),
-        cpu_dense=np.hypot(work.cpu_dense_weights / (rate * cores), work.cpu_dense_bytes / dram)
+        cpu_dense=np.hypot(
+            work.cpu_dense_weights / (rate * step.kernel_factor * cores),
+            work.cpu_dense_bytes / dram,
+        )
         + _waits(step, constants),
         cpu_attention=elements * work.cpu_attention_flops / (attention_rate * GIGA * all_cores),
         gpu_weights=gpu_weights,

@@ -60,6 +60,7 @@ class Features:
     is_cache_expanded: Any
     has_gpu: Any
     is_other_maker: Any
+    has_server_card: Any
     is_copy_known: Any
 
 

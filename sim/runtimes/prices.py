@@ -61,6 +61,8 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
     rates = rates * np.where(IS_SHARED[step.family], gain, 1.0)
     dense_rate = constants.k_weights_per_core_s * gain * GIGA
     maker = _maker_factor(step, constants)
+    # Of a prompt these cards are not known to differ: it fills them.
+    maker = maker * np.where(step.has_server_card, constants.server_card_factor, 1.0)
     return Seconds(
         # Between the larger of both and their sum: cores unpack while memory delivers, but wait for
         # each other where the two take about as long.

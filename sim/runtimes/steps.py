@@ -247,6 +247,9 @@ def _features(
         is_cache_expanded=_expands_cache(question, tokens / micro_batches),
         has_gpu=bool(host.gpus),
         is_other_maker=not all(gpu.is_nvidia for gpu in host.gpus),
+        # Other programs have kernels of their own, of which no such figures are known.
+        has_server_card=question.runtime in GROUPED_EXPERTS_SINCE
+        and any(gpu.is_server_card for gpu in host.gpus),
         is_copy_known=isinstance(question.arguments, VllmArguments | AccelerateArguments),
     )
 

@@ -11,7 +11,6 @@ from sim.runtimes.llama_cpp.arguments import ALL_LAYERS, LLAMA_CPP, LlamaArgumen
 from sim.runtimes.machine_host import runtime_host
 from sim.runtimes.question import RuntimeQuestion
 
-
 FREETOKEN = "FreeToken"
 
 

@@ -24,7 +24,9 @@ def test_each_program_has_its_own_file() -> None:
     """FreeToken loads the checkpoint, whose part beside the experts is twice as large as in GGUF."""
     question = _question()
     own = {arm.arm.arm: arm for arm in choose(question).arms}
-    one_file = {arm.arm.arm: arm for arm in choose(replace(question, checkpoint=question.model)).arms}
+    one_file = {
+        arm.arm.arm: arm for arm in choose(replace(question, checkpoint=question.model)).arms
+    }
     for name, arm in own.items():
         assert arm.arm.program in ("FreeToken", "llama.cpp") or "patch" in arm.arm.program
         is_slower = arm.decode.tokens_per_s < one_file[name].decode.tokens_per_s

@@ -63,15 +63,15 @@ def cells() -> Iterator[Cell]:
 
 def _asked(machine_name: str, model_name: str, quantization: str | None, load: str) -> Asked:
     machine = load_machine(machine_name)
-    model = load_model_for(RUNTIME, model_name, quantization)
+    file = load_model_for(RUNTIME, model_name, quantization)
     return Asked(
         runtime=RUNTIME,
-        model=model,
-        quantization=kernel_format(model, quantization),
+        model=file.model,
+        quantization=kernel_format(file.model, file.quantization),
         host=runtime_host(machine),
         load=LOADS[load],
         limits=RuntimeLimits(),
-        tensors=tensors_of(model),
+        tensors=tensors_of(file.model),
     )
 
 

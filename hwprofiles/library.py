@@ -13,7 +13,7 @@ from hwprofiles.machine import Machine
 from hwprofiles.overrides import apply_overrides
 from hwprofiles.plausibility import far_from_own
 from hwprofiles.problems import validated
-from hwprofiles.sockets import over_sockets
+from hwprofiles.sockets import over_sockets, sockets_in
 from hwprofiles.yaml_file import read_yaml
 
 
@@ -64,7 +64,11 @@ def names_machine_file(name: str) -> bool:
 
 def machine_data(machine: Machine) -> dict[str, Any]:
     """A machine as the plain data of a file, without what is at its default."""
-    return machine.model_dump(mode="json", exclude_defaults=True)
+    data = machine.model_dump(mode="json", exclude_defaults=True)
+    # Left out, one socket would be read as the several that the name counts.
+    if machine.cpu.sockets != sockets_in(machine.cpu.name):
+        data["cpu"]["sockets"] = machine.cpu.sockets
+    return data
 
 
 def parse_machine(data: Any, where: str) -> Machine:

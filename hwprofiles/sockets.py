@@ -6,7 +6,8 @@ import re
 
 from hwprofiles.efficiencies import efficiencies
 from hwprofiles.machine import Cpu, Machine
-from hwprofiles.quantity import Efficiency, Kind
+from hwprofiles.overrides import SOURCE as SET_BY_THE_USER
+from hwprofiles.quantity import Efficiency, Kind, Quantity
 
 _COUNTED = re.compile(r"(\d{1,2})\s*[x×]\s*\D")
 
@@ -41,17 +42,16 @@ def over_sockets(machine: Machine) -> Machine:
     """The machine with its sockets counted, and its memory's rate lowered where it is of several
     and holds no such share yet.
 
-    That is where the rate is neither measured nor published and states no efficiency. Sockets that
-    the file does not count are read from the CPU's name, such as ``2x Xeon Gold 6252``. A machine
-    of one socket is returned as it is.
+    That is where the rate is neither measured nor published, states no efficiency and is not what
+    the user set, which is effective. Sockets that the file does not count are read from the CPU's
+    name, such as ``2x Xeon Gold 6252``. A machine of one socket is returned as it is.
     """
     cpu = machine.cpu
     sockets = _sockets(cpu)
     if sockets == 1:
         return machine
     rate = cpu.memory_bytes_per_s
-    # What was measured or published is of work over all sockets already.
-    if rate.kind not in UNMEASURED or rate.efficiency is not None:
+    if _is_effective(rate):
         return machine.model_copy(update={"cpu": cpu.model_copy(update={"sockets": sockets})})
     share = spread_share(None, sockets)
     lowered = cpu.model_copy(
@@ -70,9 +70,19 @@ def over_sockets(machine: Machine) -> Machine:
     )
 
 
+def _is_effective(rate: Quantity) -> bool:
+    """Whether the rate is what work over all sockets reaches already."""
+    # What was set on one run stays set in the file that is written of it.
+    is_stated = rate.efficiency is not None or rate.source == SET_BY_THE_USER
+    return is_stated or rate.kind not in UNMEASURED
+
+
 def _sockets(cpu: Cpu) -> int:
     # Also where the file says 1, the default: then the name is not looked at.
-    if "sockets" in cpu.model_fields_set:
-        return cpu.sockets
-    counted = _COUNTED.match(cpu.name)
-    return int(counted[1]) if counted else cpu.sockets
+    return cpu.sockets if "sockets" in cpu.model_fields_set else sockets_in(cpu.name)
+
+
+def sockets_in(name: str) -> int:
+    """The sockets that the name of a CPU counts, such as 2 of ``2x Xeon``; 1 where it counts none."""
+    counted = _COUNTED.match(name)
+    return int(counted[1]) if counted else 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hwprofiles.units import GIB, MIB, format_bytes
-from planner.choice.question import ChoiceQuestion
+from planner.choice.question import FREETOKEN, ChoiceQuestion
 from planner.export.llama_cpp import llama_words
 from planner.export.runtime_command import quoted
 from planner.runtimes.asked import Asked
@@ -81,7 +81,8 @@ def arms_of(question: ChoiceQuestion) -> tuple[tuple[Arm, ...], tuple[LeftOut, .
         reason = f"all experts stay in host memory, which is {format_bytes(short)} too small"
         streamed = _streamed(question, sum(room)) if question.host.disk is not None else ()
         return (*found, *streamed), (*left_out, *_none_of(CACHES, reason))
-    return (*found, *_cache_arms(question, sum(room))), left_out
+    cached, missing = _cache_arms(question)
+    return (*found, *cached), (*left_out, *missing)
 
 
 def single_card_arms(question: ChoiceQuestion) -> Iterator[Arm]:
@@ -177,8 +178,48 @@ def _static_command(question: ChoiceQuestion, layers: int) -> str:
     return f"llama-server -ngl 99 -ncmoe {moe[len(moe) - layers]}"
 
 
-def _cache_arms(question: ChoiceQuestion, room: float) -> Iterator[Arm]:
-    share = min(1.0, room / _expert_bytes(question))
+def _cache_arms(question: ChoiceQuestion) -> tuple[list[Arm], list[LeftOut]]:
+    """Each cache in the GPU memory that its program's file leaves, or why its program cannot run."""
+    arms = []
+    left_out = []
+    for name, (policy, misses) in CACHES.items():
+        program = OTHER_PROGRAMS.get(name, LLAMA_CPP)
+        reason = _hindrance(question, program)
+        if reason is not None:
+            left_out.append(LeftOut(arm=name, reason=reason))
+            continue
+        own = question.run_by(program)
+        room = sum(_room(own, 0))
+        share = min(1.0, room / _expert_bytes(own))
+        arms.append(
+            Arm(
+                arm=name,
+                command=_cache_command(name, own, room, share),
+                program=program,
+                cached=CachedExperts(policy=policy, share=share, misses=misses),
+            )
+        )
+    return arms, left_out
+
+
+def _hindrance(question: ChoiceQuestion, program: str) -> str | None:
+    """Why a program cannot run the model on this machine, None where it can."""
+    if program != FREETOKEN:
+        return None
+    if question.checkpoint is None:
+        return f"{program} loads checkpoints, and none in {question.quantization}"
+    own = question.run_by(program)
+    missing = -min(_room(own, 0))
+    if missing > 0:
+        return f"the model without its experts needs {format_bytes(missing)} more GPU memory"
+    short = _expert_bytes(own) - _host_bytes(own)
+    if short > 0:
+        return f"all experts stay in host memory, which is {format_bytes(short)} too small"
+    return None
+
+
+def _cache_command(name: str, question: ChoiceQuestion, room: float, share: float) -> str:
+    """How the program of a cache is told of so many bytes, or of that share of the experts."""
     slots = int(share * question.model.num_experts)
     commands = {
         "expert cache": f"llama-server -ngl 99 -cmoe --moe-cache-mib {int(room / MIB)}",
@@ -187,10 +228,7 @@ def _cache_arms(question: ChoiceQuestion, room: float) -> Iterator[Arm]:
         "expert cache, misses split": f"LLAMA_EC_POLICY=dfa LLAMA_EC_SLOTS={slots} llama-server -ngl 99 "
         '-ot "exps=CUDA_Host"',
     }
-    for name, (policy, misses) in CACHES.items():
-        cached = CachedExperts(policy=policy, share=share, misses=misses)
-        program = OTHER_PROGRAMS.get(name, LLAMA_CPP)
-        yield Arm(arm=name, command=commands[name], program=program, cached=cached)
+    return commands[name]
 
 
 def _streamed(question: ChoiceQuestion, room: float) -> tuple[Arm, ...]:
@@ -220,8 +258,8 @@ CACHES = {
 """By name: the policy and what happens on a miss."""
 
 OTHER_PROGRAMS = {
-    "fetch": "FreeToken",
-    "hybrid": "FreeToken",
+    "fetch": FREETOKEN,
+    "hybrid": FREETOKEN,
     "expert cache, misses split": "moe-speed-of-light's patch of llama.cpp",
 }
 """By name: the program of a cache that is not llama.cpp's own."""

@@ -144,7 +144,7 @@ def _on_best_cards(arms: Sequence[Arm], usual: Inputs) -> tuple[Arm, ...]:
 
 
 def _price(arm: Arm, inputs: Inputs) -> _Price:
-    question = inputs.question.on(arm.gpus)
+    question = inputs.question.on(arm.gpus).run_by(arm.program)
     asked = question.runtime_question(arm.expert_layers, arm.arguments)
     if arm.cached is None:
         steps = steps_of(asked)

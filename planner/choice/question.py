@@ -11,18 +11,22 @@ from sim.runtimes.llama_cpp.arguments import ALL_LAYERS, LLAMA_CPP, LlamaArgumen
 from sim.runtimes.machine_host import runtime_host
 from sim.runtimes.question import RuntimeQuestion
 
+FREETOKEN = "FreeToken"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceQuestion:
     """What is asked.
 
     ``prompt_tokens`` are read and then ``output_tokens`` decoded; the last of them stands for all,
-    with the KV cache as long as it becomes.
+    with the KV cache as long as it becomes. ``model`` is as llama.cpp's file stores it,
+    ``checkpoint`` as FreeToken's does, None where FreeToken cannot load its format.
     """
 
     host: RuntimeHost
     host_memory_bytes: float | None
     model: Model
+    checkpoint: Model | None
     quantization: str
     prompt_tokens: int
     output_tokens: int
@@ -41,6 +45,13 @@ class ChoiceQuestion:
             return self
         kept = tuple(self.host.gpus[index] for index in gpus)
         return replace(self, host=replace(self.host, gpus=kept))
+
+    def run_by(self, program: str) -> "ChoiceQuestion":
+        """The question with the model as that program's file stores it."""
+        if program != FREETOKEN or self.checkpoint is None:
+            return self
+        # What neither file shares is beside the experts: a checkpoint has that in 16 bit.
+        return replace(self, model=self.checkpoint, quantization=self.checkpoint.quantization)
 
     def runtime_question(
         self, expert_layers: int, arguments: LlamaArguments | None = None
@@ -67,7 +78,12 @@ class ChoiceQuestion:
 
 
 def choice_question(
-    machine: Machine, model: Model, quantization: str, prompt_tokens: int, output_tokens: int
+    machine: Machine,
+    model: Model,
+    quantization: str,
+    prompt_tokens: int,
+    output_tokens: int,
+    checkpoint: Model | None,
 ) -> ChoiceQuestion:
     """The question of a machine file: its measured rate of CPU and link at once, where it states one."""
     memory = machine.cpu.memory_bytes
@@ -76,6 +92,7 @@ def choice_question(
         host=runtime_host(machine),
         host_memory_bytes=None if memory is None else memory.effective,
         model=model,
+        checkpoint=checkpoint,
         quantization=quantization,
         prompt_tokens=prompt_tokens,
         output_tokens=output_tokens,

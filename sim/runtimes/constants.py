@@ -90,6 +90,7 @@ class Constants:
     gpu_read_fraction: float
     gpu_layer_us: float
     other_maker_factor: float
+    server_card_factor: float
     crossing_us: float
     kv_reads: float
     ungrouped_kv_share: float

@@ -25,7 +25,8 @@ class Features:
     ``is_on_two_sockets``: threads need more than one socket's cores; ``socket_use`` is a SocketUse.
     ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured
     one of a socket (0: none). ``threads`` are as many as cores in use, ``cores`` counts those at
-    NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do. ``ungrouped_queries`` counts query heads for which GPU
+    NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do. Kernel factors are of a
+    prompt's products on the CPU, by their format, over the median format's. ``ungrouped_queries`` counts query heads for which GPU
     kernels read the same keys and values anew (0: they do not). They read ``kv_bytes_factor`` times the bytes of the cache.
     Attention on the CPU is optimised,
     llama.cpp's flash attention, or neither. ``is_copy_known``: whether the program says if it copies
@@ -46,6 +47,7 @@ class Features:
     width: Any
     has_amx: Any
     family: Any
+    kernel_factor: Any
     is_kt: Any
     is_optimised: Any
     ungrouped_queries: Any
@@ -58,6 +60,7 @@ class Features:
     is_cache_expanded: Any
     has_gpu: Any
     is_other_maker: Any
+    has_server_card: Any
     is_copy_known: Any
 
 

@@ -26,7 +26,8 @@ class Vector(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostGpu:
     """A GPU and its link; ``pageable_bytes_per_s`` of copies from memory that is not pinned, where it
-    is known. ``is_nvidia``: the published rows that prices rest on are all of such.
+    is known. ``is_nvidia``: most of the published rows that prices rest on are of such.
+    ``is_server_card``: an NVIDIA card with HBM, or of Pascal, of which few rows are.
     """
 
     name: str
@@ -36,6 +37,7 @@ class HostGpu:
     link_bytes_per_s: float
     pageable_bytes_per_s: float | None = None
     is_nvidia: bool = True
+    is_server_card: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

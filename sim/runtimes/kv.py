@@ -17,6 +17,15 @@ COMPRESSED_SINCE = 12801
 """The pull request of llama.cpp that made it cache keys and values compressed, of 2025-04-15."""
 
 
+ATTENTION_BUFFER_SINCE = 2312
+"""The pull request of ik_llama.cpp that made -amb 256 the default, of 2026-08-13; no limit was before
+it.
+"""
+
+DEFAULT_ATTENTION_BUFFER_MIB = 256
+LEAST_ATTENTION_BUFFER_MIB = 128
+"""Below this ik_llama.cpp raises -amb (its pull request 1899)."""
+
 EXPANDING_MODES = (2, 3)
 """Modes of -mla that make keys and values of all heads anew for a prompt."""
 
@@ -35,6 +44,19 @@ def mla_mode(question: RuntimeQuestion) -> int:
     if arguments.mla is not None:
         return arguments.mla
     return 3 if question.build >= MLA_BY_DEFAULT_SINCE else 0
+
+
+def attention_buffer_mib(question: RuntimeQuestion) -> int | None:
+    """Return the MiB that ik_llama.cpp lets keys and values take while they are made from a
+    compressed cache, as its -amb counts; None where nothing limits them.
+    """
+    arguments = question.arguments
+    if not isinstance(arguments, LlamaArguments) or not arguments.is_ik:
+        return None
+    stated = arguments.attention_buffer_mib
+    if stated is None and question.build >= ATTENTION_BUFFER_SINCE:
+        return DEFAULT_ATTENTION_BUFFER_MIB
+    return max(stated, LEAST_ATTENTION_BUFFER_MIB) if stated else None
 
 
 def cached_model(question: RuntimeQuestion) -> Model:

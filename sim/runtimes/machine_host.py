@@ -18,6 +18,11 @@ whatever its name.
 OTHER_MAKERS = r"Radeon|Instinct|\bArc\b|Apple|Data Center GPU|Iris|Adreno|Mali"
 """What names of GPUs have that are not NVIDIA's."""
 
+SERVER_CARDS = (
+    r"\b(P40|P100|V100S?|A30|A100|A800|H20|H100|H200|H800|B[123]00|G[HB][23]00)\b|TITAN V|GTX 10\d0"
+)
+"""NVIDIA's cards with HBM, and those of Pascal."""
+
 UNKNOWN_CLOCK_HZ = 3.5e9
 UNKNOWN_VECTOR_BITS = 256
 
@@ -82,6 +87,7 @@ def _gpus(gpu: Gpu, link: Link) -> tuple[HostGpu, ...]:
         link_bytes_per_s=link.h2d.bytes_per_s.effective,
         pageable_bytes_per_s=_pageable(link),
         is_nvidia=re.search(OTHER_MAKERS, gpu.name) is None,
+        is_server_card=re.search(SERVER_CARDS, gpu.name) is not None,
     )
     return (one,) * gpu.count
 

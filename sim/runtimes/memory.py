@@ -11,13 +11,20 @@ from sim.model.model import AttentionCache, layer_shapes
 from sim.runtimes.accelerate.arguments import AccelerateArguments
 from sim.runtimes.accelerate.placement import largest_copied_bytes
 from sim.runtimes.ktransformers.arguments import KtArguments
-from sim.runtimes.kv import EXPANDING_MODES, cached_model, kv_element_bytes, mla_mode
+from sim.runtimes.kv import (
+    EXPANDING_MODES,
+    attention_buffer_mib,
+    cached_model,
+    kv_element_bytes,
+    mla_mode,
+)
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.tensors import is_compressed
 from sim.runtimes.vllm.arguments import VllmArguments
 from sim.runtimes.vllm.placement import copied_layer_bytes
+from sim.runtimes.work import made_elements
 
 ACTIVATION_BYTES = 4
 ACTIVATIONS_PER_HIDDEN = 18
@@ -26,10 +33,11 @@ ACTIVATIONS_PER_HIDDEN = 18
 """
 
 KV_PADDING_TOKENS = 256
-DECOMPRESSED_ELEMENTS = 128 + 64 + 128
-"""Elements of a key and a value of one head after decompression (DeepSeek-V3's configuration)."""
-
-COMPRESSED_HEAD_ELEMENTS = 512 + 64
+KV_COPY_BYTES = 2
+COPIES_IN_PIECES_SINCE = 1211
+"""The pull request of ik_llama.cpp since which a piece of expanded keys and values is used before the
+next is made, of 2026-01-31.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +158,7 @@ def _micro_batch(question: RuntimeQuestion) -> int:
 
 def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
     """Buffers of a micro-batch: activations, or logits where the head is; experts on their way;
-    decompressed keys and values.
+    expanded keys and values.
     """
     model = question.model
     tokens = _micro_batch(question)
@@ -161,7 +169,7 @@ def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.
     for column in used:
         # The two pass through one buffer at different times of a layer, so the larger one counts.
         here = activations + (
-            max(_passing_bytes(question, placement), _decompressed_bytes(question)) if column else 0
+            max(_passing_bytes(question, placement), _expanded_bytes(question)) if column else 0
         )
         found[column] = max(here, logits) if column == placement.head + 1 else here
     # With all layers on GPUs the host only hands activations over.
@@ -202,17 +210,31 @@ def _passing_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> int
     return max(sizes, default=0)
 
 
-def _decompressed_bytes(question: RuntimeQuestion) -> int:
-    """Keys and values of the whole cache that -mla 2 and 3 decompress for a prompt, with the buffer
-    of -amb.
+def _expanded_bytes(question: RuntimeQuestion) -> int:
+    """Keys and values that -mla 2 and 3 make of the whole cache for a prompt, in pieces of as many
+    heads as -amb has room for (build_deepseek2.cpp of ik_llama.cpp).
+
+    A piece is made in 32 bit, and copied in 16 with the rotary part of each head.
     """
-    arguments = question.arguments
     attention = cached_model(question).layers[-1].attention
-    if not isinstance(arguments, LlamaArguments) or mla_mode(question) not in EXPANDING_MODES:
+    if not isinstance(question.arguments, LlamaArguments) or attention is None:
         return 0
-    if attention is None or not is_compressed(attention):
+    if mla_mode(question) not in EXPANDING_MODES or not is_compressed(attention):
         return 0
-    # Scores run over the latent and the rotary part of each head.
-    heads = attention.score_elements // COMPRESSED_HEAD_ELEMENTS
-    whole = reserved_tokens(question) * heads * DECOMPRESSED_ELEMENTS * 2
-    return whole + (arguments.attention_buffer_mib or 0) * MIB
+    tokens = reserved_tokens(question)
+    made = tokens * made_elements(attention) * ACTIVATION_BYTES
+    copied = tokens * attention.expanded_elements * KV_COPY_BYTES
+    pieces = _pieces(attention.num_heads, made, attention_buffer_mib(question))
+    # Before, the graph's allocator saw all pieces' copies at once.
+    pieces_of_copies = pieces if question.build >= COPIES_IN_PIECES_SINCE else 1
+    return round(made / pieces + copied / pieces_of_copies)
+
+
+def _pieces(num_heads: int, num_bytes: float, limit_mib: int | None) -> int:
+    """The least number that divides the heads evenly so that each piece keeps the limit; else one a
+    head.
+    """
+    if limit_mib is None:
+        return 1
+    each = (number for number in range(1, num_heads) if num_heads % number == 0)
+    return next((number for number in each if num_bytes / number <= limit_mib * MIB), num_heads)

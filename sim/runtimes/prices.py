@@ -61,6 +61,8 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
     rates = rates * np.where(IS_SHARED[step.family], gain, 1.0)
     dense_rate = constants.k_weights_per_core_s * gain * GIGA
     maker = _maker_factor(step, constants)
+    # Of a prompt these cards are not known to differ: it fills them.
+    maker = maker * np.where(step.has_server_card, constants.server_card_factor, 1.0)
     return Seconds(
         # Between the larger of both and their sum: cores unpack while memory delivers, but wait for
         # each other where the two take about as long.
@@ -153,9 +155,13 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
     gpu_weights, gpu_attention = _prompt_on_gpus(step, constants)
     return Seconds(
         cpu_experts=np.hypot(
-            work.cpu_expert_weights / (rate * cores), work.cpu_expert_bytes / dram
+            work.cpu_expert_weights / (rate * step.kernel_factor * cores),
+            work.cpu_expert_bytes / dram,
         ),
-        cpu_dense=np.hypot(work.cpu_dense_weights / (rate * cores), work.cpu_dense_bytes / dram)
+        cpu_dense=np.hypot(
+            work.cpu_dense_weights / (rate * step.kernel_factor * cores),
+            work.cpu_dense_bytes / dram,
+        )
         + _waits(step, constants),
         cpu_attention=elements * work.cpu_attention_flops / (attention_rate * GIGA * all_cores),
         gpu_weights=gpu_weights,

@@ -26,6 +26,7 @@ from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP, LlamaArgum
 from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of, with_expert_cache
+from sim.runtimes.prompt_kernels import prompt_kernel_factor
 from sim.runtimes.question import PromptSide, RuntimeQuestion
 from sim.runtimes.rows import with_rows_worked
 from sim.runtimes.sockets import socket_use
@@ -38,8 +39,12 @@ GROUPED_KV_SINCE = 370
 group of heads.
 """
 
-GROUPED_EXPERTS_SINCE = 728
-"""The pull request of ik_llama.cpp since which one kernel multiplies by all experts of a prompt."""
+GROUPED_EXPERTS_SINCE = {IK_LLAMA_CPP: 728, LLAMA_CPP: 13199}
+"""The pull request of each program since which one kernel multiplies by all experts of a prompt.
+
+Before, the host read which tokens chose an expert, and started kernels for one after the other
+(ggml_cuda_mul_mat_id, of which ik_llama.cpp's was a copy). llama.cpp's is of 2025-04-30.
+"""
 
 TILED_FLASH_SINCE = 19012
 """The pull request of llama.cpp since which flash attention of a prompt on the CPU is as fast as
@@ -229,12 +234,12 @@ def _features(
         width=width(host),
         has_amx=_uses_amx(question),
         family=FAMILIES.index(_family(question)),
+        kernel_factor=prompt_kernel_factor(question, _cpu_format(question)),
         is_kt=question.runtime == KTRANSFORMERS,
         is_optimised=question.runtime != LLAMA_CPP,
         ungrouped_queries=_ungrouped_queries(question),
         is_attention_ungrouped=_is_before_grouping(question),
-        loops_over_experts=question.runtime == IK_LLAMA_CPP
-        and question.build < GROUPED_EXPERTS_SINCE,
+        loops_over_experts=question.build < GROUPED_EXPERTS_SINCE.get(question.runtime, 0),
         kv_bytes_factor=_kv_bytes_factor(question),
         is_flash_on_cpu=question.runtime == LLAMA_CPP and is_flash,
         is_flash_tiled=question.build >= TILED_FLASH_SINCE,
@@ -242,6 +247,9 @@ def _features(
         is_cache_expanded=_expands_cache(question, tokens / micro_batches),
         has_gpu=bool(host.gpus),
         is_other_maker=not all(gpu.is_nvidia for gpu in host.gpus),
+        # Other programs have kernels of their own, of which no such figures are known.
+        has_server_card=question.runtime in GROUPED_EXPERTS_SINCE
+        and any(gpu.is_server_card for gpu in host.gpus),
         is_copy_known=isinstance(question.arguments, VllmArguments | AccelerateArguments),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.model.model import Layer, Model, TensorClass, layer_shapes
+from sim.model.model import Attention, Layer, Model, TensorClass, layer_shapes
 from sim.runtimes.host import HostGpu, RuntimeHost
 from sim.runtimes.placement import DevicePlacement, FloatArray, IntArray
 from sim.runtimes.tensors import is_compressed
@@ -281,12 +281,18 @@ def _expansion(layers: Sequence[Layer], load: StepLoad) -> tuple[FloatArray, Flo
         attention = layer.attention
         if attention is None or not is_compressed(attention):
             continue
-        latent = attention.value_elements / attention.num_heads
-        rotary = attention.kv_elements_per_token - latent
-        made = attention.expanded_elements - attention.num_heads * rotary
-        elements[index] = (load.context_tokens + load.tokens) * max(0.0, made)
-        products[index] = elements[index] * latent
+        elements[index] = (load.context_tokens + load.tokens) * made_elements(attention)
+        products[index] = elements[index] * attention.value_elements / attention.num_heads
     return elements, products
+
+
+def made_elements(attention: Attention) -> float:
+    """Elements of a token's keys and values that are made from a compressed cache: those of all heads
+    but the rotary part, which heads share as it is.
+    """
+    latent = attention.value_elements / attention.num_heads
+    rotary = attention.kv_elements_per_token - latent
+    return max(0.0, attention.expanded_elements - attention.num_heads * rotary)
 
 
 def _widths(layers: Sequence[Layer], hidden: int) -> FloatArray:

@@ -90,6 +90,25 @@ def test_what_the_user_sets_is_not_lowered(tmp_path: Path) -> None:
     assert machine.cpu.memory_bytes_per_s.effective == 80e9
 
 
+@pytest.mark.parametrize(
+    "change", ["cpu.memory_bytes_per_s=80e9", "cpu.sockets=1", "cpu.sockets=4", "cpu.cores=20"]
+)
+@pytest.mark.parametrize("machine", [TWO_SOCKETS, "file", "h100", "4xXeon Platinum 8280"])
+def test_a_file_of_a_changed_machine_says_what_the_machine_does(
+    tmp_path: Path, machine: str, change: str
+) -> None:
+    """Nothing that was set is lowered, or read from a name, when the file is read again."""
+    if machine == "file":
+        _file(tmp_path, sockets=2)
+        machine = str(tmp_path / "m.yaml")
+    changed = load_machine(machine, [change])
+    write_yaml(machine_data(changed), tmp_path / "written.yaml")
+    again = load_machine(str(tmp_path / "written.yaml"))
+    assert again.cpu.memory_bytes_per_s == changed.cpu.memory_bytes_per_s
+    assert again.cpu.sockets == changed.cpu.sockets
+    assert again.assumptions == changed.assumptions
+
+
 def test_threads_default_to_physical_cores() -> None:
     """Of all sockets; to P cores where there are E cores."""
     assert load_machine(TWO_SOCKETS).cpu.threads == 48

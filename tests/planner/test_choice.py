@@ -7,13 +7,43 @@ import pytest
 from hwprofiles import load_machine
 from planner.choice import ChoiceQuestion, choice_question, choose
 from sim.model.library import load_model
+from sim.runtimes.model_files import load_model_for
 
 PC = "RTX 5090 + Ryzen 9 9950X + 2x64GB DDR5-5600"
 SMALL = "RTX 4090 + Ryzen 9 7950X + 2x16GB DDR5-5600"
 
 
 def _question(machine: str = PC, model: str = "gpt-oss-120b") -> ChoiceQuestion:
-    return choice_question(load_machine(machine), load_model(model), "MXFP4", 512, 256)
+    file = load_model_for("llama.cpp", model, "MXFP4")
+    return choice_question(
+        load_machine(machine), file.model, "MXFP4", 512, 256, checkpoint=load_model(model)
+    )
+
+
+def test_each_program_has_its_own_file() -> None:
+    """FreeToken loads the checkpoint, whose part beside the experts is twice as large as in GGUF."""
+    question = _question()
+    own = {arm.arm.arm: arm for arm in choose(question).arms}
+    one_file = {
+        arm.arm.arm: arm for arm in choose(replace(question, checkpoint=question.model)).arms
+    }
+    for name, arm in own.items():
+        assert arm.arm.program in ("FreeToken", "llama.cpp") or "patch" in arm.arm.program
+        is_slower = arm.decode.tokens_per_s < one_file[name].decode.tokens_per_s
+        assert is_slower == (arm.arm.program == "FreeToken")
+
+
+def test_a_program_that_cannot_load_the_format_is_left_out() -> None:
+    """Of a GGUF file FreeToken has no way, and says so; the other ways stay."""
+    file = load_model_for("llama.cpp", "qwen3-30b-a3b", "Q4_K_M").model
+    machine = load_machine("RTX 4060 + Ryzen 9 9950X + 2x64GB DDR5-5600")
+    choice = choose(choice_question(machine, file, "Q4_K_M", 512, 256, checkpoint=None))
+    names = {own.arm.arm for own in choice.arms}
+    assert names == {"static layers", "expert cache", "expert cache, misses split"}
+    reasons = {own.arm: own.reason for own in choice.left_out}
+    assert reasons == dict.fromkeys(
+        ("fetch", "hybrid"), "FreeToken loads checkpoints, and none in Q4_K_M"
+    )
 
 
 def test_best_comes_first() -> None:

@@ -2,19 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from itertools import pairwise
 from types import MappingProxyType
 
 from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
 from sim.runtimes.question import NEWEST_BUILD
 from validation.accuracy.rows import MeasuredRow
-
-LAST_IK_THREAD_OF_2025 = 1059
-NEWEST_OF_2025 = 18_000
-"""Rows of llama.cpp in threads of ik_llama.cpp: its pull request 1059 is of 2025-12-12, and llama.cpp
-had about 18,000 then (19012 is of 2026-01-22).
-"""
 
 _NUMBERS: Mapping[str, tuple[tuple[str, int], ...]] = MappingProxyType(
     {
@@ -43,9 +37,10 @@ _NUMBERS: Mapping[str, tuple[tuple[str, int], ...]] = MappingProxyType(
 def build_of(row: MeasuredRow) -> int:
     """The number of the newest pull request in the build.
 
-    The version says it. Else a row is taken as of its day, where the source states one, and of the
-    time of its thread in the program's own repository, whichever is later: a thread goes on for
-    months after its number. ``main of PR #n`` is the build that the pull request was compared with.
+    The version says it. Else a row is taken as of its day, where the source states one, or of the
+    day on which its thread was opened, in this program's repository or the other's, whichever is
+    later: a thread goes on for months after its number. ``main of PR #n`` is the build that the pull
+    request was compared with.
     """
     if row.runtime not in _NUMBERS:
         return NEWEST_BUILD
@@ -54,19 +49,22 @@ def build_of(row: MeasuredRow) -> int:
     is_before = row.runtime_version.startswith("main")
     if stated is not None:
         return int(stated.group(1)) - is_before
-    own = re.escape(row.runtime)
-    thread = re.search(rf"/{own}/(?:pull|issues|discussions)/(\d+)", row.source)
-    known = [] if thread is None else [int(thread.group(1)) - is_before]
+    known = []
+    thread = re.search(r"/((?:ik_)?llama\.cpp)/(?:pull|issues|discussions)/(\d+)", row.source)
+    if thread is not None and thread.group(1) == row.runtime:
+        known.append(int(thread.group(2)) - is_before)
+    elif thread is not None:
+        opened = _opened_on(int(thread.group(2)), thread.group(1))
+        known.append(_newest_on(opened, row.runtime))
     day = re.search(r"; (20\d\d-\d\d-\d\d)\b", row.source)
     if day is not None:
-        known.append(_newest_on(day.group(1), row.runtime))
-    return max(known, default=_of_other_thread(row))
+        known.append(_newest_on(date.fromisoformat(day.group(1)), row.runtime))
+    return max(known, default=NEWEST_BUILD)
 
 
-def _newest_on(day: str, runtime: str) -> int:
-    """The newest pull request on a day such as 2025-06-09; NEWEST_BUILD after the last known."""
+def _newest_on(when: date, runtime: str) -> int:
+    """The newest pull request on a day; NEWEST_BUILD after the last known."""
     numbers = _NUMBERS[runtime]
-    when = date.fromisoformat(day)
     for (start, first), (end, last) in pairwise(numbers):
         begin = date.fromisoformat(start)
         rest = date.fromisoformat(end)
@@ -76,7 +74,14 @@ def _newest_on(day: str, runtime: str) -> int:
     return NEWEST_BUILD
 
 
-def _of_other_thread(row: MeasuredRow) -> int:
-    other = re.search(r"/ik_llama\.cpp/(?:pull|issues|discussions)/(\d+)", row.source)
-    is_of_2025 = other is not None and int(other.group(1)) <= LAST_IK_THREAD_OF_2025
-    return NEWEST_OF_2025 if is_of_2025 else NEWEST_BUILD
+def _opened_on(number: int, runtime: str) -> date:
+    """The day on which a thread of that number was opened; the last known for later ones."""
+    numbers = _NUMBERS[runtime]
+    for (start, first), (end, last) in pairwise(numbers):
+        begin = date.fromisoformat(start)
+        rest = date.fromisoformat(end)
+        if number <= last:
+            share = max(0, number - first) / (last - first)
+            return begin + share * (rest - begin)
+    # A day past the table, whose newest build is not known.
+    return date.fromisoformat(numbers[-1][0]) + timedelta(days=1)

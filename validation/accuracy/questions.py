@@ -146,7 +146,7 @@ def model_of(runtime: str, name: str, quantization: str, bytes_per_weight: str) 
         return with_bytes_per_weight(load_model(name), read_bytes_per_weight(bytes_per_weight))
     if not quantization:
         raise InputError(f"model {name}: neither its quantization nor bytes_per_weight is stated")
-    return load_model_for(runtime, name, quantization)
+    return load_model_for(runtime, name, quantization).model
 
 
 def _tokens(stated: float | None, otherwise: int) -> int:

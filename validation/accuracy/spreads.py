@@ -30,6 +30,7 @@ def spread_of(
             host=question.host,
             host_memory_bytes=None,
             model=question.model,
+            checkpoint=None,
             quantization=question.quantization,
             prompt_tokens=question.prompt_tokens,
             output_tokens=1,

@@ -1,7 +1,7 @@
 """`rosin choose`: which way of running experts that do not fit the GPU is best on a machine."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from rosin.cli.options import (
     SetOption,
 )
 from rosin.cli.output import Output
+
+if TYPE_CHECKING:
+    from sim.model.model import Model
 
 PromptOption = Annotated[
     int, typer.Option("--prompt-tokens", metavar="N", min=1, help="Tokens of the prompt.")
@@ -68,7 +71,7 @@ def choose(
     from rosin.cli.settings import split_settings
     from rosin.commands.choose.document import choose_result
     from rosin.commands.choose.page import choose_page
-    from sim.runtimes import host_assumptions
+    from sim.runtimes import host_assumptions, kernel_format
     from sim.runtimes.llama_cpp.arguments import LLAMA_CPP
     from sim.runtimes.model_files import load_model_for
 
@@ -80,11 +83,14 @@ def choose(
     if parameters:
         raise InputError(f"--set {next(iter(parameters))}: no number of the machine")
     profile = load_machine(asked.machine, overrides)
-    loaded = load_model_for(LLAMA_CPP, asked.model, asked.quantization)
-    if loaded.is_dense:
-        raise InputError(f"{loaded.name} has no experts, so there is nothing to choose")
-    scheme = asked.quantization or loaded.quantization
-    question = choice_question(profile, loaded, scheme, asked.prompt_tokens, asked.output_tokens)
+    file = load_model_for(LLAMA_CPP, asked.model, asked.quantization)
+    if file.model.is_dense:
+        raise InputError(f"{file.model.name} has no experts, so there is nothing to choose")
+    scheme = kernel_format(file.model, file.quantization)
+    checkpoint = _checkpoint(asked.model, asked.quantization)
+    question = choice_question(
+        profile, file.model, scheme, asked.prompt_tokens, asked.output_tokens, checkpoint
+    )
     choice = choose_arm(question)
     if not choice.arms:
         raise NoFeasiblePlan(f"no feasible plan: {choice.left_out[0].reason}")
@@ -100,12 +106,27 @@ def choose(
         choice,
         drafted,
         machine=profile.name,
-        model=loaded.name,
+        model=file.model.name,
         quantization=scheme,
         prompt_tokens=asked.prompt_tokens,
         output_tokens=asked.output_tokens,
         locality=question.locality.source,
     )
     output.emit(
-        result.model_dump(mode="json"), choose_page(result), warnings=host_assumptions(profile)
+        result.model_dump(mode="json"),
+        choose_page(result),
+        warnings=(*file.assumptions, *host_assumptions(profile)),
     )
+
+
+def _checkpoint(model: str, quantization: str | None) -> "Model | None":
+    """The model as FreeToken loads it; None where it cannot load that format."""
+    from hwprofiles import InputError
+    from sim.runtimes.caching.arguments import FREETOKEN
+    from sim.runtimes.model_files import load_model_for
+
+    try:
+        return load_model_for(FREETOKEN, model, quantization).model
+    except InputError:
+        # llama.cpp's file was read before, so nothing else is wrong.
+        return None

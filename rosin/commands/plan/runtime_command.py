@@ -196,7 +196,9 @@ def plan_file(plan: "RuntimePlan", setting: "Setting", goal: "Goal") -> "Runtime
 def asked_of(
     setting: "Setting", said: RuntimePlanOptions, goal: "Goal"
 ) -> tuple["Asked", tuple[str, ...]]:
-    """Return what is asked, and what is assumed of the machine. Raises InputError."""
+    """Return what is asked, and what is assumed of the model's file and of the machine. Raises
+    InputError.
+    """
     from planner.runtimes.asked import Asked
     from planner.runtimes.load import RuntimeLoad
     from sim.runtimes import host_assumptions, kernel_format, runtime_host
@@ -205,11 +207,11 @@ def asked_of(
 
     assert said.runtime is not None
     machine = setting.loaded_machine()
-    model = load_model_for(said.runtime, setting.model, setting.quantization)
+    file = load_model_for(said.runtime, setting.model, setting.quantization)
     asked = Asked(
         runtime=said.runtime,
-        model=model,
-        quantization=kernel_format(model, setting.quantization),
+        model=file.model,
+        quantization=kernel_format(file.model, file.quantization),
         host=runtime_host(machine),
         load=RuntimeLoad(
             prompt_tokens=setting.prompt_tokens,
@@ -218,12 +220,12 @@ def asked_of(
             room_tokens=said.room_tokens,
         ),
         limits=_limits(said),
-        tensors=tensors_of(model, setting.model, setting.quantization),
+        tensors=tensors_of(file.model, setting.model, file.quantization),
         kv_types=_kv_types(said, setting.kv_type),
         objective=goal.objective,
         max_ttft_s=goal.max_ttft_s,
     )
-    return asked, host_assumptions(machine)
+    return asked, (*file.assumptions, *host_assumptions(machine))
 
 
 def _of_file(runtime: str | None, against: str | None) -> str | None:

@@ -92,21 +92,21 @@ def simulate_runtime_plan(options: ScenarioOptions, said: OutputOptions) -> None
     plan = load_runtime_plan(options.plan)
     machine = plan.setting.loaded_machine()
     runtime = plan.runtime.name
-    model = load_model_for(runtime, plan.setting.model, plan.setting.quantization)
+    file = load_model_for(runtime, plan.setting.model, plan.setting.quantization)
     question = RuntimeQuestion(
         runtime=runtime,
         arguments=with_room(read_runtime_arguments(runtime, plan.runtime.line), plan.load),
-        model=model,
-        quantization=kernel_format(model, plan.setting.quantization),
+        model=file.model,
+        quantization=kernel_format(file.model, file.quantization),
         host=runtime_host(machine),
         context_tokens=plan.load.decode_context_tokens,
         prompt_tokens=plan.load.prompt_tokens,
         prompt_context_tokens=plan.load.prompt_context_tokens,
-        tensors=tensors_of(model, plan.setting.model, plan.setting.quantization),
+        tensors=tensors_of(file.model, plan.setting.model, file.quantization),
     )
     _say(
         question,
-        host_assumptions(machine),
+        (*file.assumptions, *host_assumptions(machine)),
         line=plan.runtime.line,
         machine=plan.setting.machine,
         output=said.with_seed(options.seed or 0),
@@ -149,7 +149,7 @@ def _say(
 def _question(
     options: ScenarioOptions, asked: RuntimeOptions
 ) -> tuple["RuntimeQuestion", tuple[str, ...]]:
-    """The question, and what is assumed of the machine."""
+    """The question, and what is assumed of the model's file and of the machine."""
     from hwprofiles import InputError, load_machine
     from rosin.cli.settings import split_settings
     from sim.runtimes import (
@@ -172,19 +172,19 @@ def _question(
     if options.kv_type is not None:
         arguments = with_kv_type(arguments, options.kv_type)
     machine = load_machine(options.needed("machine", NEEDED), overrides)
-    model = load_model_for(asked.runtime, options.needed("model", NEEDED), options.quantization)
+    file = load_model_for(asked.runtime, options.needed("model", NEEDED), options.quantization)
     prompt_tokens = options.prompt_tokens or DEFAULT_PROMPT_TOKENS
     question = RuntimeQuestion(
         runtime=asked.runtime,
         arguments=arguments,
-        model=model,
-        quantization=kernel_format(model, options.quantization),
+        model=file.model,
+        quantization=kernel_format(file.model, file.quantization),
         host=runtime_host(machine),
         # A context of 0 tokens may be asked for, so only what was not said is the prompt's.
         context_tokens=prompt_tokens if asked.context_tokens is None else asked.context_tokens,
         prompt_tokens=prompt_tokens,
     )
-    return question, host_assumptions(machine)
+    return question, (*file.assumptions, *host_assumptions(machine))
 
 
 def _check_memory(question: "RuntimeQuestion", prediction: "RuntimePrediction") -> None:

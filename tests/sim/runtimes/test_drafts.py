@@ -22,7 +22,8 @@ def test_distinct_experts_near_recorded() -> None:
 
 def _question() -> ChoiceQuestion:
     machine = load_machine("RTX 5090 + Ryzen 9 9950X + 2x64GB DDR5-5600")
-    return choice_question(machine, load_model("qwen3-235b-a22b", "Q2_K"), "Q2_K", 128, 128)
+    model = load_model("qwen3-235b-a22b", "Q2_K")
+    return choice_question(machine, model, "Q2_K", 128, 128, checkpoint=model)
 
 
 def test_no_drafts_change_nothing() -> None:

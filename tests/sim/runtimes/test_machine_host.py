@@ -53,6 +53,31 @@ def test_no_gpu() -> None:
     assert not host.is_server
 
 
+@pytest.mark.parametrize(
+    ("gpu", "is_server_card"),
+    [
+        ("Tesla P40", True),
+        ("Tesla P100", True),
+        ("Tesla V100 32GB", True),
+        ("A100 PCIe 40GB", True),
+        ("H100 SXM", True),
+        ("H200 SXM", True),
+        ("B200", True),
+        ("GTX 1080", True),
+        ("RTX A1000", False),
+        ("RTX A6000", False),
+        ("RTX 3090", False),
+        ("L40S", False),
+        ("RTX PRO 6000", False),
+        ("Instinct MI50", False),
+    ],
+)
+def test_cards_with_hbm_and_of_pascal(gpu: str, is_server_card: bool) -> None:
+    """They decode slower than their memory's rate lets expect of other cards."""
+    host = runtime_host(load_machine(f"{gpu} + Ryzen 9 7950X + 2x32GB DDR5-4800"))
+    assert host.gpus[0].is_server_card is is_server_card
+
+
 def test_machine_file_that_states_little() -> None:
     """What a file does not state of its CPU is assumed, and said."""
     machine = load_machine("desktop-rtx-4090-ddr5")

@@ -53,6 +53,49 @@ def test_compressed_cache_as_printed(kind: str, mib: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "printed_bytes"),
+    [
+        ("-c 65536 -ctk q8_0 -mla 2 -fa -amb 512 -ngl 63 -ot exps=CPU", 6_376_390_656),
+        ("-c 32768 -ctk q8_0 -mla 3 -fa -amb 512 -fmoe -ngl 63 -ot exps=CPU", 3_591_372_800),
+        ("-c 32768 -ctk f16 -mla 3 -fa -amb 512 -fmoe -ngl 63 -ot exps=CPU -rtr", 3_557_818_368),
+    ],
+)
+def test_expanded_keys_and_values_as_printed(line: str, printed_bytes: float) -> None:
+    """ik_llama.cpp printed these bytes of buffers for DeepSeek-V3 in 2025 (discussion 258)."""
+    asked = replace(question(line, runtime="ik_llama.cpp", model=deepseek()), build=300)
+    memory = memory_of(asked, placement_of(asked))["gpu0"]
+    assert memory.compute == pytest.approx(printed_bytes, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("line", "build", "heads_at_once", "heads_of_copies"),
+    [
+        ("", 2311, 128, 128),
+        ("", 2312, 8, 8),
+        ("-amb 512", 2311, 16, 16),
+        ("-amb 512", NEWEST_BUILD, 16, 16),
+        ("-amb 512", 1210, 16, 128),
+        ("-amb 0", NEWEST_BUILD, 128, 128),
+        ("-amb 1", NEWEST_BUILD, 4, 4),
+        ("-amb 100000", NEWEST_BUILD, 128, 128),
+    ],
+)
+def test_how_many_heads_are_expanded_at_once(
+    line: str, build: int, heads_at_once: int, heads_of_copies: int
+) -> None:
+    """As many as -amb has room for, 256 MiB since pull request 2312; copies follow since 1211.
+
+    DeepSeek-V3 at 32,768 tokens: 32 MiB a head in 32 bit, 20 MiB of copies in 16.
+    """
+    whole = f"-mla 3 -fa -c 32768 -ngl 63 -ot exps=CPU -rtr {line}"
+    asked = replace(question(whole, runtime="ik_llama.cpp", model=deepseek()), build=build)
+    activations = 512 * 18 * 7168 * 4
+    memory = memory_of(asked, placement_of(asked))["gpu0"]
+    expanded = (32 * heads_at_once + 20 * heads_of_copies) * MIB
+    assert memory.compute == pytest.approx(activations + expanded, rel=1e-6)
+
+
+@pytest.mark.parametrize(
     ("line", "runtime", "mib"),
     [
         ("-c 32768 -fa -rtr -fmoe -ngl 99 -ot exps=CPU", "ik_llama.cpp", 312.8),

@@ -52,11 +52,14 @@ def test_a_thread_goes_on_after_its_number() -> None:
     assert _build("ik_llama.cpp", f"{IK}/pull/590; 2025-06-27") == 590
 
 
-def test_llama_cpp_in_a_thread_of_the_other_program() -> None:
-    """Without a day it is as old as the thread's year; with one, as its day says."""
-    assert _build("llama.cpp", f"{IK}/pull/180") == 18_000
-    assert _build("llama.cpp", f"{IK}/pull/180; 2025-01-30") < 12_000
-    assert _build("llama.cpp", f"{IK}/pull/1283") == NEWEST_BUILD
+def test_a_program_in_a_thread_of_the_other() -> None:
+    """It is as old as the day on which the thread was opened, unless a later day is stated."""
+    assert _build("llama.cpp", f"{IK}/pull/180") == pytest.approx(11474, abs=60)
+    assert _build("llama.cpp", f"{IK}/pull/180; 2025-05-14") == 13435
+    assert _build("llama.cpp", f"{IK}/discussions/357") == pytest.approx(13150, abs=40)
+    assert _build("llama.cpp", f"{IK}/pull/99999") > 27_000
+    assert _build("ik_llama.cpp", f"{MAIN}/pull/13435") == pytest.approx(412, abs=12)
+    assert _build("ik_llama.cpp", f"{MAIN}/pull/99999") == NEWEST_BUILD
     assert _build("llama.cpp", f"{MAIN}/pull/13435") == 13435
 
 

@@ -22,7 +22,9 @@ def plain_total(config: Keys) -> int:
     is_phi = keys["model_type"] == "phimoe"
     # Grok-1's files may leave the key out, and its embedding is its head.
     is_grok_1 = keys["model_type"] == "grok" and not keys.get("residual_moe")
-    head = 0 if keys.get("tie_word_embeddings", is_grok_1) else table
+    # Gemma 3 ties them unless its file says otherwise.
+    ties = is_grok_1 or keys["model_type"].startswith("gemma3")
+    head = 0 if keys.get("tie_word_embeddings", ties) else table
     has_bias = (is_phi and keys["lm_head_bias"]) or (
         keys["model_type"].startswith("ernie") and keys.get("use_bias")
     )
@@ -443,6 +445,31 @@ def _dbrx(keys: Keys) -> list[int]:
     return [2 * hidden + attention + moe] * keys["n_layers"]
 
 
+def _gemma3(keys: Keys) -> list[int]:
+    bias = bool(keys.get("attention_bias"))
+    attention = _grouped(keys, bias=bias, out_bias=bias, norm="head")
+    mlp = 3 * keys["hidden_size"] * keys["intermediate_size"]
+    return _every(keys, attention, mlp + 2 * keys["hidden_size"])
+
+
+def _minimax_m3(keys: Keys) -> list[int]:
+    hidden = keys["hidden_size"]
+    own = keys.get("sparse_attention_config", {})
+    dim = own.get("sparse_index_dim", keys.get("index_head_dim"))
+    heads = own.get("sparse_num_index_heads", keys.get("index_n_heads"))
+    flags = own.get("sparse_attention_freq") or [
+        kind == "minimax_m3_sparse" for kind in keys["layer_types"]
+    ]
+    indexer = hidden * dim * (heads + 1) + 2 * dim
+    moe = _moe(
+        keys, keys["intermediate_size"], shared=keys["shared_intermediate_size"], per_expert=1
+    )
+    dense = {**keys, "intermediate_size": keys.get("dense_intermediate_size", 0)}
+    routed = keys["moe_layer_freq"]
+    layers = _mixed(dense, _grouped(keys, norm="head"), lambda layer: routed[layer], moe)
+    return [size + (indexer if flag else 0) for size, flag in zip(layers, flags, strict=True)]
+
+
 def _gemma4(keys: Keys) -> list[int]:
     hidden = keys["hidden_size"]
     heads = keys["num_attention_heads"]
@@ -542,6 +569,7 @@ LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     "lfm2_moe": _lfm2_moe,
     "mimo_v2_flash": _mimo,
     "minimax_m2": _minimax_m2,
+    "minimax_m3": _minimax_m3,
     "nemotron_h": _nemotron_h,
     "qwen3": _qwen3,
     "qwen3_5": _qwen3_5,
@@ -550,6 +578,7 @@ LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     ),
     "deepseek_v2": lambda keys: _deepseek(keys, 0),
     "deepseek_v3": lambda keys: _deepseek(keys, 1),
+    "gemma3": _gemma3,
     "gemma4": _gemma4,
     "glm4_moe": _glm4_moe,
     "gpt_oss": _gpt_oss,

@@ -20,6 +20,7 @@ from sim.model.importers.families.deepseek import (
 from sim.model.importers.families.deepseek_v4 import DEEPSEEK_V4
 from sim.model.importers.families.dots1 import DOTS1
 from sim.model.importers.families.ernie4_5_moe import ERNIE4_5_MOE
+from sim.model.importers.families.gemma3 import GEMMA3
 from sim.model.importers.families.gemma4 import GEMMA4
 from sim.model.importers.families.glm4_moe import GLM4_MOE
 from sim.model.importers.families.gpt_oss import GPT_OSS
@@ -34,6 +35,7 @@ from sim.model.importers.families.llama import LLAMA
 from sim.model.importers.families.llama4 import LLAMA4
 from sim.model.importers.families.mimo_v2_flash import MIMO_V2_FLASH
 from sim.model.importers.families.minimax_m2 import MINIMAX_M2
+from sim.model.importers.families.minimax_m3 import MINIMAX_M3
 from sim.model.importers.families.mixtral import MIXTRAL
 from sim.model.importers.families.nemotron_h import NEMOTRON_H
 from sim.model.importers.families.olmoe import OLMOE
@@ -55,6 +57,8 @@ _ALL = (
     KIMI_LINEAR,
     DEEPSEEK_V4,
     STEP3P5,
+    MINIMAX_M3,
+    GEMMA3,
     GEMMA4,
     QWEN3_5_MOE,
     QWEN3_5,

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hwprofiles import InputError, load_machine
@@ -209,7 +211,7 @@ def _write_gguf(path: Path) -> None:
         shapes[f"blk.{layer}.ffn_up.weight"] = (_KEYS["feed_forward_length"], hidden)
     kind = gguf.GGMLQuantizationType.F16
     for name, shape in shapes.items():
-        writer.add_tensor_info(name, shape, None, shape[0] * shape[1] * 2, kind)
+        writer.add_tensor_info(name, shape, np.dtype(np.float16), shape[0] * shape[1] * 2, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()

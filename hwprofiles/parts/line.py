@@ -201,7 +201,7 @@ def _in_a_row(part: str, library: PartsLibrary) -> list[Item] | None:
         except InputError:
             return None
 
-    items = fewest_pieces(part.split(), read)
+    items: list[Item] | None = fewest_pieces(part.split(), read)
     if items is None:
         return None
     # Two sizes of memory leave open which is meant, and so do two names of a CPU.

@@ -477,6 +477,31 @@ def _gemma3(rng: random.Random) -> Config:
     }
 
 
+def _hy_v3(rng: random.Random) -> Config:
+    layers = rng.randint(2, 5)
+    kinds = [rng.choice(["dense", "sparse"]) for _ in range(layers - 1)]
+    return {
+        "num_hidden_layers": layers,
+        "mlp_layer_types": [*kinds, "sparse"],
+        "head_dim": rng.choice([2, 4]),
+        "intermediate_size": rng.randint(1, 40),
+        "moe_intermediate_size": rng.randint(1, 20),
+        "num_shared_experts": rng.randint(1, 2),
+        "attention_bias": _flag(rng),
+        **_experts(rng, "num_experts"),
+    }
+
+
+def _solar_open(rng: random.Random) -> Config:
+    return {
+        "head_dim": rng.choice([2, 4]),
+        "moe_intermediate_size": rng.randint(1, 20),
+        "n_shared_experts": rng.randint(1, 2),
+        "attention_bias": _flag(rng),
+        **_experts(rng, "n_routed_experts"),
+    }
+
+
 def _minimax_m3(rng: random.Random) -> Config:
     layers = rng.randint(2, 5)
     sparse = [rng.choice([0, 1]) for _ in range(layers)]
@@ -503,6 +528,8 @@ SHAPES: Mapping[str, Callable[[random.Random], Config]] = {
     "deepseek_v4": _deepseek_v4,
     "deepseek_v32": _sparse_latent,
     "dots1": _dots1,
+    "hy_v3": _hy_v3,
+    "solar_open": _solar_open,
     "ernie4_5_moe": _ernie,
     "glm4_moe_lite": _lite,
     "glm_moe_dsa": _shared_indexers,

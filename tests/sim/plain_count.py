@@ -17,6 +17,8 @@ def plain_total(config: Keys) -> int:
     """All weights of the decoder that the configuration describes."""
     keys = flat(config)
     keys.setdefault("hidden_size", keys.get("d_model"))
+    if keys["model_type"].startswith("gemma3"):
+        keys = {**_GEMMA3_LEAVES_OUT, **keys}
     body = sum(LAYERS[keys["model_type"].removesuffix("_text")](keys))
     table = keys["vocab_size"] * keys["hidden_size"]
     is_phi = keys["model_type"] == "phimoe"
@@ -235,9 +237,20 @@ def _minimax_m2(keys: Keys) -> list[int]:
 def _dots1(keys: Keys) -> list[int]:
     bias = bool(keys.get("attention_bias"))
     width = keys["moe_intermediate_size"]
-    moe = _moe(keys, width, shared=keys["n_shared_experts"] * width, per_expert=1)
+    shared = keys.get("n_shared_experts", keys.get("num_shared_experts", 0)) * width
+    moe = _moe(keys, width, shared=shared, per_expert=1)
     attention = _grouped(keys, bias=bias, out_bias=bias, norm="head")
-    return _mixed(keys, attention, _after_dense(keys), moe)
+    kinds = keys.get("mlp_layer_types")
+    routes = (lambda layer: kinds[layer] == "sparse") if kinds else _after_dense(keys)
+    return _mixed(keys, attention, routes, moe)
+
+
+def _solar_open(keys: Keys) -> list[int]:
+    width = keys["moe_intermediate_size"]
+    moe = _moe(keys, width, shared=keys["n_shared_experts"] * width, per_expert=1)
+    bias = bool(keys.get("attention_bias"))
+    norm = "head" if keys.get("use_qk_norm") else ""
+    return _every(keys, _grouped(keys, bias=bias, norm=norm), moe)
 
 
 def _ernie(keys: Keys) -> list[int]:
@@ -445,6 +458,14 @@ def _dbrx(keys: Keys) -> list[int]:
     return [2 * hidden + attention + moe] * keys["n_layers"]
 
 
+_GEMMA3_LEAVES_OUT = {
+    "head_dim": 256,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "vocab_size": 262208,
+}
+
+
 def _gemma3(keys: Keys) -> list[int]:
     bias = bool(keys.get("attention_bias"))
     attention = _grouped(keys, bias=bias, out_bias=bias, norm="head")
@@ -560,6 +581,8 @@ LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     "deepseek_v4": _deepseek_v4,
     "deepseek_v32": _sparse_latent,
     "dots1": _dots1,
+    "hy_v3": _dots1,
+    "solar_open": _solar_open,
     "ernie4_5_moe": _ernie,
     "glm4_moe_lite": _lite,
     "glm_moe_dsa": _sparse_latent,

@@ -146,6 +146,19 @@ def test_gemma_3_attends_to_all_in_every_sixth_layer() -> None:
     assert model.is_head_tied
 
 
+def test_gemma_3_files_leave_out_what_their_class_says() -> None:
+    """As Google's own: of 4B neither heads nor vocabulary, of 12B no width of heads."""
+    text = {"model_type": "gemma3_text", "sliding_window": 1024}
+    small = {**text, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34}
+    wide = {"num_attention_heads": 16, "num_key_value_heads": 8}
+    large = {**text, "hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48}
+    for name, keys in (("gemma-3-4b", small), ("gemma-3-12b", {**large, **wide})):
+        config = {"model_type": "gemma3", "text_config": keys}
+        model = model_from_config(config, name=name, provenance=HERE)
+        assert model.layers == load_model(name).layers
+        assert model.total_params == load_model(name).total_params
+
+
 def test_a_nemotron_layer_is_one_thing() -> None:
     """23 Mamba layers, 23 of experts without a gate, 6 of attention; each has one norm."""
     model = _model("nemotron_h")

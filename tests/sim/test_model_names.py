@@ -81,6 +81,9 @@ gemma3:12b-it-q4_K_M gemma-3-12b Q4_K_M
 deepseek-ai/DeepSeek-Coder-V2-Instruct deepseek-v2 16bit
 nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-NVFP4 nemotron-3-ultra-550b-a55b NVFP4
 MiniMaxAI/MiniMax-M3 minimax-m3 16bit
+unsloth/Mistral-Small-4-119B-2603-GGUF:UD-Q5_K_XL mistral-small-4-119b UD-Q5_K_XL
+upstage/Solar-Open-100B solar-open-100b 16bit
+tencent/Hy3-preview-FP8 hy3-preview fp8
 phi3.5-moe phi-3.5-moe 16bit
 qwen-3-30b-a3b qwen3-30b-a3b 16bit
 kimi-k2:1t kimi-k2 fp8
@@ -215,7 +218,7 @@ def test_a_file_goes_before_a_model_of_its_name(
         ),
         ("Qwen/Qwen3-5B-Instruct-2507", "did you mean 'qwen3-8b'"),
         ("liquidai/lfm3-moe-large-preview-x", "of that family: lfm2-8b-a1b"),
-        ("upstage/Solar-Open-100B", "a config.json or GGUF file is read too"),
+        ("arcee-ai/Trinity-Mini", "a config.json or GGUF file is read too"),
         ("Qwen/Qwen3-30B-A3", "did you mean 'qwen3-30b-a3b'"),
         ("Q4_K_M", "no model named 'Q4_K_M'"),
         ("gguf", "no model named 'gguf'"),

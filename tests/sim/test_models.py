@@ -103,6 +103,9 @@ REQUIRED = [
     "llama-3.1-405b",
     "qwen3.5-9b",
     "minimax-m3",
+    "mistral-small-4-119b",
+    "solar-open-100b",
+    "hy3-preview",
 ]
 
 PUBLISHED_TOLERANCE = 0.005

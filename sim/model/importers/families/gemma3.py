@@ -42,6 +42,15 @@ def _heads(keys: ConfigKeys) -> Heads:
 GEMMA3 = Family(
     name="gemma3",
     decode=_decode,
-    required=("head_dim", "sliding_window"),
+    required=("sliding_window",),
+    # Google's files state what differs from the class, which is that of the 4B model
+    # (Gemma3TextConfig of transformers 5.23.0).
+    defaults={
+        "head_dim": 256,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "vocab_size": 262_208,
+        "max_position_embeddings": 131_072,
+    },
     idle=("use_bidirectional_attention",),
 )

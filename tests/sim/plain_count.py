@@ -26,7 +26,8 @@ def plain_total(config: Keys) -> int:
     is_grok_1 = keys["model_type"] == "grok" and not keys.get("residual_moe")
     # Gemma 3 ties them unless its file says otherwise.
     ties = is_grok_1 or keys["model_type"].startswith("gemma3")
-    head = 0 if keys.get("tie_word_embeddings", ties) else table
+    tied = keys.get("tie_word_embeddings", keys.get("tie_embedding", ties))
+    head = 0 if tied else table
     has_bias = (is_phi and keys["lm_head_bias"]) or (
         keys["model_type"].startswith("ernie") and keys.get("use_bias")
     )
@@ -423,7 +424,10 @@ def _nemotron_h(keys: Keys) -> list[int]:
             return _ungated(hidden, keys["intermediate_size"], bool(keys.get("mlp_bias")))
         return _nemotron_moe(keys)
 
-    return [hidden + sized(kind) for kind in keys["hybrid_override_pattern"]]
+    letters = {"mamba": "M", "moe": "E", "attention": "*", "mlp": "-"}
+    words = keys.get("layers_block_type", ())
+    pattern = keys.get("hybrid_override_pattern") or [letters[word] for word in words]
+    return [hidden + sized(kind) for kind in pattern]
 
 
 def _mimo(keys: Keys) -> list[int]:
@@ -440,12 +444,17 @@ def _mimo(keys: Keys) -> list[int]:
     kv_heads = keys["num_key_value_heads"]
     full = attention("", kv_heads)
     windowed = attention("swa_", keys.get("swa_num_key_value_heads", 2 * kv_heads))
-    kinds = keys["layer_types"]
+    kinds = keys.get("hybrid_layer_pattern", keys.get("layer_types"))
     sparse = keys.get("mlp_layer_types")
+    flags = keys.get("moe_layer_freq")
     moe = _moe(keys, keys["moe_intermediate_size"], per_expert=1)
-    routes = _after_dense(keys) if sparse is None else lambda layer: sparse[layer] == "sparse"
-    layers = _mixed(keys, 0, routes, moe)
-    mixers = [full if kind == "full_attention" else windowed for kind in kinds]
+    if isinstance(flags, list):
+        layers = _mixed(keys, 0, lambda layer: bool(flags[layer]), moe)
+    elif sparse is not None:
+        layers = _mixed(keys, 0, lambda layer: sparse[layer] == "sparse", moe)
+    else:
+        layers = _mixed(keys, 0, _after_dense(keys), moe)
+    mixers = [full if kind in (0, "full_attention") else windowed for kind in kinds]
     return [size + mixer for size, mixer in zip(layers, mixers, strict=True)]
 
 

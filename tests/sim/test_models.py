@@ -22,6 +22,7 @@ from sim.model.model import Attention, Indexer, Layer, Model, State, TensorClass
 from sim.model.quantization import FORMATS, SCHEMES
 from sim.model.spec import explicit_spec
 from tests.sim.model_files import check_file
+from tests.sim.plain_count import flat, plain_total
 
 REQUIRED = [
     "mixtral-8x7b",
@@ -136,6 +137,15 @@ def test_totals_equal_what_is_published(name: str) -> None:
             assert model.active_params == pytest.approx(
                 published.active_params, rel=PUBLISHED_TOLERANCE
             ), published.source
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_totals_equal_an_independent_count(name: str) -> None:
+    """To the weight: plain sums over the shapes in the model's file."""
+    config = load_spec(name).config
+    assert config is not None
+    family = load_model(name).family
+    assert plain_total({**flat(config), "model_type": family}) == load_model(name).total_params
 
 
 @pytest.mark.parametrize("name", REQUIRED)

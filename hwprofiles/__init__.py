@@ -1,7 +1,7 @@
 """What a machine is: units, provenance, cost curves and the library of machine files."""
 
 from hwprofiles.curve import Curve, Operation
-from hwprofiles.errors import InputError, closest, unknown_name
+from hwprofiles.errors import InputError, closest, near, unknown_name
 from hwprofiles.json_file import parse_json, read_json
 from hwprofiles.library import (
     load_machine,
@@ -53,6 +53,7 @@ __all__ = [
     "machine_data",
     "machine_names",
     "names_machine_file",
+    "near",
     "parse_json",
     "parse_machine",
     "parse_yaml",

@@ -35,10 +35,13 @@ def closest(name: str, choices: Iterable[str]) -> str:
     ``"; did you mean 'x'?"``, or the list of valid names when none is near.
     """
     names = sorted(choices)
-    near = _near(name.lower()[:MAX_SHOWN], names)
-    if near:
-        return f"; did you mean {' or '.join(map(repr, near))}?"
-    return f"; known: {', '.join(names)}"
+    return near(name, names) or f"; known: {', '.join(names)}"
+
+
+def near(name: str, choices: Iterable[str]) -> str:
+    """The hint for a misspelt name alone: empty where none is near."""
+    found = _near(name.lower()[:MAX_SHOWN], sorted(choices))
+    return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 def _near(name: str, names: list[str]) -> list[str]:

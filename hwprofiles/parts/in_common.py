@@ -63,7 +63,7 @@ def _with_size(line: PartsLine, library: PartsLibrary) -> PartsLine:
     sizes = library.gpus[item.name]
     part = sizes[0]
     is_sized = part.is_unified and not part.is_inside_cpu and item.memory_gib is None
-    gib = _gib(memory)
+    gib = total_gib(memory)
     if not is_sized or gib not in [size.memory_bytes // GIB for size in sizes]:
         return line
     return replace(line, gpus=(replace(item, memory_gib=gib),), memory=None)
@@ -86,5 +86,8 @@ def _named(items: Sequence[GpuItem]) -> str:
     return " and ".join(item.name for item in items)
 
 
-def _gib(memory: MemoryModules) -> int:
+def total_gib(memory: MemoryModules) -> int | None:
+    """The size of all modules in GiB; None where none is written."""
+    if memory.module_gib is None:
+        return None
     return memory.module_gib * (memory.modules or 1) * (memory.sockets or 1)

@@ -5,12 +5,14 @@ library.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from hwprofiles.errors import InputError, shortened
+from hwprofiles.parts.cut import fewest_pieces
 from hwprofiles.parts.gpu_part import GpuPart
 from hwprofiles.parts.library import PartsLibrary, parts_library
 from hwprofiles.parts.names import nearest
-from hwprofiles.parts.spoken import count_first, plain_device, plain_memory
+from hwprofiles.parts.spoken import count_first, plain_device, plain_memory, without_cores
 from hwprofiles.units import GB, GIB, MB, parse_number
 
 BY_SOCKET = "2x(8x64GB DDR5-4800)"
@@ -34,7 +36,7 @@ _PCIE = re.compile(
 _SIZE = re.compile(r"(?<![\w.])(?P<gib>\d{1,3})\s*(?:gb|gib|g)\b", re.IGNORECASE)
 _MEMORY = re.compile(
     r"(?:(?P<sockets>\d+)\s*[x×]\s*(?P<open>\())?\s*"
-    r"(?:(?P<modules>\d+)\s*[x×]\s*)?(?P<gib>\d+)\s*(?:gb|gib|g)\s*"
+    r"(?:(?P<modules>\d+)\s*[x×]\s*)?(?P<gib>\d+|\?)\s*(?:gb|gib|g)\s*"
     r"(?P<type>(?:lp)?ddr\dx?)?(?:[\s-]*(?P<speed>\d+))?\s*(?P<close>\))?",
     re.IGNORECASE,
 )
@@ -75,14 +77,14 @@ class MemoryModules:
     """Modules of one kind: those of each of so many sockets, or all of them where ``sockets`` is
     None.
 
-    ``modules`` is None where only a total is written, ``type_name`` and ``mt_per_s`` where no kind
-    and no speed are.
+    ``modules`` is None where only a total is written, ``module_gib`` where no size is,
+    ``type_name`` and ``mt_per_s`` where no kind and no speed are.
     """
 
     text: str
     sockets: int | None
     modules: int | None
-    module_gib: int
+    module_gib: int | None
     type_name: str | None
     mt_per_s: int | None
 
@@ -122,7 +124,8 @@ def parse_line(text: str, library: PartsLibrary) -> PartsLine:
         raise InputError(f"{shortened(long)}: a part has at most {MAX_PART} characters")
     line = PartsLine(text=" + ".join(parts))
     for part in parts:
-        line = _with_item(line, _item(part, library))
+        for item in _items(part, library):
+            line = _with_item(line, item)
     return line
 
 
@@ -131,7 +134,7 @@ def split_line(text: str) -> list[str]:
     or ``AI Max+ 395`` divides nothing. Commas and the like divide as a plus does.
     """
     # A plus divides where a space is before it or a word behind it.
-    parts = re.split(r"\s\+\s*|\+(?=\w)|[,;|]\s+|\s[/&]\s|\n", f" {text} ")
+    parts = re.split(r"\s\+\s*|\+(?=\w)|[,;|]\s+|\s[/&]\s|\n", f" {without_cores(text)} ")
     return [" ".join(part.split()) for part in parts if part.strip()]
 
 
@@ -164,13 +167,52 @@ def _once(known: Item | None, item: Item, right: str) -> None:
         raise InputError(f"parts {known.text!r} and {item.text!r}: write {right}")
 
 
-def _item(part: str, library: PartsLibrary) -> Item:
+def _items(part: str, library: PartsLibrary) -> list[Item]:
+    """The item that a part is, else those that it names in a row."""
+    try:
+        item = _item(part, library)
+    except InputError:
+        # An error of the whole is said of the whole, unless it is several parts.
+        several = _in_a_row(part, library)
+        if several is None:
+            raise
+        return several
+    if item is not None:
+        return [item]
+    several = _in_a_row(part, library)
+    if several is None:
+        raise _not_understood(part, library)
+    return several
+
+
+def _item(part: str, library: PartsLibrary) -> Item | None:
     # Memory first: "2x32GB DDR5-4800" also begins like a count with a name.
     for read in (_memory, _disk, _device):
         item = read(part, library)
         if item is not None:
             return item
-    raise _not_understood(part, library)
+    return None
+
+
+def _in_a_row(part: str, library: PartsLibrary) -> list[Item] | None:
+    def read(text: str) -> Item | None:
+        try:
+            return _item(text, library)
+        except InputError:
+            return None
+
+    items: list[Item] | None = fewest_pieces(part.split(), read)
+    if items is None:
+        return None
+    # Two sizes of memory leave open which is meant, and so do two names of a CPU.
+    kinds = [type(item) for item in items if not isinstance(item, GpuItem)]
+    if len(set(kinds)) < len(kinds):
+        return None
+    for before, item in pairwise(items):
+        # A bare size behind a card may be a slip in the card's own: 3060 16GB.
+        if isinstance(before, GpuItem) and isinstance(item, MemoryModules) and not item.type_name:
+            return None
+    return items
 
 
 def _memory(part: str, library: PartsLibrary) -> MemoryModules | None:
@@ -188,7 +230,7 @@ def _memory(part: str, library: PartsLibrary) -> MemoryModules | None:
         text=part,
         sockets=_whole(match["sockets"], part),
         modules=_whole(match["modules"], part),
-        module_gib=_at_least_one(int(match["gib"]), part),
+        module_gib=None if match["gib"] == "?" else _at_least_one(int(match["gib"]), part),
         type_name=type_name,
         mt_per_s=speed,
     )

@@ -15,12 +15,14 @@ together). Channels of LPDDR are narrower: as many as make 64 bits count as one.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryType:
-    """A kind of module, and between which rates it is sold. CPUs that take memory of ``taken_as``
-    take it: laptops have soldered LPDDR5 where their CPU is listed with DDR5.
+    """A kind of module, between which rates it is sold, and that of most CPUs that take it beside
+    their own kind. CPUs that take memory of ``taken_as`` take it: laptops have soldered LPDDR5 where
+    their CPU is listed with DDR5.
     """
 
     name: str
     taken_as: str
+    usual_mt_per_s: int
     slowest_mt_per_s: int
     fastest_mt_per_s: int
     listed: Citation
@@ -49,6 +51,7 @@ def _type(row: Mapping[str, Any]) -> MemoryType:
     return MemoryType(
         name=row["name"],
         taken_as=row.get("taken_as", row["name"]),
+        usual_mt_per_s=row["usual_mt_per_s"],
         slowest_mt_per_s=row["slowest_mt_per_s"],
         fastest_mt_per_s=row["fastest_mt_per_s"],
         listed=Citation(source=row["source"], date=row["date"]),

@@ -12,11 +12,13 @@ NUM_SUGGESTIONS = 3
 
 _NOISE = re.compile(
     r"\((?:r|tm|c)\)|[®™]|\b\d+-cores?\b|\b\d+(?:st|nd|rd|th)\s+gen\b|@.*$"
-    r"|\bwith\s+radeon.*$|\bw/.*$"
+    r"|\bwith\s+radeon.*$|\bw/.*$|\bv1\b|\b(?:naples|rome|milan|genoa|bergamo|siena|turin)\b"
     r"|\b(?:nvidia|amd|intel|cpu|gpu|processor|graphics|generation|edition|workstation|hbm\d\w*)\b",
     re.IGNORECASE,
 )
-"""What systems put around a name: makers, trade marks, "16-Core Processor", "@ 3.50GHz"."""
+"""What systems and people put around a name: makers, trade marks, "16-Core Processor", "@ 3.50GHz",
+the first version, the town an EPYC is called after.
+"""
 
 _WORDS = {"mobile": "laptop", "max-q": "maxq", "max+": "max"}
 _FORM = re.compile(r"\bsxm\d?\b")
@@ -36,7 +38,7 @@ _OPTIONAL = frozenset(
             "data",
             "center",
         ),
-        *("rtx", "gtx", "rx", "ryzen", "threadripper", "epyc", "core", "ultra", "3", "5", "7", "9"),
+        *("rtx", "gtx", "rx", "ryzen", "threadripper", "epyc", "core", "3", "5", "7", "9"),
         *(
             "xeon",
             "gold",
@@ -60,9 +62,10 @@ _OPTIONAL_BESIDE = {
     "pro": ("threadripper", "radeon", "arc"),
     "ai": ("radeon",),
     "p": ("xeon",),
+    "ultra": ("core",),
 }
 """Words that people leave out of a name that has one of these words, and of no other: an RTX PRO
-6000 is no RTX 6000.
+6000 is no RTX 6000, an M2 Ultra no M2.
 """
 
 _SHORT = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hwprofiles.errors import InputError
 from hwprofiles.parts.cpu_part import CpuPart
 from hwprofiles.parts.gpu_part import Citation, GpuPart
-from hwprofiles.parts.in_common import said_once, with_memory
+from hwprofiles.parts.in_common import said_once, total_gib, with_memory
 from hwprofiles.parts.library import PartsLibrary
 from hwprofiles.parts.line import GpuItem, MemoryModules, PartsLine
 from hwprofiles.parts.memory_part import RigMemory, peak_bytes_per_s
@@ -200,8 +200,8 @@ def _memory(
     channels = _channels(item, cpu, sockets, assumptions)
     speed = item.mt_per_s
     if speed is None:
-        slowest = library.memory_types[type_name].slowest_mt_per_s
-        speed = cpu.mt_per_s if type_name == cpu.memory else slowest
+        usual = library.memory_types[type_name].usual_mt_per_s
+        speed = cpu.mt_per_s if type_name == cpu.memory else usual
         assumptions.add(f"the line names no speed of memory: {type_name}-{speed} assumed")
     peak = peak_bytes_per_s(channels, speed)
     source = f"the parts line: {item.text}; {channels} channels x {speed} MT/s x 8 bytes"
@@ -209,9 +209,12 @@ def _memory(
     if cpu.most_memory_bytes_per_s is not None and peak > cpu.most_memory_bytes_per_s * sockets:
         peak = cpu.most_memory_bytes_per_s * sockets
         source = f"{cpu.listed.source}: all that {cpu.name} moves"
-    is_whole = None not in (item.mt_per_s, item.modules, item.type_name)
+    is_whole = None not in (item.mt_per_s, item.modules, item.module_gib, item.type_name)
     kind = Kind.DATASHEET if is_whole else Kind.ASSUMED
-    num_bytes = item.module_gib * GIB * (item.modules or 1) * (item.sockets or 1)
+    gib = total_gib(item)
+    if gib is None:
+        assumptions.add(f"{item.text!r} names no size: it is unknown and limits nothing")
+    num_bytes = None if gib is None else gib * GIB
     return RigMemory(
         num_bytes=num_bytes,
         peak_bytes_per_s=peak,

@@ -42,11 +42,19 @@ _ASIDE = re.compile(
     r"\b(?:egpu|e-gpu|via|over|dock|used|refurbished|gpus?|cards?|vram|founders|fe|stock|each)\b"
     r"|\b(?:evga|asus|msi|gigabyte|zotac|pny|palit|gainward|sapphire|xfx|powercolor|inno3d)\b"
     r"|\b(?:tuf|rog(?:\s+strix)?|aorus|ftw3|gaming(?:\s+[xz])?|trio|ventus|suprim|eagle|windforce)\b"
-    r"|\b(?:nitro|pulse|oc)\b"
-    r"|\bmac(?:\s*(?:studio|mini|pro)|book(?:\s*(?:pro|air))?)\b|\bimac\b",
+    r"|\b(?:nitro|pulse|oc|modded|modified|gddr\dx?)\b"
+    r"|\bmac(?:\s*(?:studio|mini|pro)|book(?:\s*(?:pro|air))?)\b(?:\s*1[3-6](?:\"|\s*inch|\b))?|\bimac\b",
     re.IGNORECASE,
 )
 """What stands beside a name and is no part of it: who built the card, how it was bought."""
+
+_LABEL = re.compile(
+    r"^(?:cpu|gpus?|processor|(?:graphics|video)(?:\s+cards?)?)\s*:\s*", re.IGNORECASE
+)
+"""What stands before a part in a list: ``GPU: 2x RTX 3090``."""
+
+_CORES = re.compile(r"\([^()]*\bcores?\b[^()]*\)", re.IGNORECASE)
+"""Cores in brackets, as Apple's are told apart: a name has its own."""
 
 _SHOP = re.compile(
     r"\b(?:ecc|reg|registered|unbuffered|memory|kit|total|sticks?|of|at|system|installed|soldered"
@@ -70,13 +78,19 @@ _MODULES = re.compile(
     re.IGNORECASE,
 )
 _TOTAL = re.compile(
-    r"(?<![\w.])(?P<size>\d{1,4}(?:\.\d{1,2})?)\s*(?P<unit>tb|tib|gb|gib|g)\b", re.IGNORECASE
+    r"(?<![\w.])(?P<size>\d{1,4}(?:\.\d{1,2})?)\s*(?P<unit>tb|tib|gb|gib|gigs?|g)\b", re.IGNORECASE
 )
 _GIB_PER_TIB = 1024
 
 
+def without_cores(text: str) -> str:
+    """The line without brackets that count cores."""
+    return _CORES.sub(" ", text)
+
+
 def plain_device(part: str) -> str:
     """The part with its cable as PCIe and nothing beside its name."""
+    part = _LABEL.sub("", part)
     for cable, link in _LINKS:
         part = cable.sub(link, part)
     # Never everything: a part of nothing but such words is to be named as it is.
@@ -98,7 +112,8 @@ def plain_memory(part: str) -> str | None:
     """The part as ``[Nx]SIZE [TYPE[-SPEED]]``; None where it is not memory, or says two things that
     differ.
 
-    ``8-channel`` beside a total stands for as many modules.
+    ``8-channel`` beside a total stands for as many modules, and beside a kind or a speed for as many
+    of a size that is not known, ``8x?GB``.
     """
     text = _SHOP.sub(" ", _MRDIMM.sub("DDR5", part))
     is_said = re.search(r"\b(?:ram|memory|dimms?)\b", part, re.IGNORECASE) is not None
@@ -107,12 +122,14 @@ def plain_memory(part: str) -> str | None:
     text, modules = _taken(_MODULES, text)
     text, total = _taken(_TOTAL, text)
     text, speed = _taken(_SPEED, text)
-    if re.search(r"[^\s()\[\],;:-]", text) or (modules is None and total is None):
+    if re.search(r"[^\s()\[\],;:-]", text):
         return None
+    if modules is None and total is None:
+        return _of_unknown_size(channels, kind, speed)
     # "3060 12GB" and "2x 3090" are cards: a bare number is a speed or a size only beside a word.
     if speed is not None and not (kind or is_said or speed["unit"]):
         return None
-    if modules is not None and not modules["unit"] and total is None:
+    if modules is not None and not (modules["unit"] or kind) and total is None:
         return None
     gib = None if total is None else _gib(total)
     if total is not None and gib is None:
@@ -123,9 +140,22 @@ def plain_memory(part: str) -> str | None:
         size = f"{modules['count']}x{modules['gib']}GB"
     else:
         size = _over_channels(gib or 0, channels)
+    return f"{size}{_kind_and_speed(kind, speed)}"
+
+
+def _of_unknown_size(
+    channels: re.Match[str] | None, kind: re.Match[str] | None, speed: re.Match[str] | None
+) -> str | None:
+    """``8 channel DDR4 3200``; None for a kind or a speed alone, which may be of anything."""
+    if channels is None or (kind is None and speed is None):
+        return None
+    return f"{_count_of(channels)}x?GB{_kind_and_speed(kind, speed)}"
+
+
+def _kind_and_speed(kind: re.Match[str] | None, speed: re.Match[str] | None) -> str:
     named = "" if kind is None else f" {kind['type'].upper()}"
     rate = "" if speed is None else f"{'-' if named else ' '}{speed['speed']}"
-    return f"{size}{named}{rate}"
+    return f"{named}{rate}"
 
 
 def _gib(total: re.Match[str]) -> int | None:
@@ -140,9 +170,13 @@ def _gib(total: re.Match[str]) -> int | None:
 def _over_channels(gib: int, channels: re.Match[str] | None) -> str:
     if channels is None:
         return f"{gib}GB"
-    number = channels["number"]
-    count = int(number) if number else _COUNTS[channels["word"].lower()]
+    count = _count_of(channels)
     return f"{gib}GB" if count < 1 or gib % count else f"{count}x{gib // count}GB"
+
+
+def _count_of(channels: re.Match[str]) -> int:
+    number = channels["number"]
+    return int(number) if number else _COUNTS[channels["word"].lower()]
 
 
 def _taken(pattern: re.Pattern[str], text: str) -> tuple[str, re.Match[str] | None]:

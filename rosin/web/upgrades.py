@@ -190,7 +190,7 @@ def _is_better(part: GpuPart, own: GpuPart) -> bool:
 def _memories(line: PartsLine, library: PartsLibrary) -> Iterator[str]:
     memory = line.memory
     # Memory that was not written as modules has none to exchange.
-    if memory is None or memory.modules is None:
+    if memory is None or memory.modules is None or memory.module_gib is None:
         return
     yield _memory_words(memory, memory.module_gib * 2, memory.mt_per_s)
     cpu = library.cpus[line.cpu.name] if line.cpu is not None else None

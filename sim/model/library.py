@@ -12,7 +12,7 @@ from typing import Any
 
 from hwprofiles import (
     InputError,
-    closest,
+    near,
     read_json,
     read_yaml,
     unknown_name,
@@ -208,7 +208,7 @@ def _find(name_or_path: str) -> tuple[Path, str | None]:
     if is_there(path):
         return path, None
     if is_path(name_or_path):
-        raise InputError(f"no model file {name_or_path}{closest(path.stem, library)}")
+        raise InputError(f"no model file {name_or_path}{near(path.stem, library)}")
     known = _names()
     found = named_model(name_or_path, known)
     if found is None:

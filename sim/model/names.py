@@ -14,7 +14,7 @@ from sim.model.importers.schemes import find_scheme
 _SITE = re.compile(r"(https?://)?(www\.)?(huggingface\.co|hf\.co)/")
 _PART_OF_A_FILE = re.compile(r"(-\d{5}-of-\d{5})?\.gguf$")
 _SCHEME_BEHIND_A_DOT = re.compile(r"\.(?=(ud-)?(i?q\d|bf16|f16|f32|mxfp4|w\d+a\d+))")
-_MAKERS = ("meta-", "nvidia-")
+_MAKERS = ("meta-", "nvidia-", "ai21-")
 _VARIANT = re.compile(
     r"gguf|instruct|chat|it|base|thinking|reasoning|hf|mlx|imatrix|i1|latest|preview|original|"
     r"abliterated|uncensored|heretic|pt|quantized|autoround|dwq|unsloth|\d{4}|\d{6}|1m|\d{2,3}k|"

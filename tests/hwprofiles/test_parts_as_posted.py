@@ -546,6 +546,47 @@ POSTED = [
         32,
     ),
     ("ASUS TUF RTX 4080 Super + R9 7900X + 64GB", "GeForce RTX 4080 SUPER", 1, "Ryzen 9 7900X", 64),
+    ("3090 x2 + 5950x + 128gb ddr4", "GeForce RTX 3090", 2, "Ryzen 9 5950X", 128),
+    ("MacBook Air M2 16GB", "Apple M2", 1, "Apple M2", 16),
+    ('MacBook Pro 16" M1 Max 64GB', "Apple M1 Max", 1, "Apple M1 Max", 64),
+    ("M4 Max 128GB (16-core CPU, 40-core GPU)", "Apple M4 Max", 1, "Apple M4 Max", 128),
+    ("Framework Desktop 128GB", "Radeon 8060S", 1, "Ryzen AI Max+ 395", 128),
+    ("ASUS Ascent GX10", "GB10", 1, "NVIDIA GB10", 128),
+    ("EPYC 7532 512GB 8-channel DDR4-3200", "no GPU", 0, "EPYC 7532", 512),
+    (
+        "AMD EPYC 7B13 64-Core Processor + 8x64GB DDR4-3200 + RTX 3090",
+        "GeForce RTX 3090",
+        1,
+        "EPYC 7B13",
+        512,
+    ),
+    ("2x EPYC 9R14 + 24x32GB DDR5-4800", "no GPU", 0, "2 x EPYC 9R14", 768),
+    ("EPYC Rome 7F72 + 256GB", "no GPU", 0, "EPYC 7F72", 256),
+    (
+        "Threadripper 7970X 4x RTX 3090 128GB DDR5",
+        "GeForce RTX 3090",
+        4,
+        "Ryzen Threadripper 7970X",
+        128,
+    ),
+    ("2x E5-2690 v4 256GB 2x P40", "Tesla P40", 2, "2 x Xeon E5-2690 v4", 256),
+    ("Ryzen AI 9 HX 370 64GB LPDDR5X", "no GPU", 0, "Ryzen AI 9 HX 370", 64),
+    (
+        "AMD Ryzen 7 9800X3D, NVIDIA GeForce RTX 5090 32GB GDDR7, 64GB DDR5-6000 CL30",
+        "GeForce RTX 5090",
+        1,
+        "Ryzen 7 9800X3D",
+        64,
+    ),
+    (
+        "CPU: Ryzen 9 9900X, GPU: 2x RTX 3090, RAM: 96 GB DDR5 6000",
+        "GeForce RTX 3090",
+        2,
+        "Ryzen 9 9900X",
+        96,
+    ),
+    ("7950X + RTX 4090 + 4x32 DDR5 4800", "GeForce RTX 4090", 1, "Ryzen 9 7950X", 128),
+    ("7950X + 64 gigs of ddr5", "no GPU", 0, "Ryzen 9 7950X", 64),
     (
         "EVGA RTX 3080 Ti FTW3 + 5900X + 4x16GB DDR4-3600",
         "GeForce RTX 3080 Ti",
@@ -558,7 +599,7 @@ POSTED = [
 
 UNKNOWN = [
     ("RTX 5080 Super + 9800X3D", "GeForce RTX 4080 SUPER"),
-    ("EPYC 7B13 + 8x32GB DDR4-3200", "EPYC 7V13"),
+    ("EPYC 7C13 + 8x32GB DDR4-3200", "EPYC 7V13"),
     ("RX 9080 XT + 9800X3D", "Radeon RX 9070 XT"),
     ("Xeon W-2297 + RTX 3090", "Xeon W-2295"),
     ("Ryzen AI 9 HX 371 + 890M", "Ryzen AI 9 HX 370"),
@@ -601,6 +642,49 @@ def test_an_unknown_part_names_the_nearest(line: str, near: str) -> None:
 def test_a_cable_is_the_link_that_it_carries(line: str, link: str) -> None:
     """By the rates in the cables' specifications."""
     assert load_machine(line).link.name == link
+
+
+@pytest.mark.parametrize("line", ["EPYC 7532 8 channel 3200", "EPYC 7532 + 8-channel DDR4-3200"])
+def test_channels_without_a_size_leave_the_size_open(line: str) -> None:
+    """The rate is that of the channels."""
+    machine = load_machine(line)
+    assert machine.cpu.memory_bytes is None
+    assert machine.cpu.memory_bytes_per_s.value == 8 * 3200e6 * 8
+    assert any("unknown and limits nothing" in said for said in machine.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("line", "mt_per_s"),
+    [
+        ("i5-12400F + 2x16GB DDR4", 3200),
+        ("i5-12400F + 2x16GB DDR5", 4800),
+        ("Ryzen AI 9 HX 370 + 32GB LPDDR5X", 7467),
+        ("i7-1165G7 + 16GB LPDDR4X", 4267),
+    ],
+)
+def test_memory_of_another_kind_than_the_listed_one_runs_as_is_usual(
+    line: str, mt_per_s: int
+) -> None:
+    """Not at the slowest rate of its kind, at which it is hardly sold."""
+    assert load_machine(line).cpu.memory_bytes_per_s.value == 2 * mt_per_s * 1e6 * 8
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RTX 3070 12GB",
+        "B200 192GB",
+        "EPYC 7532 octa channel",
+        "7950X 5950X",
+        "EPYC 7302 512GB 256GB DDR4",
+        "Dell R730 RTX 3090",
+        "RTX 5080 Super 24GB",
+    ],
+)
+def test_parts_in_a_row_are_not_guessed(line: str) -> None:
+    """A slip in a card's size is no memory behind it, and a word that is unknown stays so."""
+    with pytest.raises(InputError):
+        load_machine(line)
 
 
 def test_graphics_inside_a_cpu_read_the_memory_of_the_cpu() -> None:

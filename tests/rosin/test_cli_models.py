@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hwprofiles.units import format_bytes
 from rosin.__main__ import main
 from rosin.commands.models.document import model_summary
 from rosin.commands.models.page import format_params
@@ -16,11 +17,25 @@ EXPERT_PARAMS = 3 * 64 * 128
 
 
 def test_list_names_every_model(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each name stands whole at the start of a line, and no line is longer than 80 columns."""
+    """Each name stands whole at the start of a line, every figure with its unit, and no line is longer
+    than 80 columns.
+    """
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert set(model_names()) <= {line.split()[0] for line in lines if line}
     assert max(map(len, lines)) <= 80
+    rows = {line.split()[0]: line for line in lines if line}
+    for name in model_names():
+        model = load_model(name)
+        ends = f"{format_params(model.active_params)} {format_bytes(model.total_bytes)} "
+        assert f"{ends}{model.quantization}" in " ".join(rows[name].split())
+
+
+def test_a_missing_file_is_no_list_of_models(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only a name that is near is offered."""
+    assert main(["models", "nothere.json"]) == 2
+    assert capsys.readouterr().err == "error: no model file nothere.json\n"
+    assert main(["models", "qwen3-30b-a3.yaml"]) == 2
+    assert "did you mean 'qwen3-30b-a3b'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", model_names())

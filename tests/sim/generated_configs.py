@@ -466,11 +466,70 @@ def _dbrx(rng: random.Random) -> Config:
     }
 
 
+def _gemma3(rng: random.Random) -> Config:
+    tied: Config = {} if _flag(rng) else {"tie_word_embeddings": _flag(rng)}
+    return {
+        **tied,
+        "intermediate_size": rng.randint(1, 40),
+        "head_dim": rng.choice([2, 4, 6]),
+        "attention_bias": _flag(rng),
+        "sliding_window": 16,
+    }
+
+
+def _hy_v3(rng: random.Random) -> Config:
+    layers = rng.randint(2, 5)
+    kinds = [rng.choice(["dense", "sparse"]) for _ in range(layers - 1)]
+    return {
+        "num_hidden_layers": layers,
+        "mlp_layer_types": [*kinds, "sparse"],
+        "head_dim": rng.choice([2, 4]),
+        "intermediate_size": rng.randint(1, 40),
+        "moe_intermediate_size": rng.randint(1, 20),
+        "num_shared_experts": rng.randint(1, 2),
+        "attention_bias": _flag(rng),
+        **_experts(rng, "num_experts"),
+    }
+
+
+def _solar_open(rng: random.Random) -> Config:
+    return {
+        "head_dim": rng.choice([2, 4]),
+        "moe_intermediate_size": rng.randint(1, 20),
+        "n_shared_experts": rng.randint(1, 2),
+        "attention_bias": _flag(rng),
+        **_experts(rng, "n_routed_experts"),
+    }
+
+
+def _minimax_m3(rng: random.Random) -> Config:
+    layers = rng.randint(2, 5)
+    sparse = [rng.choice([0, 1]) for _ in range(layers)]
+    return {
+        "num_hidden_layers": layers,
+        "head_dim": rng.choice([2, 4]),
+        "intermediate_size": rng.randint(1, 20),
+        "dense_intermediate_size": rng.randint(1, 40),
+        "shared_intermediate_size": rng.randint(1, 20),
+        "moe_layer_freq": [*(rng.choice([0, 1]) for _ in range(layers - 1)), 1],
+        "sparse_attention_config": {
+            "sparse_attention_freq": sparse,
+            "sparse_num_index_heads": rng.randint(1, 4),
+            "sparse_index_dim": rng.choice([2, 4]),
+            "sparse_block_size": 4,
+            "sparse_topk_blocks": 2,
+        },
+        **_experts(rng, "num_local_experts"),
+    }
+
+
 SHAPES: Mapping[str, Callable[[random.Random], Config]] = {
     "dbrx": _dbrx,
     "deepseek_v4": _deepseek_v4,
     "deepseek_v32": _sparse_latent,
     "dots1": _dots1,
+    "hy_v3": _hy_v3,
+    "solar_open": _solar_open,
     "ernie4_5_moe": _ernie,
     "glm4_moe_lite": _lite,
     "glm_moe_dsa": _shared_indexers,
@@ -480,12 +539,14 @@ SHAPES: Mapping[str, Callable[[random.Random], Config]] = {
     "lfm2_moe": _lfm2_moe,
     "mimo_v2_flash": _mimo,
     "minimax_m2": _minimax_m2,
+    "minimax_m3": _minimax_m3,
     "nemotron_h": _nemotron_h,
     "qwen3": _qwen3,
     "qwen3_5": _qwen3_5,
     "qwen3_5_moe": _qwen3_5_moe,
     "deepseek_v2": _deepseek,
     "deepseek_v3": _deepseek,
+    "gemma3": _gemma3,
     "gemma4": _gemma4,
     "glm4_moe": _glm4_moe,
     "gpt_oss": _gpt_oss,

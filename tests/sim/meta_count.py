@@ -14,7 +14,9 @@ _MODEL_TYPES = {
     "llama4": "llama4_text",
     "qwen3_5": "qwen3_5_text",
     "qwen3_5_moe": "qwen3_5_moe_text",
+    "gemma3": "gemma3_text",
     "gemma4": "gemma4_text",
+    "minimax_m3": "minimax_m3_vl_text",
 }
 _ARE_WEIGHTS = ("e_score_correction_bias", "expert_bias", "layer_scalar")
 """Buffers that checkpoints hold: scores of experts, and Gemma 4's factor of a layer."""

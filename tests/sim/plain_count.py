@@ -17,12 +17,17 @@ def plain_total(config: Keys) -> int:
     """All weights of the decoder that the configuration describes."""
     keys = flat(config)
     keys.setdefault("hidden_size", keys.get("d_model"))
+    if keys["model_type"].startswith("gemma3"):
+        keys = {**_GEMMA3_LEAVES_OUT, **keys}
     body = sum(LAYERS[keys["model_type"].removesuffix("_text")](keys))
     table = keys["vocab_size"] * keys["hidden_size"]
     is_phi = keys["model_type"] == "phimoe"
     # Grok-1's files may leave the key out, and its embedding is its head.
     is_grok_1 = keys["model_type"] == "grok" and not keys.get("residual_moe")
-    head = 0 if keys.get("tie_word_embeddings", is_grok_1) else table
+    # Gemma 3 ties them unless its file says otherwise.
+    ties = is_grok_1 or keys["model_type"].startswith("gemma3")
+    tied = keys.get("tie_word_embeddings", keys.get("tie_embedding", ties))
+    head = 0 if tied else table
     has_bias = (is_phi and keys["lm_head_bias"]) or (
         keys["model_type"].startswith("ernie") and keys.get("use_bias")
     )
@@ -233,9 +238,20 @@ def _minimax_m2(keys: Keys) -> list[int]:
 def _dots1(keys: Keys) -> list[int]:
     bias = bool(keys.get("attention_bias"))
     width = keys["moe_intermediate_size"]
-    moe = _moe(keys, width, shared=keys["n_shared_experts"] * width, per_expert=1)
+    shared = keys.get("n_shared_experts", keys.get("num_shared_experts", 0)) * width
+    moe = _moe(keys, width, shared=shared, per_expert=1)
     attention = _grouped(keys, bias=bias, out_bias=bias, norm="head")
-    return _mixed(keys, attention, _after_dense(keys), moe)
+    kinds = keys.get("mlp_layer_types")
+    routes = (lambda layer: kinds[layer] == "sparse") if kinds else _after_dense(keys)
+    return _mixed(keys, attention, routes, moe)
+
+
+def _solar_open(keys: Keys) -> list[int]:
+    width = keys["moe_intermediate_size"]
+    moe = _moe(keys, width, shared=keys["n_shared_experts"] * width, per_expert=1)
+    bias = bool(keys.get("attention_bias"))
+    norm = "head" if keys.get("use_qk_norm") else ""
+    return _every(keys, _grouped(keys, bias=bias, norm=norm), moe)
 
 
 def _ernie(keys: Keys) -> list[int]:
@@ -408,7 +424,10 @@ def _nemotron_h(keys: Keys) -> list[int]:
             return _ungated(hidden, keys["intermediate_size"], bool(keys.get("mlp_bias")))
         return _nemotron_moe(keys)
 
-    return [hidden + sized(kind) for kind in keys["hybrid_override_pattern"]]
+    letters = {"mamba": "M", "moe": "E", "attention": "*", "mlp": "-"}
+    words = keys.get("layers_block_type", ())
+    pattern = keys.get("hybrid_override_pattern") or [letters[word] for word in words]
+    return [hidden + sized(kind) for kind in pattern]
 
 
 def _mimo(keys: Keys) -> list[int]:
@@ -425,12 +444,17 @@ def _mimo(keys: Keys) -> list[int]:
     kv_heads = keys["num_key_value_heads"]
     full = attention("", kv_heads)
     windowed = attention("swa_", keys.get("swa_num_key_value_heads", 2 * kv_heads))
-    kinds = keys["layer_types"]
+    kinds = keys.get("hybrid_layer_pattern", keys.get("layer_types"))
     sparse = keys.get("mlp_layer_types")
+    flags = keys.get("moe_layer_freq")
     moe = _moe(keys, keys["moe_intermediate_size"], per_expert=1)
-    routes = _after_dense(keys) if sparse is None else lambda layer: sparse[layer] == "sparse"
-    layers = _mixed(keys, 0, routes, moe)
-    mixers = [full if kind == "full_attention" else windowed for kind in kinds]
+    if isinstance(flags, list):
+        layers = _mixed(keys, 0, lambda layer: bool(flags[layer]), moe)
+    elif sparse is not None:
+        layers = _mixed(keys, 0, lambda layer: sparse[layer] == "sparse", moe)
+    else:
+        layers = _mixed(keys, 0, _after_dense(keys), moe)
+    mixers = [full if kind in (0, "full_attention") else windowed for kind in kinds]
     return [size + mixer for size, mixer in zip(layers, mixers, strict=True)]
 
 
@@ -441,6 +465,39 @@ def _dbrx(keys: Keys) -> list[int]:
     width = keys["ffn_config"]["ffn_hidden_size"]
     moe = keys["ffn_config"]["moe_num_experts"] * (hidden + 3 * hidden * width)
     return [2 * hidden + attention + moe] * keys["n_layers"]
+
+
+_GEMMA3_LEAVES_OUT = {
+    "head_dim": 256,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "vocab_size": 262208,
+}
+
+
+def _gemma3(keys: Keys) -> list[int]:
+    bias = bool(keys.get("attention_bias"))
+    attention = _grouped(keys, bias=bias, out_bias=bias, norm="head")
+    mlp = 3 * keys["hidden_size"] * keys["intermediate_size"]
+    return _every(keys, attention, mlp + 2 * keys["hidden_size"])
+
+
+def _minimax_m3(keys: Keys) -> list[int]:
+    hidden = keys["hidden_size"]
+    own = keys.get("sparse_attention_config", {})
+    dim = own.get("sparse_index_dim", keys.get("index_head_dim"))
+    heads = own.get("sparse_num_index_heads", keys.get("index_n_heads"))
+    flags = own.get("sparse_attention_freq") or [
+        kind == "minimax_m3_sparse" for kind in keys["layer_types"]
+    ]
+    indexer = hidden * dim * (heads + 1) + 2 * dim
+    moe = _moe(
+        keys, keys["intermediate_size"], shared=keys["shared_intermediate_size"], per_expert=1
+    )
+    dense = {**keys, "intermediate_size": keys.get("dense_intermediate_size", 0)}
+    routed = keys["moe_layer_freq"]
+    layers = _mixed(dense, _grouped(keys, norm="head"), lambda layer: routed[layer], moe)
+    return [size + (indexer if flag else 0) for size, flag in zip(layers, flags, strict=True)]
 
 
 def _gemma4(keys: Keys) -> list[int]:
@@ -533,6 +590,8 @@ LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     "deepseek_v4": _deepseek_v4,
     "deepseek_v32": _sparse_latent,
     "dots1": _dots1,
+    "hy_v3": _dots1,
+    "solar_open": _solar_open,
     "ernie4_5_moe": _ernie,
     "glm4_moe_lite": _lite,
     "glm_moe_dsa": _sparse_latent,
@@ -542,6 +601,7 @@ LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     "lfm2_moe": _lfm2_moe,
     "mimo_v2_flash": _mimo,
     "minimax_m2": _minimax_m2,
+    "minimax_m3": _minimax_m3,
     "nemotron_h": _nemotron_h,
     "qwen3": _qwen3,
     "qwen3_5": _qwen3_5,
@@ -550,6 +610,7 @@ LAYERS: dict[str, Callable[[Keys], list[int]]] = {
     ),
     "deepseek_v2": lambda keys: _deepseek(keys, 0),
     "deepseek_v3": lambda keys: _deepseek(keys, 1),
+    "gemma3": _gemma3,
     "gemma4": _gemma4,
     "glm4_moe": _glm4_moe,
     "gpt_oss": _gpt_oss,

@@ -1,5 +1,5 @@
-"""Families that ship no model: sizes as published, states, caches, and keys that several families
-share.
+"""Families by test files of their own: sizes as published, states, caches, and keys that several
+families share.
 """
 
 import json
@@ -126,6 +126,37 @@ def test_minimax_caches_full_keys() -> None:
     """62 layers of 8 heads of 128."""
     assert _model("minimax_m2").kv_bytes_per_token == 253_952
     assert "num_mtp_modules: 3" in _model("minimax_m2").left_out[0]
+
+
+def test_minimax_m3_chooses_blocks() -> None:
+    """57 of 60 layers attend to 16 blocks of 128 tokens, by one key of 128 a token of an indexer."""
+    model = load_model("minimax-m3")
+    indexers = [layer.attention.indexer for layer in model.layers if layer.attention]
+    assert indexers[:3] == [None] * 3
+    assert {(each.top_k, each.key_elements) for each in indexers[3:] if each} == {(2048, 128)}
+    assert model.kv_bytes_per_token == 2 * (60 * 2 * 4 * 128 + 57 * 128)
+    assert [layer.is_moe for layer in model.layers[:4]] == [False, False, False, True]
+
+
+def test_gemma_3_attends_to_all_in_every_sixth_layer() -> None:
+    """And ties its head, which its files do not say."""
+    model = load_model("gemma-3-12b")
+    windows = [layer.attention.window_tokens for layer in model.layers if layer.attention]
+    assert windows == [1024, 1024, 1024, 1024, 1024, None] * 8
+    assert model.is_head_tied
+
+
+def test_gemma_3_files_leave_out_what_their_class_says() -> None:
+    """As Google's own: of 4B neither heads nor vocabulary, of 12B no width of heads."""
+    text = {"model_type": "gemma3_text", "sliding_window": 1024}
+    small = {**text, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34}
+    wide = {"num_attention_heads": 16, "num_key_value_heads": 8}
+    large = {**text, "hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48}
+    for name, keys in (("gemma-3-4b", small), ("gemma-3-12b", {**large, **wide})):
+        config = {"model_type": "gemma3", "text_config": keys}
+        model = model_from_config(config, name=name, provenance=HERE)
+        assert model.layers == load_model(name).layers
+        assert model.total_params == load_model(name).total_params
 
 
 def test_a_nemotron_layer_is_one_thing() -> None:

@@ -56,6 +56,34 @@ deepseek-ai/DeepSeek-V4-Pro deepseek-v4-pro fp8-mxfp4
 RedHatAI/Qwen3-30B-A3B-quantized.w4a16 qwen3-30b-a3b GPTQ-4bit
 Intel/Qwen3-30B-A3B-int4-AutoRound qwen3-30b-a3b INT4
 baidu/ERNIE-4.5-21B-A3B-PT ernie-4.5-21b-a3b 16bit
+baidu/ERNIE-4.5-300B-A47B-PT ernie-4.5-300b-a47b 16bit
+Qwen/Qwen3-14B-AWQ qwen3-14b AWQ
+qwen3:14b qwen3-14b 16bit
+Qwen/Qwen3-4B-Instruct-2507 qwen3-4b 16bit
+Qwen/Qwen3-VL-8B-Instruct-FP8 qwen3-8b fp8
+Qwen/Qwen2-57B-A14B-Instruct-GPTQ-Int4 qwen2-57b-a14b GPTQ-4bit
+tencent/Hunyuan-A13B-Instruct-FP8 hunyuan-a13b fp8
+ibm-granite/granite-4.0-h-small-GGUF:Q4_K_M granite-4.0-h-small Q4_K_M
+granite4:tiny-h granite-4.0-h-tiny 16bit
+inclusionAI/Ring-flash-2.0 ling-flash-2.0 16bit
+inclusionAI/Ring-1T-FP8 ling-1t fp8
+inclusionAI/Ling-mini-base-2.0 ling-mini-2.0 16bit
+moonshotai/Kimi-Linear-48B-A3B-Instruct kimi-linear-48b-a3b 16bit
+stepfun-ai/Step-3.7-Flash-FP8 step-3.5-flash fp8
+rednote-hilab/dots.llm1.inst dots.llm1 16bit
+unsloth/dots.llm1.inst-GGUF:UD-Q4_K_XL dots.llm1 UD-Q4_K_XL
+ai21labs/AI21-Jamba-Mini-1.7 jamba-mini 16bit
+ai21labs/AI21-Jamba-Large-1.6-FP8 jamba-large fp8
+databricks/dbrx-instruct dbrx 16bit
+xai-org/grok-2 grok-2 16bit
+google/gemma-3-27b-it gemma-3-27b 16bit
+gemma3:12b-it-q4_K_M gemma-3-12b Q4_K_M
+deepseek-ai/DeepSeek-Coder-V2-Instruct deepseek-v2 16bit
+nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-NVFP4 nemotron-3-ultra-550b-a55b NVFP4
+MiniMaxAI/MiniMax-M3 minimax-m3 16bit
+unsloth/Mistral-Small-4-119B-2603-GGUF:UD-Q5_K_XL mistral-small-4-119b UD-Q5_K_XL
+upstage/Solar-Open-100B solar-open-100b 16bit
+tencent/Hy3-preview-FP8 hy3-preview fp8
 phi3.5-moe phi-3.5-moe 16bit
 qwen-3-30b-a3b qwen3-30b-a3b 16bit
 kimi-k2:1t kimi-k2 fp8
@@ -188,9 +216,9 @@ def test_a_file_goes_before_a_model_of_its_name(
             "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
             "'deepseek-v3' is a model, but 'distill-qwen-7b'",
         ),
-        ("Qwen/Qwen3-4B-Instruct-2507", "did you mean 'qwen3-8b'"),
-        ("ibm-granite/granite-4.0-h-small", "of that family: granite-3-1b-a400m"),
-        ("xai-org/grok-2", "a config.json or GGUF file is read too"),
+        ("Qwen/Qwen3-5B-Instruct-2507", "did you mean 'qwen3-8b'"),
+        ("liquidai/lfm3-moe-large-preview-x", "of that family: lfm2-8b-a1b"),
+        ("arcee-ai/Trinity-Mini", "a config.json or GGUF file is read too"),
         ("Qwen/Qwen3-30B-A3", "did you mean 'qwen3-30b-a3b'"),
         ("Q4_K_M", "no model named 'Q4_K_M'"),
         ("gguf", "no model named 'gguf'"),

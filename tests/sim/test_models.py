@@ -22,6 +22,7 @@ from sim.model.model import Attention, Indexer, Layer, Model, State, TensorClass
 from sim.model.quantization import FORMATS, SCHEMES
 from sim.model.spec import explicit_spec
 from tests.sim.model_files import check_file
+from tests.sim.plain_count import flat, plain_total
 
 REQUIRED = [
     "mixtral-8x7b",
@@ -69,6 +70,43 @@ REQUIRED = [
     "glm-4.6",
     "nemotron-3-super-120b-a12b",
     "deepseek-v4-pro",
+    "granite-4.0-h-small",
+    "granite-4.0-h-tiny",
+    "granite-4.0-h-micro",
+    "hunyuan-a13b",
+    "ling-lite-1.5",
+    "ling-mini-2.0",
+    "ling-flash-2.0",
+    "ling-1t",
+    "ring-mini-linear-2.0",
+    "ling-2.6-flash",
+    "ling-3.0-flash",
+    "kimi-linear-48b-a3b",
+    "grok-2",
+    "step-3.5-flash",
+    "dots.llm1",
+    "jamba-mini",
+    "jamba-large",
+    "dbrx",
+    "ernie-4.5-300b-a47b",
+    "qwen2-57b-a14b",
+    "qwen3-14b",
+    "qwen3-4b",
+    "qwen3-1.7b",
+    "qwen3-0.6b",
+    "moonlight-16b-a3b",
+    "deepseek-v2",
+    "nemotron-3-ultra-550b-a55b",
+    "gemma-4-31b",
+    "gemma-3-4b",
+    "gemma-3-12b",
+    "gemma-3-27b",
+    "llama-3.1-405b",
+    "qwen3.5-9b",
+    "minimax-m3",
+    "mistral-small-4-119b",
+    "solar-open-100b",
+    "hy3-preview",
 ]
 
 PUBLISHED_TOLERANCE = 0.005
@@ -99,6 +137,15 @@ def test_totals_equal_what_is_published(name: str) -> None:
             assert model.active_params == pytest.approx(
                 published.active_params, rel=PUBLISHED_TOLERANCE
             ), published.source
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_totals_equal_an_independent_count(name: str) -> None:
+    """To the weight: plain sums over the shapes in the model's file."""
+    config = load_spec(name).config
+    assert config is not None
+    family = load_model(name).family
+    assert plain_total({**flat(config), "model_type": family}) == load_model(name).total_params
 
 
 @pytest.mark.parametrize("name", REQUIRED)

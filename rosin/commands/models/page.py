@@ -16,28 +16,21 @@ ROUNDS_UP = 0.9995
 
 def model_list(rows: Sequence[ModelSummary]) -> Iterator[RenderableType]:
     """The list, one line a model."""
-    numbers = [
-        number_column(name) for name in ("layers", "experts", "weights", "active", "size", "expert")
-    ]
+    # What fits 80 columns beside the longest names: a model's own page has the rest.
+    numbers = [number_column(name) for name in ("experts", "weights", "active", "size")]
     table = plain_table(name_column("model"), *numbers, text_column("stored"))
     for row in rows:
-        experts = f"{row.top_k} of {row.num_experts}" if row.num_experts else DENSE
-        shape = (
-            str(row.num_layers),
-            experts,
-            format_params(row.total_params),
-            format_params(row.active_params),
-        )
         table.add_row(
             row.name,
-            *shape,
+            f"{row.top_k} of {row.num_experts}" if row.num_experts else DENSE,
+            format_params(row.total_params),
+            format_params(row.active_params),
             format_bytes(row.total_bytes),
-            format_bytes(row.expert_bytes) if row.num_experts else "",
             row.quantization,
         )
     yield table
     yield Text(
-        "\nExperts per token and layer, and of how many; weights active per token; expert: the size of one."
+        "\nExperts per token and layer, and of how many; weights active per token; size as stored."
     )
 
 

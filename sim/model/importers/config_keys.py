@@ -74,6 +74,12 @@ class ConfigKeys:
         """All keys that are not null, with their values."""
         return {name: value for name, value in self._config.items() if value is not None}
 
+    def fill(self, defaults: Mapping[str, int]) -> None:
+        """State those values where the key is absent or null."""
+        for name, value in defaults.items():
+            if self._config.get(name) is None:
+                self._config[name] = value
+
     def has(self, *names: str) -> bool:
         """Whether one of the keys is present and not null."""
         self.used.update(names)

@@ -1,7 +1,7 @@
 """What a family of decoders is: how its configuration's keys become layers."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
@@ -16,7 +16,8 @@ class Family:
     which weights would be guessed. ``idle`` lists keys that look as if they changed the weights,
     stand in real files of this family, and are not read by its class. ``aliases`` are other values
     of ``model_type`` for the same layers. ``architectures`` name it where ``model_type`` is missing
-    or is that of no family. ``layers`` is the module that holds the layers.
+    or is that of no family. ``layers`` is the module that holds the layers. ``defaults`` are the
+    class's own values, of a family whose published files leave out what equals them.
     """
 
     name: str
@@ -26,3 +27,4 @@ class Family:
     aliases: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
     layers: str = "model.layers"
+    defaults: Mapping[str, int] = field(default_factory=dict)

@@ -113,6 +113,17 @@ def listed_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
     return routing(keys, (index for index, kind in enumerate(kinds) if kind == "sparse"))
 
 
+def flagged_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
+    """The layers that route: those with a 1 under ``moe_layer_freq``, else as in ``listed_kinds``."""
+    if not keys.has("moe_layer_freq"):
+        return listed_kinds(keys, num_layers)
+    flags = keys.per_layer("moe_layer_freq", num_layers)
+    for flag in flags:
+        if flag not in (0, 1):
+            raise keys.error("moe_layer_freq", f"may hold 0 and 1, got {shown(flag)}")
+    return routing(keys, (index for index, flag in enumerate(flags) if flag))
+
+
 def routing(keys: ConfigKeys, layers: Iterable[int]) -> frozenset[int]:
     """Those layers. Raises InputError when there are none."""
     routed = frozenset(layers)

@@ -13,8 +13,11 @@ from sim.routing import load_routing
 from sim.step.simulate import Run, Scenario, simulate
 from sim.workload.batch import Batch
 
-ROUTED = [name for name in model_names() if not load_model(name).is_dense]
-FAMILIES = sorted({load_model(name).family: name for name in reversed(ROUTED)}.values())
+ROUTED = [model for model in map(load_model, model_names()) if not model.is_dense]
+LARGEST_FIRST = sorted(ROUTED, key=lambda model: -len(model.layers) * model.num_experts)
+FAMILIES = sorted({model.family: model.name for model in LARGEST_FIRST}.values())
+"""The model of each family with the fewest experts in all: its layers are those of the others."""
+
 BATCH = Batch(prompt_tokens=5, output_tokens=3, batch_size=2)
 
 

@@ -116,6 +116,8 @@ DEEPSEEK_V2 = Family(
     name="deepseek_v2",
     decode=partial(_decode, has_correction=False),
     required=_REQUIRED,
+    # Mistral Small 4, whose router has no correction either
+    aliases=("mistral4",),
     idle=_IDLE,
 )
 DEEPSEEK_V3 = Family(

@@ -1,10 +1,12 @@
-"""dots.llm1: one norm vector for queries, one for keys, leading dense layers, shared experts."""
+"""dots.llm1 and Hunyuan 3: one norm vector for queries, one for keys, leading dense layers, shared
+experts.
+"""
 
 from sim.model.importers.attention import GroupedTraits, grouped
 from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
-from sim.model.importers.feed_forward import Experts, dense_weights, leading_dense, selection
+from sim.model.importers.feed_forward import Experts, dense_weights, listed_kinds, selection
 from sim.model.importers.stack import Stack, decoder_of
 from sim.model.importers.windows import windows
 
@@ -14,13 +16,13 @@ def _decode(keys: ConfigKeys) -> Decoder:
     has_bias = keys.flag_or(False, "attention_bias")
     num_experts, top_k = selection(keys)
     width = keys.count("moe_intermediate_size")
-    routed = leading_dense(keys, num_layers)
+    routed = listed_kinds(keys, num_layers)
     traits = GroupedTraits(has_bias=has_bias, has_output_bias=has_bias, norm="head")
     experts = Experts(
         num_experts=num_experts,
         top_k=top_k,
         intermediate=width,
-        shared=keys.count_or(0, "n_shared_experts") * width,
+        shared=keys.count_or(0, "n_shared_experts", "num_shared_experts") * width,
         router_vectors=1,
     )
     stack = Stack(
@@ -37,4 +39,10 @@ DOTS1 = Family(
     decode=_decode,
     required=("first_k_dense_replace", "n_shared_experts"),
     idle=("intermediate_size",),
+)
+HY_V3 = Family(
+    name="hy_v3",
+    decode=_decode,
+    required=("head_dim", "num_shared_experts"),
+    idle=("intermediate_size", "enable_moe_fp32_combine"),
 )

@@ -1,4 +1,8 @@
-"""GLM-4.5, 4.6 and 4.7: leading dense layers, shared experts, a score correction."""
+"""GLM-4.5, 4.6 and 4.7: leading dense layers, shared experts, a score correction; Solar Open is the
+same with experts in every layer.
+"""
+
+from functools import partial
 
 from sim.model.importers.attention import GroupedTraits, grouped
 from sim.model.importers.config_keys import ConfigKeys
@@ -8,13 +12,13 @@ from sim.model.importers.feed_forward import Experts, dense_weights, leading_den
 from sim.model.importers.stack import Stack, decoder_of
 
 
-def _decode(keys: ConfigKeys) -> Decoder:
+def _decode(keys: ConfigKeys, *, is_all_routed: bool = False) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     num_experts, top_k = selection(keys)
     width = keys.count("moe_intermediate_size")
-    routed = leading_dense(keys, num_layers)
+    routed = frozenset(range(num_layers)) if is_all_routed else leading_dense(keys, num_layers)
     traits = GroupedTraits(
-        has_bias=keys.flag("attention_bias"),
+        has_bias=keys.flag_or(False, "attention_bias"),
         norm="head" if keys.flag_or(False, "use_qk_norm") else None,
     )
     experts = Experts(
@@ -40,4 +44,12 @@ GLM4_MOE = Family(
     # the text part of GLM-4.5V and 4.6V
     aliases=("glm4v_moe",),
     idle=("intermediate_size",),
+)
+
+SOLAR_OPEN = Family(
+    name="solar_open",
+    decode=partial(_decode, is_all_routed=True),
+    required=("head_dim", "n_shared_experts"),
+    # Its class has experts in every layer, whatever these say.
+    idle=("intermediate_size", "first_k_dense_replace"),
 )

@@ -4,13 +4,7 @@ from sim.model.importers.attention import GroupedTraits, Heads, grouped
 from sim.model.importers.config_keys import ConfigKeys, shown
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
-from sim.model.importers.feed_forward import (
-    Experts,
-    dense_weights,
-    listed_kinds,
-    routing,
-    selection,
-)
+from sim.model.importers.feed_forward import Experts, dense_weights, flagged_kinds, selection
 from sim.model.importers.stack import Stack, decoder_of
 
 _WINDOWED = {0: False, 1: True, "full_attention": False, "sliding_attention": True}
@@ -25,7 +19,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
     window = keys.count("sliding_window", "sliding_window_size")
     windowed = grouped(keys, sinks, _heads(keys, "swa_")).windowed([window])[0]
     is_windowed = _windowed(keys, num_layers)
-    routed = _moe_layers(keys, num_layers)
+    routed = flagged_kinds(keys, num_layers)
     stack = Stack(
         attention=[windowed if has_window else full for has_window in is_windowed],
         dense=dense_weights(keys) if len(routed) < num_layers else (),
@@ -69,17 +63,6 @@ def _windowed(keys: ConfigKeys, num_layers: int) -> list[bool]:
         if isinstance(kind, bool) or not isinstance(kind, int | str) or kind not in _WINDOWED:
             raise keys.error(name, f"may hold 0 and 1, or their words, got {shown(kind)}")
     return [_WINDOWED[kind] for kind in kinds]
-
-
-def _moe_layers(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
-    """The original files hold a 0 or a 1 for each layer under ``moe_layer_freq``."""
-    if not keys.has("moe_layer_freq"):
-        return listed_kinds(keys, num_layers)
-    flags = keys.per_layer("moe_layer_freq", num_layers)
-    for flag in flags:
-        if flag not in (0, 1):
-            raise keys.error("moe_layer_freq", f"may hold 0 and 1, got {shown(flag)}")
-    return routing(keys, (index for index, flag in enumerate(flags) if flag))
 
 
 MIMO_V2_FLASH = Family(

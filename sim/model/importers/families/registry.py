@@ -18,10 +18,11 @@ from sim.model.importers.families.deepseek import (
     KIMI_K2,
 )
 from sim.model.importers.families.deepseek_v4 import DEEPSEEK_V4
-from sim.model.importers.families.dots1 import DOTS1
+from sim.model.importers.families.dots1 import DOTS1, HY_V3
 from sim.model.importers.families.ernie4_5_moe import ERNIE4_5_MOE
+from sim.model.importers.families.gemma3 import GEMMA3
 from sim.model.importers.families.gemma4 import GEMMA4
-from sim.model.importers.families.glm4_moe import GLM4_MOE
+from sim.model.importers.families.glm4_moe import GLM4_MOE, SOLAR_OPEN
 from sim.model.importers.families.gpt_oss import GPT_OSS
 from sim.model.importers.families.granitemoe import GRANITEMOE
 from sim.model.importers.families.granitemoehybrid import GRANITEMOEHYBRID
@@ -34,6 +35,7 @@ from sim.model.importers.families.llama import LLAMA
 from sim.model.importers.families.llama4 import LLAMA4
 from sim.model.importers.families.mimo_v2_flash import MIMO_V2_FLASH
 from sim.model.importers.families.minimax_m2 import MINIMAX_M2
+from sim.model.importers.families.minimax_m3 import MINIMAX_M3
 from sim.model.importers.families.mixtral import MIXTRAL
 from sim.model.importers.families.nemotron_h import NEMOTRON_H
 from sim.model.importers.families.olmoe import OLMOE
@@ -55,6 +57,8 @@ _ALL = (
     KIMI_LINEAR,
     DEEPSEEK_V4,
     STEP3P5,
+    MINIMAX_M3,
+    GEMMA3,
     GEMMA4,
     QWEN3_5_MOE,
     QWEN3_5,
@@ -71,10 +75,12 @@ _ALL = (
     GRANITEMOEHYBRID,
     ERNIE4_5_MOE,
     DOTS1,
+    HY_V3,
     DBRX,
     DEEPSEEK_V2,
     DEEPSEEK_V3,
     GLM4_MOE,
+    SOLAR_OPEN,
     GPT_OSS,
     GRANITEMOE,
     KIMI_K2,
@@ -174,6 +180,7 @@ def family_of(keys: ConfigKeys) -> Family:
         if found is None:
             raise _unknown(keys, model_type)
         family = found
+    keys.fill(family.defaults)
     for name in family.required:
         keys.value(name)
     return family

@@ -30,7 +30,12 @@ class Checker:
         names = (setting.model, setting.quantization, setting.kv_type, setting.routing)
         batch = setting.batch
         if self._is_new(
-            *names, batch, setting.expert_slots_per_layer, setting.gpus, setting.split_mode, setting.expert_cache_bytes
+            *names,
+            batch,
+            setting.expert_slots_per_layer,
+            setting.gpus,
+            setting.split_mode,
+            setting.expert_cache_bytes,
         ):
             model = setting.loaded_model()
             machine = load_machine(setting.machine)

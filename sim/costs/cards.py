@@ -222,9 +222,7 @@ def cost_model(machine: Machine, model: Model, split: CardSplit | None) -> CostM
     where cards hold those.
     """
     if split is not None and split.is_sliced:
-        return SlicedCosts(
-            machine=machine, model=model, num_cards=split.num_cards, mode=split.mode
-        )
+        return SlicedCosts(machine=machine, model=model, num_cards=split.num_cards, mode=split.mode)
     kinds = () if split is None else _kinds(split)
     if len(kinds) < 2:
         return CostModel(machine=machine, model=model)

@@ -69,6 +69,7 @@ REQUIRED = [
     "glm-4.6",
     "nemotron-3-super-120b-a12b",
     "deepseek-v4-pro",
+    "qwen2-57b-a14b",
 ]
 
 PUBLISHED_TOLERANCE = 0.005

@@ -138,8 +138,9 @@ def prices_on(
     """Prices with every layer on one device, the GPU's kernels fused and captured: no kernels are
     cheaper.
     """
-    if problem.num_gpus > 1:
-        raise InputError(f"bounds are proven for one GPU, got {problem.num_gpus} (`gpus`)")
+    split = problem.split
+    if split is not None and split.layers is None and split.num_cards > 1:
+        raise InputError(f"bounds are proven for one GPU, got {split.num_cards} (`gpus`)")
     # Fused and captured kernels are the cheapest, so no plan's way of launching beats them.
     overlap = Overlap(is_pinned=is_pinned, groups_experts=True, captures_graphs=True)
     either = replace(problem, overlap=overlap, common_costs=problem.costs)

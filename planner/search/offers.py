@@ -50,7 +50,9 @@ def _laid_out(setting: Setting) -> Iterator[Setting]:
     machine = setting.loaded_machine()
     model = setting.loaded_model()
     ways: tuple[Layout, ...] = (setting.layers_by_card,)
-    if setting.gpus > 1 and not setting.layers_by_card:
+    # Slices are not planned for: the search refuses them in its own words.
+    lays_out = setting.gpus > 1 and setting.split_mode == "experts"
+    if lays_out and not setting.layers_by_card:
         ways = layouts(machine, model, setting.gpus)
     memory = machine.cpu.memory_bytes
     may_read = memory is not None and model.total_bytes > memory.effective

@@ -149,9 +149,10 @@ def search(
     questions = [offered] if isinstance(offered, Question) else list(offered)
     for question in questions:
         check_question(question)
-        if question.num_gpus > 1:
+        split = question.split
+        if split is not None and split.layers is None and split.num_cards > 1:
             raise InputError(
-                f"plans and their bounds are for one GPU, got `gpus` {question.num_gpus}; "
+                f"plans and their bounds are for one GPU, got `gpus` {split.num_cards}; "
                 "simulate and compare take several, and so does a plan for a runtime"
             )
     goal.check()

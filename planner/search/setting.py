@@ -49,7 +49,7 @@ class Setting(FilePart):
     from (none: nothing was offered). ``draws`` of the routing are averaged over (None: one, unless
     a plan is looked for). ``reserve_vram_bytes`` of GPU memory belong to others.
     ``layers_by_card`` lays the layers out over the machine's cards in order, its own kind first
-    (none: ``gpus`` share the experts); ``disk_reads`` says whether host memory keeps what is read
+    (none: ``gpus`` share every layer as ``split_mode`` says); ``disk_reads`` says whether host memory keeps what is read
     from the disk.
     """
 
@@ -74,6 +74,7 @@ class Setting(FilePart):
     expert_cache_bytes: Bytes | None = None
     layers_by_card: tuple[Annotated[int, Field(ge=0, le=MAX_LAYERS)], ...] = ()
     disk_reads: Literal["cached", "direct"] = "cached"
+    split_mode: Literal["experts", "tensor", "row"] = "experts"
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -83,6 +84,8 @@ class Setting(FilePart):
             values.pop("layers_by_card", None)
         if self.disk_reads == "cached":
             values.pop("disk_reads", None)
+        if self.split_mode == "experts":
+            values.pop("split_mode", None)
         return values
 
     @property
@@ -144,20 +147,23 @@ class Setting(FilePart):
         leads nowhere.
         """
         # Imported here, so that a plan for a runtime starts without a simulator.
-        from sim.costs.cards import CardSplit, dealt, laid_out, layer_split
+        from sim.costs.cards import CardSplit, laid_out, layer_split, shared
         from sim.costs.host_room import DiskReads
+        from sim.costs.slices import SplitMode
         from sim.routing import load_routing
         from sim.step.simulate import Question
 
         model = self.loaded_model()
         machine = self.loaded_machine()
+        if self.layers_by_card and self.split_mode != "experts":
+            raise InputError(f"`split_mode` {self.split_mode} does not go with `layers_by_card`")
         if self.layers_by_card:
             layers = layer_split(machine, model, self.layers_by_card)
             model = laid_out(model, layers)
             machine = layers.machines[0]
             split: CardSplit | None = layers
         else:
-            split = dealt(machine, self.gpus)
+            split = shared(machine, self.gpus, SplitMode(self.split_mode))
         return Question(
             machine=machine,
             model=model,

@@ -5,7 +5,8 @@ from planner.search.plan import Setting
 from planner.study.axes import Axis, Value
 from planner.study.outcome import OBJECTIVE_FIGURES
 from planner.study.study import Study
-from sim.costs.cards import dealt
+from sim.costs.cards import shared
+from sim.costs.slices import SplitMode
 from sim.routing import load_routing
 from sim.step.simulate import Question, check_question
 
@@ -29,7 +30,12 @@ class Checker:
         names = (setting.model, setting.quantization, setting.kv_type, setting.routing)
         batch = setting.batch
         if self._is_new(
-            *names, batch, setting.expert_slots_per_layer, setting.gpus, setting.expert_cache_bytes
+            *names,
+            batch,
+            setting.expert_slots_per_layer,
+            setting.gpus,
+            setting.split_mode,
+            setting.expert_cache_bytes,
         ):
             model = setting.loaded_model()
             machine = load_machine(setting.machine)
@@ -40,7 +46,7 @@ class Checker:
                     batch=batch,
                     routing=load_routing(setting.routing, model),
                     slots_per_layer=setting.expert_slots_per_layer,
-                    split=dealt(machine, setting.gpus),
+                    split=shared(machine, setting.gpus, SplitMode(setting.split_mode)),
                     expert_cache_bytes=setting.expert_cache_bytes,
                 )
             )

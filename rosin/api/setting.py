@@ -36,6 +36,7 @@ class SettingValues(TypedDict, total=False):
     reserve_vram_bytes: int
     expert_slots_per_layer: int
     gpus: int
+    split_mode: str
     expert_cache_bytes: int
     layers_by_card: Sequence[int]
     disk_reads: str

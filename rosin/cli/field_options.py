@@ -36,6 +36,7 @@ OPTIONS: Mapping[str, str] = {
     "runtime_args": "--runtime-args",
     "scheduler": "--scheduler",
     "settings": "--set",
+    "split_mode": "--split-mode",
     "vary": "--vary",
 }
 """The option that sets each field which a message names."""

@@ -140,8 +140,17 @@ GpusOption = Annotated[
     named(
         "--gpus",
         "N",
-        "Deal the experts out in turn to this many of the machine's GPUs; rosin plan lays whole layers out instead. "
+        "Share every layer among this many of the machine's GPUs; rosin plan lays whole layers out instead. "
         "Otherwise 1.",
+    ),
+]
+SplitModeOption = Annotated[
+    str | None,
+    named(
+        "--split-mode",
+        "MODE",
+        "How --gpus share a layer: experts deals experts out, tensor splits all matrices and experts, row those "
+        "beside experts. Otherwise experts.",
     ),
 ]
 CardLayersOption = Annotated[

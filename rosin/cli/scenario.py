@@ -53,6 +53,7 @@ class ScenarioOptions(OptionGroup):
     cpu_threads: given.ThreadsOption = None
     expert_slots_per_layer: given.SlotsOption = None
     gpus: given.GpusOption = None
+    split_mode: given.SplitModeOption = None
     layers_by_card: given.CardLayersOption = None
     disk_reads: given.DiskReadsOption = None
     expert_cache_bytes: given.CacheBytesOption = None

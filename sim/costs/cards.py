@@ -2,8 +2,8 @@
 
 Either each layer lies whole on one card, its attention, KV cache and experts, as llama.cpp's ``-sm
 layer`` has it, and one card works at a time. Or the experts of every layer are dealt out, and the
-cards work at once. Between cards, hidden states pass through host memory, or straight where the
-machine states a link from card to card.
+cards work at once. Or every card holds a slice of each matrix (``slices``). Between cards, hidden
+states pass through host memory, or straight where the machine states a link from card to card.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from sim.costs.cost_model import CostModel, Way
 from sim.costs.memory import machine_bytes
 from sim.costs.price import Price
 from sim.costs.roofline import Device
+from sim.costs.slices import SlicedCosts, SplitMode
 from sim.model.model import Model, TensorClass
 
 
@@ -26,16 +27,28 @@ class CardSplit:
     """The cards in use, each as a machine whose one GPU it is, and how many ``layers`` each holds,
     in the order of the layers.
 
-    None: experts are dealt out to the cards in turn, layer after layer; all else is on the first.
+    None: the cards share every layer, as ``mode`` says. Experts are dealt out to them in turn,
+    layer after layer, and all else is on the first; or all hold slices.
     """
 
     machines: tuple[Machine, ...]
     layers: tuple[int, ...] | None
+    mode: SplitMode = SplitMode.EXPERTS
 
     @property
     def num_cards(self) -> int:
         """Cards in use."""
         return len(self.machines)
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether the cards hold slices of matrices and run them at once, as if they were one."""
+        return self.layers is None and self.mode is not SplitMode.EXPERTS
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs with lanes of their own: those that experts are dealt out to."""
+        return self.num_cards if self.layers is None and not self.is_sliced else 1
 
     @cached_property
     def card_of_layer(self) -> NDArray[np.int64]:
@@ -65,11 +78,15 @@ def cards_of(machine: Machine) -> tuple[Machine, ...]:
     return (*[own] * machine.gpu.count, *others)
 
 
-def dealt(machine: Machine, num_gpus: int) -> CardSplit | None:
-    """Experts dealt out to so many of the machine's GPUs; None for one, which has them all.
+def shared(
+    machine: Machine, num_gpus: int, mode: SplitMode = SplitMode.EXPERTS
+) -> CardSplit | None:
+    """Every layer shared by so many of the machine's GPUs in that mode; None for one, which has all.
 
-    Raises InputError where there are not that many of its own kind.
+    Raises InputError where there are not that many of its own kind, and for slices on one.
     """
+    if num_gpus == 1 and mode is not SplitMode.EXPERTS:
+        raise InputError(f"`split_mode` {mode} needs `gpus` of at least 2, got 1")
     # One is what nobody asked for: a machine without a GPU is refused in words of its own.
     if num_gpus == 1:
         return None
@@ -77,7 +94,7 @@ def dealt(machine: Machine, num_gpus: int) -> CardSplit | None:
         raise InputError(
             f"`gpus` must be between 1 and the {machine.gpu.count} of {machine.name}, got {num_gpus}"
         )
-    return CardSplit(machines=cards_of(machine)[:num_gpus], layers=None)
+    return CardSplit(machines=cards_of(machine)[:num_gpus], layers=None, mode=mode)
 
 
 def layer_split(machine: Machine, model: Model, layers: Sequence[int]) -> CardSplit:
@@ -201,7 +218,11 @@ class CardCosts(CostModel):
 
 
 def cost_model(machine: Machine, model: Model, split: CardSplit | None) -> CostModel:
-    """Prices of a model on a machine; by layer where its layers lie on unlike cards."""
+    """Prices of a model on a machine; by layer where its layers lie on unlike cards, of slices
+    where cards hold those.
+    """
+    if split is not None and split.is_sliced:
+        return SlicedCosts(machine=machine, model=model, num_cards=split.num_cards, mode=split.mode)
     kinds = () if split is None else _kinds(split)
     if len(kinds) < 2:
         return CostModel(machine=machine, model=model)

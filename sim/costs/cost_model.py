@@ -324,6 +324,10 @@ class CostModel(Roofline):
         direction: Direction = getattr(self.machine.link, way)
         return copied(direction, curve, num_bytes, is_pinned=is_pinned)
 
+    def copy_hidden(self, way: Way, num_bytes: ArrayLike, *, is_pinned: bool) -> Price:
+        """A copy of hidden states between host and GPU."""
+        return self.copy(way, num_bytes, is_pinned=is_pinned)
+
     def copy_across(self, num_bytes: ArrayLike) -> Price | None:
         """A copy from one GPU to another; None where it goes by way of the host."""
         direction = self.machine.gpu_link

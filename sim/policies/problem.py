@@ -10,6 +10,7 @@ from hwprofiles import Machine
 from sim.costs.cards import CardSplit, cost_model
 from sim.costs.cost_model import CostModel
 from sim.costs.host_room import DiskReads
+from sim.costs.slices import SplitMode, slice_of
 from sim.model.model import Model
 from sim.policies.overlap import Overlap
 from sim.workload.batch import Batch, Feeding
@@ -22,6 +23,7 @@ class Problem:
 
     ``split`` says how the model lies over several cards (None: one has all). Where whole layers do,
     the cards share the lanes of one GPU, for one works at a time, and ``machine`` is the first's.
+    Where all hold slices, they share them too, for all do the same.
     ``expert_cache_bytes``, all GPUs together, is the most that may hold experts (None: as much as
     there is room for). ``keeps_host_copies``: host memory holds every expert, those on a GPU too.
     ``disk_reads``: what becomes of experts read from the disk, where host memory has no room for
@@ -67,7 +69,15 @@ class Problem:
     @property
     def num_gpus(self) -> int:
         """GPUs with lanes of their own: those that experts are dealt out to."""
-        return 1 if self.split is None or self.split.layers is not None else self.split.num_cards
+        return 1 if self.split is None else self.split.num_gpus
+
+    @cached_property
+    def gpu_model(self) -> Model:
+        """The model as one card holds it: whole, unless cards hold slices."""
+        split = self.split
+        if split is None or not split.is_sliced:
+            return self.model
+        return slice_of(self.model, split.num_cards, split.mode)
 
     @cached_property
     def gpu_of_expert(self) -> NDArray[np.int64]:
@@ -76,9 +86,17 @@ class Problem:
         return np.arange(self.popularity.size).reshape(self.popularity.shape) % self.num_gpus
 
     @property
+    def staged_fraction(self) -> float:
+        """What of a copied weight goes through the buffers of one card."""
+        split = self.split
+        if split is None or not split.is_sliced or split.mode is not SplitMode.TENSOR:
+            return 1.0
+        return 1 / split.num_cards
+
+    @property
     def num_cards(self) -> int:
-        """Cards whose memory holds experts."""
-        return 1 if self.split is None else self.split.num_cards
+        """Cards whose memory holds experts of their own; those that hold slices are as one."""
+        return 1 if self.split is None or self.split.is_sliced else self.split.num_cards
 
     @cached_property
     def card_of_expert(self) -> NDArray[np.int64]:
@@ -92,9 +110,9 @@ class Problem:
         """GPU memory that copies go through."""
         layers = (
             layer.dense_bytes + layer.num_experts * layer.expert_bytes
-            for layer in self.model.layers
+            for layer in self.gpu_model.layers
         )
         of_layers = int(
             self.overlap.staging_layers * max(layers) * self.overlap.staging_layer_share
         )
-        return self.overlap.staging_experts * self.model.expert_bytes + of_layers
+        return self.overlap.staging_experts * self.gpu_model.expert_bytes + of_layers

@@ -131,8 +131,8 @@ def totals_of(execution: Execution, foresight: Foresight, selected: NDArray[np.i
     passes = foresight.passes
     ends_ns = timeline.end_ns[execution.last_task]
     prompt_ends_ns = ends_ns[passes.is_prefill]
-    layer_share = foresight.problem.overlap.staging_layer_share
-    gpus = range(foresight.problem.num_gpus)
+    problem = foresight.problem
+    layer_share = problem.overlap.staging_layer_share
     return Totals(
         # The last of several prompts: the batch goes on together.
         first_token_ns=int(prompt_ends_ns[-1]) if len(prompt_ends_ns) else None,
@@ -141,7 +141,10 @@ def totals_of(execution: Execution, foresight: Foresight, selected: NDArray[np.i
         busy_ns=timeline.busy_by_resource_ns(),
         **_copied_bytes(timeline),
         wasted_prefetch_bytes=execution.wasted_prefetch_bytes,
-        staged_bytes=tuple(peak_staged_bytes(timeline, layer_share, gpu) for gpu in gpus),
+        staged_bytes=tuple(
+            round(peak_staged_bytes(timeline, layer_share, gpu) * problem.staged_fraction)
+            for gpu in range(problem.num_gpus)
+        ),
         counts=expert_counts(selected, execution.tokens, execution.decisions, passes),
     )
 

@@ -22,6 +22,7 @@ from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import Routing, tokens_per_expert
+from sim.step.card_notes import card_notes
 from sim.step.execute import execute
 from sim.step.lowering.decisions import Decisions
 from sim.step.metrics import Metrics, measure
@@ -35,9 +36,9 @@ class Question:
     ``slots_per_layer`` imposes how many experts of each layer the GPU holds.
 
     ``split`` says how the model lies over several cards (None: one has all). Where experts are dealt
-    out, each card has its own stream, copies and memory. Where whole layers are laid out, the cards
-    may be unlike; then ``machine`` is the first card's, and ``model`` is laid out. Either way,
-    hidden states cross from card to card by way of the host, or straight where the machine states a
+    out, each card has its own stream, copies and memory. Where all hold slices, one stands for all.
+    Where whole layers are laid out, the cards may be unlike; then ``machine`` is the first card's,
+    and ``model`` is laid out. Each way, hidden states cross from card to card by way of the host, or straight where the machine states a
     ``gpu_link``. ``expert_cache_bytes`` limits what all of them hold of experts.
     """
 
@@ -55,7 +56,7 @@ class Question:
     @property
     def num_gpus(self) -> int:
         """GPUs that experts are dealt out to."""
-        return 1 if self.split is None or self.split.layers is not None else self.split.num_cards
+        return 1 if self.split is None else self.split.num_gpus
 
     def under(self, policy: Policy) -> "Scenario":
         """The scenario of this question under a policy."""
@@ -264,9 +265,10 @@ def _items(problem: Problem, residency: Residency, rule: MemoryRule, card: int) 
 def check(scenario: Scenario) -> None:
     """Refuse what cannot be run. Raises InputError."""
     check_question(scenario)
-    if scenario.num_gpus > 1 and scenario.policy.knows_one_gpu:
+    if not shares_cards(scenario):
+        assert scenario.split is not None
         raise InputError(
-            f"{scenario.policy.name} runs on one GPU only, got `gpus` {scenario.num_gpus}"
+            f"{scenario.policy.name} runs on one GPU only, got `gpus` {scenario.split.num_cards}"
         )
     check_split(scenario)
 
@@ -300,6 +302,18 @@ def check_question(question: Question) -> None:
         raise InputError(
             f"`expert_slots_per_layer` must be between 0 and the {model.num_experts} experts of a layer, got {slots}"
         )
+
+
+def shares_cards(scenario: Scenario) -> bool:
+    """Whether the policy can run where the scenario's cards share every layer."""
+    split = scenario.split
+    policy = scenario.policy
+    if split is None or split.layers is not None or split.num_cards == 1:
+        return True
+    if split.is_sliced:
+        # Of parts of attention, which pipelined layers run apart, no slice is priced.
+        return not policy.feeding.is_pipelined and policy.tuning is None
+    return not policy.knows_one_gpu
 
 
 def check_split(scenario: Scenario) -> None:
@@ -337,30 +351,7 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
         found.append(
             f"{scenario.policy.name} places whole layers: `expert_slots_per_layer` {slots} was not followed"
         )
-    lies_in_layers = scenario.split is not None and scenario.split.layers is not None
-    if not lies_in_layers and scenario.machine.gpu.count > scenario.num_gpus:
-        used = (
-            "one of them is used"
-            if scenario.num_gpus == 1
-            else f"{scenario.num_gpus} of them are used"
-        )
-        found.append(f"the machine has {scenario.machine.gpu.count} GPUs; {used} (`gpus`)")
-    if scenario.machine.other_gpus:
-        names = ", ".join(
-            f"{other.gpu.count} x {other.gpu.name}" for other in scenario.machine.other_gpus
-        )
-        found.append(
-            f"policies run on GPUs of one kind, {scenario.machine.gpu.name}: not used are {names}"
-        )
-    if scenario.num_gpus > 1:
-        found.append(
-            f"experts are spread over {scenario.num_gpus} GPUs, all else is on the first; "
-            f"hidden states go from one to another {_way_across(scenario)}"
-        )
-        found.append(
-            "programs that split every matrix over GPUs, as fastllm's multicuda and llama.cpp's row split do, lose "
-            "time in each: ask for llama.cpp as a runtime to see it"
-        )
+    found.extend(card_notes(scenario.machine, scenario.split))
     if "disk" in metrics.busy_s:
         found.append(
             "host memory has no room for all experts: they are read from the disk, "
@@ -373,7 +364,3 @@ def warnings_of(scenario: Scenario, metrics: Metrics) -> tuple[str, ...]:
     if scenario.policy.knows_future:
         found.append(f"{scenario.policy.name} knows the future: no system can do what it does")
     return tuple(found)
-
-
-def _way_across(scenario: Scenario) -> str:
-    return "straight" if scenario.machine.gpu_link else "by way of the host"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from hwprofiles import Kind, Machine, Provenance
-from sim.costs.cards import dealt
+from sim.costs.cards import shared
 from sim.policies import find_policy
 from sim.policies.dispatch.spill import SpillDispatch
 from sim.policies.overlap import Overlap
@@ -153,12 +153,12 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "pre-gated, which changes tokens": _scenario("pre-gated", 36),
     # Several GPUs.
-    "lru on two GPUs": _scenario("lru", 37, machine=_machine(2), split=dealt(_machine(2), 2)),
+    "lru on two GPUs": _scenario("lru", 37, machine=_machine(2), split=shared(_machine(2), 2)),
     "on-demand on three GPUs, a limited cache": _scenario(
         "on-demand",
         38,
         machine=_machine(3),
-        split=dealt(_machine(3), 3),
+        split=shared(_machine(3), 3),
         slots_per_layer=None,
         expert_cache_bytes=400_000,
     ),

@@ -44,6 +44,7 @@ qwen3.6:35b-a3b qwen3.6-35b-a3b 16bit
 nvidia/Qwen3.5-397B-A17B-NVFP4 qwen3.5-397b-a17b NVFP4
 Qwen/Qwen1.5-MoE-A2.7B-Chat qwen1.5-moe-a2.7b 16bit
 Qwen/Qwen1.5-MoE-A2.7B-Chat-GPTQ-Int4 qwen1.5-moe-a2.7b GPTQ-4bit
+Qwen/Qwen2-57B-A14B-Instruct qwen2-57b-a14b 16bit
 Qwen/Qwen2.5-72B-Instruct-AWQ qwen2.5-72b AWQ
 qwen2.5:72b qwen2.5-72b 16bit
 Qwen/Qwen3-8B-FP8 qwen3-8b fp8

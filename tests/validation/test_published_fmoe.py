@@ -13,7 +13,7 @@ from benchmarks import fmoe_overheads
 from benchmarks.fmoe_sweep import cases_at, points, report
 from hwprofiles import InputError, load_machine
 from hwprofiles.units import GB
-from sim.costs.cards import dealt
+from sim.costs.cards import shared
 from sim.model.library import load_model
 from sim.model.model import Model
 from sim.policies import find_policy, with_settings
@@ -280,7 +280,7 @@ def _foretold(model: Model, routing: Routing, distance: int) -> float:
         ),
         routing=routing,
         seed=3,
-        split=dealt(machine, 6),
+        split=shared(machine, 6),
     )
     return foretold_share(scenario, from_layer=distance)
 

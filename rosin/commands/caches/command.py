@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MODELS = (
     "mixtral-8x7b,phi-3.5-moe,qwen1.5-moe-a2.7b,deepseek-v2-lite,olmoe-1b-7b,qwen3-30b-a3b,"
-    "gpt-oss-20b,gpt-oss-120b,glm-4.5-air"
+    "gpt-oss-20b,gpt-oss-120b,qwen2-57b-a14b"
 )
 ModelsOption = Annotated[
     str, typer.Option("--models", metavar="NAME,...", help="Models whose shape streams have.")
@@ -93,11 +93,10 @@ def _shares(text: str) -> tuple[float, ...]:
 
 
 def _generated(tokens: int, seed: int) -> "StreamOf":
-    from sim.runtimes.caching.stream import LatentLocality
+    from sim.runtimes.caching.stream_locality import stream_locality
 
-    locality = LatentLocality()
     # With one seed for all, every layer would have the same stream.
-    return lambda model, layer: locality.stream(
+    return lambda model, layer: stream_locality(model).stream(
         model.num_experts, model.top_k, tokens, seed + layer
     )
 

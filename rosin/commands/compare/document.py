@@ -12,7 +12,7 @@ from rosin.report.occupancy import occupancy
 from sim.policies import settings_of
 from sim.step.draws import simulate_draws
 from sim.step.provenance import provenance_of
-from sim.step.simulate import Run, Scenario
+from sim.step.simulate import Run, Scenario, shares_cards
 
 NOTHING = "nothing"
 SEPARATOR = "+"
@@ -46,7 +46,7 @@ def compare_all(
     provenances = []
     for scenario in scenarios:
         on_policy(scenario.policy.name)
-        if scenario.num_gpus > 1 and scenario.policy.knows_one_gpu:
+        if not shares_cards(scenario):
             misfits.append(
                 MisfitPolicy(
                     policy=scenario.policy.name, reason="it runs on one GPU only", missing_bytes=0

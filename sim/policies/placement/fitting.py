@@ -178,7 +178,7 @@ def items_of_card(
         kv=None if held.kv is None else held.kv & own,
     )
     machine = card_machine(problem, card)
-    return fixed_items(machine, problem.model, problem.batch, problem.feeding, rule, part)
+    return fixed_items(machine, problem.gpu_model, problem.batch, problem.feeding, rule, part)
 
 
 def card_machine(problem: Problem, card: int) -> Machine:
@@ -199,8 +199,8 @@ def spelt(items: Mapping[str, int]) -> str:
 
 
 def expert_sizes(problem: Problem) -> NDArray[np.int64]:
-    """Bytes of one routed expert, by layer."""
-    return np.array([layer.expert_bytes for layer in problem.model.layers], np.int64)
+    """Bytes of one routed expert on its card, by layer."""
+    return np.array([layer.expert_bytes for layer in problem.gpu_model.layers], np.int64)
 
 
 def top_per_layer(problem: Problem, score: NDArray[np.float64], count: int) -> NDArray[np.bool_]:

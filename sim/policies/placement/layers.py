@@ -71,13 +71,14 @@ class NoLayersPlacement(Placement):
         model = problem.model
         dense = np.zeros(model.num_layers, bool)
         kv = np.ones(model.num_layers, bool)
+        held = problem.gpu_model
         largest = max(
-            layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in model.layers
+            layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in held.layers
         )
         # One of the layer buffers holds embedding and head in their turn, which may be larger than any
         # layer.
         missing = missing_bytes(problem, self.memory, dense, has_head=False, kv=kv) + max(
-            0, model.head_bytes - largest
+            0, held.head_bytes - largest
         )
         if missing > 0:
             return Infeasible(

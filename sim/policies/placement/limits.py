@@ -41,7 +41,8 @@ def _host_shortage(problem: Problem) -> Infeasible | None:
     model = problem.model
     if stated is None or problem.machine.disk is not None:
         return None
-    least = model.total_bytes - problem.num_gpus * machine_bytes(problem.machine)
+    num_cards = 1 if problem.split is None else problem.split.num_cards
+    least = model.total_bytes - num_cards * machine_bytes(problem.machine)
     if problem.keeps_host_copies:
         copies = sum(layer.num_experts * layer.expert_bytes for layer in model.layers)
         least = max(least, copies)

@@ -106,8 +106,8 @@ def hidden_copies(costs: CostModel, max_tokens: int, *, is_pinned: bool) -> NDAr
     found = []
     for layer in layer_shapes(model)[0]:
         own = costs.at(layer)
-        to_gpu = own.copy("h2d", sizes, is_pinned=is_pinned).ns
-        from_gpu = own.copy("d2h", sizes, is_pinned=is_pinned).ns
+        to_gpu = own.copy_hidden("h2d", sizes, is_pinned=is_pinned).ns
+        from_gpu = own.copy_hidden("d2h", sizes, is_pinned=is_pinned).ns
         found.append([to_gpu, from_gpu, np.zeros_like(to_gpu) if across is None else across.ns])
     return np.array(found, np.int64)
 

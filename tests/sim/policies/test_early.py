@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hwprofiles import InputError, Machine
-from sim.costs.cards import dealt
+from sim.costs.cards import shared
 from sim.costs.memory import Residency
 from sim.engine import engine
 from sim.engine.task import TaskKind
@@ -230,7 +230,7 @@ def test_what_early_copies_do_not_go_with() -> None:
         with pytest.raises(InputError, match=policy.name) as error:
             simulate(replace(scenario, policy=policy))
         assert "\n" not in str(error.value)
-    problem = replace(problem_of(scenario), split=dealt(machine_of(2), 2))
+    problem = replace(problem_of(scenario), split=shared(machine_of(2), 2))
     residency = Residency(experts=np.zeros((3, 8), bool), dense=np.ones(3, bool), has_head=True)
     passes = forward_passes(PROMPT, problem.feeding)
     with pytest.raises(InputError, match="one GPU"):

@@ -13,7 +13,7 @@ from hwprofiles import InputError, Machine
 from planner.bounds import mean_bounds
 from planner.search.objectives import Goal
 from planner.search.search import search
-from sim.costs.cards import dealt
+from sim.costs.cards import shared
 from sim.costs.memory import Infeasible, MemoryRule, usable_bytes
 from sim.engine.task import TaskKind
 from sim.policies import POLICIES, find_policy, with_settings
@@ -52,7 +52,7 @@ def scenario_of(name: str, num_gpus: int, **others: object) -> Scenario:
         routing=uniform(),
         seed=11,
         slots_per_layer=4,
-        split=dealt(machine, num_gpus),
+        split=shared(machine, num_gpus),
     )
     return replace(plain, **others)  # type: ignore[arg-type]
 

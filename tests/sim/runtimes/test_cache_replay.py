@@ -11,7 +11,13 @@ from hwprofiles import InputError
 from planner.study.caches import CacheStudy, medians, run_cache_study, slots_of
 from sim.model.library import load_model
 from sim.runtimes.caching.replay import POLICIES, ReplayedStream
-from sim.runtimes.caching.stream import ExpertStream, LatentLocality, recorded_stream
+from sim.runtimes.caching.stream import (
+    REQUEST_TOKENS,
+    ExpertStream,
+    LatentLocality,
+    recorded_stream,
+)
+from sim.runtimes.caching.stream_locality import covered, measured_routing, stream_locality
 from tests.shared_data import shared_data
 
 
@@ -95,6 +101,7 @@ PUBLISHED = {
     "s3-fifo": (1.44, 1.69, 1.94),
     "next-token": (1.18, 1.45, 1.69),
     "four-tokens": (1.01, 1.13, 1.31),
+    "arc": (1.44, 1.76, 1.99),
 }
 """Medians over nine models (moe-speed-of-light, policy study)."""
 
@@ -133,24 +140,74 @@ def test_locality_of_deepseek_v2_lite_gives_its_published_rows() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "policy", ["lru", "lfu", "decayed", "s3-fifo", "next-token", "four-tokens"]
-)
-def test_ratios_are_near_the_published_medians(policy: str) -> None:
-    """Under the stated locality, medians over nine models lie within 0.15 of the published ones."""
+def test_ratios_are_near_the_published_medians() -> None:
+    """Under the models' own localities, medians over nine models lie within 0.15 of the published
+    ones; the static set's too but for the largest size, where it is 0.2 to 0.3 above.
+    """
     from rosin.commands.caches.command import MODELS
 
-    locality = LatentLocality()
     study = CacheStudy(
         models=[load_model(name) for name in MODELS.split(",")],
         shares=SHARES,
         num_layers=1,
-        stream_of=lambda model, layer: locality.stream(
-            model.num_experts, model.top_k, 20_000, layer
+        stream_of=lambda model, layer: stream_locality(model).stream(
+            model.num_experts, model.top_k, 60_000, layer
         ),
     )
-    found = [item.over_optimum for item in medians(run_cache_study(study)) if item.policy == policy]
-    assert found == pytest.approx(PUBLISHED[policy], abs=0.16)
+    rows = medians(run_cache_study(study))
+    for policy, published in PUBLISHED.items():
+        found = [item.over_optimum for item in rows if item.policy == policy]
+        assert found == pytest.approx(published, abs=0.16), policy
+    static = [item.over_optimum for item in rows if item.policy == "static"]
+    assert static[:2] == pytest.approx((1.92, 2.74), abs=0.15)
+    assert static[2] == pytest.approx(3.48, abs=0.35)
+
+
+@pytest.mark.parametrize("name", measured_routing().models)
+def test_streams_are_as_local_as_measured(name: str) -> None:
+    """Stretches of 4 to 256 tokens are covered as published, within 0.015; tokens of different
+    requests choose the same experts as often as the spread of use says, within a fifth of it.
+    """
+    model = load_model(name)
+    measured = measured_routing().models[name]
+    whole = [
+        stream_locality(model).stream(model.num_experts, model.top_k, 50_000, seed)
+        for seed in range(2)
+    ]
+    ids = [np.concatenate([own.profile, own.ids]) for own in whole]
+    found = np.mean([covered(own, model.num_experts, REQUEST_TOKENS) for own in ids], axis=0)
+    assert found == pytest.approx(measured.covered, abs=0.015)
+    # By pairs of requests: what lasts through one does not count as an expert's own.
+    uses = [_uses_by_request(own, model.num_experts) for own in ids]
+    squares = np.mean([_mean_product(own) for own in uses]) * model.num_experts
+    assert np.sqrt(max(0.0, squares * model.num_experts - 1)) == pytest.approx(
+        measured.use_spread, rel=0.2, abs=0.05
+    )
+
+
+def _uses_by_request(ids: np.ndarray, num_experts: int) -> np.ndarray:
+    """The share of each expert in a request's choices [request, expert]."""
+    requests = ids.reshape(-1, REQUEST_TOKENS * ids.shape[1])
+    counts = [np.bincount(own, minlength=num_experts) for own in requests]
+    return np.array(counts) / requests.shape[1]
+
+
+def _mean_product(uses: np.ndarray) -> float:
+    """The mean over experts and pairs of different requests of the product of their uses."""
+    count = len(uses)
+    together = uses.sum(axis=0) ** 2 - (uses**2).sum(axis=0)
+    return float(together.mean() / (count * (count - 1)))
+
+
+def test_a_model_that_was_not_measured_is_as_its_kind() -> None:
+    """Without shared experts as the mean of four, with them as the mean of three others."""
+    kinds = {
+        "gpt-oss-20b": ("mixtral-8x7b", "phi-3.5-moe", "olmoe-1b-7b", "qwen3-30b-a3b"),
+        "glm-4.5-air": ("qwen1.5-moe-a2.7b", "deepseek-v2-lite", "qwen2-57b-a14b"),
+    }
+    for name, alike in kinds.items():
+        requests = [measured_routing().models[other].shares[1] for other in alike]
+        assert stream_locality(load_model(name)).request == pytest.approx(np.mean(requests))
 
 
 @pytest.mark.parametrize("task", ["intent", "summary", "translation"])

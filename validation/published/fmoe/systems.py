@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from hwprofiles import InputError, load_machine
 from hwprofiles.units import GB, NS_PER_MS
-from sim.costs.cards import dealt
+from sim.costs.cards import shared
 from sim.costs.memory import Infeasible
 from sim.model.library import load_model
 from sim.policies import Policy, find_policy, with_settings
@@ -165,7 +165,7 @@ def scenario_of(system: str, model: str, batch: Batch, point: RunKnobs, seed: in
         policy=policy_of(system, model, batch, point.reading),
         routing=structured_routing(loaded, point.sharpness),
         seed=seed,
-        split=dealt(machine, NUM_GPUS),
+        split=shared(machine, NUM_GPUS),
         expert_cache_bytes=point.cache_bytes,
     )
 

@@ -1,0 +1,98 @@
+"""The locality of a model's streams: its own where its routing was measured, else that of its kind."""
+
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from hwprofiles import Kind, read_yaml
+from sim.model.library import load_model
+from sim.model.model import Model, TensorClass
+from sim.runtimes.caching.stream import IntArray, LatentLocality
+
+MEMORIES_TOKENS = (16.2, 0.764)
+"""Memories of the parts that fade, as in recorded chats of DeepSeek-V2-Lite: the same for all models."""
+
+SEGMENTS_TOKENS = (4, 16, 64, 256)
+"""Lengths for which the published coverage is known."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MeasuredRouting(_Part):
+    """What was measured of a model's routing, and the shares of variance that it leads to."""
+
+    use_spread: float
+    covered: tuple[float, float, float, float]
+    shares: tuple[float, float, float, float]
+
+
+class StreamFile(_Part):
+    """The file of measured routing."""
+
+    kind: Kind
+    date: str
+    source: str
+    models: dict[str, MeasuredRouting]
+
+
+def stream_locality(model: Model) -> LatentLocality:
+    """The locality of that model; of one that was not measured, the mean of those that have shared
+    experts as it has, or have none: the published analysis finds that this separates them most.
+    """
+    known = measured_routing().models
+    if model.name in known:
+        return locality_of_shares(known[model.name].shares)
+    alike = [
+        own.shares
+        for name, own in known.items()
+        if _has_shared(load_model(name)) == _has_shared(model)
+    ]
+    return locality_of_shares(tuple(np.mean(alike, axis=0)))
+
+
+def locality_of_shares(shares: tuple[float, ...]) -> LatentLocality:
+    """The locality of shares in the order of the file."""
+    own, request, *fading = shares
+    return LatentLocality(
+        popularity=own, request=request, fading=tuple(zip(MEMORIES_TOKENS, fading, strict=True))
+    )
+
+
+@cache
+def measured_routing() -> StreamFile:
+    """The file that ships with Rosin."""
+    path = Path(str(resources.files("sim") / "runtimes" / "caching" / "streams.yaml"))
+    return StreamFile.model_validate(read_yaml(path, "streams"))
+
+
+def covered(ids: IntArray, num_experts: int, text_tokens: int) -> NDArray[np.float64]:
+    """How well the experts used more than so often stand for a stretch's choices (F1 of the best
+    such number), for each of SEGMENTS_TOKENS: SRP of arXiv 2505.16056, of a layer's choices [token,
+    rank] in texts of so many.
+    """
+    num_tokens = len(ids) // text_tokens * text_tokens
+    chosen = np.zeros((num_tokens, num_experts), np.int16)
+    chosen[np.arange(num_tokens)[:, None], ids[:num_tokens]] = 1
+    before = chosen.reshape(-1, text_tokens, num_experts).cumsum(axis=1, dtype=np.int16)
+    before = np.concatenate([np.zeros_like(before[:, :1]), before], axis=1)
+
+    def best(length: int) -> float:
+        """The F1 over all stretches of that length."""
+        counts = np.bincount(
+            (before[:, length:] - before[:, :-length]).ravel(), minlength=length + 1
+        )
+        matches = (counts * np.arange(length + 1))[::-1].cumsum()[::-1]
+        predicted = counts[::-1].cumsum()[::-1] * length
+        return float((2 * matches / (predicted + matches[0])).max())
+
+    return np.array([best(length) for length in SEGMENTS_TOKENS])
+
+
+def _has_shared(model: Model) -> bool:
+    return any(layer.params.get(TensorClass.SHARED_EXPERT, 0) for layer in model.layers)

@@ -18,6 +18,7 @@ from sim.policies.actions import LayerMode
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
+from sim.room import OWN_MEMORY, Room
 from sim.step.lowering.decisions import Decisions, decide_all, shelf_of
 from sim.step.lowering.live_fast import run_live
 from sim.step.lowering.live_run import live_job, process
@@ -52,13 +53,15 @@ def execute(
     foresight: Foresight,
     engine_name: str,
     before: Cached | None = None,
+    room: Room = OWN_MEMORY,
 ) -> Execution:
     """Run the policy. Raises InputError for parts that do not go together.
 
-    ``before``: a cache goes on from what it came to, all copies done, in another execution.
+    ``before``: a cache goes on from what it came to, all copies done, in another execution. A
+    cache's timeline lies in ``room``, and so lasts until another run uses it.
     """
     if policy.cache.score is not None:
-        return _live(policy, residency, foresight, engine_name, before)
+        return _live(policy, residency, foresight, engine_name, before, room)
     if foresight.problem.overlap.in_turn:
         raise InputError(
             f"{policy.name}: running experts in turn needs a cache with a score, such as lru"
@@ -120,10 +123,11 @@ def _live(
     foresight: Foresight,
     engine_name: str,
     before: Cached | None,
+    room: Room,
 ) -> Execution:
     """Gate by gate."""
     decisions = live_decisions(policy, residency, foresight)
-    job = live_job(policy, residency, foresight, decisions)
+    job = live_job(policy, residency, foresight, decisions, room=room)
     if before is not None:
         job = replace(job, cached=_going_on(job.cached, before, is_global=policy.cache.is_global))
     if engine_name == "fast":

@@ -12,6 +12,7 @@ from sim.model.model import Model
 from sim.policies import POLICIES, Policy
 from sim.policies.placement.limits import placed
 from sim.policies.prefetch.early import EarlyPrefetch
+from sim.room import Rooms
 from sim.routing import load_routing
 from sim.step import repeated
 from sim.step.repeated import metrics_drawn
@@ -54,7 +55,8 @@ def _both(scenario: Scenario) -> bool:
         return False
     drawn = draw(scenario, scenario.policy.feeding)
     whole = run_drawn(scenario, problem, residency, drawn).metrics
-    assert metrics_drawn(scenario, problem, residency, drawn) == whole, scenario.policy.name
+    found = metrics_drawn(scenario, problem, residency, drawn, Rooms())
+    assert found == whole, scenario.policy.name
     return repeated.repeats(scenario.policy, problem, residency, drawn.passes)
 
 

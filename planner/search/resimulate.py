@@ -52,7 +52,9 @@ def _mean_ends_s(scenarios: Sequence[Scenario], draws: Sequence[Drawn]) -> list[
 
     def ends(number: int) -> list[Metrics | None]:
         """The metrics of every scenario on that draw."""
-        return [None if each is None else _run(each, number, draws[number], rooms) for each in placed]
+        return [
+            None if each is None else _run(each, number, draws[number], rooms) for each in placed
+        ]
 
     with ThreadPoolExecutor(
         NUM_THREADS

@@ -34,7 +34,8 @@ class Room:
         kept = self._kept.get(name)
         if kept is None or len(kept) < size:
             kept = self._kept[name] = np.empty(size, np.uint8)
-        return kept[:size].view(dtype).reshape(shape)
+        found: NDArray[Any] = kept[:size].view(dtype).reshape(shape)
+        return found
 
 
 OWN_MEMORY = Room(is_reused=False)

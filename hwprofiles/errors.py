@@ -85,4 +85,7 @@ def one_line(message: str) -> str:
     words = _LONG_WORD.sub(
         lambda found: f"{found[0][:_WORD_HEAD]}...{found[0][-_WORD_TAIL:]}", words
     )
-    return words if len(words) <= MAX_CHARACTERS else f"{words[: MAX_CHARACTERS - 3]}..."
+    if len(words) <= MAX_CHARACTERS:
+        return words
+    # At the end of a word: half a name in a list of names looks like another name.
+    return f"{words[: MAX_CHARACTERS - 3].rpartition(' ')[0]} ..."

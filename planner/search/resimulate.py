@@ -11,6 +11,7 @@ from planner.bounds.shadow import with_more_dram, with_more_link, with_more_memo
 from planner.search.threads import NUM_THREADS
 from sim.costs.memory import Residency
 from sim.policies.problem import Problem
+from sim.room import Rooms
 from sim.step.draws import mean_metrics, seed_of
 from sim.step.metrics import Metrics
 from sim.step.repeated import metrics_drawn
@@ -47,10 +48,13 @@ def _mean_ends_s(scenarios: Sequence[Scenario], draws: Sequence[Drawn]) -> list[
     what they share of it is still there.
     """
     placed = [_placed(scenario) for scenario in scenarios]
+    rooms = Rooms()
 
     def ends(number: int) -> list[Metrics | None]:
         """The metrics of every scenario on that draw."""
-        return [None if each is None else _run(*each, number, draws[number]) for each in placed]
+        return [
+            None if each is None else _run(each, number, draws[number], rooms) for each in placed
+        ]
 
     with ThreadPoolExecutor(
         NUM_THREADS
@@ -71,8 +75,8 @@ def _placed(scenario: Scenario) -> tuple[Scenario, Problem, Residency] | None:
 
 
 def _run(
-    scenario: Scenario, problem: Problem, residency: Residency, number: int, drawn: Drawn
+    placed: tuple[Scenario, Problem, Residency], number: int, drawn: Drawn, rooms: Rooms
 ) -> Metrics:
-    return metrics_drawn(
-        replace(scenario, seed=seed_of(scenario.seed, number)), problem, residency, drawn
-    )
+    scenario, problem, residency = placed
+    of_draw = replace(scenario, seed=seed_of(scenario.seed, number))
+    return metrics_drawn(of_draw, problem, residency, drawn, rooms)

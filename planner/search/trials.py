@@ -19,6 +19,7 @@ from sim.policies.placement.fitting import RankedPlacement
 from sim.policies.placement.limits import with_every_limit
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
+from sim.room import Rooms
 from sim.routing.base import tokens_per_expert
 from sim.step.draws import mean_metrics, seed_of
 from sim.step.metrics import Metrics
@@ -91,6 +92,7 @@ class Trials:
         self._experts: dict[int, NDArray[np.int16]] = {}
         self._shared = Memo(MOST_SHARED_BYTES, num_array_bytes)
         self._rankings = Memo(MOST_RANKINGS)
+        self._rooms = Rooms()
 
     def start(self, policy: Policy, *, is_named: bool, offer: int = 0) -> Trial:
         """Place the policy.
@@ -189,7 +191,7 @@ class Trials:
 
     def metrics_of(self, trial: Trial, number: int) -> Metrics:
         """The metrics of a trial on that draw."""
-        return metrics_drawn(*self._given(trial, number))
+        return metrics_drawn(*self._given(trial, number), self._rooms)
 
     def whole_run(self, trial: Trial, number: int) -> Run:
         """The run of a trial on that draw, with its timeline."""
@@ -227,7 +229,7 @@ class Trials:
             own.under(trial.policy),
             batch=replace(batch, output_tokens=min(SHORT_STEPS, batch.output_tokens)),
         )
-        found = metrics_drawn(short, trial.problem, trial.residency, drawn)
+        found = metrics_drawn(short, trial.problem, trial.residency, drawn, self._rooms)
         # Steps of decoding last much alike, so the first few stand for all.
         end_s = found.ttft_s + found.tpot_s * (batch.output_tokens - 1)
         return replace(

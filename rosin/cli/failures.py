@@ -86,7 +86,10 @@ def usage_problem(error: typer.TyperException) -> str:
         )
     # Our messages stand behind "error: ": they begin with a small letter and have no full stop.
     text = error.format_message().rstrip(".")
-    return text[:1].lower() + text[1:]
+    # Of a group, only its name was typed.
+    commands = getattr(context.command, "commands", {}) if context is not None else {}
+    known = f"; known: {', '.join(commands)}" if text == "Missing command" and commands else ""
+    return text[:1].lower() + text[1:] + known
 
 
 def _judge(error: Exception) -> int:

@@ -70,11 +70,12 @@ ENTRY = np.dtype([("requeue", "i8"), ("priority", "i4"), ("number", "i4")], alig
 
 NOBODY = -1
 NEVER = 2**63 - 1
-NOW, NEXT_BORDER, NUM_REQUEUES, NUM_TASKS, NUM_DEPENDENCIES = range(5)
-CLOCK_SIZE = 5
+NOW, NEXT_BORDER, NUM_REQUEUES, NUM_TASKS, NUM_DEPENDENCIES, FIRST_OPEN = range(6)
+CLOCK_SIZE = 6
 """Places in the clock array, and how many there are.
 
 A chunk border before NEXT_BORDER is over: it is NOW until the starts of an instant, then NOW + 1.
+All tasks before FIRST_OPEN have ended.
 """
 
 FINISHED, AWAITED, TOO_LATE = range(3)

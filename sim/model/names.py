@@ -139,7 +139,7 @@ def _nearest(text: str, names: Iterable[str]) -> str:
         return closest(stem, names)
     family = re.match(r"[a-z]{3,}", stem)
     kin = [name for name in sorted(names) if family and name.startswith(family.group())]
-    instead = "; known: those of docs/reference/models.md; a config.json or GGUF file is read too"
+    instead = "; rosin models lists those that ship; a config.json or GGUF file is read too"
     return f"; of that family: {', '.join(kin)}" if kin else instead
 
 

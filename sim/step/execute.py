@@ -19,6 +19,7 @@ from sim.policies.cache.base import CacheState
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
+from sim.room import OWN_MEMORY, Room
 from sim.step.lowering.decisions import Decisions, decide_all, shelf_of
 from sim.step.lowering.live_fast import run_live
 from sim.step.lowering.live_run import live_job, process
@@ -53,15 +54,17 @@ def execute(
     foresight: Foresight,
     engine_name: str,
     before: Cached | CacheState | None = None,
+    room: Room = OWN_MEMORY,
 ) -> Execution:
     """Run the policy. Raises InputError for parts that do not go together.
 
     ``before``: a cache goes on from what it came to, all copies done, in another execution. One
-    without a score is a CacheState, which the execution changes.
+    without a score is a CacheState, which the execution changes. A cache's timeline lies in
+    ``room``, and so lasts until another run uses it.
     """
     if policy.cache.score is not None:
         assert before is None or isinstance(before, Cached)
-        return _live(policy, residency, foresight, engine_name, before)
+        return _live(policy, residency, foresight, engine_name, before, room)
     assert before is None or isinstance(before, CacheState)
     if foresight.problem.overlap.in_turn:
         raise InputError(
@@ -128,10 +131,11 @@ def _live(
     foresight: Foresight,
     engine_name: str,
     before: Cached | None,
+    room: Room,
 ) -> Execution:
     """Gate by gate."""
     decisions = live_decisions(policy, residency, foresight)
-    job = live_job(policy, residency, foresight, decisions)
+    job = live_job(policy, residency, foresight, decisions, room=room)
     if before is not None:
         job = replace(job, cached=_going_on(job.cached, before, is_global=policy.cache.is_global))
     if engine_name == "fast":

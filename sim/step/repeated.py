@@ -21,6 +21,7 @@ from sim.policies.dispatch.rule import Rule
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
+from sim.room import Rooms
 from sim.step.execute import execute_decided
 from sim.step.lowering.decisions import Decisions, decide_all, shelf_of
 from sim.step.lowering.draft import N, Sheet
@@ -60,16 +61,19 @@ MAX_TASKS_PER_EXPERT = 2
 
 
 def metrics_drawn(
-    scenario: Scenario, problem: Problem, residency: Residency, drawn: Drawn
+    scenario: Scenario, problem: Problem, residency: Residency, drawn: Drawn, rooms: Rooms
 ) -> Metrics:
-    """The metrics of ``run_drawn``, by the shorter way where there is one."""
+    """The metrics of ``run_drawn``, by the shorter way where there is one; else in one of the rooms,
+    since nothing else of the run is kept.
+    """
     policy = scenario.policy
     totals = None
     if repeats(policy, problem, residency, drawn.passes):
         foresight = foresight_of(scenario, problem, residency, drawn)
         totals = _totals(policy, foresight, scenario.engine, drawn.selected)
     if totals is None:
-        return run_drawn(scenario, problem, residency, drawn).metrics
+        with rooms.lent() as room:
+            return run_drawn(scenario, problem, residency, drawn, room).metrics
     items = memory_items(problem, residency, policy)
     return metrics_of(
         totals,

@@ -21,6 +21,7 @@ from sim.policies.placement.fitting import bytes_by_gpu, items_of_card
 from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
+from sim.room import OWN_MEMORY, Room
 from sim.routing.base import Routing, tokens_per_expert
 from sim.step.card_notes import card_notes
 from sim.step.execute import execute
@@ -133,10 +134,19 @@ def tuned(scenario: Scenario, common_costs: CostModel | None = None) -> Scenario
     )
 
 
-def run_drawn(scenario: Scenario, problem: Problem, residency: Residency, drawn: Drawn) -> Run:
-    """Run the scenario from a given residency, over a given draw of its routing."""
+def run_drawn(
+    scenario: Scenario,
+    problem: Problem,
+    residency: Residency,
+    drawn: Drawn,
+    room: Room = OWN_MEMORY,
+) -> Run:
+    """Run the scenario from a given residency, over a given draw of its routing.
+
+    The timeline may lie in ``room``, and so last until another run uses it.
+    """
     foresight = foresight_of(scenario, problem, residency, drawn)
-    execution = execute(scenario.policy, residency, foresight, scenario.engine)
+    execution = execute(scenario.policy, residency, foresight, scenario.engine, room=room)
     items = memory_items(problem, residency, scenario.policy)
     # Where nothing is predicted, all runs over a draw share what is selected.
     selected = (

@@ -12,6 +12,7 @@ from sim.model.model import Model
 from sim.policies import POLICIES, Policy
 from sim.policies.placement.limits import placed
 from sim.policies.prefetch.early import EarlyPrefetch
+from sim.room import Rooms
 from sim.routing import load_routing
 from sim.step import repeated
 from sim.step.repeated import metrics_drawn
@@ -23,6 +24,8 @@ SLOWED = [
     {"slows": slows, "busy": busy, "rate_fraction": quantity(fraction)}
     for slows, busy, fraction in (("cpu", "h2d", 0.7), ("h2d", "cpu", 0.8), ("gpu", "h2d", 0.9))
 ]
+ROOMS = Rooms()
+"""All runs here use the same memory, one after another, and none sees what another left in it."""
 SHARES = 0.5, 0.8
 """Of the model's bytes, what the card has room for."""
 
@@ -54,7 +57,8 @@ def _both(scenario: Scenario) -> bool:
         return False
     drawn = draw(scenario, scenario.policy.feeding)
     whole = run_drawn(scenario, problem, residency, drawn).metrics
-    assert metrics_drawn(scenario, problem, residency, drawn) == whole, scenario.policy.name
+    found = metrics_drawn(scenario, problem, residency, drawn, ROOMS)
+    assert found == whole, scenario.policy.name
     return repeated.repeats(scenario.policy, problem, residency, drawn.passes)
 
 

@@ -89,7 +89,10 @@ def serve_plan_page(result: KvPlanResult) -> Iterator[RenderableType]:
     if result.against is not None:
         yield Text(_lost(result, result.against))
     if result.path is not None:
-        yield Text(f"Written to {result.path}; rosin simulate --serving {result.path} runs it.")
+        yield Text(
+            f"Written to {result.path}; rosin simulate --serving {result.path} with the same model, "
+            "machine and workload runs it."
+        )
     if result.kv_path is not None:
         yield Text(
             f"Its tiers are in {result.kv_path}; rosin export {result.kv_path} --to lmcache writes them for LMCache."

@@ -2,7 +2,9 @@
 parts share.
 """
 
+import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,8 @@ from sim.step.rules.naming import Guesses, Listed, expect, list_selected
 
 PRIORITY_SCALE = 1_000_000
 """Priorities are whole numbers: fractions are kept to a millionth."""
+BLOCK_PASSES = 32
+"""Passes whose numbers are drawn together: of models of today some MB."""
 NO_OVERFLOW = 2.0**62
 """Rows are put in order by one whole number each."""
 
@@ -46,28 +50,14 @@ def expected_tokens(
     )
     list_selected(tokens, selected)
     expected = np.zeros((len(accuracy), *tokens.shape), np.int32)
-    room = np.empty((2, max(0, tokens.size - num_passes * num_experts)))
     part_of = foresight.part_of or PartOf(num_before=0, num_passes=num_passes, crowded=tokens[:0])
     for step, right in enumerate(accuracy, start=1):
-        shape = (num_passes, num_layers - step, num_experts)
-        if is_apart.all():
-            # Nobody looks at these numbers. They are skipped, so that later draws do not depend on it.
-            _skip(generator, 2 * part_of.num_passes * shape[1] * shape[2])
-        else:
-            chance, weight = (
-                _own_part(generator, part[: np.prod(shape)].reshape(shape), part_of)
-                for part in room
-            )
-            # Where all are equally popular, powers keep the order, and they take longest.
-            if (popularity[step:] != popularity[step:, :1]).any():
-                weight **= 1.0 / np.maximum(popularity[step:], 1e-12)
-            guesses = Guesses(
-                chance=chance,
-                weight=weight.view(np.int64),
-                accuracy=right,
-                popularity=popularity,
-            )
-            expect(tokens, selected, is_apart, guesses, expected[step - 1])
+        # Nobody looks at what would be named in passes that are apart.
+        if not is_apart.all():
+            guess = _Guess(selected=selected, accuracy=right, popularity=popularity, step=step)
+            _expect_blocks(tokens, is_apart, guess, (generator, part_of), expected[step - 1])
+        # The numbers are skipped all the same, so that later draws do not depend on it.
+        _skip(generator, 2 * part_of.num_passes * (num_layers - step) * num_experts)
         if len(part_of.crowded) and by_token:
             # Drawn again for what follows: later steps begin where these draws end.
             _by_token(part_of.crowded[:, step:], right[step:], popularity[step:], generator)
@@ -78,15 +68,62 @@ def expected_tokens(
     return expected
 
 
-def _own_part(
-    generator: np.random.Generator, numbers: NDArray[np.float64], part_of: PartOf
-) -> NDArray[np.float64]:
-    """Fill ``numbers`` [pass, …] as the draws of the whole run have them in these passes."""
-    each = numbers[0].size
-    _skip(generator, part_of.num_before * each)
-    generator.random(out=numbers)
-    _skip(generator, (part_of.num_passes - part_of.num_before - len(numbers)) * each)
-    return numbers
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Guess:
+    """What a predictor looks at so many layers before the gates, and how often it is right."""
+
+    selected: Listed
+    accuracy: NDArray[np.float64]
+    popularity: NDArray[np.float64]
+    step: int
+
+
+def _expect_blocks(
+    tokens: NDArray[np.int32],
+    is_apart: NDArray[np.bool_],
+    guess: _Guess,
+    drawn_from: tuple[np.random.Generator, PartOf],
+    expected: NDArray[np.int32],
+) -> None:
+    """Fill ``expected`` as ``expect`` does, some passes at a time: two numbers for each expert of a
+    long run would take more memory than a processor's caches have.
+
+    The generator stays as it is. The draws of the whole run begin at it: a chance for each expert
+    of all passes, then as many weights.
+    """
+    generator, part_of = drawn_from
+    num_passes, num_layers, num_experts = tokens.shape
+    each = (num_layers - guess.step) * num_experts
+    chances = _from_there(generator, part_of.num_before * each)
+    weights = _from_there(generator, (part_of.num_passes + part_of.num_before) * each)
+    # Where all are equally popular, powers keep the order, and they take longest.
+    popular = guess.popularity[guess.step :]
+    are_alike = bool((popular == popular[:, :1]).all())
+    room = np.empty((2, min(BLOCK_PASSES, num_passes), num_layers - guess.step, num_experts))
+    for start in range(0, num_passes, BLOCK_PASSES):
+        end = min(start + BLOCK_PASSES, num_passes)
+        chance, weight = room[:, : end - start]
+        chances.random(out=chance)
+        weights.random(out=weight)
+        if not are_alike:
+            weight **= 1.0 / np.maximum(popular, 1e-12)
+        first = guess.selected.first[start * num_layers : end * num_layers + 1]
+        guesses = Guesses(
+            chance=chance,
+            weight=weight.view(np.int64),
+            accuracy=guess.accuracy,
+            popularity=guess.popularity,
+        )
+        block = slice(start, end)
+        listed = guess.selected._replace(first=first)
+        expect(tokens[block], listed, is_apart[block], guesses, expected[block])
+
+
+def _from_there(generator: np.random.Generator, count: int) -> np.random.Generator:
+    """A generator of what that one draws behind so many numbers between 0 and 1."""
+    found = copy.deepcopy(generator)
+    _skip(found, count)
+    return found
 
 
 def _skip(generator: np.random.Generator, count: int) -> None:

@@ -16,6 +16,7 @@ from sim.engine.state import (
     DONE,
     ENTRY,
     FINISHED,
+    FIRST_OPEN,
     NUM_DEPENDENCIES,
     NUM_TASKS,
     EngineRows,
@@ -170,5 +171,6 @@ def _joined_rows(job: LiveJob, before: Driven, num_left_out: int) -> EngineRows:
         lane["heap_base"] = base
     rows.clock[:] = old.clock
     rows.clock[NUM_TASKS] = count
+    rows.clock[FIRST_OPEN] = max(0, int(old.clock[FIRST_OPEN]) - num_left_out)
     rows.clock[NUM_DEPENDENCIES] = old.clock[NUM_DEPENDENCIES] - left_out
     return rows

@@ -56,18 +56,18 @@ def run_live(job: LiveJob) -> Timeline:
 def fresh_rows(job: LiveJob) -> EngineRows:
     """What the engine works on before the first task of a job."""
     # All that a run may need at once: growing would move arrays under a run that is compiled whole.
-    room = len(job.draft.rows)
+    num_tasks = len(job.draft.rows)
     lanes = idle_lanes(job.platform)
     is_priority = np.array(
         [resource.discipline is Discipline.PRIORITY for resource in job.platform.resources]
     )
-    lanes["heap_base"] = (np.cumsum(is_priority) - is_priority) * room
+    lanes["heap_base"] = (np.cumsum(is_priority) - is_priority) * num_tasks
     return EngineRows(
-        tasks=np.empty(room, TASK),
-        times=np.empty((3, room), np.int64),
+        tasks=job.room.empty("engine tasks", num_tasks, TASK),
+        times=job.room.empty("times", (3, num_tasks), np.int64),
         dependencies=job.draft.dependencies,
         lanes=lanes,
-        heap=np.empty(room * max(1, int(is_priority.sum())), ENTRY),
+        heap=job.room.empty("heap", num_tasks * max(1, int(is_priority.sum())), ENTRY),
         factors=active_factors(job.platform),
         clock=np.zeros(CLOCK_SIZE, np.int64),
     )
@@ -77,7 +77,7 @@ def timeline_of(job: LiveJob, rows: EngineRows, first: int, end: int) -> Timelin
     """What happened to the tasks from number ``first`` up to ``end``."""
     return Timeline(
         platform=job.platform,
-        tasks=table(job.draft, first, end),
+        tasks=table(job.draft, first, end, job.room),
         start_ns=rows.times[START, first:end],
         end_ns=rows.times[END, first:end],
         busy_ns=rows.times[BUSY, first:end],

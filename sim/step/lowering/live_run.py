@@ -13,6 +13,7 @@ from sim.engine.task import NONE, Discipline, Resource
 from sim.engine.timeline import Timeline
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
+from sim.room import OWN_MEMORY, Room
 from sim.step.lowering.decisions import Decisions
 from sim.step.lowering.draft import H2D, IS_SERIAL, STEP, Draft, Moment, Sheet
 from sim.step.lowering.live import (
@@ -75,6 +76,7 @@ class LiveJob:
     draft: Draft
     cached: Cached
     live: Live
+    room: Room = OWN_MEMORY
 
     @property
     def sheet(self) -> Sheet:
@@ -102,6 +104,7 @@ def live_job(
     decisions: Decisions,
     *,
     is_foreseen: bool = True,
+    room: Room = OWN_MEMORY,
 ) -> LiveJob:
     """Set a live run up; ``decisions.actions`` is filled in as it goes.
 
@@ -143,12 +146,14 @@ def live_job(
         num_tasks,
         num_awaited=gpus if live.rules[0]["is_copy_awaited"] else 0,
         num_copies=MAX_COPIES_AWAITED,
+        room=room,
     )
     return LiveJob(
         platform=platform(problem.machine, resources_of(problem, decisions, LIVE_RESOURCES)),
         draft=draft,
         cached=fresh_cache(policy, residency, predictions, foresight),
         live=live,
+        room=room,
     )
 
 

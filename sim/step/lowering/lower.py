@@ -14,6 +14,7 @@ from sim.engine.program import FULL_RATE, Platform, Program, Session
 from sim.engine.task import NONE, Resource, TaskTable
 from sim.policies.actions import Action, LayerMode
 from sim.policies.problem import Problem
+from sim.room import OWN_MEMORY, Room
 from sim.step.lowering.carried import emit_carried_run
 from sim.step.lowering.decisions import Decisions
 from sim.step.lowering.draft import (
@@ -120,7 +121,13 @@ def emit(
 
 
 def fresh_draft(
-    problem: Problem, sheet: Sheet, num_tasks: int, *, num_awaited: int = 0, num_copies: int = 0
+    problem: Problem,
+    sheet: Sheet,
+    num_tasks: int,
+    *,
+    num_awaited: int = 0,
+    num_copies: int = 0,
+    room: Room = OWN_MEMORY,
 ) -> Draft:
     """A draft without a task, with room for that many.
 
@@ -138,8 +145,8 @@ def fresh_draft(
     state[STATE_SIZE : STATE_SIZE + num_joins] = NONE
     state[NUM_JOINS] = num_joins
     return Draft(
-        rows=np.empty(num_tasks, ROW),
-        dependencies=np.empty(num_tasks * most, np.int64),
+        rows=room.empty("rows", num_tasks, ROW),
+        dependencies=room.empty("dependencies", num_tasks * most, np.int64),
         state=state,
         sheet=sheet,
         expert_ring=np.full((gpus, max(1, overlap.staging_experts)), NONE),
@@ -327,12 +334,13 @@ def _tasks_of_experts(actions: Any) -> int:
     return number
 
 
-def table(draft: Draft, first: int, end: int) -> TaskTable:
+def table(draft: Draft, first: int, end: int, room: Room = OWN_MEMORY) -> TaskTable:
     """The tasks emitted from number ``first`` up to ``end``."""
     number = end - first
     before = int(draft.rows[first - 1]["end_of_dependencies"]) if first else 0
-    offsets = np.zeros(number + 1, np.int64)
-    plain = {name: np.empty(number, ROW[name]) for name in _PLAIN}
+    offsets = room.empty("offsets", number + 1, np.int64)
+    offsets[0] = 0
+    plain = {name: room.empty(name, number, ROW[name]) for name in _PLAIN}
     _spread(draft.rows[first:end], before, offsets[1:], tuple(plain.values()))
     return TaskTable(
         dependency_offsets=offsets,

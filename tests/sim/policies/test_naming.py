@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sim.costs.memory import Residency
 from sim.policies import find_policy
 from sim.policies.foresight import Foresight
-from sim.policies.prefetch.naming import expected_tokens, named
+from sim.policies.prefetch.naming import BLOCK_PASSES, expected_tokens, named
 from sim.routing import GeneratedRouting
 from sim.routing.generated import UNIFORM
 from sim.step.simulate import Scenario, draw, foresight_of, problem_of
@@ -26,7 +26,8 @@ def _foresight(batch_size: int, *, is_even: bool) -> Foresight:
     scenario = Scenario(
         machine=small_machine(),
         model=small_model(num_layers=NUM_LAYERS, num_experts=NUM_EXPERTS, top_k=TOP_K),
-        batch=Batch(prompt_tokens=5, output_tokens=30, batch_size=batch_size),
+        # Numbers are drawn for a block of passes at a time: there are several blocks, the last shorter.
+        batch=Batch(prompt_tokens=5, output_tokens=2 * BLOCK_PASSES + 6, batch_size=batch_size),
         policy=find_policy("lru"),
         routing=GeneratedRouting(
             label="test", stated_provenance=UNIFORM, weights=(row,) * NUM_LAYERS

@@ -1,6 +1,6 @@
 """When drafts pay: each arm with a batch of drafts, against the arm without."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from planner.choice.arms import Arm
 from planner.choice.question import ChoiceQuestion
@@ -26,15 +26,15 @@ class Drafts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftedSpeed:
-    """An arm with drafts, which pay where they make it faster. ``reads_factor`` is over experts read
-    for each token without drafts.
+    """An arm with drafts; ``pays`` is always whether they make it faster. ``reads_factor`` is over
+    experts read for each token without drafts.
     """
 
     tokens_per_s: float
     plain_tokens_per_s: float
     committed_tokens: float
     reads_factor: float
-    pays: bool = field(init=False, default=False)
+    pays: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pays", self.tokens_per_s > self.plain_tokens_per_s)

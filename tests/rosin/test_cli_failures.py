@@ -37,6 +37,10 @@ MISTAKES = [
     ),
     (["models", "mixtral-8x7c"], ["'mixtral-8x7c'", "did you mean 'mixtral-8x7b'?"]),
     (["models", "mixtral-8x7b", "--quantization", "5bits"], ["5bits"]),
+    (["models", "zzz"], ["'zzz'", "rosin models lists"]),
+    (["routing"], ["missing command; known: import, fit, stats"]),
+    # The list of all policies is longer than a line of a message.
+    (["simulate", "--policy", "zzz", "--model", "olmoe-1b-7b", "--machine", "h100"], [", ..."]),
     (["models", "import"], ["'PATH'"]),
     (["models", "import", "config.json", "-o", "model.yaml"], ["config.json"]),
 ]

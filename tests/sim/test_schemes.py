@@ -147,6 +147,10 @@ FLASH_NEXT_EXPERTS = {
     "UD-Q6_K_XL": 101.7,
     "Q8_0": 119.5,
 }
+# llama.cpp pull request 14425: 45.38 GiB
+HUNYUAN_A13B = {"Q4_K_M": 48.73}
+# llama-bench in public repositories: 3.49 and 3.94 GiB
+GRANITE_4_TINY = {"IQ4_XS": 3.747, "Q4_K_M": 4.231}
 PUBLISHED = [
     (model, scheme, size)
     for model, sizes in (
@@ -157,6 +161,8 @@ PUBLISHED = [
         ("deepseek-v3", DEEPSEEK_V3_UNSLOTH),
         ("llama-3-70b", LLAMA_70B),
         ("gpt-oss-20b", GPT_OSS_20B),
+        ("hunyuan-a13b", HUNYUAN_A13B),
+        ("granite-4.0-h-tiny", GRANITE_4_TINY),
     )
     for scheme, size in sizes.items()
 ]

@@ -52,7 +52,8 @@ def test_v1_beats_the_serial_row_on_its_own_table(fiddler: Reproduction) -> None
     serial code does.
     """
     scored = [cell for cell in fiddler.table("v1").cells if cell.is_scored]
-    serial = [abs(cell.comparisons[0].simulated / cell.published - 1) for cell in scored]
+    code = "released, code's costs"
+    serial = [abs(cell.comparisons[code] / cell.published - 1) for cell in scored]
     assert fiddler.table("v1").mean_absolute_error_fraction < sum(serial) / len(serial)
 
 
@@ -190,7 +191,7 @@ def test_beams_that_part_earlier_cost_llama_cpp_more(fiddler: Reproduction) -> N
     beams = next(
         cell for cell in fiddler.table("headlines").cells if cell.system.startswith("beam search")
     )
-    ratios = [beams.simulated, *(comparison.simulated for comparison in beams.comparisons[:2])]
+    ratios = [beams.simulated, *list(beams.comparisons.values())[:2]]
     assert ratios == sorted(ratios) and ratios[0] < ratios[-1]
 
 

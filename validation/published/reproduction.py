@@ -12,6 +12,7 @@ class Cell:
     authors' repository, C the authors' released code, D derived by arithmetic. ``is_scored`` is
     False for cells that a table prints but leaves out of its mean error, for the reason in
     ``note``. ``comparisons`` are what others give, by their names, in the cell's unit.
+    ``error_fraction`` is always simulated / published - 1.
     """
 
     environment: str
@@ -22,7 +23,7 @@ class Cell:
     unit: str
     published: float
     simulated: float
-    error_fraction: float = field(init=False, default=0.0)
+    error_fraction: float = 0.0
     is_scored: bool = True
     comparisons: Mapping[str, float] = field(default_factory=dict)
     mark: str
@@ -36,13 +37,13 @@ class Cell:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """Cells that belong together; ``assumptions`` is a sentence on what was taken that the source
-    does not give. The mean is over the scored cells.
+    does not give. The mean is always that of the scored cells.
     """
 
     name: str
     title: str
     assumptions: str
-    mean_absolute_error_fraction: float = field(init=False, default=0.0)
+    mean_absolute_error_fraction: float = 0.0
     cells: tuple[Cell, ...]
 
     def __post_init__(self) -> None:

@@ -23,7 +23,9 @@ def _any_case(draw: st.DrawFn, word: str) -> str:
 def typed_numbers(draw: st.DrawFn) -> tuple[str, float]:
     """A number as people type it, and what it is."""
     number = draw(st.integers(-(10**9), 10**9) | st.floats(-1e30, 1e30))
-    form = draw(st.sampled_from(["{}", "{:_}", "{:e}", "+{}" if number >= 0 else "{}"]))
+    # A sign stands before what has none of its own, as -0.0 has.
+    signed = "{}" if str(number).startswith("-") else "+{}"
+    form = draw(st.sampled_from(["{}", "{:_}", "{:e}", signed]))
     figures = form.format(number)
     suffix = draw(st.sampled_from(sorted(SIZES)))
     spaces = st.sampled_from(["", " ", "  "])

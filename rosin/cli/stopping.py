@@ -29,8 +29,8 @@ def hush_interrupted_callbacks() -> None:
 class Stop:
     """Whether somebody asked to stop. The signal raises KeyboardInterrupt where it arrives.
 
-    Python drops what is raised inside some of its own callbacks, so a loop over points asks this
-    again.
+    Python drops what is raised inside some callbacks of its own, so that whoever goes from point to
+    point asks again.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Hear both signals inside. A signal that the parent process ignores, as `nohup` does, stays
+    """Hear both signals inside. One that whoever started us ignores, as `nohup` does, stays
     ignored.
     """
     stop = Stop()

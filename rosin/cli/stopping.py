@@ -43,8 +43,8 @@ def hush_interrupted_callbacks() -> None:
 class Stop:
     """Whether somebody asked to stop. The signal raises KeyboardInterrupt where it arrives.
 
-    Python drops what is raised inside some of its own callbacks, so a loop over points asks this
-    again.
+    Python drops what is raised inside some callbacks of its own, so that whoever goes from point to
+    point asks again.
     """
 
     def __init__(self) -> None:

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hwprofiles import load_machine
@@ -192,8 +190,8 @@ def test_hits_on_recorded_routing(name: str, share: float) -> None:
     )  # barely more slots than a token selects
 
 
-@given(slots=st.integers(1, 6), seed=st.integers(0, 10**6))
-@settings(max_examples=8)
+@pytest.mark.parametrize("slots", [1, 2, 4, 6])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_no_policy_without_prefetch_hits_more_than_belady(slots: int, seed: int) -> None:
     """At as many slots in every layer, decode only."""
     best = _run("belady", SKEWED, slots, seed).metrics.expert_hit_rate

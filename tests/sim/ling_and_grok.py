@@ -296,7 +296,8 @@ def _grok(keys: Keys) -> list[int]:
     hidden = keys["hidden_size"]
     own = "moe_intermediate_size"
     width = keys[own if own in keys else "intermediate_size"]
-    experts = keys.get("num_local_experts", keys.get("num_experts"))
+    names = ("num_local_experts", "num_experts", "n_routed_experts")
+    experts = next(keys[name] for name in names if name in keys)
     total = _grouped(keys) + 4 * hidden + experts * (hidden + 3 * hidden * width)
     if keys.get("residual_moe"):
         total += 3 * hidden * keys["intermediate_size"]

@@ -115,7 +115,7 @@ def requantized(model: Model, quantization: str) -> Model:
 
     A model knows no tensors: each class is stored in the type that the scheme has for most of it.
     """
-    scheme = reduced(quantization)
+    scheme = reduced(quantization, is_dense=model.is_dense)
     layers = []
     for layer in model.layers:
         # Weights stay as they are counted: only their bytes depend on the scheme.

@@ -80,3 +80,64 @@ def test_widths_and_mixes_that_no_file_has_are_refused(name: str) -> None:
 def test_sizes_that_programs_print(model: str, scheme: str, gib: float) -> None:
     """Files of newer models and of a recipe are as large as llama.cpp and ik_llama.cpp print."""
     assert load_model(model, scheme).total_bytes / GIB == pytest.approx(gib, rel=0.015)
+
+
+DENSE_FILES = {
+    "IQ4_NL": 18_679_495_328,
+    "Q2_K": 12_344_652_448,
+    "Q3_K_M": 15_971_778_208,
+    "Q4_1": 20_636_523_168,
+    "Q4_K_M": 19_762_150_048,
+    "Q5_K_S": 22_635_494_048,
+    "Q6_K": 26_883_307_168,
+    "Q8_0": 34_817_719_968,
+    "UD-IQ1_M": 8_302_084_768,
+    "UD-IQ1_S": 7_738_884_768,
+    "UD-IQ2_M": 11_553_366_688,
+    "UD-IQ2_XXS": 9_277_096_608,
+    "UD-IQ3_XXS": 12_967_551_648,
+    "UD-Q2_K_XL": 12_797_352_608,
+    "UD-Q3_K_XL": 16_403_102_368,
+    "UD-Q4_K_XL": 20_021_713_568,
+    "UD-Q5_K_XL": 23_233_551_008,
+    "UD-Q6_K_XL": 28_961_586_848,
+    "UD-Q8_K_XL": 39_481_015_968,
+}
+"""Bytes of files of huggingface.co/unsloth/Qwen3-32B-GGUF at 931c8406."""
+
+
+@pytest.mark.parametrize(("name", "size"), DENSE_FILES.items())
+def test_files_of_a_dense_model_have_their_published_sizes(name: str, size: int) -> None:
+    """A mix of llama.cpp to a thousandth; a dynamic file as near as its page says."""
+    off = load_model("qwen3-32b", name).total_bytes / size - 1
+    if name.startswith("UD-"):
+        assert (-0.12 if name == "UD-Q8_K_XL" else -0.08) < off < 0
+    else:
+        assert abs(off) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "size"),
+    [
+        # unsloth/gemma-3-27b-it-GGUF
+        ("gemma-3-27b", "UD-Q4_K_XL", 16_796_522_208),
+        # ggml-org/Llama-macOS pull request 63
+        ("qwen3.5-9b", "UD-Q4_K_XL", 6.0e9),
+        ("qwen3.5-27b", "UD-Q4_K_XL", 17.6e9),
+    ],
+)
+def test_dynamic_files_of_other_dense_models(model: str, name: str, size: float) -> None:
+    """None was looked at when the rule was made."""
+    assert load_model(model, name).total_bytes == pytest.approx(size, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["IQ4_K", "smol-IQ3_KS", "UD-Q4_K_M", "UD-IQ2_XS", "DQ4_K_R4"])
+def test_a_scheme_of_experts_makes_a_dense_model_smaller_too(name: str) -> None:
+    """Its feed-forward is stored as experts are, not in what stands beside experts."""
+    scheme = find_scheme(name)
+    assert scheme is not None
+    assert scheme.of(is_dense=False) is scheme
+    dense = load_model("qwen3-32b", name)
+    assert dense.total_bytes < 0.75 * load_model("qwen3-32b", "Q8_0").total_bytes
+    assert dense.quantization == scheme.name
+    assert "dense" in dense.provenance.source

@@ -138,6 +138,7 @@ def _in_scheme(
     keys: ConfigKeys, family: Family, decoder: Decoder, scheme: Scheme, expert_type: str | None
 ) -> _Stored:
     """By class, by the settings of a checkpoint, or by a mix of types."""
+    scheme = scheme.of(is_dense=not any(block.num_experts for block in decoder.blocks))
     if scheme.mix is not None:
         return _in_mix(family, decoder, scheme, expert_type)
     if scheme.settings is not None:

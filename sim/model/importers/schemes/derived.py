@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from sim.model.importers.schemes.assumed import ASSUMED, own_recipe
+from sim.model.importers.schemes.assumed import ASSUMED, dense_dynamic, own_recipe
 from sim.model.importers.schemes.llama_cpp import MIXES, output_rules
 from sim.model.importers.schemes.scheme import Mix, MixRule, Scheme
 from sim.model.importers.schemes.tensors import Role
@@ -113,6 +113,7 @@ def _dynamic_scheme(name: str) -> Scheme | None:
         # The mix's own rules first: the plain type is what is left.
         mix=Mix(default="q8_0", rules=outside, expert=(*mix.expert, *own, *plain)),
         approximation=_DYNAMIC.format(base=base),
+        dense=dense_dynamic(f"UD-{base}"),
     )
 
 

@@ -32,9 +32,9 @@ _ROLES: Mapping[TensorClass, Role] = MappingProxyType(
 _BY_CLASS = "each class in its main type, for the tensors of this model are not known"
 
 
-def reduced(name: str) -> Scheme:
+def reduced(name: str, *, is_dense: bool) -> Scheme:
     """The scheme of that name by classes, saying so. Raises InputError for an unknown one."""
-    scheme = scheme_named(name)
+    scheme = scheme_named(name).of(is_dense=is_dense)
     if scheme.mix is not None:
         classes = _of_mix(scheme.mix)
     elif scheme.settings is not None:

@@ -64,7 +64,8 @@ class Scheme:
 
     ``settings`` are those that a checkpoint's config.json would have under ``quantization_config``.
     ``approximation`` says how the scheme was approximated, and how far that may be off; it is empty
-    for one whose rule is known.
+    for one whose rule is known. ``dense`` is what stands for the scheme in a model without experts,
+    where it says more of experts than of the rest.
     """
 
     name: str
@@ -72,3 +73,8 @@ class Scheme:
     settings: Mapping[str, Any] | None = None
     classes: Mapping[TensorClass, str] = field(default_factory=lambda: MappingProxyType({}))
     approximation: str = ""
+    dense: "Scheme | None" = None
+
+    def of(self, *, is_dense: bool) -> "Scheme":
+        """The scheme as it is for a model with or without experts, by the same name."""
+        return self if self.dense is None or not is_dense else self.dense

@@ -5,10 +5,39 @@ in the unit their name states.
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from sim.costs.memory import Infeasible
+
+UNLIMITED = 10_000
+"""A width that no line reaches."""
+
+
+class _WholeTable(Table):
+    """Where names and numbers side by side are wider than the terminal, names wrap, so that nothing
+    is cut off.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self._needed_width(console, options) > options.max_width:
+            for column in self.columns:
+                column.no_wrap = column.no_wrap and column.justify == "right"
+        yield from super().__rich_console__(console, options)
+
+    def _needed_width(self, console: Console, options: ConsoleOptions) -> int:
+        """Characters of a line in which every column that may not wrap is whole."""
+        unlimited = options.update(width=UNLIMITED)
+        # A column has a space of its own and one of the frame before the next.
+        needed = 2 * (len(self.columns) - 1)
+        for column in self.columns:
+            cells = (column.header, *column.cells) if self.show_header else tuple(column.cells)
+            spans = [Measurement.get(console, unlimited, cell) for cell in cells]
+            widest = max((span.maximum if column.no_wrap else span.minimum) for span in spans)
+            needed += widest if column.width is None else column.width
+        return needed
 
 
 def plain_table(*columns: Column, title: str | None = None, has_head: bool = True) -> Table:
@@ -16,7 +45,7 @@ def plain_table(*columns: Column, title: str | None = None, has_head: bool = Tru
 
     Text that does not fit wraps; it is never truncated.
     """
-    table = Table(
+    table = _WholeTable(
         *columns,
         title=title,
         title_justify="left",
@@ -36,7 +65,7 @@ def text_column(name: str, *, width: int | None = None) -> Column:
 
 
 def name_column(name: str) -> Column:
-    """A column of names that people copy: never broken in two."""
+    """A column of names that people copy: broken in two only where a line has no room for them."""
     return Column(header=name, no_wrap=True, overflow="fold")
 
 

@@ -16,14 +16,15 @@ def choices_page(result: AccuracyResult) -> Iterator[RenderableType]:
     if result.case_summary is None:
         return
     yield Text(f"\n{summary_words(result.case_summary)}")
-    chosen = [case for case in result.cases if case.regret_fraction is not None]
-    losing = sorted(chosen, key=lambda case: -(case.regret_fraction or 0.0))[:SHOWN_CASES]
+    losing = [case for case in result.cases if round(case.regret_fraction or 0.0, 3)]
+    losing.sort(key=lambda case: -(case.regret_fraction or 0.0))
     table = plain_table(
         name_column("case"), name_column("chosen"), name_column("best"), number_column("loses")
     )
-    for case in losing:
+    for case in losing[:SHOWN_CASES]:
         table.add_row(case_words(case), case.chosen_arm, case.best_arm, _percent(case))
-    yield table
+    if losing:
+        yield table
     for case in result.cases:
         if case.regret_fraction is None:
             reason = next(

@@ -70,7 +70,6 @@ inclusionAI/Ring-flash-2.0 ling-flash-2.0 16bit
 inclusionAI/Ring-1T-FP8 ling-1t fp8
 inclusionAI/Ling-mini-base-2.0 ling-mini-2.0 16bit
 moonshotai/Kimi-Linear-48B-A3B-Instruct kimi-linear-48b-a3b 16bit
-stepfun-ai/Step-3.7-Flash-FP8 step-3.5-flash fp8
 rednote-hilab/dots.llm1.inst dots.llm1 16bit
 unsloth/dots.llm1.inst-GGUF:UD-Q4_K_XL dots.llm1 UD-Q4_K_XL
 ai21labs/AI21-Jamba-Mini-1.7 jamba-mini 16bit

@@ -408,7 +408,7 @@ def test_writing_into_a_missing_folder_is_an_input_error(tmp_path: Path) -> None
     ("name", "hint"),
     [
         ("mixtral-8x7", "did you mean 'mixtral-8x7b'"),
-        ("nothing-like-it-zzz", "known: "),
+        ("nothing-like-it-zzz", "rosin models lists those that ship"),
         ("mixtral.yaml", "no model file mixtral.yaml"),
         ("missing.gguf", "no model file missing.gguf"),
     ],

@@ -437,6 +437,7 @@ def test_other_files_are_one_line(tmp_path: Path) -> None:
     path = tmp_path / "not.gguf"
     for content in (
         b"format: rosin-model/1\n" * 20,
+        b"version: 1\n",
         bytes(range(256)) * 16,
         b"GGUF" + b"\xff" * 400,
     ):
@@ -862,3 +863,11 @@ def test_only_the_header_is_read(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert found.missing_bytes == 0 and found.model.total_bytes > 19 * 10**9
     assert peak < 2 * 10**6
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
+    """A clone without the large files has a few lines of text in place of each."""
+    path = tmp_path / "model.gguf"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 18556686912\n")
+    with pytest.raises(InputError, match="a pointer of Git LFS"):
+        import_gguf(path)

@@ -45,6 +45,8 @@ _SCALARS = {
     11: "q",
     12: "d",
 }
+_LFS_POINTER = b"version https://git-lfs"
+"""How a file begins that Git LFS leaves in place of a large one."""
 _STRING = 8
 _ARRAY = 9
 
@@ -149,7 +151,12 @@ class _Reader:
 
     def header(self) -> GgufHeader:
         """The whole header, checked as it is read."""
-        if self.take(4) != b"GGUF":
+        magic = self.take(4)
+        if magic == _LFS_POINTER[:4] and self.file.read(len(_LFS_POINTER) - 4) == _LFS_POINTER[4:]:
+            raise InputError(
+                f"{self.where}: a pointer of Git LFS, not the GGUF file itself; git lfs pull fetches it"
+            )
+        if magic != b"GGUF":
             raise InputError(f"{self.where}: not a GGUF file: it does not begin with GGUF")
         version = self.number("I")
         # Version 1 counted in 32 bits, and llama.cpp itself does not read it any more.

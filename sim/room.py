@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 
 
 class Room:
-    """Arrays by name; who asks for a name again gets the same memory again.
-
-    So what was made of an array may be kept only as long as nobody asks again. One run at a time
-    may use a room.
+    """Arrays by name. Asking for a name again returns the same memory: what was made of the array
+    before is then lost. One run at a time may use a room.
     """
 
     def __init__(self, *, is_reused: bool = True) -> None:
@@ -43,7 +41,7 @@ OWN_MEMORY = Room(is_reused=False)
 
 
 class Rooms:
-    """As many rooms as there are runs at the same time, for runs of which only figures are kept."""
+    """A room for each run that goes on at the same time, where only the figures of runs are kept."""
 
     def __init__(self) -> None:
         """None made yet."""

@@ -196,6 +196,7 @@ def _item(part: str, library: PartsLibrary) -> Item | None:
 
 def _in_a_row(part: str, library: PartsLibrary) -> list[Item] | None:
     def read(text: str) -> Item | None:
+        """The part that these words name; None where they name none."""
         try:
             return _item(text, library)
         except InputError:

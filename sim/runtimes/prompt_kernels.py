@@ -1,6 +1,7 @@
 """How fast llama.cpp's kernels of a CPU multiply a prompt by weights of each format."""
 
 from collections.abc import Mapping
+from statistics import median
 
 from sim.runtimes.llama_cpp.arguments import LLAMA_CPP
 from sim.runtimes.question import RuntimeQuestion
@@ -25,7 +26,7 @@ _TOKENS_PER_S: Mapping[str, float] = {
 }
 """LLaMA-3.1-8B, 512 tokens, 16 threads of a Ryzen 9 7950X, December 2024 (ik_llama.cpp discussion 164)."""
 
-_MEDIAN_TOKENS_PER_S = 81.0
+_MEDIAN_TOKENS_PER_S = median(_TOKENS_PER_S.values())
 
 
 def prompt_kernel_factor(question: RuntimeQuestion, format_name: str) -> float:

@@ -15,35 +15,25 @@ from sim.costs.cost_model import CostModel
 from sim.costs.slices import SlicedCosts, SplitMode, slice_of
 from sim.model.library import load_model
 from sim.model.model import TensorClass
-from sim.policies import POLICIES, find_policy
+from sim.policies import POLICIES
 from sim.policies.placement.fitting import bytes_by_gpu
-from sim.routing import uniform
-from sim.step.simulate import Run, Scenario, draw, problem_of, simulate
+from sim.step.simulate import Scenario, draw, problem_of
 from sim.workload.batch import Batch
-from tests.sim.policies.test_several_gpus import accepted, machine_of
-from tests.sim.small import MODELS
+from tests.sim.policies.test_several_gpus import accepted, machine_of, run_of, scenario_of
 
 SLICED = (SplitMode.TENSOR, SplitMode.ROW)
 TWO = load_machine("desktop-rtx-4090-ddr5", ("gpu.count=2",))
 
 
 def _scenario(name: str, mode: SplitMode, machine: Machine, **others: object) -> Scenario:
-    plain = Scenario(
+    split = shared(machine, machine.gpu.count, mode)
+    return scenario_of(
+        name,
+        machine.gpu.count,
         machine=machine,
-        model=MODELS["plain"],
-        batch=Batch(prompt_tokens=9, output_tokens=6),
-        policy=find_policy(name),
-        routing=uniform(),
-        seed=11,
-        split=shared(machine, machine.gpu.count, mode),
+        split=split,
+        **{"slots_per_layer": None, **others},
     )
-    return replace(plain, **others)  # type: ignore[arg-type]
-
-
-def _run(scenario: Scenario) -> Run:
-    found = simulate(scenario)
-    assert isinstance(found, Run), found
-    return found
 
 
 @pytest.mark.parametrize("mode", SLICED)
@@ -126,7 +116,7 @@ def test_memory_of_each_card_is_kept() -> None:
         scenario = _scenario(
             "fiddler", mode or SplitMode.EXPERTS, machine, model=model, batch=batch
         )
-        run = _run(scenario)
+        run = run_of(scenario)
         problem = problem_of(scenario)
         memory = machine.gpu.memory_bytes.effective
         assert sum(bytes_by_gpu(problem, run.residency.experts)) <= memory
@@ -171,7 +161,7 @@ def test_a_second_card_pays_where_its_exchanges_cost_less_than_it_reads() -> Non
             batch=batch,
             slots_per_layer=0,
         )
-        return _run(scenario).metrics.tpot_s
+        return run_of(scenario).metrics.tpot_s
 
     assert decode_s(SplitMode.ROW, 0) < decode_s(None, 0)
     assert decode_s(SplitMode.ROW, 10_000) > decode_s(None, 10_000)

@@ -19,7 +19,8 @@ OTHER_MAKERS = r"Radeon|Instinct|\bArc\b|Apple|Data Center GPU|Iris|Adreno|Mali"
 """What names of GPUs have that are not NVIDIA's."""
 
 SERVER_CARDS = (
-    r"\b(P40|P100|V100S?|A30|A100|A800|H20|H100|H200|H800|B[123]00|G[HB][23]00)\b|TITAN V|GTX 10\d0"
+    r"\b(V100S?|A30|A100|A800|H\d{2,3}|B[123]00|G[HB][23]00|P\d{1,4})\b"
+    r"|TITAN (V|Xp|X Pascal)|GTX? 10\d0|GP100"
 )
 """NVIDIA's cards with HBM, and those of Pascal."""
 

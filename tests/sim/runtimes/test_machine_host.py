@@ -1,11 +1,14 @@
 """Machines as runtimes see them, from lines of parts and from files."""
 
+import re
+
 import pytest
 
 from hwprofiles import load_machine
+from hwprofiles.parts.library import parts_library
 from sim.runtimes.features import lag, width
 from sim.runtimes.host import Vector
-from sim.runtimes.machine_host import host_assumptions, runtime_host
+from sim.runtimes.machine_host import SERVER_CARDS, host_assumptions, runtime_host
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,20 @@ def test_cards_with_hbm_and_of_pascal(gpu: str, is_server_card: bool) -> None:
     """They decode slower than their memory's rate lets expect of other cards."""
     host = runtime_host(load_machine(f"{gpu} + Ryzen 9 7950X + 2x32GB DDR5-4800"))
     assert host.gpus[0].is_server_card is is_server_card
+
+
+OF_PASCAL = ("GeForce GTX 10", "Quadro and Tesla of Pascal", "Tesla P100")
+"""Families of the library."""
+
+
+def test_every_card_of_the_library_is_told_apart_by_its_name() -> None:
+    """A machine's file has a name and no family, so names have to say what families do."""
+    parts = [part for sizes in parts_library().gpus.values() for part in sizes]
+    for part in parts:
+        is_server_card = part.maker == "nvidia" and (
+            part.memory_class == "HBM" or part.family in OF_PASCAL
+        )
+        assert bool(re.search(SERVER_CARDS, part.name)) is is_server_card, part.name
 
 
 def test_machine_file_that_states_little() -> None:

@@ -183,9 +183,7 @@ def metrics_of(
         prefetched_bytes=totals.prefetched_bytes,
         wasted_prefetch_bytes=totals.wasted_prefetch_bytes,
         peak_gpu_memory_bytes=max(map(add, fixed_bytes, totals.staged_bytes)),
-        utilization={
-            name: seconds * NS_PER_S / totals.makespan_ns for name, seconds in busy_s.items()
-        },
+        utilization={name: ns / totals.makespan_ns for name, ns in totals.busy_ns.items()},
         busy_s=busy_s,
     )
 

@@ -1,6 +1,5 @@
 """Arguments of vLLM, accelerate and exllamav3: what they mean, and what is refused."""
 
-
 import pytest
 
 from hwprofiles import InputError

@@ -38,7 +38,7 @@ def searches(draw: st.DrawFn) -> Asked:
 
 
 @given(searches())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_no_rival_is_faster(search: Asked) -> None:
     """By the objective, the plan is at least as good as every rival that fits; where there is no
     plan, none fits.
@@ -55,7 +55,7 @@ def test_no_rival_is_faster(search: Asked) -> None:
 
 
 @given(searches())
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_the_command_means_the_plan_and_fits(search: Asked) -> None:
     """The arguments, read as the runtime reads them, are predicted as the plan is, and every device
     keeps its margin.
@@ -72,7 +72,7 @@ def test_the_command_means_the_plan_and_fits(search: Asked) -> None:
 
 
 @given(st.sampled_from(RUNTIMES), st.integers(3, 24), st.integers(1, 16))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_more_memory_is_never_slower(runtime: str, gib: int, more: int) -> None:
     """A larger GPU holds whatever a smaller one does."""
     small, large = (
@@ -91,7 +91,7 @@ LINES = st.integers(0, 60).map("-ngl 99 -ncmoe {}".format) | st.integers(1, 60).
 
 
 @given(searches(), LINES)
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_no_plan_is_worse_than_what_the_user_runs(search: Asked, line: str) -> None:
     """What is run today is a candidate, too, if it fits."""
     own = replace(search, runtime="llama.cpp")

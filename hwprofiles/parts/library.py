@@ -87,6 +87,8 @@ def _names_by_key(
     for name, aliases in _spellings(gpus, cpus):
         for spelling in (name, *aliases):
             _add(whole, key_of(spelling), name)
+            # Written as one word, what systems put around a name is found as part of it.
+            _add(whole, key_of("".join(spelling.split())), name)
             for key in keys_of(spelling):
                 _add(shortened, key, name)
     return shortened | whole

@@ -131,12 +131,14 @@ def share_bar(fraction: float, width: int) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """The text, cut at a word with "…" where it is longer than that. It must be shown in full
-    elsewhere.
+    """The text, cut at a word with "…" where it is longer than that, or inside a word that is longer
+    itself. It must be shown in full elsewhere.
     """
     if len(text) <= width:
         return text
-    return text[: width - 1].rpartition(" ")[0].rstrip(",;:") + "…"
+    cut = text[: width - 1]
+    words = cut.rpartition(" ")[0].rstrip(" ,;:")
+    return f"{words or cut}…"
 
 
 def shortfall(misfit: "Infeasible") -> str:

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf, isfinite
 from typing import Any
 
 from hwprofiles import InputError, closest
@@ -57,6 +58,10 @@ class Flag:
     repeats: bool = False
     reason: str = ""
 
+
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+"""Numbers as every program reads them."""
 
 PROGRAM = re.compile(r"(^|[/\\])(llama-[a-z-]+|python[0-9.]*)(\.exe)?$")
 """What a line begins with that was copied whole."""
@@ -149,10 +154,18 @@ def read_arguments(line: str, table: FlagTable) -> ReadArguments:
 
 def whole(text: str) -> int:
     """A whole number. Raises ValueError saying what is right."""
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("a whole number is needed") from None
+    # Python alone reads 1_0 as ten, and digits of other scripts.
+    if WHOLE.fullmatch(text) is None:
+        raise ValueError("a whole number is needed")
+    return int(text)
+
+
+def decimal(text: str) -> float:
+    """A finite number with or without a point. Raises ValueError saying what is right."""
+    number = float(text) if DECIMAL.fullmatch(text) else inf
+    if not isfinite(number):
+        raise ValueError("a number is needed")
+    return number
 
 
 def count(text: str) -> int:

@@ -10,55 +10,12 @@ from planner.runtimes.plan_file import call_of
 from planner.runtimes.search import NoRuntimePlan, plan_runtime
 from sim.runtimes.llama_cpp import LlamaArguments
 from sim.runtimes.placing import placement_of
-from sim.runtimes.predict import predict
 from tests.planner.runtime_plans import TWO_GPUS, asked, planned, small_gpu
 from tests.sim.runtimes.examples import NO_GPU, SERVER, deepseek
 
 LLAMAS = ("llama.cpp", "ik_llama.cpp")
 BORROWED = ("vllm", "accelerate", "exllamav3")
 RUNTIMES = (*LLAMAS, "ktransformers", *BORROWED)
-
-
-@pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("gib", [3, 8, 12, 24])
-@pytest.mark.parametrize("objective", ["throughput", "ttft", "tpot"])
-def test_no_rival_is_faster(runtime: str, gib: int, objective: str) -> None:
-    """By the objective, the plan is at least as good as every rival that fits."""
-    search = asked(runtime, host=small_gpu(gib), objective=objective)
-    plan = planned(search)
-    for rival in plan.rivals:
-        if rival.option is not None:
-            own = search.rank(plan.best.timing)[1]
-            assert own <= search.rank(rival.option.timing)[1] * (1 + 1e-9), rival.name
-
-
-@pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("gib", [3, 8, 12, 24])
-def test_a_plan_fits(runtime: str, gib: int) -> None:
-    """Every device keeps its margin, by the memory of the arguments themselves."""
-    search = asked(runtime, host=small_gpu(gib))
-    plan = planned(search)
-    question = search.question(search.read(call_of(plan.best).line))
-    assert search.missing_bytes(predict(question).memory, question.arguments) == {}
-
-
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_command_means_the_plan(runtime: str) -> None:
-    """The arguments, read as the runtime reads them, are predicted as the plan is."""
-    search = asked(runtime)
-    plan = planned(search)
-    question = search.question(search.read(call_of(plan.best).line))
-    again = predict(question)
-    assert again.decode.tokens_per_s == pytest.approx(1 / plan.best.timing.tpot_s)
-    assert again.prefill.tokens_per_s == pytest.approx(1024 / plan.best.timing.ttft_s)
-
-
-def test_more_memory_is_never_slower() -> None:
-    """A larger GPU holds whatever a smaller one does."""
-    times = [
-        planned(asked(host=small_gpu(gib))).best.timing.end_to_end_s for gib in (4, 6, 8, 12, 16)
-    ]
-    assert times == sorted(times, reverse=True)
 
 
 def test_everything_on_a_gpu_that_has_room() -> None:

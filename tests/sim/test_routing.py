@@ -128,25 +128,6 @@ def test_a_spec_with_popularity_keeps_the_stated_repeats(tmp_path: Path) -> None
     _assert_frequencies(np.bincount(first[::40], minlength=4), np.array(WEIGHTS) / 10)
 
 
-def test_tokens_are_counted_by_pass_layer_and_expert() -> None:
-    """A recount in plain Python; dense layers stay empty."""
-    model, batch = (
-        MODELS["dense-first-and-shared"],
-        Batch(prompt_tokens=6, output_tokens=3, batch_size=2),
-    )
-    passes = forward_passes(batch, Feeding(prefill_chunk_tokens=4))
-    ids = uniform().experts(model, 2, batch.context_tokens - 1, seed=8)
-    counts = tokens_per_expert(model, ids, passes)
-    expected = np.zeros_like(counts)
-    for index in range(len(passes)):
-        for sequence in range(2):
-            for position in range(passes.first_position[index], passes.context_tokens[index]):
-                for column, layer in enumerate(model.moe_layers):
-                    for expert in ids[sequence, position, column]:
-                        expected[index, layer, expert] += 1
-    assert (counts == expected).all() and counts[:, 0].sum() == 0
-
-
 def test_beams_of_a_prompt_share_its_experts() -> None:
     """Three beams of one replicated prompt: all prefill counts are threefold those of the prompt
     alone.
@@ -161,17 +142,6 @@ def test_beams_of_a_prompt_share_its_experts() -> None:
     counts = draw(scenario, Feeding(replicates_prompt=True)).tokens
     single = draw(scenario, Feeding()).tokens
     assert (counts[0] == 3 * single[0]).all()
-
-
-def test_a_trace_is_replayed_in_order_and_wraps() -> None:
-    """Sequences start evenly spread; after the last token comes the first."""
-    ids = np.array([[[0, 1]], [[1, 2]], [[2, 3]], [[3, 0]], [[0, 2]]], np.int16)
-    trace = RecordedRouting(name="t", expert_ids=ids, num_experts=4)
-    replayed = trace.experts(_model(4, 2), 2, 7, seed=9)
-    assert (replayed[0] == ids[[0, 1, 2, 3, 4, 0, 1]]).all() and (
-        replayed[1] == ids[[2, 3, 4, 0, 1, 2, 3]]
-    ).all()
-    assert trace.popularity(_model(4, 2))[0].tolist() == [0.3, 0.2, 0.3, 0.2]
 
 
 def test_a_trace_may_leave_the_last_experts_out() -> None:

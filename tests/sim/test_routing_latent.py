@@ -44,28 +44,6 @@ def _spec(num_experts: int = 8, **latent: Any) -> RoutingSpec:
     return RoutingSpec.model_validate(common | {"latent": stated})
 
 
-def test_gates_agree_with_choices() -> None:
-    """Gates sum to 1; the choices are their largest, in descending order, and carry their weights;
-    the whole gate is what a policy sees.
-    """
-    draw = _routing("mixtral-8x7b-gates").draw(MIXTRAL, 2, 16, 3)
-    assert draw.full is not None and draw.weights is not None
-    np.testing.assert_allclose(draw.full.sum(axis=3), 1.0, rtol=1e-5)
-    order = np.argsort(-draw.full, axis=3, kind="stable")[..., :2]
-    assert (order == draw.ids).all()
-    assert (draw.weights == np.take_along_axis(draw.full, draw.ids.astype(np.int64), axis=3)).all()
-    assert draw.distribution(np.ones((32, 8)) / 8) is draw.full
-    assert (_routing("mixtral-8x7b-gates").experts(MIXTRAL, 2, 16, 3) == draw.ids).all()
-
-
-def test_a_longer_sequence_begins_alike() -> None:
-    """More tokens or sequences change no earlier choice, another seed changes most."""
-    routing = _routing("mixtral-8x7b-gates")
-    short, long = routing.experts(MIXTRAL, 1, 12, 5), routing.experts(MIXTRAL, 2, 20, 5)
-    assert (long[:1, :12] == short).all()
-    assert (long[:1, :12] != routing.experts(MIXTRAL, 1, 12, 6)).mean() > 0.5
-
-
 def _repeats(ids: np.ndarray, layer: int) -> tuple[float, float]:
     """How often the first choice of the token before is the first again, and how often a choice of
     it is a choice again.

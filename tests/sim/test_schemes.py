@@ -12,7 +12,7 @@ from sim.model.importers.schemes.assumed import ASSUMED
 from sim.model.importers.schemes.checkpoints import CHECKPOINTS
 from sim.model.importers.schemes.llama_cpp import CONDITIONS, MIXES
 from sim.model.importers.schemes.scheme import MixRule
-from sim.model.library import load_model, model_names, requantized, save_model
+from sim.model.library import load_model, model_names, save_model
 from sim.model.model import Model, TensorClass
 from sim.model.quantization import FORMATS, SCHEMES
 from sim.model.storage_types import STORAGE_TYPES
@@ -284,20 +284,6 @@ def test_every_name_of_the_measured_rows_is_a_scheme() -> None:
 NAMES = [*SCHEMES, *MIXES, *ASSUMED, *CHECKPOINTS, "EXL3-4.05bpw", "EXL2-6bpw"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_names_are_found_whatever_their_capitals(name: str) -> None:
-    """Every scheme is found in small and in large letters, and a model goes by the scheme's own
-    name.
-    """
-    found = find_scheme(name)
-    assert found is not None
-    assert found == find_scheme(name.upper()) == find_scheme(name.lower())
-    model = load_model("granite-3-1b-a400m", name.upper())
-    assert model.quantization == name
-    assert set(model.dtypes.values()) <= set(FORMATS)
-    assert model.total_params == load_model("granite-3-1b-a400m").total_params
-
-
 @pytest.mark.parametrize(
     ("spelling", "name"),
     [
@@ -511,14 +497,6 @@ def test_formats_and_storage_types_are_one_table() -> None:
     for kind in both:
         found = FORMATS[kind.name]
         assert (found.block_weights, found.block_bytes) == (kind.block, kind.num_bytes)
-
-
-def test_requantising_without_tensors_keeps_the_weights() -> None:
-    """Counts stay; only bytes change."""
-    model = load_model("mixtral-8x7b")
-    small = requantized(model, "iq2_xxs")
-    assert small.total_params == model.total_params
-    assert small.total_bytes < model.total_bytes / 6
 
 
 @pytest.mark.parametrize("mix", ["F16", "BF16", "Q8_0", "Q4_K_M", "IQ2_XXS"])

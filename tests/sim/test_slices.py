@@ -4,7 +4,6 @@ second card gains anything.
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from hwprofiles import InputError, Machine, load_machine
@@ -14,7 +13,6 @@ from sim.costs.cards import shared
 from sim.costs.cost_model import CostModel
 from sim.costs.slices import SlicedCosts, SplitMode, slice_of
 from sim.model.library import load_model
-from sim.model.model import TensorClass
 from sim.policies import POLICIES
 from sim.policies.placement.fitting import bytes_by_gpu
 from sim.step.simulate import Scenario, draw, problem_of
@@ -50,26 +48,6 @@ def test_engines_agree(name: str, mode: SplitMode) -> None:
     if fast is not None and slow is not None:
         assert fast.timeline.digest == slow.timeline.digest
         assert fast.metrics == slow.metrics
-
-
-@pytest.mark.parametrize("name", ["mixtral-8x7b", "deepseek-v2-lite", "qwen3-next-80b-a3b"])
-def test_slices_make_up_the_model(name: str) -> None:
-    """Two slices have as many weights as the model, and those that each card has whole twice."""
-    model = load_model(name)
-    part = slice_of(model, 2, SplitMode.TENSOR)
-    for layer, own in zip(model.layers, part.layers, strict=True):
-        twice = (TensorClass.NORM, TensorClass.ROUTER)
-        for which, count in layer.params.items():
-            assert own.params[which] >= (count if which in twice else count / 2)
-        if layer.attention is not None and name != "deepseek-v2-lite":
-            assert own.params[TensorClass.ATTENTION] == -(-layer.params[TensorClass.ATTENTION] // 2)
-            cached = layer.attention.kv_elements_per_token
-            assert own.attention is not None
-            assert own.attention.kv_elements_per_token == cached // 2
-    if name == "deepseek-v2-lite":
-        # All heads read one compressed cache, so every card makes and keeps it.
-        assert part.kv_bytes_per_token == model.kv_bytes_per_token
-    assert part.num_experts == model.num_experts and part.top_k == model.top_k
 
 
 def test_cards_beyond_the_key_heads_have_copies() -> None:
@@ -186,15 +164,3 @@ def test_what_does_not_go_together_is_refused() -> None:
     scenario = _scenario("lru", SplitMode.TENSOR, machine_of(2))
     with pytest.raises(InputError, match="bounds are proven for one GPU, got 2"):
         mean_bounds(problem_of(scenario), [draw(scenario, scenario.policy.feeding)])
-
-
-def test_more_cards_never_read_more() -> None:
-    """Each card's part of an expert shrinks with their number."""
-    model = load_model("mixtral-8x7b", "8bit")
-    prices = [
-        SlicedCosts(machine=TWO, model=model, num_cards=cards, mode=SplitMode.TENSOR)
-        .expert("gpu", 0, np.arange(1, 9))
-        .ns
-        for cards in (1, 2, 4)
-    ]
-    assert (prices[0] > prices[1]).all() and (prices[1] > prices[2]).all()

@@ -40,11 +40,15 @@ def read_device_map(text: str) -> AccelerateArguments:
         found = LAYER.fullmatch(name)
         if found is None and ".layers." in f".{name}":
             raise InputError(f"device map: {name}: only whole layers are priced")
-        if device != "cpu" and device not in GPU_NAMES:
+        # JSON's false and 0.0 equal 0, and are no devices.
+        is_gpu = isinstance(device, int | str) and device in GPU_NAMES and device is not False
+        if device != "cpu" and not is_gpu:
             raise InputError(f"device map: {name}: {device}: only one GPU (0) and cpu are priced")
         if found is None and device == "cpu":
             raise InputError(f"device map: {name}: only layers are priced in host memory")
         if found is not None:
+            if int(found[1]) in layers:
+                raise InputError(f"device map: {name}: layer {int(found[1])} has a device already")
             layers.add(int(found[1]))
             if device == "cpu":
                 hosts.append(int(found[1]))

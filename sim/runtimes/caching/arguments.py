@@ -12,6 +12,7 @@ from hwprofiles import InputError, unknown_name
 from hwprofiles.units import MIB
 from sim.model.model import Model
 from sim.runtimes.caching.experts import CachedExperts, MissRule
+from sim.runtimes.flags import decimal
 from sim.runtimes.llama_cpp.arguments import ALL_LAYERS, LlamaArguments, read_llama_arguments
 from sim.runtimes.llama_cpp.overrides import CpuExperts
 
@@ -88,7 +89,7 @@ class _Words:
         if text is None:
             return None
         try:
-            number = float(text)
+            number = decimal(text)
         except ValueError:
             number = -1.0
         if not 0 <= number < float("inf"):

@@ -13,6 +13,7 @@ from sim.runtimes.flags import (
     Flag,
     FlagTable,
     count,
+    decimal,
     flag_table,
     one_of,
     positive,
@@ -99,7 +100,7 @@ def read_kt_arguments(line: str) -> KtArguments:
 
 def _share(text: str) -> float:
     try:
-        share = float(text)
+        share = decimal(text)
     except ValueError:
         raise ValueError("a share between 0 and 1 is needed") from None
     if not 0 <= share <= 1:

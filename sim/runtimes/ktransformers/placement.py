@@ -33,8 +33,10 @@ def place(
         weights[0] += num_copies * factor * layer.num_experts * layer.expert_bytes
         # The GPU's copy has the model's own format, whatever the CPU's is.
         weights[gpu + 1] += share * layer.num_experts * layer.expert_bytes
-    weights[gpu + 1] += model.top_bytes.get(TensorClass.HEAD, 0)
     weights[0] += model.top_bytes.get(TensorClass.EMBEDDING, 0)
+    # A tied head is the embedding itself, of which only a GPU needs a copy.
+    if num_gpus or not model.is_head_tied:
+        weights[gpu + 1] += model.top_bytes.get(model.head_class, 0)
     devices = np.full(model.num_layers, gpu)
     # A layer with all experts on the GPU never leaves it.
     visits = int(np.count_nonzero(fractions[:, 0])) if num_gpus else 0

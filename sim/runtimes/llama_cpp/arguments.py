@@ -7,6 +7,7 @@ Read from common/arg.cpp of llama.cpp at 0c1e57098 and common/common.cpp of ik_l
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any
 
 from sim.runtimes.flags import (
@@ -15,6 +16,7 @@ from sim.runtimes.flags import (
     Flag,
     FlagTable,
     count,
+    decimal,
     flag_table,
     no_switch,
     one_of,
@@ -135,10 +137,12 @@ def _all_cpu_experts(text: str) -> tuple[CpuExperts, ...]:
 
 def _split(text: str) -> tuple[float, ...]:
     try:
-        shares = tuple(float(part) for part in text.replace("/", ",").replace(";", ",").split(","))
+        shares = tuple(
+            decimal(part) for part in text.replace("/", ",").replace(";", ",").split(",")
+        )
     except ValueError:
         raise ValueError("shares such as 3,1 are needed") from None
-    if min(shares) < 0 or sum(shares) <= 0:
+    if min(shares) < 0 or not 0 < sum(shares) < inf:
         raise ValueError("shares of at least 0, and one above it, are needed")
     return shares
 
@@ -167,7 +171,7 @@ def _smart_experts(text: str) -> int:
     """
     kept, _, threshold = text.partition(",")
     try:
-        is_fixed = float(threshold or "1") >= 1
+        is_fixed = decimal(threshold or "1") >= 1
     except ValueError:
         raise ValueError("a pair such as 6,1 is needed") from None
     if not is_fixed:

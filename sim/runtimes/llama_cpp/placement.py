@@ -161,8 +161,10 @@ def _placement(
             weights[device + 1] += tensor.num_bytes
             if tensor.part in EXPERT_PARTS and expert_bytes:
                 fractions[index, device + 1] += tensor.num_bytes / expert_bytes
-    weights[head + 1] += _head_bytes(model)
     weights[0] += model.top_bytes.get(TensorClass.EMBEDDING, 0)
+    # A tied head is the embedding itself, of which only a GPU needs a copy (TENSOR_DUPLICATED).
+    if head != HOST or not model.is_head_tied:
+        weights[head + 1] += model.top_bytes.get(model.head_class, 0)
     sequence = [device for placed in devices for device in _run_order(placed)] + [head]
     crossings, between = count_crossings(sequence)
     return DevicePlacement(
@@ -176,12 +178,6 @@ def _placement(
         crossings_between_gpus=between,
         weight_bytes=weights,
     )
-
-
-def _head_bytes(model: Model) -> int:
-    """Bytes of the output head; a tied one is stored on the device a second time."""
-    tied = model.top_bytes.get(TensorClass.EMBEDDING, 0) if model.is_head_tied else 0
-    return model.top_bytes.get(TensorClass.HEAD, tied)
 
 
 def _run_order(placed: Sequence[tuple[LayerTensor, int]]) -> list[int]:

@@ -10,6 +10,7 @@ from sim.runtimes.flags import (
     Flag,
     FlagTable,
     count,
+    decimal,
     flag_table,
     one_of,
     positive,
@@ -68,7 +69,7 @@ def read_vllm_arguments(line: str) -> VllmArguments:
 
 def _gibibytes(text: str) -> float:
     try:
-        size = float(text)
+        size = decimal(text)
     except ValueError:
         size = -1.0
     if not 0 <= size < 1e6:
@@ -78,7 +79,7 @@ def _gibibytes(text: str) -> float:
 
 def _fraction(text: str) -> float:
     try:
-        share = float(text)
+        share = decimal(text)
     except ValueError:
         share = 0.0
     if not 0 < share <= 1:

@@ -1,7 +1,5 @@
 """Arguments of vLLM, accelerate and exllamav3: what they mean, and what is refused."""
 
-import json
-
 import pytest
 
 from hwprofiles import InputError
@@ -31,33 +29,6 @@ def test_vllm_flags() -> None:
     assert read_runtime_arguments("vllm", line) == VllmArguments(
         offload_bytes=4 * GIB, is_experts_alone=True, chunk_tokens=8192
     )
-
-
-def test_vllm_takes_parameters_from_the_first_layer_on() -> None:
-    """Whole parameters of the first layers are in host memory, until the bytes are there."""
-    placement = placement_of(_question("vllm", "--cpu-offload-gb 4"))
-    on_host = placement.expert_fraction[:, 0]
-    assert on_host[0] == 1
-    assert on_host[-1] == 0
-    assert list(on_host) == sorted(on_host, reverse=True)
-    assert placement.weight_bytes[0] >= 4 * GIB
-    largest = max(layer.num_experts * layer.expert_bytes for layer in qwen().layers)
-    assert placement.weight_bytes[0] < 4 * GIB + largest
-
-
-def test_weights_are_placed_once() -> None:
-    """Of every program's placement the bytes are those of the model, and no more."""
-    devices = {"model.embed_tokens": 0, "model.norm": 0, "lm_head": 0}
-    devices |= {f"model.layers.{index}": 0 if index < 30 else "cpu" for index in range(48)}
-    lines = {
-        "vllm": "--cpu-offload-gb 6",
-        "accelerate": f"'{json.dumps(devices)}'",
-        "exllamav3": "-mcl 7 -mcs 32",
-    }
-    for runtime, line in lines.items():
-        text = line.strip("'") if runtime == "accelerate" else line
-        placement = placement_of(_question(runtime, text))
-        assert placement.weight_bytes.sum() == pytest.approx(qwen().total_bytes), runtime
 
 
 @pytest.mark.parametrize(

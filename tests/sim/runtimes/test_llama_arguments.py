@@ -113,19 +113,6 @@ def test_a_flag_with_a_slip_is_named(name: str, data: st.DataObject) -> None:
     assert "\n" not in str(caught.value)
 
 
-@given(
-    name=st.sampled_from(sorted(COUNTED)),
-    word=st.sampled_from(["", "x", "-1", "1.5", "1e3", "0x10", "NaN", "None", "1 000"]),
-)
-def test_what_is_no_number_is_refused(name: str, word: str) -> None:
-    """Words, signs, fractions and other notations, for every flag that counts."""
-    runtime = next(each for each in TABLES if name in TABLES[each].flags)
-    with pytest.raises(InputError, match="number") as caught:
-        read_llama_arguments(f"{name} '{word}'", runtime)
-    assert name in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 @given(variable=st.sampled_from(sorted(VARIABLES)), number=st.integers(1, 9999))
 def test_variables_stand_for_their_flags(variable: str, number: int) -> None:
     """A variable before the line is the flag in it, where the flag takes a number."""

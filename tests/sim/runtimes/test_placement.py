@@ -44,21 +44,6 @@ def test_ik_with_several_gpus_is_refused() -> None:
         _placed("-ngl 99 -ncmoe 20", TWO, runtime="ik_llama.cpp")
 
 
-def test_override_goes_over_the_layer() -> None:
-    """An override takes a tensor to a GPU although its layer stays on the host."""
-    placement = _placed("-ngl 0 -ot exps=CUDA0", ONE)
-    assert _expert_layers(placement, 1) == list(range(48))
-    assert set(placement.attention.tolist()) == {HOST}
-
-
-def test_split_follows_shares() -> None:
-    """Layers go to the GPU whose cumulative share they fall in; free memory sets the default."""
-    assert int(np.sum(_placed("-ngl 99 -ts 3,1", TWO).attention == 0)) == 37
-    assert int(np.sum(_placed("-ngl 99", TWO).attention == 0)) == 25
-    assert int(np.sum(_placed("-ngl 99", [8e9, 24e9]).attention == 1)) == 35
-    assert set(_placed("-ngl 99 -sm none -mg 1", TWO).attention.tolist()) == {1}
-
-
 def test_split_over_four_gpus_as_printed() -> None:
     """ik_llama.cpp shared 94 layers of Qwen3-235B-A22B over four equal cards as 24, 24, 24 and 22
     (discussion 491).
@@ -99,53 +84,6 @@ def test_random_plans_conserve_bytes(seed: int) -> None:
     assert placement.weight_bytes.sum() == pytest.approx(qwen().total_bytes, abs=1e-3 * MIB + 1e6)
 
 
-def test_ktransformers_keeps_every_expert_in_host_memory() -> None:
-    """Experts on the GPU are in host memory as well; a ratio overrides a count."""
-    host = placement_of(question("--kt-num-gpu-experts 32", runtime="ktransformers"))
-    assert host.expert_fraction[0].tolist() == pytest.approx([0.75, 0.25])
-    experts = 48 * 128 * qwen().expert_bytes
-    assert host.weight_bytes[0] == pytest.approx(experts, rel=0.03)
-    ratio = placement_of(
-        question("--kt-num-gpu-experts 32 --kt-gpu-experts-ratio 0.5", runtime="ktransformers")
-    )
-    assert ratio.expert_fraction[0].tolist() == pytest.approx([0.5, 0.5])
-
-
-def test_fit_keeps_as_many_experts_as_fit() -> None:
-    """Without placement in the arguments, dense parts go to the GPU and experts of the first layers
-    fill it.
-    """
-    placement = placement_of(question("-c 4096"))
-    on_gpu = _expert_layers(placement, 1)
-    assert set(placement.attention.tolist()) == {0}
-    assert on_gpu == list(range(len(on_gpu)))
-    assert placement.weight_bytes[1] < GPU.memory_bytes - 1024 * MIB
-
-
-def test_fit_of_a_model_that_does_not_fit() -> None:
-    """Of a model of 380 GB the fit keeps its dense part on the GPU, and the experts that are left
-    room for.
-    """
-    placement = placement_of(question("-c 4096", model=deepseek()))
-    assert placement.weight_bytes[1] < GPU.memory_bytes - 1024 * MIB
-    assert placement.weight_bytes[0] > 15 * placement.weight_bytes[1]
-    assert DESKTOP.gpus[0] == GPU
-
-
-def test_fit_among_gpus_fills_the_first_with_experts() -> None:
-    """Layers with their experts are on the first GPU and in front; no GPU is fuller than its
-    margin.
-    """
-    two = replace(DESKTOP, gpus=(GPU, replace(GPU, memory_bytes=12e9)))
-    placement = placement_of(question("-c 4096", model=deepseek(), host=two))
-    with_experts = _expert_layers(placement, 1)
-    assert with_experts
-    assert with_experts == list(range(3, 3 + len(with_experts)))
-    for column, gpu in enumerate(two.gpus, start=1):
-        assert placement.weight_bytes[column] < gpu.memory_bytes - 1024 * MIB
-    assert sorted(placement.attention) == placement.attention.tolist()
-
-
 def test_fit_of_gpus_that_hold_nothing() -> None:
     """Everything stays on the host where not even the head fits a GPU."""
     tiny = replace(GPU, memory_bytes=1.2e9)
@@ -154,15 +92,6 @@ def test_fit_of_gpus_that_hold_nothing() -> None:
     )
     assert set(placement.attention.tolist()) == {HOST}
     assert placement.head == HOST
-
-
-def test_fit_leaves_what_fits_as_it_is() -> None:
-    """A model that two GPUs hold is split by their memory, as without the fit."""
-    two = replace(DESKTOP, gpus=(GPU, GPU))
-    fitted = placement_of(question("-c 4096", host=two))
-    plain = placement_of(question("-c 4096 --fit off", host=two))
-    assert fitted.attention.tolist() == plain.attention.tolist()
-    assert fitted.expert_fraction[:, 0].sum() == 0
 
 
 def test_fit_where_not_all_dense_parts_fit() -> None:
@@ -280,3 +209,29 @@ def test_split_follows_its_shares(shares: list[int], count: int) -> None:
     assert homes == [HOST] * (49 - on_gpus) + expected
     assert placement.crossings_between_gpus == max(len(set(expected)) - 1, 0)
     assert placement.num_crossings == (1 if 1 < on_gpus < 49 else 0)
+
+
+@given(st.integers(0, 99), st.booleans(), LAYER_SETS)
+@settings(max_examples=30)
+def test_an_override_goes_over_the_layer(count: int, is_to_gpu: bool, layers: set[int]) -> None:
+    """It takes the experts of its layers to a device wherever these layers are, and nothing else."""
+    device = "CUDA0" if is_to_gpu else "CPU"
+    names = "|".join(map(str, sorted(layers))) or "none"
+    plain = _placed(f"-ngl {count}", ONE)
+    moved = _placed(rf"-ngl {count} -ot 'blk\.({names})\.ffn_.*_exps={device}'", ONE)
+    column = 1 if is_to_gpu else 0
+    expected = plain.expert_fraction.copy()
+    expected[sorted(layers)] = np.eye(2)[column]
+    assert np.allclose(moved.expert_fraction, expected)
+    assert np.array_equal(moved.attention, plain.attention)
+
+
+@given(st.lists(st.integers(1, 96), min_size=2, max_size=4), COUNTS)
+@settings(max_examples=30)
+def test_memory_is_the_default_share(sizes: list[int], count: int) -> None:
+    """Without -ts, layers are split as with the memory of each GPU written there."""
+    memories = [size * 1e9 for size in sizes]
+    own = _placed(f"-ngl {count}", memories)
+    written = _placed(f"-ngl {count} -ts {','.join(map(str, sizes))}", memories)
+    assert np.array_equal(own.attention, written.attention)
+    assert own.head == written.head

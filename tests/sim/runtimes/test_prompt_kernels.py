@@ -3,11 +3,15 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from sim.model.model import Model
 from sim.runtimes.predict import predict
 from sim.runtimes.prompt_kernels import prompt_kernel_factor
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.steps import steps_of
+from tests.sim.runtimes.drawn import models
 from tests.sim.runtimes.examples import DESKTOP, GPU, NO_GPU, question
 
 SERVER_CARD = replace(DESKTOP, gpus=(replace(GPU, is_server_card=True),))
@@ -60,13 +64,16 @@ def test_old_builds_loop_over_experts(runtime: str, since: int | None) -> None:
     assert predict(before).prefill.tokens_per_s < predict(after).prefill.tokens_per_s
 
 
-@pytest.mark.parametrize("line", ["-ngl 99", "-ngl 99 -cmoe", "-ngl 12"])
-def test_a_server_card_decodes_slower(line: str) -> None:
+@given(models, st.integers(0, 99), st.booleans())
+@settings(max_examples=25)
+def test_a_server_card_decodes_slower(model: Model, layers: int, is_cpu_moe: bool) -> None:
     """By no more than its factor, as work on the CPU stays; prompts are priced alike."""
-    usual = predict(question(line))
-    slow = predict(question(line, host=SERVER_CARD))
+    line = f"-ngl {layers} {'-cmoe' if is_cpu_moe else ''}"
+    usual = predict(question(line, model=model))
+    slow = predict(question(line, model=model, host=SERVER_CARD))
     ratio = usual.decode.tokens_per_s / slow.decode.tokens_per_s
-    assert 1 < ratio < 2.5
+    assert 1 <= ratio < 2.5
+    assert (ratio > 1) == (layers > 0)
     assert slow.prefill.tokens_per_s == usual.prefill.tokens_per_s
 
 

@@ -4,9 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import load_machine
 from sim.model.library import load_model
+from sim.model.model import Model
 from sim.runtimes import (
     RuntimeHost,
     RuntimePrediction,
@@ -17,6 +20,7 @@ from sim.runtimes import (
     read_runtime_arguments,
     runtime_host,
 )
+from tests.sim.runtimes.drawn import llama_lines, models
 from tests.sim.runtimes.examples import DESKTOP, GPU, deepseek, question
 
 TWO = replace(DESKTOP, gpus=(GPU, GPU))
@@ -27,15 +31,19 @@ def _predicted(arguments: str, host: RuntimeHost) -> RuntimePrediction:
     return predict(question(arguments, model=deepseek(), host=host))
 
 
-def test_rows_halve_what_each_card_holds() -> None:
-    """Two like cards hold half of the matrices beside experts each, and nothing is lost."""
-    asked = question("-ngl 99 -cmoe -sm row", host=TWO)
-    split = memory_of(asked, placement_of(asked))
-    whole_question = question("-ngl 99 -cmoe -sm none", host=TWO)
+@given(models, st.integers(2, 4))
+@settings(max_examples=15)
+def test_rows_divide_what_each_card_holds(model: Model, count: int) -> None:
+    """Like cards hold as much each of the matrices beside experts, and nothing is lost."""
+    host = replace(DESKTOP, gpus=(GPU,) * count)
+    split_question = question("-ngl 99 -cmoe -sm row", model=model, host=host)
+    split = memory_of(split_question, placement_of(split_question))
+    whole_question = question("-ngl 99 -cmoe -sm none", model=model, host=host)
     whole = memory_of(whole_question, placement_of(whole_question))
-    assert split["gpu0"].weights == pytest.approx(split["gpu1"].weights, rel=0.02)
-    total = split["gpu0"].weights + split["gpu1"].weights
-    assert total == pytest.approx(whole["gpu0"].weights, abs=2)
+    held = [split[f"gpu{index}"].weights for index in range(count)]
+    assert sum(held) == pytest.approx(whole["gpu0"].weights, abs=2 * count)
+    assert max(held[1:]) <= min(held[1:]) + 1
+    assert held[0] >= held[1] - 1
 
 
 def test_rows_read_at_both_rates() -> None:
@@ -46,12 +54,14 @@ def test_rows_read_at_both_rates() -> None:
     assert rows.seconds["crossings"] > 2 * one.seconds["crossings"]
 
 
-def test_one_card_has_no_rows_to_split() -> None:
+@given(models, llama_lines(without=("-sm", "-ngl")))
+@settings(max_examples=15)
+def test_one_card_has_no_rows_to_split(model: Model, line: str) -> None:
     """On one GPU -sm row changes nothing."""
-    assert (
-        _predicted("-ngl 99 -cmoe -sm row", DESKTOP).decode
-        == _predicted("-ngl 99 -cmoe", DESKTOP).decode
+    plain, rows = (
+        predict(question(f"-ngl 99 {line} {each}", model=model)) for each in ("", "-sm row")
     )
+    assert rows == plain
 
 
 @pytest.mark.skipif(not CASE.exists(), reason="needs ../shared/cases")

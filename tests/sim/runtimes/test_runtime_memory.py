@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles.units import MIB
 from sim.model.library import load_model
@@ -111,13 +113,18 @@ def test_buffers_of_the_head_as_printed(line: str, runtime: str, mib: float) -> 
     assert memory["gpu0"].compute / MIB == pytest.approx(mib, rel=0.01)
 
 
-def test_window_bounds_the_cache() -> None:
-    """Layers with a window of 128 tokens keep the window and a micro-batch, whatever -c says."""
+@given(st.integers(1, 100_000), st.integers(0, 100_000))
+@settings(max_examples=25)
+def test_window_bounds_the_cache(tokens: int, more: int) -> None:
+    """Layers with a window of 128 tokens keep the window and a micro-batch, whatever -c says; the
+    other 12 keep every token, in whole blocks of 256.
+    """
     model = load_model("gpt-oss-20b")
-    short = _memory("-ngl 99 -c 8192", model)["gpu0"].kv
-    long = _memory("-ngl 99 -c 16384", model)["gpu0"].kv
-    whole = 12 * 8192 * 2 * 8 * 64 * 2
-    assert long - short == pytest.approx(whole)
+    for context in (tokens, tokens + more):
+        kept = -(-context // 256) * 256
+        windows = min(kept, 128 + 512)
+        found = _memory(f"-ngl 99 -c {context}", model)["gpu0"].kv
+        assert found == pytest.approx(12 * (kept + windows) * 2 * 8 * 64 * 2)
 
 
 def test_experts_in_another_format_on_the_cpu() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hwprofiles.units import MIB
 
-_BUFFER = re.compile(r"(\S+) (model|KV|compute) buffer size\s*=\s*([\d.]+) MiB")
+_BUFFER = re.compile(r"(\S+) (model|KV|compute) buffer size\s*=\s*(\d+(?:\.\d+)?) MiB")
 _OVERRIDDEN = re.compile(r"tensor (\S+) \(.*?\) buffer type overridden to (\S+)")
 # Builds differ in how they word this line.
 _NODES = re.compile(r"graph: nodes = (\d+)|graph nodes\s*=\s*(\d+)")

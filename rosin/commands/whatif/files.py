@@ -1,15 +1,12 @@
 """What a study leaves in its folder besides its points: the table and the figures."""
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from hwprofiles import Kind, Provenance, weakest
 from hwprofiles.text_file import write_bytes
-from planner.study.outcome import Outcome
 from rosin.commands.whatif.document import WhatifResult
 from rosin.commands.whatif.figures import whatif_figures
-from rosin.commands.whatif.result import study_table
+from rosin.commands.whatif.table import study_table
 
 NO_PARQUET = "no table.parquet: pip install 'rosin[parquet]' to have it; table.csv has the same"
 
@@ -30,20 +27,9 @@ def write_files(result: WhatifResult, folder: Path) -> tuple[list[Path], list[st
     contents |= dict(whatif_figures(result))
     for name, content in contents.items():
         write_bytes(content, folder / name)
-    num_misfits = sum(not row.is_feasible for row in result.rows)
+    num_misfits = sum(not mark.is_feasible for mark in result.rows.marks)
     if num_misfits:
         warnings.append(
             f"at {num_misfits:,} of {len(result.rows):,} points nothing fits: see reason and missing_bytes in the table"
         )
     return [folder / name for name in contents], warnings
-
-
-def shared_provenance(outcomes: Sequence[Outcome]) -> Provenance | None:
-    """The weakest of all points; None where none is feasible."""
-    stated = [outcome.weakest for outcome in outcomes if outcome.weakest is not None]
-    if not stated:
-        return None
-    return weakest(
-        Provenance(kind=Kind(each["kind"]), source=each["source"], date=each["date"])
-        for each in stated
-    )

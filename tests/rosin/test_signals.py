@@ -11,8 +11,8 @@ from tests.rosin.signalled import COMMANDS, moments, prepare, told_to_end
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
-SLOW = ("calibrate", "measure", "validate")
-"""Commands that need torch and seconds to load it; the long form has them."""
+SLOW = ("caches", "calibrate", "measure", "reproduce", "validate")
+"""Commands that take many seconds; the long form has them."""
 NUM_MOMENTS = 2
 
 

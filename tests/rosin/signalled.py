@@ -122,7 +122,7 @@ def prepare(folder: Path) -> None:
         sequence_num_tokens=np.full(3, 100),
     )
     save_trace(trace, folder / "t.npz")
-    rows = [asdict(row) for row in synthetic_rows()[:5]]
+    rows = [asdict(row) | {"machine": PC} for row in synthetic_rows()[:5]]
     with (folder / "rows.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -6,7 +6,7 @@ from pathlib import Path
 from hwprofiles.text_file import write_bytes
 from rosin.commands.whatif.document import WhatifResult
 from rosin.commands.whatif.figures import whatif_figures
-from rosin.commands.whatif.table import study_table
+from rosin.commands.whatif.table import study_table, table_csv
 
 NO_PARQUET = "no table.parquet: pip install 'rosin[parquet]' to have it; table.csv has the same"
 
@@ -17,8 +17,7 @@ def write_files(result: WhatifResult, folder: Path) -> tuple[list[Path], list[st
     """
     table = study_table(result.rows)
     warnings = []
-    # One line ending on every system, so that the same study gives the same bytes.
-    contents = {"table.csv": table.to_csv(index=False, lineterminator="\n").encode()}
+    contents = {"table.csv": table_csv(table)}
     # pyarrow is large, so it is installed on request only.
     if find_spec("pyarrow") is not None:
         contents["table.parquet"] = table.to_parquet(index=False, engine="pyarrow")

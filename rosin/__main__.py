@@ -30,15 +30,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         atexit.register(
             gc.freeze
         )  # or a last collection takes a tenth of a second, for memory that is given back anyway
-    # numpy and pydantic read the environment when they are first imported, so our modules come
-    # after it is set.
-    from rosin.cli.app import run_command
-    from rosin.cli.failures import exit_code_of
-    from rosin.cli.stopping import end_as_interrupted, hush_interrupted_callbacks
+    from rosin.cli.stopping import end_as_interrupted, hush_interrupted_callbacks, say_interrupted
 
     if arguments is None:
         hush_interrupted_callbacks()
         end_as_interrupted()
+    try:
+        # numpy and pydantic read the environment when they are first imported, so our modules come
+        # after it is set.
+        from rosin.cli.app import run_command
+        from rosin.cli.failures import exit_code_of
+    except KeyboardInterrupt:  # a signal that came before there was a command to end
+        return say_interrupted()
     return exit_code_of(lambda: run_command(sys.argv[1:] if arguments is None else list(arguments)))
 
 

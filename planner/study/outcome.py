@@ -1,6 +1,6 @@
 """The best plan at one point, in figures: what a study keeps of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from types import MappingProxyType
@@ -52,18 +52,16 @@ class Job:
     has_bounds: bool = True
 
 
-def jobs_of(study: Study, settings: Iterable[Setting], keys: Keys) -> list[Job]:
-    """Those settings, planned as the study asks. Raises InputError for a name that leads nowhere."""
-    return [
-        Job(
+def jobs_of(study: Study, settings: Iterable[Setting], keys: Iterable[str]) -> Iterator[Job]:
+    """Those settings with their keys, planned as the study asks, each made when it is taken."""
+    for setting, key in zip(settings, keys, strict=True):
+        yield Job(
             setting=setting,
             objective=study.objective,
             version=study.version,
-            key=keys.key(setting),
+            key=key,
             has_bounds=study.has_bounds,
         )
-        for setting in settings
-    ]
 
 
 class Outcome(BaseModel):

@@ -30,20 +30,21 @@ class Studied(Result):
     result: WhatifResult
 
     def __repr__(self) -> str:
-        rows = self.result.rows
+        rows = self.result.rows.marks
         paths = ", ".join(axis.path for axis in self.result.axes)
         policies = {row.policy for row in rows if row.is_feasible}
         return f"<Studied {len(rows)} points over {paths}: {len(policies)} different plans>"
 
     def to_frame(self) -> pd.DataFrame:
         """Return a line for each point: its values, the plan, its figures and bounds."""
-        from rosin.commands.whatif.result import study_table
+        from rosin.commands.whatif.table import study_table
 
         return study_table(self.result.rows)
 
     def to_data(self) -> dict[str, Any]:
         """Return the points as ``rosin whatif --json`` has them."""
-        return self.result.model_dump(mode="json")
+        data = self.result.data()
+        return data | {"rows": list(data["rows"])}
 
     def plot(self) -> Figure:
         """Draw the objective over the first axis, a line for each value of the others."""
@@ -54,10 +55,10 @@ class Studied(Result):
         first, *others = (axis.path for axis in self.result.axes)
         figure_name = OBJECTIVE_FIGURES[self.result.objective]
         lines: dict[str, list[tuple[Any, float]]] = {}
-        for row in self.result.rows:
-            label = ", ".join(f"{path} = {row.values[path]}" for path in others)
-            if row.is_feasible:
-                lines.setdefault(label, []).append((row.values[first], row.metrics[figure_name]))
+        for mark in self.result.rows.marks:
+            label = ", ".join(f"{path} = {mark.values[path]}" for path in others)
+            if mark.figure is not None:
+                lines.setdefault(label, []).append((mark.values[first], mark.figure))
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         for label, points in lines.items():
@@ -98,6 +99,7 @@ def study(
     from planner.study.study import Study
     from planner.study.study_check import check_study
     from rosin.commands.whatif.result import whatif_result
+    from rosin.commands.whatif.rows import StudyRows
     from rosin.version import __version__
 
     question = named(model, machine, asked)
@@ -112,9 +114,8 @@ def study(
     )
     check_study(work)
     outcomes = _outcomes(work, Path(folder) if folder is not None else None, question)
-    result = whatif_result(
-        work, outcomes, NO_PRICES, None, command="rosin.study", num_computed=len(outcomes)
-    )
+    rows = StudyRows(work, lambda places: (outcomes[place] for place in places), NO_PRICES)
+    result = whatif_result(work, rows, None, command="rosin.study", num_computed=len(outcomes))
     return Studied(result=result)
 
 
@@ -130,10 +131,11 @@ def _outcomes(work: Study, folder: Path | None, question: Named) -> list[Outcome
     where = folder or Path(question.folder.name)
     make_folder(where)
     keys = work.keys()
-    jobs = jobs_of(work, (point.setting for point in work.points()), keys)
+    settings = [point.setting for point in work.points()]
+    names = [keys.key(setting) for setting in settings]
     with (
         open_store(where / STUDY_FILE, keys.identity(work.base)) as store,
         InlineExecutor() as executor,
     ):
-        sweep(jobs, store, executor)
-        return list(store.outcomes(job.key for job in jobs))
+        sweep(jobs_of(work, settings, names), store, executor)
+        return list(store.outcomes(names))

@@ -12,6 +12,7 @@ from typing import TextIO
 import typer
 
 from rosin.cli.field_options import in_options
+from rosin.cli.stopping import INTERRUPTED_CODE, say_interrupted
 
 DEBUG_VARIABLE = "ROSIN_DEBUG"
 NOT_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
@@ -30,7 +31,7 @@ class ExitCode(IntEnum):
     WRONG_INPUT = 2
     INFEASIBLE = 3
     INTERNAL = 70
-    INTERRUPTED = 130
+    INTERRUPTED = INTERRUPTED_CODE
     CLOSED_PIPE = 141
 
 
@@ -55,7 +56,7 @@ def exit_code_of(action: Callable[[], None]) -> int:
     except typer.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted", ExitCode.INTERRUPTED)
+        return say_interrupted()
     except BrokenPipeError:
         _discard(sys.stdout)
         return ExitCode.CLOSED_PIPE

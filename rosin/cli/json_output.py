@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,53 @@ def write_json(value: Any, destination: str) -> None:
 
     Raises InputError when the file cannot be written.
     """
-    from hwprofiles.text_file import write_text
+    from hwprofiles.text_file import whole_file
 
     is_stdout = destination == STDOUT  # whose encoding may be anything: there, JSON is ASCII
-    # plain() made null of what is not finite; a NaN that got past it would be no valid JSON.
-    text = json.dumps(plain(value), indent=2, ensure_ascii=is_stdout, allow_nan=False) + "\n"
+    pieces = _pieces(value, is_ascii=is_stdout)
     if is_stdout:
-        sys.stdout.write(text)
-    else:
-        write_text(text, Path(destination))
+        sys.stdout.writelines(pieces)
+        return
+    with whole_file(Path(destination)) as file:
+        file.writelines(piece.encode() for piece in pieces)
+
+
+def _pieces(value: Any, *, is_ascii: bool) -> Iterator[str]:
+    """The text of a value. A mapping may have an iterator in place of a list: a study has very many
+    rows, and makes each when it is written.
+    """
+    if not isinstance(value, Mapping) or not value:
+        yield _text(value, is_ascii=is_ascii) + "\n"
+        return
+    before = "{\n"
+    for key, item in value.items():
+        yield f"{before}  {_text(str(plain(key)), is_ascii=is_ascii)}: "
+        before = ",\n"
+        if isinstance(item, Iterator):
+            yield from _listed(item, is_ascii=is_ascii)
+        else:
+            yield _indented(item, "  ", is_ascii=is_ascii)
+    yield "\n}\n"
+
+
+def _listed(items: Iterator[Any], *, is_ascii: bool) -> Iterator[str]:
+    before = "[\n    "
+    end = "[]"
+    for item in items:
+        yield before + _indented(item, "    ", is_ascii=is_ascii)
+        before = ",\n    "
+        end = "\n  ]"
+    yield end
+
+
+def _indented(value: Any, margin: str, *, is_ascii: bool) -> str:
+    # Within a text, JSON writes the end of a line as two letters, so every one here is its own.
+    return _text(value, is_ascii=is_ascii).replace("\n", f"\n{margin}")
+
+
+def _text(value: Any, *, is_ascii: bool) -> str:
+    # plain() made null of what is not finite; a NaN that got past it would be no valid JSON.
+    return json.dumps(plain(value), indent=2, ensure_ascii=is_ascii, allow_nan=False)
 
 
 def plain(value: Any) -> Any:

@@ -6,13 +6,24 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 """What asks a command to stop; Windows has no SIGHUP."""
+
+
+INTERRUPTED_CODE = 130
+"""The exit code of a command that Ctrl-C ended, as shells have it."""
+
+
+def say_interrupted() -> int:
+    """Say on stderr, if anybody hears, that the command was ended, and return its exit code."""
+    with suppress(OSError):
+        print("error: interrupted", file=sys.stderr, flush=True)
+    return INTERRUPTED_CODE
 
 
 def end_as_interrupted() -> None:

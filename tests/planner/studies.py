@@ -27,7 +27,9 @@ def small_study(*vary: str, base: Setting = BASE) -> Study:
 
 def jobs_of(study: Study) -> list[Job]:
     """The jobs of its points, in order."""
-    return outcome.jobs_of(study, (point.setting for point in study.points()), study.keys())
+    settings = [point.setting for point in study.points()]
+    keys = study.keys()
+    return list(outcome.jobs_of(study, settings, [keys.key(setting) for setting in settings]))
 
 
 def swept(

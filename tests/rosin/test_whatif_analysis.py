@@ -19,7 +19,7 @@ from rosin.commands.whatif.analysis import (
     saturations,
     sensitivities,
 )
-from rosin.commands.whatif.document import WhatifRow
+from rosin.commands.whatif.rows import Mark
 from tests.planner.studies import BASE
 
 MEMORY = "gpu.memory_bytes"
@@ -30,21 +30,21 @@ SERIES = st.lists(
 """Values along an axis, each with the speed that is reached there."""
 
 
-def _row(
-    values: dict[str, Any], speed: float, price_usd: float | None = None, policy: str = "p"
-) -> WhatifRow:
-    fields = dict.fromkeys(WhatifRow.model_fields)
-    return WhatifRow.model_validate(
-        {
-            **fields,
-            "values": values,
-            "price_usd": price_usd,
-            "is_feasible": True,
-            "policy": policy,
-            "metrics": {"output_tokens_per_s": speed},
-            "bounds": {},
-            "named": {},
-        }
+def _mark(
+    values: dict[str, Any],
+    speed: float,
+    price_usd: float | None = None,
+    policy: str = "p",
+    place: int = 0,
+) -> Mark:
+    return Mark(
+        place=place,
+        values=values,
+        price_usd=price_usd,
+        figure=speed,
+        policy=policy,
+        best_named_policy=None,
+        missing_bytes=None,
     )
 
 
@@ -58,7 +58,7 @@ def test_saturation_is_where_doubling_stops_paying(series: list[tuple[int, float
     does; two points say nothing.
     """
     axes = parse_axes([f"{MEMORY}=1,2"])
-    rows = [_row({MEMORY: float(value)}, speed) for value, speed in series]
+    rows = [_mark({MEMORY: float(value)}, speed) for value, speed in series]
     found = saturations(axes, rows, "throughput")
     if len(series) < 3:
         assert found == []
@@ -79,7 +79,7 @@ def test_saturation_is_where_doubling_stops_paying(series: list[tuple[int, float
 )
 def test_front_has_what_nothing_beats_for_the_money(rows: list[tuple[float, float | None]]) -> None:
     """Dearer and no faster is off the front; of equals the first is on it; cheapest first."""
-    found = pareto_front([_row({}, speed, price) for speed, price in rows], "throughput")
+    found = pareto_front([_mark({}, speed, price) for speed, price in rows], "throughput")
     expected = [
         place
         for place, (speed, price) in enumerate(rows)
@@ -135,7 +135,7 @@ def test_changes_are_between_neighbours(
     """
     axes = parse_axes([f"{MEMORY}=1,2"])
     rows = [
-        _row({MEMORY: float(value)}, speed, policy=data.draw(st.sampled_from("ab")))
+        _mark({MEMORY: float(value)}, speed, policy=data.draw(st.sampled_from("ab")))
         for value, speed in series
     ]
     ordered = sorted(rows, key=lambda row: row.values[MEMORY])

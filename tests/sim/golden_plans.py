@@ -74,8 +74,10 @@ def study() -> list[Outcome]:
     """Return the outcomes of a study of four points, in order."""
     with _setting() as setting:
         asked = Study(base=setting, axes=parse_axes(AXES), objective="throughput", version=VERSION)
-        settings = (point.setting for point in asked.points())
-        return [evaluate(job) for job in jobs_of(asked, settings, asked.keys())]
+        settings = [point.setting for point in asked.points()]
+        keys = asked.keys()
+        names = [keys.key(setting) for setting in settings]
+        return [evaluate(job) for job in jobs_of(asked, settings, names)]
 
 
 @contextmanager

@@ -3,7 +3,7 @@ helping.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from planner.study.axes import Axis
@@ -14,27 +14,32 @@ from rosin.commands.whatif.document import (
     PolicyChange,
     Saturation,
     Sensitivity,
-    WhatifRow,
 )
+from rosin.commands.whatif.rows import Mark
 
 WORTHWHILE_GAIN = 0.1
 """What twice as much of something must give to be called a gain."""
 
 
-def speed(row: WhatifRow | Outcome, objective: str) -> float:
-    """How good a feasible point is: tokens a second, or the inverse of the time that the objective
-    names.
+def speed(figure: float | None, objective: str) -> float:
+    """How good a feasible point is by its figure: tokens a second, or the inverse of the time that
+    the objective names.
     """
-    figure = row.metrics[OBJECTIVE_FIGURES[objective]]
+    assert figure is not None  # only what fits has a speed
     # With one output token, the time for each further one is 0, and no plan is better than another.
     return figure if objective == "throughput" else 1.0 / figure if figure else math.inf
 
 
-def lines_along(path: str, rows: Sequence[WhatifRow]) -> list[list[WhatifRow]]:
+def speed_of(metrics: Mapping[str, float], objective: str) -> float:
+    """How good metrics are: see ``speed``."""
+    return speed(metrics[OBJECTIVE_FIGURES[objective]], objective)
+
+
+def lines_along(path: str, rows: Sequence[Mark]) -> list[list[Mark]]:
     """The rows in groups that differ in this path alone, each ascending where the values are
     numbers.
     """
-    groups: dict[tuple[object, ...], list[WhatifRow]] = {}
+    groups: dict[tuple[object, ...], list[Mark]] = {}
     for row in rows:
         groups.setdefault(
             tuple(value for name, value in row.values.items() if name != path), []
@@ -47,7 +52,7 @@ def lines_along(path: str, rows: Sequence[WhatifRow]) -> list[list[WhatifRow]]:
     ]
 
 
-def effects(axes: Sequence[Axis], rows: Sequence[WhatifRow], objective: str) -> list[AxisEffect]:
+def effects(axes: Sequence[Axis], rows: Sequence[Mark], objective: str) -> list[AxisEffect]:
     """The axes, the one that changes most first; those along which fewer than two points are
     feasible are left out.
     """
@@ -55,7 +60,7 @@ def effects(axes: Sequence[Axis], rows: Sequence[WhatifRow], objective: str) -> 
     for axis in axes:
         ratios = []
         for line in lines_along(axis.path, rows):
-            speeds = [speed(row, objective) for row in line if row.is_feasible]
+            speeds = [speed(row.figure, objective) for row in line if row.is_feasible]
             if len(speeds) > 1:
                 # Logarithms, so that twice the speed counts alike on slow and on fast lines.
                 ratios.append(math.log(max(speeds) / min(speeds)))
@@ -68,7 +73,7 @@ def effects(axes: Sequence[Axis], rows: Sequence[WhatifRow], objective: str) -> 
     return sorted(found, key=lambda effect: -effect.speed_gain_fraction)
 
 
-def policy_changes(axes: Sequence[Axis], rows: Sequence[WhatifRow]) -> list[PolicyChange]:
+def policy_changes(axes: Sequence[Axis], rows: Sequence[Mark]) -> list[PolicyChange]:
     """Every pair of neighbours on a numeric axis whose best policies differ."""
     return [
         change
@@ -79,7 +84,7 @@ def policy_changes(axes: Sequence[Axis], rows: Sequence[WhatifRow]) -> list[Poli
     ]
 
 
-def _changes(path: str, line: Sequence[WhatifRow]) -> Iterator[PolicyChange]:
+def _changes(path: str, line: Sequence[Mark]) -> Iterator[PolicyChange]:
     for left, right in pairwise(line):
         if left.policy and right.policy and left.policy != right.policy:
             yield PolicyChange(
@@ -92,9 +97,7 @@ def _changes(path: str, line: Sequence[WhatifRow]) -> Iterator[PolicyChange]:
             )
 
 
-def saturations(
-    axes: Sequence[Axis], rows: Sequence[WhatifRow], objective: str
-) -> list[Saturation]:
+def saturations(axes: Sequence[Axis], rows: Sequence[Mark], objective: str) -> list[Saturation]:
     """For each line of at least three feasible points along a number of the machine: beyond which
     value more stops paying.
     """
@@ -118,15 +121,15 @@ def saturations(
     ]
 
 
-def _saturation(path: str, line: Sequence[WhatifRow], objective: str) -> float | None:
+def _saturation(path: str, line: Sequence[Mark], objective: str) -> float | None:
     """The smallest value after which no step gains at the rate of WORTHWHILE_GAIN a doubling."""
     found: float | None = None
     # From the end: after a step that gives little, a later one may still give much.
     for left, right in reversed(list(pairwise(line))):
         doublings = math.log2(float(right.values[path]) / float(left.values[path]))
-        if math.log(speed(right, objective) / speed(left, objective)) >= doublings * math.log1p(
-            WORTHWHILE_GAIN
-        ):
+        if math.log(
+            speed(right.figure, objective) / speed(left.figure, objective)
+        ) >= doublings * math.log1p(WORTHWHILE_GAIN):
             return found
         found = float(left.values[path])
     return found
@@ -143,7 +146,9 @@ def sensitivities(
     def gain(outcome: Outcome) -> float | None:
         """The gain over the base; None where nothing fits."""
         return (
-            speed(outcome, objective) / speed(base, objective) - 1 if outcome.is_feasible else None
+            speed_of(outcome.metrics, objective) / speed_of(base.metrics, objective) - 1
+            if outcome.is_feasible
+            else None
         )
 
     rows = [
@@ -168,12 +173,12 @@ def _swing(row: Sensitivity) -> float:
     return abs(high - low)
 
 
-def pareto_front(rows: Sequence[WhatifRow], objective: str) -> list[int]:
+def pareto_front(rows: Sequence[Mark], objective: str) -> list[int]:
     """The rows that no other beats at the same price or less, by their place, cheapest first; of
     equals the first.
     """
     priced = [
-        (row.price_usd, -speed(row, objective), place)
+        (row.price_usd, -speed(row.figure, objective), place)
         for place, row in enumerate(rows)
         if row.is_feasible and row.price_usd is not None
     ]
@@ -187,5 +192,5 @@ def pareto_front(rows: Sequence[WhatifRow], objective: str) -> list[int]:
     return front
 
 
-def _others(path: str, row: WhatifRow) -> dict[str, float | int | str]:
+def _others(path: str, row: Mark) -> dict[str, float | int | str]:
     return {name: value for name, value in row.values.items() if name != path}

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rosin.commands.whatif.document import Sensitivity, WhatifResult, WhatifRow
+from rosin.commands.whatif.document import Sensitivity, WhatifResult
 from rosin.commands.whatif.map import FIGURES
+from rosin.commands.whatif.rows import Mark, WhatifRow
 from rosin.report.axis_words import format_tick, short, words
 from rosin.report.figure_style import BLUE, ORANGE, legend_below
 from rosin.report.tables import format_count, format_quantity
@@ -20,16 +21,21 @@ MAX_KEYS = 24
 def draw_front(figure: Any, result: WhatifResult) -> None:
     """Every priced point, and the front of those that nothing beats for the same money."""
     axes = figure.subplots()
-    name, factor, label = FIGURES[result.objective]
-    priced = [row for row in result.rows if row.is_feasible and row.price_usd is not None]
+    _, factor, label = FIGURES[result.objective]
+    marks = result.rows.marks
+    priced = [
+        (mark.price_usd, mark.figure * factor)
+        for mark in marks
+        if mark.figure is not None and mark.price_usd is not None
+    ]
     axes.scatter(
-        [row.price_usd for row in priced],
-        [row.metrics[name] * factor for row in priced],
+        [price for price, _ in priced],
+        [figure for _, figure in priced],
         color=POINT_COLOR,
         label="other points",
     )
-    front_rows = [result.rows[place] for place in result.front]
-    front = [(row.price_usd or 0.0, row.metrics[name] * factor, row) for row in front_rows]
+    best = [marks[place] for place in result.front]
+    front = [(mark.price_usd or 0.0, (mark.figure or 0.0) * factor, mark) for mark in best]
     axes.step(
         [x for x, _, _ in front],
         [y for _, y, _ in front],
@@ -56,13 +62,14 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
 
 
 def _number_front(
-    axes: Any, front: Sequence[tuple[float, float, WhatifRow]]
+    axes: Any, front: Sequence[tuple[float, float, Mark]]
 ) -> tuple[list[Any], list[str]]:
     """A number at each point of the front; the handles and labels of a key that says what the
     numbers are.
     """
     labels = []
-    for number, (x, y, row) in enumerate(front, 1):
+    # Where there are very many, those without an entry in the key stay without a number.
+    for number, (x, y, mark) in enumerate(front[:MAX_KEYS], 1):
         axes.annotate(
             str(number),
             (x, y),
@@ -72,9 +79,9 @@ def _number_front(
             fontsize="small",
             color=FRONT_COLOR,
         )
-        labels.append(f"{number}: {point_words(row)}")
-    if len(labels) > MAX_KEYS:
-        labels = [*labels[:MAX_KEYS], f"… {len(labels) - MAX_KEYS} more"]
+        labels.append(f"{number}: {point_words(mark)}")
+    if len(front) > MAX_KEYS:
+        labels.append(f"… {len(front) - MAX_KEYS} more")
     # A legend needs a line for each entry; these are empty.
     return [axes.plot([], [])[0] for _ in labels], labels
 
@@ -147,6 +154,6 @@ def draw_bars(figure: Any, result: WhatifResult) -> None:
     legend_below(figure, *axes.get_legend_handles_labels())
 
 
-def point_words(row: WhatifRow) -> str:
+def point_words(row: WhatifRow | Mark) -> str:
     """A point by its values."""
     return ", ".join(short(path, value) for path, value in row.values.items())

@@ -1,9 +1,6 @@
 """`rosin whatif`: what would change if numbers of the machine or of the work were others."""
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,23 +15,15 @@ from rosin.cli.output import Output, OutputOptions
 from rosin.cli.scenario import (
     ScenarioOptions,
     ScenarioRequest,
-    compile_first,
     read_options,
 )
-from rosin.cli.stopping import stopping
-from rosin.cli.study_progress import StudyProgress
+from rosin.commands.whatif.sweeping import PLANS_WITH, STUDY_FILE, Swept, Workers, swept_study
 from rosin.version import __version__
 
 if TYPE_CHECKING:
-    from planner.search.plan import Setting
-    from planner.study.cluster import Crew
-    from planner.study.outcome import Job, Outcome
-    from planner.study.sensitivity import Variation
-    from planner.study.store import PointStore
+    from planner.study.prices import HardwarePrices
     from planner.study.study import Study
-    from rosin.commands.whatif.result import Tornado
-
-STUDY_FILE = "study.sqlite"
+    from rosin.commands.whatif.rows import StudyRows
 
 VaryOption = Annotated[
     list[str] | None,
@@ -64,17 +53,6 @@ TornadoOption = Annotated[
 NoBoundsOption = Annotated[
     bool, typer.Option("--no-bounds", help="Leave out the proven limits at every point: faster.")
 ]
-WorkersOption = Annotated[
-    int | None, named("--workers", "N", "Processes to plan in; otherwise one a core.", least=1)
-]
-SchedulerOption = Annotated[
-    str | None,
-    named(
-        "--scheduler",
-        "ADDRESS",
-        "Plan on the workers of this Dask scheduler, such as tcp://host:8786.",
-    ),
-]
 PricesOption = Annotated[
     Path | None,
     named("--prices", "FILE", "Prices of the values that vary (.yaml); draws price against speed."),
@@ -83,39 +61,6 @@ FolderOption = Annotated[
     Path | None,
     written("DIR", "Keep the study, its table and figures in this folder; again, to go on."),
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Workers(OptionGroup):
-    """Who computes: a Dask scheduler's workers, or processes here."""
-
-    workers: WorkersOption = None
-    scheduler: SchedulerOption = None
-
-    def most(self, num_points: int) -> int:
-        """Processes here that plan at once; where a scheduler's workers do, one stands for whatever
-        runs here.
-        """
-        if self.scheduler is not None:
-            return 1
-        return min(self.workers or os.cpu_count() or 1, num_points)
-
-    @contextmanager
-    def crew(self, num_missing: int) -> Iterator["Crew"]:
-        """As many processes as are of use, none for one. Raises InputError where no scheduler
-        answers.
-        """
-        from planner.search.inline import InlineExecutor
-        from planner.study.cluster import Crew, cluster_crew
-        from planner.study.workers import process_pool
-
-        if self.scheduler is not None:
-            with cluster_crew(self.scheduler) as crew:
-                yield crew
-            return
-        count = self.most(num_missing)
-        with process_pool(count) if count > 1 else InlineExecutor() as executor:
-            yield Crew(executor=executor, at_once=lambda: count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,48 +88,23 @@ def whatif(
     *,
     options: ScenarioOptions,
     asked: StudyOptions,
-    computing: _Workers,
+    computing: Workers,
     prices: PricesOption = None,
     output_folder: FolderOption = None,
     said: OutputOptions,
 ) -> None:
     """Plan anew at every point of a study, and show what changes."""
     from planner.study.prices import NO_PRICES, load_prices
-    from rosin.commands.whatif.files import shared_provenance, write_files
-    from rosin.commands.whatif.page import whatif_page
-    from rosin.commands.whatif.result import whatif_result
 
     study, request = _study(options, asked)
     _check_size(study, request, computing)
     costs = load_prices(prices, study.axes) if prices is not None else NO_PRICES
     folder = _folder(output_folder)
     output = said.with_seed(study.base.seed)
-    compile_first(request.engine, output)
-    swept = _swept(study, folder, computing, output, has_tornado=asked.tornado)
     priced = () if prices is None else ("--prices", str(prices))
     command = options.command("whatif", *asked.words(), *priced, "-o", str(folder))
-    result = whatif_result(
-        study,
-        swept.outcomes,
-        costs,
-        swept.tornado,
-        command=command,
-        num_computed=swept.num_computed,
-    )
-    files, warnings = write_files(result, folder)
-    result = result.model_copy(
-        update={"files": [str(file) for file in (folder / STUDY_FILE, *files)]}
-    )
-    provenance = shared_provenance(swept.outcomes)
-    output.emit(
-        result.model_dump(mode="json"),
-        whatif_page(result),
-        provenance=provenance,
-        warnings=warnings,
-    )
-    # Raised last: the folder then says for every point how much is missing.
-    if not any(outcome.is_feasible for outcome in swept.outcomes):
-        raise _nothing_fits(swept.outcomes, folder)
+    with swept_study(study, folder, computing, output, has_tornado=asked.tornado) as swept:
+        _report(study, swept, costs, folder, command=command, output=output)
 
 
 def _study(options: ScenarioOptions, asked: StudyOptions) -> tuple["Study", ScenarioRequest]:
@@ -208,7 +128,7 @@ def _study(options: ScenarioOptions, asked: StudyOptions) -> tuple["Study", Scen
         raise InputError(
             f"--set {key}: whatif chooses the parameters of policies itself; here --set changes numbers of the machine"
         )
-    if request.engine != "fast":
+    if request.engine != PLANS_WITH:
         raise InputError(
             f"--engine {request.engine}: whatif plans with the fast engine, whose results are the same"
         )
@@ -226,7 +146,7 @@ def _study(options: ScenarioOptions, asked: StudyOptions) -> tuple["Study", Scen
     return study, request
 
 
-def _check_size(study: "Study", request: ScenarioRequest, workers: "_Workers") -> None:
+def _check_size(study: "Study", request: ScenarioRequest, workers: "Workers") -> None:
     """Refuse points that would not fit this computer's memory while they are planned: the largest
     of each model. Raises InputError.
     """
@@ -256,89 +176,48 @@ def _folder(path: Path | None) -> Path:
     return path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Swept:
-    """A finished sweep: the outcomes in the order of the study, and those of the tornado."""
+def _report(
+    study: "Study",
+    swept: Swept,
+    costs: "HardwarePrices",
+    folder: Path,
+    *,
+    command: str,
+    output: Output,
+) -> None:
+    """Write the table and the figures, then say what was found. Raises NoFeasiblePlan where nothing
+    fits anywhere.
+    """
+    from hwprofiles import weakest
+    from rosin.commands.whatif.files import write_files
+    from rosin.commands.whatif.page import whatif_page
+    from rosin.commands.whatif.result import whatif_result
+    from rosin.commands.whatif.rows import StudyRows
 
-    outcomes: list["Outcome"]
-    tornado: "Tornado | None"
-    num_computed: int
-
-
-def _swept(
-    study: "Study", folder: Path, workers: _Workers, output: Output, *, has_tornado: bool
-) -> _Swept:
-    """Compute what the folder lacks, then read everything back from it."""
-    from planner.study.outcome import jobs_of
-    from planner.study.sensitivity import variations
-    from planner.study.store import open_store
-
-    keys = study.keys()
-    varied = list(variations(study.base)) if has_tornado else []
-    jobs = jobs_of(study, (point.setting for point in study.points()), keys)
-    extra = jobs_of(study, _tornado_settings(study, varied), keys)
-    with open_store(folder / STUDY_FILE, keys.identity(study.base)) as store:
-        # The tornado's points go along with the others, so that no worker waits between the two.
-        num_computed = _run(jobs + extra, store, workers, output)
-        outcomes = list(store.outcomes(job.key for job in jobs))
-        tornado = _tornado(varied, list(store.outcomes(job.key for job in extra)))
-    return _Swept(outcomes=outcomes, tornado=tornado, num_computed=num_computed)
-
-
-def _run(jobs: Sequence["Job"], store: "PointStore", workers: _Workers, output: Output) -> int:
-    """Compute the missing points. On Ctrl-C or SIGTERM, says how many are kept."""
-    from planner.study.sweep import sweep
-
-    # A point of the tornado may be one of the study as well, and is planned once.
-    wanted = {job.key for job in jobs}
-    num_missing = len(wanted - store.kept_keys())
-    if not num_missing:
-        return 0
-    progress = StudyProgress(len(wanted), len(wanted) - num_missing, is_shown=output.is_watched)
-
-    def on_point(job: "Job", outcome: "Outcome") -> None:
-        """Say that a point is planned."""
-        progress(job, outcome)
-        # A signal that arrived inside one of Python's own callbacks raised nothing there.
-        stop.check()
-
-    try:
-        with stopping() as stop, workers.crew(num_missing) as crew:
-            return sweep(jobs, store, crew.executor, on_point, at_once=crew.at_once)
-    except KeyboardInterrupt:
-        # The message would otherwise be printed onto the line of progress.
-        progress.close()
-        print(
-            f"{len(wanted & store.kept_keys()):,} of {len(wanted):,} points are kept; the same command goes on",
-            file=sys.stderr,
-        )
-        raise
-    finally:
-        progress.close()
+    rows = StudyRows(study, swept.outcomes_at, costs)
+    result = whatif_result(
+        study, rows, swept.tornado, command=command, num_computed=swept.num_computed
+    )
+    files, warnings = write_files(result, folder)
+    result = result.model_copy(
+        update={"files": [str(file) for file in (folder / STUDY_FILE, *files)]}
+    )
+    output.emit(
+        result.data(),
+        whatif_page(result),
+        provenance=weakest(rows.weakest) if rows.weakest else None,
+        warnings=warnings,
+    )
+    # Raised last: the folder then says for every point how much is missing.
+    if not any(mark.is_feasible for mark in rows.marks):
+        raise _nothing_fits(rows, folder)
 
 
-def _tornado_settings(study: "Study", varied: Sequence["Variation"]) -> Iterator["Setting"]:
-    if varied:
-        yield study.base
-    for variation in varied:
-        yield variation.low
-        yield variation.high
-
-
-def _tornado(varied: Sequence["Variation"], outcomes: Sequence["Outcome"]) -> "Tornado | None":
-    from rosin.commands.whatif.result import Tornado
-
-    if not varied:
-        return None
-    base, *others = outcomes
-    return Tornado(base=base, variations=list(zip(varied, others[::2], others[1::2], strict=True)))
-
-
-def _nothing_fits(outcomes: Sequence["Outcome"], folder: Path) -> NoFeasiblePlan:
+def _nothing_fits(rows: "StudyRows", folder: Path) -> NoFeasiblePlan:
     from hwprofiles.units import format_bytes
 
-    nearest = min(outcomes, key=lambda outcome: outcome.missing_bytes or 0)
+    nearest = rows[min(rows.marks, key=lambda mark: mark.missing_bytes or 0).place]
     shortage = f"{nearest.reason}; {format_bytes(nearest.missing_bytes or 0)} too much"
     return NoFeasiblePlan(
-        f"no feasible plan at any of {len(outcomes):,} points (see {folder}), nearest is: {shortage}"
+        f"no feasible plan at any of {len(rows):,} points (see {folder}), nearest is: {shortage}"
     )

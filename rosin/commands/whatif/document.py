@@ -1,7 +1,13 @@
 """What ``whatif`` writes as JSON, key by key: the schema that docs/reference/json.md explains."""
 
+from typing import Any
+
+from pydantic import ConfigDict
+
 from planner.search.plan import Setting
 from planner.study.axes import Value
+from rosin.commands.whatif.rows import StudyRows
+from rosin.commands.whatif.rows import WhatifRow as WhatifRow  # part of this schema
 from rosin.report.document import Document
 
 
@@ -10,29 +16,6 @@ class WhatifAxis(Document):
 
     path: str
     values: list[Value]
-
-
-class WhatifRow(Document):
-    """One point: its value on each axis, its price where one is known, and the best plan there or
-    why there is none.
-
-    ``best_named_policy`` is the best lossless named system there, by the objective; ``named`` has
-    all that fit.
-    """
-
-    values: dict[str, Value]
-    price_usd: float | None
-    is_feasible: bool
-    policy: str | None
-    metrics: dict[str, int | float]
-    bounds: dict[str, float | None]
-    binding_resource: str | None
-    best_named_policy: str | None
-    named: dict[str, dict[str, float]]
-    weakest_kind: str | None
-    timeline_digest: str | None
-    reason: str | None
-    missing_bytes: int | None
 
 
 class AxisEffect(Document):
@@ -83,11 +66,13 @@ class Sensitivity(Document):
 class WhatifResult(Document):
     """What ``rosin whatif`` found: the rows in the order of the study, and what they say."""
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     command: str
     setting: Setting
     objective: str
     axes: list[WhatifAxis]
-    rows: list[WhatifRow]
+    rows: StudyRows
     num_computed: int
     effects: list[AxisEffect]
     policy_changes: list[PolicyChange]
@@ -95,3 +80,11 @@ class WhatifResult(Document):
     sensitivities: list[Sensitivity] | None
     front: list[int]
     files: list[str]
+
+    def data(self) -> dict[str, Any]:
+        """Return all keys in their order, in plain values but for ``rows``: an iterator, which makes
+        each when it is asked for.
+        """
+        said = self.model_dump(mode="json", exclude={"rows"})
+        said["rows"] = (row.model_dump(mode="json") for row in self.rows)
+        return {name: said[name] for name in type(self).model_fields}

@@ -21,7 +21,7 @@ def whatif_figures(result: WhatifResult) -> Iterator[tuple[str, bytes]]:
 
     The same result gives the same bytes. No picture is drawn where no point is feasible.
     """
-    if not any(row.is_feasible for row in result.rows):
+    if not any(mark.is_feasible for mark in result.rows.marks):
         return
     drawn = [_grid(result)] if result.axes else []
     if result.front:

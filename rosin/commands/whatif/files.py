@@ -1,15 +1,12 @@
 """What a study leaves in its folder besides its points: the table and the figures."""
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from hwprofiles import Kind, Provenance, weakest
 from hwprofiles.text_file import write_bytes
-from planner.study.outcome import Outcome
 from rosin.commands.whatif.document import WhatifResult
 from rosin.commands.whatif.figures import whatif_figures
-from rosin.commands.whatif.result import study_table
+from rosin.commands.whatif.table import study_table, table_csv
 
 NO_PARQUET = "no table.parquet: pip install 'rosin[parquet]' to have it; table.csv has the same"
 
@@ -20,8 +17,7 @@ def write_files(result: WhatifResult, folder: Path) -> tuple[list[Path], list[st
     """
     table = study_table(result.rows)
     warnings = []
-    # One line ending on every system, so that the same study gives the same bytes.
-    contents = {"table.csv": table.to_csv(index=False, lineterminator="\n").encode()}
+    contents = {"table.csv": table_csv(table)}
     # pyarrow is large, so it is installed on request only.
     if find_spec("pyarrow") is not None:
         contents["table.parquet"] = table.to_parquet(index=False, engine="pyarrow")
@@ -30,20 +26,9 @@ def write_files(result: WhatifResult, folder: Path) -> tuple[list[Path], list[st
     contents |= dict(whatif_figures(result))
     for name, content in contents.items():
         write_bytes(content, folder / name)
-    num_misfits = sum(not row.is_feasible for row in result.rows)
+    num_misfits = sum(not mark.is_feasible for mark in result.rows.marks)
     if num_misfits:
         warnings.append(
             f"at {num_misfits:,} of {len(result.rows):,} points nothing fits: see reason and missing_bytes in the table"
         )
     return [folder / name for name in contents], warnings
-
-
-def shared_provenance(outcomes: Sequence[Outcome]) -> Provenance | None:
-    """The weakest of all points; None where none is feasible."""
-    stated = [outcome.weakest for outcome in outcomes if outcome.weakest is not None]
-    if not stated:
-        return None
-    return weakest(
-        Provenance(kind=Kind(each["kind"]), source=each["source"], date=each["date"])
-        for each in stated
-    )

@@ -4,13 +4,15 @@ named systems.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from hwprofiles.units import MS_PER_S
 from rosin.commands.whatif.analysis import lines_along
-from rosin.commands.whatif.document import WhatifResult, WhatifRow
+from rosin.commands.whatif.document import WhatifResult
 from rosin.commands.whatif.map import policy_letters
+from rosin.commands.whatif.rows import Mark, StudyRows
 from rosin.report.axis_words import axis_label, format_tick, short, unit, words
 from rosin.report.figure_style import (
     MARKERS,
@@ -30,6 +32,8 @@ PLAN_COLOR = "#000000"
 MISFIT_COLOR = VERMILION
 MAX_NAMED = 3
 MAX_LINES = len(SERIES)
+MAX_LETTERS = 60
+"""Letters along a line that can still be told apart."""
 LOG_SPAN = 8.0
 """Times that span more than this are drawn on a logarithmic axis."""
 
@@ -38,16 +42,19 @@ def draw_lines(figure: Any, result: WhatifResult, path: str) -> None:
     """Three panels over one path; where names vary too, one line for each (at most MAX_LINES), of
     the plan alone.
     """
-    groups = lines_along(path, result.rows)[:MAX_LINES]
+    groups = lines_along(path, result.rows.marks)[:MAX_LINES]
     panels = figure.subplots(1, len(PANELS))
-    for axes, (name, label, factor) in zip(panels, PANELS, strict=True):
-        if len(groups) == 1:
-            _draw_plan_and_named(axes, groups[0], path, name, factor)
-        else:
-            _draw_groups(axes, groups, path, name, factor)
-        _finish(axes, result, path, label)
     # Letters above several lines would cover each other.
-    meanings = _letter_plans(panels[0], groups[0], path) if len(groups) == 1 else []
+    is_alone = len(groups) == 1
+    leading = leading_names(groups[0], result.rows) if is_alone else []
+    read = [_read(group, leading, result.rows) for group in groups]
+    for axes, (name, label, factor) in zip(panels, PANELS, strict=True):
+        if is_alone:
+            _draw_plan_and_named(axes, read[0], path, name, factor)
+        else:
+            _draw_groups(axes, read, path, name, factor)
+        _finish(axes, result, path, label)
+    meanings = _letter_plans(panels[0], read[0], path) if is_alone else []
     handles, labels = panels[0].get_legend_handles_labels()
     # A legend shows words beside a line only, so each meaning gets one that cannot be seen.
     handles += [panels[0].plot([], [], " ")[0] for _ in meanings]
@@ -55,51 +62,87 @@ def draw_lines(figure: Any, result: WhatifResult, path: str) -> None:
     legend_below(figure, handles, labels)
 
 
-def leading_names(rows: Sequence[WhatifRow]) -> list[str]:
+def leading_names(line: Sequence[Mark], rows: StudyRows) -> list[str]:
     """The named systems that are best somewhere, then those next best at the first point, at most
     MAX_NAMED.
     """
-    feasible = [row for row in rows if row.is_feasible]
-    best = [row.best_named_policy for row in feasible if row.best_named_policy]
-    return list(dict.fromkeys([*best, *(feasible[0].named if feasible else ())]))[:MAX_NAMED]
+    feasible = [mark for mark in line if mark.is_feasible]
+    best = [mark.best_named_policy for mark in feasible if mark.best_named_policy]
+    first = rows[feasible[0].place].named if feasible else ()
+    return list(dict.fromkeys([*best, *first]))[:MAX_NAMED]
 
 
-def _draw_plan_and_named(
-    axes: Any, line: Sequence[WhatifRow], path: str, name: str, factor: float
-) -> None:
-    feasible = [row for row in line if row.is_feasible]
-    ys = [row.metrics[name] * factor for row in feasible]
-    _plot(axes, path, feasible, ys, label="best plan", color=PLAN_COLOR, marker="o", zorder=3)
-    for index, policy in enumerate(leading_names(line)):
-        there = [row for row in feasible if policy in row.named]
-        ys = [row.named[policy][name] * factor for row in there]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Series:
+    """Points of one line, and each panel's figure at each."""
+
+    marks: Sequence[Mark]
+    figures: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """One line: all its points, the plan where there is one, and named systems where they fit."""
+
+    marks: Sequence[Mark]
+    plan: _Series
+    named: Mapping[str, _Series]
+
+
+def _read(line: Sequence[Mark], leading: Sequence[str], rows: StudyRows) -> _Line:
+    """Take out of the rows of a line what is drawn of them, one row after another."""
+    feasible = [mark for mark in line if mark.is_feasible]
+    found: dict[str | None, tuple[list[Mark], dict[str, list[float]]]] = {
+        name: ([], {panel: [] for panel, _, _ in PANELS}) for name in (None, *leading)
+    }
+    for mark, row in zip(feasible, rows.at(mark.place for mark in feasible), strict=True):
+        for name, (there, figures) in found.items():
+            metrics = row.metrics if name is None else row.named.get(name)
+            if metrics is not None:
+                there.append(mark)
+                for panel, _, _ in PANELS:
+                    figures[panel].append(metrics[panel])
+    plan, plan_figures = found[None]
+    return _Line(
+        marks=line,
+        plan=_Series(marks=plan, figures=plan_figures),
+        named={
+            name: _Series(marks=marks, figures=figures)
+            for name, (marks, figures) in found.items()
+            if name is not None
+        },
+    )
+
+
+def _draw_plan_and_named(axes: Any, line: _Line, path: str, name: str, factor: float) -> None:
+    plan = line.plan
+    ys = [figure * factor for figure in plan.figures[name]]
+    _plot(axes, path, plan.marks, ys, label="best plan", color=PLAN_COLOR, marker="o", zorder=3)
+    for index, (policy, series) in enumerate(line.named.items()):
+        ys = [figure * factor for figure in series.figures[name]]
         _plot(
             axes,
             path,
-            there,
+            series.marks,
             ys,
             label=policy,
             color=SERIES[index],
             marker=MARKERS[(index + 1) % len(MARKERS)],
             linestyle="--",
         )
-    _draw_misfits(axes, path, line)
+    _draw_misfits(axes, path, line.marks)
 
 
-def _draw_groups(
-    axes: Any, groups: Sequence[Sequence[WhatifRow]], path: str, name: str, factor: float
-) -> None:
-    for index, line in enumerate(groups):
-        feasible = [row for row in line if row.is_feasible]
-        label = ", ".join(
-            short(other, value) for other, value in line[0].values.items() if other != path
-        )
-        ys = [row.metrics[name] * factor for row in feasible]
-        note = "" if feasible else " (does not fit)"
+def _draw_groups(axes: Any, lines: Sequence[_Line], path: str, name: str, factor: float) -> None:
+    for index, line in enumerate(lines):
+        values = line.marks[0].values
+        label = ", ".join(short(other, value) for other, value in values.items() if other != path)
+        ys = [figure * factor for figure in line.plan.figures[name]]
+        note = "" if ys else " (does not fit)"
         _plot(
             axes,
             path,
-            feasible,
+            line.plan.marks,
             ys,
             label=label + note,
             color=SERIES[index],
@@ -107,15 +150,13 @@ def _draw_groups(
         )
 
 
-def _plot(
-    axes: Any, path: str, rows: Sequence[WhatifRow], ys: Sequence[float], **look: Any
-) -> None:
+def _plot(axes: Any, path: str, marks: Sequence[Mark], ys: Sequence[float], **look: Any) -> None:
     axes.plot(
-        [_x(row, path) for row in rows], ys, markersize=5, clip_on=not ys, **look
+        [_x(mark, path) for mark in marks], ys, markersize=5, clip_on=not ys, **look
     )  # empty, unclipped lines break the layout
 
 
-def _draw_misfits(axes: Any, path: str, line: Sequence[WhatifRow]) -> None:
+def _draw_misfits(axes: Any, path: str, line: Sequence[Mark]) -> None:
     """A cross on the axis for each point where nothing fits."""
     xs = [_x(row, path) for row in line if not row.is_feasible]
     if xs:
@@ -137,7 +178,7 @@ def _draw_misfits(axes: Any, path: str, line: Sequence[WhatifRow]) -> None:
 
 
 def _finish(axes: Any, result: WhatifResult, path: str, label: str) -> None:
-    values = sorted({_x(row, path) for row in result.rows})
+    values = sorted({_x(mark, path) for mark in result.rows.marks})
     # The scale is the one on which the values lie more evenly.
     is_log = values[0] > 0 and _widest_gap([math.log(value) for value in values]) < _widest_gap(
         values
@@ -175,14 +216,24 @@ def _scale_up(axes: Any, *, is_time: bool) -> None:
         axes.set_ylim(bottom=0)
 
 
-def _letter_plans(axes: Any, line: Sequence[WhatifRow], path: str) -> list[str]:
-    """The letter of its policy above each point of the plan; what the letters mean."""
-    letters = policy_letters(line)
-    for row in (row for row in line if row.is_feasible):
-        spot = _x(row, path), row.metrics["output_tokens_per_s"]
+def _letter_plans(axes: Any, line: _Line, path: str) -> list[str]:
+    """The letter of its policy above each point of the plan, of many points above those where it
+    changes; what the letters mean. None where even those are too many.
+    """
+    plan = line.plan
+    points = list(zip(plan.marks, plan.figures["output_tokens_per_s"], strict=True))
+    if len(points) > MAX_LETTERS:
+        before = [None, *(mark.policy for mark in plan.marks)]
+        points = [
+            point for last, point in zip(before, points, strict=False) if point[0].policy != last
+        ]
+    if len(points) > MAX_LETTERS:
+        return []
+    letters = policy_letters(plan.marks)
+    for mark, speed in points:
         axes.annotate(
-            letters[row.policy or ""],
-            spot,
+            letters[mark.policy or ""],
+            (_x(mark, path), speed),
             xytext=(0, 6),
             textcoords="offset points",
             ha="center",
@@ -191,12 +242,12 @@ def _letter_plans(axes: Any, line: Sequence[WhatifRow], path: str) -> list[str]:
     return [f"{letter} = {policy}" for policy, letter in letters.items()]
 
 
-def _x(row: WhatifRow, path: str) -> float:
-    return float(row.values[path]) / unit(path)[0]
+def _x(mark: Mark, path: str) -> float:
+    return float(mark.values[path]) / unit(path)[0]
 
 
 def lines_title(result: WhatifResult, path: str) -> str:
     """What the picture shows, and what it leaves out."""
-    num_lines = len(lines_along(path, result.rows))
+    num_lines = len(lines_along(path, result.rows.marks))
     left_out = f" (first {MAX_LINES} of {num_lines} lines)" if num_lines > MAX_LINES else ""
     return f"{words(path)} varies{left_out}"

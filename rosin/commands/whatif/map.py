@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hwprofiles.units import MS_PER_S, format_bytes
-from rosin.commands.whatif.document import WhatifResult, WhatifRow
+from rosin.commands.whatif.document import WhatifResult
+from rosin.commands.whatif.rows import Mark
 from rosin.report.axis_words import at_words, axis_label, tick_labels
 from rosin.report.figure_style import MISFIT, VERMILION
 from rosin.report.tables import format_count
@@ -22,10 +23,10 @@ MAX_LABELLED = 12
 """Cells along a side up to which each cell has its figure and its policy written in it."""
 
 
-def map_panels(result: WhatifResult, x: str, y: str) -> list[list[WhatifRow]]:
-    """The rows in groups that differ in these two paths alone."""
-    groups: dict[tuple[object, ...], list[WhatifRow]] = {}
-    for row in result.rows:
+def map_panels(result: WhatifResult, x: str, y: str) -> list[list[Mark]]:
+    """The points in groups that differ in these two paths alone."""
+    groups: dict[tuple[object, ...], list[Mark]] = {}
+    for row in result.rows.marks:
         groups.setdefault(
             tuple(value for name, value in row.values.items() if name not in (x, y)), []
         ).append(row)
@@ -37,15 +38,16 @@ def draw_map(figure: Any, result: WhatifResult, x: str, y: str) -> None:
     colours.
     """
     panels = map_panels(result, x, y)[:MAX_PANELS]
-    name, factor, label = FIGURES[result.objective]
-    shown = [row.metrics[name] * factor for rows in panels for row in rows if row.is_feasible]
+    _, factor, label = FIGURES[result.objective]
+    drawn = [row.figure for rows in panels for row in rows]
+    shown = [figure * factor for figure in drawn if figure is not None]
     limits = (min(shown), max(shown)) if shown else (0.0, 1.0)
     # Without squeeze=False, a single panel would come back without a list around it.
     places = figure.subplots(1, len(panels), squeeze=False)[0]
     letters = policy_letters(row for rows in panels for row in rows)
     image = None
     for axes, rows in zip(places, panels, strict=True):
-        image = _draw_panel(axes, rows, (x, y), (name, factor, limits), letters)
+        image = _draw_panel(axes, rows, (x, y), (factor, limits), letters)
         others = {path: value for path, value in rows[0].values.items() if path not in (x, y)}
         axes.set_title(at_words(others), fontsize="small", loc="left")
     figure.colorbar(image, ax=list(places), label=label, pad=0.02)
@@ -53,7 +55,7 @@ def draw_map(figure: Any, result: WhatifResult, x: str, y: str) -> None:
     figure.supxlabel(f"{legend}\nheavy lines: the best policy changes", fontsize="small")
 
 
-def policy_letters(rows: Iterable[WhatifRow]) -> dict[str, str]:
+def policy_letters(rows: Iterable[Mark]) -> dict[str, str]:
     """A letter for each best policy, in order of appearance."""
     policies = dict.fromkeys(row.policy for row in rows if row.policy)
     return {policy: _letter(index) for index, policy in enumerate(policies)}
@@ -65,15 +67,15 @@ def _letter(index: int) -> str:
 
 def _draw_panel(
     axes: Any,
-    rows: Sequence[WhatifRow],
+    rows: Sequence[Mark],
     paths: tuple[str, str],
-    scale: tuple[str, float, tuple[float, float]],
+    scale: tuple[float, tuple[float, float]],
     letters: dict[str, str],
 ) -> Any:
-    name, factor, (low, high) = scale
+    factor, (low, high) = scale
     xs, ys = (sorted({row.values[path] for row in rows}, key=float) for path in paths)
     cells = {(xs.index(row.values[paths[0]]), ys.index(row.values[paths[1]])): row for row in rows}
-    values = [[_figure(cells[i, j], name, factor) for i in range(len(xs))] for j in range(len(ys))]
+    values = [[_figure(cells[i, j], factor) for i in range(len(xs))] for j in range(len(ys))]
     # cividis looks nearly the same to the colour-blind (Nuñez, Anderson and Renslow, 2018).
     image = axes.imshow(values, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high)
     axes.set_facecolor(MISFIT)
@@ -83,16 +85,16 @@ def _draw_panel(
     axes.set_ylabel(axis_label(paths[1]))
     _draw_borders(axes, cells)
     if max(len(xs), len(ys)) <= MAX_LABELLED:
-        _write_cells(axes, cells, (name, factor, (low, high)), letters)
+        _write_cells(axes, cells, scale, letters)
     return image
 
 
-def _figure(row: WhatifRow, name: str, factor: float) -> float:
+def _figure(row: Mark, factor: float) -> float:
     # What is not a number stays blank, so the colour of misfits behind it shows.
-    return row.metrics[name] * factor if row.is_feasible else float("nan")
+    return row.figure * factor if row.figure is not None else float("nan")
 
 
-def _draw_borders(axes: Any, cells: dict[tuple[int, int], WhatifRow]) -> None:
+def _draw_borders(axes: Any, cells: dict[tuple[int, int], Mark]) -> None:
     """A heavy line between neighbours whose policies differ."""
     for (i, j), row in cells.items():
         right = (i + 1, j), (i + 0.5, i + 0.5), (j - 0.5, j + 0.5)
@@ -106,17 +108,17 @@ def _draw_borders(axes: Any, cells: dict[tuple[int, int], WhatifRow]) -> None:
 
 def _write_cells(
     axes: Any,
-    cells: dict[tuple[int, int], WhatifRow],
-    scale: tuple[str, float, tuple[float, float]],
+    cells: dict[tuple[int, int], Mark],
+    scale: tuple[float, tuple[float, float]],
     letters: dict[str, str],
 ) -> None:
-    name, factor, (low, high) = scale
+    factor, (low, high) = scale
     for (i, j), row in cells.items():
-        if not row.is_feasible:
+        if row.figure is None:
             text = f"does not fit\n{format_bytes(row.missing_bytes or 0)} short"
             color = "black"
         else:
-            value = row.metrics[name] * factor
+            value = row.figure * factor
             text = f"{format_count(value)}\n{letters[row.policy or '']}"
             color = (
                 "white" if value < low + 0.55 * (high - low) else "black"

@@ -11,15 +11,15 @@ from rich.text import Text
 
 from hwprofiles.units import format_bytes, format_duration
 from planner.study.axes import COUNTS, NAMES, Value
-from rosin.commands.whatif.analysis import WORTHWHILE_GAIN, speed
+from rosin.commands.whatif.analysis import WORTHWHILE_GAIN, speed, speed_of
 from rosin.commands.whatif.bars import point_words
 from rosin.commands.whatif.document import (
     PolicyChange,
     Saturation,
     Sensitivity,
     WhatifResult,
-    WhatifRow,
 )
+from rosin.commands.whatif.rows import WhatifRow
 from rosin.report.axis_words import at_words, short, words
 from rosin.report.tables import (
     format_count,
@@ -84,8 +84,9 @@ def _shown(result: WhatifResult) -> Sequence[WhatifRow]:
     if len(result.rows) <= MAX_ROWS:
         return result.rows
     # A point without a plan has nothing to be sorted by.
-    feasible = [row for row in result.rows if row.is_feasible]
-    return sorted(feasible, key=lambda row: -speed(row, result.objective))[:MAX_ROWS]
+    feasible = [mark for mark in result.rows.marks if mark.is_feasible]
+    best = sorted(feasible, key=lambda mark: -speed(mark.figure, result.objective))[:MAX_ROWS]
+    return list(result.rows.at(mark.place for mark in best))
 
 
 def _points(result: WhatifResult, rows: Sequence[WhatifRow]) -> Table:
@@ -115,10 +116,9 @@ def _points(result: WhatifResult, rows: Sequence[WhatifRow]) -> Table:
 
 def _width(result: WhatifResult, path: str) -> int:
     """As wide as its values and the longest of its words."""
-    longest = max(
-        len(text)
-        for text in (*words(path).split(), *(short(path, row.values[path]) for row in result.rows))
-    )
+    values = next(axis.values for axis in result.axes if axis.path == path)
+    texts = (*words(path).split(), *(short(path, value) for value in values))
+    longest = max(len(text) for text in texts)
     return min(longest, MAX_AXIS_WIDTH)
 
 
@@ -139,8 +139,8 @@ def _figures(row: WhatifRow, objective: str) -> tuple[list[str], list[str]]:
 def _named(row: WhatifRow, objective: str) -> str:
     if row.best_named_policy is None:
         return ""
-    named = row.model_copy(update={"metrics": row.named[row.best_named_policy]})
-    gain = speed(row, objective) / speed(named, objective) - 1
+    named = row.named[row.best_named_policy]
+    gain = speed_of(row.metrics, objective) / speed_of(named, objective) - 1
     return f"{row.best_named_policy} {100 * gain:+.0f} %"
 
 
@@ -163,7 +163,11 @@ def _findings(result: WhatifResult) -> Iterator[RenderableType]:
     has_numbers = any(
         len(axis.values) > 1 and not isinstance(axis.values[0], str) for axis in result.axes
     )
-    if has_numbers and not result.policy_changes and any(row.is_feasible for row in result.rows):
+    if (
+        has_numbers
+        and not result.policy_changes
+        and any(mark.is_feasible for mark in result.rows.marks)
+    ):
         yield Text("\nThe best policy is the same along every number that varies.")
     yield from _listed(
         "Diminishing returns:",

@@ -1,0 +1,33 @@
+"""Every command that writes is told to end, at moments drawn by a fixed seed; the long form is in
+``tests.rosin.signalled``.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.rosin.signalled import COMMANDS, moments, prepare, told_to_end
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+
+SLOW = ("caches", "calibrate", "measure", "reproduce", "validate")
+"""Commands that take many seconds; the long form has them."""
+NUM_MOMENTS = 2
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the commands read."""
+    folder = tmp_path_factory.mktemp("signalled")
+    prepare(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in SLOW])
+def test_a_command_that_is_told_to_end_leaves_nothing_torn(name: str, inputs: Path) -> None:
+    """One line and exit code 130, or the end that it was about to reach; the file that stood there
+    or a whole one, and no temporary file.
+    """
+    for moment in moments(name, NUM_MOMENTS):
+        told_to_end(name, moment, inputs)

@@ -320,6 +320,8 @@ def check_cards(scenario: Scenario) -> None:
             if split.layers is None
             else f"layers on {split.num_cards} cards"
         )
+        if split.layers is not None and not scenario.policy.knows_one_gpu:
+            got += "; `split_mode` experts deals them out"
         raise InputError(f"{scenario.policy.name} {refusal}, got {got}")
 
 

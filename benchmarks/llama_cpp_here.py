@@ -7,6 +7,7 @@ CPU time. Laws are fitted on shapes a, c and e; b, d and f are predicted.
 """
 
 import argparse
+import itertools
 import json
 import tempfile
 from collections.abc import Sequence
@@ -169,15 +170,28 @@ def _summary(phase: str, rows: Sequence[Row]) -> str:
     measured = np.array([getattr(row, f"{phase}_ms") for row in own])
     predicted = np.array([getattr(row, f"{phase}_predicted_ms") for row in own])
     noise = np.array([getattr(row, f"{phase}_noise_fraction") for row in rows])
+    own_noise = np.array([getattr(row, f"{phase}_noise_fraction") for row in own])
     errors = np.abs(predicted / measured - 1)
     tau = kendalltau(measured, predicted).statistic
     apart = order(predicted, measured, ["here"] * len(own))
     return (
         f"{phase}: {len(own)} files of shapes that were not measured for the laws: median {np.median(errors):.1%}, "
         f"90th percentile {np.percentile(errors, 90):.1%}, worst {errors.max():.1%}, order tau {tau:.2f}, "
-        f"pairs over 5 % apart in order {apart:.1%}; "
+        f"pairs over 5 % apart in order {apart:.1%}; odd rounds against even ones: tau "
+        f"{repeated_tau(measured, own_noise):.2f}; "
         f"noise of {len(rows)} files: median {np.median(noise):.1%}, 90th percentile {np.percentile(noise, 90):.1%}"
     )
+
+
+def repeated_tau(measured: np.ndarray, noise: np.ndarray) -> float:
+    """Kendall's tau between the medians of odd and of even rounds, which differ by the noise: the mean
+    over all ways in which the differences of the files may point.
+    """
+    found = []
+    for signs in itertools.product((-1, 1), repeat=len(measured)):
+        halves = np.array(signs) * noise / 2
+        found.append(kendalltau(measured * (1 + halves), measured * (1 - halves)).statistic)
+    return float(np.mean(found))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,10 @@ from scipy.stats import multivariate_normal, norm
 
 from sim.model.library import load_model
 from sim.runtimes.caching.latent import StreamShape, latent_stream
+from sim.runtimes.caching.measured_routing import MeasuredRouting, measured_routing
 from sim.runtimes.caching.stream_locality import (
     MEMORIES_TOKENS,
-    MeasuredRouting,
     covered,
-    measured_routing,
 )
 
 TEXT_TOKENS = 512

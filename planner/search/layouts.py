@@ -25,9 +25,22 @@ def planned_cards(machine: Machine, num_gpus: int) -> tuple[Machine, ...]:
     cards = cards_of(machine)
     if num_gpus > len(cards):
         raise InputError(
-            f"gpus must be between 1 and the {len(cards)} of {machine.name}, got {num_gpus}"
+            f"`gpus` must be between 1 and the {len(cards)} of {machine.name}, got {num_gpus}"
         )
     return cards[:num_gpus]
+
+
+def by_memory(machine: Machine, model: Model, num_gpus: int) -> Layout:
+    """Layers over the first so many cards by the memory of each, as llama.cpp lays them out unless
+    told otherwise. Raises InputError where there are fewer cards, or fewer layers than cards.
+    """
+    cards = planned_cards(machine, num_gpus)
+    if num_gpus > model.num_layers:
+        raise InputError(
+            f"`gpus` must be at most the {model.num_layers} layers of {model.name}, got {num_gpus}"
+        )
+    sizes = np.array([machine_bytes(card) for card in cards], float)
+    return _by_share(sizes / sizes.sum(), model)
 
 
 def layouts(machine: Machine, model: Model, num_gpus: int) -> tuple[Layout, ...]:

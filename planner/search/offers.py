@@ -50,8 +50,8 @@ def _laid_out(setting: Setting) -> Iterator[Setting]:
     machine = setting.loaded_machine()
     model = setting.loaded_model()
     ways: tuple[Layout, ...] = (setting.layers_by_card,)
-    # Slices are not planned for: the search refuses them in its own words.
-    lays_out = setting.gpus > 1 and setting.split_mode == "experts"
+    # Cards that share layers are not planned for: the search refuses them in its own words.
+    lays_out = setting.gpus > 1 and setting.split_mode == "layer"
     if lays_out and not setting.layers_by_card:
         ways = layouts(machine, model, setting.gpus)
     memory = machine.cpu.memory_bytes

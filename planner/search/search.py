@@ -152,8 +152,8 @@ def search(
         split = question.split
         if split is not None and split.layers is None and split.num_cards > 1:
             raise InputError(
-                f"plans and their bounds are for one GPU, got `gpus` {split.num_cards}; "
-                "simulate and compare take several, and so does a plan for a runtime"
+                "plans and their bounds lay whole layers out over several GPUs, "
+                f"got `split_mode` {split.mode}; simulate and compare take it"
             )
     goal.check()
     # A recorded trace is replayed as it is, so further draws would repeat the first.

@@ -33,6 +33,7 @@ from sim.model.model import Model
 from sim.workload.batch import Batch
 
 if TYPE_CHECKING:
+    from sim.costs.cards import CardSplit
     from sim.policies.policy import Policy
     from sim.step.simulate import Question, Scenario
 
@@ -49,7 +50,7 @@ class Setting(FilePart):
     from (none: nothing was offered). ``draws`` of the routing are averaged over (None: one, unless
     a plan is looked for). ``reserve_vram_bytes`` of GPU memory belong to others.
     ``layers_by_card`` lays the layers out over the machine's cards in order, its own kind first
-    (none: ``gpus`` share every layer as ``split_mode`` says); ``disk_reads`` says whether host memory keeps what is read
+    (none: ``split_mode`` says how ``gpus`` share the model); ``disk_reads`` says whether host memory keeps what is read
     from the disk.
     """
 
@@ -74,7 +75,7 @@ class Setting(FilePart):
     expert_cache_bytes: Bytes | None = None
     layers_by_card: tuple[Annotated[int, Field(ge=0, le=MAX_LAYERS)], ...] = ()
     disk_reads: Literal["cached", "direct"] = "cached"
-    split_mode: Literal["experts", "tensor", "row"] = "experts"
+    split_mode: Literal["layer", "experts", "tensor", "row"] = "layer"
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class Setting(FilePart):
             values.pop("layers_by_card", None)
         if self.disk_reads == "cached":
             values.pop("disk_reads", None)
-        if self.split_mode == "experts":
+        if self.split_mode == "layer":
             values.pop("split_mode", None)
         return values
 
@@ -147,23 +148,17 @@ class Setting(FilePart):
         leads nowhere.
         """
         # Imported here, so that a plan for a runtime starts without a simulator.
-        from sim.costs.cards import CardSplit, laid_out, layer_split, shared
+        from sim.costs.cards import laid_out
         from sim.costs.host_room import DiskReads
-        from sim.costs.slices import SplitMode
         from sim.routing import load_routing
         from sim.step.simulate import Question
 
         model = self.loaded_model()
         machine = self.loaded_machine()
-        if self.layers_by_card and self.split_mode != "experts":
-            raise InputError(f"`split_mode` {self.split_mode} does not go with `layers_by_card`")
-        if self.layers_by_card:
-            layers = layer_split(machine, model, self.layers_by_card)
-            model = laid_out(model, layers)
-            machine = layers.machines[0]
-            split: CardSplit | None = layers
-        else:
-            split = shared(machine, self.gpus, SplitMode(self.split_mode))
+        split = self.card_split(machine, model)
+        if split is not None and split.layers is not None:
+            model = laid_out(model, split)
+            machine = split.machines[0]
         return Question(
             machine=machine,
             model=model,
@@ -176,6 +171,25 @@ class Setting(FilePart):
             split=split,
             disk_reads=DiskReads(self.disk_reads),
         )
+
+    def card_split(self, machine: Machine, model: Model) -> "CardSplit | None":
+        """How the model lies over the machine's cards; None on one. Raises InputError for cards that
+        there are not, and for a mode that does not go with the rest.
+        """
+        from planner.search.layouts import by_memory
+        from sim.costs.cards import layer_split, shared
+        from sim.costs.slices import SplitMode
+
+        if self.split_mode != "layer":
+            if self.layers_by_card:
+                raise InputError(
+                    f"`split_mode` {self.split_mode} does not go with `layers_by_card`"
+                )
+            return shared(machine, self.gpus, SplitMode(self.split_mode))
+        layout = self.layers_by_card
+        if not layout and self.gpus > 1:
+            layout = by_memory(machine, model, self.gpus)
+        return layer_split(machine, model, layout) if layout else None
 
 
 def to_folder(name: str, folder: Path) -> str:

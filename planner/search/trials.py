@@ -29,7 +29,7 @@ from sim.step.simulate import (
     Question,
     Run,
     Scenario,
-    check_split,
+    check_cards,
     memory_items,
     problem_of,
     run_drawn,
@@ -101,7 +101,7 @@ class Trials:
         """
         scenario = self.questions[offer].under(policy)
         try:
-            check_split(scenario)
+            check_cards(scenario)
             # All policies of an offer share one table of prices, of which most ask for the same.
             scenario = tuned(scenario, self._costs[offer])
             policy = scenario.policy

@@ -5,8 +5,6 @@ from planner.search.plan import Setting
 from planner.study.axes import Axis, Value
 from planner.study.outcome import OBJECTIVE_FIGURES
 from planner.study.study import Study
-from sim.costs.cards import shared
-from sim.costs.slices import SplitMode
 from sim.routing import load_routing
 from sim.step.simulate import Question, check_question
 
@@ -35,6 +33,7 @@ class Checker:
             setting.expert_slots_per_layer,
             setting.gpus,
             setting.split_mode,
+            setting.layers_by_card,
             setting.expert_cache_bytes,
         ):
             model = setting.loaded_model()
@@ -46,7 +45,7 @@ class Checker:
                     batch=batch,
                     routing=load_routing(setting.routing, model),
                     slots_per_layer=setting.expert_slots_per_layer,
-                    split=shared(machine, setting.gpus, SplitMode(setting.split_mode)),
+                    split=setting.card_split(machine, model),
                     expert_cache_bytes=setting.expert_cache_bytes,
                 )
             )

@@ -140,8 +140,7 @@ GpusOption = Annotated[
     named(
         "--gpus",
         "N",
-        "Share every layer among this many of the machine's GPUs; rosin plan lays whole layers out instead. "
-        "Otherwise 1.",
+        "Use this many of the machine's GPUs, by default each with whole layers of its own. Otherwise 1.",
     ),
 ]
 SplitModeOption = Annotated[
@@ -149,8 +148,8 @@ SplitModeOption = Annotated[
     named(
         "--split-mode",
         "MODE",
-        "How --gpus share a layer: experts deals experts out, tensor splits all matrices and experts, row those "
-        "beside experts. Otherwise experts.",
+        "How --gpus share a model: layer lays whole layers out by memory, experts deals experts out, tensor "
+        "splits all matrices and experts, row those beside experts. Otherwise layer.",
     ),
 ]
 CardLayersOption = Annotated[

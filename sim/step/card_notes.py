@@ -14,7 +14,14 @@ def card_notes(machine: Machine, split: CardSplit | None) -> Iterator[str]:
     if machine.other_gpus:
         names = ", ".join(f"{other.gpu.count} x {other.gpu.name}" for other in machine.other_gpus)
         yield f"policies run on GPUs of one kind, {machine.gpu.name}: not used are {names}"
-    if split is None or split.layers is not None or split.num_cards == 1:
+    if split is None or split.num_cards == 1:
+        return
+    if split.layers is not None:
+        counts = ", ".join(map(str, split.layers))
+        yield (
+            f"whole layers lie on {split.num_cards} GPUs ({counts}), one of which works at a time, as llama.cpp "
+            "splits unless told otherwise; `split_mode` experts, tensor or row shares each layer"
+        )
         return
     way = "straight" if machine.gpu_link else "by way of the host"
     count = split.num_cards

@@ -275,12 +275,7 @@ def _items(problem: Problem, residency: Residency, rule: MemoryRule, card: int) 
 def check(scenario: Scenario) -> None:
     """Refuse what cannot be run. Raises InputError."""
     check_question(scenario)
-    if not shares_cards(scenario):
-        assert scenario.split is not None
-        raise InputError(
-            f"{scenario.policy.name} runs on one GPU only, got `gpus` {scenario.split.num_cards}"
-        )
-    check_split(scenario)
+    check_cards(scenario)
 
 
 def check_question(question: Question) -> None:
@@ -314,6 +309,32 @@ def check_question(question: Question) -> None:
         )
 
 
+def check_cards(scenario: Scenario) -> None:
+    """Refuse a policy that cannot run on the scenario's cards. Raises InputError."""
+    refusal = cards_refusal(scenario)
+    if refusal is not None:
+        assert scenario.split is not None
+        split = scenario.split
+        got = (
+            f"`gpus` {split.num_cards} (`split_mode` {split.mode})"
+            if split.layers is None
+            else f"layers on {split.num_cards} cards"
+        )
+        if split.layers is not None and not scenario.policy.knows_one_gpu:
+            got += "; `split_mode` experts deals them out"
+        raise InputError(f"{scenario.policy.name} {refusal}, got {got}")
+
+
+def cards_refusal(scenario: Scenario) -> str | None:
+    """Why the policy cannot run on the scenario's cards, as a clause; None where it can."""
+    policy = scenario.policy
+    if shares_cards(scenario) and fits_cards(scenario):
+        return None
+    if policy.knows_one_gpu or scenario.split is None or scenario.split.layers is None:
+        return "runs on one GPU only"
+    return "has one cache over all layers, for which experts would have to be dealt out"
+
+
 def shares_cards(scenario: Scenario) -> bool:
     """Whether the policy can run where the scenario's cards share every layer."""
     split = scenario.split
@@ -326,20 +347,11 @@ def shares_cards(scenario: Scenario) -> bool:
     return not policy.knows_one_gpu
 
 
-def check_split(scenario: Scenario) -> None:
-    """Refuse a policy that cannot run where layers are laid out over cards. Raises InputError.
-
-    A cache over all layers would have an expert take the place of one on another card.
-    """
-    if not fits_cards(scenario):
-        assert scenario.split is not None
-        raise InputError(
-            f"{scenario.policy.name} runs on one GPU only, got layers on {scenario.split.num_cards} cards"
-        )
-
-
 def fits_cards(scenario: Scenario) -> bool:
-    """Whether the policy can run where the scenario lays layers out."""
+    """Whether the policy can run where the scenario lays layers out.
+
+    With one cache over all layers, an expert would take the place of one on another card.
+    """
     split = scenario.split
     policy = scenario.policy
     if split is None or split.layers is None or split.num_cards == 1:

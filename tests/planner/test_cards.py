@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from hwprofiles import InputError
 from planner.bounds.cards import bounds_over_cards
 from planner.search.layouts import layouts, planned_cards
 from planner.search.make import Planned, make_plan
@@ -136,6 +137,43 @@ def test_layouts_lay_every_layer_out() -> None:
     assert np.unique([sum(layout) for layout in found]).tolist() == [32]
     equal = _setting(ALIKE)
     assert layouts(equal.loaded_machine(), equal.loaded_model(), 2) == ((32, 0), (16, 16))
+
+
+@pytest.mark.parametrize(("machine", "layers"), [(ALIKE, (16, 16)), (UNLIKE, (21, 11))])
+def test_several_gpus_hold_layers_by_their_memory(machine: str, layers: tuple[int, ...]) -> None:
+    """What ``gpus`` means by default is the layout that a plan for them has, by memory."""
+    asked = _setting(machine, gpus=2)
+    stated = _setting(machine, layers_by_card=layers)
+    policy = find_policy("kt-uniform")
+    runs = [simulate(setting.scenario(policy)) for setting in (asked, stated)]
+    assert all(isinstance(run, Run) for run in runs)
+    assert len({run.timeline.digest for run in runs if isinstance(run, Run)}) == 1
+    assert layers in layouts(asked.loaded_machine(), asked.loaded_model(), 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gpus": 3}, "`gpus` must be between 1 and the 2 of"),
+        ({"gpus": 2, "split_mode": "experts"}, "got `split_mode` experts; simulate and compare"),
+        ({"gpus": 2, "split_mode": "row"}, "got `split_mode` row; simulate and compare"),
+        ({"gpus": 1, "split_mode": "row"}, "`split_mode` row needs `gpus` of at least 2"),
+    ],
+)
+def test_what_no_plan_is_for_is_refused(changes: dict[str, object], message: str) -> None:
+    """Cards that there are not, and cards that share layers."""
+    with pytest.raises(InputError, match=message):
+        make_plan(_setting(ALIKE, **changes), Goal(objective="latency"), "test")
+
+
+def test_more_gpus_than_layers_are_refused() -> None:
+    """Each card has a layer at least."""
+    with pytest.raises(InputError, match="`gpus` must be at most the 32 layers of mixtral"):
+        _setting(
+            "8x RTX 3090 + EPYC 7763 + 8x64GB DDR4-3200",
+            gpus=33,
+            machine_overrides=("gpu.count=64",),
+        ).question()
 
 
 def test_a_model_that_fits_fills_the_faster_card() -> None:

@@ -177,6 +177,8 @@ def test_several_gpus(capsys: pytest.CaptureFixture[str]) -> None:
         "2",
         "--gpus",
         "2",
+        "--split-mode",
+        "experts",
     )
     data = json_of(capsys, "compare", *six, "--policies", "lru,daop", "--expert-cache-bytes", "6GB")
     assert [(misfit["policy"], misfit["reason"]) for misfit in data["infeasible"]] == [
@@ -189,3 +191,18 @@ def test_several_gpus(capsys: pytest.CaptureFixture[str]) -> None:
     assert data["scenario"]["setting"]["gpus"] == 2
     text = text_of(capsys, "simulate", *six, "--policy", "lru")
     assert "copies to GPU 1" in text and max(map(len, text.splitlines())) <= 80
+
+
+def test_layers_on_several_gpus(capsys: pytest.CaptureFixture[str]) -> None:
+    """Several GPUs hold whole layers each unless told otherwise; what cannot run so stands apart."""
+    two = ("--machine", "2x RTX 3090 + Threadripper 7960X + 4x32GB DDR5-5200")
+    model = ("--model", "mixtral-8x7b", "--quantization", "4bit")
+    short = ("--prompt-tokens", "4", "--output-tokens", "2")
+    asked = (*model, *two, *short, "--policies", "kt-uniform,daop,fmoe")
+    data = json_of(capsys, "compare", *asked, "--gpus", "2")
+    assert {misfit["policy"]: misfit["reason"] for misfit in data["infeasible"]} == {
+        "daop": "it runs on one GPU only",
+        "fmoe": "it has one cache over all layers, for which experts would have to be dealt out",
+    }
+    stated = json_of(capsys, "compare", *asked, "--layers-by-card", "16,16")
+    assert data["rows"] == stated["rows"]

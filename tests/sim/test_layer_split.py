@@ -105,6 +105,22 @@ def test_wrong_layouts(layers: tuple[int, ...], fragment: str) -> None:
         layer_split(TWO, MODEL, layers)
 
 
+@pytest.mark.parametrize(("machine", "layers"), [(TWO, (16, 16)), (UNLIKE, (21, 11))])
+def test_the_last_layers_of_every_card(machine: Machine, layers: tuple[int, ...]) -> None:
+    """Whole layers fill each card from its last layer on: one more would fit none."""
+    scenario = _scenario(machine, layers, "llama.cpp")
+    split = scenario.split
+    assert split is not None
+    held = _run(scenario).residency.dense
+    for card in range(2):
+        own = held[split.card_of_layer == card]
+        assert 0 < own.sum() < len(own) and own.argmax() == len(own) - own.sum()
+        # Each card has as many as it would have alone.
+        number = cards_of(machine).index(split.machines[card])
+        alone = tuple(32 * (place == number) for place in range(2))
+        assert own.sum() == _run(_scenario(machine, alone, "llama.cpp")).residency.dense.sum()
+
+
 def test_policies_of_one_gpu_are_refused() -> None:
     """What carries experts into the next layer, or pipelines layers, has one GPU."""
     with pytest.raises(InputError, match="one GPU only"):

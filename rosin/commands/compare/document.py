@@ -12,7 +12,7 @@ from rosin.report.occupancy import occupancy
 from sim.policies import settings_of
 from sim.step.draws import simulate_draws
 from sim.step.provenance import provenance_of
-from sim.step.simulate import Run, Scenario, shares_cards
+from sim.step.simulate import Run, Scenario, cards_refusal
 
 NOTHING = "nothing"
 SEPARATOR = "+"
@@ -46,11 +46,10 @@ def compare_all(
     provenances = []
     for scenario in scenarios:
         on_policy(scenario.policy.name)
-        if not shares_cards(scenario):
+        refusal = cards_refusal(scenario)
+        if refusal is not None:
             misfits.append(
-                MisfitPolicy(
-                    policy=scenario.policy.name, reason="it runs on one GPU only", missing_bytes=0
-                )
+                MisfitPolicy(policy=scenario.policy.name, reason=f"it {refusal}", missing_bytes=0)
             )
             continue
         run = simulate_draws(scenario, num_draws)

@@ -23,7 +23,8 @@ from sim.policies.problem import Problem
 class LastLayersPlacement(Placement):
     """The last layers, experts and KV included; embedding and head stay with the CPU.
 
-    ``num_gpu_layers`` imposes their number (llama.cpp's ``-ngl``); by default as many as fit.
+    ``num_gpu_layers`` imposes their number (llama.cpp's ``-ngl``); by default as many as fit. Where
+    layers lie on several cards, the last of each card's own.
     """
 
     num_gpu_layers: int | None = None
@@ -36,24 +37,40 @@ class LastLayersPlacement(Placement):
         """Place the largest number of last layers that fits, or the number that is imposed."""
         layers = problem.model.num_layers
         count = min(self.num_gpu_layers, layers) if self.num_gpu_layers is not None else 0
-        missing = self._missing_bytes(problem, count)
+        dense = np.arange(layers) >= layers - count
+        missing = self._missing_bytes(problem, dense)
         if missing > 0:
             return Infeasible(
                 reason=f"the last {count} layers do not fit GPU memory", missing_bytes=missing
             )
         if self.num_gpu_layers is None:
-            # Each further layer needs more memory, so where they stop to fit is found by halving.
-            count = bisect_right(
-                range(1, layers + 1), 0, key=lambda tried: self._missing_bytes(problem, tried)
-            )
-        dense = _last(layers, count)
+            split = problem.layer_split
+            cards = np.zeros(layers, int) if split is None else split.card_of_layer
+            for card in np.unique(cards):
+                dense = self._filled(problem, dense, np.flatnonzero(cards == card))
         return host_checked(
             problem,
             Residency(experts=all_experts(problem, dense), dense=dense, has_head=False),
         )
 
-    def _missing_bytes(self, problem: Problem, count: int) -> int:
-        dense = _last(problem.model.num_layers, count)
+    def _filled(
+        self, problem: Problem, dense: NDArray[np.bool_], own: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """The layers marked, and as many as fit of the last of one card's own."""
+
+        def with_last(count: int) -> NDArray[np.bool_]:
+            """The layers marked, and the last so many of the card's."""
+            return dense | np.isin(np.arange(len(dense)), own[len(own) - count :])
+
+        # Each further layer needs more memory, so where they stop to fit is found by halving.
+        count = bisect_right(
+            range(1, len(own) + 1),
+            0,
+            key=lambda tried: self._missing_bytes(problem, with_last(tried)),
+        )
+        return with_last(count)
+
+    def _missing_bytes(self, problem: Problem, dense: NDArray[np.bool_]) -> int:
         return missing_bytes(problem, self.memory, dense, has_head=False)
 
 
@@ -110,10 +127,6 @@ class AllLayersPlacement(Placement):
         return Residency(
             experts=experts, dense=dense, has_head=True, has_embedding=self.memory.is_eager
         )
-
-
-def _last(layers: int, count: int) -> NDArray[np.bool_]:
-    return np.arange(layers) >= layers - count
 
 
 def all_experts(problem: Problem, dense: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ The optimum's misses fall with the cached share c as exp(-strength * c ** DECAY)
 gpt-oss-120b and Qwen3-30B lie within 13 % of it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -13,12 +14,18 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from hwprofiles import Kind, read_yaml, unknown_name
+from sim.runtimes.caching.measured_routing import measured_routing
 
 DECAY = 0.66
 """The slope of log(-log(misses)) over log(share): 0.63 to 0.76 between neighbouring published points."""
 
 KNOWN_SPREAD = 0.2
 """The spread of misses, in the logarithm, of a model whose replays are published: prompts differ."""
+
+MEASURED_SPREAD = 0.25
+"""The spread of misses, in the logarithm, of a model whose routing was measured, but no cache of it: streams of that
+locality against published replays with a quarter cached, three models (qwen3-30b-a3b, deepseek-v2-lite, mixtral-8x7b).
+"""
 
 UNKNOWN_SPREAD = 0.45
 """The spread of misses, in the logarithm, of another model: the spread of a quarter's misses over the four published ones is 0.7."""
@@ -86,12 +93,22 @@ class Locality:
 
 
 def locality_of(model: str) -> Locality:
-    """The locality of a model by its name; the mean of the published ones where none is known."""
+    """The locality of a model by its name: of published replays of it, else of a stream with its
+    measured routing; else the mean of the published replays.
+    """
     models = shipped_locality().models
     if model in models:
         known = models[model]
-        return Locality(strength=_strength(known), spread=KNOWN_SPREAD, source=known.source)
-    strengths = [_strength(other) for other in models.values()]
+        strength = _strength(known.shares, known.optimum_misses)
+        return Locality(strength=strength, spread=KNOWN_SPREAD, source=known.source)
+    routing = measured_routing()
+    if model in routing.models:
+        return Locality(
+            strength=_strength(routing.cached, routing.models[model].optimum_misses),
+            spread=MEASURED_SPREAD,
+            source=f"a stream with measured routing, {routing.source}",
+        )
+    strengths = [_strength(other.shares, other.optimum_misses) for other in models.values()]
     return Locality(
         # In the logarithm, as their spread is stated so.
         strength=float(np.exp(np.mean(np.log(strengths)))),
@@ -112,6 +129,5 @@ def shipped_locality() -> LocalityFile:
     return LocalityFile.model_validate(read_yaml(path, "locality"))
 
 
-def _strength(model: PublishedModel) -> float:
-    shares = np.array(model.shares)
-    return float(np.exp(np.mean(np.log(-np.log(model.optimum_misses) / shares**DECAY))))
+def _strength(shares: Sequence[float], misses: Sequence[float]) -> float:
+    return float(np.exp(np.mean(np.log(-np.log(misses) / np.array(shares) ** DECAY))))

@@ -1,16 +1,11 @@
 """The locality of a model's streams: its own where its routing was measured, else that of its kind."""
 
-from functools import cache
-from importlib import resources
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from hwprofiles import Kind, read_yaml
 from sim.model.library import load_model
 from sim.model.model import Model, TensorClass
+from sim.runtimes.caching.measured_routing import measured_routing
 from sim.runtimes.caching.stream import IntArray, LatentLocality
 
 MEMORIES_TOKENS = (16.2, 0.764)
@@ -18,27 +13,6 @@ MEMORIES_TOKENS = (16.2, 0.764)
 
 SEGMENTS_TOKENS = (4, 16, 64, 256)
 """Lengths for which the published coverage is known."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MeasuredRouting(_Part):
-    """What was measured of a model's routing, and the shares of variance that it leads to."""
-
-    use_spread: float
-    covered: tuple[float, float, float, float]
-    shares: tuple[float, float, float, float]
-
-
-class StreamFile(_Part):
-    """The file of measured routing."""
-
-    kind: Kind
-    date: str
-    source: str
-    models: dict[str, MeasuredRouting]
 
 
 def stream_locality(model: Model) -> LatentLocality:
@@ -62,13 +36,6 @@ def locality_of_shares(shares: tuple[float, ...]) -> LatentLocality:
     return LatentLocality(
         popularity=own, request=request, fading=tuple(zip(MEMORIES_TOKENS, fading, strict=True))
     )
-
-
-@cache
-def measured_routing() -> StreamFile:
-    """The file that ships with Rosin."""
-    path = Path(str(resources.files("sim") / "runtimes" / "caching" / "streams.yaml"))
-    return StreamFile.model_validate(read_yaml(path, "streams"))
 
 
 def covered(ids: IntArray, num_experts: int, text_tokens: int) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hwprofiles import InputError
 from planner.study.caches import CacheStudy, medians, run_cache_study, slots_of
 from sim.model.library import load_model
+from sim.runtimes.caching.measured_routing import measured_routing
 from sim.runtimes.caching.replay import POLICIES, ReplayedStream
 from sim.runtimes.caching.stream import (
     REQUEST_TOKENS,
@@ -17,7 +18,7 @@ from sim.runtimes.caching.stream import (
     LatentLocality,
     recorded_stream,
 )
-from sim.runtimes.caching.stream_locality import covered, measured_routing, stream_locality
+from sim.runtimes.caching.stream_locality import covered, stream_locality
 from tests.shared_data import shared_data
 
 
@@ -331,3 +332,15 @@ def test_a_stream_is_a_function_of_its_seed(
     for row in whole:
         assert len(set(row)) == len(row) == top_k
         assert set(row) <= set(range(num_experts))
+
+
+@pytest.mark.parametrize("name", ["olmoe-1b-7b", "qwen2-57b-a14b"])
+def test_the_file_has_the_misses_of_its_streams(name: str) -> None:
+    """The optimum's misses that ship are those of a stream with the shares that ship."""
+    routing = measured_routing()
+    model = load_model(name)
+    stream = stream_locality(model).stream(model.num_experts, model.top_k, 30_000, seed=1)
+    replayed = ReplayedStream(stream=stream)
+    for share, misses in zip(routing.cached, routing.models[name].optimum_misses, strict=True):
+        slots = round(share * model.num_experts)
+        assert replayed.replay("optimum", slots).miss_fraction == pytest.approx(misses, rel=0.06)

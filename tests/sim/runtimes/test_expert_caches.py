@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,14 @@ from sim.model.library import load_model
 from sim.runtimes.caching.arguments import read_caching_arguments
 from sim.runtimes.caching.experts import CachedExperts, MissRule
 from sim.runtimes.caching.lanes import ExpertLanes, estimated_both
-from sim.runtimes.caching.locality import locality_of, shipped_locality
+from sim.runtimes.caching.locality import (
+    KNOWN_SPREAD,
+    MEASURED_SPREAD,
+    UNKNOWN_SPREAD,
+    locality_of,
+    shipped_locality,
+)
+from sim.runtimes.caching.measured_routing import measured_routing
 from sim.runtimes.caching.pricing import CachedStep, CacheRates, cached_decode
 from sim.runtimes.constants import shipped_constants
 from sim.runtimes.predict import predict
@@ -41,6 +49,35 @@ def test_misses_are_the_published_ones(model: str) -> None:
     known = shipped_locality().models[model]
     for share, misses in zip(known.shares, known.optimum_misses, strict=True):
         assert locality_of(model).misses("optimum", share) == pytest.approx(misses, rel=0.15)
+
+
+@pytest.mark.parametrize("model", sorted(measured_routing().models))
+def test_misses_of_measured_routing(model: str) -> None:
+    """Without a published replay a model has the misses of a stream with its own routing, by a law
+    within 15 % of each; with one, that.
+    """
+    routing = measured_routing()
+    found = locality_of(model)
+    if model in shipped_locality().models:
+        assert found.spread == KNOWN_SPREAD
+        return
+    assert found.spread == MEASURED_SPREAD < UNKNOWN_SPREAD
+    own = routing.models[model].optimum_misses
+    for share, misses in zip(routing.cached, own, strict=True):
+        assert found.misses("optimum", share) == pytest.approx(misses, rel=0.15)
+
+
+def test_the_spread_of_measured_routing_is_that_of_published_replays() -> None:
+    """Streams of measured routing are as far from published replays as their spread says."""
+    routing = measured_routing()
+    place = routing.cached.index(0.25)
+    ratios = [
+        routing.models[model].optimum_misses[place] / known.optimum_misses[known.shares.index(0.25)]
+        for model, known in shipped_locality().models.items()
+        if model in routing.models
+    ]
+    assert len(ratios) == 3
+    assert np.sqrt(np.mean(np.log(ratios) ** 2)) == pytest.approx(MEASURED_SPREAD, abs=0.005)
 
 
 def test_admitting_every_miss_costs_memory() -> None:

@@ -78,6 +78,7 @@ class Constants:
     server_dram_fraction: float
     desktop_probe_fraction: float
     server_probe_fraction: float
+    assumed_rate_fraction: float
     shared_sockets_factor: float
     own_sockets_factor: float
     wide_weights_per_core_s: float

@@ -54,6 +54,7 @@ class RuntimeHost:
 
     ``dram_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` what the whole
     CPU was seen to reach reading its memory, or is stated to; each is None where it is not known.
+    ``is_probe_assumed``: it is only assumed, and may be a datasheet's.
     ``cores_per_socket`` counts fast cores; ``vector_bits`` is the width of their units.
     ``runtime_kernels`` are laws that were measured with the program itself. ``memory_bytes`` is that
     of the host, ``disk`` where weights are read from that it has no room for; None where not stated.
@@ -68,6 +69,7 @@ class RuntimeHost:
     is_server: bool
     dram_bytes_per_s: float | None
     probe_bytes_per_s: float | None = None
+    is_probe_assumed: bool = False
     runtime_kernels: tuple[RuntimeKernels, ...] = ()
     memory_bytes: float | None = None
     disk: HostDisk | None = None

@@ -3,6 +3,7 @@
 import re
 
 from hwprofiles import Gpu, Kind, Link, Machine, Quantity, Store
+from hwprofiles.overrides import SOURCE as SET_BY_THE_USER
 from hwprofiles.units import GB, GIGAHERTZ, NS_PER_S
 from sim.runtimes.host import HostDisk, HostGpu, RuntimeHost, Vector
 
@@ -54,6 +55,7 @@ def runtime_host(machine: Machine) -> RuntimeHost:
         is_server=_is_server(cpu.name, memory.value / cpu.sockets),
         dram_bytes_per_s=memory.value / cpu.sockets if is_of_datasheet else None,
         probe_bytes_per_s=None if is_of_datasheet else memory.effective,
+        is_probe_assumed=_is_assumed(memory),
         runtime_kernels=machine.runtime_kernels,
         memory_bytes=None if cpu.memory_bytes is None else cpu.memory_bytes.effective,
         disk=_disk(machine.disk),
@@ -68,6 +70,14 @@ def _is_of_datasheet(rate: Quantity) -> bool:
     if rate.kind in (Kind.MEASURED, Kind.PUBLISHED):
         return False
     return rate.kind is Kind.DATASHEET or rate.efficiency is not None
+
+
+def _is_assumed(rate: Quantity) -> bool:
+    """Whether a file assumes the rate and does not say whether programs reach all of it; what is set
+    on one run is what is reached.
+    """
+    is_of_a_file = rate.source != SET_BY_THE_USER
+    return rate.kind is Kind.ASSUMED and rate.efficiency is None and is_of_a_file
 
 
 def _disk(disk: Store | None) -> HostDisk | None:

@@ -219,6 +219,7 @@ def dram_bytes_per_s(step: Features, constants: Constants) -> Any:
     probed = np.where(
         step.is_server, constants.server_probe_fraction, constants.desktop_probe_fraction
     )
+    probed = np.where(step.is_probe_assumed, constants.assumed_rate_fraction, probed)
     by_datasheet = step.socket_bytes_per_s * reached
     by_probe = step.probe_bytes_per_s * probed
     # One that is not known is 0, and leaves the other as it is.

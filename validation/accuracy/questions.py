@@ -119,7 +119,7 @@ def probed_host(machine: str, probes: Mapping[str, float], host_of: HostOf) -> R
         host = replace(host, gpus=gpus)
     if "dram" not in probes:
         return host
-    host = replace(host, probe_bytes_per_s=probes["dram"])
+    host = replace(host, probe_bytes_per_s=probes["dram"], is_probe_assumed=False)
     # The memory that is usual with a CPU says nothing beside a probe.
     return host if _states_memory(machine) else replace(host, dram_bytes_per_s=None)
 

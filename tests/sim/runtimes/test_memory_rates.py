@@ -64,9 +64,7 @@ def test_each_way_to_know_a_rate_has_its_width(host: RuntimeHost) -> None:
     """Both narrow the range more than one does; an assumed rate widens it beyond a datasheet's."""
     rate = _rate(host)
     constants = shipped_constants()
-    share = (
-        constants.server_probe_fraction if host.is_server else constants.desktop_probe_fraction
-    )
+    share = constants.server_probe_fraction if host.is_server else constants.desktop_probe_fraction
     # All four read at the same rate, so that nothing but what they know of it differs.
     probed = replace(host, probe_bytes_per_s=rate / share)
     alone = replace(probed, dram_bytes_per_s=None)

@@ -33,7 +33,9 @@ def host_of(line: str) -> RuntimeHost:
 def written(text: str, result: AccuracyResult) -> str:
     """The file with the values of a result."""
     for name, value in result.constants.items():
-        numbers = f"    value: {value:.4g}\n    spread: {result.constant_spreads[name]:.2g}\n"
+        # A constant that no row rests on stays at its prior, but for what rounding adds.
+        spread = round(result.constant_spreads[name], 6)
+        numbers = f"    value: {value:.4g}\n    spread: {spread:.2g}\n"
         pattern = rf"(?<=^  {name}:\n)    value: .*\n    spread: .*\n"
         text = re.sub(pattern, numbers, text, count=1, flags=re.MULTILINE)
     for phase, reach in result.spreads_that_cover.items():

@@ -8,6 +8,7 @@ from planner.choice.question import ChoiceQuestion
 from sim.runtimes.caching.lanes import BOTH_SPREAD
 from sim.runtimes.caching.pricing import PAGE_COPY_SPREAD
 from sim.runtimes.constants import Constants, ConstantsFile, Phase, shipped, shipped_constants
+from sim.runtimes.host import RuntimeHost
 from sim.runtimes.intervals import stated_spread
 from sim.runtimes.placing import placement_of
 from sim.runtimes.prices import decode_seconds, prefill_seconds
@@ -58,10 +59,9 @@ class Uncertainty:
 
 def uncertainties(question: ChoiceQuestion, file: ConstantsFile) -> Iterator[Uncertainty]:
     """Every input that may be otherwise, for that machine and model."""
-    is_probed = question.host.probe_bytes_per_s is not None
     has_both = question.rates.both_bytes_per_s is not None
     spreads: Mapping[str, float] = {
-        "the rate at which the CPU reads experts": PROBE_SPREAD if is_probed else DATASHEET_SPREAD,
+        "the rate at which the CPU reads experts": _reading_spread(question.host, file),
         "the rate of the link": MEASURED_SPREAD if question.is_link_measured else DATASHEET_SPREAD,
         "the rate of CPU and link at once": MEASURED_SPREAD if has_both else BOTH_SPREAD,
         "how often the cache misses": question.locality.spread,
@@ -73,6 +73,12 @@ def uncertainties(question: ChoiceQuestion, file: ConstantsFile) -> Iterator[Unc
     # MOVERS has this order; strict finds an input without a mover.
     for (name, spread), move in zip(spreads.items(), MOVERS, strict=True):
         yield Uncertainty(name=name, spread=spread, move=move, is_in_laws=move in IN_LAWS)
+
+
+def _reading_spread(host: RuntimeHost, file: ConstantsFile) -> float:
+    if host.is_probe_assumed:
+        return file.constants["assumed_rate_fraction"].prior_spread
+    return DATASHEET_SPREAD if host.probe_bytes_per_s is None else PROBE_SPREAD
 
 
 def _cpu(inputs: Inputs, factor: float) -> Inputs:

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from hwprofiles import InputError, unknown_name
+from hwprofiles.units import format_bytes
 from sim.runtimes.accelerate.arguments import ACCELERATE, AccelerateArguments, read_device_map
 from sim.runtimes.arguments import Arguments
 from sim.runtimes.caching.locality import locality_of
+from sim.runtimes.disk import unread_bytes
 from sim.runtimes.exllamav3.arguments import EXLLAMAV3, Exl3Arguments, read_exl3_arguments
 from sim.runtimes.flags import one_of
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments, read_kt_arguments
@@ -17,6 +19,7 @@ from sim.runtimes.llama_cpp.arguments import (
     LlamaArguments,
     read_llama_arguments,
 )
+from sim.runtimes.placing import placement_of
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.sockets import SocketUse, socket_use
 from sim.runtimes.vllm.arguments import VLLM, VllmArguments, read_vllm_arguments
@@ -70,11 +73,11 @@ def with_kv_type(arguments: Arguments, kv_type: str) -> Arguments:
 
 
 def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
-    """What a reader must know of the arguments: those that change nothing, and those that are
-    priced roughly.
+    """What a reader must know of the machine and of the arguments: weights without room, arguments
+    that change nothing, and those that are priced roughly.
     """
     arguments = question.arguments
-    said = []
+    said = _room_notes(question)
     cores = question.host.cores_per_socket * question.host.sockets
     # Said, not refused: people do run so, and second threads of a core add nothing in the price.
     if (arguments.threads or 0) > cores:
@@ -97,6 +100,18 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
     if isinstance(arguments, KtArguments):
         return (*said, *_kt_notes(question, arguments))
     return (*said, *_borrowed_notes(arguments))
+
+
+def _room_notes(question: RuntimeQuestion) -> list[str]:
+    """What is said of weights that host memory has no room for and no disk is stated for."""
+    short = unread_bytes(question, placement_of(question))
+    if not short:
+        return []
+    return [
+        f"host memory is {format_bytes(short)} too small for the weights that stay on the host, and the "
+        "machine states no disk to read them from: both speeds are those of enough memory, and with "
+        "less a token waits for the disk; state memory that holds them, or `disk` in a machine file"
+    ]
 
 
 def _kt_notes(question: RuntimeQuestion, arguments: KtArguments) -> list[str]:

@@ -51,9 +51,9 @@ class OwnSpread(BaseModel):
 class ConstantsFile(BaseModel):
     """The file of constants.
 
-    ``spreads_to_an_end``: an interval of a phase reaches so many stated spreads to each side, which the share
-    ``coverage_fraction`` of published rows stays within on machines that the fit does not know.
-    Of normal errors it would be 1.28.
+    ``spreads_to_an_end``: an interval of a phase reaches so many stated spreads to each side, which
+    the share ``coverage_fraction`` of published rows stays within on machines that the fit does not
+    know, each machine weighing alike. Of normal errors it would be 1.28.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,7 +76,9 @@ class Constants:
 
     desktop_dram_fraction: float
     server_dram_fraction: float
-    probe_fraction: float
+    desktop_probe_fraction: float
+    server_probe_fraction: float
+    assumed_rate_fraction: float
     shared_sockets_factor: float
     own_sockets_factor: float
     wide_weights_per_core_s: float

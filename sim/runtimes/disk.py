@@ -43,7 +43,7 @@ class HostRoom:
     @property
     def is_enough(self) -> bool:
         """Whether everything fits."""
-        return self.dense_bytes + self.expert_bytes <= self.room_bytes
+        return self.short_bytes == 0
 
     @property
     def expert_share(self) -> float:
@@ -51,6 +51,11 @@ class HostRoom:
         if not self.expert_bytes:
             return 1.0
         return float(np.clip((self.room_bytes - self.dense_bytes) / self.expert_bytes, 0.0, 1.0))
+
+    @property
+    def short_bytes(self) -> float:
+        """What memory has no room for of both."""
+        return max(0.0, self.dense_bytes + self.expert_bytes - self.room_bytes)
 
     @property
     def missing_dense_bytes(self) -> float:
@@ -64,6 +69,17 @@ def host_room(question: RuntimeQuestion, placement: DevicePlacement) -> HostRoom
 
     Raises InputError where the program needs the whole file in memory and has no room for it.
     """
+    room = _room(question, placement)
+    if room is None or room.is_enough:
+        return None
+    said = _loads_whole_by(question)
+    if said is not None:
+        short = format_bytes(room.short_bytes)
+        raise InputError(f"{said}: host memory is {short} too small for that")
+    return None if question.host.disk is None else room
+
+
+def _room(question: RuntimeQuestion, placement: DevicePlacement) -> HostRoom | None:
     host = question.host
     # Not stated is not "too small": nothing is charged for what nobody said.
     if host.memory_bytes is None:
@@ -71,19 +87,22 @@ def host_room(question: RuntimeQuestion, placement: DevicePlacement) -> HostRoom
     kv_bytes = float(kv_bytes_of(question, placement)[0])
     sizes = _expert_bytes(question.model)
     experts = float(np.sum(placement.expert_fraction[:, 0] * sizes))
-    room = HostRoom(
+    return HostRoom(
         # A host of less than that has no room at all, not a negative one.
         room_bytes=max(0.0, host.memory_bytes - RESERVED_BYTES - kv_bytes),
         dense_bytes=float(placement.weight_bytes[0]) - experts,
         expert_bytes=experts,
     )
-    if room.is_enough:
-        return None
-    said = _loads_whole_by(question)
-    if said is not None:
-        short = room.dense_bytes + room.expert_bytes - room.room_bytes
-        raise InputError(f"{said}: host memory is {format_bytes(short)} too small for that")
-    return None if host.disk is None else room
+
+
+def unread_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> float:
+    """Bytes of the host's weights that its memory has no room for, where no disk is stated to read
+    them from, so that nothing is charged for them. 0 where the memory is not stated.
+    """
+    room = _room(question, placement)
+    if room is None or room.is_enough or question.host.disk is not None:
+        return 0.0
+    return room.short_bytes
 
 
 def maps_file(arguments: Arguments) -> bool:

@@ -24,7 +24,7 @@ class Features:
 
     ``is_on_two_sockets``: threads need more than one socket's cores; ``socket_use`` is a SocketUse.
     ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured
-    one of a socket (0: none). ``threads`` are as many as cores in use, ``cores`` counts those at
+    one of a socket (0: none), which may be assumed instead. ``threads`` are as many as cores in use, ``cores`` counts those at
     NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do. Kernel factors are of a
     prompt's products on the CPU, by their format, over the median format's. ``ungrouped_queries`` counts query heads for which GPU
     kernels read the same keys and values anew (0: they do not). They read ``kv_bytes_factor`` times the bytes of the cache.
@@ -41,6 +41,7 @@ class Features:
     socket_use: Any
     socket_bytes_per_s: Any
     probe_bytes_per_s: Any
+    is_probe_assumed: Any
     threads: Any
     cores: Any
     lag: Any

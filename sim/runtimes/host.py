@@ -27,7 +27,7 @@ class Vector(StrEnum):
 class HostGpu:
     """A GPU and its link; ``pageable_bytes_per_s`` of copies from memory that is not pinned, where it
     is known. ``is_nvidia``: most of the published rows that prices rest on are of such.
-    ``is_server_card``: an NVIDIA card with HBM, or of Pascal, of which few rows are.
+    ``is_server_card``: an NVIDIA card with HBM, or of Pascal or Maxwell, of which few rows are.
     """
 
     name: str
@@ -52,8 +52,9 @@ class HostDisk:
 class RuntimeHost:
     """A machine as runtimes see it.
 
-    ``dram_bytes_per_s`` is the datasheet's rate of one socket, None where the memory is not stated.
-    ``probe_bytes_per_s`` is what a measurement of the whole CPU reading its memory gave.
+    ``dram_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` what the whole
+    CPU was seen to reach reading its memory, or is stated to; each is None where it is not known.
+    ``is_probe_assumed``: it is only assumed, and may be a datasheet's.
     ``cores_per_socket`` counts fast cores; ``vector_bits`` is the width of their units.
     ``runtime_kernels`` are laws that were measured with the program itself. ``memory_bytes`` is that
     of the host, ``disk`` where weights are read from that it has no room for; None where not stated.
@@ -68,6 +69,7 @@ class RuntimeHost:
     is_server: bool
     dram_bytes_per_s: float | None
     probe_bytes_per_s: float | None = None
+    is_probe_assumed: bool = False
     runtime_kernels: tuple[RuntimeKernels, ...] = ()
     memory_bytes: float | None = None
     disk: HostDisk | None = None

@@ -3,6 +3,7 @@
 import re
 
 from hwprofiles import Gpu, Kind, Link, Machine, Quantity, Store
+from hwprofiles.overrides import SOURCE as SET_BY_THE_USER
 from hwprofiles.units import GB, GIGAHERTZ, NS_PER_S
 from sim.runtimes.host import HostDisk, HostGpu, RuntimeHost, Vector
 
@@ -21,8 +22,13 @@ OTHER_MAKERS = r"Radeon|Instinct|\bArc\b|Apple|Data Center GPU|Iris|Adreno|Mali"
 SERVER_CARDS = (
     r"\b(V100S?|A30|A100|A800|H\d{2,3}|B[123]00|G[HB][23]00|P\d{1,4})\b"
     r"|TITAN (V|Xp|X Pascal)|GTX? 10\d0|GP100"
+    r"|\bM(40|60|[456]000)\b|GTX (750|9\d0|TITAN X)\b"
 )
-"""NVIDIA's cards with HBM, and those of Pascal."""
+"""NVIDIA's cards with HBM, and those of Pascal and Maxwell.
+
+No published speed of a Maxwell card is known. They lack what Pascal's P100 lacks, and so are as slow
+at least: CUDA graphs, and dot products of bytes (ggml-cuda: graphs since Ampere, dp4a since 6.1).
+"""
 
 UNKNOWN_CLOCK_HZ = 3.5e9
 UNKNOWN_VECTOR_BITS = 256
@@ -37,8 +43,7 @@ def runtime_host(machine: Machine) -> RuntimeHost:
     memory = cpu.memory_bytes_per_s
     own_gpus = _gpus(machine.gpu, machine.link)
     others = [gpu for other in machine.other_gpus for gpu in _gpus(other.gpu, other.link)]
-    # Only what somebody saw the memory give is a probe: from a datasheet the usual share is taken.
-    is_measured = memory.kind in (Kind.MEASURED, Kind.PUBLISHED)
+    is_of_datasheet = _is_of_datasheet(memory)
     return RuntimeHost(
         gpus=(*own_gpus, *others),
         sockets=cpu.sockets,
@@ -48,12 +53,31 @@ def runtime_host(machine: Machine) -> RuntimeHost:
         vector=_vector(cpu.instructions),
         vector_bits=cpu.vector_bits or UNKNOWN_VECTOR_BITS,
         is_server=_is_server(cpu.name, memory.value / cpu.sockets),
-        dram_bytes_per_s=memory.value / cpu.sockets,
-        probe_bytes_per_s=memory.effective if is_measured else None,
+        dram_bytes_per_s=memory.value / cpu.sockets if is_of_datasheet else None,
+        probe_bytes_per_s=None if is_of_datasheet else memory.effective,
+        is_probe_assumed=_is_assumed(memory),
         runtime_kernels=machine.runtime_kernels,
         memory_bytes=None if cpu.memory_bytes is None else cpu.memory_bytes.effective,
         disk=_disk(machine.disk),
     )
+
+
+def _is_of_datasheet(rate: Quantity) -> bool:
+    """Whether the rate is what the memory is rated at, of which programs reach a share.
+
+    Any other is what is reached: somebody saw it, or whoever wrote it states no share of it.
+    """
+    if rate.kind in (Kind.MEASURED, Kind.PUBLISHED):
+        return False
+    return rate.kind is Kind.DATASHEET or rate.efficiency is not None
+
+
+def _is_assumed(rate: Quantity) -> bool:
+    """Whether a file assumes the rate and does not say whether programs reach all of it; what is set
+    on one run is what is reached.
+    """
+    is_of_a_file = rate.source != SET_BY_THE_USER
+    return rate.kind is Kind.ASSUMED and rate.efficiency is None and is_of_a_file
 
 
 def _disk(disk: Store | None) -> HostDisk | None:

@@ -79,6 +79,7 @@ class RuntimePrediction:
     memory: Mapping[str, DeviceMemory]
     is_prompt_uploaded: bool
     rests_on_probe: bool
+    rests_on_assumed_rate: bool = False
 
 
 def predict(question: RuntimeQuestion) -> RuntimePrediction:
@@ -90,6 +91,7 @@ def predict(question: RuntimeQuestion) -> RuntimePrediction:
         memory=memory_of(question, steps.placement),
         is_prompt_uploaded=steps.uploads,
         rests_on_probe=question.host.probe_bytes_per_s is not None,
+        rests_on_assumed_rate=question.host.is_probe_assumed,
     )
 
 

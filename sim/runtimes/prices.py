@@ -207,16 +207,26 @@ def _useful_share(step: Features) -> Any:
 
 
 def dram_bytes_per_s(step: Features, constants: Constants) -> Any:
-    """The rate at which experts are read: of a stated probe, else of one socket's datasheet; on
-    several sockets by where threads and pages lie.
+    """The rate at which experts are read from one socket's memory, and on several sockets by where
+    threads and pages lie.
+
+    A probe and a datasheet each say it with a spread, and both spreads are about as wide. Where both
+    are known the rate is halfway between what they say, in the logarithm.
     """
     reached = np.where(
         step.is_server, constants.server_dram_fraction, constants.desktop_dram_fraction
     )
+    probed = np.where(
+        step.is_server, constants.server_probe_fraction, constants.desktop_probe_fraction
+    )
+    probed = np.where(step.is_probe_assumed, constants.assumed_rate_fraction, probed)
+    by_datasheet = step.socket_bytes_per_s * reached
+    by_probe = step.probe_bytes_per_s * probed
+    # One that is not known is 0, and leaves the other as it is.
     one = np.where(
-        step.probe_bytes_per_s > 0,
-        step.probe_bytes_per_s * constants.probe_fraction,
-        step.socket_bytes_per_s * reached,
+        by_datasheet * by_probe > 0,
+        np.sqrt(by_datasheet * by_probe),
+        by_datasheet + by_probe,
     )
     factors = np.array([1.0, constants.shared_sockets_factor, constants.own_sockets_factor])
     return one * factors[step.socket_use]

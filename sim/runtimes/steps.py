@@ -228,6 +228,7 @@ def _features(
         socket_bytes_per_s=host.dram_bytes_per_s or 0.0,
         # A probe is of the whole CPU, constants are of one socket.
         probe_bytes_per_s=(host.probe_bytes_per_s or 0.0) / host.sockets,
+        is_probe_assumed=host.is_probe_assumed,
         threads=cores,
         cores=cores * host.clock_hz / NOMINAL_CLOCK_HZ,
         lag=lag(host),

@@ -12,12 +12,11 @@ from sim.runtimes.caching.experts import MissRule
 from sim.runtimes.caching.locality import locality_of
 from sim.runtimes.caching.pricing import CacheRates, cached_decode, cached_prefill
 from sim.runtimes.constants import shipped_constants
-from sim.runtimes.host import RuntimeHost
 from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
 from sim.runtimes.predict import predict
 from sim.runtimes.question import PromptSide, RuntimeQuestion
 from validation.accuracy.cases import MeasuredArm
-from validation.accuracy.questions import HostOf, ask, model_of, read_probes
+from validation.accuracy.questions import HostOf, ask, model_of, probed_host, read_probes
 from validation.accuracy.rows import MeasuredRow
 from validation.accuracy.spreads import spread_of
 
@@ -179,7 +178,7 @@ def _cached(arm: MeasuredArm, row: MeasuredRow, host_of: HostOf) -> ArmPredictio
         arguments=read.others,
         model=model,
         quantization=row.quantization,
-        host=_probed(host_of(arm.machine), probes),
+        host=probed_host(arm.machine, probes, host_of),
     )
     constants = shipped_constants()
     if arm.phase == "prefill":
@@ -198,14 +197,6 @@ def _cached(arm: MeasuredArm, row: MeasuredRow, host_of: HostOf) -> ArmPredictio
     return ArmPrediction(
         tokens_per_s=speed, spread=spread, interval_spread=interval_spread, tie=tie
     )
-
-
-def _probed(host: RuntimeHost, probes: Mapping[str, float]) -> RuntimeHost:
-    link = probes.get("h2d")
-    gpus = host.gpus
-    if link is not None:
-        gpus = tuple(replace(gpu, link_bytes_per_s=link) for gpu in gpus)
-    return replace(host, gpus=gpus, probe_bytes_per_s=probes.get("dram", host.probe_bytes_per_s))
 
 
 def _rates(probes: Mapping[str, float]) -> CacheRates:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,12 @@ def median_over_rigs(errors: FloatArray, rigs: Sequence[str]) -> float:
     # Otherwise a machine with many rows would decide the figure.
     names = np.array(rigs)
     return float(np.median([np.median(errors[names == rig]) for rig in sorted(set(rigs))]))
+
+
+def mean_over_rigs(values: NDArray[Any], rigs: Sequence[str]) -> float:
+    """The mean over machines of each machine's mean."""
+    names = np.array(rigs)
+    return float(np.mean([np.mean(values[names == rig]) for rig in sorted(set(rigs))]))
 
 
 def order(predicted: FloatArray, measured: FloatArray, rigs: Sequence[str]) -> float | None:

@@ -91,6 +91,9 @@ def predict_left_out(
     # A new machine's errors are not known beforehand, so a machine's own must not widen its range.
     for phase, own in found.items():
         rigs = own.points.rigs
+        # The only machine of a phase has no others, so its intervals stay as they ship.
+        if len(set(rigs)) == 1:
+            continue
         reach = {
             rig: spreads_that_cover(own, file.coverage_fraction, without=rig) for rig in set(rigs)
         }
@@ -102,9 +105,22 @@ def predict_left_out(
 def spreads_that_cover(
     prediction: PhasePrediction, coverage_fraction: float, without: str | None = None
 ) -> float:
-    """Stated spreads that hold this share of the errors of a phase, but for one machine's."""
-    others = np.array([rig != without for rig in prediction.points.rigs])
-    return float(np.quantile(prediction.errors_in_spreads[others], coverage_fraction))
+    """Stated spreads that hold this share of the errors of a phase, but for one machine's.
+
+    Machines weigh alike: an interval is for a machine that nobody knows, however many rows it will
+    have.
+    """
+    errors = {
+        rig: prediction.errors_in_spreads[[name == rig for name in prediction.points.rigs]]
+        for rig in sorted(set(prediction.points.rigs) - {without})
+    }
+    sizes = np.concatenate(list(errors.values()))
+    weights = np.concatenate([np.full(len(own), 1 / len(own)) for own in errors.values()])
+    ascending = np.argsort(sizes)
+    held = np.cumsum(weights[ascending]) / len(errors)
+    # The least error below which that share of the weight lies; rounding must not go past the last.
+    index = min(int(np.searchsorted(held, coverage_fraction)), len(sizes) - 1)
+    return float(sizes[ascending][index])
 
 
 def predict_shipped(points: Points, constants: Constants, file: ConstantsFile) -> PhasePrediction:

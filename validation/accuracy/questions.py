@@ -1,7 +1,7 @@
 """What a measured row asks of the model of runtimes, or why it cannot be asked."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -102,18 +102,26 @@ def _is_of_own_documents(row: MeasuredRow) -> bool:
 
 def _host(row: MeasuredRow, host_of: HostOf) -> RuntimeHost:
     """The row's machine with its probe. A machine whose memory is not stated needs one."""
-    host = host_of(row.machine)
+    host = probed_host(row.machine, read_probes(row.probe), host_of)
     if "without VNNI" in row.assumed:
         host = replace(host, vector=Vector.AVX512)
-    probes = read_probes(row.probe)
-    host = replace(host, probe_bytes_per_s=probes.get("dram", host.probe_bytes_per_s))
     # A guessed rate of memory would count as an error of the prices.
     if host.probe_bytes_per_s is None and not _states_memory(row.machine):
         raise InputError(f"machine {row.machine}: neither its memory nor a probe of it is stated")
+    return host
+
+
+def probed_host(machine: str, probes: Mapping[str, float], host_of: HostOf) -> RuntimeHost:
+    """A line's machine with the rates that were measured on it."""
+    host = host_of(machine)
     if "h2d" in probes:
         gpus = tuple(replace(gpu, link_bytes_per_s=probes["h2d"]) for gpu in host.gpus)
         host = replace(host, gpus=gpus)
-    return host
+    if "dram" not in probes:
+        return host
+    host = replace(host, probe_bytes_per_s=probes["dram"], is_probe_assumed=False)
+    # The memory that is usual with a CPU says nothing beside a probe.
+    return host if _states_memory(machine) else replace(host, dram_bytes_per_s=None)
 
 
 def _states_memory(machine: str) -> bool:

@@ -32,6 +32,7 @@ class RowAccuracy(FilePart):
 class GroupAccuracy(FilePart):
     """Errors of one group of points. A relative error is that of the predicted tokens a second.
 
+    ``coverage_fraction`` counts points, ``coverage_over_rigs_fraction`` is the mean of machines.
     ``order_fraction`` is the share of pairs on one machine, over 5 % apart, that are predicted in
     order; null where there is none.
     """
@@ -46,6 +47,7 @@ class GroupAccuracy(FilePart):
     median_over_rigs_error_fraction: float
     bias_fraction: float
     coverage_fraction: float
+    coverage_over_rigs_fraction: float
     order_fraction: float | None
 
 

@@ -9,7 +9,15 @@ import numpy as np
 from sim.runtimes.formats import format_family
 from sim.runtimes.sockets import SocketUse
 from validation.accuracy.baselines import baselines_of
-from validation.accuracy.errors import bias, median, median_over_rigs, order, relative_errors, tail
+from validation.accuracy.errors import (
+    bias,
+    mean_over_rigs,
+    median,
+    median_over_rigs,
+    order,
+    relative_errors,
+    tail,
+)
 from validation.accuracy.points import PricedRow
 from validation.accuracy.prediction import PhasePrediction
 from validation.accuracy.result import BaselineAccuracy, GroupAccuracy
@@ -69,6 +77,7 @@ def _group(prediction: PhasePrediction, which: np.ndarray, by: str, name: str) -
         median_over_rigs_error_fraction=median_over_rigs(sizes, rigs),
         bias_fraction=bias(predicted, measured),
         coverage_fraction=float(np.mean(prediction.is_covered[which])),
+        coverage_over_rigs_fraction=mean_over_rigs(prediction.is_covered[which], rigs),
         order_fraction=order(predicted, measured, rigs),
     )
 

@@ -17,7 +17,7 @@ RowsArgument = Annotated[
     list[Path],
     typer.Argument(
         metavar="ROWS.csv…",
-        help="Measured rows, in one file or several; docs/reference/accuracy.md has the columns.",
+        help="Measured rows, in one file or several; docs/reference/runtimes.md has the columns.",
     ),
 ]
 LeaveOutOption = Annotated[

@@ -47,7 +47,8 @@ def _introduction(result: AccuracyResult) -> str:
         f"`rosin accuracy` made this page out of {len(result.rows)} measured rows, of which {expressed} rows of {rigs} "
         f"machines can be expressed. {how} An error is that of the predicted tokens per second, relative to the measured. "
         f"*Over machines* is the median of each machine's median. *Covered* is the share of measurements inside the "
-        f"{result.coverage_fraction:.0%} interval. *Ordered* counts pairs of rows of one machine that differ by more than 5 %."
+        f"{result.coverage_fraction:.0%} interval, *of a machine* the mean of that share over machines. "
+        "*Ordered* counts pairs of rows of one machine that differ by more than 5 %."
     )
 
 

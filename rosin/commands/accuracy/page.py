@@ -55,7 +55,7 @@ def _each_row(result: AccuracyResult) -> Iterator[RenderableType]:
                 table.add_row(row.id, phase, *_point_cells(point))
     yield table
     yield Text(
-        f"{result.coverage_fraction:.0%} of published rows of machines left out are inside the range"
+        f"{result.coverage_fraction:.0%} of the rows of a published machine left out are inside the range"
     )
 
 
@@ -96,14 +96,18 @@ def group_cells(item: GroupAccuracy) -> tuple[str, ...]:
         percent(item.median_over_rigs_error_fraction),
         percent(item.bias_fraction),
         percent(item.coverage_fraction),
+        percent(item.coverage_over_rigs_fraction),
         percent(item.order_fraction),
     )
 
 
-SHOWN = (0, 2, 3, 5, 6, 7)
+SHOWN = (0, 2, 3, 5, 6, 7, 8)
 """Columns that fit a terminal; the page has them all."""
 
-HEADINGS = ("rows", "machines", "median", "90th", "over machines", "bias", "covered", "ordered")
+HEADINGS = (
+    *("rows", "machines", "median", "90th", "over machines", "bias"),
+    *("covered", "of a machine", "ordered"),
+)
 
 
 def _table(groups: list[GroupAccuracy]) -> Table:

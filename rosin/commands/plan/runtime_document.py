@@ -11,11 +11,10 @@ from planner.runtimes.plan_file import RuntimePlanFile, call_of
 from planner.runtimes.rival import Rival
 from planner.runtimes.search import RuntimePlan
 from rosin.commands.simulate.runtime_document import (
-    PARTS,
-    PROBE,
     DeviceBytes,
     SpeedRange,
     device_bytes,
+    rates_words,
     speed_range,
 )
 from rosin.report.document import Document
@@ -142,7 +141,7 @@ def runtime_plan_result(
         against_missing_bytes=dict(plan.against_missing_bytes or {}),
         any_policy=any_policy,
         gain_lost_fraction=_lost(plan, any_policy),
-        rests_on=PROBE if plan.prediction.rests_on_probe else PARTS,
+        rests_on=rates_words(plan.prediction),
     )
 
 

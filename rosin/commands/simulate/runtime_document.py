@@ -62,7 +62,8 @@ class RuntimeResult(Document):
     rests_on: str
 
 
-PROBE = "a measured rate of the CPU's memory"
+PROBE = "what the CPU's memory is stated to give"
+ASSUMED = "a rate of the CPU's memory that the machine file assumes"
 PARTS = "datasheets of the parts"
 KERNELS = "kernels of the program that were measured on this machine"
 
@@ -85,6 +86,13 @@ def _rests_on(prediction: RuntimePrediction) -> str:
     # Kernels of the program itself tell more than the rate of the memory under them.
     if prediction.decode.is_by_measured_kernels:
         return KERNELS
+    return rates_words(prediction)
+
+
+def rates_words(prediction: RuntimePrediction) -> str:
+    """Say what the rates of the machine rest on."""
+    if prediction.rests_on_assumed_rate:
+        return ASSUMED
     return PROBE if prediction.rests_on_probe else PARTS
 
 

@@ -50,7 +50,9 @@ def coverage_words(speed: SpeedRange) -> str:
     """Say how often ranges hold."""
     if speed.coverage_fraction is None:
         return "ranges are as wide as llama.cpp's: no published speeds of this program were fitted"
-    return f"ranges hold for {speed.coverage_fraction:.0%} of published rows of machines left out"
+    return (
+        f"ranges hold for {speed.coverage_fraction:.0%} of the rows of a published machine left out"
+    )
 
 
 def speed_words(speed: SpeedRange) -> str:

@@ -12,13 +12,15 @@ from sim.costs.host_room import RESERVED_BYTES
 from sim.model.library import load_model
 from sim.model.model import Model
 from sim.runtimes import RuntimeHost, RuntimeQuestion, predict, read_runtime_arguments, runtime_host
+from sim.runtimes.asking import notes_on
 from sim.runtimes.bytes import read_bytes_per_weight, with_bytes_per_weight
 from sim.runtimes.caching.experts import CachedExperts, MissRule
 from sim.runtimes.caching.locality import locality_of
 from sim.runtimes.caching.pricing import CachedStep, CacheRates, cached_decode
 from sim.runtimes.constants import shipped_constants
-from sim.runtimes.disk import HostRoom, mapped_bytes_per_s
+from sim.runtimes.disk import HostRoom, mapped_bytes_per_s, unread_bytes
 from sim.runtimes.host import HostDisk
+from sim.runtimes.steps import steps_of
 from tests.sim.runtimes.examples import DESKTOP, question
 
 GB = 1e9
@@ -206,3 +208,18 @@ def test_less_memory_is_never_faster(size: float, other: float) -> None:
     width, least = (each.high_tokens_per_s / each.low_tokens_per_s for each in (less, usual))
     assert width >= least * (1 - 1e-9)
     assert less.limit == "disk" or less.seconds["disk"] < sum(less.seconds.values()) / 2
+
+
+def test_weights_without_room_and_disk_are_said() -> None:
+    """Where no disk is stated nothing is charged, and one line says how much memory is missing."""
+    small = question("-ngl 99 -cmoe", host=replace(SMALL, disk=None))
+    said = [note for note in notes_on(small) if "too small" in note]
+    assert len(said) == 1
+    placement = steps_of(small).placement
+    missing = unread_bytes(small, placement)
+    assert missing == pytest.approx(placement.weight_bytes[0] - (16 * GB - RESERVED_BYTES))
+    assert predict(small).decode.seconds["disk"] == 0
+    # The disk is priced, more memory is enough, and memory that nobody states is not too small.
+    for host in (SMALL, replace(SMALL, disk=None, memory_bytes=64 * GB), DESKTOP):
+        enough = question("-ngl 99 -cmoe", host=host)
+        assert not [note for note in notes_on(enough) if "too small" in note]

@@ -67,6 +67,8 @@ def test_no_gpu() -> None:
         ("H200 SXM", True),
         ("B200", True),
         ("GTX 1080", True),
+        ("GTX 970", True),
+        ("Tesla M40", True),
         ("RTX A1000", False),
         ("RTX A6000", False),
         ("RTX 3090", False),
@@ -75,13 +77,13 @@ def test_no_gpu() -> None:
         ("Instinct MI50", False),
     ],
 )
-def test_cards_with_hbm_and_of_pascal(gpu: str, is_server_card: bool) -> None:
+def test_cards_with_hbm_and_of_pascal_and_maxwell(gpu: str, is_server_card: bool) -> None:
     """They decode slower than their memory's rate lets expect of other cards."""
     host = runtime_host(load_machine(f"{gpu} + Ryzen 9 7950X + 2x32GB DDR5-4800"))
     assert host.gpus[0].is_server_card is is_server_card
 
 
-OF_PASCAL = ("GeForce GTX 10", "Quadro and Tesla of Pascal", "Tesla P100")
+OLD_FAMILIES = ("GeForce GTX 10", "Quadro and Tesla of Pascal", "Tesla P100", "Maxwell")
 """Families of the library."""
 
 
@@ -90,7 +92,7 @@ def test_every_card_of_the_library_is_told_apart_by_its_name() -> None:
     parts = [part for sizes in parts_library().gpus.values() for part in sizes]
     for part in parts:
         is_server_card = part.maker == "nvidia" and (
-            part.memory_class == "HBM" or part.family in OF_PASCAL
+            part.memory_class == "HBM" or part.family in OLD_FAMILIES
         )
         assert bool(re.search(SERVER_CARDS, part.name)) is is_server_card, part.name
 

@@ -213,7 +213,7 @@ def _same_rate(host: RuntimeHost) -> float:
     """What a probe of the memory gives where experts are read as the datasheet's share says."""
     constants = shipped_constants()
     assert host.dram_bytes_per_s is not None
-    share = constants.desktop_dram_fraction / constants.probe_fraction
+    share = constants.desktop_dram_fraction / constants.desktop_probe_fraction
     return host.dram_bytes_per_s * share
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from hwprofiles import InputError, load_machine
 from sim.runtimes.constants import NAMES, shipped, shipped_constants
-from sim.runtimes.host import Vector
+from sim.runtimes.host import RuntimeHost, Vector
 from sim.runtimes.machine_host import runtime_host
 from sim.runtimes.question import PromptSide
 from tests.validation.accuracy.synthetic import TRUE, host_of, synthetic_rows
@@ -23,7 +23,7 @@ from validation.accuracy.errors import (
     relative_errors,
     tail,
 )
-from validation.accuracy.fit import fitted
+from validation.accuracy.fit import Points, fitted
 from validation.accuracy.points import points_of, priced, rows_of_phase
 from validation.accuracy.prediction import predict_shipped, spreads_that_cover
 from validation.accuracy.questions import ask, leaves_flags_out, read_probes
@@ -292,3 +292,69 @@ def test_ranges_of_a_machine_do_not_know_its_own_errors() -> None:
     assert spreads_that_cover(found, 0.99, without="small") == pytest.approx(0, abs=1e-6)
     worst = float(np.log(4) / found.spreads.min())
     assert 0 < spreads_that_cover(found, 0.99) <= worst
+
+
+def _decode_points(rows: list[MeasuredRow]) -> Points:
+    own = rows_of_phase([priced(ask(row, host_of)) for row in rows], "decode")
+    return points_of(own, "decode")
+
+
+def test_ranges_count_machines_not_rows() -> None:
+    """A machine that is measured ten times as often moves the reach of ranges no further."""
+    rows = synthetic_rows()
+    often = [
+        replace(row, id=f"{row.id} {number}")
+        for row in rows
+        for number in range(10 if row.rig == "small" else 1)
+    ]
+    once, many = (
+        spreads_that_cover(
+            predict_shipped(_decode_points(own), shipped_constants(), shipped()), 0.8
+        )
+        for own in (rows, often)
+    )
+    assert many == pytest.approx(once)
+
+
+def test_a_phase_of_one_machine_keeps_the_shipped_reach() -> None:
+    """Prompts that one machine alone measured have no others to take a reach from."""
+    rows = [
+        row if row.rig == "small" else replace(row, prefill_tokens_per_s=None)
+        for row in synthetic_rows()
+    ]
+    result = compare(rows, host_of, leave_one_rig_out=True)
+    shown = [row.prefill for row in result.rows if row.prefill is not None]
+    assert shown
+    assert all(point.low_tokens_per_s < point.high_tokens_per_s for point in shown)
+
+
+def test_coverage_over_machines_is_their_mean() -> None:
+    """One machine of four outside its ranges leaves three quarters, however many rows it has."""
+    rows = [
+        replace(row, decode_tokens_per_s=9 * (row.decode_tokens_per_s or 0))
+        if row.rig == "small"
+        else row
+        for row in synthetic_rows(shipped_constants())
+    ]
+    kept = [row for row in rows if row.rig == "small"] + [
+        next(row for row in rows if row.rig == rig) for rig in ("plain", "large", "server")
+    ]
+    result = compare(kept, host_of, leave_one_rig_out=False)
+    everything = next(item for item in result.summary if item.phase == "decode")
+    assert everything.coverage_over_rigs_fraction == pytest.approx(0.75)
+    assert everything.coverage_fraction == pytest.approx(3 / len(kept))
+
+
+def test_usual_memory_says_nothing_beside_a_probe() -> None:
+    """A line without memory is taken with the usual one; its probe alone counts."""
+    plain = replace(ROW, machine="RTX 5090 + Ryzen 9 9950X", probe="dram=62.3e9")
+
+    def parts(line: str) -> RuntimeHost:
+        return runtime_host(load_machine(line))
+
+    guessed = ask(plain, parts).question
+    stated = ask(replace(plain, machine=f"{plain.machine} + 2x48GB DDR5-5600"), parts).question
+    assert guessed is not None and stated is not None
+    assert guessed.host.dram_bytes_per_s is None
+    assert stated.host.dram_bytes_per_s == pytest.approx(89.6e9)
+    assert guessed.host.probe_bytes_per_s == stated.host.probe_bytes_per_s == 62.3e9

@@ -1,6 +1,4 @@
-"""From the events of a YAML text to plain values, step by step: nothing that a text says makes it
-deep or large.
-"""
+"""Makes plain values of the events of a YAML text, step by step: no text makes them deep or large."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +12,7 @@ MAX_DEPTH = 64
 MAX_VALUES = 2_000_000
 """Values of a file, those that aliases repeat counted each time."""
 MAX_DIGITS = 100
-"""Of a whole number."""
+"""The most digits of a whole number."""
 
 _PREFIX = "tag:yaml.org,2002:"
 _SCALAR_TAGS = frozenset(_PREFIX + name for name in ("str", "int", "float", "bool", "null"))

@@ -58,7 +58,7 @@ def signals_blocked() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """In a worker: stopping is the parent's business, which ends its workers."""
+    """Ignore signals in a worker: the parent stops, and ends its workers."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):

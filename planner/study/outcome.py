@@ -53,7 +53,9 @@ class Job:
 
 
 def jobs_of(study: Study, settings: Iterable[Setting], keys: Keys) -> list[Job]:
-    """Those settings, planned as the study asks. Raises InputError for a name that leads nowhere."""
+    """Return a job for each setting, planned as the study asks. Raises InputError for a name that
+    leads nowhere.
+    """
     return [
         Job(
             setting=setting,

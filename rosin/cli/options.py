@@ -105,7 +105,7 @@ OfferedQuantizationOption = Annotated[
         "--quantization",
         "SCHEME",
         "Store the weights in this scheme, not in their own: Q4_K_M, IQ2_XXS, AWQ, NVFP4, 4bit and others; "
-        "for rosin plan also several, A,B,C, of which any will do.",
+        "for rosin plan also several, A,B,C: the plan takes the best.",
         completion.quantization_names,
     ),
 ]

@@ -48,7 +48,7 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        """Nobody has asked."""
+        """Start before anybody has asked to stop."""
         self._is_asked = False
 
     def hear(self, number: int, frame: FrameType | None) -> None:

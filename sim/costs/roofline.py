@@ -43,8 +43,8 @@ FLOPS_PER_WEIGHT = 2
 """A multiply and an add for each weight and token."""
 
 FLOPS_PER_STATE_ELEMENT = 7
-"""Of the gated delta rule, for each token: decay 1, what the key recalls 2, its correction 2, what
-the query reads 2.
+"""Operations of the gated delta rule for each token: decay 1, what the key recalls 2, its
+correction 2, what the query reads 2.
 
 Source: arXiv 2412.06464, section 3.
 """

@@ -24,7 +24,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 SharePoints = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
 """(position in depth from 0 first MoE layer to 1 last, share), straight between them; at least one."""
 MAX_SPREAD = 1e6
-"""Of scores, in natural logarithms."""
+"""The largest spread of scores, in natural logarithms."""
 SUM_TOLERANCE = 0.01
 """What rounding in a file may take from a sum."""
 

@@ -100,7 +100,7 @@ class Handover:
         self._shipments: dict[int, _Shipment] = {}
 
     def ship(self, sequence: Sequence, computed_tokens: int) -> Process:
-        """So much of a prompt has KV: its full chunks leave, and at its end the rest.
+        """Note how much of a prompt has KV: its full chunks leave, and at its end the rest.
 
         Waits while its buffer has no room.
         """

@@ -1,4 +1,4 @@
-"""From a residency and a draw of the routing to a timeline: planned as a whole, or live where
+"""Makes a timeline of a residency and a draw of the routing: planned as a whole, or live where
 residency changes with time.
 """
 

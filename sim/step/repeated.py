@@ -143,7 +143,7 @@ class _Part:
     def of(
         cls, foresight: Foresight, decisions: Decisions, rows: slice, selected: NDArray[np.int64]
     ) -> "_Part":
-        """Those passes of a run."""
+        """Return those passes of a run."""
         columns = {
             field.name: getattr(foresight.passes, field.name)[rows] for field in fields(Passes)
         }

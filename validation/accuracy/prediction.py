@@ -84,8 +84,8 @@ def refit(points: Mapping[Phase, Points], file: ConstantsFile) -> Refits:
 def predict_left_out(
     points: Mapping[Phase, Points], refits: Refits, file: ConstantsFile
 ) -> dict[Phase, PhasePrediction]:
-    """Each machine's points with the constants, and the widths of intervals, that all other machines
-    give.
+    """Predict each machine's points with the constants, and the widths of intervals, that all other
+    machines give.
     """
     found = {phase: _left_out(own, refits, file) for phase, own in points.items()}
     # A new machine's errors are not known beforehand, so a machine's own must not widen its range.

@@ -94,7 +94,7 @@ class Ticket:
             self._latch.release()
 
     def begin(self, lane_order: int) -> None:
-        """It starts now, as the lane's next."""
+        """Start the task now, as the lane's next."""
         self.lane_order = lane_order
         self.start_ns = time.perf_counter_ns()
 
@@ -145,7 +145,7 @@ class Ticket:
         self.finish()
 
     def drop(self) -> None:
-        """It is taken back: it ends now, having run nothing."""
+        """Take the task back: it ends now, having run nothing."""
         self.is_dropped = True
         self.start_ns = self.worked_ns = self._paused_ns = time.perf_counter_ns()
         self.finish()

@@ -132,7 +132,7 @@ def flagged_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
 
 
 def routing(keys: ConfigKeys, layers: Iterable[int]) -> frozenset[int]:
-    """Those layers. Raises InputError when there are none."""
+    """Return the layers as a set. Raises InputError when there are none."""
     routed = frozenset(layers)
     # Its layers would all be dense, and wrong: a key that says where experts are was misread.
     if not routed:

@@ -193,7 +193,7 @@ def _expected(layer: Layer, cached: CachedExperts, missing: float, lanes: Expert
 
 
 def _with_count(layer: Layer, cached: CachedExperts, count: int, lanes: ExpertLanes) -> _Layer:
-    """One layer with so many misses, of which as many are copied as its rule says."""
+    """Return one layer with ``count`` misses; its rule says how many of them are copied."""
     copied = _num_fetched(layer, cached, count, lanes)
     computed = count - copied
     return _Layer(

@@ -63,7 +63,7 @@ class MultiRound(FilePart):
 
     @property
     def gap_ns(self) -> int:
-        """From one request of a user to the next."""
+        """The time from one request of a user to the next."""
         return round(self.num_users * NS_PER_S / self.requests_per_s)
 
     @property

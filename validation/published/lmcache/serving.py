@@ -15,8 +15,8 @@ from sim.serving.tier import TierSpec
 
 MACHINE = "h100-x8"
 BLOCK_TOKENS = 64
-"""Of the GPU's cache: larger than vLLM's 16 to be quicker; prompts of 10,000 tokens lose nothing
-that shows.
+"""Tokens of a block of the GPU's cache: larger than vLLM's 16 to be quicker; prompts of 10,000
+tokens lose nothing that shows.
 """
 
 

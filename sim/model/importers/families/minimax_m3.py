@@ -52,8 +52,8 @@ def _sparse(keys: ConfigKeys, num_layers: int) -> list[bool]:
 
 
 def _indexed(keys: ConfigKeys, full: AttentionWeights) -> AttentionWeights:
-    """With an indexer, which keeps one key a token, scores it with several heads, and chooses
-    whole blocks, those beside the query among them.
+    """Return full attention with an indexer. It keeps one key a token, scores it with several
+    heads, and chooses whole blocks, those beside the query among them.
     """
     assert full.geometry is not None
     has_section = keys.has(_SECTION)

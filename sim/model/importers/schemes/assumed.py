@@ -166,4 +166,4 @@ _ALL = (
 )
 
 ASSUMED: Mapping[str, Scheme] = MappingProxyType({scheme.name: scheme for scheme in _ALL})
-"""By name."""
+"""The schemes by name."""

@@ -49,7 +49,7 @@ def _near(name: str, names: list[str]) -> list[str]:
     MAX_NEAR that begin with it or have it as a part, else the nearest of all.
     """
     folded = {each.lower(): each for each in names}
-    # A slip goes before a part: what is a name but for a letter is meant whole, though others may
+    # A slip goes before a part: a text that is one letter off a name means that name, though others may
     # begin with it.
     slips = difflib.get_close_matches(name, folded, n=1, cutoff=SLIP_RATIO)
     if not slips and len(name) >= MIN_PART:

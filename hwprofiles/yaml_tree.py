@@ -169,7 +169,7 @@ class TreeBuilder:
             )
 
     def _converted(self, event: yaml.ScalarEvent) -> Any:
-        """The scalar as YAML 1.1 reads it, but for dates and ``=``, which stay text."""
+        """The scalar as YAML 1.1 reads it except for dates and ``=``, which stay text."""
         tag = event.tag if event.tag not in (None, "!") else None
         if tag is None:
             is_plain = event.implicit[0] and event.tag is None

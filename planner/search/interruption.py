@@ -35,7 +35,7 @@ def undisturbed() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-        # One is enough: whoever pressed twice wanted it to stop, too.
+        # One is enough: a user who pressed twice wanted it to stop, too.
         if arrived:
             signal.raise_signal(arrived[0])
 

@@ -108,7 +108,7 @@ class Roofline:
         """Bytes that take as long to read at the memory rate as those weights do."""
         gpu = self.machine.gpu
         # Weights of fewer than 8 bits are unpacked as they are read, which on a GPU falls short of
-        # its memory rate, but for those that its units multiply as they are
+        # its memory rate except for those that its units multiply as they are
         # (docs/explanation/grouped-experts.md).
         is_packed = weight_bytes < num_weights and dtype not in gpu.flops_per_s
         return (

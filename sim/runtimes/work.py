@@ -147,7 +147,7 @@ def work_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Computed:
-    """Devices where parts are computed: where they are, but for what is copied to a GPU first."""
+    """Devices where parts are computed: where they are except for what is copied to a GPU first."""
 
     attention: IntArray
     dense: IntArray

@@ -117,7 +117,7 @@ class Handover:
             yield from shipment.buffer.claim(shipment.num_bytes)
             self.stalled_ns += int(self._env.now) - before_ns
         size = self._options.chunk_tokens
-        # Chunks of a prompt are full but for its last, which leaves once all of the prompt is
+        # Chunks of a prompt are full except for its last, which leaves once all of the prompt is
         # computed.
         end = (
             computed_tokens

@@ -205,7 +205,7 @@ def _decode_totals(problem: Problem, part: _Part, engine_name: str) -> Totals:
 
 
 def _one_pass(problem: Problem, part: _Part, prices: Prices) -> Sheet:
-    """The first of the passes, but for attention, which alone differs from pass to pass and next to
+    """The first of the passes except for attention, which alone differs from pass to pass and next to
     which nothing runs.
     """
     first = slice(1)

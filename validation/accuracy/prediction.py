@@ -102,7 +102,7 @@ def predict_left_out(
 def spreads_that_cover(
     prediction: PhasePrediction, coverage_fraction: float, without: str | None = None
 ) -> float:
-    """Stated spreads that hold this share of the errors of a phase, but for one machine's."""
+    """Stated spreads that hold this share of the errors of a phase except for one machine's."""
     others = np.array([rig != without for rig in prediction.points.rigs])
     return float(np.quantile(prediction.errors_in_spreads[others], coverage_fraction))
 

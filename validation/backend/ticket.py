@@ -152,7 +152,7 @@ class Ticket:
 
     def finish(self) -> None:
         """The task has ended with its last piece; tasks that wait for it go on."""
-        # The end is set before the latch is let go, since whoever wakes reads it.
+        # The end is set before the latch opens, since a thread that wakes reads it.
         self.end_ns = self._paused_ns
         self._latch.release()
         for listener in self.listeners:

@@ -117,7 +117,7 @@ class MultiRound(FilePart):
         for user in range(self.num_users):
             age_ns = (self.num_users - user) * join_gap_ns
             passed = int(age_ns / self.gap_ns) + 1
-            # A user who has asked all rounds has left, and whoever took the place joins later.
+            # A user who has asked all rounds has left, and the next user in that place joins later.
             if passed < self.num_rounds:
                 start_ns = self.warmup_ns + round(passed * self.gap_ns - age_ns)
                 yield self._session(user, start_ns, passed)

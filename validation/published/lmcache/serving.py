@@ -21,7 +21,7 @@ tokens lose nothing that shows.
 
 
 def cluster_of(model: str, num_gpus: int, tiers: Sequence[TierSpec] = ()) -> Cluster:
-    """One instance, all defaults but for the blocks.
+    """One instance, all defaults except for the blocks.
 
     Raises InputError where the model does not fit.
     """

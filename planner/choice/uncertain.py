@@ -143,8 +143,9 @@ def _page_copy(inputs: Inputs, factor: float) -> Inputs:
 
 
 def spread_beside(inputs: Iterable[Uncertainty], changes: Iterable[float], of_laws: float) -> float:
-    """The spread of the laws of runtimes together with that of the inputs that they do not have;
-    ``changes`` are those of the logarithm with each input, one spread up.
+    """Return the spread of the runtimes' laws together with that of the inputs that these laws do
+    not have. ``changes`` says by how much the logarithm changes when each input rises by one
+    spread.
     """
     others = (change**2 for own, change in zip(inputs, changes, strict=True) if not own.is_in_laws)
     return math.sqrt(of_laws**2 + sum(others))

@@ -77,7 +77,9 @@ def _hashed(keys: ConfigKeys, num_layers: int) -> list[bool]:
 
 
 def _first(keys: ConfigKeys, name: str, num_layers: int) -> Sequence[object]:
-    """One entry a layer; those of layers for prediction stand behind them."""
+    """Return one entry a layer; entries of the layers that predict further tokens follow and are
+    left out.
+    """
     items = keys.items(name)
     if len(items) < num_layers:
         raise keys.error(

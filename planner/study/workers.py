@@ -24,8 +24,8 @@ THREAD_VARIABLES = (
 
 
 class ShieldedPool(ProcessPoolExecutor):
-    """Starts its processes, which it does as work comes, so that they hear no Ctrl-C before they
-    know what to do on it.
+    """A pool that starts its processes, as work comes, so that none of them gets a Ctrl-C before it
+    knows what to do then.
     """
 
     def __init__(self, num_workers: int) -> None:

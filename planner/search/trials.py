@@ -102,7 +102,7 @@ class Trials:
         scenario = self.questions[offer].under(policy)
         try:
             check_split(scenario)
-            # All policies of an offer share one table of prices: most ask for the same ones.
+            # All policies of an offer share one table of prices, of which most ask for the same.
             scenario = tuned(scenario, self._costs[offer])
             policy = scenario.policy
             problem = problem_of(scenario, self._costs[offer])

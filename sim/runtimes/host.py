@@ -26,8 +26,8 @@ class Vector(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostGpu:
     """A GPU and its link; ``pageable_bytes_per_s`` of copies from memory that is not pinned, where it
-    is known. ``is_nvidia``: most of the published rows that prices rest on are of such cards.
-    ``is_server_card``: an NVIDIA card with HBM, or of Pascal; few published rows are of these.
+    is known. ``is_nvidia``: most of the published rows that prices rest on are of such.
+    ``is_server_card``: an NVIDIA card with HBM, or of Pascal, of which few rows are.
     """
 
     name: str

@@ -84,8 +84,8 @@ def refit(points: Mapping[Phase, Points], file: ConstantsFile) -> Refits:
 def predict_left_out(
     points: Mapping[Phase, Points], refits: Refits, file: ConstantsFile
 ) -> dict[Phase, PhasePrediction]:
-    """Predict each machine's points with the constants, and the widths of intervals, that all other
-    machines give.
+    """Each machine's points with the constants, and the widths of intervals, that all other machines
+    give.
     """
     found = {phase: _left_out(own, refits, file) for phase, own in points.items()}
     # A new machine's errors are not known beforehand, so a machine's own must not widen its range.
@@ -102,7 +102,7 @@ def predict_left_out(
 def spreads_that_cover(
     prediction: PhasePrediction, coverage_fraction: float, without: str | None = None
 ) -> float:
-    """Stated spreads that hold this share of the errors of a phase except for one machine's."""
+    """Stated spreads that hold this share of the errors of a phase, but for one machine's."""
     others = np.array([rig != without for rig in prediction.points.rigs])
     return float(np.quantile(prediction.errors_in_spreads[others], coverage_fraction))
 

@@ -28,7 +28,7 @@ COLUMNS = (
     "source",
     "note",
 )
-"""The columns of a measured row in a history; docs/reference/accuracy.md explains each."""
+"""Of a measured row, what a history has; docs/reference/accuracy.md explains each."""
 
 
 def append_rows(path: Path, rows: list[MeasuredRow]) -> None:

@@ -275,8 +275,8 @@ def _items(problem: Problem, residency: Residency, rule: MemoryRule, card: int) 
 
 def check(scenario: Scenario) -> None:
     """Refuse what cannot be run. Raises InputError."""
-    check_question(scenario)
     check_parts(scenario.policy)
+    check_question(scenario)
     if not shares_cards(scenario):
         assert scenario.split is not None
         raise InputError(

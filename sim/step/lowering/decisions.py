@@ -217,9 +217,7 @@ def held_after_prompt(
     passes: Passes,
     tokens: NDArray[np.int32],
 ) -> NDArray[np.bool_]:
-    """Return the experts [layer, expert] that the GPU holds in decode; ``residency.experts`` if
-    none moves.
-    """
+    """The experts [layer, expert] that the GPU holds in decode; ``residency.experts`` if none moves."""
     if not policy.placement.is_remade or not passes.is_prefill.any():
         return residency.experts
     return policy.placement.after_prompt(

@@ -53,9 +53,7 @@ class Job:
 
 
 def jobs_of(study: Study, settings: Iterable[Setting], keys: Keys) -> list[Job]:
-    """Return a job for each setting, planned as the study asks. Raises InputError for a name that
-    leads nowhere.
-    """
+    """Those settings, planned as the study asks. Raises InputError for a name that leads nowhere."""
     return [
         Job(
             setting=setting,

@@ -11,7 +11,7 @@ import itertools
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from validation.runtimes.llama_cpp.kernel_fit import (
     prompt_amounts,
     seconds_of,
 )
-from validation.runtimes.llama_cpp.kernel_points import KernelPoint, RunCounts, measure_points
+from validation.runtimes.llama_cpp.kernel_points import EFFORT, KernelPoint, measure_points
 from validation.runtimes.llama_cpp.open_session import session_opener
 from validation.runtimes.llama_cpp.random_file import MoeShape
 from validation.runtimes.llama_cpp.shapes import cases_of, with_other_top_k
@@ -102,7 +102,7 @@ def main() -> None:
                 cases,
                 session_opener(asked.binary),
                 Path(folder),
-                effort=RunCounts(rounds=asked.rounds),
+                effort=replace(EFFORT, rounds=asked.rounds),
                 on_stage=partial(_say, name),
             )
         points += measured.points

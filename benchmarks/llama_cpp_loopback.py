@@ -84,7 +84,7 @@ def law_runs() -> LawRuns:
 
 
 def device_arguments(more: str) -> LlamaArguments:
-    """Return arguments with all layers on the device but for what ``more`` says."""
+    """Return arguments with all layers on the device except for what ``more`` says."""
     return read_llama_arguments(f"-t 1 -ngl 99 {more}")
 
 

@@ -36,7 +36,7 @@ class Curve(FilePart):
     """Durations in ns of one operation on one device at given sizes.
 
     ``shape`` says for which dimensions the curve holds (for ``expert``: ``hidden``,
-    ``intermediate``); an operation of another shape does not use it, but for those of a call's
+    ``intermediate``); an operation of another shape does not use it except for those of a call's
     experts with ``covers_other_shapes``, which are scaled by the ratio of rooflines. Between points: straight in
     log-log, so monotone wherever the points are. ``threads`` of the CPU computed it (None: as many
     as the machine's own rates are for). ``spread_fractions`` says how noisy each point was: the

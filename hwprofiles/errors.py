@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterable
 
 MAX_CHARACTERS = 290
-"""Of what is said to be wrong; with ``error:`` before it, a line has less than 300."""
+"""The most characters of a message; with ``error:`` before it, a line has less than 300."""
 MAX_REASON = 150
-"""Of the reason in it that a library states."""
+"""The most characters of a library's reason in a message."""
 MAX_PATH = 160
-"""Of a file's name in it."""
+"""The most characters of a file's name in a message."""
 MAX_SHOWN = 60
-"""Of a value or a key in it."""
+"""The most characters of a value or a key in a message."""
 SLIP_RATIO, NEAR_RATIO = 0.85, 0.6
 """How alike two names are (difflib's ratio) where one is a slip of the other, and where it may be."""
 MIN_PART, MAX_NEAR = 2, 4
@@ -49,7 +49,7 @@ def _near(name: str, names: list[str]) -> list[str]:
     MAX_NEAR that begin with it or have it as a part, else the nearest of all.
     """
     folded = {each.lower(): each for each in names}
-    # A slip goes before a part: what is a name but for a letter is meant whole, though others may
+    # A slip goes before a part: a text that is one letter off a name means that name, though others may
     # begin with it.
     slips = difflib.get_close_matches(name, folded, n=1, cutoff=SLIP_RATIO)
     if not slips and len(name) >= MIN_PART:

@@ -9,12 +9,12 @@ from hwprofiles.errors import InputError
 from hwprofiles.units import MIB
 
 MAX_FILE_BYTES = 32 * MIB
-"""Of one YAML or JSON file.
+"""The largest YAML or JSON file that is read.
 
 The largest that Rosin writes, a routing file of 256 classes, takes half of it.
 """
 MAX_LINE_CHARACTERS = 4 * MIB
-"""Of one line of a trace."""
+"""The longest line of a trace."""
 
 
 def is_there(path: Path) -> bool:

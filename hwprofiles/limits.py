@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 MAX_TOKENS = 2**24
-"""Of a prompt, of an answer, of a step.
+"""The most tokens of a prompt, an answer or a step.
 
 The longest context that any model states is 10,485,760 (Llama 4 Scout).
 """
@@ -23,23 +23,23 @@ MAX_DEVICES = 100_000
 """GPUs, CPU cores, threads, instances, ranks."""
 MAX_DRAWS = 100_000
 MAX_EXPERTS = 2**15
-"""Of a layer: ids of experts are kept in 16 bits."""
+"""The most experts of a layer: their ids are kept in 16 bits."""
 MAX_LAYERS = 10_000
 MAX_BYTES = 10**18
 MAX_QUANTITY = 1e24
-"""Of any number with a unit: the fastest machines reach 10^19 operations a second, the largest
+"""The largest number with a unit: the fastest machines reach 10^19 operations a second, the largest
 stores 10^19 bytes.
 """
 MIN_RATE = 1e-3
-"""Of anything that something is divided by: bytes or operations a second, shares."""
+"""The smallest number that may divide another: bytes or operations a second, shares."""
 MAX_TIME_S = 4_000_000_000
 """127 years: as nanoseconds, such a time fits 63 bits."""
 MAX_DURATION_NS = 1e15
-"""Of one operation's overhead or latency: thousands of them fit 63 bits."""
+"""The longest overhead or latency of one operation: thousands of them fit 63 bits."""
 MAX_SEED = 2**63 - 1
 
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS, strict=True)]
 TokensOrNone = Annotated[int, Field(ge=0, le=MAX_TOKENS, strict=True)]
-"""Tokens, of which there may be 0."""
+"""A number of tokens that may be 0."""
 Devices = Annotated[int, Field(ge=1, le=MAX_DEVICES, strict=True)]
 RequestsPerSecond = Annotated[float, Field(ge=1e-6, le=1e9)]

@@ -8,7 +8,7 @@ from hwprofiles.quantity import Quantity
 
 # A forgotten kilo, mega or giga is a factor of 1000 at least.
 FAR_TIMES = 1000.0
-"""From this many times more, or less, a number that was set is taken for a slip worth a warning."""
+"""A number that the user sets and that is this many times larger or smaller draws a warning."""
 
 
 def far_from_own(own: Machine, changed: Machine, overrides: Sequence[str]) -> Iterator[str]:

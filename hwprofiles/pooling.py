@@ -17,7 +17,7 @@ def pooled(machine: Machine) -> Machine:
         return machine
 
     def times(quantity: Quantity) -> Quantity:
-        """That quantity of all cards together, in its own unit."""
+        """Return the quantity of all cards together, in its own unit."""
         source = f"{count} cards pooled, ideal tensor parallelism: {quantity.source}"
         return quantity.model_copy(
             update={"value": quantity.value * count, "kind": Kind.ASSUMED, "source": source}

@@ -14,7 +14,9 @@ from hwprofiles.errors import InputError
 
 YAML_ENDINGS = (".yaml", ".yml")
 MAX_STEM_BYTES = 200
-"""Of a target's name in that of its temporary file; file systems take names of 255 bytes."""
+"""The most bytes of a target's name in the name of its temporary file; file systems take names of
+255 bytes.
+"""
 
 
 def write_text(text: str, path: Path) -> None:

@@ -1,6 +1,4 @@
-"""From the events of a YAML text to plain values, step by step: nothing that a text says makes it
-deep or large.
-"""
+"""Makes plain values of the events of a YAML text, step by step: no text makes them deep or large."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +12,7 @@ MAX_DEPTH = 64
 MAX_VALUES = 2_000_000
 """Values of a file, those that aliases repeat counted each time."""
 MAX_DIGITS = 100
-"""Of a whole number."""
+"""The most digits of a whole number."""
 
 _PREFIX = "tag:yaml.org,2002:"
 _SCALAR_TAGS = frozenset(_PREFIX + name for name in ("str", "int", "float", "bool", "null"))
@@ -171,7 +169,7 @@ class TreeBuilder:
             )
 
     def _converted(self, event: yaml.ScalarEvent) -> Any:
-        """The scalar as YAML 1.1 reads it, but for dates and ``=``, which stay text."""
+        """The scalar as YAML 1.1 reads it except for dates and ``=``, which stay text."""
         tag = event.tag if event.tag not in (None, "!") else None
         if tag is None:
             is_plain = event.implicit[0] and event.tag is None

@@ -46,8 +46,8 @@ def cpu_of(rig: Rig, library: PartsLibrary) -> Cpu:
 
 
 def _other_counts(part: CpuPart, sockets: int) -> list[int]:
-    """Numbers of threads to state rates for besides one on each performance core: fewer, all cores,
-    and all that the cores take.
+    """Return the other numbers of threads to state rates for, besides one on each performance core:
+    fewer, one on every core, and as many as the cores take.
     """
     own = part.cores * sockets
     # Memory is often saturated by a part of the cores, so fewer threads may be as fast.

@@ -34,7 +34,7 @@ class CpuPart:
     """A CPU of one socket. ``cores`` are performance cores; ``e_cores`` are beside them. Clocks are
     None where no source states them.
 
-    ``lanes`` are shared by GPUs, but for the ``disk_lanes`` that a disk takes of them. ``sockets`` is
+    ``lanes`` are shared by GPUs except for the ``disk_lanes`` that a disk takes of them. ``sockets`` is
     the most that work together. ``memory`` is None where it comes with a GPU that
     states it.
     """

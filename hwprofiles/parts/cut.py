@@ -6,7 +6,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 MAX_WORDS = 30
-"""Of a part that is cut: more than a computer's parts in a row, and few enough to try every cut."""
+"""The most words of a part that is cut: more than a computer's parts in a row, and few enough to
+try every cut.
+"""
 
 
 def fewest_pieces(words: Sequence[str], read: Callable[[str], T | None]) -> list[T] | None:

@@ -18,7 +18,7 @@ ECC_SHARE = 15 / 16
 
 
 def gpu_of(part: GpuPart, count: int, library: PartsLibrary) -> Gpu:
-    """So many GPUs of one part."""
+    """Return ``count`` GPUs of one part."""
     efficiencies = library.efficiencies
     share = efficiencies.gpu_compute
     rates = {name: _quantity(*rate, share) for name, rate in _rates(part)}

@@ -46,13 +46,13 @@ _DISK = re.compile(r"(?:nvme|ssd|disk)(?:\s+ssd)?\s+(?P<rate>.+)", re.IGNORECASE
 _DISK_SIZE = re.compile(
     r"(?:(?:nvme|m\.2|ssd|disk|hdd|pcie|gen\s*\d|\d\.0|x4|[\d.]+\s*[tg]b)\s*)+", re.IGNORECASE
 )
-"""A disk of which only the size is known: how fast it is read, which decides, is not."""
+"""A disk without a rate. The rate decides, so the size alone is no use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuItem:
-    """So many GPUs of one name. Memory, generation and lanes are None where the line leaves them
-    out.
+    """A number of GPUs of one name. Memory, generation and lanes are None where the line leaves
+    them out.
     """
 
     text: str
@@ -65,7 +65,7 @@ class GpuItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuItem:
-    """So many sockets with a CPU of one name."""
+    """A number of sockets with a CPU of one name."""
 
     text: str
     count: int
@@ -337,7 +337,9 @@ def _gpu(
 
 
 def _memory_gib(part: str, gib: int, sizes: Sequence[GpuPart]) -> int:
-    """That size, which is one of the GPU's, or twice one: cards are sold with larger chips."""
+    """Return the size, if the GPU is sold with it or with half of it: cards are rebuilt with larger
+    chips.
+    """
     if sizes[0].is_inside_cpu:
         right = "write that as a part of its own, such as 2x32GB DDR5-5600"
         raise InputError(f"part {part!r}: {sizes[0].name} has the memory of its CPU; {right}")

@@ -21,7 +21,7 @@ NO_MEMORY = "the line names no memory"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RigGpu:
-    """So many GPUs of one kind with the link of each; ``link_source`` says where the link's
+    """A number of GPUs of one kind, each with its link; ``link_source`` says where the link's
     generation and lanes are from.
     """
 

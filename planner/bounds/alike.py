@@ -37,7 +37,7 @@ class Sizes(NamedTuple):
 
 
 def sizes_of(work: CellWork, layer: NDArray[np.int64], num_layers: int) -> Sizes:
-    """Of those cells."""
+    """Return the sizes of those cells."""
     found, of_cell = np.unique(np.diff(work.offsets), return_inverse=True)
     has = np.zeros((len(found), num_layers), bool)
     has[of_cell, layer] = True
@@ -131,7 +131,7 @@ def add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-untyp
     """Add every cell's least mean time, over all choices of m missing experts, to ``out`` [kind,
     layer, size, m].
 
-    Of few experts every choice is tried. Of more, two bounds, of which the better counts. Counted:
+    With few experts every choice is tried. With more, the better of two bounds counts. Counted:
     c experts run on the CPU, whole ones, resident or not, and at least m - c are copied. Weighed:
     whatever the lanes' weights, the longest lane takes no less than their mean, for which every
     expert decides alone.

@@ -182,7 +182,7 @@ def _joined(stores: Sequence[Stores]) -> Stores:
 
 
 def _least_work(works: Sequence[Work]) -> Work:
-    """Each piece of work on the card where it takes least."""
+    """Return each piece of work on the card where it takes least."""
     least: dict[str, Any] = {}
     for field in fields(Work):
         if field.name not in ("experts", "num_tokens", "is_prefill"):

@@ -36,7 +36,7 @@ def with_reads(
     """The bounds, or those of the reads where they are higher; ``cards`` are those that may be in
     use.
 
-    The static one is for plans that read nothing ahead of its gate but for the prompt, whose
+    The static one is for plans that read nothing ahead of its gate except for the prompt, whose
     experts on the GPU and in host memory stay, and that set aside what a default budget does.
     """
     read_ns = disk_read_ns(problem.machine, expert_sizes(problem)).astype(np.float64)

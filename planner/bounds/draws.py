@@ -28,7 +28,7 @@ class MeanBounds:
     """No plan of either class has a shorter mean over these draws. ``byte_price_s``: seconds a byte
     more of GPU memory would save.
 
-    ``kind`` is what those plans stream that the static bound is least for. Where experts
+    ``kind`` says what the plans with the least static bound stream. Where experts
     ``are_alike``, the static bound is of the mean over these draws with each layer's experts
     renamed in every way.
     """

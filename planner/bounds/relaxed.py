@@ -41,7 +41,7 @@ ahead.
 """
 WEIGHT_FACTORS = ((3.0, 1 / 3), (1.5, 1 / 1.5), (1.15, 1 / 1.15))
 MOST_WEIGHT = 0.98
-"""By what either weight is then multiplied while that bounds better: coarsely first."""
+"""Factors that either weight is multiplied by while the bound rises, coarse ones first."""
 PRICE_PARTS = (1.0, 0.95, 0.9, 0.8, 0.6, 0.3)
 """Prices of a byte that are tried with each of them, as parts of the price for plans that copy
 nothing ahead.
@@ -138,7 +138,7 @@ class FixedPlans:
             ]
 
     def sums(self, card: CardRuns, kinds: Sequence[Kind], part: MarkedPasses) -> Sums:
-        """Those of some passes on that kind of card."""
+        """Return the sums of some passes on that kind of card."""
         return sums_of(part, card.stores, kinds, are_alike=self.are_alike)
 
     def _solved(self, kinds: Sequence[Kind], rival: Relaxation | None) -> Relaxation:
@@ -219,7 +219,9 @@ class _Weighing:
         return [reduce(add, own) for own in zip(*parts, strict=True)]
 
     def _part(self, phase: int, share: float) -> list[Sums]:
-        """Of prefill or decode alone, which a move of the other's weight leaves as it is."""
+        """Return the sums of prefill or decode alone, which a move of the other's weight leaves as
+        they are.
+        """
         if (phase, share) not in self._parts:
             kinds = [replace(self._kind, link_shares=(share, share))]
             self._parts[phase, share] = [

@@ -1,7 +1,7 @@
 """Kinds of plan that the static bound covers, and the times of their layers and head.
 
 The static bound says that no plan is faster whose residency stays fixed, and that fetches nothing
-ahead of its gate but for the prompt. The kinds are plans that stream no layer; plans that stream
+ahead of its gate except for the prompt. The kinds are plans that stream no layer; plans that stream
 only layers without experts, or the head; plans that stream a layer with experts; and plans that
 stream no layer, but copy single experts of the prompt ahead of their gates. Plans that stream copy
 either ahead of a layer's window or within it, and they pay for the buffer. Each kind is bounded

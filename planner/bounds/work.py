@@ -42,7 +42,7 @@ class Work:
     """Least durations in ns. [pass, layer]: ``serial_gpu`` and ``serial_cpu`` (host overhead,
     attention, gate), ``ffn_gpu``.
 
-    ``beside_gpu`` [pass, layer] is the GPU's work on a layer but for single routed experts:
+    ``beside_gpu`` [pass, layer] is the GPU's work on a layer except for single routed experts:
     ``ffn_gpu``, and what a call for routed experts takes besides, as far as leaving the GPU without
     any would take as long.
 

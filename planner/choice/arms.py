@@ -255,11 +255,11 @@ CACHES = {
     "hybrid": ("lru", MissRule.SHARED),
     "expert cache, misses split": ("decayed", MissRule.SPLIT),
 }
-"""By name: the policy and what happens on a miss."""
+"""The policy of each cache, and what happens on a miss."""
 
 OTHER_PROGRAMS = {
     "fetch": FREETOKEN,
     "hybrid": FREETOKEN,
     "expert cache, misses split": "moe-speed-of-light's patch of llama.cpp",
 }
-"""By name: the program of a cache that is not llama.cpp's own."""
+"""The program of each cache that is not llama.cpp's own."""

@@ -19,18 +19,23 @@ QUANTILE = 1.2816
 """Half the width of an interval that covers 80 %, over the standard deviation (normal errors)."""
 
 MEASURED_SPREAD = 0.05
-"""Of a rate that was measured on the machine: launches differ by this much."""
+"""The spread of a rate that was measured on the machine: launches differ by this much."""
 
 PROBE_SPREAD = 0.10
-"""Of a rate that a program probed or an owner saw: on one such desktop weights were read 12 % slower
-than it, on six others 7 % faster in the median (docs/accuracy.md, docs/explanation/runtime-misses.md).
+"""The spread of a rate that a program probed or an owner saw: on one such desktop weights were read
+12 % slower than it, on six others 7 % faster in the median (docs/accuracy.md,
+docs/explanation/runtime-misses.md).
 """
 
 DATASHEET_SPREAD = 0.15
-"""Of a rate of a datasheet: published machines left out of the fit scatter by 0.13 to 0.16."""
+"""The spread of a rate of a datasheet: published machines left out of the fit scatter by 0.13 to
+0.16.
+"""
 
 GPU_SPREAD = 0.15
-"""Of the GPU's part: the prior spread of the share of its memory's rate (sim/runtimes/constants.yaml)."""
+"""The spread of the GPU's part: the prior spread of the share of its memory's rate
+(sim/runtimes/constants.yaml).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +149,9 @@ def _page_copy(inputs: Inputs, factor: float) -> Inputs:
 
 
 def spread_beside(inputs: Iterable[Uncertainty], changes: Iterable[float], of_laws: float) -> float:
-    """The spread of the laws of runtimes together with that of the inputs that they do not have;
-    ``changes`` are those of the logarithm with each input, one spread up.
+    """Return the spread of the runtimes' laws together with that of the inputs that these laws do
+    not have. ``changes`` says by how much the logarithm changes when each input rises by one
+    spread.
     """
     others = (change**2 for own, change in zip(inputs, changes, strict=True) if not own.is_in_laws)
     return math.sqrt(of_laws**2 + sum(others))

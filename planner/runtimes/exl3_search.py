@@ -15,7 +15,8 @@ CHUNKS = (1024, 2048, 4096, 8192)
 def exl3_options(asked: Asked) -> Iterator[Option]:
     """Yield options that fit: the fewest experts on the CPU, in either way, by size of chunks."""
     for chunk in CHUNKS:
-        for option in (_fewest_layers(asked, chunk), _fewest_split(asked, chunk)):
+        base = _base(asked, chunk)
+        for option in (_fewest_layers(asked, base), _fewest_split(asked, base)):
             if option is not None:
                 yield option
 
@@ -24,28 +25,21 @@ def exl3_rivals(asked: Asked) -> Iterator[Rival]:
     """Yield all experts on the CPU, and the fewest layers of them with the usual chunk."""
     if not asked.host.gpus or asked.model.is_dense:
         return
-    every = asked.option(replace(_base(asked, DEFAULT_CHUNK_TOKENS), cpu_layers=_layers(asked)))
+    base = _base(asked, DEFAULT_CHUNK_TOKENS)
+    every = asked.option(replace(base, cpu_layers=_layers(asked)))
     yield best_rival(asked, "-mcl, all layers", [every] if asked.fits(every) else [])
-    fewest = _fewest_layers(asked, DEFAULT_CHUNK_TOKENS)
+    fewest = _fewest_layers(asked, base)
     yield best_rival(asked, "-mcl, best N", [] if fewest is None else [fewest])
 
 
-def _fewest_layers(asked: Asked, chunk: int) -> Option | None:
-    base = _base(asked, chunk)
-    return _fewest(
-        asked,
-        lambda count: asked.option(replace(base, cpu_layers=count)),
-        range(_layers(asked) + 1),
-    )
+def _fewest_layers(asked: Asked, base: Exl3Arguments) -> Option | None:
+    counts = range(_layers(asked) + 1)
+    return _fewest(asked, lambda count: asked.option(replace(base, cpu_layers=count)), counts)
 
 
-def _fewest_split(asked: Asked, chunk: int) -> Option | None:
-    base = _base(asked, chunk)
-    return _fewest(
-        asked,
-        lambda count: asked.option(replace(base, split_experts=count)),
-        range(asked.model.num_experts + 1),
-    )
+def _fewest_split(asked: Asked, base: Exl3Arguments) -> Option | None:
+    counts = range(asked.model.num_experts + 1)
+    return _fewest(asked, lambda count: asked.option(replace(base, split_experts=count)), counts)
 
 
 def _fewest(asked: Asked, option: Callable[[int], Option], counts: Sequence[int]) -> Option | None:

@@ -23,7 +23,7 @@ from sim.runtimes.placement import HOST
 def fillings(asked: Asked, base: LlamaArguments, homes: tuple[int, ...]) -> list[Layout]:
     """Return layouts with these homes that fill the GPUs with experts; none where none fits.
 
-    They differ in which layers go first where layers differ in size: the smallest, of which most
+    They differ in which layers go first where layers differ in size: the smallest, so that most
     fit, or the largest, which may leave less memory unused. A GPU holds experts of its own layers
     alone: on another they would cost changes of device.
     """

@@ -28,7 +28,7 @@ class Layout:
 
 
 def layout_of(homes: Sequence[int], host_layers: Sequence[int]) -> Layout:
-    """Return a layout in which experts are with their layers, but for some that the host keeps."""
+    """Return a layout in which experts are with their layers except for some that the host keeps."""
     kept = set(host_layers)
     matrices = tuple(
         ON_HOST if layer in kept else (home, home, home) for layer, home in enumerate(homes[:-1])

@@ -40,7 +40,7 @@ SOURCE = "combination of parts tried by the planner"
 BY_GAIN = "experts where they save most time"
 
 SPLIT = SpillDispatch(takes_residents=False)
-"""Only misses: no runtime lets the CPU run experts that the GPU holds."""
+"""Splits misses alone: no runtime lets the CPU run experts that the GPU holds."""
 
 DISPATCHES: Mapping[str, tuple[str, Dispatch, Misses]] = MappingProxyType(
     {
@@ -142,7 +142,7 @@ gate selects.
 """
 
 FIXED = ("cpu", "fetch", "cheapest", "split", "timed")
-"""Those for experts that stay where they are."""
+"""The dispatches for experts that stay where they are."""
 
 
 def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:

@@ -217,7 +217,7 @@ def _beside(work: Work) -> tuple[Floats, Floats]:
 
 
 def _shared(work: Work, one: Floats, other: Floats, beside: Floats) -> Floats:
-    """[cell of experts]: a limit for two lanes that share out the experts, of which the other has
+    """[cell of experts]: a limit for two lanes that share out the experts, where the other lane has
     ``beside`` to do in any case.
 
     The longer lane is no shorter than any weighted mean of both, so than the sum of each expert's

@@ -44,7 +44,7 @@ activations.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassShape:
-    """So many passes of so many tokens each, at most."""
+    """The most passes, and the most tokens of each."""
 
     num_passes: int
     num_tokens: int

@@ -23,10 +23,10 @@ FIRST_TOKENS = 256
 """Runs of fewer tokens are met on more than one draw from the start."""
 
 SCREENED_SHARE, SCREENED_LEAST, SCREENED_OTHERS, SCREENED_LAG = 0.2, 6, 2, 0.5
-"""Of the candidates' short runs the best fifth (at least six) that are at most half slower than the
-best go on to whole runs.
+"""Candidates go on to whole runs if their short runs are among the best fifth (at least six) and at
+most half slower than the best.
 
-So do the best two of every offer.
+The best two of every offer go on too.
 """
 
 CLOSE, MOST_CLOSE = 0.05, 8
@@ -35,7 +35,9 @@ CLOSE, MOST_CLOSE = 0.05, 8
 """
 
 KEPT_OF, DRAWS_GROW = 3, 4
-"""From round to round one of so many goes on, on so many times the draws."""
+"""One of ``KEPT_OF`` candidates goes on to the next round, which has ``DRAWS_GROW`` times the
+draws.
+"""
 
 PRECISE = 0.0015
 """Where the number of draws is left open, a round whose best is known to within this fraction (95 %
@@ -181,8 +183,8 @@ class Hunt:
         return found
 
     def _screened(self, placed: list[Trial]) -> list[Trial]:
-        """Those that no closed form rules out and whose short runs promise most; those already run
-        whole are among them.
+        """Return the candidates that no closed form rules out and whose short runs promise most;
+        those already run whole are among them.
         """
         left = self._possible(placed) if self._has_closed_form else placed
         ranked = []
@@ -215,10 +217,10 @@ class Hunt:
         return kept
 
     def _possible(self, placed: list[Trial]) -> list[Trial]:
-        """Those that may come within 5 % of a run of the one whose floor is lowest: by how much
-        whole runs may lag and go on.
+        """Return the candidates that may come within 5 % of the run of the one with the lowest
+        floor: whole runs that lag by no more go on.
 
-        Each offer by itself, so that something of each is left.
+        Each offer is looked at by itself, so that something of each is left.
         """
         left = []
         for offer in range(len(self.trials.questions)):
@@ -292,8 +294,8 @@ class Hunt:
             )
 
     def _halve(self) -> None:
-        """From few to all draws; then whatever is left that would beat the best on the draws it has
-        met, is met on all.
+        """Go from few to all draws; then run on all draws whatever would beat the best on the draws
+        that it has been run on.
         """
         standing = sorted(self.standing(), key=self._rank)
         close = [trial for trial in standing if self._is_close(self._rank(trial), standing[0])][

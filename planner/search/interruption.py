@@ -35,7 +35,7 @@ def undisturbed() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-        # One is enough: whoever pressed twice wanted it to stop, too.
+        # One is enough: a user who pressed twice wanted it to stop, too.
         if arrived:
             signal.raise_signal(arrived[0])
 
@@ -58,7 +58,7 @@ def signals_blocked() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """In a worker: stopping is the parent's business, which ends its workers."""
+    """Ignore signals in a worker: the parent stops, and ends its workers."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):

@@ -44,7 +44,7 @@ def by_memory(machine: Machine, model: Model, num_gpus: int) -> Layout:
 
 
 def layouts(machine: Machine, model: Model, num_gpus: int) -> tuple[Layout, ...]:
-    """Each kind of card alone, then layers over two and more of them, up to that many cards.
+    """Return each kind of card alone, then layers over two and more of them, up to that many cards.
 
     One card alone is always among them, so that a plan for several cards is never slower than one
     for any of them.

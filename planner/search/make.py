@@ -1,4 +1,4 @@
-"""From what was asked to a plan."""
+"""Makes a plan of what was asked."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -206,7 +206,7 @@ def _prices(
 
 
 def _gap(best: Run, bound_s: float) -> float | None:
-    """By which fraction the run ends after the bound; None for a bound that says nothing."""
+    """Return by which fraction the run ends after the bound; None for a bound that says nothing."""
     return best.metrics.end_to_end_s / bound_s - 1.0 if bound_s > 0 else None
 
 

@@ -49,7 +49,7 @@ class Goal(FilePart):
         return self.excess_s(metrics), self.score(metrics)
 
     def excess_s(self, metrics: "Metrics") -> float:
-        """By how much the time to the first token is too long."""
+        """Return by how much the time to the first token is too long."""
         return 0.0 if self.max_ttft_s is None else max(0.0, metrics.ttft_s - self.max_ttft_s)
 
     def usd_per_million_tokens(self, metrics: "Metrics") -> float | None:

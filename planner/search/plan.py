@@ -62,7 +62,7 @@ class _File(FilePart):
 
 
 def plan_to_data(plan: Plan) -> dict[str, Any]:
-    """The plan in plain types, as its file has it but for the paths in it, which a file names from
+    """The plan in plain types, as its file has it except for the paths in it, which a file names from
     its own folder.
     """
     return {

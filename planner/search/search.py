@@ -131,8 +131,8 @@ def search(
 ) -> Search | Unmet | Infeasible:
     """Look for the best policy by the mean over that many draws of the routing.
 
-    Several questions are offers, any of which will do: they differ in machine and in how weights
-    are stored, and share the search. Candidates that a closed form rules out are dropped (unless
+    Several questions are offers, and the plan may take any: they differ in machine and in how
+    weights are stored, and share the search. Candidates that a closed form rules out are dropped (unless
     ``has_closed_form`` is false), the others screened by short runs; the best of them and all named
     systems are run whole on the first draw; those that are close on ever more draws, most of them
     dropping out each time. No named system that may be a plan is better than it on the draws that
@@ -232,7 +232,7 @@ def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
 
 
 def _nearest(tried: Sequence[Trial]) -> Infeasible:
-    """Of what does not fit, what is short of least."""
+    """Return the one that lacks the fewest bytes of those that do not fit."""
     misfits = [
         trial.residency
         for trial in tried
@@ -256,7 +256,7 @@ def _runner_up(hunt: Hunt, best: Trial, goal: Goal) -> RunnerUp | None:
 
 
 def _worse_fractions(trial: Trial, best: Trial, goal: Goal) -> list[float]:
-    """By which fraction it is worse, on each draw that both have met."""
+    """Return by which fraction it is worse, on each draw that both were run on."""
     pairs = [
         (goal_time(goal, own), goal_time(goal, its))
         for own, its in zip(trial.metrics, best.metrics, strict=False)

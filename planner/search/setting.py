@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
-"""Of something in a library, or of a file."""
+"""The name of something in a library, or of a file."""
 Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES)]
 
 

@@ -85,7 +85,7 @@ class Peer(FilePart):
 
 
 class TransferRole(FilePart):
-    """This engine's part where prefill and decode run apart: a prefiller sends, and tells
+    """The part of this engine where prefill and decode run apart: a prefiller sends, and tells
     ``proxy``; a decoder receives at ``peer``.
     """
 

@@ -210,8 +210,8 @@ class _Search:
                 break
 
     def take_apart(self) -> None:
-        """With the best share of at least two instances, every split into instances that prefill
-        and that decode.
+        """Try every split of at least two instances into those that prefill and those that decode,
+        with the best share.
         """
         parts = self._question.offered.disaggregation
         # One instance cannot be taken apart.
@@ -290,7 +290,7 @@ class _Search:
         return row.excess_fraction, self._value(row.metrics)
 
     def _try(self, label: str, spec: ServingSpec) -> ServingChoice | Infeasible | None:
-        """None where it answers nobody, though the largest instance does."""
+        """Try it; None where it answers nobody, though the largest instance does."""
         question = self._question
         # The largest instance was tried before the search began.
         if self._known is not None and self._known.spec == spec:

@@ -30,7 +30,7 @@ def running_spec(
 def num_keeping_ranks(offered: ServingSpec, machine: Machine, model: Model) -> int:
     """The ranks of an instance that bring memory for KV.
 
-    All of them, but for latent KV (MLA), which is the same on every rank: LMCache then keeps that of
+    All of them except for latent KV (MLA), which is the same on every rank: LMCache then keeps that of
     the first alone (save_only_first_rank, lmcache/v1/cache_engine.py, 0.5.6).
     """
     if any(layer.attention and layer.attention.expanded_elements for layer in model.layers):

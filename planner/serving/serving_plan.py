@@ -46,7 +46,7 @@ class ServingChoice:
 
     @property
     def num_gpus(self) -> int:
-        """Of all instances together."""
+        """The GPUs of all instances together."""
         return self.spec.num_instances * (self.spec.instance.num_gpus or 1)
 
     @property

@@ -21,7 +21,9 @@ class ServingTarget:
                 raise InputError(f"`{name}` must be above 0 seconds, got {value:g}")
 
     def excess_fraction(self, metrics: ServingMetrics) -> float:
-        """By how much the run is beyond the limit that it misses by most; 0 where it keeps to all."""
+        """Return by how much the run is beyond the limit that it misses by most; 0 where it keeps
+        to all.
+        """
         found = [
             (metrics.ttft_s.p90, self.max_ttft_s),
             # Answers of one token have no time between tokens, so they miss no limit on it.

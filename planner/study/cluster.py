@@ -30,7 +30,7 @@ class _Client(Protocol):
     """What is used of Dask's client, which has no types of its own."""
 
     def get_executor(self, *, pure: bool) -> Executor:
-        """Its workers as an executor; ``pure``: whether equal calls may share a result."""
+        """Return its workers as an executor; ``pure``: whether equal calls may share a result."""
 
     def nthreads(self) -> Mapping[str, int]:
         """How many threads each worker has."""

@@ -24,12 +24,12 @@ THREAD_VARIABLES = (
 
 
 class ShieldedPool(ProcessPoolExecutor):
-    """Starts its processes, which it does as work comes, so that they hear no Ctrl-C before they
-    know what to do on it.
+    """A pool that starts its processes, as work comes, so that none of them gets a Ctrl-C before it
+    knows what to do then.
     """
 
     def __init__(self, num_workers: int) -> None:
-        """That many processes at most, none of them started yet."""
+        """Start with no process; there are at most ``num_workers``."""
         # A forked process would inherit locks that a thread of ours may hold at that moment.
         super().__init__(num_workers, mp_context=get_context("spawn"), initializer=prepare_worker)
         self._started: set[BaseProcess] = set()
@@ -54,7 +54,7 @@ class ShieldedPool(ProcessPoolExecutor):
 
 @contextmanager
 def process_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
-    """That many processes of one thread each, started afresh (nothing is inherited but the
+    """Yield that many processes of one thread each, started afresh (nothing is inherited but the
     environment).
 
     They are told to end when all goes well, and killed when it does not: waiting for them is what a
@@ -71,7 +71,7 @@ def process_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def prepare_worker() -> None:
-    """In a worker: one thread, stopping is the parent's business, and no life after the parent's."""
+    """Prepare a worker: it has one thread, the parent stops it, and it does not outlive the parent."""
     ignore_signals()
     # Libraries read these when they are first loaded, so this comes before anything imports them.
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))

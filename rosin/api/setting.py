@@ -1,4 +1,4 @@
-"""From what a caller names to a setting: names stay names, objects become files in a folder."""
+"""Makes a setting of what a caller names: names stay names, objects become files in a folder."""
 
 from __future__ import annotations
 

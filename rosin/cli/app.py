@@ -13,6 +13,7 @@ from rosin.cli.option_groups import with_groups
 from rosin.version import __version__
 
 PROGRAM = "rosin"
+Commands = Mapping[str, Callable[..., None]]
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
@@ -85,48 +86,39 @@ def _machines_app() -> typer.Typer:
     from rosin.commands.machines import command as machines
     from rosin.commands.machines import import_command
 
-    app = typer.Typer(
-        cls=DefaultCommandGroup,
-        rich_markup_mode=None,
-        context_settings=HELP_OPTIONS,
-        help="List machines, show one, or make one from parts.",
-    )
-    app.command("show")(with_groups(machines.show))
-    app.command("new")(with_groups(machines.new))
-    app.command("detect")(with_groups(machines.detect))
-    app.command("parts")(with_groups(machines.parts))
-    app.command("import")(with_groups(import_command.import_))
-    return app
+    commands: Commands = {
+        "show": machines.show,
+        "new": machines.new,
+        "detect": machines.detect,
+        "parts": machines.parts,
+        "import": import_command.import_,
+    }
+    return _group("List machines, show one, or make one from parts.", DefaultCommandGroup, commands)
 
 
 def _models_app() -> typer.Typer:
     """``rosin models`` and its sub-commands."""
     from rosin.commands.models import command as models
 
-    app = typer.Typer(
-        cls=DefaultCommandGroup,
-        rich_markup_mode=None,
-        context_settings=HELP_OPTIONS,
-        help="List the models, show one, or import one.",
-    )
-    app.command("show")(with_groups(models.show))
-    app.command("import")(with_groups(models.import_))
-    return app
+    commands: Commands = {"show": models.show, "import": models.import_}
+    return _group("List the models, show one, or import one.", DefaultCommandGroup, commands)
 
 
 def _routing_app() -> typer.Typer:
     """``rosin routing`` and its sub-commands."""
     from rosin.commands.routing import command as routing
 
-    app = typer.Typer(
-        cls=SuggestingGroup,
-        rich_markup_mode=None,
-        context_settings=HELP_OPTIONS,
-        help="Import expert traces, fit generators, show statistics.",
+    commands: Commands = {"import": routing.import_, "fit": routing.fit, "stats": routing.stats}
+    return _group(
+        "Import expert traces, fit generators, show statistics.", SuggestingGroup, commands
     )
-    app.command("import")(with_groups(routing.import_))
-    app.command("fit")(with_groups(routing.fit))
-    app.command("stats")(with_groups(routing.stats))
+
+
+def _group(help_text: str, cls: type[SuggestingGroup], commands: Commands) -> typer.Typer:
+    """A command with those sub-commands."""
+    app = typer.Typer(cls=cls, rich_markup_mode=None, context_settings=HELP_OPTIONS, help=help_text)
+    for name, command in commands.items():
+        app.command(name)(with_groups(command))
     return app
 
 

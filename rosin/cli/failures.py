@@ -17,7 +17,7 @@ from rosin.cli.stopping import INTERRUPTED_CODE, say_interrupted
 DEBUG_VARIABLE = "ROSIN_DEBUG"
 NOT_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 """Numbers of the errors that say that a disk, or a user's share of it, has no room left, or that
-whoever started us closed the stream.
+the process that started us closed the stream.
 """
 OWN_PACKAGES = ("hwprofiles", "sim", "planner", "validation", "rosin")
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 ADVICE = "lower --batch, --beams, --prompt-tokens or --output-tokens"
 VARIABLE = "ROSIN_MEMORY_GUARD"
-"""Set to ``off``, nothing is refused for want of memory."""
+"""Set to ``off``, no command is refused because it lacks memory."""
 
 
 def refuse_large_run(scenario: "Scenario", *, keeps_totals: bool = False) -> None:

@@ -105,7 +105,7 @@ OfferedQuantizationOption = Annotated[
         "--quantization",
         "SCHEME",
         "Store the weights in this scheme, not in their own: Q4_K_M, IQ2_XXS, AWQ, NVFP4, 4bit and others; "
-        "for rosin plan also several, A,B,C, of which any will do.",
+        "for rosin plan also several, A,B,C: the plan takes the best.",
         completion.quantization_names,
     ),
 ]
@@ -114,7 +114,7 @@ KvTypeOption = Annotated[
     named(
         "--kv-type",
         "TYPE",
-        "Store keys and values so: f16, fp8, q8_0, q4_0 and others; otherwise as the model states.",
+        "Store keys and values in this type: f16, fp8, q8_0, q4_0 and others; otherwise as the model states.",
     ),
 ]
 ThreadsOption = Annotated[
@@ -157,7 +157,7 @@ CardLayersOption = Annotated[
     named(
         "--layers-by-card",
         "N,N,…",
-        "Lay this many layers out on each of the machine's cards, in their order, unlike ones too; 0 leaves one out.",
+        "Lay this many layers out on each of the machine's cards, in their order; cards may differ, and 0 leaves one out.",
     ),
 ]
 DiskReadsOption = Annotated[
@@ -165,7 +165,7 @@ DiskReadsOption = Annotated[
     named(
         "--disk-reads",
         "KIND",
-        "Where host memory has no room for all experts: cached keeps what is read, direct what was there. "
+        "What host memory keeps where it has no room for all experts: cached those read last, direct a fixed set. "
         "Otherwise cached.",
     ),
 ]
@@ -193,11 +193,12 @@ ReserveOption = Annotated[
     named(
         "--reserve-vram",
         "BYTES",
-        "Leave so much GPU memory to others, such as 2GiB; the machine has that much less.",
+        "Leave this much GPU memory to other programs, such as 2GiB.",
     ),
 ]
 PlanOption = Annotated[
-    Path | None, named("--plan", "FILE", "Take all that no other option says from this plan.")
+    Path | None,
+    named("--plan", "FILE", "Take everything that no other option states from this plan."),
 ]
 AllowImportOption = Annotated[
     list[str] | None,

@@ -33,8 +33,8 @@ def split_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 def with_parameters(
     policies: Sequence["Policy"], parameters: Mapping[str, str], machine: Machine
 ) -> list["Policy"]:
-    """Each policy with those of the parameters that it has. Raises InputError for one that none of
-    them has.
+    """Return each policy with those of the parameters that it has. Raises InputError for one that
+    none of them has.
     """
     from sim.policies import with_settings
 

@@ -15,7 +15,7 @@ class StageProgress(ProgressLine):
         self._shown = ""
 
     def __call__(self, stage: str, share: float) -> None:
-        """That stage is done to that share."""
+        """Show that the stage is done to that share."""
         line = self.line(stage, share)
         # Progress is told far more often than the line changes.
         if line != self._shown:

@@ -1,4 +1,4 @@
-"""The three streams that a process starts with, where whoever started it closed some."""
+"""The three streams that a process starts with; the process that started it may have closed some."""
 
 import os
 import sys

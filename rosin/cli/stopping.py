@@ -39,12 +39,12 @@ def hush_interrupted_callbacks() -> None:
     """Show no traceback of an interruption that Python meets inside a callback of its own.
 
     A finalizer, or what runs at exit, cannot hand the exception on, so Python prints and drops it;
-    whoever pressed Ctrl-C twice would read a page about locks. Other errors are shown as before.
+    a user who pressed Ctrl-C twice would read a page about locks. Other errors are shown as before.
     """
     show = sys.unraisablehook
 
     def show_unless_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
-        """Show the error, but for an interruption."""
+        """Show the error except for an interruption."""
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             show(unraisable)
 
@@ -54,12 +54,12 @@ def hush_interrupted_callbacks() -> None:
 class Stop:
     """Whether somebody asked to stop. The signal raises KeyboardInterrupt where it arrives.
 
-    Python drops what is raised inside some callbacks of its own, so that whoever goes from point to
+    Python drops what is raised inside some callbacks of its own, so that a loop that goes from point to
     point asks again.
     """
 
     def __init__(self) -> None:
-        """Nobody has asked."""
+        """Start before anybody has asked to stop."""
         self._is_asked = False
 
     def hear(self, number: int, frame: FrameType | None) -> None:

@@ -40,7 +40,7 @@ class Waiting:
         return self
 
     def step(self, doing: str, done: float = 1.0) -> None:
-        """That many more steps are done; say what is being done now."""
+        """Count that many more steps as done, and say what is being done now."""
         self._done += done
         if self._progress is not None:
             label = doing if len(doing) <= LONGEST else f"{doing[: LONGEST - 1]}…"

@@ -36,7 +36,8 @@ MARKERS = "osD^vP"
 MAX_TICKS = 8
 """Values up to which each has a tick of its own."""
 MAX_LEGEND_CHARACTERS = 110
-"""In one row of a legend, about as many as a figure of ten inches has room for."""
+"""The most characters in one row of a legend: about as many as a figure of ten inches has room for.
+"""
 
 _STYLE: Mapping[str, Any] = {
     "axes.axisbelow": True,
@@ -64,7 +65,7 @@ _STYLE: Mapping[str, Any] = {
     "ytick.labelcolor": INK,
 }
 _UNDATED: Mapping[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-"""By format, what keeps the hour out of the file."""
+"""What keeps the hour out of the file, by format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,8 +143,8 @@ class PlanOffer(Document):
     """One of several ways offered to store weights, numbers of CPU threads, layouts of layers over
     cards, or kinds of reads from a disk: its best policy, or why nothing of it may be the plan.
 
-    ``metrics`` and how much worse than the plan it is are means over its ``num_draws`` draws, the
-    first of the plan's.
+    ``metrics``, and by how much it is worse than the plan, are means over its ``num_draws`` draws,
+    which are the plan's first.
     """
 
     quantization: str

@@ -55,7 +55,9 @@ def _link(machine: Machine) -> float | None:
 
 
 def _dram(machine: Machine) -> float | None:
-    """None for a measured rate: one set by hand would be read as a datasheet's, and jump."""
+    """Return the slider's value, None for a measured rate: one set by hand would be read as a
+    datasheet's, and jump.
+    """
     # The listed rate is moved: a runtime's plan reads that one, and not the share that is reached.
     rate = machine.cpu.memory_bytes_per_s
     return None if rate.kind in (Kind.MEASURED, Kind.PUBLISHED) else rate.value / GB

@@ -2,6 +2,7 @@
 in the unit their name states.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -10,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 
 if TYPE_CHECKING:
+    from rosin.report.json_documents import MisfitPolicy, PlanRival
     from sim.costs.memory import Infeasible
 
 UNLIMITED = 10_000
@@ -139,6 +141,17 @@ def shortened(text: str, width: int) -> str:
     cut = text[: width - 1]
     words = cut.rpartition(" ")[0].rstrip(" ,;:")
     return f"{words or cut}…"
+
+
+def misfit_table(head: str, misfits: Iterable["PlanRival | MisfitPolicy"]) -> Table:
+    """Policies that do not fit, by how much, and why; ``head`` stands over their names."""
+    from hwprofiles import units
+
+    table = plain_table(name_column(head), number_column("too much"), text_column("because"))
+    for misfit in misfits:
+        too_much = units.format_bytes(misfit.missing_bytes or 0)
+        table.add_row(misfit.policy, too_much, misfit.reason)
+    return table
 
 
 def shortfall(misfit: "Infeasible") -> str:

@@ -92,7 +92,7 @@ def _is_own(headers: Headers) -> bool:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Count what comes, for bodies whose length is not said beforehand."""
+    """Count the bytes of a body whose length is not stated beforehand."""
     num_bytes = 0
 
     async def counted() -> Message:

@@ -2,7 +2,7 @@
 overhead.
 
 There are curves of experts, dense feed-forwards, the vocabulary projection, gates, attention and
-copies: ``sim.costs.curve_shapes`` says of which shapes, ``sim.costs.roofline`` what is charged
+copies: ``sim.costs.curve_shapes`` says for which shapes, ``sim.costs.roofline`` what is charged
 without one. Outside a curve's measured range its nearest end is scaled by the ratio of rooflines,
 and the price says that it is extrapolated.
 """
@@ -263,8 +263,8 @@ class CostModel(Roofline):
         return price_of(None, count, lambda _: ns, self.rates(device, dtype))
 
     def projection(self, layer: int, tokens: ArrayLike, *, is_output: bool) -> Price:
-        """On the GPU, the products before the attention core (norm, queries, keys, values) or
-        behind it (the output).
+        """Return the price on the GPU of the products before the attention core (norm, queries,
+        keys, values) or behind it (the output).
         """
         spec = self.model.layers[layer]
         dtype = self.model.dtype(TensorClass.ATTENTION)

@@ -9,13 +9,13 @@ Shape = dict[str, int]
 
 
 def expert_shape(model: Model) -> Shape:
-    """Of a routed expert."""
+    """The shape of a routed expert."""
     return {"hidden": model.hidden, "intermediate": model.expert_intermediate}
 
 
 def ffn_shape(model: Model, layer: int, which: TensorClass) -> Shape | None:
-    """Of a layer's shared experts together, or of its dense feed-forward; None where it is not
-    three matrices (and a share's gate).
+    """The shape of a layer's shared experts together, or of its dense feed-forward; None where it
+    is not three matrices (and a share's gate).
     """
     params = model.layers[layer].params.get(which, 0)
     intermediate, rest = divmod(params, 3 * model.hidden)
@@ -27,26 +27,26 @@ def ffn_shape(model: Model, layer: int, which: TensorClass) -> Shape | None:
 
 
 def gate_shape(model: Model, layer: int) -> Shape:
-    """Of the router and the choice among its logits."""
+    """The shape of the router and the choice among its logits."""
     spec = model.layers[layer]
     return {"hidden": model.hidden, "experts": spec.num_experts, "top_k": spec.top_k}
 
 
 def head_shape(model: Model) -> Shape:
-    """Of the last norm and the vocabulary projection."""
+    """The shape of the last norm and the vocabulary projection."""
     return {"hidden": model.hidden, "vocab": model.vocab}
 
 
 def norm_shape(model: Model) -> Shape:
-    """Of one norm."""
+    """The shape of one norm."""
     return {"hidden": model.hidden}
 
 
 def attention_shape(
     hidden: int, attention: Attention, params: int, state: State | None = None
 ) -> Shape:
-    """Of a layer's attention with its projections, of ``params`` weights; the curve's own key
-    ``sequences`` says of how many.
+    """The shape of a layer's attention with its projections, which have ``params`` weights; the
+    curve's own key ``sequences`` is the number of sequences.
     """
     shape = {
         "hidden": hidden,

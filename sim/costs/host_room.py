@@ -14,7 +14,7 @@ from sim.model.model import Model
 RESERVED_BYTES = 4 * GB
 """Host memory that the system and the program's own buffers take: a host of 65.5 GB kept 57.5 GB
 for pages beside 8.3 GB in use (llama.cpp, Llama-4-Maverick read from NVMe, r/LocalLLaMA, April
-2025), of which 4 GB are others'.
+2025). 4 GB of these are others'.
 """
 
 

@@ -74,7 +74,7 @@ class Residency:
     the head.
 
     ``kv`` [layer]: whose KV cache it holds; None stands for that of the layers in ``dense``.
-    ``has_embedding``: with the head, the input embedding too, of which a token reads one row.
+    ``has_embedding``: with the head, the input embedding too. A token reads one row of it.
     """
 
     experts: NDArray[np.bool_]

@@ -43,8 +43,8 @@ FLOPS_PER_WEIGHT = 2
 """A multiply and an add for each weight and token."""
 
 FLOPS_PER_STATE_ELEMENT = 7
-"""Of the gated delta rule, for each token: decay 1, what the key recalls 2, its correction 2, what
-the query reads 2.
+"""Operations of the gated delta rule for each token: decay 1, what the key recalls 2, its
+correction 2, what the query reads 2.
 
 Source: arXiv 2412.06464, section 3.
 """
@@ -108,7 +108,7 @@ class Roofline:
         """Bytes that take as long to read at the memory rate as those weights do."""
         gpu = self.machine.gpu
         # Weights of fewer than 8 bits are unpacked as they are read, which on a GPU falls short of
-        # its memory rate, but for those that its units multiply as they are
+        # its memory rate except for those that its units multiply as they are
         # (docs/explanation/grouped-experts.md).
         is_packed = weight_bytes < num_weights and dtype not in gpu.flops_per_s
         return (

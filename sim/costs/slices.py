@@ -1,4 +1,4 @@
-"""A model of which every card holds a slice and runs it at once with the others: what a card holds,
+"""A model that is sliced over cards, which run their slices at once: what a card holds,
 and what passes between the cards.
 
 ``tensor``: heads and the width of feed-forwards are split, routed experts too; partial sums are
@@ -190,7 +190,7 @@ class SlicedCosts(CostModel):
         return self._exchanged(price, 1, np.asarray(tokens, np.float64) * share)
 
     def copy(self, way: Way, num_bytes: ArrayLike, *, is_pinned: bool) -> Price:
-        """See CostModel; of weights, of which each card copies its slice over its own link."""
+        """See CostModel; each card copies its slice of the weights over its own link."""
         links = self.num_cards if self.mode is SplitMode.TENSOR else 1
         sizes = np.asarray(num_bytes, np.float64) / links
         return self._on("cpu").copy(way, sizes, is_pinned=is_pinned)

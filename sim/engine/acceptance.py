@@ -46,8 +46,8 @@ def _point_backwards(offsets: Column, dependencies: Column, first: int) -> bool:
 
 @kernel
 def accept(columns: EngineColumns, first: int, num_resources: int, heap_room: Column) -> int:
-    """Whether those tasks, the first of which gets number ``first``, can be run, and if so whether
-    their heaps have room.
+    """Whether those tasks can be run, and if so whether their heaps have room; the first task gets
+    the number ``first``.
 
     ``check_tasks`` says what is wrong with refused ones. ``heap_room`` is the number of free
     entries by resource, and becomes what is left; it is empty where no heap is needed.

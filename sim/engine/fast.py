@@ -186,8 +186,8 @@ class FastSession:
         rows.dependencies[used:needed] = dependencies
 
     def _make_heap_room(self) -> None:
-        """Twice the room, or as much as lacks, for heaps that are too small; all move, each as a
-        whole.
+        """Give heaps that are too small twice the room, or as much as they lack; all heaps move,
+        each as a whole.
         """
         old = self._heap_capacity
         lacking = np.maximum(-self._heap_room, 0)

@@ -80,8 +80,8 @@ class _KeptLibrary(JITCodeLibrary):
 
 
 class _Reader(pickle.Unpickler):
-    """Of each function that a kernel was made of, numba keeps the module's name and would import
-    it, for code that looks up globals.
+    """Reads a kept kernel without importing modules. Numba keeps the module's name of each function
+    in it and would import it, for code that looks up globals.
 
     Kernels look up none: theirs are constants. Many are parts of numba itself, which took a
     twentieth of a second to import.

@@ -365,8 +365,8 @@ def _pass_ended(rows: EngineRows) -> None:
 
 @kernel
 def run(rows: EngineRows, wait: Any) -> int:
-    """From the starts of this instant on, until a task of ``wait`` is done (at once, if one is) or
-    all are.
+    """Run from the starts of this instant on, until a task of ``wait`` is done (at once, if one is)
+    or all are.
     """
     for place in range(len(wait)):
         if at(rows.tasks, wait[place]).state >= DONE:

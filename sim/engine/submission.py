@@ -15,7 +15,7 @@ DURATION_LIMIT_NS = 2**42
 """Durations are below this (73 minutes), so that remaining work in ns * FULL_RATE fits 63 bits."""
 
 CHUNKS_LIMIT = 2**20
-"""At most so many chunks a task, so that duration * chunk fits 63 bits."""
+"""The most chunks of a task, so that duration * chunk fits 63 bits."""
 
 TIME_LIMIT_NS = 2**62
 """Time ends here (146 years)."""

@@ -26,7 +26,7 @@ _BATCH_EVENTS = 10_000
 
 
 def write_chrome(timeline: Timeline, file: IO[bytes], view: TraceView) -> None:
-    """Write the trace: what a Perfetto trace has but for the arrows.
+    """Write the trace: what a Perfetto trace has except for the arrows.
 
     Where slices of one resource cross, it has a second track: the format cannot say that two
     tracks are one.

@@ -143,7 +143,7 @@ class Model:
 
     ``hidden``, ``expert_intermediate`` (0 in a dense one) and ``vocab`` are dimensions.
     ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the
-    final NORM, and LOOKUP: tables of which a token reads a few rows (n-grams, embeddings by layer),
+    final NORM, and LOOKUP: tables that a token reads a few rows of (n-grams, embeddings by layer),
     which stay in host memory. ``dtypes`` names the storage format of each class.
     ``activation_bytes`` is the size of one activation element, ``kv_element_bytes`` of one KV-cache
     element. ``left_out`` says in words what the source describes besides the decoder.

@@ -54,8 +54,8 @@ _NO_WEIGHTS = frozenset({"i8", "i16", "i32", "i64", "f64", "i2_s", "q8_1", "q8_k
 
 
 def _formats(*rows: tuple[str, int, int, str]) -> Mapping[str, StorageFormat]:
-    """Those rows, and the block types of GGUF files that they do not name; a scale of each row is
-    left out.
+    """Return the rows, and the block types of GGUF files that they do not name; a scale of each row
+    is left out.
     """
     made = {
         name: StorageFormat(name=name, block_weights=weights, block_bytes=size, source=source)

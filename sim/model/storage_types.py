@@ -124,4 +124,4 @@ _ROWS = (
 STORAGE_TYPES: Mapping[int, StorageType] = MappingProxyType(
     {number: StorageType(*row) for number, *row in _ROWS}  # type: ignore[arg-type]
 )
-"""By the number that the tensor table has."""
+"""The types by the number that the tensor table has."""

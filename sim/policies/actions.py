@@ -15,23 +15,23 @@ class Action(IntEnum):
     FETCH = 3
     SWAP = 4
     LATE = 5
-    """On its way by a prefetch that has not ended when the gate asks for it: the run waits for the
-    rest of the copy.
+    """A prefetch of it has not ended when the gate asks for it: the run waits for the rest of the
+    copy.
     """
     DEFERRED = 6
-    """On the CPU, and joined one layer late: the next layer works without its result. Lossy."""
+    """Run on the CPU, and joined one layer late: the next layer works without its result. Lossy."""
     AHEAD = 7
-    """On the CPU, started by the layer before on a prediction, with that layer's hidden state.
+    """Run on the CPU, started by the layer before on a prediction, with that layer's hidden state.
 
     Lossy.
     """
     PAGED = 8
-    """On the GPU, with weights that come page by page while the layer before runs, whatever its
+    """Run on the GPU, with weights that come page by page while the layer before runs, whatever its
     gate says.
     """
     EARLY = 9
-    """On the GPU, with weights whose copy through a buffer began ahead of the gate, whatever that
-    says. Counts as a miss.
+    """Run on the GPU, with weights whose copy through a buffer began ahead of the gate, whatever
+    that says. Counts as a miss.
     """
 
 

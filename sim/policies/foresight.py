@@ -77,12 +77,12 @@ class Predictions:
     ``candidates[first[g]:first[g + 1]]`` belong to gate g = pass · layers + layer; behind the gates
     there may be one more entry a pass, for what is named when it starts. ``forecast`` [pass + 1,
     layer, expert] holds predicted shares (None: there are none): row 0 before the run, row p + 1
-    those of pass p, of which a gate knows the layers up to ``reach`` beyond its own; of the others
+    those of pass p. A gate knows those of the layers up to ``reach`` beyond its own; of the others
     it knows the row before.
 
     Where there are ``chances`` [step], a gate also weighs for itself, by simulating the next
     layers, what to fetch for them: ``expected`` [step, pass, layer, expert] tokens, as foreseen
-    step + 1 layers before, of which each expert is right with that chance.
+    step + 1 layers before. Each expert of it is right with that chance.
     """
 
     first: NDArray[np.int64]

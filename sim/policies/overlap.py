@@ -20,9 +20,9 @@ class Overlap:
     once, and join at the end of a layer. ``is_pinned`` says whether copies start from page-locked
     memory.
 
-    ``staging_experts`` buffers receive copies; ``staging_layers`` those of whole layers, of which
-    each need hold only ``staging_layer_share`` at a time (1, unless a layer is copied and computed
-    matrix by matrix).
+    ``staging_experts`` buffers receive copies; ``staging_layers`` buffers receive whole layers, and
+    each need hold only the share ``staging_layer_share`` of one at a time (1, unless a layer is
+    copied and computed matrix by matrix).
 
     ``groups_experts``: the GPU runs fused kernels and the experts of a layer as one call on each
     device, so that a call's kernels, or the hand-over to the CPU pool, are paid once; without it,
@@ -69,7 +69,7 @@ class Overlap:
 
     @property
     def manner(self) -> str:
-        """In a word or two, what may run at once."""
+        """Say in a word or two what may run at once."""
         if self.prefill == self.decode:
             return self.prefill
         return "serial decode" if self.decode == "serial" else "serial prefill"

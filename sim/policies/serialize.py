@@ -19,7 +19,7 @@ from sim.policies.prefetch.base import Prefetch
 from sim.workload.batch import Feeding
 
 MAX_NUMBER = 2**53
-"""Of a parameter: as a float, a larger whole number is not exact."""
+"""The largest parameter: as a float, a larger whole number is not exact."""
 KINDS: Mapping[str, type] = {
     "placement": Placement,
     "cache": Cache,

@@ -57,7 +57,8 @@ class Draw:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ExpertMaps:
-    """Of every iteration, a sequence in a pass: the gate's mean distribution over its tokens.
+    """The gate's mean distribution over the tokens of every iteration, which is one sequence in one
+    pass.
 
     ``shares`` [iteration, MoE layer, expert] sum to 1 over experts; the normalised choice counts
     where no gate weights are known. Iterations are in order of passes; ``of_pass`` and
@@ -112,8 +113,8 @@ def expert_maps(
 def _share_choices(
     ids: NDArray[np.int16], spans: NDArray[np.int64], shares: NDArray[np.float32]
 ) -> None:
-    """Of each span's tokens, each expert's share of the choices of a layer [span, layer, expert];
-    ``shares`` are zeros before.
+    """Fill in each expert's share of the choices of each span's tokens in a layer [span, layer,
+    expert]; ``shares`` are zeros before.
     """
     num_layers = ids.shape[2]
     top_k = ids.shape[3]

@@ -1,4 +1,4 @@
-"""From choices in any order to the arrays of a trace: every choice of every token must be there
+"""Makes the arrays of a trace from choices in any order: every choice of every token must be there
 once.
 """
 

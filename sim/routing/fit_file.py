@@ -1,4 +1,4 @@
-"""From a trace's file to a routing file, with what both are of."""
+"""Makes a routing file of a trace's file, and says what both are of."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from sim.routing.importers import import_trace
 from sim.routing.spec import RoutingSpec, fitted_spec
 
 MAX_FITTED_VALUES = MAX_VALUES // 2
-"""Of classes, layers and experts: with the lists that they stand in and the other numbers, what can
+"""The most values of classes, layers and experts: with their lists and the other numbers, what can
 be read again.
 """
 

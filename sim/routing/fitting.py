@@ -97,7 +97,7 @@ def _without_copies(
 
 
 def _possible(lags: NDArray[np.int64], trace: RecordedRouting) -> NDArray[np.int64]:
-    """Those lags that leave the longest sequence some tokens to compare."""
+    """Return the lags that leave the longest sequence some tokens to compare."""
     # Fewer than eight pairs say nothing of a lag.
     return lags[lags <= max(1, int(np.diff(trace.borders).max()) - 8)]
 
@@ -151,8 +151,8 @@ def _request_spread(trace: RecordedRouting, routing: FittedRouting) -> Array:
 
 
 def _drift_spread(trace: RecordedRouting, routing: FittedRouting, seed: int) -> Array:
-    """By layer, the spread whose passing preferences explain reuse at lags too long for copies,
-    beyond what classes and requests do.
+    """Return, by layer, the spread whose passing preferences explain reuse at lags too long for
+    copies, beyond what classes and requests do.
     """
     lags = _possible(np.concatenate([COPY_LAGS, DRIFT_LAGS]), trace)
     layers = trace.expert_ids.shape[1]

@@ -24,7 +24,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 SharePoints = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
 """(position in depth from 0 first MoE layer to 1 last, share), straight between them; at least one."""
 MAX_SPREAD = 1e6
-"""Of scores, in natural logarithms."""
+"""The largest spread of scores, in natural logarithms."""
 SUM_TOLERANCE = 0.01
 """What rounding in a file may take from a sum."""
 
@@ -57,7 +57,7 @@ class LatentNumbers:
 
     @property
     def lasting_shares(self) -> tuple[SharePoints, ...]:
-        """Shares of the variance that last: popularity, request, each fading part."""
+        """Return the shares of the variance that last: popularity, request, each fading part."""
         return self.popularity_share, self.request_share, *(part.share for part in self.fading)
 
     @model_validator(mode="after")
@@ -187,7 +187,9 @@ class LatentRouting(StatedRouting):
         return own
 
     def _shares(self, model: Model) -> Array:
-        """Shares of the variance [popularity, request, each fading part, new; MoE layer]."""
+        """Return the shares of the variance [popularity, request, each fading part, new; MoE
+        layer].
+        """
         depth = np.linspace(0, 1, len(model.moe_layers))
         lasting = self.numbers.lasting_shares
         shares = np.array([np.interp(depth, *np.array(points).T) for points in lasting])

@@ -14,7 +14,7 @@ from sim.routing.spec import RoutingSpec
 from sim.routing.trace_file import load_trace
 
 MAX_NAME = 200
-"""Of statistics that ship; a longer one is no name."""
+"""The longest name of statistics that ship."""
 
 
 def load_routing(spec: str | None, model: Model) -> Routing:

@@ -1,5 +1,5 @@
-"""From how often experts are selected to the weights that they are drawn with, and what requests'
-preferences add.
+"""Finds the weights that experts are drawn with from how often they are selected, and what
+requests' preferences add.
 """
 
 import numpy as np

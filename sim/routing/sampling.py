@@ -14,7 +14,9 @@ from sim.routing.spec import RoutingSpec
 from sim.routing.trace_file import load_trace
 
 NUM_SEQUENCES, NUM_TOKENS = 8, 1024
-"""What is generated from statistics that do not say of which sequences they are."""
+"""Sequences, and tokens of each, that are generated from statistics that do not say what sequences
+they come from.
+"""
 
 
 def sample(routing: FittedRouting, lengths: NDArray[np.int64], seed: int) -> RecordedRouting:

@@ -175,7 +175,7 @@ def fitted_spec(routing: FittedRouting, *, task: str, num_digits: int = 5) -> Ro
 
 
 def _rounded(numbers: Numbers, num_digits: int) -> Numbers:
-    """Those numbers with all that were fitted rounded, tables and nested ones too."""
+    """Return the numbers with all fitted ones rounded, tables and nested ones too."""
     changes: dict[str, Any] = {}
     for item in fields(numbers):
         value = getattr(numbers, item.name)

@@ -88,7 +88,9 @@ def _place(
 
 @inner
 def _pass_over(taken: NDArray[np.int32], found: NDArray[np.int32]) -> None:
-    """From places among those left to experts; ``taken`` [rank, lane] ascend by rank."""
+    """Turn places among the experts that are left into experts; ``taken`` [rank, lane] ascend by
+    rank.
+    """
     for rank in range(len(taken)):
         for lane in range(TOGETHER):
             # Without a branch, so that lanes go through the processor's vectors together.

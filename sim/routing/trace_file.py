@@ -16,7 +16,9 @@ from sim.routing.npz_arrays import read_arrays
 from sim.routing.recorded import RecordedRouting
 
 MAX_WEIGHT = 1e6
-"""Of an expert for a token: shares of a softmax are at most 1, some models scale them."""
+"""The largest weight of an expert for a token: shares of a softmax are at most 1, some models scale
+them.
+"""
 KEYS = ("expert_ids", "gate_weights", "sequence_num_tokens", "token_ids", "num_experts")
 
 

@@ -15,7 +15,7 @@ from hwprofiles.input_file import text_lines
 from hwprofiles.units import MIB
 
 Line = tuple[str, dict[str, Any]]
-"""Where it stands, and what it says."""
+"""A line: where it stands, and what it says."""
 IDS = (
     "expert_ids",
     "routed_experts",
@@ -35,7 +35,9 @@ _NUMBER = re.compile(r"\d{1,5}")
 META_WORDS = frozenset({"meta", "metadata", "header", "config"})
 MAX_LINE_CHARACTERS = 64 * MIB
 MAX_LINE_VALUES = 16_000_000
-"""Of a line of JSON, which may hold a whole request: 40,000 tokens of 48 layers, top-8."""
+"""The most values of a line of JSON, which may hold a whole request: 40,000 tokens of 48 layers,
+top-8.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

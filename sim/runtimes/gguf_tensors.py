@@ -27,7 +27,7 @@ def tensors_of(model: Model, path: str, quantization: str | None) -> TensorTable
 
     ``path`` is where the model is from; ``quantization`` stands for other weights than the file's.
     """
-    # Another quantisation is another file, of which only the classes' bytes are known.
+    # Another quantisation is another file; only the bytes of its classes are known.
     if path.endswith(".gguf") and quantization is None:
         return tensors_of_file(Path(path), model.num_layers)
     return shared_out(model)

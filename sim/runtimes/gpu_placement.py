@@ -39,7 +39,7 @@ def placed_beside_gpu(
         weights[gpu + 1] += others[dense == gpu].sum()
     embedding = model.top_bytes.get(TensorClass.EMBEDDING, 0)
     weights[0 if is_embedding_on_host else gpu + 1] += embedding
-    # A tied head is the embedding itself, of which a GPU needs its own copy only where it has none.
+    # A tied head is the embedding itself; a GPU without the embedding needs its own copy of it.
     tied = embedding if model.is_head_tied and is_embedding_on_host and gpu != HOST else 0
     weights[gpu + 1] += tied if model.is_head_tied else model.top_bytes.get(TensorClass.HEAD, 0)
     return DevicePlacement(

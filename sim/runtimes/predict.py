@@ -48,7 +48,7 @@ class Speed:
     """Tokens a second, between which ends, how the time is spent, and the assumption that matters
     most.
 
-    ``coverage_fraction`` is None for a program of which no published speeds were fitted: the ends are
+    ``coverage_fraction`` is None for a program whose published speeds were not fitted: the ends are
     as wide as for llama.cpp, and how often they hold is not known. ``is_by_measured_kernels``: it
     rests on laws that were measured on the machine with the program.
     """

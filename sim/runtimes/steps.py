@@ -43,7 +43,7 @@ GROUPED_EXPERTS_SINCE = {IK_LLAMA_CPP: 728, LLAMA_CPP: 13199}
 """The pull request of each program since which one kernel multiplies by all experts of a prompt.
 
 Before, the host read which tokens chose an expert, and started kernels for one after the other
-(ggml_cuda_mul_mat_id, of which ik_llama.cpp's was a copy). llama.cpp's is of 2025-04-30.
+(ggml_cuda_mul_mat_id; ik_llama.cpp's was a copy of it). llama.cpp's is of 2025-04-30.
 """
 
 TILED_FLASH_SINCE = 19012
@@ -248,7 +248,7 @@ def _features(
         is_cache_expanded=_expands_cache(question, tokens / micro_batches),
         has_gpu=bool(host.gpus),
         is_other_maker=not all(gpu.is_nvidia for gpu in host.gpus),
-        # Other programs have kernels of their own, of which no such figures are known.
+        # Other programs have kernels of their own; no such figures of them are known.
         has_server_card=question.runtime in GROUPED_EXPERTS_SINCE
         and any(gpu.is_server_card for gpu in host.gpus),
         is_copy_known=isinstance(question.arguments, VllmArguments | AccelerateArguments),

@@ -61,8 +61,8 @@ class StepLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepWork:
-    """Work of one step, or of many as arrays. Seconds are those of the datasheet's rates; the rest
-    is counted.
+    """The work of one step, or of many as arrays. Seconds are those of the datasheet's rates; the
+    rest is counted.
 
     Weights are multiplications of a weight by a token; bytes are read once a step. ``gpu_pad_s`` is
     what one more token of every expert in use would take: grouped products round an expert's tokens
@@ -157,7 +157,7 @@ def work_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Computed:
-    """Devices where parts are computed: where they are, but for what is copied to a GPU first."""
+    """Devices where parts are computed: where they are except for what is copied to a GPU first."""
 
     attention: IntArray
     dense: IntArray

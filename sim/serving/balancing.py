@@ -8,10 +8,10 @@ from sim.serving.sequence import Sequence
 
 
 class Balancing(StrEnum):
-    """To the instance with the fewest live requests, or to that with the fewest tokens to compute,
-    the prompt's own included.
+    """Sends a request to the instance with the fewest live requests, or with the fewest tokens to
+    compute, the prompt's own included.
 
-    The latter counts what the instance's GPUs already hold of the prompt.
+    The second rule counts what the instance's GPUs already hold of the prompt.
     """
 
     LEAST_LIVE = "least-live"

@@ -27,8 +27,8 @@ class Blend(FilePart):
         return num_tokens - num_found + ceil(self.recompute_fraction * num_found)
 
     def duration(self, load: int, full: int, mended: int, num_layers: int) -> int:
-        """Of all layers: of a check layer the longer of loading and computing in full, of another
-        of loading and mending.
+        """Return the time of all layers. A check layer takes the longer of loading and computing in
+        full, any other the longer of loading and mending.
         """
         # Check layers find out which tokens differ most, so they compute all of them.
         checks = min(self.num_check_layers, num_layers)

@@ -102,7 +102,7 @@ class DecodingSet:
         return found
 
     def alike_steps(self) -> int:
-        """How many steps lie ahead until a sequence ends or fills a window: all alike but for
+        """How many steps lie ahead until a sequence ends or fills a window: all alike except for
         growing by as much each.
         """
         limit = self._next(self._ends)

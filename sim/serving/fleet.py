@@ -117,7 +117,7 @@ class Apart:
         prefiller.submit(prompt)
 
     def _buffer_for(self, sequence: Sequence) -> Buffer:
-        """Of the decode instance with the fewest requests, those on their way included."""
+        """The buffer of the decode instance with the fewest requests, those on their way included."""
         # Prompts on their way count too: many may be handed over before the first of them is
         # admitted.
         loads = [

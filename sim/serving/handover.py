@@ -100,7 +100,7 @@ class Handover:
         self._shipments: dict[int, _Shipment] = {}
 
     def ship(self, sequence: Sequence, computed_tokens: int) -> Process:
-        """So much of a prompt has KV: its full chunks leave, and at its end the rest.
+        """Note how much of a prompt has KV: its full chunks leave, and at its end the rest.
 
         Waits while its buffer has no room.
         """
@@ -117,7 +117,7 @@ class Handover:
             yield from shipment.buffer.claim(shipment.num_bytes)
             self.stalled_ns += int(self._env.now) - before_ns
         size = self._options.chunk_tokens
-        # Chunks of a prompt are full but for its last, which leaves once all of the prompt is
+        # Chunks of a prompt are full except for its last, which leaves once all of the prompt is
         # computed.
         end = (
             computed_tokens

@@ -113,7 +113,7 @@ class Instance:
             self._wake()
 
     def _wake(self) -> None:
-        """There may be something else to do than before."""
+        """Look again for something to do."""
         if self._idle is not None:
             self._idle.succeed()
             self._idle = None
@@ -336,8 +336,8 @@ class Instance:
             self._finish(sequence)
 
     def _computed(self, sequence: Sequence, tokens: int) -> None:
-        """So many more tokens of a sequence's context have KV; with the last of them comes the next
-        token.
+        """Note that more tokens of a sequence's context have KV; with the last of them comes the
+        next token.
         """
         sequence.computed_tokens += tokens
         self.pending_tokens -= tokens

@@ -24,11 +24,11 @@ class TransferRate(FilePart):
 
     @property
     def provenance(self) -> Provenance:
-        """Of both numbers."""
+        """The weaker provenance of both numbers."""
         return Provenance(kind=self.kind, source=self.source, date=self.date)
 
     def duration_ns(self, num_messages: int, num_bytes: float) -> int:
-        """Of a transfer, to the nearest ns."""
+        """The time of a transfer, to the nearest ns."""
         return round(num_messages * self.latency_ns + num_bytes / self.bytes_per_s * NS_PER_S)
 
 

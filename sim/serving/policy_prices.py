@@ -34,7 +34,7 @@ DRAWS_OF_FEW, DRAWS_OF_MANY = 16, 2
 """Batches simulated at a point of the grid: more where few tokens make them differ."""
 MANY_TOKENS = 128
 KV_FRACTION = 0.25
-"""Of GPU memory, for KV beside experts, where nobody says how much: assumed."""
+"""The share of GPU memory for KV beside experts, where nobody says how much: assumed."""
 
 Ns = NDArray[np.float64]
 

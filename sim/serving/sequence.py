@@ -21,8 +21,8 @@ class Sequence:
 
     ``keys`` name the full blocks of prompt and answer. The next ``target_tokens`` of context must
     be computed before the next token comes out: the prompt, and after a pre-emption what was
-    generated too. The sequence holds ``num_blocks`` blocks of KV, of which the first ``num_keyed``
-    are shared under their keys. ``joining`` tells its times in the decoding set apart.
+    generated too. The sequence holds ``num_blocks`` blocks of KV, and shares the first ``num_keyed``
+    of them under their keys. ``joining`` tells its times in the decoding set apart.
     ``chunk_keys`` name what tiers may hold of its prompt; the first ``num_saved_chunks`` need no
     storing; ``prefetched`` are pinned for it. ``found_ranges`` of its context, first to end, have
     KV that is mended, not computed. ``brought_tokens`` of its KV come from another instance as it
@@ -54,11 +54,11 @@ class Sequence:
 
     @property
     def number(self) -> int:
-        """Of the request: requests are served in this order."""
+        """The request's number: requests are served in this order."""
         return self.request.number
 
     def found_tokens(self, first: int, end: int) -> int:
-        """Of the tokens first … end − 1, those whose KV is mended."""
+        """Return how many of the tokens first … end − 1 have KV that is mended."""
         return sum(max(0, min(end, stop) - max(first, start)) for start, stop in self.found_ranges)
 
     @property

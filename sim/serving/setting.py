@@ -1,5 +1,5 @@
-"""From a serving file, a machine and a model to what is run: rates that the file leaves out are the
-machine's.
+"""Makes what is run of a serving file, a machine and a model: rates that the file leaves out are
+the machine's.
 """
 
 from collections.abc import Iterator
@@ -134,7 +134,9 @@ def _tier(spec: TierSpec, machine: Machine, num_gpus: int, *, is_host: bool) -> 
 
 
 def _host_rates(machine: Machine, num_gpus: int) -> tuple[TransferRate, TransferRate]:
-    """Each GPU of an instance copies its share over a link of its own, all at once."""
+    """Return the rates of reading and writing: each GPU of an instance copies its share over a link
+    of its own, all at once.
+    """
     link = machine.link
     return tuple(_rate(way.bytes_per_s, way.latency_ns, num_gpus) for way in (link.h2d, link.d2h))  # type: ignore[return-value]  # two
 

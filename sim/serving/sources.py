@@ -70,7 +70,7 @@ class OpenLoop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConstantLoad:
-    """So many requests under way at any time, as long as there are more: each answer lets the next
+    """Keeps a number of requests under way, as long as there are more: each answer lets the next
     one in at once.
 
     The requests' own arrival times play no part (``--max-concurrency`` of vLLM's benchmark at an

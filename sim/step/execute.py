@@ -1,4 +1,4 @@
-"""From a residency and a draw of the routing to a timeline: planned as a whole, or live where
+"""Makes a timeline of a residency and a draw of the routing: planned as a whole, or live where
 residency changes with time.
 """
 
@@ -19,6 +19,7 @@ from sim.policies.cache.base import CacheState
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
+from sim.policies.together import check_parts
 from sim.room import OWN_MEMORY, Room
 from sim.step.lowering.decisions import Decisions, decide_all, shelf_of
 from sim.step.lowering.live_fast import run_live
@@ -62,18 +63,11 @@ def execute(
     without a score is a CacheState, which the execution changes. A cache's timeline lies in
     ``room``, and so lasts until another run uses it.
     """
+    check_parts(policy)
     if policy.cache.score is not None:
         assert before is None or isinstance(before, Cached)
         return _live(policy, residency, foresight, engine_name, before, room)
     assert before is None or isinstance(before, CacheState)
-    if foresight.problem.overlap.in_turn:
-        raise InputError(
-            f"{policy.name}: running experts in turn needs a cache with a score, such as lru"
-        )
-    if policy.prefetch.is_active:
-        raise InputError(
-            f"{policy.name}: prefetching needs a cache with a score, to say what makes room"
-        )
     return _planned(policy, residency, foresight, engine_name, before)
 
 
@@ -166,17 +160,9 @@ def live_decisions(policy: Policy, residency: Residency, foresight: Foresight) -
         raise InputError(
             f"{policy.name}: a cache of experts needs all else on the GPU; its placement leaves layers elsewhere"
         )
-    if not foresight.problem.overlap.staging_experts:
-        raise InputError(
-            "staging_experts must be at least 1 where a cache may have no slot to spare for what is fetched, got 0"
-        )
     if policy.prefetch.early(foresight.problem, residency, passes) is not None:
         raise InputError(
             f"{policy.name}: copies ahead of a layer's gate go with residents that stay, not with a cache"
-        )
-    if foresight.problem.overlap.deferred or policy.dispatch.foretells:
-        raise InputError(
-            f"{policy.name}: experts that the CPU carries into another layer need residents that the clock does not change"
         )
     return Decisions(
         actions=np.zeros(foresight.tokens.shape, np.uint8),

@@ -1,4 +1,4 @@
-"""Long decodes in bounded memory: some passes at a time, of which only totals are kept.
+"""Long decodes in bounded memory: some passes at a time, and only totals are kept of them.
 
 Where nothing is copied ahead of a pass, every task of a pass waits, by way of
 others, for the last task of the pass before. So a run is the runs of its parts, one behind the

@@ -49,7 +49,9 @@ class UnshownPasses:
         )
 
     def followed_by(self, later: "UnshownPasses", num_left_out: int) -> "UnshownPasses":
-        """With those of the next part, by whose numbers so many tasks are left out."""
+        """Return these passes with those of the next part, which numbers its tasks after leaving
+        ``num_left_out`` out.
+        """
         columns = {
             item.name: np.concatenate(
                 [getattr(self.passes, item.name), getattr(later.passes, item.name)]

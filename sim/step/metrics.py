@@ -78,7 +78,7 @@ class Totals:
     counts: tuple[int, ...]
 
     def followed_by(self, later: "Totals") -> "Totals":
-        """Those of this part and of one that begins when its last task has ended."""
+        """Return the totals of this part and of one that begins when its last task has ended."""
         return Totals(
             first_token_ns=self.first_token_ns,
             end_ns=self.makespan_ns + later.end_ns,
@@ -93,7 +93,9 @@ class Totals:
         )
 
     def continued_by(self, later: "Totals") -> "Totals":
-        """Those of this part and of one whose clock goes on, though some of this may end in it."""
+        """Return the totals of this part and of one whose clock goes on, though some of this may
+        end in it.
+        """
         joined = self.followed_by(later)
         return replace(
             joined,

@@ -87,7 +87,7 @@ class Charged(Protocol):
 
     @property
     def metrics(self) -> Metrics:
-        """Its figures."""
+        """The figures of the run or the part."""
 
 
 def provenance_of(run: Run) -> RunProvenance:
@@ -148,7 +148,7 @@ def _kernel_numbers(run: Charged) -> Iterator[UsedNumber]:
 
 
 def devices_of(busy: Mapping[str, float]) -> list[Device]:
-    """Those that were busy at all."""
+    """Return the devices that were busy at all."""
     devices: tuple[Device, Device] = ("gpu", "cpu")
     return [device for device in devices if busy[device]]
 
@@ -248,8 +248,8 @@ def _outside_experts(
 def _outside_attention(
     scenario: Scenario, executed: Executed, devices: Sequence[Device]
 ) -> Iterator[Outside]:
-    """Of the layers that run on a device which has measured attention, how many passes were not
-    measured as they are.
+    """Count the passes that were not measured as they are, for layers on a device with measured
+    attention.
     """
     costs = CostModel(machine=scenario.machine, model=scenario.model)
     passes = executed.passes

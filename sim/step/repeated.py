@@ -143,7 +143,7 @@ class _Part:
     def of(
         cls, foresight: Foresight, decisions: Decisions, rows: slice, selected: NDArray[np.int64]
     ) -> "_Part":
-        """Those passes of a run."""
+        """Return those passes of a run."""
         columns = {
             field.name: getattr(foresight.passes, field.name)[rows] for field in fields(Passes)
         }
@@ -205,7 +205,7 @@ def _decode_totals(problem: Problem, part: _Part, engine_name: str) -> Totals:
 
 
 def _one_pass(problem: Problem, part: _Part, prices: Prices) -> Sheet:
-    """The first of the passes, but for attention, which alone differs from pass to pass and next to
+    """The first of the passes except for attention, which alone differs from pass to pass and next to
     which nothing runs.
     """
     first = slice(1)

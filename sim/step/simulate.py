@@ -21,6 +21,7 @@ from sim.policies.placement.fitting import bytes_by_gpu, items_of_card
 from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
+from sim.policies.together import check_parts
 from sim.room import OWN_MEMORY, Room
 from sim.routing.base import Routing, tokens_per_expert
 from sim.step.card_notes import card_notes
@@ -274,6 +275,7 @@ def _items(problem: Problem, residency: Residency, rule: MemoryRule, card: int) 
 
 def check(scenario: Scenario) -> None:
     """Refuse what cannot be run. Raises InputError."""
+    check_parts(scenario.policy)
     check_question(scenario)
     check_cards(scenario)
 

@@ -56,7 +56,7 @@ def _check_residents(run: Run) -> None:
 
 
 def check_expert_tasks(run: Run) -> None:
-    """Each action is one EXPERT task, on its device and as long as its tokens cost."""
+    """Check that each action is one EXPERT task, on its device and as long as its tokens cost."""
     tasks = run.timeline.tasks
     costs = problem_of(run.scenario).costs
     if run.scenario.policy.overlap.groups_experts:

@@ -130,7 +130,7 @@ def _last_end(end_ns: NDArray[np.int64], is_marked: NDArray[np.bool_]) -> NDArra
 
 
 def check_serial(run: Run) -> None:
-    """In a serial pass no two tasks run at once, on whatever resources."""
+    """Check that no two tasks of a serial pass run at once, on any resources."""
     is_serial = run.scenario.policy.overlap.is_serial(run.passes.is_prefill)
     is_aside = np.isin(run.timeline.tasks.kind, (TaskKind.PREFETCH, TaskKind.LOOKUP))
     tasks = np.flatnonzero(np.isin(run.timeline.tasks.step, run.passes.step[is_serial]) & ~is_aside)

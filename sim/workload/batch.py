@@ -21,7 +21,7 @@ LIMITS = {
     "beams": MAX_SEQUENCES,
 }
 MAX_PASS_TOKENS = 2**31 - 1
-"""Of one forward pass: its tokens are counted in 32 bits."""
+"""The most tokens of one forward pass: they are counted in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

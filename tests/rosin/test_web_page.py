@@ -362,7 +362,8 @@ def test_a_stopped_search_leaves_nothing() -> None:
     """Another question ends the search under way; what ended with an error says why."""
     desk = SearchDesk()
     first = read_question(SMALL | {"model": "deepseek-v3"}, Offered()).question.simulated_setting
-    assert desk.start(first).is_running
+    found = desk.start(first)
+    assert found.result is None and found.reason is None
     running = desk._running
     assert running is not None
     desk.close()

@@ -13,11 +13,13 @@ FloatArray = NDArray[np.float64]
 DRAM_FRACTION = 0.62
 GPU_MEMORY_FRACTION = 0.74
 GPU_PEAK_FRACTION = 0.2
-"""Of the peak of sums in 16 bits, which is twice what GeForce cards state: 40 % of that."""
+"""The share that is reached of the peak of sums in 16 bits, which is twice what GeForce cards
+state: 40 % of that.
+"""
 
 CPU_OPERATIONS_PER_CYCLE = 64
-"""Of a core: half the peak of dot products of bytes on 256-bit vectors, so that memory limits
-decoding.
+"""Operations of a core: half the peak of dot products of bytes on 256-bit vectors, so that memory
+limits decoding.
 """
 
 ROOFLINE = (

@@ -101,8 +101,8 @@ def _predicted(
 
 
 def _first(scored: Sequence[tuple[MeasuredArm, ArmPrediction]]) -> MeasuredArm | None:
-    """The arm with the least expected time, and so the least expected regret; where predictions are
-    the same what ``TieBreak`` says, then the file's order.
+    """The arm with the least expected time, and so the least expected regret. Where predictions are
+    the same, ``TieBreak`` decides, then the file's order.
 
     None where fewer than two arms are predicted: then nothing is chosen.
     """

@@ -51,7 +51,7 @@ def ask(row: MeasuredRow, host_of: HostOf) -> AskedRow:
     try:
         question = _question(row, host_of)
     except InputError as error:
-        # What would be right is for whoever types it; a table of rows has no room for a list of names.
+        # The list of right names helps a person who types; a table of rows has no room for it.
         return AskedRow(row=row, question=None, reason=str(error).partition("; known: ")[0])
     return AskedRow(row=row, question=question, reason=None, is_incomplete=leaves_flags_out(row))
 

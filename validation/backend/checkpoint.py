@@ -89,7 +89,7 @@ LAYOUTS: Mapping[str, TensorNames] = MappingProxyType(
         for family in ("deepseek_v2", "deepseek_v3")
     }
 )
-"""By ``model_type`` of config.json.
+"""Names of tensors by ``model_type`` of config.json.
 
 Queries of latent attention are ``q_b_proj`` where they have a latent, else ``q_proj``.
 """
@@ -227,7 +227,7 @@ def _places(
 
 
 def _own_name(name: str, names: Mapping[str, str], block: Block) -> str:
-    # Queries with a latent have two matrices, of which this is the second.
+    # Queries with a latent have two matrices; this is the second.
     if name == "q" and "kv_down" in block.tensors:
         return f"self_attn.{'q_b_proj' if 'q_down' in block.tensors else 'q_proj'}.weight"
     return names[name]

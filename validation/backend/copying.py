@@ -21,7 +21,9 @@ class Copy:
         return self.num_bytes
 
     def pieces(self, count: int) -> list["Copy"]:
-        """That many copies (at least one) that together are this one, cut alike from every tensor."""
+        """Return that many copies (at least one), cut alike from every tensor; together they are
+        this one.
+        """
         count = max(1, count)
         return [
             Copy(

@@ -26,8 +26,8 @@ class Routes:
 
     @classmethod
     def of(cls, chosen: NDArray[Any], tokens_E: NDArray[np.int32], shares_TP: Tensor) -> "Routes":
-        """From what the gate chose [T, P] and the shares it gave; one sort, so that no expert has
-        to ask the accelerator.
+        """Make routes of what the gate chose [T, P] and the shares that it gave; one sort, so that
+        no expert has to ask the accelerator.
         """
         # Stable, so that an expert's rows keep their order and sums give the same bits.
         order = torch.from_numpy(np.argsort(chosen.ravel(), kind="stable"))

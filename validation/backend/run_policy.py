@@ -9,6 +9,7 @@ from hwprofiles import InputError
 from sim.costs.memory import Residency
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
+from sim.policies.together import check_parts
 from sim.workload.batch import forward_passes
 from validation.backend.executed import ExecutedRun
 from validation.backend.forward_pass import Sequences
@@ -71,10 +72,7 @@ def check_executable(
         raise InputError(
             f"{policy.name}: a cache with code of its own is not executed; a scored or a static one is"
         )
-    if policy.cache.is_static and policy.prefetch.is_active:
-        raise InputError(
-            f"{policy.name}: prefetching needs a cache with a score, to say what makes room"
-        )
+    check_parts(policy)
     if policy.cache.score is not None and not (residency.dense.all() and residency.has_head):
         raise InputError(
             f"{policy.name}: a cache of experts needs all else on the accelerator; its placement leaves layers elsewhere"

@@ -82,8 +82,8 @@ class SlotArena:
         return slot.blocks[layer]
 
     def give_up(self, layer: int, expert: int, copy: Ticket) -> None:
-        """A prefetch is taken back; should its copy run nevertheless, the next one into its buffer
-        waits for it.
+        """Take a prefetch back; if its copy runs all the same, the next copy into its buffer waits
+        for it.
         """
         slot = self._slots[layer, expert].pop()
         slot.last = copy

@@ -37,7 +37,7 @@ class StreamLane:
     def submit(self, ticket: Ticket) -> None:
         """Put a task at the end of the line."""
         ticket.submitted_ns = time.perf_counter_ns()
-        # Made on submission, so that whoever waits for the task finds it before the launch.
+        # Made on submission, so that a thread that waits for the task finds it before the launch.
         ticket.launch = threading.Event()
         self._line.put(ticket)
 

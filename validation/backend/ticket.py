@@ -94,7 +94,7 @@ class Ticket:
             self._latch.release()
 
     def begin(self, lane_order: int) -> None:
-        """It starts now, as the lane's next."""
+        """Start the task now, as the lane's next."""
         self.lane_order = lane_order
         self.start_ns = time.perf_counter_ns()
 
@@ -145,14 +145,14 @@ class Ticket:
         self.finish()
 
     def drop(self) -> None:
-        """It is taken back: it ends now, having run nothing."""
+        """Take the task back: it ends now, having run nothing."""
         self.is_dropped = True
         self.start_ns = self.worked_ns = self._paused_ns = time.perf_counter_ns()
         self.finish()
 
     def finish(self) -> None:
         """The task has ended with its last piece; tasks that wait for it go on."""
-        # The end is set before the latch is let go, since whoever wakes reads it.
+        # The end is set before the latch opens, since a thread that wakes reads it.
         self.end_ns = self._paused_ns
         self._latch.release()
         for listener in self.listeners:

@@ -76,7 +76,7 @@ def calibrate(
 
 
 def _loads(trials: Sequence[PlanTrial]) -> list[tuple[Model, int]]:
-    """Each model with each number of sequences that it decoded at once."""
+    """Return each model with each number of sequences that it decoded at once."""
     found = {}
     for trial in trials:
         sequences = trial.problem.batch.num_sequences

@@ -95,8 +95,8 @@ class HeldOut:
 
 
 def hold_out(runs: Sequence[ObservedRun], layer_overhead_ns: float) -> list[HeldOut]:
-    """Each plan predicted by a fit to the other plans' runs; of a single plan, its later half by a
-    fit to the earlier.
+    """Predict each plan by a fit to the other plans' runs; where there is one plan, its later half
+    by a fit to the earlier.
     """
     plans = list(dict.fromkeys(run.plan for run in runs))
     if len(plans) > 1:

@@ -73,7 +73,7 @@ class _Parts:
         first = self.costs.model.moe_layers[0]
 
         def price_ns(tokens: Sizes) -> NDArray[np.int64]:
-            """Its price by size."""
+            """Return the part's price by size."""
             return costs.expert(self.device, first, tokens).ns
 
         curve = costs.expert_curve(self.device)
@@ -93,7 +93,7 @@ class _Parts:
         which = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD
 
         def price_ns(sequences: Sizes) -> NDArray[np.int64]:
-            """Its price by size."""
+            """Return the part's price by size."""
             return self.costs.head(self.device, sequences).ns
 
         return self._part(
@@ -136,7 +136,7 @@ class _Parts:
         }
 
         def price_ns(x: Sizes) -> NDArray[np.int64]:
-            """Its price by size."""
+            """Return the part's price by size."""
             # A decoded token attends to all before it; a prompt begins at nothing.
             first = x - 1 if is_decode else np.zeros_like(x)
             return self.costs.attention(

@@ -12,8 +12,8 @@ from sim.engine.timeline import Timeline
 from validation.backend.executed import ExecutedRun
 
 KEPT_FRACTION = 0.95
-"""Of the delays of a kind between paced tasks, from the shortest on, those that count; between real
-operations all do, as all recur.
+"""The share of the delays of a kind between paced tasks that counts, from the shortest on; between
+real operations all do, as all recur.
 """
 
 WEIGHT_COPIES = (
@@ -82,8 +82,8 @@ def fit_lane_costs(*runs: ExecutedRun) -> LaneCosts:
 def fit_scale(
     costs: LaneCosts, runs: tuple[ExecutedRun, ...], predicted: tuple[Timeline, ...]
 ) -> LaneCosts:
-    """With the scales at which those predictions, made with these costs, would have had the right
-    total of each lane and kind.
+    """Return these costs with the scales that would have given those predictions the right total of
+    each lane and kind.
 
     What the calibration did not run on a lane goes by all that it ran there.
     """
@@ -158,7 +158,7 @@ def _delays(executed: ExecutedRun) -> dict[str, NDArray[np.int64]]:
 def _hand_overs_ns(
     gaps_ns: NDArray[np.int64], receivers: NDArray[np.int64], kept: float
 ) -> NDArray[np.float64]:
-    """By lane; that of all lanes together for one that waited for no other."""
+    """Return hand-overs by lane; a lane that waited for no other gets that of all lanes together."""
     hand_overs_ns = np.full(_NUM_RESOURCES, _typical(gaps_ns, kept))
     for lane in np.unique(receivers).tolist():
         hand_overs_ns[lane] = max(0.0, _typical(gaps_ns[receivers == lane], kept))

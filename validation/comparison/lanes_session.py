@@ -76,7 +76,7 @@ class LanesSession:
         return self._inner.drop(self.places[number])
 
     def _surrounded(self, tasks: TaskTable, row: int, duration_ns: int) -> tuple[Task, Task, Task]:
-        """Its submission, its way through the lane's inbox, and the task."""
+        """Return the task's submission, its way through the lane's inbox, and the task itself."""
         lane = int(tasks.resource[row])
         kind = TaskKind(int(tasks.kind[row]))
         costs = self._costs

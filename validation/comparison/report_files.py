@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 def host_words() -> str:
-    """What computed: processor, system, Python and torch, and the accelerator if there is one."""
+    """Name what computed: processor, system, Python and torch, and the accelerator if there is one."""
     words = [
         platform.machine(),
         platform.system(),

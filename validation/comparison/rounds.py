@@ -21,8 +21,9 @@ with anything.
 
 
 MOST_LOST_FRACTION = 0.05
-"""Of the time that tasks worked, what they may have been without a core: one that loses more was
-preempted. Runs of llama.cpp count as undisturbed by the same share (runtimes/llama_cpp/sample.py).
+"""The share of their working time that tasks may have been without a core: a run that loses more
+was preempted. Runs of llama.cpp count as undisturbed by the same share
+(runtimes/llama_cpp/sample.py).
 """
 
 

@@ -18,7 +18,7 @@ from validation.measuring.surroundings import memory_bytes
 from validation.measuring.workplace import DTYPES
 
 MOST_MEMORY_SHARE = 0.7
-"""Of this computer's memory that weights may fill, the accelerator's copies included."""
+"""The share of this computer's memory that weights may fill, the accelerator's copies included."""
 
 
 def real_tier(device: str, machine: Machine) -> Tier:
@@ -81,8 +81,8 @@ def real_weights(scenario: Scenario, tier: Tier) -> Weights:
 
 
 def weights_for(scenario: Scenario, tier: Tier, checkpoint: Path | None) -> Weights | None:
-    """Those of a checkpoint, or random ones of full size; None for the small stand-in of a paced
-    run.
+    """Return the weights of a checkpoint, or random ones of full size; None for the small stand-in
+    of a paced run.
     """
     is_paced = tier is Tier.PACED
     if checkpoint is not None:

@@ -24,14 +24,14 @@ BUDGETS_GB = (16, 8, 24)
 
 MOST_HOST_BYTES = 32 * GIB
 HOST_SHARE = 0.3
-"""Of the computer's memory, what the weights of one model may take."""
+"""The share of the computer's memory that the weights of one model may take."""
 
 PACED_LAYERS = 4
 MOST_TOKENS = 32
 """No case has as many tokens at once."""
 
 SMALL_SHARES = (0.5, 0.25, 0.75)
-"""Of a small model's experts, those that its budgets leave room for."""
+"""The shares of a small model's experts that its budgets leave room for."""
 
 SMALL: Mapping[str, Any] = MappingProxyType(
     {
@@ -67,7 +67,7 @@ class CaseModel:
 
 
 def case_models(tier: Tier, names: Sequence[str] = NAMES) -> list[CaseModel]:
-    """In the order in which they are to be run.
+    """Return the models in the order in which they are to be run.
 
     Raises InputError for an unknown name, or where not even one layer fits the computer.
     """

@@ -43,12 +43,12 @@ more.
 """
 
 CASE_SHARE = 0.9
-"""Of its part of the time, what the runs of a case may take up to when the last begins: that one,
-and writing, take the rest.
+"""The share of a case's time that its runs may take until the last one begins; the last one, and
+writing, take the rest.
 """
 
 LEAST_SHARE = 0.1
-"""Of the time: with less left, no model is begun."""
+"""The least share of the time that a model is begun with."""
 
 MEASURING_SHARE = 0.1
 LINK_BYTES_PER_S = 2.5e9

@@ -47,7 +47,7 @@ class CaseReport:
 
     @property
     def line(self) -> str:
-        """In one line, what came out."""
+        """Say in one line what came out."""
         plan = self.report.plans[0]
         found = self.report.paired
         return (

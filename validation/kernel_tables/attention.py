@@ -32,8 +32,8 @@ class HeadShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MeasuredAttention:
-    """Of each shape of heads and number of sequences: tokens, rising, and ns. ``decode`` is by tokens
-    of the context, ``prefill`` by tokens of the prompt, from position 0.
+    """Tokens, rising, and ns, for each shape of heads and number of sequences. ``decode`` is by
+    tokens of the context, ``prefill`` by tokens of the prompt, from position 0.
     """
 
     decode: Mapping[tuple[HeadShape, int], tuple[Values, Values]]

@@ -18,7 +18,9 @@ SLOW_RATIO = 2.0
 """
 
 LEAST_SHARED = 20
-"""Calls that two frameworks measured, of which a median is taken: about one shape."""
+"""The fewest calls that two frameworks must both have measured before their median counts: about
+one shape.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class ExpertShape:
 
     @property
     def num_weights(self) -> int:
-        """Of one expert: up, gate and down."""
+        """The weights of one expert: up, gate and down."""
         return 3 * self.hidden * self.intermediate
 
 
@@ -51,7 +53,7 @@ class GroupedRow:
 
     @property
     def tokens_per_expert(self) -> float:
-        """Of each activated expert."""
+        """The tokens of each activated expert."""
         return self.tokens * self.shape.top_k / self.num_activated
 
     @property
@@ -112,7 +114,7 @@ def _slow_kernels(rows: Iterable[GroupedRow]) -> set[tuple[str, str]]:
 
 
 def fastest(rows: Iterable[GroupedRow]) -> tuple[GroupedRow, ...]:
-    """Of the rows of one call, that of the fastest framework."""
+    """Return the row of the fastest framework for each call."""
     # A slower framework says more of its kernels than of the card.
     best: dict[_Call, GroupedRow] = {}
     for row in rows:

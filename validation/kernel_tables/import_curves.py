@@ -36,8 +36,8 @@ _DIGITS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatErrors:
-    """Of the rows of one format, how far off prices are, as fractions: without curves, with those of
-    all shapes, and of each shape with the others' alone.
+    """How far off the prices of one format's rows are, as fractions: without curves, with the
+    curves of all shapes, and of each shape with the others' curves alone.
     """
 
     dtype: str
@@ -146,7 +146,9 @@ def thinned(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float],
 
 
 def _mean(weighted: Sequence[tuple[int, float]]) -> float:
-    """Of calls over few and many experts; the more experts, the less its kernels matter."""
+    """Return the mean of calls over few and many experts; the more experts, the less a call's
+    kernels matter.
+    """
     # A mean of logarithms, because errors are ratios.
     counts, values = zip(*weighted, strict=True)
     return float(f"{np.exp(np.average(np.log(values), weights=counts)):.{_DIGITS}g}")

@@ -5,7 +5,7 @@ from sim.model.model import Attention, Model
 from validation.backend.architecture import Architecture, LayerShape, architecture_of, is_latent
 
 _NO_ATTENTION = Attention(num_heads=1, kv_elements_per_token=2, score_elements=1, value_elements=1)
-"""What stands in a decoder that has no attention, of which nothing is measured."""
+"""Stands in for attention in a decoder that has none; nothing of it is measured."""
 
 
 def built(model: Model) -> Architecture:

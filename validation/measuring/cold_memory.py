@@ -14,7 +14,8 @@ ALIGNMENT = 64
 """Elements that blocks begin at multiples of: a cache line, whatever the format."""
 
 DEVIATION = 0.02
-"""Of the numbers in it: what weights are like, so that no arithmetic is slowed by numbers near 0.
+"""The deviation of the numbers in it: what weights are like, so that no arithmetic is slowed by
+numbers near 0.
 """
 
 
@@ -46,7 +47,7 @@ class ColdMemory:
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """The device that holds it."""
         return self._flat.device
 
     @property
@@ -55,7 +56,7 @@ class ColdMemory:
         return int(self._flat.nbytes)
 
     def take(self, count: int) -> Tensor:
-        """That many numbers in a row, the ones not taken for longest. There must be as many."""
+        """Return that many numbers in a row, the ones not taken for longest. There must be as many."""
         assert count <= len(self._flat), f"{count} numbers of {len(self._flat)} are asked for"
         first = (
             self._next if self._next + count <= len(self._flat) else 0

@@ -24,7 +24,7 @@ real work.
 """
 
 KEPT_FRACTION = 0.95
-"""Of the gaps, from the shortest on, those that count: then and now something else has the
+"""The share of the gaps that counts, from the shortest on: now and then something else has the
 processor.
 """
 
@@ -94,7 +94,7 @@ def gaps(found_ns: Sequence[float]) -> Gaps:
 
 
 def _hand_overs(lanes: tuple[Lane, Lane], count: int) -> list[float]:
-    """From the end of a task to the start of one on the other lane that waited for it."""
+    """Time from the end of a task to the start of one on the other lane that waited for it."""
     tickets = [_ticket() for _ in range(count + 1)]
     for before, after in pairwise(tickets):
         after.waits = (before,)
@@ -105,7 +105,7 @@ def _hand_overs(lanes: tuple[Lane, Lane], count: int) -> list[float]:
 
 
 def _calls(lane: Lane, count: int) -> list[float]:
-    """From the submission of an empty task to a lane that sleeps, to when its end is known."""
+    """Time from the submission of an empty task to a lane that sleeps, to when its end is known."""
     found = []
     for _ in range(count):
         # The lane's thread has to have gone to sleep, as it has behind real work.
@@ -118,7 +118,9 @@ def _calls(lane: Lane, count: int) -> list[float]:
 
 
 def _decisions(lanes: tuple[Lane, Lane], count: int) -> list[float]:
-    """From the end of a task, over who waits for it and submits another, to the start of that one."""
+    """Time from the end of a task, over who waits for it and submits another, to the start of that
+    one.
+    """
     found = []
     for number in range(count):
         gate = _ticket()
@@ -133,7 +135,7 @@ def _decisions(lanes: tuple[Lane, Lane], count: int) -> list[float]:
 
 
 def _read_backs(bench: Bench, count: int) -> list[float]:
-    """On a GPU: launch, read a number back, and only then launch again, as behind a gate."""
+    """Launch on a GPU, read a number back, and only then launch again, as behind a gate."""
     x = torch.zeros(1, device=bench.device)
     works: list[Callable[[], object]] = [lambda: x.add_(1.0).item()] * NUM_READ_BACKS
     # Each sample is a mean over many works, so fewer samples suffice.

@@ -30,7 +30,8 @@ from validation.measuring.workplace import (
 )
 
 LEAST_LOAD_BYTES = 4 * MIB
-"""Of a copy beside which a lane is timed: of smaller ones, starting and ending would be most."""
+"""The least bytes of a copy beside which a lane is timed: a smaller one would mostly start and end.
+"""
 
 OnStage = Callable[[str, float], None]
 """Called with what is being done, and the share of it that is done."""
@@ -65,7 +66,7 @@ EFFORTS: Mapping[str, Effort] = MappingProxyType(
         ),
     }
 )
-"""By name."""
+"""The efforts by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,8 +214,8 @@ def _all_probes(
     dtypes: tuple[str, ...],
     grid: Grid,
 ) -> tuple[list[Probe], list[str]]:
-    """Each point once, though several models have it, and what is left out since its weights do not
-    fit.
+    """Return each point once, though several models have it, and what is left out since its weights
+    do not fit.
     """
     found = [*read_probes(place, around.cores, dtypes[0]), *copy_probes(place, grid.copy_bytes)]
     left_out: dict[str, None] = {}

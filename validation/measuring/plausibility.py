@@ -14,7 +14,7 @@ a data sheet is taken as it is.
 """
 
 LEAST_SAMPLES = 5
-"""Of a plain read, before its fastest says what memory gives."""
+"""The fewest samples of a plain read before its fastest says what memory gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +48,8 @@ def plausible(
 
 
 def fastest_reads(curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]]) -> dict[str, float]:
-    """By device, the most bytes a second of any sample of a plain read, with TOLERANCE; none of
-    LEAST_SAMPLES on a device, no peak.
+    """Return by device the most bytes a second of any sample of a plain read, with TOLERANCE; a
+    device with fewer than LEAST_SAMPLES has no peak.
     """
     reads = [
         point

@@ -34,8 +34,8 @@ class CurveKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Probe:
-    """Timed on the bench of that name. ``make`` prepares one run, from memory not used for long,
-    and returns what is timed.
+    """What is timed, on the bench of that name. ``make`` prepares one run, from memory not used for
+    long, and returns the function to time.
 
     ``weight_bytes`` are read in each run whatever ``x`` is, ``flops`` done.
     """

@@ -93,7 +93,9 @@ def workplace(
 
 
 def split_cores(cores: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The core that plays the accelerator, and those of the CPU: the same where there is only one."""
+    """Return the core that plays the accelerator, and the cores of the CPU; both are the same core
+    where there is only one.
+    """
     return cores[:1], cores[1:] or cores
 
 

@@ -27,7 +27,7 @@ Each takes a seed and a file that a reader may have: measured popularity, or a r
 """
 
 ABOUT_REQUESTS = frozenset({"lmcache"})
-"""Those whose file is a request trace."""
+"""The publications whose file is a request trace."""
 
 
 def reproduction_names() -> tuple[str, ...]:

@@ -3,8 +3,8 @@ request 5).
 
 It reads a CSV of choices, a row ``position,layer,expert,expert,…`` as its llama-moe-trace writes them
 (tools/moe-trace at 0bc799a0), counts those of decoded tokens, whose positions are at least 0, and
-keeps as many of the most chosen in GPU memory as it is told for each layer. A CSV in which nothing
-but a plan's experts was chosen therefore states them.
+keeps as many of the most chosen in GPU memory as it is told for each layer. So a CSV that has no
+choices but a plan's experts makes it keep these.
 """
 
 from collections.abc import Iterator, Sequence

@@ -13,7 +13,7 @@ from validation.accuracy import AccuracyResult, GroupAccuracy, PointAccuracy
 
 SHOWN_REASONS = 12
 SHOWN_ROWS = 20
-"""Of so few rows a person asks about each: is mine normal?"""
+"""The most rows that are shown one by one: of so few a person asks whether each is normal."""
 
 
 def accuracy_page(result: AccuracyResult) -> Iterator[RenderableType]:

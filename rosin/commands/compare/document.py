@@ -103,7 +103,7 @@ def _row(run: Run, warnings: list[str]) -> ComparedPolicy:
 
 
 def _shared_warnings(rows: Sequence[ComparedPolicy]) -> Iterator[str]:
-    """Each warning once, with the policy where it is not everybody's."""
+    """Yield each warning once, with the policy where it is not everybody's."""
     counts = Counter(warning for row in rows for warning in row.warnings)
     for warning, count in counts.items():
         if count == len(rows):

@@ -14,6 +14,7 @@ from rosin.report.occupancy import on_one_gpu
 from rosin.report.tables import (
     format_count,
     format_share,
+    misfit_table,
     name_column,
     number_column,
     plain_table,
@@ -41,7 +42,7 @@ def compare_page(result: CompareResult, scenario: Scenario) -> Iterator[Renderab
             yield Text(words)
     if result.infeasible:
         yield Text("\nThese do not fit:")
-        yield _misfits(result)
+        yield misfit_table("policy", result.infeasible)
 
 
 def _table(result: CompareResult) -> Table:
@@ -71,11 +72,4 @@ def _table(result: CompareResult) -> Table:
             *counts,
             f"{busiest} {share}",
         )
-    return table
-
-
-def _misfits(result: CompareResult) -> Table:
-    table = plain_table(name_column("policy"), number_column("too much"), text_column("because"))
-    for misfit in result.infeasible:
-        table.add_row(misfit.policy, format_bytes(misfit.missing_bytes), misfit.reason)
     return table

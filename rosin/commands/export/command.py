@@ -69,7 +69,7 @@ def export(
     if (path is None or form in FILE_FORMS) and output.has_tables:
         sys.stdout.write(
             text
-        )  # as it is: whoever copies it wants no lines broken at the terminal's width
+        )  # as it is: a user who copies it wants no lines broken at the terminal's width
 
 
 def _experts(path: Path, to: str, form: str, target: Path | None) -> tuple[str, tuple[str, ...]]:

@@ -59,7 +59,7 @@ def verdict(found: ServingPlan) -> str:
 
 
 def missed(found: TargetMissed) -> str:
-    """That the target is out of reach, and how near it comes, in a line."""
+    """Say in a line that the target is out of reach, and how near the nearest comes."""
     nearest = found.nearest
     target = found.target
     reached = []

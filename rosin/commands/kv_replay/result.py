@@ -15,7 +15,7 @@ from sim.serving.kv import LruCurve, Pool, PoolResult, TouchOrder, lru_curve, re
 from sim.workload.requests import RequestsSpec
 
 MANY_POOLS = 4
-"""From so many pools on, one pass for all LRU pools, and for all in which everything fits, is
+"""With at least so many pools, one pass for all LRU pools, and for all that hold everything, is
 quicker than a replay of each.
 """
 

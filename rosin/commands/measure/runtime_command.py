@@ -1,7 +1,7 @@
 """`rosin measure --runtime`: the kernels of a program that people run models with, as laws."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,7 +98,7 @@ def _measured(subject: SubjectOptions, asked: RuntimeMeasure, output: Output) ->
     """Run the small files, with a line on the terminal that says how far it is."""
     from sim.model.library import load_model
     from validation.runtimes.llama_cpp import (
-        RunCounts,
+        EFFORT,
         cases_of,
         measure_points,
         session_opener,
@@ -112,7 +112,7 @@ def _measured(subject: SubjectOptions, asked: RuntimeMeasure, output: Output) ->
     own = cases_of(shapes, (subject.dtype or DEFAULT_FORMATS).split(","))
     cases = tuple(dict.fromkeys((*own, *map(with_other_top_k, own))))
     progress = StageProgress(is_shown=output.is_watched)
-    effort = RunCounts(rounds=QUICK_ROUNDS) if subject.quick else RunCounts()
+    effort = replace(EFFORT, rounds=QUICK_ROUNDS) if subject.quick else EFFORT
     try:
         # The files hold random weights, so nobody needs them afterwards.
         with tempfile.TemporaryDirectory(prefix="rosin-") as folder:

@@ -11,7 +11,7 @@ from rosin.report.tables import name_column, number_column, plain_table, text_co
 
 DENSE = "dense"
 ROUNDS_UP = 0.9995
-"""From here on, three digits of a unit read 1000: the next unit is due."""
+"""The least share of 1000 that reads 1000 in three digits: the next unit is due."""
 
 
 def model_list(rows: Sequence[ModelSummary]) -> Iterator[RenderableType]:
@@ -98,7 +98,7 @@ def _three_digits(value: float) -> str:
 
 def _figures(model: ModelSummary) -> Iterator[tuple[str, str]]:
     yield "layers", str(model.num_layers)
-    yield "of which route to experts", str(model.num_moe_layers)
+    yield "layers with experts", str(model.num_moe_layers)
     # A single kind of layer says no more than the number of layers does.
     if len(model.kinds) > 1:
         for kind, count in model.kinds.items():

@@ -44,7 +44,8 @@ ObjectiveOption = Annotated[
     ),
 ]
 MaxTtftOption = Annotated[
-    float | None, named("--max-ttft", "SECONDS", "Only plans whose first token is there by then.")
+    float | None,
+    named("--max-ttft", "SECONDS", "Take only plans whose first token comes within this time."),
 ]
 LosslessOption = Annotated[
     bool | None,

@@ -27,6 +27,7 @@ from rosin.report.json_documents import PlanOffer, PlanResult, PlanRival
 from rosin.report.tables import (
     format_count,
     format_share,
+    misfit_table,
     name_column,
     number_column,
     plain_table,
@@ -334,16 +335,7 @@ def _misfits(result: PlanResult) -> Iterator[RenderableType]:
     misfits = [rival for rival in result.rivals if rival.reason is not None]
     if misfits:
         yield Text()
-        yield _misfit_table(misfits)
-
-
-def _misfit_table(misfits: list[PlanRival]) -> Table:
-    table = plain_table(
-        name_column("Does not fit"), number_column("too much"), text_column("because")
-    )
-    for rival in misfits:
-        table.add_row(rival.policy, format_bytes(rival.missing_bytes or 0), rival.reason)
-    return table
+        yield misfit_table("Does not fit", misfits)
 
 
 def _limit(result: PlanResult) -> str:

@@ -65,7 +65,7 @@ AlsoLoadedOption = Annotated[
     named(
         "--also-loaded",
         "MODELS",
-        "Models that the GPU holds beside this one, with commas: their weights stay free, too.",
+        "Other models that the GPU holds, with commas between: the plan leaves room for their weights.",
     ),
 ]
 AnyPolicyOption = Annotated[

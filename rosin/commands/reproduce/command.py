@@ -98,7 +98,7 @@ def _show_all(
 
 
 def _popularity(routing: str | None) -> Path | None:
-    """The file behind the option. Raises InputError for another kind of routing."""
+    """Return the file that the option names. Raises InputError for another kind of routing."""
     from hwprofiles import InputError
 
     if routing is None:

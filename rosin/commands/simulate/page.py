@@ -205,7 +205,7 @@ def _reasons(run: Run | LongRun) -> Table:
     )
     if metrics.prefetched_bytes:
         table.add_row(
-            "of which ahead of need",
+            "copied ahead of need",
             format_bytes(metrics.prefetched_bytes),
             f"{format_bytes(metrics.wasted_prefetch_bytes)} unused",
         )

@@ -189,7 +189,7 @@ def _listed(title: str, lines: Sequence[str]) -> Iterator[RenderableType]:
 
 
 def _grouped(statements: Iterable[tuple[str, Mapping[str, Value]]]) -> list[str]:
-    """Each statement once, with the first place where it holds and how many more there are."""
+    """Return each statement once, with the first place where it holds and how many more there are."""
     places: dict[str, list[str]] = {}
     for statement, at in statements:
         places.setdefault(statement, []).append(at_words(at))

@@ -287,7 +287,7 @@ def _entries(items: Sequence[MemoryItem]) -> Iterator[tuple[str, str]]:
 
 
 def _key_of(kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each colour once, with all kinds that have it."""
+    """Yield each colour once, with all kinds that have it."""
     names: dict[str, list[str]] = {}
     for kind in kinds:
         names.setdefault(KIND_COLORS.get(kind, "c7"), []).append(_kind(kind))

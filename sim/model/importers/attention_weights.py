@@ -20,7 +20,7 @@ class AttentionWeights:
     weights: tuple[Weight, ...] = ()
 
     def windowed(self, sizes: Sequence[int | None]) -> list["AttentionWeights"]:
-        """This attention for layers with those windows; equal layers share one object."""
+        """Return this attention for layers with those windows; equal layers share one object."""
         assert self.geometry is not None
         plain = self.geometry
         made = {

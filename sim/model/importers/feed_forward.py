@@ -4,6 +4,7 @@ blocks.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from hwprofiles import InputError
 from sim.model.importers.config_keys import ConfigKeys, shown
@@ -38,6 +39,13 @@ class Experts:
         return f"{self.name}.{part}" if self.name else part
 
 
+class Selection(TypedDict):
+    """How many experts there are, and how many a token selects: the first fields of Experts."""
+
+    num_experts: int
+    top_k: int
+
+
 def selection(
     keys: ConfigKeys,
     expert_keys: Sequence[str] = ("num_local_experts", "num_experts", "n_routed_experts"),
@@ -48,16 +56,15 @@ def selection(
         "moe_k",
         "num_experts_per_token",
     ),
-) -> tuple[int, int]:
-    """How many experts there are, and how many a token selects, under the first of those keys that
-    is stated.
+) -> Selection:
+    """The counts under the first of those keys that is stated.
 
     Raises InputError when more are selected than there are, and where two keys disagree.
     """
     num_experts = _agreed(keys, expert_keys)
     top_k = _agreed(keys, top_k_keys)
     check_selection(keys, top_k_keys[0], num_experts, top_k)
-    return num_experts, top_k
+    return Selection(num_experts=num_experts, top_k=top_k)
 
 
 def _agreed(keys: ConfigKeys, names: Sequence[str]) -> int:
@@ -125,7 +132,7 @@ def flagged_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
 
 
 def routing(keys: ConfigKeys, layers: Iterable[int]) -> frozenset[int]:
-    """Those layers. Raises InputError when there are none."""
+    """Return the layers as a set. Raises InputError when there are none."""
     routed = frozenset(layers)
     # Its layers would all be dense, and wrong: a key that says where experts are was misread.
     if not routed:

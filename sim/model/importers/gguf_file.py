@@ -99,7 +99,7 @@ def _read_parts(path: Path, num_parts: int) -> GgufHeader:
     stem = path.name[: match.start()]
     parts = [
         path.with_name(f"{stem}-{number:05d}-of-{num_parts:05d}.gguf")
-        # Names have five digits; a count beyond is a broken file, of which no list is made.
+        # Names have five digits; a larger count is of a broken file, and no list is made of it.
         for number in range(1, min(num_parts, 99_999) + 1)
     ]
     missing = [part.name for part in parts if not part.is_file()]

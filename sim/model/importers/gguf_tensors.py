@@ -48,8 +48,8 @@ def class_of(name: str) -> TensorClass:
     """The class of a tensor by its name; one of a layer that is in no other class counts to its
     attention.
 
-    A table of which a token reads rows (embeddings by layer, n-grams, experts by token) is a lookup
-    table.
+    A table that a token reads a few rows of (embeddings by layer, n-grams, experts by token) is a
+    lookup table.
 
     That default carries state-space and indexer tensors of newer models: they are read for each
     token, as attention is. Outside the layers everything that is neither embedding nor head, rope

@@ -100,7 +100,9 @@ def _stored(
     quantization: str | None,
     expert_type: str | None,
 ) -> _Stored:
-    """In the named scheme, or as the checkpoint is stored where that is what is meant."""
+    """Store the weights in the named scheme, or as the checkpoint has them where the name means
+    that.
+    """
     # A name may be a scheme and also what the checkpoint says of itself, such as fp8: then the
     # checkpoint's own settings go first, as they are byte for byte.
     scheme = None if quantization is None else find_scheme(quantization)
@@ -137,7 +139,7 @@ def _expert_type(keys: ConfigKeys, checkpoint: str | None) -> str | None:
 def _in_scheme(
     keys: ConfigKeys, family: Family, decoder: Decoder, scheme: Scheme, expert_type: str | None
 ) -> _Stored:
-    """By class, by the settings of a checkpoint, or by a mix of types."""
+    """Store the weights by class, by the settings of a checkpoint, or by a mix of types."""
     scheme = scheme.of(is_dense=not any(block.num_experts for block in decoder.blocks))
     if scheme.mix is not None:
         return _in_mix(family, decoder, scheme, expert_type)

@@ -38,7 +38,7 @@ def linear(
 
 
 def loose(name: str, tensor_class: TensorClass, count: int) -> list[Weight]:
-    """That many weights which no quantiser packs; nothing where the count is 0."""
+    """Return ``count`` weights that no quantiser packs; nothing where the count is 0."""
     if not count:
         return []
     return [Weight(name=name, tensor_class=tensor_class, rows=count, is_linear=False)]

@@ -12,7 +12,7 @@ class SmoothedGateCache(Cache):
     """The least S leaves, where each gate sets S to alpha · TopP(s) + (1 - alpha) · S (HybriMoE,
     arXiv 2504.05897).
 
-    s is the gate's distribution, of which TopP keeps the largest ``kept_per_choice`` · top-k shares
+    s is the gate's distribution; TopP keeps its largest ``kept_per_choice`` · top-k shares
     (the paper's p = 2K). Where the routing gives no gate weights, s is the shares of the choices.
     The paper states no alpha; the released code has 0.5. There whatever is fetched is kept in place
     of another; ``is_selective``: only if its S is not the least of all.

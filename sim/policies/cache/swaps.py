@@ -12,8 +12,8 @@ from sim.policies.cache.base import Cache, CacheState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapsCache(Cache):
-    """At each gate of a prefill pass the layer's hottest missing experts are paired with its
-    coldest residents, up to ``most_swaps`` pairs.
+    """Pairs the layer's hottest missing experts with its coldest residents at each gate of a
+    prefill pass, up to ``most_swaps`` pairs.
 
     A pair changes places if the missing one has more than ``threshold`` times the tokens. Both
     copies are made (the one that leaves goes back to the host), and the newcomer runs on the GPU at

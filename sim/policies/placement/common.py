@@ -16,7 +16,7 @@ class CommonSlotsPlacement(RankedPlacement):
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """By popularity."""
+        """Rank experts by popularity."""
         return problem.popularity
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:

@@ -143,8 +143,8 @@ def missing_bytes(
     has_head: bool,
     kv: NDArray[np.bool_] | None = None,
 ) -> int:
-    """By how many bytes the marked layers, whole, exceed the memory of the GPU that lacks most
-    (negative: they fit).
+    """Return by how many bytes the marked layers, whole, exceed the memory of the GPU that lacks
+    most (negative: they fit).
     """
     room = room_by_card(problem, rule, dense, has_head=has_head, kv=kv)
     needed = bytes_by_gpu(problem, all_experts(problem, dense))

@@ -34,8 +34,8 @@ HOST_WORDS = "host memory would hold"
 
 
 def _host_shortage(problem: Problem) -> Infeasible | None:
-    """By how many bytes host memory falls short even if the GPUs held weights alone; None where it
-    is enough, unknown, or backed by a disk.
+    """Return by how many bytes host memory falls short even if the GPUs held weights alone; None
+    where it is enough, unknown, or backed by a disk.
     """
     stated = problem.machine.cpu.memory_bytes
     model = problem.model

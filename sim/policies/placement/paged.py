@@ -30,7 +30,7 @@ class PagedPlacement(Placement):
     cache of the first ``kv_layers`` layers.
 
     The first layers hold one expert more where the number does not divide. The KV cache of other
-    layers lies in host memory, but for recurrent states. None: as many experts as fit beside the
+    layers lies in host memory except for recurrent states. None: as many experts as fit beside the
     buffers, the KV cache of all layers. There are ``staging_layers`` buffers for what the GPU lacks
     of a layer.
     """

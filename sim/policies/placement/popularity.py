@@ -14,5 +14,5 @@ class PopularityPlacement(RankedPlacement):
     """Experts in order of popularity, all layers in one list, no quota per layer."""
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """By popularity."""
+        """Rank experts by popularity."""
         return problem.popularity

@@ -13,8 +13,8 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptPlacement(PopularityPlacement):
-    """By popularity over all layers; after a prompt, in every layer as many as before, those that
-    its tokens selected most.
+    """Places experts by popularity over all layers. After a prompt each layer has as many as
+    before: those that the prompt's tokens selected most.
 
     KTransformers' dynamic expert update: ties, and experts that no token selected, go by the lower
     number, whatever their popularity. A prompt shorter than ``min_prompt_tokens`` moves nothing.

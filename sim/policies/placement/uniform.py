@@ -19,7 +19,7 @@ class UniformPlacement(RankedPlacement):
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """By popularity."""
+        """Rank experts by popularity."""
         return problem.popularity
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:

@@ -17,8 +17,8 @@ from sim.workload.batch import Passes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyPrefetch(Prefetch):
-    """In a prompt's pass that selects an expert with a probability of at least
-    ``least_probability``, its copy need not wait for the gate.
+    """Begins copies of a prompt's pass before the gate, for experts that the pass selects with a
+    probability of at least ``least_probability``.
 
     Of each layer's missing experts that are so sure, the copies of the most popular begin with the
     layer, so many that the link has something to copy until the gate is known (a copy begun

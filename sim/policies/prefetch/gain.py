@@ -14,8 +14,8 @@ from sim.policies.prefetch.naming import expected_tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GainPrefetch(Prefetch):
-    """At every gate, what a simulation of the next ``distance`` layers says is worth fetching, the
-    most gainful first.
+    """Names, at every gate, what a simulation of the next ``distance`` layers says is worth
+    fetching, the most gainful first.
 
     Each of these layers is simulated as the dispatch would run it, with the experts and tokens
     predicted for it, with and without the expert (``sim/step/lowering/live_gain.py``). What brings

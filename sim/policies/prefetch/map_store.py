@@ -61,7 +61,7 @@ class MapStore:
         )
 
     def search(self, embeddings: Array, maps: Array) -> Found:
-        """Top-1 by cosine for every iteration, of which ``embeddings`` [iteration, dimension] and
+        """Top-1 by cosine for every iteration, given its ``embeddings`` [iteration, dimension] and
         ``maps`` [iteration, layer, expert].
 
         Layers 0 … d - 1 by embedding, layer l from d on by the flattened map of layers 0 … l - d. A
@@ -259,7 +259,7 @@ def _nearest(likeness: Array) -> NDArray[np.intp]:
 
 
 def _units(vectors: Array) -> Array:
-    """Of length 1, so that products are cosines; zeros stay."""
+    """Scale vectors to length 1, so that products are cosines; zeros stay."""
     return np.asarray(
         vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12), np.float32
     )

@@ -133,8 +133,8 @@ def _skip(generator: np.random.Generator, count: int) -> None:
 
 
 def named(expected: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of what a step of ``expected_tokens`` says: rows (pass, layer, expert) of what is named, and
-    the tokens of each.
+    """Return what a step of ``expected_tokens`` names, as rows (pass, layer, expert), and the
+    tokens of each.
     """
     places = np.flatnonzero(expected.ravel() > 0)
     return np.stack(np.unravel_index(places, expected.shape), axis=1), expected.ravel()[

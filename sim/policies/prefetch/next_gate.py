@@ -19,13 +19,13 @@ MIXTRAL_NEXT_GATE_ACCURACY = (
     *(0.89, 0.91, 0.93, 0.88, 0.91, 0.94, 0.90, 0.88, 0.88, 0.89, 0.88),
     *(0.88, 0.89, 0.88, 0.92, 0.91, 0.89, 0.90, 0.90, 0.85),
 )
-"""Of layers 1 to 31 of Mixtral-8x7B, as AdapMoE reports it (arXiv 2408.10284)."""
+"""The accuracy in layers 1 to 31 of Mixtral-8x7B, as AdapMoE reports it (arXiv 2408.10284)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextGatePrefetch(Prefetch):
-    """At every gate, the experts of the next ``distance`` layers, as a gate applied to an earlier
-    hidden state would name them.
+    """Names, at every gate, the experts of the next ``distance`` layers, as a gate applied to an
+    earlier hidden state would name them.
 
     Of a layer's selected experts, each is named with probability a to the power of the distance;
     for each one missed, another is named, in proportion to popularity. Heaviest first, nearer

@@ -136,8 +136,8 @@ def _named(
     reach: int,
     at_start: NDArray[np.void],
 ) -> Predictions:
-    """What the gates name, of which ``matched`` [pass, MoE layer] finds that request of ``shares``
-    [request, MoE layer, expert].
+    """What the gates name: each gate finds the request that ``matched`` [pass, MoE layer] says, of
+    ``shares`` [request, MoE layer, expert].
 
     Gates of one layer that find the same request name the same; every pass begins with
     ``at_start``.

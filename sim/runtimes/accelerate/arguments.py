@@ -54,7 +54,9 @@ def read_device_map(text: str) -> AccelerateArguments:
                 hosts.append(int(found[1]))
     missing = next((index for index in range(len(layers)) if index not in layers), None)
     if missing is not None:
-        raise InputError(f"device map: no device for layer {missing}, but for layer {max(layers)}")
+        raise InputError(
+            f"device map: layer {missing} has no device, though layer {max(layers)} has one"
+        )
     return AccelerateArguments(host_layers=tuple(sorted(hosts)), num_layers=len(layers))
 
 

@@ -10,7 +10,7 @@ from sim.runtimes.placement import DevicePlacement
 
 
 def place(model: Model, arguments: AccelerateArguments, num_gpus: int) -> DevicePlacement:
-    """Evaluate the map. Raises InputError for one of another model."""
+    """Evaluate the map. Raises InputError for a map of another model."""
     if arguments.num_layers != model.num_layers:
         raise InputError(
             f"device map: it names {arguments.num_layers} layers, {model.name} has "

@@ -47,7 +47,7 @@ def read_caching_arguments(runtime: str, line: str, model: Model) -> CachingArgu
 
 @dataclass(slots=True)
 class _Words:
-    """The words of a line, of which each reader takes its own."""
+    """The words of a line. Each reader takes its own of them."""
 
     runtime: str
     words: list[str]

@@ -118,7 +118,7 @@ def locality_of(model: str) -> Locality:
 
 
 def admitted_fraction(policy: str) -> float:
-    """Of the misses that the CPU computes, the share that the policy copies into the cache too."""
+    """Return the share of the misses on the CPU that the policy copies into the cache too."""
     return shipped_locality().policies.admitted_fraction[policy]
 
 

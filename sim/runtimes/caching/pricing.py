@@ -193,7 +193,7 @@ def _expected(layer: Layer, cached: CachedExperts, missing: float, lanes: Expert
 
 
 def _with_count(layer: Layer, cached: CachedExperts, count: int, lanes: ExpertLanes) -> _Layer:
-    """One layer with so many misses, of which as many are copied as its rule says."""
+    """Return one layer with ``count`` misses; its rule says how many of them are copied."""
     copied = _num_fetched(layer, cached, count, lanes)
     computed = count - copied
     return _Layer(
@@ -224,8 +224,8 @@ def _num_fetched(layer: Layer, cached: CachedExperts, count: int, lanes: ExpertL
 def _lane_seconds(
     layer: Layer, cached: CachedExperts, counts: tuple[int, int], lanes: ExpertLanes
 ) -> float:
-    """Seconds of misses computed and misses copied; where none is copied, a policy admits some
-    besides.
+    """Return the seconds of computed and of copied misses; where the rule copies none, the policy
+    may still copy some into the cache.
     """
     computed, copied = counts
     cpu_bytes = float(computed * layer.expert_bytes)

@@ -11,7 +11,7 @@ from sim.runtimes.caching import kernels
 from sim.runtimes.caching.stream import ExpertStream, IntArray
 
 HALF_LIFE_TOKENS = 16.0
-"""Of a decayed count: the memory of the slower fading part of the stated locality."""
+"""The half-life of a decayed count: the memory of the slower fading part of the stated locality."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

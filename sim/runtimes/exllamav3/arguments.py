@@ -16,8 +16,9 @@ from sim.runtimes.flags import (
 EXLLAMAV3 = "exllamav3"
 DEFAULT_CHUNK_TOKENS = 4096
 STREAM_TOKENS_AT_25_GB_PER_S = 16
-"""From so many tokens on a prompt's experts are copied to the GPU: 16 · 25 GB/s over the link's
-rate, and at least 16 (moe_cpu_host.py, stream_t)."""
+"""The fewest tokens of a prompt whose experts are copied to the GPU: 16 · 25 GB/s over the link's
+rate, and at least 16 (moe_cpu_host.py, stream_t).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

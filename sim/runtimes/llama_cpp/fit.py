@@ -221,7 +221,7 @@ class _Fit:
 
 
 def _converted(index: int, start: int, shares: list[_Share], count: int) -> list[_Share]:
-    """So many layers without their experts, from GPU ``start`` on, moved to a GPU with them."""
+    """Move ``count`` layers without their experts, from GPU ``start`` on, to a GPU that holds them."""
     made = list(shares)
     for at in range(start, len(shares)):
         moved = min(count, made[at].parts)

@@ -8,7 +8,7 @@ from hwprofiles.units import NS_PER_S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """A way that KV takes: time = messages · ``message_ns`` + bytes / ``bytes_per_s``."""
+    """A way to move KV: time = messages · ``message_ns`` + bytes / ``bytes_per_s``."""
 
     name: str
     message_ns: float

@@ -18,7 +18,7 @@ from sim.workload.requests.request import Request
 
 
 class TouchOrder(StrEnum):
-    """In which order a request touches its blocks, which decides what of it goes first.
+    """The order in which a request touches its blocks. It decides which of them is evicted first.
 
     ``HEAD_FIRST``: from the first on, so the beginning of a prompt is the oldest of it, as in
     LMCache's simulator. ``TAIL_FIRST``: from the last on, so that the beginning, which more prompts

@@ -31,7 +31,8 @@ class Compute:
 
     @classmethod
     def of(cls, machine: Machine, dtype: str = "bf16", *, is_peak: bool = False) -> "Compute":
-        """All GPUs of a machine; ``is_peak`` takes the datasheet's figure, without the efficiency.
+        """Return the rates of all GPUs of a machine; ``is_peak`` takes the datasheet's figure,
+        without the efficiency.
 
         Raises KeyError for an unknown dtype.
         """

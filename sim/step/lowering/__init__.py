@@ -1,1 +1,1 @@
-"""From a policy's decisions to a program of tasks."""
+"""Turns a policy's decisions into a program of tasks."""

@@ -389,8 +389,8 @@ def deferrable(
 def _follow_layers(
     actions: NDArray[np.uint8], modes: NDArray[np.uint8], tokens: NDArray[np.int32]
 ) -> None:
-    """In a layer that runs on the CPU or is streamed whole, its experts go with it; in a pipelined
-    one, what is missing is paged.
+    """Let the experts of a layer that runs on the CPU or is streamed whole go with it; page what a
+    pipelined layer misses.
     """
     if (modes == LayerMode.GPU).all():
         return

@@ -308,7 +308,7 @@ def owner_of(sheet, layer, expert):
 
 @inner
 def lane_of(sheet, first, owner):
-    """The resource of GPU ``owner`` that is ``first`` (GPU, H2D or D2H) on GPU 0."""
+    """Return the resource of GPU ``owner`` that GPU 0 has as ``first`` (GPU, H2D or D2H)."""
     return first if owner == 0 else sheet.run[0].first_peer + 3 * (owner - 1) + first
 
 

@@ -1,4 +1,4 @@
-"""From decisions to tasks: what passes are made of, compiled. ``passes`` puts it together.
+"""Makes tasks of decisions: what passes are made of, compiled. ``passes`` puts it together.
 
 Order of a layer on the GPU: host overhead · copy of the whole layer (if streamed), or of experts
 that come early · attention · gate · activations to the CPU · CPU experts · shared experts · early

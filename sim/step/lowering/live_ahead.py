@@ -87,8 +87,8 @@ def fetch_ahead(draft, cached, live, now, lookup):
 
 @inner
 def _keep_named(cached, live, stamp):
-    """Pin what this gate names, in its order, until as many are missing as may still wait; returns
-    the end of what is considered.
+    """Pin what this gate names, in its order, until so many are missing that no more prefetches may
+    wait; returns the end of what is considered.
     """
     room = live.rules[0].max_waiting - cached.counters[NUM_COMING]
     for place in range(live.first[stamp], live.first[stamp + 1]):

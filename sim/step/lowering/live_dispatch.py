@@ -31,8 +31,8 @@ END, LINK, RESULTS = range(3)
 
 
 class Enquiry(NamedTuple):
-    """What a rule is asked about: the experts ``asked`` for of a layer of that ``shape``, of which
-    ``num_misses`` are missing.
+    """What a rule is asked about: the experts ``asked`` for of a layer of that ``shape``;
+    ``num_misses`` of them are missing.
 
     ``other_ns`` is the GPU's work besides routed experts; ``copy_ns`` the copy of every miss, where
     all experts have as many tokens (NONE: they differ); ``busy_ns`` how long the link is not free.

@@ -176,8 +176,8 @@ def _foreseen(sheet, live, index, ahead, step, idle):
 
 @inner
 def _heaviest_missing(live, index, ahead, step):
-    """Of the experts expected there that are not on their way and may come, that of the most
-    tokens; ties to the lower number.
+    """Return the expert with the most tokens among those expected there that may come and are not
+    on their way; ties to the lower number.
     """
     expected = live.expected[step, index, ahead]
     heaviest = np.int64(_NONE)

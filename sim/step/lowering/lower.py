@@ -315,8 +315,8 @@ def _most_tasks(decisions: Decisions, num_gpus: int) -> int:
 
 
 def _most_reads(decisions: Decisions) -> int:
-    """Each expert that is asked for may have to be read, and every one of a layer that is
-    streamed.
+    """Return the most reads: each expert that is asked for may have to be read, and every one of a
+    layer that is streamed.
     """
     num_experts = decisions.actions.shape[2]
     streamed = np.count_nonzero(decisions.modes == LayerMode.STREAM)

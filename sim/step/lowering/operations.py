@@ -27,7 +27,7 @@ def operate(cached, live, task, operation):
 
 @part
 def take_back(cached, live, layer, kept):
-    """Take back prefetches of this layer that have not started: all, or but for those pinned by the
+    """Take back prefetches of this layer that have not started: all, or all except those pinned by the
     gate with the stamp ``kept``.
     """
     num_experts = cached.slots.shape[1]

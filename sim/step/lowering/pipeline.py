@@ -125,8 +125,8 @@ def _first_half(draft, flow, at, place):
 
 @part
 def _second_half(draft, flow, at, place, page):
-    """From the attention's result (or the attention itself) to the layer's end; experts that were
-    paged wait for their last page.
+    """Emit from the attention's result (or the attention itself) to the layer's end; experts that
+    were paged wait for their last page.
     """
     sheet = draft.sheet
     layer = at.layer

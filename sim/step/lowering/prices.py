@@ -110,7 +110,7 @@ def price(
 
 
 def _chosen(is_on_cpu: NDArray[np.bool_], prices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of [device, …] where something runs."""
+    """Return the prices [device, …] of where something runs."""
     # Most policies run no layer on the CPU.
     return np.asarray(np.where(is_on_cpu, prices[1], prices[0]) if is_on_cpu.any() else prices[0])
 

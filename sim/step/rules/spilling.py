@@ -246,8 +246,8 @@ def spill_row(case, beside, room, actions):
 
     The CPU takes the m misses and the r residents of fewest tokens, with m and r for which the
     layer ends first. The more misses it takes, the fewer residents are needed to keep it as busy as
-    the others, so that the pairs that matter lie on one walk of at most misses + residents steps,
-    at each of which the layer is timed task by task.
+    the others, so that the pairs that matter lie on one walk of at most misses + residents steps.
+    At each step the layer is timed task by task.
     """
     fixed = beside.fixed
     num_held, split = _all_on_gpu(case, fixed, room, actions)

@@ -63,7 +63,7 @@ class MultiRound(FilePart):
 
     @property
     def gap_ns(self) -> int:
-        """From one request of a user to the next."""
+        """The time from one request of a user to the next."""
         return round(self.num_users * NS_PER_S / self.requests_per_s)
 
     @property
@@ -117,7 +117,7 @@ class MultiRound(FilePart):
         for user in range(self.num_users):
             age_ns = (self.num_users - user) * join_gap_ns
             passed = int(age_ns / self.gap_ns) + 1
-            # A user who has asked all rounds has left, and whoever took the place joins later.
+            # A user who has asked all rounds has left, and the next user in that place joins later.
             if passed < self.num_rounds:
                 start_ns = self.warmup_ns + round(passed * self.gap_ns - age_ns)
                 yield self._session(user, start_ns, passed)

@@ -48,7 +48,7 @@ Reader = Callable[[Path, TraceUnits], Iterator[Request]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceFormat:
-    """A format: the ending of its files, the keys one of which tells it apart, and what reads it.
+    """A format: the ending of its files, the keys that each tell it apart, and what reads it.
 
     ``read`` gives every request, those without an answer too. ``fields`` are all keys that are
     used, ``shared`` is the one that says what prompts have in common, ``units`` are those that
@@ -262,7 +262,7 @@ def _names_of_value(path: Path) -> tuple[str, ...]:
 
 
 def _answered(requests: Iterator[Request]) -> Iterator[Request]:
-    """Those that have an answer, numbered on."""
+    """Yield the requests that have an answer, numbered on."""
     number = 0
     for request in requests:
         if request.output_tokens:

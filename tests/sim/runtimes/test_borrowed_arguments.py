@@ -38,7 +38,10 @@ def test_vllm_flags() -> None:
         ("[]", "a JSON object"),
         ('{"model.layers.0": "disk"}', "only one GPU"),
         ('{"model.layers.0.mlp": 0}', "only whole layers"),
-        ('{"model.layers.0": 0, "model.layers.2": 0}', "no device for layer 1, but for layer 2"),
+        (
+            '{"model.layers.0": 0, "model.layers.2": 0}',
+            "layer 1 has no device, though layer 2 has one",
+        ),
         ('{"lm_head": "cpu"}', "only layers are priced in host memory"),
     ],
 )

@@ -96,7 +96,9 @@ def _wholes(
 def _divided_all(
     ours: Mapping[str, Seconds], baselines: Mapping[str, Seconds]
 ) -> Mapping[str, Seconds]:
-    """By pair of readings, the baseline's time over Fiddler's, by environment and batch."""
+    """Return the baseline's time over Fiddler's for each pair of readings, by environment and
+    batch.
+    """
     return {
         f"{one}; {other}": {place: _divided(slow[place], fast[place]) for place in MACHINES}
         for one, fast in ours.items()

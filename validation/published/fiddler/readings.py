@@ -9,7 +9,9 @@ EXPERT_BYTES = 352_321_536
 PINNED_COPY_S = 0.040
 E1_LINK_BYTES_PER_S = 12.1e9
 PINNED_FRACTION = EXPERT_BYTES / PINNED_COPY_S / E1_LINK_BYTES_PER_S
-"""Of the link's rate: what 40 ms for a pinned expert is of what DeepSpeed-MII reaches on E1."""
+"""The share of the link's rate: what 40 ms for a pinned expert is of what DeepSpeed-MII reaches on
+E1.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +76,8 @@ LLAMA_CPP = (
     Reading(label="llama.cpp mapped", system="llama.cpp", settings={"is_pinned": "false"}),
     Reading(label="llama.cpp page-locked", system="llama.cpp", settings={"is_pinned": "true"}),
 )
-"""By default b2956 maps the model's file and does not lock it (pull request 6206 of March 2024);
-with --no-mmap or GGML_CUDA_REGISTER_HOST it does.
+"""The readings of llama.cpp: by default b2956 maps the model's file and does not lock it (pull
+request 6206 of March 2024); with --no-mmap or GGML_CUDA_REGISTER_HOST it does.
 """
 LLAMA_CPP_BEAMS = tuple(
     Reading(

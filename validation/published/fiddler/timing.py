@@ -10,7 +10,7 @@ from validation.published.fiddler.readings import Reading
 from validation.published.fiddler.runs import MACHINES, ModelBench
 
 Seconds = Mapping[str, list[float]]
-"""By environment, the time of each batch."""
+"""The time of each batch by environment."""
 
 DECODED_TOKENS = 256
 """Output tokens over which the time of a decoded token is taken."""

@@ -56,7 +56,7 @@ ADOPTED = Answers()
 taken, and what the other gives.
 """
 RELEASED = replace(ADOPTED, prompt="by token", mixtral_offloading="not awaited")
-"""Only what the released code does."""
+"""The released code's answers alone."""
 
 
 def one_otherwise() -> Mapping[str, Answers]:

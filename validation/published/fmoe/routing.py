@@ -27,7 +27,7 @@ REQUEST_SPREAD = 0.5
 COPIED = 0.05
 COPY_KERNEL = (0.5, 0.25, 0.15, 0.1)
 CLASS_KEPT = (0.22, 0.10, 0.06, 0.05, *(3 * (0.0,)), 0.04, *(7 * (0.0,)), 0.04)
-"""By lag from 1 on: at 1, 2, 3, 4, 8 and 16 tokens."""
+"""The kept share by lag from 1 on: at 1, 2, 3, 4, 8 and 16 tokens."""
 EMBEDDED_FRACTION = 0.65
 """Share of tokens whose embedding tells the kind: so that the same token, by its embedding, recalls
 about .26.

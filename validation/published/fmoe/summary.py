@@ -21,7 +21,7 @@ ORDERS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "TPOT": (SYSTEMS, "tpot"),
     "Hit rate": (HIT_ORDER, "hit"),
 }
-"""By its name: the order as published, and of what."""
+"""The order as published, and what it orders, by its name."""
 WORDS: Mapping[str, str] = {"TTFT": "slowest", "TPOT": "slowest", "Hit rate": "highest"}
 PUBLISHED: Mapping[tuple[str, str], float] = {
     (row.quantity.partition("_")[0], row.system): row.value

@@ -33,7 +33,7 @@ NUM_LAYERS_AHEAD = 6
 """How far MoE-Infinity's prototype looks in commit 051cb7e of the released code."""
 
 BASELINES = ("DeepSpeed-Inference", "Mixtral-Offloading", "ProMoE", "MoE-Infinity")
-"""From the slowest to the fastest, as published; fMoE is faster than all."""
+"""The baselines from the slowest to the fastest, as published; fMoE is faster than all."""
 SYSTEMS = (*BASELINES, "fMoE")
 
 
@@ -181,8 +181,8 @@ def run(system: str, model: str, batch: Batch, point: RunKnobs, seed: int) -> Me
 
 
 def _one_budget(policy: Policy) -> Policy:
-    """With one cache a GPU for all layers: 12 GB on six GPUs are less than one slot of Mixtral's
-    for each layer.
+    """Return the policy with one cache a GPU for all layers: 12 GB on six GPUs are less than one
+    slot of Mixtral's for each layer.
     """
     return replace(
         with_settings(policy, {"cache.is_global": "true"}), placement=CommonSlotsPlacement()

@@ -50,7 +50,7 @@ class Extent:
 
 
 Sweep = Mapping[str, PointMetrics]
-"""By the value of the knob, in words."""
+"""The metrics by the value of the knob, in words."""
 
 
 def reproduce_fmoe(

@@ -30,8 +30,8 @@ MEDIAN_TARGET_FRACTION = 0.06
 P90_TARGET_FRACTION = 0.20
 
 ASSUMPTIONS = (
-    "One call for all experts of a layer: its kernels, the weights of every selected expert read once, activations, and the arithmetic, "
-    "of which a share shows beside the reading. Memory and arithmetic rates are the machine files'. What a kernel takes and what share "
+    "One call for all experts of a layer: its kernels, the weights of every selected expert read once, activations, and the arithmetic; "
+    "a share of it shows beside the reading. Memory and arithmetic rates are the machine files'. What a kernel takes and what share "
     "shows was fitted on 16-bit cells of the H100; A100 states its own share. All other cells check."
 )
 

@@ -44,11 +44,11 @@ class Ranking:
         return _tau([share for share, _ in keys], [self.published[key] for key in keys])
 
     def right_best(self) -> list[float]:
-        """The shares at which the simulated best is, but for the noise, the published best."""
+        """The shares at which the simulated best is except for the noise, the published best."""
         return [share for share in self.shares if self._is_right(share, 1.0)]
 
     def right_worst(self, alike: Collection[str] = ()) -> list[float]:
-        """The shares at which the simulated worst is, but for the noise, the published worst;
+        """The shares at which the simulated worst is except for the noise, the published worst;
         ``alike`` placements count as each other.
         """
         return [share for share in self.shares if self._is_right(share, -1.0, alike)]

@@ -44,7 +44,7 @@ def _extreme(
     name = f"{which} placement of a share{suffix}"
     if not has_target:
         return untargeted(name, found)
-    target = Target(words=f"right but for {ranking.noise_fraction:.1%}", high=0.0)
+    target = Target(words=f"right within {ranking.noise_fraction:.1%}", high=0.0)
     return target.line(name, found, float(len(wrong)))
 
 

@@ -54,7 +54,7 @@ class Change:
 
 
 def changes(seed: int) -> tuple[Change, ...]:
-    """Of both sizes of cache, for every length of prefix."""
+    """Return the changes of both sizes of cache, for every length of prefix."""
     return tuple(_change(size, prefix, seed) for size in CACHE_TOKENS for prefix in PREFIX_TOKENS)
 
 

@@ -15,7 +15,8 @@ from validation.published.published_row import cell_of
 from validation.published.reproduction import Cell, Table
 
 HISTORY_TOKENS = {"llama-3.1-8b": 19_000, "llama-3.3-70b": 9_000, "qwen2.5-72b": 9_000}
-"""With the system prompt, 20,000 and 10,000 tokens a query, as the paper says."""
+"""Tokens of the history: with the system prompt, a query has 20,000 and 10,000, as the paper says.
+"""
 NUM_USERS = 60
 NUM_ROUNDS = 20
 SYSTEM_TOKENS = 1_000
@@ -53,7 +54,7 @@ class Gain:
 
 
 def gains() -> tuple[Gain, ...]:
-    """Of the three models."""
+    """Return the gains of the three models."""
     return tuple(_gain(model) for model in HISTORY_TOKENS)
 
 

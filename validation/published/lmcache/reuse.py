@@ -22,7 +22,7 @@ SETUPS = (
 """Model and type of its arithmetic: the sources at hand say neither."""
 
 PUBLISHED_TOKENS = 262_144
-"""From where LMCache says that loading wins at 32 Gbit/s."""
+"""The tokens from which LMCache says that loading wins at 32 Gbit/s."""
 
 CHUNK_TOKENS = 256
 """What starts within the first chunk of LMCache, starts at once."""
@@ -30,7 +30,7 @@ CHUNK_TOKENS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossover:
-    """From how many tokens on loading wins at each of the rates; None: never.
+    """How many tokens a prefix must have for loading to win at each of the rates; None: never.
 
     ``attention_ratio``: how many times as long as its weights a prefix of PUBLISHED_TOKENS takes
     in attention. That loading wins from there on at 32 Gbit/s, and always at 64, asks for at most 1,
@@ -45,7 +45,7 @@ class Crossover:
 
     @property
     def is_in_the_papers_order(self) -> bool:
-        """At 64 and 128 Gbit/s always; at 32 not, but for longer prompts."""
+        """Whether loading wins always at 64 and 128 Gbit/s, and only for longer prompts at 32."""
         slow, *others = (self.tokens[rate] for rate in RATES_GBIT)
         return (
             slow is not None

@@ -15,13 +15,13 @@ from sim.serving.tier import TierSpec
 
 MACHINE = "h100-x8"
 BLOCK_TOKENS = 64
-"""Of the GPU's cache: larger than vLLM's 16 to be quicker; prompts of 10,000 tokens lose nothing
-that shows.
+"""Tokens of a block of the GPU's cache: larger than vLLM's 16 to be quicker; prompts of 10,000
+tokens lose nothing that shows.
 """
 
 
 def cluster_of(model: str, num_gpus: int, tiers: Sequence[TierSpec] = ()) -> Cluster:
-    """One instance, all defaults but for the blocks.
+    """One instance, all defaults except for the blocks.
 
     Raises InputError where the model does not fit.
     """

@@ -28,8 +28,8 @@ MACHINES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Tesla T4": ("Tesla T4 + Xeon E5-2690 v4 + 8x16GB DDR4-2400", ()),
 }
-"""By environment, the machine and what is set otherwise. Hosts are not named by the papers, but
-for S1 and S2 (24 cores as a cloud counts them, 192 GB) and the 100 GB/s of S2's memory.
+"""The machine of each environment, and what is set otherwise. Hosts are not named by the papers,
+except for S1 and S2 (24 cores as a cloud counts them, 192 GB) and the 100 GB/s of S2's memory.
 Mixtral-Offloading's RTX 3060 is on PCIe 3 (its section 4.3): the rate of Fiddler's PCIe 3 machine.
 """
 

@@ -42,7 +42,7 @@ TITLES = {
 ASSUMPTIONS = {
     "moe-lightning": "Padded prompts, micro-batch and batch as table 4 has them; attention on the "
     "CPU, experts on the GPU, as the paper's search always chose. Weights in 16 bit. The hosts' "
-    "memory is assumed, but for S2's 100 GB/s.",
+    "memory is assumed except for S2's 100 GB/s.",
     "moe-infinity": "16-bit weights, 128 prompt and 64 output tokens; the host is not named.",
     "promoe": "Half of the experts resident; beside it a quarter and three quarters. The loop of "
     "transformers as measured of 60 experts; beside it no host time. Mean of "

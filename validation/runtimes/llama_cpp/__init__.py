@@ -4,9 +4,9 @@ from validation.runtimes.llama_cpp.history_rows import history_rows
 from validation.runtimes.llama_cpp.kernel_file import runtime_kernels, with_kernels
 from validation.runtimes.llama_cpp.kernel_fit import FittedLaws, fit_laws
 from validation.runtimes.llama_cpp.kernel_points import (
+    EFFORT,
     KernelPoint,
     Measured,
-    RunCounts,
     measure_points,
 )
 from validation.runtimes.llama_cpp.open_session import session_opener
@@ -16,7 +16,7 @@ from validation.runtimes.llama_cpp.plan_question import (
     read_question,
     rivals_of,
 )
-from validation.runtimes.llama_cpp.plan_run import PlanRun, RanOption, RunLoad, run_plan
+from validation.runtimes.llama_cpp.plan_run import PlanRun, RanOption, run_plan
 from validation.runtimes.llama_cpp.random_file import (
     MoeShape,
     WeightFormats,
@@ -25,9 +25,11 @@ from validation.runtimes.llama_cpp.random_file import (
     write_random_gguf,
 )
 from validation.runtimes.llama_cpp.sample import Sample, Timed, timed
+from validation.runtimes.llama_cpp.settings import RunLoad
 from validation.runtimes.llama_cpp.shapes import Case, cases_of, small_shape, with_other_top_k
 
 __all__ = [
+    "EFFORT",
     "Case",
     "FittedLaws",
     "KernelPoint",
@@ -36,7 +38,6 @@ __all__ = [
     "PlanQuestion",
     "PlanRun",
     "RanOption",
-    "RunCounts",
     "RunLoad",
     "Sample",
     "Timed",

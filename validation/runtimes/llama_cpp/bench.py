@@ -75,7 +75,7 @@ class BenchSession:
         return self._run(0, tokens).sample(tokens, self._settings.threads, self._has_gpu)
 
     def close(self) -> None:
-        """Nothing stays between runs."""
+        """Do nothing: nothing stays between runs."""
 
     def _run(self, prompt_tokens: int, output_tokens: int, *, is_verbose: bool = False) -> "_Run":
         command = [

@@ -31,7 +31,7 @@ class _Source:
 
 
 def runtime_kernels(measured: Measured, laws: FittedLaws, version: str) -> RuntimeKernels:
-    """The laws as a machine file has them. ``version`` is Rosin's.
+    """Return the laws as a machine file has them. ``version`` is Rosin's.
 
     Raises InputError where noise hides a rate.
     """

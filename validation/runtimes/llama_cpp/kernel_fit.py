@@ -20,7 +20,7 @@ Terms = Mapping[tuple[str, str], float]
 """Amounts of work by format (empty: of none) and kind."""
 
 ERROR_PERCENTILE = 80
-"""Of errors on shapes left out: the share that intervals of runtimes cover."""
+"""The percentile of errors on shapes left out: the share that intervals of runtimes cover."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

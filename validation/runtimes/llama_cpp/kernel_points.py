@@ -12,7 +12,7 @@ from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
 from validation.runtimes.llama_cpp.random_file import set_top_k, write_random_gguf
 from validation.runtimes.llama_cpp.sample import Sample, Timed, timed
 from validation.runtimes.llama_cpp.session import LlamaSession
-from validation.runtimes.llama_cpp.settings import RunSettings
+from validation.runtimes.llama_cpp.settings import RunLoad, RunSettings
 from validation.runtimes.llama_cpp.shapes import Case
 
 OpenSession = Callable[[RunSettings, int], LlamaSession]
@@ -22,13 +22,8 @@ OnStage = Callable[[str, float], None]
 """Called with what is being done, and the share of it that is done."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunCounts:
-    """How often each file runs, and how much at a time."""
-
-    rounds: int = 6
-    output_tokens: int = 16
-    prompt_tokens: int = 128
+EFFORT = RunLoad(rounds=6)
+"""How often each file runs, and how much at a time, where nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +54,7 @@ def measure_points(
     folder: Path,
     *,
     threads: int = 1,
-    effort: RunCounts = RunCounts(),
+    effort: RunLoad = EFFORT,
     on_stage: OnStage = lambda stage, share: None,
 ) -> Measured:
     """Write the files, load all of them, and run each once a round; files are removed afterwards.
@@ -99,7 +94,7 @@ def measure_points(
 
 
 def _rounds(
-    sessions: Sequence[LlamaSession], effort: RunCounts, on_stage: OnStage
+    sessions: Sequence[LlamaSession], effort: RunLoad, on_stage: OnStage
 ) -> tuple[list[list[Sample]], list[list[Sample]]]:
     """Every session once a round, forwards and backwards in turn, after a round that warms up."""
     decodes: list[list[Sample]] = [[] for _ in sessions]
@@ -135,7 +130,7 @@ def replace_top_k(case: Case, top_k: int) -> Case:
     return replace(case, shape=replace(case.shape, top_k=top_k))
 
 
-def _settings(file: Path, threads: int, effort: RunCounts) -> RunSettings:
+def _settings(file: Path, threads: int, effort: RunLoad) -> RunSettings:
     arguments = LlamaArguments(runtime=LLAMA_CPP, threads=threads, gpu_layers=0)
     room = max(512, 2 * (effort.prompt_tokens + effort.output_tokens))
     return RunSettings(model_file=file, arguments=arguments, context_tokens=room)

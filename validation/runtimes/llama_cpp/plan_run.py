@@ -18,7 +18,7 @@ from validation.runtimes.llama_cpp.plan_question import PLAN, rivals_of
 from validation.runtimes.llama_cpp.rpc import LoopbackDevices, loopback_devices
 from validation.runtimes.llama_cpp.sample import Sample, Timed, timed
 from validation.runtimes.llama_cpp.session import LlamaSession
-from validation.runtimes.llama_cpp.settings import RunSettings
+from validation.runtimes.llama_cpp.settings import RunLoad, RunSettings
 from validation.runtimes.llama_cpp.tensor_placement import PlacedBytes, placed_bytes
 from validation.runtimes.llama_cpp.wheel import SHORT_PROMPT_TOKENS, WheelSession
 
@@ -26,15 +26,6 @@ CPU = "cpu"
 LOOPBACK = "loopback devices"
 
 OnRun = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunLoad:
-    """How many rounds, and the tokens of each answer and prompt."""
-
-    rounds: int = 5
-    output_tokens: int = 16
-    prompt_tokens: int = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +69,7 @@ def run_plan(
     arguments: LlamaArguments,
     host: RuntimeHost,
     binary: Path | None,
-    load: RunLoad = RunLoad(),
+    load: RunLoad,
     on_run: OnRun = lambda name: None,
 ) -> PlanRun:
     """Run the plan and its rivals once a round.

@@ -13,6 +13,15 @@ ALL_GPU_LAYERS = 999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunLoad:
+    """How many rounds, and the tokens of each answer and prompt."""
+
+    rounds: int = 5
+    output_tokens: int = 16
+    prompt_tokens: int = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
     """A file, the arguments of llama.cpp, and the names of the devices that stand for its GPUs.
 

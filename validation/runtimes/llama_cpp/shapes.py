@@ -10,7 +10,7 @@ from sim.runtimes.tensors import is_compressed
 from validation.runtimes.llama_cpp.random_file import MoeShape, WeightFormats, file_bytes
 
 MOST_FILE_BYTES = 400 * MB
-"""Of one file, unless one layer with as many experts as a token selects is larger."""
+"""The largest file, unless one layer with as many experts as a token selects is larger."""
 
 MOST_VOCAB = 4096
 """Rows of the head that are kept: the law of rows prices the others."""

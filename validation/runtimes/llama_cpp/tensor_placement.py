@@ -42,7 +42,7 @@ class PlacedBytes:
 
     @property
     def matches(self) -> bool:
-        """Whether both are the same, but for what the log rounds and buffers are padded by."""
+        """Whether both are the same except for what the log rounds and buffers are padded by."""
         pairs = zip(self.expected, self.logged, strict=True)
         return all(
             abs(own - said) <= SMALL_BYTES + LOG_STEP_BYTES + PADDED_FRACTION * own

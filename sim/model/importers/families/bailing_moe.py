@@ -34,7 +34,6 @@ def bailing_attention(keys: ConfigKeys) -> AttentionWeights:
 def bailing_decoder(keys: ConfigKeys, attention: list[AttentionWeights]) -> Decoder:
     """All layers with that attention, and the feed-forward parts that every generation has."""
     num_layers = len(attention)
-    num_experts, top_k = selection(keys)
     width = keys.count("moe_intermediate_size")
     routed = listed_kinds(keys, num_layers)
     shared = keys.count_or(width, "moe_shared_expert_intermediate_size")
@@ -45,8 +44,7 @@ def bailing_decoder(keys: ConfigKeys, attention: list[AttentionWeights]) -> Deco
         dense=dense_weights(keys) if len(routed) < num_layers else (),
         routed=routed,
         experts=Experts(
-            num_experts=num_experts,
-            top_k=top_k,
+            **selection(keys),
             intermediate=width,
             shared=keys.count_or(0, "num_shared_experts") * shared,
             router_vectors=1 if has_correction else 0,

@@ -22,10 +22,8 @@ def _decode(keys: ConfigKeys) -> Decoder:
         key_dim=hidden // num_heads,
         value_dim=hidden // num_heads,
     )
-    num_experts, top_k = selection(feed_forward, ("moe_num_experts",), ("moe_top_k",))
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(feed_forward, ("moe_num_experts",), ("moe_top_k",)),
         intermediate=feed_forward.count("ffn_hidden_size"),
         name="ffn",
     )

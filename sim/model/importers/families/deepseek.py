@@ -25,12 +25,10 @@ def _decode(keys: ConfigKeys, *, has_correction: bool, is_sparse: bool = False) 
     # V3.2 has an indexer in every layer; later ones let layers share the choice of one below.
     has_indexer = _indexers(keys, num_layers) if is_sparse else [False] * num_layers
     shared = _sharing(plain, indexed)
-    num_experts, top_k = selection(keys)
     width = keys.count("moe_intermediate_size")
     routed = listed_kinds(keys, num_layers)
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys),
         intermediate=width,
         shared=keys.count_or(0, "n_shared_experts") * width,
         router_vectors=1 if has_correction else 0,

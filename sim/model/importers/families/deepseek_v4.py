@@ -77,7 +77,9 @@ def _hashed(keys: ConfigKeys, num_layers: int) -> list[bool]:
 
 
 def _first(keys: ConfigKeys, name: str, num_layers: int) -> Sequence[object]:
-    """One entry a layer; those of layers for prediction stand behind them."""
+    """Return one entry a layer; entries of the layers that predict further tokens follow and are
+    left out.
+    """
     items = keys.items(name)
     if len(items) < num_layers:
         raise keys.error(
@@ -88,11 +90,10 @@ def _first(keys: ConfigKeys, name: str, num_layers: int) -> Sequence[object]:
 
 def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> DecoderLayer:
     hidden = keys.count("hidden_size")
-    num_experts, top_k = selection(keys)
+    selected = selection(keys)
     width = keys.count("moe_intermediate_size")
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selected,
         intermediate=width,
         shared=keys.count_or(0, "n_shared_experts") * width,
         router_vectors=0 if is_hashed else 1,
@@ -106,8 +107,7 @@ def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> DecoderLayer:
             *attention.weights,
             *moe_weights(hidden, experts),
         ),
-        num_experts=num_experts,
-        top_k=top_k,
+        **selected,
     )
 
 

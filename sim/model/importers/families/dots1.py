@@ -14,13 +14,11 @@ from sim.model.importers.windows import windows
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     has_bias = keys.flag_or(False, "attention_bias")
-    num_experts, top_k = selection(keys)
     width = keys.count("moe_intermediate_size")
     routed = listed_kinds(keys, num_layers)
     traits = GroupedTraits(has_bias=has_bias, has_output_bias=has_bias, norm="head")
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys),
         intermediate=width,
         shared=keys.count_or(0, "n_shared_experts", "num_shared_experts") * width,
         router_vectors=1,

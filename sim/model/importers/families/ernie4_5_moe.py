@@ -15,12 +15,10 @@ from sim.model.model import TensorClass
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     has_bias = keys.flag_or(False, "use_bias")
-    num_experts, top_k = selection(keys, ("moe_num_experts",), ("moe_k", "num_experts_per_tok"))
     width = keys.count("moe_intermediate_size")
     routed = _moe_layers(keys, num_layers)
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys, ("moe_num_experts",), ("moe_k", "num_experts_per_tok")),
         intermediate=width,
         shared=keys.count_or(0, "moe_num_shared_experts") * width,
         has_shared_bias=has_bias,

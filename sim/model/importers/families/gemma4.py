@@ -33,10 +33,8 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _with_experts(keys: ConfigKeys, attention: Sequence[AttentionWeights]) -> Stack:
-    num_experts, top_k = selection(keys, ("num_experts",), ("top_k_experts", "num_experts_per_tok"))
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys, ("num_experts",), ("top_k_experts", "num_experts_per_tok")),
         intermediate=keys.count("moe_intermediate_size"),
         # the dense block runs for every token, as a shared expert does
         shared=keys.count("intermediate_size"),

@@ -14,7 +14,6 @@ from sim.model.importers.stack import Stack, decoder_of
 
 def _decode(keys: ConfigKeys, *, is_all_routed: bool = False) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    num_experts, top_k = selection(keys)
     width = keys.count("moe_intermediate_size")
     routed = frozenset(range(num_layers)) if is_all_routed else leading_dense(keys, num_layers)
     traits = GroupedTraits(
@@ -22,8 +21,7 @@ def _decode(keys: ConfigKeys, *, is_all_routed: bool = False) -> Decoder:
         norm="head" if keys.flag_or(False, "use_qk_norm") else None,
     )
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys),
         intermediate=width,
         shared=keys.count_or(0, "n_shared_experts") * width,
         router_vectors=1,

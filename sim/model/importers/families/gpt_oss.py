@@ -14,11 +14,9 @@ _FULL_ATTENTION_PERIOD = 2
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     has_bias = keys.flag("attention_bias")
-    num_experts, top_k = selection(keys)
     traits = GroupedTraits(has_bias=has_bias, has_output_bias=has_bias, has_sinks=True)
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys),
         intermediate=keys.count("intermediate_size"),
         has_bias=True,
         router_vectors=1,

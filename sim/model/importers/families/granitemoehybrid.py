@@ -36,10 +36,8 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _experts(keys: ConfigKeys) -> Experts:
-    num_experts, top_k = selection(keys)
     return Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys),
         intermediate=keys.count("intermediate_size"),
         shared=keys.count("shared_intermediate_size"),
         name="block_sparse_moe",

@@ -17,14 +17,12 @@ _NORMS = 4
 
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    num_experts, top_k = selection(keys)
     has_dense = keys.flag_or(False, "residual_moe")
     stack = Stack(
         attention=[grouped(keys, GroupedTraits())] * num_layers,
         routed=routing(keys, range(num_layers)),
         experts=Experts(
-            num_experts=num_experts,
-            top_k=top_k,
+            **selection(keys),
             intermediate=keys.count("moe_intermediate_size", "intermediate_size"),
             # the dense block runs for every token, as a shared expert does
             shared=keys.count("intermediate_size") if has_dense else 0,

@@ -11,14 +11,15 @@ from sim.model.importers.state_space import mamba_weights
 
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    num_experts, top_k = selection(keys)
+    selected = selection(keys)
     routed = (
         # With one expert, its class builds dense layers (JambaMLP).
-        routing(keys, _periodic(keys, "expert", num_layers)) if num_experts > 1 else frozenset()
+        routing(keys, _periodic(keys, "expert", num_layers))
+        if selected["num_experts"] > 1
+        else frozenset()
     )
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selected,
         intermediate=keys.count("intermediate_size"),
         name="feed_forward",
     )

@@ -15,7 +15,6 @@ _SECTION = "linear_attn_config"
 
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    num_experts, top_k = selection(keys)
     width = keys.count("moe_intermediate_size")
     routed = listed_kinds(keys, num_layers)
     # A file without the key says nothing of shared experts: it does not say that there are none.
@@ -27,8 +26,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
         dense=dense_weights(keys) if len(routed) < num_layers else (),
         routed=routed,
         experts=Experts(
-            num_experts=num_experts,
-            top_k=top_k,
+            **selection(keys),
             intermediate=width,
             shared=keys.count_or(0, "num_shared_experts", "n_shared_experts") * width,
             router_vectors=1,

@@ -13,12 +13,10 @@ _KINDS = ("conv", "full_attention")
 
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    num_experts, top_k = selection(keys)
     num_dense = keys.count_or(0, "num_dense_layers")
     routed = routing(keys, range(num_dense, num_layers))
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys),
         intermediate=keys.count("moe_intermediate_size"),
         router_vectors=1 if keys.flag_or(False, "use_expert_bias") else 0,
         name="feed_forward",

@@ -14,12 +14,10 @@ _FULL_ATTENTION_PERIOD = 4
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     has_bias = keys.flag_or(False, "attention_bias")
-    num_experts, top_k = selection(keys)
     width = keys.count("intermediate_size")
     routed = _moe_layers(keys, num_layers)
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys),
         intermediate=width,
         shared=width,
         name="feed_forward",

@@ -12,7 +12,6 @@ _WINDOWED = {0: False, 1: True, "full_attention": False, "sliding_attention": Tr
 
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    num_experts, top_k = selection(keys)
     has_bias = keys.flag_or(False, "attention_bias")
     full = grouped(keys, GroupedTraits(has_bias=has_bias), _heads(keys, ""))
     sinks = GroupedTraits(has_bias=has_bias, has_sinks=True)
@@ -25,8 +24,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
         dense=dense_weights(keys) if len(routed) < num_layers else (),
         routed=routed,
         experts=Experts(
-            num_experts=num_experts,
-            top_k=top_k,
+            **selection(keys),
             intermediate=keys.count("moe_intermediate_size"),
             router_vectors=1,
         ),

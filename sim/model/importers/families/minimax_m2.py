@@ -13,11 +13,9 @@ _FULL_ATTENTION = 1
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     _attends_fully(keys, num_layers)
-    num_experts, top_k = selection(keys)
     has_norm = keys.flag_or(True, "use_qk_norm")
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys),
         intermediate=keys.count("intermediate_size"),
         router_vectors=1 if keys.flag_or(True, "use_routing_bias") else 0,
         name="block_sparse_moe",

@@ -20,7 +20,6 @@ _KINDS = {0: False, 1: True, "full_attention": False, "minimax_m3_sparse": True}
 
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    num_experts, top_k = selection(keys)
     full = grouped(keys, GroupedTraits(norm="head"))
     is_sparse = _sparse(keys, num_layers)
     sparse = _indexed(keys, full) if any(is_sparse) else full
@@ -30,8 +29,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
         dense=dense_weights(keys, "dense_intermediate_size") if len(routed) < num_layers else (),
         routed=routed,
         experts=Experts(
-            num_experts=num_experts,
-            top_k=top_k,
+            **selection(keys),
             intermediate=keys.count("intermediate_size"),
             # Its class builds one shared expert of this width, however many a file counts.
             shared=keys.count("shared_intermediate_size"),
@@ -54,8 +52,8 @@ def _sparse(keys: ConfigKeys, num_layers: int) -> list[bool]:
 
 
 def _indexed(keys: ConfigKeys, full: AttentionWeights) -> AttentionWeights:
-    """With an indexer, which keeps one key a token, scores it with several heads, and chooses
-    whole blocks, those beside the query among them.
+    """Return full attention with an indexer. It keeps one key a token, scores it with several
+    heads, and chooses whole blocks, those beside the query among them.
     """
     assert full.geometry is not None
     has_section = keys.has(_SECTION)

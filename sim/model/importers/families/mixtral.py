@@ -11,10 +11,8 @@ from sim.model.importers.windows import windows
 
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    num_experts, top_k = selection(keys)
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys),
         intermediate=keys.count("intermediate_size"),
         name="block_sparse_moe",
     )

@@ -97,7 +97,8 @@ def _moe(keys: ConfigKeys) -> DecoderLayer:
     Super).
     """
     hidden = keys.count("hidden_size")
-    num_experts, top_k = selection(keys)
+    selected = selection(keys)
+    num_experts = selected["num_experts"]
     latent = keys.count_or(0, "moe_latent_size")
     has_bias = keys.flag_or(False, "mlp_bias")
     shared = keys.count("moe_shared_expert_intermediate_size")
@@ -118,7 +119,7 @@ def _moe(keys: ConfigKeys) -> DecoderLayer:
         shared_class = TensorClass.SHARED_EXPERT
         weights += linear("mixer.fc1_latent_proj", shared_class, hidden, latent, has_bias)
         weights += linear("mixer.fc2_latent_proj", shared_class, latent, hidden, has_bias)
-    return DecoderLayer(weights=tuple(weights), num_experts=num_experts, top_k=top_k)
+    return DecoderLayer(weights=tuple(weights), **selected)
 
 
 _MAKERS = {"mamba": _mamba, "attention": _attention, "mlp": _mlp, "moe": _moe}

@@ -11,11 +11,8 @@ from sim.model.importers.stack import Stack, decoder_of
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     has_bias = keys.flag_or(False, "attention_bias")
-    num_experts, top_k = selection(keys)
     traits = GroupedTraits(has_bias=has_bias, has_output_bias=has_bias, norm="full")
-    experts = Experts(
-        num_experts=num_experts, top_k=top_k, intermediate=keys.count("intermediate_size")
-    )
+    experts = Experts(**selection(keys), intermediate=keys.count("intermediate_size"))
     stack = Stack(
         attention=[grouped(keys, traits)] * num_layers,
         routed=routing(keys, range(num_layers)),

@@ -16,10 +16,8 @@ from sim.model.model import TensorClass
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     has_bias = keys.flag("attention_bias")
-    num_experts, top_k = selection(keys)
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys),
         intermediate=keys.count("intermediate_size"),
         name="block_sparse_moe",
     )

@@ -12,11 +12,9 @@ from sim.model.importers.windows import windows
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     has_bias = keys.flag_or(True, "qkv_bias")
-    num_experts, top_k = selection(keys)
     routed = sparse_steps(keys, num_layers)
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys),
         intermediate=keys.count("moe_intermediate_size"),
         shared=keys.count_or(0, "shared_expert_intermediate_size"),
         has_shared_gate=True,

@@ -14,12 +14,9 @@ from sim.model.importers.windows import windows
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     has_bias = keys.flag_or(False, "attention_bias")
-    num_experts, top_k = selection(keys)
     routed = sparse_steps(keys, num_layers)
     traits = GroupedTraits(has_bias=has_bias, has_output_bias=has_bias, norm="head")
-    experts = Experts(
-        num_experts=num_experts, top_k=top_k, intermediate=keys.count("moe_intermediate_size")
-    )
+    experts = Experts(**selection(keys), intermediate=keys.count("moe_intermediate_size"))
     stack = Stack(
         attention=grouped(keys, traits).windowed(windows(keys, num_layers)),
         dense=dense_weights(keys) if len(routed) < num_layers else (),

@@ -22,11 +22,9 @@ from sim.model.importers.stack import Stack, decoder_of
 
 def _decode(keys: ConfigKeys, *, is_all_sparse: bool = False) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    num_experts, top_k = selection(keys)
     routed = routing(keys, range(num_layers)) if is_all_sparse else sparse_steps(keys, num_layers)
     experts = Experts(
-        num_experts=num_experts,
-        top_k=top_k,
+        **selection(keys),
         intermediate=keys.count("moe_intermediate_size"),
         shared=keys.count_or(0, "shared_expert_intermediate_size"),
         has_shared_gate=True,

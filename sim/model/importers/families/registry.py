@@ -103,7 +103,7 @@ CONTEXT_KEYS = ("max_position_embeddings", "model_max_length")
 """What the longest context is called; Kimi-Linear has the second name."""
 
 _ALIKE = 0.75
-"""From this likeness on, a name is taken for a misspelt one."""
+"""A name at least this much like a known one is taken for a misspelling of it."""
 
 _HINT_CHARACTERS = 180
 """An error stays one line that can be read."""

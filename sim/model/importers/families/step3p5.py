@@ -25,19 +25,17 @@ _KINDS = ("full_attention", "sliding_attention")
 
 def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
-    num_experts, top_k = selection(
-        keys,
-        ("moe_num_experts", "n_routed_experts", "num_local_experts"),
-        ("moe_top_k", "num_experts_per_tok"),
-    )
     routed = _moe_layers(keys, num_layers)
     stack = Stack(
         attention=_attention(keys, num_layers),
         dense=dense_weights(keys) if len(routed) < num_layers else (),
         routed=routed,
         experts=Experts(
-            num_experts=num_experts,
-            top_k=top_k,
+            **selection(
+                keys,
+                ("moe_num_experts", "n_routed_experts", "num_local_experts"),
+                ("moe_top_k", "num_experts_per_tok"),
+            ),
             intermediate=keys.count("moe_intermediate_size"),
             shared=keys.count_or(0, "share_expert_dim"),
             router_vectors=1,

@@ -40,7 +40,7 @@ _PLAIN_NAMES: Mapping[str, str] = {
     "Q3_K_XL": "Q3_K_M",
     "Q2_K_XL": "Q2_K",
 }
-"""The mix of llama.cpp that has the name of a dynamic file but for its size."""
+"""The mix of llama.cpp that has the name of a dynamic file except for its size."""
 _IK_SOURCE = "ik_llama.cpp issue 296, pull 529, discussion 258"
 _IK = "a recipe of ik_llama.cpp's users ({source}): {recipe}; other files differ"
 _LARGE = "{base}, embedding and head in q8_0 (bartowski's model cards); other files differ"
@@ -166,4 +166,4 @@ _ALL = (
 )
 
 ASSUMED: Mapping[str, Scheme] = MappingProxyType({scheme.name: scheme for scheme in _ALL})
-"""By name."""
+"""The schemes by name."""

@@ -65,7 +65,7 @@ _ALL = (
 )
 
 CHECKPOINTS: Mapping[str, Scheme] = MappingProxyType({scheme.name: scheme for scheme in _ALL})
-"""By name."""
+"""The schemes by name."""
 
 _EXLLAMA = re.compile(r"(exl[23])-(\d(?:\.\d{1,3})?)bpw", re.IGNORECASE)
 _HEAD_BITS = 6

@@ -34,7 +34,7 @@ def _has_experts(traits: Traits) -> bool:
 
 
 def _is_in_the_middle(index: int, count: int) -> bool:
-    """In neither the first nor the last eighth."""
+    """Whether the layer is in neither the first nor the last eighth."""
     return count // 8 <= index < 7 * count // 8
 
 
@@ -103,7 +103,7 @@ def _mix(default: str, *rules: MixRule, output: str = "q6_k") -> Mix:
 
 
 def _with_seventy(*rules: MixRule) -> tuple[MixRule, ...]:
-    """Those rules for values, after the one by which dense models of 80 layers get q5_k."""
+    """Return the rules for values, after the one that gives q5_k to dense models of 80 layers."""
     return (MixRule(Role.VALUE, "q5_k", "seventy"), *rules)
 
 
@@ -234,4 +234,4 @@ MIXES: Mapping[str, Mix] = MappingProxyType(
         ),
     }
 )
-"""By the name that llama-quantize has for each."""
+"""The mixes by the names that llama-quantize has for them."""

@@ -80,7 +80,9 @@ def _type_of(tensor: FileTensor, position: Position, mix: Mix, traits: Traits) -
 
 
 def _fitting(tensor: FileTensor, name: str, *, is_head: bool) -> StorageType:
-    """That type, or what stands in for it where rows do not divide into its blocks."""
+    """Return the type of that name, or what stands in for it where rows do not divide into its
+    blocks.
+    """
     if tensor.columns % _TYPES[name].block == 0:
         return _TYPES[name]
     # Interleaved rows fall back as the type that they interleave.

@@ -30,8 +30,8 @@ def _flag(keys: ConfigKeys, name: str) -> bool:
 
 
 def _four_bits(keys: ConfigKeys) -> Packing:
-    """Without ``bnb_4bit_use_double_quant`` a 32-bit scale a block; with it 8 bits, and 32 for 256
-    blocks.
+    """Return the packing. A block has a 32-bit scale; with ``bnb_4bit_use_double_quant`` an 8-bit
+    one, and 256 blocks share 32 bits more.
     """
     kind = keys.text("bnb_4bit_quant_type") if keys.has("bnb_4bit_quant_type") else "fp4"
     if kind not in _KINDS:

@@ -31,7 +31,7 @@ def names_in(keys: ConfigKeys, *aliases: str) -> ModuleNames:
 
 def unless(
     skipped: ModuleNames,
-    packing: Packing,
+    packing: Packing | None,
     classes: frozenset[TensorClass] = IN_LAYERS,
     overrides: Sequence[PackingRule] = (),
 ) -> Chooser:
@@ -53,13 +53,4 @@ def first_of(skipped: ModuleNames, rules: Sequence[PackingRule]) -> Chooser:
     """The packing of the first rule that names the module; wide where none does, or where it is
     left out.
     """
-
-    def _choose(weight: Weight, module: str) -> Packing | None:
-        if skipped.has(module):
-            return None
-        for rule in rules:
-            if rule.modules.has(module):
-                return rule.packing
-        return None
-
-    return _choose
+    return unless(skipped, None, overrides=rules)

@@ -30,7 +30,7 @@ _INDEX_BITS = 32
 
 
 def compressed_tensors(keys: ConfigKeys, wide: Packing) -> Storage:
-    """What ``config_groups`` pack, but for the modules of ``ignore``."""
+    """What ``config_groups`` pack except for the modules of ``ignore``."""
     _is_dense(keys)
     return grouped_storage(keys, wide)
 

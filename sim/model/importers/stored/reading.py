@@ -166,7 +166,9 @@ def _read(keys: ConfigKeys, place: str, packing: Packing) -> Storage:
 
 
 def _reader(settings: ConfigKeys, place: str) -> Reader:
-    """By ``quant_method``; MLX states none, ModelOpt sometimes only its algorithm."""
+    """Return what reads the settings, by ``quant_method``; MLX states none, ModelOpt sometimes only
+    its algorithm.
+    """
     if not settings.has("quant_method"):
         if settings.has("quant_algo"):
             return modelopt

@@ -8,7 +8,7 @@ from sim.model.importers.weights import Weight
 from sim.model.model import TensorClass
 
 Chooser = Callable[[Weight, str], Packing | None]
-"""From a weight and the full name of its module to its packing; None leaves it wide."""
+"""Maps a weight and the full name of its module to its packing; None leaves it wide."""
 
 IN_LAYERS = frozenset(
     {

@@ -43,7 +43,7 @@ class Arc(Eviction):
             self._target = max(self._target - max(recent / frequent, 1.0), 0.0)
 
     def admit(self, key: int) -> None:
-        """To the recent ones; a ghost that is back, to the frequent ones."""
+        """Put a new block among the recent ones, and a ghost that is back among the frequent ones."""
         if key in self._recent_ghosts:
             del self._recent_ghosts[key]
             self._frequent[key] = None
@@ -56,7 +56,7 @@ class Arc(Eviction):
         self._cut_ghosts()
 
     def touch(self, key: int) -> None:
-        """To the end of the frequent ones."""
+        """Put the block at the end of the frequent ones."""
         self._recent.pop(key, None)
         self._frequent[key] = None
         self._frequent.move_to_end(key)

@@ -121,8 +121,7 @@ STEPS = (
     CompileStep(name="simulating static residents", run=run_static, share=0.15),
     CompileStep(name="bounding", run=bound, share=0.2, after=("simulating static residents",)),
     CompileStep(name="drawing routings", run=draw_routing, share=0.05, after=("bounding",)),
-    # Apart, so that each process takes one of them: together they took as long as all of the search,
-    # while nothing else was left to compile.
+    # Apart, because those of static residents need not wait for caches.
     CompileStep(
         name="other policies of static residents",
         run=run_other_static,

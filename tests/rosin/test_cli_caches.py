@@ -27,11 +27,23 @@ def test_study_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "gpt-oss-20b" in text
 
 
+def test_figure_has_every_policy(tmp_path: Path) -> None:
+    """Each policy has its name, each share its part; the file is of the kind that its name says."""
+    target = tmp_path / "caches.svg"
+    asked = (*ASKED, "--shares", "0.25,0.5", "--figure", str(target), "--quiet")
+    assert run_rosin(*asked, folder=tmp_path).exit_code == 0
+    drawn = target.read_text(encoding="utf-8")
+    assert drawn.startswith("<?xml")
+    for words in ("s3-fifo", "optimum", "25 % of experts cached", "50 % of experts cached"):
+        assert words in drawn
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ((*ASKED, "--shares", "0.5,2"), "each must lie between 0 and 1"),
         ((*ASKED, "--layers", "99"), "layers with experts"),
+        ((*ASKED, "--figure", "a.txt"), "the name must end in .png, .svg or .pdf"),
         ((*ASKED, "--routing", "a.npz"), "a trace of one model"),
         (("caches", "--models", "qwen3-8b"), "has no experts"),
     ],

@@ -48,6 +48,19 @@ def test_choice_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "best, by " in text
 
 
+def test_figure_has_every_way_and_its_range(tmp_path: Path) -> None:
+    """Each way has its name and its two speeds; the file is the same each time."""
+    target = tmp_path / "choice.svg"
+    asked = (*ASKED, "--figure", str(target), "--quiet")
+    assert run_rosin(*asked, folder=tmp_path).exit_code == 0
+    first = target.read_bytes()
+    drawn = first.decode()
+    for words in ("static layers", "hybrid", "gpt-oss-120b", "tokens/s", "with the range for"):
+        assert words in drawn
+    assert run_rosin(*asked, folder=tmp_path).exit_code == 0
+    assert target.read_bytes() == first
+
+
 def test_plain_llama_cpp_is_named_where_another_program_is_best(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -38,6 +38,10 @@ TraceOption = Annotated[
     ),
 ]
 
+FigureOption = Annotated[
+    Path | None, named("--figure", "FILE", "Draw misses by policy: .png, .svg or .pdf.")
+]
+
 
 def caches(
     *,
@@ -46,15 +50,22 @@ def caches(
     tokens: TokensOption = 100_000,
     layers: LayersOption = 1,
     routing: TraceOption = None,
+    figure: FigureOption = None,
     output: Output,
 ) -> None:
     """Replay policies of expert caches on long streams."""
     from hwprofiles import InputError
+    from hwprofiles.text_file import write_bytes
     from planner.study.caches import CacheStudy, medians, run_cache_study
+    from rosin.commands.caches.figure import draw
     from rosin.commands.caches.page import caches_page
     from rosin.commands.caches.result import CacheStudyResult
+    from rosin.report.figure_style import check_figure
     from sim.model.library import load_model
 
+    # A wrong file name should fail before minutes of replaying, not after them.
+    if figure is not None:
+        check_figure(figure)
     loaded = [load_model(name.strip()) for name in models.split(",")]
     dense = next((model.name for model in loaded if model.is_dense), None)
     if dense is not None:
@@ -77,6 +88,8 @@ def caches(
         rows=tuple(rows),
         medians=tuple(medians(rows)),
     )
+    if figure is not None:
+        write_bytes(draw(result, figure.suffix), figure)
     output.emit(result.model_dump(mode="json"), caches_page(result))
 
 

@@ -1,11 +1,13 @@
 """`rosin choose`: which way of running experts that do not fit the GPU is best on a machine."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rosin.cli.failures import NoFeasiblePlan
+from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.options import (
     MachineOption,
@@ -37,6 +39,9 @@ DraftCostOption = Annotated[
     float,
     typer.Option("--draft-cost", metavar="SHARE", min=0, help="Time of a draft over a token's."),
 ]
+FigureOption = Annotated[
+    Path | None, named("--figure", "FILE", "Draw the speeds and their ranges: .png, .svg or .pdf.")
+]
 DEFAULT_PROMPT_TOKENS = 512
 DEFAULT_OUTPUT_TOKENS = 256
 
@@ -62,19 +67,30 @@ class DraftOptions(OptionGroup):
 
 
 def choose(
-    *, asked: ChoiceOptions, drafting: DraftOptions, settings: SetOption = None, output: Output
+    *,
+    asked: ChoiceOptions,
+    drafting: DraftOptions,
+    settings: SetOption = None,
+    figure: FigureOption = None,
+    output: Output,
 ) -> None:
     """Choose static layers, hybrid, fetching or an expert cache."""
     from hwprofiles import InputError, load_machine
+    from hwprofiles.text_file import write_bytes
     from planner.choice import Drafts, choice_question, with_drafts
     from planner.choice import choose as choose_arm
     from rosin.cli.settings import split_settings
     from rosin.commands.choose.document import choose_result
+    from rosin.commands.choose.figure import draw
     from rosin.commands.choose.page import choose_page
+    from rosin.report.figure_style import check_figure
     from sim.runtimes import host_assumptions, kernel_format
     from sim.runtimes.llama_cpp.arguments import LLAMA_CPP
     from sim.runtimes.model_files import load_model_for
 
+    # A wrong file name should fail before the work, not after it.
+    if figure is not None:
+        check_figure(figure)
     if asked.model is None or asked.machine is None:
         raise InputError("rosin choose needs --model and --machine")
     overrides, parameters = split_settings(settings or ())
@@ -112,6 +128,8 @@ def choose(
         output_tokens=asked.output_tokens,
         locality=question.locality.source,
     )
+    if figure is not None:
+        write_bytes(draw(result, figure.suffix), figure)
     output.emit(
         result.model_dump(mode="json"),
         choose_page(result),

@@ -11,10 +11,12 @@ from sim.engine.task import NONE
 from sim.policies.cache.score import Score
 from sim.step.lowering.slots import (
     HELD,
+    LAYERS_PER_BLOCK,
     REACH,
     SERVED,
     WASTED_BYTES,
     forget,
+    forget_block,
     gpu_of,
     pool_of,
     release,
@@ -55,7 +57,7 @@ def _list_leavers(cached, now, layer, owner):
         # push each other out.
         is_kept = (
             cached.rules[0].score == _TIMES_VISITS
-            and slot.is_unused
+            and slot.is_unused == 1
             and now.layer < layer <= now.layer + cached.counters[REACH]
         )
         # What the gate at hand needs stays until it has run there.
@@ -127,6 +129,7 @@ def note_run(cached, now, expert):
     if not _lists_last(cached):
         forget(cached, layer)
     elif cached.known[layer].stamp == now.stamp and slot.status == HELD:
+        forget_block(cached, layer)
         _list(cached, layer, expert, worth(cached, now, layer, expert))
 
 
@@ -145,25 +148,70 @@ def _least_worthy(cached, now, layer, expert):
     """Who leaves for an expert of a layer: (its layer, its number, its worth), both NONE if nobody
     may.
     """
-    is_global = cached.rules[0].is_global
-    first, last = (np.int64(0), cached.slots.shape[0]) if is_global else (layer, layer + 1)
     owner = gpu_of(cached, layer, expert)
-    least = 0.0
-    is_last = np.int64(0)
-    victim_layer = np.int64(_NONE)
-    victim = np.int64(_NONE)
-    for candidate_layer in range(first, last):
-        if not _is_known(cached, now, candidate_layer):
-            _list_leavers(cached, now, candidate_layer, owner)
-        own = cached.leavers[candidate_layer, 0]
-        if cached.known[candidate_layer].num > 0 and (
-            victim < 0 or own.is_last < is_last or (own.is_last == is_last and own.worth < least)
+    found = np.int64(_NONE)
+    if len(cached.blocks) == 0:
+        if not _is_known(cached, now, layer):
+            _list_leavers(cached, now, layer, owner)
+        if cached.known[layer].num > 0:
+            found = np.int64(layer)
+    for block in range(len(cached.blocks)):
+        if not _is_block_known(cached, now, block):
+            _look_through(cached, now, block, owner)
+        other = cached.blocks[block].layer
+        if other >= 0 and (found < 0 or _goes_before(cached, other, found)):
+            found = other
+    if found < 0:
+        return found, np.int64(_NONE), 0.0
+    own = cached.leavers[found, 0]
+    return found, own.expert, own.worth
+
+
+@inner
+def _goes_before(cached, layer, other):
+    """Whether the first of a layer to leave goes before that of a lower layer, whom ties go to."""
+    own = cached.leavers[layer, 0]
+    its = cached.leavers[other, 0]
+    return own.is_last < its.is_last or (own.is_last == its.is_last and own.worth < its.worth)
+
+
+@inner
+def _is_block_known(cached, now, number):
+    """Whether what was noted of a block of layers holds at this moment."""
+    block = cached.blocks[number]
+    if not _lists_last(cached):
+        return False
+    if block.stamp == now.stamp:
+        return True
+    # Rows fall from layer to layer, so all between two alike are the same.
+    first = number * LAYERS_PER_BLOCK
+    last = min(first + LAYERS_PER_BLOCK, cached.slots.shape[0]) - 1
+    return (
+        block.is_lasting == 1
+        and forecast_row(cached, now, first) == block.row
+        and forecast_row(cached, now, last) == block.row
+    )
+
+
+@inner
+def _look_through(cached, now, number, owner):
+    """Note who leaves first of a block of layers, each of which is looked at where it has to be."""
+    block = cached.blocks[number]
+    first = number * LAYERS_PER_BLOCK
+    last = min(first + LAYERS_PER_BLOCK, cached.slots.shape[0])
+    block.stamp = now.stamp
+    block.row = forecast_row(cached, now, first)
+    block.is_lasting = np.int64(forecast_row(cached, now, last - 1) == block.row)
+    block.layer = _NONE
+    for layer in range(first, last):
+        if not _is_known(cached, now, layer):
+            _list_leavers(cached, now, layer, owner)
+        if cached.known[layer].is_lasting == 0:
+            block.is_lasting = 0
+        if cached.known[layer].num > 0 and (
+            block.layer < 0 or _goes_before(cached, layer, block.layer)
         ):
-            least = own.worth
-            is_last = own.is_last
-            victim_layer = np.int64(candidate_layer)
-            victim = own.expert
-    return victim_layer, victim, least
+            block.layer = layer
 
 
 @inner
@@ -189,10 +237,10 @@ def take_slot(cached, now, layer, expert, layers):
         return False, _NONE, _NONE, _NONE
     slot = cached.slots[victim_layer, victim]
     _strike_first(cached, now, victim_layer, victim)
-    if slot.is_unused:
+    if slot.is_unused == 1:
         cached.counters[WASTED_BYTES] += layers[victim_layer].expert_bytes
         slot.is_unused = 0
-    return True, slot.last_use, victim_layer, victim
+    return True, np.int64(slot.last_use), victim_layer, victim
 
 
 @inner

@@ -8,6 +8,8 @@ experts together, asks the dispatch rule about the misses, makes room, emits run
 then the prefetches that the gate calls for. Both engines are driven by these functions.
 """
 
+import numpy as np
+
 from sim.engine.compilation import inner, part
 from sim.engine.task import NONE, TaskKind
 from sim.policies.actions import Action
@@ -230,7 +232,7 @@ def _run(draft, cached, live, now, expert, last):
         live.on_demand[owner] = slot.copy
     wait_for(draft, turn)
     wait_for(draft, hidden_on(draft, owner, _NONE))
-    wait_for(draft, slot.copy)
+    wait_for(draft, np.int64(slot.copy))
     run = emit_expert(draft, now, expert, lane_of(draft.sheet, GPU, owner))
     slot.last_use = run
     slot.is_unused = 0

@@ -64,16 +64,23 @@ def hold_back(draft, cached, live, layer):
         slot = cached.slots[of_layer, expert]
         # A copy that has begun is not stopped, and what this layer awaits is needed now.
         if slot.phase == QUEUED and of_layer != layer:
-            operate(cached, live, slot.copy, DROP)
+            operate(cached, live, np.int64(slot.copy), DROP)
             priority = np.int64(draft.rows[slot.copy].priority)
             _queue(draft, live, slot, Ahead(of_layer, expert, priority))
 
 
-@part
+@inner
 def fetch_ahead(draft, cached, live, now, lookup):
     """Fetch ahead what this gate's candidates name and the GPU neither holds nor awaits, as many as
     may wait.
     """
+    if live.first[now.stamp] < live.first[now.stamp + 1]:
+        _fetch_named(draft, cached, live, now, np.int64(lookup))
+
+
+@part
+def _fetch_named(draft, cached, live, now, lookup):
+    """Do what ``fetch_ahead`` does, where the gate names anything."""
     # All that is named is kept first: a copy must not take the place of what comes later in the list.
     end = _keep_named(cached, live, now.stamp)
     for place in range(live.first[now.stamp], end):
@@ -137,8 +144,8 @@ def _queue(draft, live, slot, ahead):
     read = bring_in(draft, ahead.layer, ahead.expert, slot.looked_up, ahead.priority)
     return_to_order(draft, order)
     wait_for(draft, read)
-    wait_for(draft, slot.looked_up)
-    wait_for(draft, slot.freed_by)
+    wait_for(draft, np.int64(slot.looked_up))
+    wait_for(draft, np.int64(slot.freed_by))
     if rules.pauses_on_miss:
         for gpu in range(len(live.on_demand)):
             wait_for(draft, live.on_demand[gpu])

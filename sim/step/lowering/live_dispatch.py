@@ -208,4 +208,4 @@ def _settle_late(cached, live, layer, tokens, actions):
             cached.counters[LATE_USES] += 1
             # One that has begun can no longer be promoted.
             if slot.phase == QUEUED:
-                operate(cached, live, slot.copy, PROMOTE)
+                operate(cached, live, np.int64(slot.copy), PROMOTE)

@@ -4,7 +4,7 @@ what ``live_run.process`` does.
 
 import numpy as np
 
-from sim.engine.compilation import allocating_kernel, allocating_part, part
+from sim.engine.compilation import allocating_kernel, allocating_part, inner, part
 from sim.engine.fast import active_factors, idle_lanes, refuse_late
 from sim.engine.kernels import admit, drop, promote, run
 from sim.engine.state import (
@@ -85,10 +85,17 @@ def timeline_of(job: LiveJob, rows: EngineRows, first: int, end: int) -> Timelin
     )
 
 
-@part
+@inner
 def _note_copies(cached, rows):
     """Which of the awaited copies have started, and when, or arrived."""
     cached.counters[NOW_NS] = rows.clock[NOW]
+    if cached.counters[NUM_COMING] > 0:
+        _look_at_copies(cached, rows)
+
+
+@part
+def _look_at_copies(cached, rows):
+    """Do what ``_note_copies`` does, where any copy is awaited."""
     num_experts = cached.slots.shape[1]
     for place in range(cached.counters[NUM_COMING]):
         code = cached.coming[place]
@@ -154,7 +161,8 @@ def drive(draft, cached, live, rows, border):
                     return outcome
                 _note_copies(cached, rows)
             emit_start_of_pass(draft, cached, live, wait[0], index)
-            _operate(cached, live, rows)
+            if cached.counters[NUM_OPERATIONS] > 0:
+                _operate(cached, live, rows)
         for layer in range(sheet.work.shape[1]):
             now = moment_of(sheet, index, layer)
             gate = emit_to_gate(draft, now)
@@ -167,7 +175,8 @@ def drive(draft, cached, live, rows, border):
                 return outcome
             _note_copies(cached, rows)
             emit_after_gate(draft, cached, live, now, gate)
-            _operate(cached, live, rows)
+            if cached.counters[NUM_OPERATIONS] > 0:
+                _operate(cached, live, rows)
         emit_end_of_pass(draft, live, index)
     border[SUBMITTED] = submitted
     # What the last gate set off goes on while the next pass begins, so nothing is waited for here.

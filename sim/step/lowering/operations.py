@@ -1,5 +1,7 @@
 """What is undone at a gate: prefetches promoted or taken back, caches emptied."""
 
+import numpy as np
+
 from sim.engine.compilation import inner, part
 from sim.step.lowering.slots import (
     ABSENT,
@@ -25,11 +27,18 @@ def operate(cached, live, task, operation):
     cached.counters[NUM_OPERATIONS] = number + 1
 
 
-@part
+@inner
 def take_back(cached, live, layer, kept):
     """Take back prefetches of this layer that have not started: all, or all except those pinned by the
     gate with the stamp ``kept``.
     """
+    if cached.counters[NUM_COMING] > 0:
+        _take_back(cached, live, np.int64(layer), np.int64(kept))
+
+
+@part
+def _take_back(cached, live, layer, kept):
+    """Do what ``take_back`` does, where anything is on its way."""
     num_experts = cached.slots.shape[1]
     num_left = 0
     # A copy under way is not stopped: the link has spent the time, and it may serve a later pass.
@@ -41,7 +50,7 @@ def take_back(cached, live, layer, kept):
             and slot.phase == QUEUED
             and (kept < 0 or slot.pinned_at != kept)
         ):
-            operate(cached, live, slot.copy, DROP)
+            operate(cached, live, np.int64(slot.copy), DROP)
             slot.status = ABSENT
             slot.is_unused = 0
             give_back(cached, layer, code % num_experts)

@@ -4,7 +4,9 @@ Experts are asked for in the order in which their copies and CPU runs are emitte
 memory holds depends on that order, not on the clock.
 """
 
-from sim.engine.compilation import part
+import numpy as np
+
+from sim.engine.compilation import inner, part
 from sim.engine.task import NONE, TaskKind
 from sim.step.lowering.draft import append_copy, wait_for
 
@@ -12,16 +14,23 @@ _READING = int(TaskKind.DISK_READ)
 _NONE = NONE
 
 
-@part
+@inner
 def bring_in(draft, layer, expert, after, priority):
     """Have the expert in host memory once task ``after`` has ended; returns the read that its use
     waits for, NONE where it was there from the start.
 
     One whose read is still under way is not read twice.
     """
+    # Asked here, because a call of a part that takes a draft costs more than a task.
+    if draft.sheet.shelf.shape[0] == 0:
+        return np.int64(_NONE)
+    return _take_down(draft, np.int64(layer), np.int64(expert), np.int64(after), np.int64(priority))
+
+
+@part
+def _take_down(draft, layer, expert, after, priority):
+    """Do what ``bring_in`` does, where host memory has no room for all experts."""
     sheet = draft.sheet
-    if sheet.shelf.shape[0] == 0:
-        return _NONE
     disk = sheet.disk[0]
     disk.asked += 1
     own = sheet.shelf[layer, expert]

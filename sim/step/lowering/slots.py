@@ -16,21 +16,23 @@ QUEUED, STARTED, ARRIVED = range(3)
 
 SLOT = np.dtype(
     [
-        ("status", "i4"),
-        ("phase", "i4"),  # of the copy that brings it: QUEUED, STARTED or ARRIVED
-        ("is_unused", "i4"),  # brought by a prefetch, not used since
+        ("status", "u1"),
+        ("phase", "u1"),  # of the copy that brings it: QUEUED, STARTED or ARRIVED
+        ("is_unused", "u1"),  # brought by a prefetch, not used since
+        ("pinned_at", "i4"),  # stamp of the gate that needs it kept
+        ("used_at", "i4"),  # stamp of the gate at which it last ran
+        ("last_use", "i4"),  # task that last read its weights
         ("visits", "i4"),
-        ("copy", "i8"),  # task that brings or brought it
-        ("started_ns", "i8"),  # when that began, once it has
-        ("looked_up", "i8"),  # task that its prefetch waits for: what named it
-        ("freed_by", "i8"),  # and the last use of what was in its place
-        ("last_use", "i8"),  # task that last read its weights
-        ("pinned_at", "i8"),  # stamp of the gate that needs it kept
-        ("used_at", "i8"),  # stamp of the gate at which it last ran
+        ("copy", "i4"),  # task that brings or brought it
+        ("looked_up", "i4"),  # task that its prefetch waits for: what named it
+        ("freed_by", "i4"),  # and the last use of what was in its place
+        ("started_ns", "i8"),  # when its copy began, once it has
     ],
     align=True,
 )
-"""One expert as the cache sees it."""
+"""One expert as the cache sees it. Tasks have numbers of 32 bits, as the engine's do, and gates are
+fewer: a gate looks at slots of many experts, which should lie close together.
+"""
 
 LEAVER = np.dtype([("expert", "i8"), ("worth", "f8"), ("is_last", "i8")], align=True)
 """One that may leave; ``is_last``: only where no other is left, since the gate at hand selected it
@@ -40,6 +42,12 @@ KNOWN = np.dtype([(name, "i8") for name in ("stamp", "row", "is_lasting", "num",
 """How many leavers of a layer are listed, and whether they are all: for the gate with that stamp
 (NONE: for none), and if ``is_lasting`` for those after it too, while the layer's forecast is that
 of the same ``row``."""
+BLOCK = np.dtype([(name, "i8") for name in ("stamp", "row", "is_lasting", "layer")])
+"""Which of a block of layers has the one that leaves first (NONE: none of them has any), and for
+which gates that holds: as in KNOWN.
+"""
+LAYERS_PER_BLOCK = 8
+"""Where one budget serves all layers: so that a look for who leaves does not ask each of them."""
 LISTED = 4
 """How many experts that may leave are listed for each layer.
 
@@ -89,7 +97,9 @@ class Cached(NamedTuple):
     that selects; empty where no score needs them. ``held[layer, :num_held[layer]]`` are the experts with status HELD, ascending:
     few of many, so that no search looks at all slots. ``leavers[layer, :known[layer].num]`` of
     LEAVER are those of them that may leave and are worth least, the least first (ties to the lower
-    number), as ``known`` [layer] of KNOWN says. ``rules`` has one record of CACHE_RULES.
+    number), as ``known`` [layer] of KNOWN says. ``blocks`` of BLOCK, of layers one after
+    another, is empty where each layer has a budget of its own. ``rules`` has one record of
+    CACHE_RULES.
     """
 
     slots: NDArray[np.void]
@@ -104,21 +114,25 @@ class Cached(NamedTuple):
     num_held: NDArray[np.int64]
     leavers: NDArray[np.void]
     known: NDArray[np.void]
+    blocks: NDArray[np.void]
     rules: NDArray[np.void]
 
 
 def held_of(slots: NDArray[np.void], *, is_global: bool) -> dict[str, NDArray[Any]]:
-    """``held``, ``num_held``, ``leavers`` and ``known`` of a cache with those slots, in which
-    nothing has been looked for.
+    """``held``, ``num_held``, ``leavers``, ``known`` and ``blocks`` of a cache with those slots, in
+    which nothing has been looked for.
     """
     is_held = slots["status"] == HELD
     known = np.zeros(len(slots), KNOWN)
     known["stamp"] = NONE
+    blocks = np.zeros(-(-len(slots) // LAYERS_PER_BLOCK) if is_global else 0, BLOCK)
+    blocks["stamp"] = NONE
     return {
         "held": np.argsort(~is_held, axis=1, kind="stable").astype(np.int32),
         "num_held": is_held.sum(axis=1),
         "leavers": np.zeros((len(slots), 1 if is_global else LISTED), LEAVER),
         "known": known,
+        "blocks": blocks,
     }
 
 
@@ -137,6 +151,7 @@ def hold(cached, layer, expert):
     # The list still serves this gate: what has just come is needed there, and may not leave until
     # it has run. For the next gate it lacks the newcomer.
     cached.known[layer].is_lasting = 0
+    forget_block(cached, layer)
 
 
 @inner
@@ -158,6 +173,16 @@ def forget(cached, layer):
     """Who may leave of a layer, or what they are worth, is not what it was."""
     cached.known[layer].stamp = _NONE
     cached.known[layer].is_lasting = 0
+    forget_block(cached, layer)
+
+
+@inner
+def forget_block(cached, layer):
+    """Who leaves first of the block of a layer is not who it was."""
+    if len(cached.blocks) > 0:
+        block = cached.blocks[layer // LAYERS_PER_BLOCK]
+        block.stamp = _NONE
+        block.is_lasting = 0
 
 
 @inner
@@ -182,9 +207,16 @@ def give_back(cached, layer, expert):
     cached.free[pool_of(cached, layer, expert)] += 1
 
 
-@part
+@inner
 def settle_arrivals(cached):
     """What has arrived is held from now on."""
+    if cached.counters[NUM_COMING] > 0:
+        _settle_arrivals(cached)
+
+
+@part
+def _settle_arrivals(cached):
+    """Do what ``settle_arrivals`` does, where anything is on its way."""
     # Moved at a gate, not when the copy ends: only gates ask, and both engines see the same then.
     num_experts = cached.slots.shape[1]
     num_left = 0

@@ -26,6 +26,7 @@ from sim.step.lowering.slots import (
     CACHE_RULES,
     COMING,
     HELD,
+    LAYERS_PER_BLOCK,
     NUM_COUNTERS,
     REACH,
     SLOT,
@@ -163,19 +164,19 @@ def test_the_least_worthy_leaves() -> None:
         ]
     ),
     is_global=st.booleans(),
+    num_layers=st.sampled_from([4, 2 * LAYERS_PER_BLOCK + 3]),
     seed=st.integers(0, 10**6),
 )
 @settings(max_examples=20)
 def test_who_leaves_is_looked_for_anew_where_something_changed(
-    score: Score, is_global: bool, seed: int
+    score: Score, is_global: bool, num_layers: int, seed: int
 ) -> None:
     """Evictions, runs, arrivals and pins at gates of several passes: each eviction is what a search
     of all slots gives.
     """
-    generator, num_passes, num_layers, num_experts, num_left = (
+    generator, num_passes, num_experts, num_left = (
         np.random.default_rng(seed),
         12,
-        4,
         6,
         0,
     )
@@ -208,6 +209,7 @@ def test_who_leaves_is_looked_for_anew_where_something_changed(
                 continue
             copied = Cached(*(array.copy() for array in cached))
             copied.known["stamp"], copied.known["is_lasting"] = NONE, 0
+            copied.blocks["stamp"], copied.blocks["is_lasting"] = NONE, 0
             taken = now, layer, absent[0], layers
             found = take_slot(cached, *taken)
             assert found == take_slot(copied, *taken)

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from validation.published.fiddler.decoding_curves import (
     prompt_rates,
     published_prompts,
 )
-from validation.published.fiddler.readings import fiddler_readings
+from validation.published.fiddler.readings import fiddler_readings, measured_lags
 from validation.published.fiddler.runs import ModelBench, model
 from validation.published.fiddler.summary import summary_of
 from validation.published.fiddler.tables import residency_table
@@ -133,7 +134,7 @@ def test_a_headline_shows_what_readings_span(fiddler: Reproduction) -> None:
     """
     cells = fiddler.table("headlines").cells
     crossed = 2 * 3 * 3
-    singles, prefills, beams = 2 * crossed, crossed, 3 * 3 * 3 * 4
+    singles, prefills, beams = 2 * crossed, crossed, 3 * 3 * 3 * 5
     counts = [singles, prefills, prefills, prefills, beams, singles, singles, crossed]
     assert [1 + len(cell.comparisons) for cell in cells] == counts
     for cell, line in zip(cells, fiddler.summary[-11:-3], strict=True):
@@ -212,8 +213,16 @@ def test_beams_that_part_earlier_cost_llama_cpp_more(fiddler: Reproduction) -> N
     beams = next(
         cell for cell in fiddler.table("headlines").cells if cell.system.startswith("beam search")
     )
-    ratios = [beams.simulated, *list(beams.comparisons.values())[:2]]
-    assert ratios == sorted(ratios) and ratios[0] < ratios[-1]
+    as_measured, ratios = beams.simulated, list(beams.comparisons.values())[:4]
+    assert ratios == sorted(ratios) and ratios[0] < as_measured < ratios[-1]
+
+
+def test_beams_part_further_back_the_more_there_are() -> None:
+    """Measured widths have their own distances, others those between."""
+    lags = [measured_lags(width) for width in (4, 8, 12, 16)]
+    assert lags[0][0] == 2 and lags[-1][-1] == 38
+    for few, many in pairwise(lags):
+        assert all(one < other for one, other in zip(few, many, strict=True))
 
 
 def test_every_target_is_met(fiddler: Reproduction) -> None:

@@ -101,8 +101,8 @@ def llama_beams(lag_tokens: int) -> Reading:
 def measured_lags(beams: int) -> tuple[int, ...]:
     """Return how many tokens back that many beams part, in equally many steps each.
 
-    Widths that were measured stand in ``beam_lags.csv``; between two, what grows with the logarithm of
-    the width.
+    Widths that were measured stand in ``beam_lags.csv``; between two, what grows with the logarithm
+    of the width.
     """
     path = resources.files("validation.published.fiddler") / "beam_lags.csv"
     found: dict[int, list[int]] = {}

@@ -82,7 +82,9 @@ def prompt_rates(bench: ModelBench) -> Rates:
     computed, copied = published_prompts()
     machine = load_machine(MACHINES[MACHINE])
     own_dram_s = EXPERT_BYTES / machine.cpu.memory_bytes_per_s.effective
-    own_copy_s = EXPERT_BYTES / machine.link.h2d.pageable_bytes_per_s.effective
+    pageable = machine.link.h2d.pageable_bytes_per_s
+    assert pageable is not None
+    own_copy_s = EXPERT_BYTES / pageable.effective
 
     on_cpu = _run(bench, computed, 1, ())
     dram_s = own_dram_s + (computed.value - on_cpu.ttft_s) / on_cpu.cpu_expert_calls

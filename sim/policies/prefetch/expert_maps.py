@@ -41,7 +41,8 @@ class ExpertMapPrefetch(Prefetch):
     interrupted. ``by_token``: every token of a prompt is an iteration with a map of its own, and
     what any of them names is fetched. ``names_all``: all experts of a layer are named, in the order
     of their priorities. Both are so in the authors' released code
-    (github.com/IntelliSys-Lab/FineMoE-EuroSys26).
+    (github.com/IntelliSys-Lab/FineMoE-EuroSys26). ``most_named``: of each layer, only that many of
+    the experts with the greatest shares.
     """
 
     distance: int = 3
@@ -53,9 +54,12 @@ class ExpertMapPrefetch(Prefetch):
     drops_stale: bool = True
     by_token: bool = False
     names_all: bool = False
+    most_named: int | None = None
 
     def __post_init__(self) -> None:
-        check_at_least(self, distance=1, capacity=1, num_stored=0, lookup_ns=0, update_ns=0)
+        check_at_least(
+            self, distance=1, capacity=1, num_stored=0, lookup_ns=0, update_ns=0, most_named=1
+        )
 
     is_of_draw = True
 
@@ -69,10 +73,10 @@ class ExpertMapPrefetch(Prefetch):
         popularity = foresight.problem.popularity.astype(np.float32)
         forecast = np.repeat(popularity[None], len(foresight.passes) + 1, axis=0)
         rows = []
-        least = model.num_experts if self.names_all else model.top_k
         borders = np.searchsorted(maps.of_pass, np.arange(len(foresight.passes) + 1))
         for index, found in enumerate(store.replay(embeddings, maps.shares, borders)):
-            rows.append(_rows(index, found, self.distance, moe_layers, foresight, least))
+            named = self._named(found, model.top_k)
+            rows.append(_rows(index, found, named, self.distance, moe_layers, foresight))
             # Layers for which nothing was found keep the forecast of the pass before.
             known = (found.score > 0).any(axis=0)
             forecast[index + 1] = forecast[index]
@@ -83,6 +87,17 @@ class ExpertMapPrefetch(Prefetch):
         return Predictions(
             first=result.first, candidates=result.candidates, forecast=forecast, reach=self.distance
         )
+
+    def _named(self, found: Found, top_k: int) -> NDArray[np.bool_]:
+        """The experts [map, layer, expert] that the maps found name."""
+        num_experts = found.shares.shape[-1]
+        least = num_experts if self.names_all else top_k
+        named = select(found.shares, found.score, least) & (found.score > 0)[:, :, None]
+        if self.most_named is None:
+            return named
+        # Ties go to the lower number, as where the threshold selects.
+        rank = np.argsort(np.argsort(-found.shares, axis=-1, kind="stable"), axis=-1)
+        return named & (rank < self.most_named)
 
     def filled(self, foresight: Foresight) -> MapStore:
         """The store before the run."""
@@ -120,16 +135,16 @@ def _embeddings(maps: "ExpertMaps") -> NDArray[np.float32]:
 def _rows(
     index: int,
     found: Found,
+    is_named: NDArray[np.bool_],
     distance: int,
     moe_layers: NDArray[np.int64],
     foresight: Foresight,
-    least: int,
 ) -> NDArray[np.int64]:
-    """Rows (gate, priority, layer, expert) for one pass, at least ``least`` of a layer; what
-    several name has the highest priority.
+    """Rows (gate, priority, layer, expert) for one pass; what several maps name has the highest
+    priority.
     """
     num_layers = foresight.tokens.shape[1]
-    named = np.nonzero(select(found.shares, found.score, least) & (found.score > 0)[:, :, None])
+    named = np.nonzero(is_named)
     ahead = np.minimum(named[1] + 1, distance)
     best = np.full(found.shares.shape[1:], PRIORITY_SCALE + 1)
     np.minimum.at(

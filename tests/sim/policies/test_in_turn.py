@@ -16,7 +16,7 @@ from sim.policies import Policy, find_policy, with_settings
 from sim.policies.foresight import Foresight
 from sim.policies.prefetch.naming import expected_tokens, named
 from sim.routing.base import Draw, expert_maps
-from sim.step.simulate import Run
+from sim.step.simulate import Run, Scenario
 from sim.workload.batch import Batch, Feeding, forward_passes
 from tests.sim.policies.test_prefetch import foresight_of
 from tests.sim.policies.test_several_gpus import machine_of, run_of, scenario_of
@@ -266,12 +266,34 @@ def test_all_experts_may_be_named() -> None:
     found = scenario.policy.prefetch.predict(foresight)
     num_moe = len(scenario.model.moe_layers) * scenario.model.num_experts
     assert len(found.candidates) == len(foresight.passes) * num_moe
+    _names_the_likeliest_half(scenario)
     scenario = scenario_of("moe-infinity", 1, policy=in_turn("moe-infinity", most_named="2"))
     foresight, top_k = foresight_of(scenario), scenario.model.top_k
     found = scenario.policy.prefetch.predict(foresight)
     for gate in range(len(foresight.passes) * scenario.model.num_layers):
         layers = found.candidates["layer"][found.first[gate] : found.first[gate + 1]]
         assert (np.unique(layers, return_counts=True)[1] <= top_k).all()
+
+
+def _names_the_likeliest_half(scenario: Scenario) -> None:
+    """With half of a layer's experts at most, those of the highest priorities are named."""
+    half = scenario.model.num_experts // 2
+    named = scenario_of(
+        "fmoe", 1, policy=in_turn("fmoe", names_all="true", by_token="true", most_named=str(half))
+    )
+    foresight = foresight_of(scenario)
+    whole = scenario.policy.prefetch.predict(foresight)
+    found = named.policy.prefetch.predict(foresight)
+    num_places = len(found.first) - 1
+    for place in range(num_places):
+        first, last = found.first[place : place + 2]
+        every = whole.candidates[whole.first[place] : whole.first[place + 1]]
+        for layer in np.unique(found.candidates["layer"][first:last]):
+            kept = found.candidates[first:last]
+            kept = kept[kept["layer"] == layer]
+            known = np.sort(every["priority"][every["layer"] == layer])
+            assert len(kept) >= half
+            assert np.sort(kept["priority"])[:half].tolist() == known[:half].tolist()
 
 
 @settings(max_examples=20, deadline=None)

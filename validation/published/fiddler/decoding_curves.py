@@ -1,14 +1,14 @@
-"""Decoding by copies of one prompt: the authors' two development figures, each scaled once."""
+"""Decoding by copies of one prompt: the authors' development runs, predicted from their prompts."""
 
 import re
-from dataclasses import replace
-from statistics import geometric_mean
+from dataclasses import dataclass, replace
 
+from hwprofiles import load_machine
 from sim.routing.beams import BeamRouting
+from sim.step.metrics import Metrics
 from sim.workload.batch import Batch
-from validation.published.fiddler.readings import COPIES, Reading
-from validation.published.fiddler.runs import ModelBench
-from validation.published.fiddler.timing import seconds
+from validation.published.fiddler.readings import EXPERT_BYTES
+from validation.published.fiddler.runs import MACHINES, ModelBench
 from validation.published.published_row import PublishedRow, cell_of, published_rows
 from validation.published.reproduction import Table
 
@@ -18,33 +18,91 @@ THRESHOLD_TOKENS = 10
 """
 
 NUM_BEAMS = 2
-"""Beams of each copy in the figure that has beams: what the only script of its commit that names a
-number asks for (``test_pp.sh``). The figure's own command is not in the repository.
+"""Beams of each copy in the figure that has beams, whose command is not in the repository: what
+the only script of its commit that names a number asks for (``test_pp.sh``).
 """
 
-FIRST_COPIES = "pageable"
-"""How the code of the commit copies: ``load_state_dict`` from memory that is not page-locked."""
+CURVE_TOKENS, BATCH_TOKENS = 20, 32
+"""Output tokens: the script's default for the figures, and what ``test_pp.sh`` asks for."""
+
+MACHINE = "E1"
+"""What stands for the unnamed machine, but for two rates: as it, E1 holds 56 experts."""
+
+AS_CODED = {"is_pinned": "false", "believed_cost": "code"}
+"""The commit copies with ``load_state_dict`` from memory that is not page-locked, and decides by
+7 ms a token against 70 ms.
+"""
 
 ASSUMPTIONS = (
-    "E1, which holds the 56 experts that the curve's machine held; 60 output tokens, as 30 s of two beams "
-    "are on E1. The code of the commit decodes x copies of one prompt greedily; copies of a hypothesis select "
-    "the same experts. 7 ms a token against 70 ms. Each column is scaled once, by the geometric mean: "
-    "what is compared is the shape."
+    "E1, which holds the 56 experts that the unnamed machine held. Two of its rates are read off the prompts of the "
+    "same runs: that of its DRAM from a prompt of one copy, that of copies from 16 copies. Decoding follows from them "
+    "in seconds and nothing is scaled. The code of the commit decodes x copies of one prompt greedily; copies "
+    "of a hypothesis select the same experts. Beside it E1 with its own rates."
 )
 
 
-def decoding_tables(bench: ModelBench) -> tuple[Table, Table]:
-    """Return copies of one hypothesis, then of two.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What the prompts of the runs say of their machine, in bytes a second."""
 
-    The first table begins with copies of experts as the code has them. Its machine is not stated,
-    so how fast they were is taken from it, the nearest of the documented rates, for the second.
+    dram_bytes_per_s: float
+    copy_bytes_per_s: float
+
+    def overrides(self) -> tuple[str, ...]:
+        """Return them as what is set otherwise on E1."""
+        return (
+            f"cpu.memory_bytes_per_s={self.dram_bytes_per_s}",
+            f"link.h2d.pageable_bytes_per_s={self.copy_bytes_per_s}",
+        )
+
+
+def decoding_tables(bench: ModelBench) -> tuple[Table, ...]:
+    """Return copies of one hypothesis, copies of two, and batches of two."""
+    rates = prompt_rates(bench)
+    return (
+        _table(bench, rates, "one_beam", "Decoding by copies of one hypothesis", 1),
+        _table(bench, rates, "two_beams", "Decoding by copies of two hypotheses", NUM_BEAMS),
+        _table(
+            bench,
+            rates,
+            "beam_batches",
+            "Decoding batches of two hypotheses, 32 tokens",
+            NUM_BEAMS,
+            BATCH_TOKENS,
+        ),
+    )
+
+
+def prompt_rates(bench: ModelBench) -> Rates:
+    """Return the rates with which both prompts take what is published.
+
+    In one copy the CPU computes every missing expert, in sixteen every one is copied. So a prompt
+    takes so many experts at one rate, and what it takes otherwise stays as on E1.
     """
-    columns = _columns(bench, 1, FIRST_COPIES)
-    one = _table("one_beam", f"Decoding by copies of one hypothesis ({FIRST_COPIES})", 1, columns)
-    nearest = min(columns, key=lambda name: _error(1, columns[name]))
-    columns = _columns(bench, NUM_BEAMS, nearest)
-    title = f"Decoding by copies of two hypotheses ({nearest})"
-    return one, _table("two_beams", title, NUM_BEAMS, columns)
+    computed, copied = published_prompts()
+    machine = load_machine(MACHINES[MACHINE])
+    own_dram_s = EXPERT_BYTES / machine.cpu.memory_bytes_per_s.effective
+    pageable = machine.link.h2d.pageable_bytes_per_s
+    assert pageable is not None
+    own_copy_s = EXPERT_BYTES / pageable.effective
+
+    on_cpu = _run(bench, computed, 1, ())
+    dram_s = own_dram_s + (computed.value - on_cpu.ttft_s) / on_cpu.cpu_expert_calls
+    on_gpu = _run(bench, copied, 1, ())
+    copies = round(on_gpu.h2d_bytes / EXPERT_BYTES)
+    copy_s = own_copy_s + (copied.value - on_gpu.ttft_s) / copies
+
+    return Rates(
+        dram_bytes_per_s=EXPERT_BYTES / dram_s,
+        copy_bytes_per_s=EXPERT_BYTES / copy_s,
+    )
+
+
+def published_prompts() -> tuple[PublishedRow, PublishedRow]:
+    """Return the published times of a prompt in one copy and in sixteen."""
+    rows = [row for row in _all_rows() if row.quantity == "ttft_s"]
+    computed, copied = sorted(rows, key=lambda row: num_copies(row.system))
+    return computed, copied
 
 
 def num_copies(system: str) -> int:
@@ -54,64 +112,55 @@ def num_copies(system: str) -> int:
     return int(found[1])
 
 
-def _rows(num_beams: int) -> list[PublishedRow]:
-    rows = published_rows("validation.published.fiddler", "decoding_curves.csv")
-    return [row for row in rows if row.system.startswith(f"{num_beams} beam")]
+def _all_rows() -> tuple[PublishedRow, ...]:
+    return published_rows("validation.published.fiddler", "decoding_curves.csv")
 
 
-def _table(name: str, title: str, num_beams: int, columns: dict[str, list[float]]) -> Table:
-    """A table whose first column is scored, the others beside it."""
-    (_, first), *others = columns.items()
+def _table(
+    bench: ModelBench,
+    rates: Rates,
+    name: str,
+    title: str,
+    num_beams: int,
+    output_tokens: int = CURVE_TOKENS,
+) -> Table:
+    """Decoding with the machine's rates, beside it with E1's own."""
+    rows = [
+        row
+        for row in _all_rows()
+        if row.system.startswith(f"{num_beams} beam") and row.output_tokens == output_tokens
+    ]
     cells = tuple(
         cell_of(
             row,
-            first[number],
-            comparisons={label: column[number] for label, column in others},
+            _decode_s(bench, row, num_beams, rates.overrides()),
+            comparisons={"E1's own rates": _decode_s(bench, row, num_beams, ())},
         )
-        for number, row in enumerate(_rows(num_beams))
+        for row in rows
     )
     return Table(name=name, title=title, assumptions=ASSUMPTIONS, cells=cells)
 
 
-def _error(num_beams: int, column: list[float]) -> float:
-    """The mean error of a column against the figure."""
-    pairs = zip(column, _rows(num_beams), strict=True)
-    errors = [abs(found / row.value - 1.0) for found, row in pairs]
-    return sum(errors) / len(errors)
+def _decode_s(
+    bench: ModelBench, row: PublishedRow, num_beams: int, overrides: tuple[str, ...]
+) -> float:
+    assert row.output_tokens is not None
+    # The prefill gives the first output token.
+    return _run(bench, row, num_beams, overrides).tpot_s * (row.output_tokens - 1)
 
 
-def _columns(bench: ModelBench, num_beams: int, first: str) -> dict[str, list[float]]:
-    """A column for each documented rate of copies, one of them first."""
-    names = dict.fromkeys((first, *COPIES))
-    return {name: _column(bench, num_beams, name) for name in names}
-
-
-def _column(bench: ModelBench, num_beams: int, copies: str) -> list[float]:
-    """Our times by copies, times one factor that makes their geometric mean the published."""
-    # Each hypothesis is a sequence of its own, and its copies are beams that share all tokens.
-    routing = BeamRouting(base=bench.routing, divergence=0.0, num_prompts=num_beams)
-    pinning, fraction = COPIES[copies]
-    reading = Reading(
-        label=copies,
-        system="Fiddler",
-        settings=pinning | {"believed_cost": "code"},
-        rate_fraction=fraction,
-    )
-    rows = _rows(num_beams)
-    found = [_decode_s(replace(bench, routing=routing), reading, row, num_beams) for row in rows]
-    # The curve's machine is not stated, so only its shape can be compared.
-    factor = geometric_mean(row.value for row in rows) / geometric_mean(found)
-    return [factor * value for value in found]
-
-
-def _decode_s(bench: ModelBench, reading: Reading, row: PublishedRow, num_beams: int) -> float:
+def _run(
+    bench: ModelBench, row: PublishedRow, num_beams: int, overrides: tuple[str, ...]
+) -> Metrics:
     assert row.input_tokens is not None
     assert row.output_tokens is not None
+    # Each hypothesis is a sequence of its own, and its copies are beams that share all tokens.
+    routing = BeamRouting(base=bench.routing, divergence=0.0, num_prompts=num_beams)
     batch = Batch(
         prompt_tokens=row.input_tokens,
         output_tokens=row.output_tokens,
         batch_size=num_beams,
         beams=num_copies(row.system),
     )
-    # The prefill gives the first output token.
-    return seconds(bench, "E1", reading, batch)[1] * (row.output_tokens - 1)
+    given = replace(bench, routing=routing)
+    return given.run(MACHINE, "Fiddler", batch, AS_CODED, overrides)

@@ -8,13 +8,16 @@ from sim.model.library import load_model
 from sim.routing import load_routing
 from sim.workload.batch import Batch
 from validation.published.fiddler.readings import (
+    BEAM_LAGS,
     DEEPSPEED,
     DIVERGENCES,
     LLAMA_CPP,
-    LLAMA_CPP_BEAMS,
+    MEASURED_BEAMS,
     OFFLOADING,
     Reading,
     fiddler_readings,
+    llama_beams,
+    measured_lags,
 )
 from validation.published.fiddler.runs import MACHINES, ModelBench
 from validation.published.fiddler.timing import Seconds, single, whole
@@ -54,7 +57,7 @@ def headline_table(bench: ModelBench) -> Table:
         _halfway(streaming, swapping),
         streaming,
         swapping,
-        _wholes(bench, LLAMA_CPP_BEAMS, BEAMS, _beam_readings()),
+        _divided_all(_by_reading(bench, _beam_readings(), BEAMS), _llama_beams(bench)),
         against_llama,
         against_llama,
         _divided_all(*_singles(phi, DEEPSPEED)),
@@ -73,6 +76,30 @@ def _beam_readings() -> tuple[Reading, ...]:
     )
 
 
+def _llama_beams(bench: ModelBench) -> Mapping[str, Seconds]:
+    """llama.cpp's times: its beams part as measured, or as far back in every step."""
+    lags = {batch.beams: measured_lags(batch.beams) for batch in BEAMS}
+    # One run for each distance and width, though several steps part as far back.
+    by_lag = {
+        (batch.beams, lag): whole(bench, llama_beams(lag), (batch,))
+        for batch in BEAMS
+        for lag in {*lags[batch.beams], *BEAM_LAGS}
+    }
+    measured = {
+        place: [
+            mean(by_lag[batch.beams, lag][place][0] for lag in lags[batch.beams]) for batch in BEAMS
+        ]
+        for place in MACHINES
+    }
+    constant = {
+        llama_beams(lag).label: {
+            place: [by_lag[batch.beams, lag][place][0] for batch in BEAMS] for place in MACHINES
+        }
+        for lag in BEAM_LAGS
+    }
+    return {MEASURED_BEAMS: measured} | constant
+
+
 def _singles(
     bench: ModelBench, baselines: tuple[Reading, ...]
 ) -> tuple[Mapping[str, Seconds], Mapping[str, Seconds]]:
@@ -87,10 +114,13 @@ def _wholes(
     batches: tuple[Batch, ...],
     ours: tuple[Reading, ...],
 ) -> Mapping[str, Seconds]:
-    return _divided_all(
-        {reading.label: whole(bench, reading, batches) for reading in ours},
-        {reading.label: whole(bench, reading, batches) for reading in baselines},
-    )
+    return _divided_all(_by_reading(bench, ours, batches), _by_reading(bench, baselines, batches))
+
+
+def _by_reading(
+    bench: ModelBench, readings: tuple[Reading, ...], batches: tuple[Batch, ...]
+) -> Mapping[str, Seconds]:
+    return {reading.label: whole(bench, reading, batches) for reading in readings}
 
 
 def _divided_all(

@@ -1,8 +1,11 @@
 """The documented readings of what ran in Fiddler's comparisons, crossed."""
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from itertools import product
+from math import log2
 
 # Mixtral-8x7B: three matrices of 4,096 × 14,336 weights, 2 bytes each.
 EXPERT_BYTES = 352_321_536
@@ -79,15 +82,35 @@ LLAMA_CPP = (
 """The readings of llama.cpp: by default b2956 maps the model's file and does not lock it (pull
 request 6206 of March 2024); with --no-mmap or GGML_CUDA_REGISTER_HOST it does.
 """
-LLAMA_CPP_BEAMS = tuple(
-    Reading(
-        label=f"llama.cpp's beams part {lag} tokens back",
-        system="llama.cpp",
-        settings={"beam_lag_tokens": str(lag), "is_pinned": "false"},
-    )
-    for lag in (1, 4, 16, 64)
-)
+BEAM_LAGS = (1, 4, 16, 64)
 """How far back beams part is not published: from the last token alone to the whole answer."""
+MEASURED_BEAMS = "llama.cpp's beams part as measured"
+"""As those of a small language model did, which is what ``measured_lags`` gives."""
 
 DEEPSPEED = (Reading(label="DeepSpeed-MII", system="DeepSpeed-MII", settings={}),)
 OFFLOADING = (Reading(label="Mixtral-Offloading", system="Mixtral-Offloading", settings={}),)
+
+
+def llama_beams(lag_tokens: int) -> Reading:
+    """Return llama.cpp whose beams part so many tokens back, weights mapped."""
+    return Reading(
+        label=f"llama.cpp's beams part {lag_tokens} tokens back",
+        system="llama.cpp",
+        settings={"beam_lag_tokens": str(lag_tokens), "is_pinned": "false"},
+    )
+
+
+def measured_lags(beams: int) -> tuple[int, ...]:
+    """Return how many tokens back that many beams part, in equally many steps each.
+
+    Widths that were measured stand in ``beam_lags.csv``; between two, what grows with the logarithm
+    of the width.
+    """
+    path = resources.files("validation.published.fiddler") / "beam_lags.csv"
+    found: dict[int, list[int]] = {}
+    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+        found.setdefault(int(row["beams"]), []).append(int(row["tokens"]))
+    few, many = found
+    share = log2(beams / few) / log2(many / few)
+    pairs = zip(found[few], found[many], strict=True)
+    return tuple(round(one + share * (other - one)) for one, other in pairs)

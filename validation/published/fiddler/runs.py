@@ -14,6 +14,9 @@ from sim.step.simulate import Scenario, simulate
 from sim.workload.batch import Batch
 
 MACHINES: Mapping[str, str] = {"E1": "fiddler-e1", "E2": "fiddler-e2"}
+"""The paper's two machines, over which its headlines are means."""
+PLACES: Mapping[str, str] = {**MACHINES, "L4": "fiddler-l4"}
+"""And the other one of version 1, of which the repository has a baseline's times."""
 POLICIES: Mapping[str, str] = {
     "Fiddler": "fiddler",
     "Fiddler v1": "fiddler-v1",
@@ -55,7 +58,7 @@ class ModelBench:
         if system == "llama.cpp":
             policy = with_settings(policy, LLAMA_SETTINGS[environment])
         policy = with_settings(policy, settings or {})
-        machine = load_machine(MACHINES[environment], overrides)
+        machine = load_machine(PLACES[environment], overrides)
         found = simulate(
             Scenario(
                 machine=machine,
@@ -68,7 +71,7 @@ class ModelBench:
         )
         if isinstance(found, Infeasible):
             raise InputError(
-                f"{system} on {MACHINES[environment]}: {found.reason} ({found.missing_bytes} bytes missing)"
+                f"{system} on {PLACES[environment]}: {found.reason} ({found.missing_bytes} bytes missing)"
             )
         return found.metrics
 

@@ -50,6 +50,12 @@ def summary_of(tables: tuple[Table, ...], *, has_popularity: bool) -> tuple[Summ
             STREAMING_ERROR_FRACTION,
         ),
         _within(
+            "DeepSpeed-MII, L4: seconds per token at any length",
+            _of(streaming, "L4", "seconds_per_output_token"),
+            STREAMING_ERROR_FRACTION,
+        ),
+        _within("DeepSpeed-MII, L4: TTFT at 512 to 4096", _of(streaming, "L4", "ttft_s"), None),
+        _within(
             "Mixtral-Offloading, E2: seconds in total, 12 cells",
             _of(swapping, "E2", "end_to_end_s"),
             SWAPPING_ERROR_FRACTION,

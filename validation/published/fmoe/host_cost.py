@@ -23,6 +23,12 @@ def layer_overhead_ns(model: str, machine: Machine, *, has_hooks: bool = True) -
     return float(row["least_us"]) * NS_PER_US + int(row["num_kernels"]) * launch_ns
 
 
+def kernel_overhead_ns(model: str, machine: Machine) -> float:
+    """Return ns of host time for one kernel of a small operator, as the model's loop takes it."""
+    row = next(row for row in _rows() if _is_meant(row, model, False))
+    return layer_overhead_ns(model, machine, has_hooks=False) / int(row["num_kernels"])
+
+
 def _is_meant(row: dict[str, str], model: str, has_hooks: bool) -> bool:
     is_alike = (row["has_hooks"] == "True") == has_hooks
     return row["model"] == model and int(row["tokens"]) == DECODED_TOKENS and is_alike

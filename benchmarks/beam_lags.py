@@ -36,7 +36,6 @@ def shared_tokens(beams: list[list[int]]) -> int:
     return shared
 
 
-@torch.no_grad()
 def lags(model: Any, end_id: int, prompt: torch.Tensor, width: int) -> Iterator[int]:
     """Yield, step by step, the tokens that each beam decodes."""
     found = model(prompt, use_cache=True)
@@ -74,7 +73,8 @@ def main(path: str, widths: list[int]) -> None:
             given = words.apply_chat_template(
                 asked, add_generation_prompt=True, return_tensors="pt", return_dict=True
             )
-            known += lags(model, words.eos_token_id, given["input_ids"], width)
+            with torch.no_grad():
+                known += lags(model, words.eos_token_id, given["input_ids"], width)
         known.sort()
         shares = ", ".join(f"{share:.0%} {known[int(share * len(known))]}" for share in SHARES)
         print(f"{width} beams: {shares}; mean {sum(known) / len(known):.1f}", flush=True)

@@ -68,7 +68,9 @@ def test_a_command_that_is_told_to_end(number: signal.Signals, tmp_path: Path) -
     one that `nohup` started writes on.
     """
     if signal.getsignal(number) is signal.SIG_IGN:
-        pytest.skip("the tests ignore this signal themselves, as under nohup, and so do their children")
+        pytest.skip(
+            "the tests ignore this signal themselves, as under nohup, and so do their children"
+        )
     (tmp_path / "out").write_bytes(b"old")
     script = f"PYTHONPATH={ROOT} {sys.executable} -c '{ENDED}' {number:d}"
     finished = _shell(script, tmp_path)

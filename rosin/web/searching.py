@@ -32,6 +32,11 @@ class Searched:
     result: dict[str, Any] | None = None
     reason: str | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is more to come."""
+        return self.result is None and self.reason is None
+
 
 @dataclass(slots=True)
 class _Running:

@@ -174,7 +174,9 @@ def test_parts_combine_freely(data: st.DataObject) -> None:
 def test_copies_need_a_buffer(name: str, setting: str) -> None:
     """Fetching or streaming through no buffer is refused, one line; negative numbers are too."""
     scenario = _scenario(name, _tight(MODELS["plain"], BATCHES["one"]))
-    with pytest.raises(InputError, match=rf"^{setting} must be at least 1 where .*, got 0$"):
+    with pytest.raises(
+        InputError, match=rf"^({name}: )?{setting} must be at least 1 where .*, got 0$"
+    ):
         simulate(replace(scenario, policy=with_settings(scenario.policy, {setting: "0"})))
     with pytest.raises(InputError, match=rf"^{setting} must be at least 0, got -1$"):
         with_settings(scenario.policy, {setting: "-1"})

@@ -271,7 +271,10 @@ def test_wanting_more_gpus_than_there_are() -> None:
     """Is refused, as are plans and bounds for several: they are proven for one."""
     with pytest.raises(InputError, match="`gpus` must be between 1 and the 2 of"):
         simulate(scenario_of("lru", 3, machine=machine_of(2)))
-    with pytest.raises(InputError, match="plans and their bounds are for one GPU"):
+    with pytest.raises(
+        InputError,
+        match="plans and their bounds lay whole layers out over several GPUs, got `split_mode` experts",
+    ):
         search(scenario_of("lru", 2), Goal(), 1)
     scenario = scenario_of("lru", 2)
     drawn = draw(scenario, scenario.policy.feeding)

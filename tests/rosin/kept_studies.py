@@ -18,17 +18,9 @@ from planner.study.study import Study
 from rosin.version import __version__
 from sim.policies import POLICIES
 from tests.planner.studies import BASE
+from tests.rosin.test_cli_whatif import TINY
 
-SCENARIO = (
-    "--model",
-    "mixtral-8x7b",
-    "--machine",
-    "desktop-rtx-4090-ddr5",
-    "--prompt-tokens",
-    "6",
-    "--output-tokens",
-    "2",
-)
+SCENARIO = TINY[1:]
 BYTES_PER_KIB = 1024
 KIB_PER_MIB = 1024
 

@@ -19,7 +19,7 @@ from rosin.commands.whatif.analysis import (
     saturations,
     sensitivities,
 )
-from rosin.commands.whatif.rows import Mark
+from rosin.commands.whatif.rows import PointMark
 from tests.planner.studies import BASE
 
 MEMORY = "gpu.memory_bytes"
@@ -36,8 +36,8 @@ def _mark(
     price_usd: float | None = None,
     policy: str = "p",
     place: int = 0,
-) -> Mark:
-    return Mark(
+) -> PointMark:
+    return PointMark(
         place=place,
         values=values,
         price_usd=price_usd,

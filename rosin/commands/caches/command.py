@@ -1,11 +1,13 @@
 """`rosin caches`: how often caches of experts miss under each policy, against the optimum."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rosin.cli.named_option import named
+from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
 
 if TYPE_CHECKING:
@@ -38,6 +40,15 @@ TraceOption = Annotated[
     ),
 ]
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions(OptionGroup):
+    """How much is replayed of each model."""
+
+    tokens: TokensOption = 100_000
+    layers: LayersOption = 1
+
+
 FigureOption = Annotated[
     Path | None, named("--figure", "FILE", "Draw misses by policy: .png, .svg or .pdf.")
 ]
@@ -47,8 +58,7 @@ def caches(
     *,
     models: ModelsOption = MODELS,
     shares: SharesOption = "0.125,0.25,0.375",
-    tokens: TokensOption = 100_000,
-    layers: LayersOption = 1,
+    streams: StreamOptions,
     routing: TraceOption = None,
     figure: FigureOption = None,
     output: Output,
@@ -74,17 +84,21 @@ def caches(
         raise InputError("--routing is a trace of one model: name it with --models")
     # As many layers are replayed of each model, so the one with the fewest sets the limit.
     most = min(len(model.moe_layers) for model in loaded)
-    if layers > most:
-        raise InputError(f"--layers {layers}: a model named has {most} layers with experts")
-    stream_of = _generated(tokens, output.seed) if routing is None else _recorded(routing, layers)
+    if streams.layers > most:
+        raise InputError(f"--layers {streams.layers}: a model named has {most} layers with experts")
+    stream_of = (
+        _generated(streams.tokens, output.seed)
+        if routing is None
+        else _recorded(routing, streams.layers)
+    )
     study = CacheStudy(
-        models=loaded, shares=_shares(shares), num_layers=layers, stream_of=stream_of
+        models=loaded, shares=_shares(shares), num_layers=streams.layers, stream_of=stream_of
     )
     with output.waiting("replaying caches"):
         rows = run_cache_study(study)
     result = CacheStudyResult(
-        tokens=tokens if routing is None else None,
-        layers=layers,
+        tokens=streams.tokens if routing is None else None,
+        layers=streams.layers,
         rows=tuple(rows),
         medians=tuple(medians(rows)),
     )

@@ -15,7 +15,7 @@ from rosin.commands.whatif.document import (
     Saturation,
     Sensitivity,
 )
-from rosin.commands.whatif.rows import Mark
+from rosin.commands.whatif.rows import PointMark
 
 WORTHWHILE_GAIN = 0.1
 """What twice as much of something must give to be called a gain."""
@@ -35,11 +35,11 @@ def speed_of(metrics: Mapping[str, float], objective: str) -> float:
     return speed(metrics[OBJECTIVE_FIGURES[objective]], objective)
 
 
-def lines_along(path: str, rows: Sequence[Mark]) -> list[list[Mark]]:
+def lines_along(path: str, rows: Sequence[PointMark]) -> list[list[PointMark]]:
     """The rows in groups that differ in this path alone, each ascending where the values are
     numbers.
     """
-    groups: dict[tuple[object, ...], list[Mark]] = {}
+    groups: dict[tuple[object, ...], list[PointMark]] = {}
     for row in rows:
         groups.setdefault(
             tuple(value for name, value in row.values.items() if name != path), []
@@ -52,7 +52,7 @@ def lines_along(path: str, rows: Sequence[Mark]) -> list[list[Mark]]:
     ]
 
 
-def effects(axes: Sequence[Axis], rows: Sequence[Mark], objective: str) -> list[AxisEffect]:
+def effects(axes: Sequence[Axis], rows: Sequence[PointMark], objective: str) -> list[AxisEffect]:
     """The axes, the one that changes most first; those along which fewer than two points are
     feasible are left out.
     """
@@ -73,7 +73,7 @@ def effects(axes: Sequence[Axis], rows: Sequence[Mark], objective: str) -> list[
     return sorted(found, key=lambda effect: -effect.speed_gain_fraction)
 
 
-def policy_changes(axes: Sequence[Axis], rows: Sequence[Mark]) -> list[PolicyChange]:
+def policy_changes(axes: Sequence[Axis], rows: Sequence[PointMark]) -> list[PolicyChange]:
     """Every pair of neighbours on a numeric axis whose best policies differ."""
     return [
         change
@@ -84,7 +84,7 @@ def policy_changes(axes: Sequence[Axis], rows: Sequence[Mark]) -> list[PolicyCha
     ]
 
 
-def _changes(path: str, line: Sequence[Mark]) -> Iterator[PolicyChange]:
+def _changes(path: str, line: Sequence[PointMark]) -> Iterator[PolicyChange]:
     for left, right in pairwise(line):
         if left.policy and right.policy and left.policy != right.policy:
             yield PolicyChange(
@@ -97,7 +97,9 @@ def _changes(path: str, line: Sequence[Mark]) -> Iterator[PolicyChange]:
             )
 
 
-def saturations(axes: Sequence[Axis], rows: Sequence[Mark], objective: str) -> list[Saturation]:
+def saturations(
+    axes: Sequence[Axis], rows: Sequence[PointMark], objective: str
+) -> list[Saturation]:
     """For each line of at least three feasible points along a number of the machine: beyond which
     value more stops paying.
     """
@@ -121,7 +123,7 @@ def saturations(axes: Sequence[Axis], rows: Sequence[Mark], objective: str) -> l
     ]
 
 
-def _saturation(path: str, line: Sequence[Mark], objective: str) -> float | None:
+def _saturation(path: str, line: Sequence[PointMark], objective: str) -> float | None:
     """The smallest value after which no step gains at the rate of WORTHWHILE_GAIN a doubling."""
     found: float | None = None
     # From the end: after a step that gives little, a later one may still give much.
@@ -173,7 +175,7 @@ def _swing(row: Sensitivity) -> float:
     return abs(high - low)
 
 
-def pareto_front(rows: Sequence[Mark], objective: str) -> list[int]:
+def pareto_front(rows: Sequence[PointMark], objective: str) -> list[int]:
     """The rows that no other beats at the same price or less, by their place, cheapest first; of
     equals the first.
     """
@@ -192,5 +194,5 @@ def pareto_front(rows: Sequence[Mark], objective: str) -> list[int]:
     return front
 
 
-def _others(path: str, row: Mark) -> dict[str, float | int | str]:
+def _others(path: str, row: PointMark) -> dict[str, float | int | str]:
     return {name: value for name, value in row.values.items() if name != path}

@@ -5,7 +5,7 @@ from typing import Any
 
 from rosin.commands.whatif.document import Sensitivity, WhatifResult
 from rosin.commands.whatif.map import FIGURES
-from rosin.commands.whatif.rows import Mark, WhatifRow
+from rosin.commands.whatif.rows import PointMark, WhatifRow
 from rosin.report.axis_words import format_tick, short, words
 from rosin.report.figure_style import BLUE, ORANGE, legend_below
 from rosin.report.tables import format_count, format_quantity
@@ -62,7 +62,7 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
 
 
 def _number_front(
-    axes: Any, front: Sequence[tuple[float, float, Mark]]
+    axes: Any, front: Sequence[tuple[float, float, PointMark]]
 ) -> tuple[list[Any], list[str]]:
     """A number at each point of the front; the handles and labels of a key that says what the
     numbers are.
@@ -154,6 +154,6 @@ def draw_bars(figure: Any, result: WhatifResult) -> None:
     legend_below(figure, *axes.get_legend_handles_labels())
 
 
-def point_words(row: WhatifRow | Mark) -> str:
+def point_words(row: WhatifRow | PointMark) -> str:
     """A point by its values."""
     return ", ".join(short(path, value) for path, value in row.values.items())

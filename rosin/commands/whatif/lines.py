@@ -12,7 +12,7 @@ from hwprofiles.units import MS_PER_S
 from rosin.commands.whatif.analysis import lines_along
 from rosin.commands.whatif.document import WhatifResult
 from rosin.commands.whatif.map import policy_letters
-from rosin.commands.whatif.rows import Mark, StudyRows
+from rosin.commands.whatif.rows import PointMark, StudyRows
 from rosin.report.axis_words import axis_label, format_tick, short, unit, words
 from rosin.report.figure_style import (
     MARKERS,
@@ -62,7 +62,7 @@ def draw_lines(figure: Any, result: WhatifResult, path: str) -> None:
     legend_below(figure, handles, labels)
 
 
-def leading_names(line: Sequence[Mark], rows: StudyRows) -> list[str]:
+def leading_names(line: Sequence[PointMark], rows: StudyRows) -> list[str]:
     """The named systems that are best somewhere, then those next best at the first point, at most
     MAX_NAMED.
     """
@@ -76,7 +76,7 @@ def leading_names(line: Sequence[Mark], rows: StudyRows) -> list[str]:
 class _Series:
     """Points of one line, and each panel's figure at each."""
 
-    marks: Sequence[Mark]
+    marks: Sequence[PointMark]
     figures: Mapping[str, Sequence[float]]
 
 
@@ -84,15 +84,15 @@ class _Series:
 class _Line:
     """One line: all its points, the plan where there is one, and named systems where they fit."""
 
-    marks: Sequence[Mark]
+    marks: Sequence[PointMark]
     plan: _Series
     named: Mapping[str, _Series]
 
 
-def _read(line: Sequence[Mark], leading: Sequence[str], rows: StudyRows) -> _Line:
+def _read(line: Sequence[PointMark], leading: Sequence[str], rows: StudyRows) -> _Line:
     """Take out of the rows of a line what is drawn of them, one row after another."""
     feasible = [mark for mark in line if mark.is_feasible]
-    found: dict[str | None, tuple[list[Mark], dict[str, list[float]]]] = {
+    found: dict[str | None, tuple[list[PointMark], dict[str, list[float]]]] = {
         name: ([], {panel: [] for panel, _, _ in PANELS}) for name in (None, *leading)
     }
     for mark, row in zip(feasible, rows.at(mark.place for mark in feasible), strict=True):
@@ -150,13 +150,15 @@ def _draw_groups(axes: Any, lines: Sequence[_Line], path: str, name: str, factor
         )
 
 
-def _plot(axes: Any, path: str, marks: Sequence[Mark], ys: Sequence[float], **look: Any) -> None:
+def _plot(
+    axes: Any, path: str, marks: Sequence[PointMark], ys: Sequence[float], **look: Any
+) -> None:
     axes.plot(
         [_x(mark, path) for mark in marks], ys, markersize=5, clip_on=not ys, **look
     )  # empty, unclipped lines break the layout
 
 
-def _draw_misfits(axes: Any, path: str, line: Sequence[Mark]) -> None:
+def _draw_misfits(axes: Any, path: str, line: Sequence[PointMark]) -> None:
     """A cross on the axis for each point where nothing fits."""
     xs = [_x(row, path) for row in line if not row.is_feasible]
     if xs:
@@ -242,7 +244,7 @@ def _letter_plans(axes: Any, line: _Line, path: str) -> list[str]:
     return [f"{letter} = {policy}" for policy, letter in letters.items()]
 
 
-def _x(mark: Mark, path: str) -> float:
+def _x(mark: PointMark, path: str) -> float:
     return float(mark.values[path]) / unit(path)[0]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hwprofiles.units import MS_PER_S, format_bytes
 from rosin.commands.whatif.document import WhatifResult
-from rosin.commands.whatif.rows import Mark
+from rosin.commands.whatif.rows import PointMark
 from rosin.report.axis_words import at_words, axis_label, tick_labels
 from rosin.report.figure_style import MISFIT, VERMILION
 from rosin.report.tables import format_count
@@ -23,9 +23,9 @@ MAX_LABELLED = 12
 """Cells along a side up to which each cell has its figure and its policy written in it."""
 
 
-def map_panels(result: WhatifResult, x: str, y: str) -> list[list[Mark]]:
+def map_panels(result: WhatifResult, x: str, y: str) -> list[list[PointMark]]:
     """The points in groups that differ in these two paths alone."""
-    groups: dict[tuple[object, ...], list[Mark]] = {}
+    groups: dict[tuple[object, ...], list[PointMark]] = {}
     for row in result.rows.marks:
         groups.setdefault(
             tuple(value for name, value in row.values.items() if name not in (x, y)), []
@@ -55,7 +55,7 @@ def draw_map(figure: Any, result: WhatifResult, x: str, y: str) -> None:
     figure.supxlabel(f"{legend}\nheavy lines: the best policy changes", fontsize="small")
 
 
-def policy_letters(rows: Iterable[Mark]) -> dict[str, str]:
+def policy_letters(rows: Iterable[PointMark]) -> dict[str, str]:
     """A letter for each best policy, in order of appearance."""
     policies = dict.fromkeys(row.policy for row in rows if row.policy)
     return {policy: _letter(index) for index, policy in enumerate(policies)}
@@ -67,7 +67,7 @@ def _letter(index: int) -> str:
 
 def _draw_panel(
     axes: Any,
-    rows: Sequence[Mark],
+    rows: Sequence[PointMark],
     paths: tuple[str, str],
     scale: tuple[float, tuple[float, float]],
     letters: dict[str, str],
@@ -89,12 +89,12 @@ def _draw_panel(
     return image
 
 
-def _figure(row: Mark, factor: float) -> float:
+def _figure(row: PointMark, factor: float) -> float:
     # What is not a number stays blank, so the colour of misfits behind it shows.
     return row.figure * factor if row.figure is not None else float("nan")
 
 
-def _draw_borders(axes: Any, cells: dict[tuple[int, int], Mark]) -> None:
+def _draw_borders(axes: Any, cells: dict[tuple[int, int], PointMark]) -> None:
     """A heavy line between neighbours whose policies differ."""
     for (i, j), row in cells.items():
         right = (i + 1, j), (i + 0.5, i + 0.5), (j - 0.5, j + 0.5)
@@ -108,7 +108,7 @@ def _draw_borders(axes: Any, cells: dict[tuple[int, int], Mark]) -> None:
 
 def _write_cells(
     axes: Any,
-    cells: dict[tuple[int, int], Mark],
+    cells: dict[tuple[int, int], PointMark],
     scale: tuple[float, tuple[float, float]],
     letters: dict[str, str],
 ) -> None:

@@ -41,7 +41,7 @@ class WhatifRow(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class PointMark:
     """The little of a point that all points are compared by, at a ``place`` of the study.
 
     ``figure`` is the metric that the objective looks at; null where nothing fits.
@@ -101,7 +101,7 @@ class StudyRows(Sequence[WhatifRow]):
             yield self._row(self.marks[place], outcome)
 
     @cached_property
-    def marks(self) -> Sequence[Mark]:
+    def marks(self) -> Sequence[PointMark]:
         """A mark of each point, in the order of the study."""
         return self._scan[0]
 
@@ -111,7 +111,7 @@ class StudyRows(Sequence[WhatifRow]):
         return self._scan[1]
 
     @cached_property
-    def _scan(self) -> tuple[list[Mark], list[Provenance]]:
+    def _scan(self) -> tuple[list[PointMark], list[Provenance]]:
         """Go through all points once."""
         marks = []
         stated: dict[Provenance, None] = {}
@@ -122,9 +122,9 @@ class StudyRows(Sequence[WhatifRow]):
                 stated.setdefault(_provenance(outcome.weakest))
         return marks, list(stated)
 
-    def _mark(self, place: int, values: tuple[Value, ...], outcome: Outcome) -> Mark:
+    def _mark(self, place: int, values: tuple[Value, ...], outcome: Outcome) -> PointMark:
         axes = self._study.axes
-        return Mark(
+        return PointMark(
             place=place,
             values={axis.path: value for axis, value in zip(axes, values, strict=True)},
             price_usd=self._prices.price_usd(axes, values, outcome.machine_price_usd),
@@ -135,7 +135,7 @@ class StudyRows(Sequence[WhatifRow]):
             missing_bytes=outcome.missing_bytes,
         )
 
-    def _row(self, mark: Mark, outcome: Outcome) -> WhatifRow:
+    def _row(self, mark: PointMark, outcome: Outcome) -> WhatifRow:
         return WhatifRow(
             values=dict(mark.values),
             price_usd=mark.price_usd,

@@ -1,6 +1,7 @@
 """Laws of predicted speeds that hold for any model, host and line of arguments."""
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -198,14 +199,14 @@ def test_cpu_experts_are_the_patterns_they_stand_for(
 )
 @settings(max_examples=40)
 def test_the_order_of_rules_that_share_no_tensor_is_no_matter(
-    model: Model, layers: list[int], random: object
+    model: Model, layers: list[int], random: Random
 ) -> None:
     """Rules of different layers may stand in any order, as one line or as one list."""
     rules = [
         rf"blk\.{layer}\.ffn_.*_exps={('CPU', 'CUDA1', 'CUDA0')[layer % 3]}" for layer in layers
     ]
     other = list(rules)
-    random.shuffle(other)  # type: ignore[attr-defined]
+    random.shuffle(other)
     host = replace(DESKTOP, gpus=(GPU, GPU))
     lines = (" ".join(f"-ot '{rule}'" for rule in rules), f"-ot '{','.join(other)}'")
     one, two = (placement_of(question(f"-ngl 99 {line}", model=model, host=host)) for line in lines)

@@ -103,7 +103,7 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
 
 
 def _room_notes(question: RuntimeQuestion) -> list[str]:
-    """What is said of weights that host memory has no room for and no disk is stated for."""
+    """Say by how much host memory is too small, where the machine states no disk to read from."""
     short = unread_bytes(question, placement_of(question))
     if not short:
         return []

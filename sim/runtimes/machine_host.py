@@ -73,8 +73,9 @@ def _is_of_datasheet(rate: Quantity) -> bool:
 
 
 def _is_assumed(rate: Quantity) -> bool:
-    """Whether a file assumes the rate and does not say whether programs reach all of it; what is set
-    on one run is what is reached.
+    """Whether a file assumes the rate and states no share of it that programs reach.
+
+    A rate that the user sets for one run is what is reached.
     """
     is_of_a_file = rate.source != SET_BY_THE_USER
     return rate.kind is Kind.ASSUMED and rate.efficiency is None and is_of_a_file

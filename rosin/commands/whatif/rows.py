@@ -42,9 +42,9 @@ class WhatifRow(Document):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointMark:
-    """The little of a point that all points are compared by, at a ``place`` of the study.
+    """What is kept of one point of a study, so that points can be compared without their rows.
 
-    ``figure`` is the metric that the objective looks at; null where nothing fits.
+    ``place`` is its number in the study. ``figure`` is the metric that the objective looks at; null where nothing fits.
     """
 
     place: int

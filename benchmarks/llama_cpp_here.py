@@ -58,15 +58,15 @@ def _shape(
 
 TRAINED = (
     _shape("a", 16, 1024, (8, 4, 512), 16),
-    _shape("c", 4, 2048, (12, 8, 768), 32),
-    _shape("e", 24, 768, (12, 6, 256), 12),
+    _shape("c", 12, 2048, (12, 8, 768), 32),
+    _shape("e", 32, 768, (12, 6, 256), 12),
 )
 """Laws are fitted on these, each with two numbers of experts a token."""
 
 TESTED = (
-    _shape("b", 8, 1024, (12, 8, 768), 16),
-    _shape("d", 3, 2048, (3, 2, 4096), 32),
-    _shape("f", 7, 2560, (2, 1, 1536), 20),
+    _shape("b", 24, 1024, (12, 8, 768), 16),
+    _shape("d", 8, 2048, (3, 2, 4096), 32),
+    _shape("f", 10, 2560, (2, 1, 1536), 20),
 )
 """These are predicted."""
 

@@ -36,6 +36,9 @@ LOAD_MODES = ("auto", "none", "mmap", "mlock", "mmap+mlock", "dio")
 NUMA_MODES = ("distribute", "isolate", "numactl")
 """Where llama.cpp lets threads run on a computer with several sockets (ggml-cpu.c)."""
 
+TENSOR = "tensor"
+"""The split mode in which every GPU has slices of all matrices and of the cache."""
+
 ALL_LAYERS = 10**6
 """More layers than any model has: -ngl all."""
 
@@ -93,10 +96,20 @@ class LlamaArguments:
     def uses_fit(self) -> bool:
         """Whether the program chooses the placement: nothing in the arguments places anything
         (common/fit.cpp). ik_llama.cpp does so only where it is asked to (its pull request 1501).
+        With -sm tensor the fit ends without a choice (docs/multi-gpu.md).
         """
         is_stated = self.gpu_layers is not None or self.placements or self.tensor_split
         is_on = self.is_fit_asked if self.is_ik else self.is_fitted
-        return is_on and not is_stated
+        return is_on and not is_stated and self.split_mode != TENSOR
+
+    @property
+    def copies_for_prompts(self) -> bool:
+        """Whether a GPU may compute with weights that it copies from host memory first.
+
+        The device that stands for several GPUs with -sm tensor does not offer to
+        (ggml-backend-meta.cpp, offload_op).
+        """
+        return self.is_op_offload and self.split_mode != TENSOR
 
 
 def read_llama_arguments(line: str, runtime: str = LLAMA_CPP) -> LlamaArguments:
@@ -286,7 +299,7 @@ _SHARED = (
 
 _MAINLINE = (
     _set("-ncmoe --n-cpu-moe", "placements", _cpu_experts),
-    _set("-sm --split-mode", "split_mode", one_of("layer", "none", "row")),
+    _set("-sm --split-mode", "split_mode", one_of("layer", "none", "row", TENSOR)),
     _switch("-nopo --no-op-offload", "is_op_offload", no_switch),
     _switch("--op-offload", "is_op_offload"),
     _switch("-nr --no-repack", "is_repacked", no_switch),

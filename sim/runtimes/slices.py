@@ -3,8 +3,8 @@
 Read from src/llama-model.cpp (llama_meta_device_get_split_state) and ggml-backend-meta.cpp of llama.cpp,
 August 2026. Heads of attention with their keys and values, the width of dense and routed experts and
 the vocabulary are cut; norms, routers and shared experts are whole on every GPU. What attention and a
-feed-forward leave is a sum over the GPUs, which waits as a change of device does: seven published pairs
-of speeds leave 34 to 70 microseconds a sum, two GPUs or four (docs/explanation/expert-caches.md). Experts
+feed-forward leave is a sum over the GPUs, which waits as a change of device does: published pairs of
+speeds leave 34 to 70 microseconds a sum, two GPUs or four (docs/explanation/expert-caches.md). Experts
 in host memory are the CPU's, also for prompts.
 """
 

@@ -75,6 +75,16 @@ def test_two_gpus(runtime: str) -> None:
         assert fit.option.placement.weight_bytes[1:].min() > 0
 
 
+def test_a_split_that_wins_is_in_the_command() -> None:
+    """Where a user's own slices, cards or main card are the plan, its command says them."""
+    search = asked(host=TWO_GPUS)
+    plan = planned(search, "-ngl 99 -sm tensor -dev CUDA1,CUDA0 -mg 1")
+    assert plan.against is not None
+    words = call_of(plan.against).line
+    assert "-sm tensor" in words and "-dev CUDA1,CUDA0" in words and "-mg 1" in words
+    assert search.read(words) == plan.against.arguments
+
+
 def test_what_a_user_runs_is_compared() -> None:
     """Their arguments are priced with room for the load; what they lack is said by device."""
     search = asked()

@@ -163,8 +163,10 @@ def _split(text: str) -> tuple[float, ...]:
 def _devices(text: str) -> tuple[int, ...]:
     if text == "none":
         return ()
-    # Only the number counts here: each back end numbers its devices from 0.
-    found = [re.fullmatch(r"(?:CUDA|Vulkan|ROCm)(\d+)", name.strip()) for name in text.split(",")]
+    # Only the number counts here: each back end numbers its devices from 0. llama-bench separates
+    # them by a slash.
+    names = text.replace("/", ",").split(",")
+    found = [re.fullmatch(r"(?:CUDA|Vulkan|ROCm)(\d+)", name.strip()) for name in names]
     if None in found:
         raise ValueError("names such as CUDA0,CUDA1, or none, are needed")
     return tuple(int(match.group(1)) for match in found if match is not None)
@@ -334,6 +336,7 @@ _IK = (
 _VARIABLES = {
     "LLAMA_ARG_N_GPU_LAYERS": "-ngl",
     "LLAMA_ARG_TENSOR_SPLIT": "-ts",
+    "LLAMA_ARG_SPLIT_MODE": "-sm",
     "LLAMA_ARG_OVERRIDE_TENSOR": "-ot",
     "LLAMA_ARG_CPU_MOE": "-cmoe",
     "LLAMA_ARG_N_CPU_MOE": "-ncmoe",

@@ -101,7 +101,11 @@ def _fitting(question: ChoiceQuestion, static: Arm) -> tuple[tuple[Arm, ...], tu
     short = memory_of(asked, placement_of(asked))["host"].total - _host_bytes(question)
     if short <= 0 or question.host.disk is not None:
         return (static,), ()
-    return (), _none_of((static.arm,), f"host memory is {format_bytes(short)} too small")
+    reason = (
+        f"host memory is {format_bytes(short)} too small, and the machine states no disk to read the "
+        "rest from"
+    )
+    return (), _none_of((static.arm,), reason)
 
 
 def planned_layers(question: ChoiceQuestion) -> Arm | None:

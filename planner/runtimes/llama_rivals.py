@@ -14,7 +14,7 @@ from planner.runtimes.llama_search import (
 )
 from planner.runtimes.option import Option
 from planner.runtimes.rival import NO_FIT, Rival, best_rival
-from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.llama_cpp.arguments import TENSOR, LlamaArguments
 from sim.runtimes.llama_cpp.overrides import CpuExperts
 from sim.runtimes.llama_cpp.placement import layer_devices
 
@@ -36,6 +36,8 @@ def llama_rivals(asked: Asked) -> Iterator[Rival]:
         if asked.runtime == "llama.cpp":
             yield _expert_cache(asked)
     yield _layers(asked)
+    if asked.runtime == "llama.cpp" and len(asked.host.gpus) > 1:
+        yield _slices(asked)
 
 
 def _plain(asked: Asked, micro_batch: int = DEFAULT_MICRO_BATCH_TOKENS) -> LlamaArguments:
@@ -156,3 +158,25 @@ def _layers(asked: Asked) -> Rival:
         return asked.option(arguments, placement_in(asked, layout))
 
     return best_rival(asked, "-ngl, best N", list(_fitting(asked, option, entries)))
+
+
+def _slices(asked: Asked) -> Rival:
+    """Return the best of ``-sm tensor -ncmoe N``, over all N.
+
+    llama.cpp calls it experimental and refuses it for some architectures that a model here has no
+    name of, so a plan is it only where the user runs it already.
+    """
+    name = "-sm tensor, experimental"
+    whole = replace(_plain(asked), split_mode=TENSOR, gpu_layers=asked.model.num_layers + 1)
+
+    def option(count: int) -> Option:
+        """The option with so many layers' experts on the CPU, priced."""
+        placements = (CpuExperts(num_layers=count),) if count else ()
+        return asked.option(replace(whole, placements=placements))
+
+    most = 0 if asked.model.is_dense else asked.model.num_layers
+    try:
+        found = list(_fitting(asked, option, most))
+    except InputError as error:
+        return Rival(name=name, reason=str(error), is_offered=False)
+    return replace(best_rival(asked, name, found), is_offered=False)

@@ -11,11 +11,15 @@ NO_FIT = "no setting of it fits"
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
-    """A usual way to start the runtime: its option, or the reason why there is none."""
+    """A usual way to start the runtime: its option, or the reason why there is none.
+
+    ``is_offered``: a plan may be it. One that is not is shown alone, whatever its speed.
+    """
 
     name: str
     option: Option | None = None
     reason: str | None = None
+    is_offered: bool = True
 
 
 def best_rival(asked: Asked, name: str, found: Sequence[Option]) -> Rival:

@@ -82,7 +82,7 @@ class NoRuntimePlan:
 
 
 def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRuntimePlan:
-    """Search what the runtime can express; rivals are tried too, so none of them is faster.
+    """Search what the runtime can express; rivals are tried too, so none that is offered is faster.
 
     Raises InputError for an unknown runtime and for arguments of ``against`` that are wrong.
     """
@@ -92,7 +92,7 @@ def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRu
     users = None if against is None else _of_user(asked, against)
     found = list(way.options(asked))
     rivals = tuple(way.rivals(asked))
-    known = [rival.option for rival in rivals if rival.option is not None]
+    known = [rival.option for rival in rivals if rival.option is not None and rival.is_offered]
     # What does not fit is shown beside the plan, but it is no rival.
     if users is not None and asked.fits(users):
         known.append(users)

@@ -16,6 +16,7 @@ from sim.runtimes.llama_cpp.arguments import (
     IK_LLAMA_CPP,
     KV_TYPES,
     LLAMA_CPP,
+    TENSOR,
     LlamaArguments,
     read_llama_arguments,
 )
@@ -26,6 +27,22 @@ from sim.runtimes.vllm.arguments import VLLM, VllmArguments, read_vllm_arguments
 
 EXPERT_CACHE_BUILD = "b11549"
 """The first published build that was seen to have --moe-cache-mib: xllamacpp 2026.10.11549."""
+
+SPLIT_NOTES: Mapping[str, tuple[str, ...]] = {
+    "row": (
+        "llama.cpp for CUDA refuses -sm row since b9890 (pull request 24216): -sm tensor took its "
+        "place; older builds are priced",
+    ),
+    TENSOR: (
+        "-sm tensor is experimental in llama.cpp: some architectures are refused (OLMoE, MiniMax-M2, "
+        "Nemotron-H and others), and no published row of it was fitted",
+    ),
+}
+"""What to say of ways to split matrices."""
+
+_PROMPTS_ON_CPU = (
+    "with -sm tensor no weights are copied for prompts: the CPU computes experts in host memory"
+)
 
 _BY_SYSTEM = (
     "the system places threads and pages on the sockets; machines differ in what that costs"
@@ -89,6 +106,7 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
     if arguments.ignored:
         said.append(f"these arguments change no prediction: {' '.join(arguments.ignored)}")
     if isinstance(arguments, LlamaArguments):
+        said.extend(_split_notes(question, arguments))
         if arguments.expert_cache_mib:
             said.append(f"llama.cpp has --moe-cache-mib since {EXPERT_CACHE_BUILD}")
             said.append(
@@ -100,6 +118,16 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
     if isinstance(arguments, KtArguments):
         return (*said, *_kt_notes(question, arguments))
     return (*said, *_borrowed_notes(arguments))
+
+
+def _split_notes(question: RuntimeQuestion, arguments: LlamaArguments) -> tuple[str, ...]:
+    """What is known of ways to split matrices over several GPUs."""
+    if len(question.host.gpus) < 2:
+        return ()
+    said = SPLIT_NOTES.get(arguments.split_mode, ())
+    if arguments.split_mode == TENSOR and placement_of(question).expert_fraction[:, 0].any():
+        return (*said, _PROMPTS_ON_CPU)
+    return said
 
 
 def _room_notes(question: RuntimeQuestion) -> list[str]:

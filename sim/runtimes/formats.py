@@ -47,6 +47,23 @@ def format_family(name: str) -> FormatFamily:
     return FormatFamily.K
 
 
+BLOCK_WEIGHTS = 256
+"""Weights that share a scale in llama.cpp's K, IQ and TQ formats."""
+
+SHORT_BLOCK_WEIGHTS = 32
+"""The same in its older formats and in MXFP4; rows that K formats do not divide fall back to these."""
+
+_SHORT_BLOCKS = r"Q[458]_[01]|IQ4_NL|MXFP4"
+
+
+def block_weights(name: str, width: int) -> int:
+    """Weights of a row that llama.cpp stores as one block in that format, where rows are so long."""
+    if format_family(name) is FormatFamily.WIDE:
+        return 1
+    is_short = re.search(_SHORT_BLOCKS, name.upper()) or width % BLOCK_WEIGHTS
+    return SHORT_BLOCK_WEIGHTS if is_short else BLOCK_WEIGHTS
+
+
 def kernel_format(model: Model, stated: str | None) -> str:
     """Return the name of the format that kernels of experts read: as stated, else the model's.
 

@@ -118,8 +118,13 @@ def reserved_tokens(question: RuntimeQuestion) -> int:
 def kv_bytes_of(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
     """Bytes of keys and values on the host and on each GPU, in this order."""
     found = np.zeros(placement.num_gpus + 1)
-    for device, size in zip(placement.kv, kv_bytes_by_layer(question), strict=True):
-        found[device + 1] += size
+    slices = placement.slices
+    for layer, size in enumerate(kv_bytes_by_layer(question)):
+        device = placement.kv[layer]
+        if slices is None or device < 0:
+            found[device + 1] += size
+        else:
+            found[1:] += size * slices.attention[layer]
     return found
 
 
@@ -165,6 +170,8 @@ def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.
     activations = tokens * ACTIVATIONS_PER_HIDDEN * model.hidden * ACTIVATION_BYTES
     logits = tokens * (model.vocab + 2 * model.hidden) * ACTIVATION_BYTES
     used = sorted({0, *(placement.attention + 1), placement.head + 1})
+    if placement.slices is not None:
+        used = [0, *(np.flatnonzero(placement.slices.attention.any(axis=0)) + 1)]
     found = np.zeros(placement.num_gpus + 1)
     for column in used:
         # The two pass through one buffer at different times of a layer, so the larger one counts.
@@ -198,7 +205,7 @@ def _passing_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> int
         return largest_copied_bytes(question.model, arguments)
     if (
         not isinstance(arguments, LlamaArguments)
-        or not arguments.is_op_offload
+        or not arguments.copies_for_prompts
         or arguments.is_runtime_repacked
     ):
         return 0

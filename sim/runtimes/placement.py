@@ -14,6 +14,22 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
+class CardSlices:
+    """Each GPU's share of parts that all GPUs compute at once, as tables [layer, GPU]; of the head
+    [GPU].
+
+    Shares of what every GPU holds whole are 1. The cache is split as attention is. ``num_sums``
+    counts how often in a pass the GPUs add up what each has of a sum.
+    """
+
+    attention: FloatArray
+    dense: FloatArray
+    experts: FloatArray
+    head: FloatArray
+    num_sums: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class DevicePlacement:
     """Devices of the parts of each layer, as arrays over layers. Column 0 of a table by device is
     the host, column g + 1 GPU g.
@@ -23,7 +39,8 @@ class DevicePlacement:
     (KTransformers). ``num_crossings`` counts how often work changes its device in one pass,
     ``crossings_between_gpus`` those from one GPU to another. ``weight_bytes`` holds the bytes of
     all weights by device. Experts on the CPU take ``cpu_expert_bytes_factor`` times the bytes that
-    the model states, where a runtime keeps them in a format of their own.
+    the model states, where a runtime keeps them in a format of their own. With ``slices``, what is
+    on any GPU is on all of them, each with its share.
     """
 
     attention: IntArray
@@ -36,6 +53,7 @@ class DevicePlacement:
     crossings_between_gpus: int
     weight_bytes: FloatArray
     cpu_expert_bytes_factor: float = 1.0
+    slices: CardSlices | None = None
 
     @property
     def num_gpus(self) -> int:

@@ -24,6 +24,7 @@ from sim.runtimes.memory import DeviceMemory, kv_bytes_by_layer, memory_of
 from sim.runtimes.placement import HOST, DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.rows import with_rows_placed
+from sim.runtimes.slices import with_slices
 from sim.runtimes.vllm.arguments import VllmArguments
 from sim.runtimes.vllm.placement import place as place_vllm
 
@@ -41,7 +42,7 @@ def placement_of(question: RuntimeQuestion) -> DevicePlacement:
     placement = place_llama(question.model, arguments, memories, question.tensors)
     if question.gpu_expert_layers is not None and gpus and not arguments.placements:
         placement = with_expert_layers(question, placement, question.gpu_expert_layers)
-    return with_rows_placed(question, placement)
+    return with_slices(question, with_rows_placed(question, placement))
 
 
 def _placed_otherwise(

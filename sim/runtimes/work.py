@@ -10,7 +10,7 @@ import numpy as np
 
 from sim.model.model import Attention, Layer, Model, TensorClass, layer_shapes
 from sim.runtimes.host import HostGpu, RuntimeHost
-from sim.runtimes.placement import DevicePlacement, FloatArray, IntArray
+from sim.runtimes.placement import CardSlices, DevicePlacement, FloatArray, IntArray
 from sim.runtimes.tensors import is_compressed
 
 STATE_BYTES = 4
@@ -97,6 +97,10 @@ def work_of(
     """Count one step."""
     table = _LayerTable.of(model, load)
     devices = _Computed.of(placement, load)
+    slices = placement.slices
+    of_cache = None if slices is None else slices.attention
+    of_head = None if slices is None else slices.head
+    num_sums = 0 if slices is None else slices.num_sums
     head_bytes = model.top_bytes.get(model.head_class, 0)
     head_params = model.top_params.get(model.head_class, 0)
     # The slowest link: work passes the GPUs one after the other. Without a GPU nothing is copied.
@@ -112,7 +116,7 @@ def work_of(
         gpu_read_s=devices.on_gpus(
             table.attention_bytes, table.dense_bytes, table.expert_bytes, reading
         )
-        + _at(placement.head, head_bytes, reading)
+        + _at(placement.head, head_bytes, reading, of_head)
         - (uploaded / reading[0] if load.reads_over_link and uploaded else 0.0),
         gpu_matrix_s=devices.on_gpus(
             2 * load.tokens * table.attention_params,
@@ -120,19 +124,23 @@ def work_of(
             2 * table.expert_products,
             computing,
         )
-        + _per_gpu(devices.kv, 2 * table.expansion_products, computing)
-        + _at(placement.head, 2 * head_params, computing),
+        + _per_gpu(devices.kv, 2 * table.expansion_products, computing, of_cache)
+        + _at(placement.head, 2 * head_params, computing, of_head),
         gpu_pad_s=devices.experts_on_gpus(2 * table.distinct_params, computing),
         gpu_activation_s=devices.experts_on_gpus(table.activation_bytes, reading),
         gpu_experts=devices.experts_on_gpus(table.distinct_experts, [1.0] * len(host.gpus)),
         gpu_expansion_s=_per_gpu(
-            devices.kv, EXPANSION_PASSES * STATE_BYTES * table.expanded_elements, reading
+            devices.kv, EXPANSION_PASSES * STATE_BYTES * table.expanded_elements, reading, of_cache
         ),
-        gpu_kv_s=_per_gpu(devices.kv, table.kv_bytes, reading),
-        gpu_attention_s=_per_gpu(devices.kv, table.attention_flops, computing),
+        gpu_kv_s=_per_gpu(devices.kv, table.kv_bytes, reading, of_cache),
+        gpu_attention_s=_per_gpu(devices.kv, table.attention_flops, computing, of_cache),
         gpu_layers=float(np.sum((devices.attention >= 0) * table.launching_layers)),
         upload_s=uploaded / link,
-        crossing_s=placement.num_crossings * load.tokens * model.hidden * STATE_BYTES / link,
+        crossing_s=(placement.num_crossings + num_sums)
+        * load.tokens
+        * model.hidden
+        * STATE_BYTES
+        / link,
         crossings=float(placement.num_crossings),
         gpu_crossings=float(placement.crossings_between_gpus),
         cpu_expert_bytes=float(np.sum(devices.expert_fraction[:, 0] * table.expert_bytes))
@@ -163,6 +171,7 @@ class _Computed:
     dense: IntArray
     kv: IntArray
     expert_fraction: FloatArray
+    slices: CardSlices | None
 
     @classmethod
     def of(cls, placement: DevicePlacement, load: StepLoad) -> "_Computed":
@@ -179,22 +188,35 @@ class _Computed:
                 dense=placement.dense,
                 kv=placement.kv,
                 expert_fraction=fractions,
+                slices=placement.slices,
             )
         dense = np.where(placement.dense < 0, target, placement.dense)
         is_moved = (placement.kv < 0) & (placement.attention < 0) & load.uploads_cache
         kv = np.where(is_moved, target, placement.kv)
-        return cls(attention=target, dense=dense, kv=kv, expert_fraction=fractions)
+        return cls(
+            attention=target,
+            dense=dense,
+            kv=kv,
+            expert_fraction=fractions,
+            slices=placement.slices,
+        )
 
     def on_gpus(
         self, attention: FloatArray, dense: FloatArray, experts: FloatArray, rates: list[float]
     ) -> float:
         """Seconds of amounts of the three parts at the rates of the GPUs."""
-        whole = _per_gpu(self.attention, attention, rates) + _per_gpu(self.dense, dense, rates)
+        own = self.slices
+        whole = _per_gpu(
+            self.attention, attention, rates, None if own is None else own.attention
+        ) + _per_gpu(self.dense, dense, rates, None if own is None else own.dense)
         return whole + self.experts_on_gpus(experts, rates)
 
     def experts_on_gpus(self, amounts: FloatArray, rates: list[float]) -> float:
         """Seconds of amounts of routed experts at the rates of the GPUs."""
         shares = self.expert_fraction[:, 1:]
+        if self.slices is not None:
+            held = shares.sum(axis=1)
+            return float(np.sum(held * amounts * _last(self.slices.experts, rates)))
         return float(sum(np.sum(shares[:, gpu] * amounts) / rate for gpu, rate in enumerate(rates)))
 
     def uploaded_bytes(self, table: "_LayerTable", placement: DevicePlacement) -> float:
@@ -330,17 +352,28 @@ def _distinct(experts: FloatArray, chosen: FloatArray, tokens: int) -> FloatArra
     return np.asarray(experts * (1 - (1 - share) ** tokens), float)
 
 
-def _per_gpu(devices: IntArray, amounts: FloatArray, rates: list[float]) -> float:
-    """Seconds of amounts on their devices, one after the other; what is on the host counts nothing
-    here.
+def _per_gpu(
+    devices: IntArray, amounts: FloatArray, rates: list[float], slices: FloatArray | None = None
+) -> float:
+    """Seconds of amounts on their devices, one after the other, or of their slices on all GPUs at
+    once; what is on the host counts nothing here.
     """
+    if slices is not None:
+        return float(np.sum((amounts * _last(slices, rates))[devices >= 0]))
     # Layers follow each other, so GPUs work in turn, never at once.
     return float(sum(np.sum(amounts[devices == gpu]) / rate for gpu, rate in enumerate(rates)))
 
 
-def _at(device: int, amount: float, rates: list[float]) -> float:
-    """Seconds of an amount on a device; nothing on the host."""
-    return 0.0 if device < 0 else amount / rates[device]
+def _last(slices: FloatArray, rates: list[float]) -> FloatArray:
+    """Seconds until the last GPU ends its slice of an amount of 1."""
+    return np.asarray((slices / np.array(rates)).max(axis=-1), float)
+
+
+def _at(device: int, amount: float, rates: list[float], slices: FloatArray | None = None) -> float:
+    """Seconds of an amount on a device, or of its slices on all GPUs; nothing on the host."""
+    if device < 0:
+        return 0.0
+    return amount / rates[device] if slices is None else float(amount * _last(slices, rates))
 
 
 def has_compressed_cache(model: Model) -> bool:

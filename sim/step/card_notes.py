@@ -20,7 +20,8 @@ def card_notes(machine: Machine, split: CardSplit | None) -> Iterator[str]:
         counts = ", ".join(map(str, split.layers))
         yield (
             f"whole layers lie on {split.num_cards} GPUs ({counts}), one of which works at a time, as llama.cpp "
-            "splits unless told otherwise; `split_mode` experts, tensor or row shares each layer"
+            "splits unless told otherwise; `split_mode` experts, tensor or row shares each layer, and by rows a "
+            "further GPU often makes decoding slower"
         )
         return
     way = "straight" if machine.gpu_link else "by way of the host"

@@ -29,6 +29,7 @@ PATTERNS = st.sampled_from([r"blk\.(1|2)\.ffn_.*_exps", "exps", r"blk.1.ffn", "a
 PLACEMENTS = st.builds(Override, pattern=PATTERNS, device=st.integers(-1, 7)) | st.builds(
     CpuExperts, num_layers=st.none() | st.integers(0, 99)
 )
+SPLIT_MODES = ("layer", "none", "row", "tensor")
 SHARES = st.lists(st.integers(0, 9) | st.floats(0, 1e6), min_size=1, max_size=4)
 
 
@@ -60,6 +61,9 @@ def llama_arguments(draw: st.DrawFn) -> LlamaArguments:
         gpu_layers=draw(st.none() | st.integers(0, 999)),
         placements=placements,
         tensor_split=tuple(map(float, split)),
+        split_mode=draw(st.sampled_from(("layer", "none") if is_ik else SPLIT_MODES)),
+        main_gpu=draw(st.integers(0, 7)),
+        devices=draw(st.none() | st.lists(st.integers(0, 7), max_size=3).map(tuple)),
         is_kv_offloaded=draw(st.booleans()),
         batch_tokens=draw(COUNTS),
         micro_batch_tokens=draw(COUNTS),

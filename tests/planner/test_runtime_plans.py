@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError
+from hwprofiles.units import GIB
 from planner.runtimes.plan_file import call_of
 from planner.runtimes.search import NoRuntimePlan, plan_runtime
+from sim.model.library import load_model
 from sim.runtimes.llama_cpp import LlamaArguments
 from sim.runtimes.placing import placement_of
 from tests.planner.runtime_plans import TWO_GPUS, asked, planned, small_gpu
@@ -73,6 +75,30 @@ def test_two_gpus(runtime: str) -> None:
         fit = plan.rivals[0]
         assert "--fit" in fit.name and fit.option is not None
         assert fit.option.placement.weight_bytes[1:].min() > 0
+
+
+def test_a_split_that_wins_is_in_the_command() -> None:
+    """Where a user's own slices, cards or main card are the plan, its command says them."""
+    search = asked(host=TWO_GPUS)
+    plan = planned(search, "-ngl 99 -sm tensor -dev CUDA1,CUDA0 -mg 1")
+    assert plan.against is not None
+    words = call_of(plan.against).line
+    assert "-sm tensor" in words and "-dev CUDA1,CUDA0" in words and "-mg 1" in words
+    assert search.read(words) == plan.against.arguments
+
+
+def test_slices_are_shown_and_taken_only_where_they_are_run() -> None:
+    """-sm tensor is experimental: a faster one stands beside the plan, and is it where the user has it."""
+    alike = replace(TWO_GPUS, gpus=(replace(TWO_GPUS.gpus[0], memory_bytes=24 * GIB),) * 2)
+    search = asked(host=alike, model=load_model("qwen3-32b", "8bit"), prompt_tokens=16)
+    plan = planned(search)
+    slices = next(rival for rival in plan.rivals if rival.name.startswith("-sm tensor"))
+    assert slices.option is not None and not slices.is_offered
+    assert slices.option.timing.end_to_end_s < plan.best.timing.end_to_end_s
+    assert isinstance(plan.best.arguments, LlamaArguments)
+    assert plan.best.arguments.split_mode == "layer"
+    again = planned(search, call_of(slices.option).line)
+    assert again.best.arguments == slices.option.arguments
 
 
 def test_what_a_user_runs_is_compared() -> None:

@@ -48,6 +48,27 @@ def test_choice_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "best, by " in text
 
 
+@pytest.mark.parametrize(("acceptance", "said"), [("0.95", "each way"), ("0", "no way")])
+def test_page_says_for_which_ways_drafts_pay(
+    acceptance: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Speeds with and without drafts stand side by side, then the verdict; each as the document has it."""
+    asked = (*ASKED, "--drafts", "2", "--acceptance", acceptance)
+    text = text_of(capsys, *asked)
+    assert "without" in text and f"drafts pay for {said}" in text
+    drafted = [arm["drafts"] for arm in json_of(capsys, *asked)["arms"]]
+    assert {own["pays"] for own in drafted} == {said == "each way"}
+
+
+def test_ways_ruled_out_alike_share_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where everything fits, no cache is possible for one reason, and how often caches miss says nothing."""
+    card = "RTX PRO 6000 + Ryzen 9 9950X + 2x64GB DDR5-5600"
+    text = " ".join(text_of(capsys, "choose", "--machine", card, "--model", "gpt-oss-120b").split())
+    assert text.count("not possible:") == 1
+    assert "split: every expert fits on the GPU" in text
+    assert "how often caches miss" not in text
+
+
 def test_figure_has_every_way_and_its_range(tmp_path: Path) -> None:
     """Each way has its name and its two speeds; the file is the same each time."""
     target = tmp_path / "choice.svg"
@@ -83,6 +104,13 @@ def test_plain_llama_cpp_is_named_where_another_program_is_best(
 def test_mistakes(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
     """Each mistake is one line that says what would be right."""
     assert_one_line_error(run_rosin(*words, folder=tmp_path), message)
+
+
+def test_memory_without_a_disk_names_the_disk(tmp_path: Path) -> None:
+    """What fits neither memory is no plan, and a disk is what could change that."""
+    result = run_rosin("choose", "--machine", PC, "--model", "deepseek-v3", folder=tmp_path)
+    assert (result.exit_code, result.err.count("\n")) == (3, 1)
+    assert "states no disk to read the rest from" in result.err
 
 
 def test_accuracy_of_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,8 @@ def llama_flags(arguments: LlamaArguments) -> Iterator[Flag]:
         yield "-ngl", str(arguments.gpu_layers)
     if arguments.tensor_split:
         yield "-ts", ",".join(map(figures, arguments.tensor_split))
+    if arguments.devices is not None:
+        yield "-dev", ",".join(map(buffer_name, arguments.devices)) or "none"
     yield from _placements(arguments)
     yield from _changed(arguments)
     if not arguments.is_op_offload:
@@ -83,6 +85,8 @@ def buffer_name(device: int) -> str:
 def _changed(arguments: LlamaArguments) -> Iterator[Flag]:
     """Yield the numbers and words that are not the program's defaults."""
     for flag, name in (
+        ("-sm", "split_mode"),
+        ("-mg", "main_gpu"),
         ("-b", "batch_tokens"),
         ("-ub", "micro_batch_tokens"),
         ("-t", "threads"),

@@ -12,6 +12,9 @@ from planner.export.runtime_command import Forms, RuntimeCommand
 VARIABLES: Mapping[str, str] = {
     "-ngl": "LLAMA_ARG_N_GPU_LAYERS",
     "-ts": "LLAMA_ARG_TENSOR_SPLIT",
+    "-sm": "LLAMA_ARG_SPLIT_MODE",
+    "-mg": "LLAMA_ARG_MAIN_GPU",
+    "-dev": "LLAMA_ARG_DEVICE",
     "-ot": "LLAMA_ARG_OVERRIDE_TENSOR",
     "-cmoe": "LLAMA_ARG_CPU_MOE",
     "-ncmoe": "LLAMA_ARG_N_CPU_MOE",
@@ -33,6 +36,9 @@ VARIABLES: Mapping[str, str] = {
 LONG_NAMES: Mapping[str, str] = {
     "-ngl": "n-gpu-layers",
     "-ts": "tensor-split",
+    "-sm": "split-mode",
+    "-mg": "main-gpu",
+    "-dev": "device",
     "-ot": "override-tensor",
     "-cmoe": "cpu-moe",
     "-ncmoe": "n-cpu-moe",
@@ -108,7 +114,8 @@ def _bench_flag(flag: str, value: str | None) -> list[str]:
         return ["-nopo" if flag == "--no-op-offload" else flag, "1"]
     if flag == "-ot":
         return [flag, value.replace(",", ";")]
-    if flag == "-ts":
+    # Several values of one flag are several runs of llama-bench, each between commas.
+    if flag in ("-ts", "-dev"):
         return [flag, value.replace(",", "/")]
     # llama-bench takes a number here, where a server takes a word.
     if flag == "-fa":

@@ -32,26 +32,42 @@ def choose_page(result: ChooseResult) -> Iterator[RenderableType]:
         yield Text(f"best by {LLAMA_CPP} alone, {speed} tokens/s: {plain.command}")
     yield Text(f"\nits decoding is limited by {PART_WORDS[best.decode.limit]}")
     yield Text(f"its speed rests most on {best.rests_on}")
-    yield Text(f"how often caches miss: {result.locality}")
+    if any(own.cached_fraction for own in result.arms):
+        yield Text(f"how often caches miss: {result.locality}")
     share = best.decode.coverage_fraction
     yield Text(
         f"ranges are to hold for {share:.0%} of machines; at risk is what a way loses to the then fastest "
         "at the end of the range of their difference"
     )
     yield from _drafts(result)
-    for left in result.left_out:
-        yield Text(f"not possible: {left.arm}: {left.reason}")
+    yield from _left_out(result)
+
+
+def _left_out(result: ChooseResult) -> Iterator[RenderableType]:
+    """A line a reason, with every way that it rules out."""
+    for reason in dict.fromkeys(left.reason for left in result.left_out):
+        ways = "; ".join(left.arm for left in result.left_out if left.reason == reason)
+        yield Text(f"not possible: {ways}: {reason}")
 
 
 def _drafts(result: ChooseResult) -> Iterator[RenderableType]:
-    """A line a way: speed with drafts, and experts read for each token kept."""
+    """A line a way: speed with and without drafts, and experts read for each token kept; then for
+    which ways drafts pay.
+    """
     drafted = [(own, own.drafts) for own in result.arms if own.drafts is not None]
     if not drafted:
         return
     kept = drafted[0][1].committed_tokens
-    yield Text(f"\nwith drafts, {kept:.1f} tokens a step are kept\n")
-    names = ("decode (tokens/s)", "experts read for each")
+    yield Text(f"\nwith drafts, {kept:.1f} tokens a step are kept; tokens/s decoded\n")
+    names = ("with drafts", "without", "experts read for each")
     table = plain_table(name_column("way"), *(number_column(name) for name in names))
     for own, found in drafted:
-        table.add_row(own.arm, number_words(found.tokens_per_s), f"{found.reads_factor:.2f} times")
+        speeds = (found.tokens_per_s, found.plain_tokens_per_s)
+        cells = (*map(number_words, speeds), f"{found.reads_factor:.2f} times")
+        table.add_row(own.arm, *cells)
     yield table
+    paying = [own.arm for own, found in drafted if found.pays]
+    if len(paying) == len(drafted):
+        yield Text("\ndrafts pay for each way")
+    else:
+        yield Text(f"\ndrafts pay for {'; '.join(paying) or 'no way'}")

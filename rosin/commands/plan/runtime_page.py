@@ -1,5 +1,6 @@
 """A plan for a runtime in a user's words: what to paste, how fast it is, what it beats."""
 
+import shlex
 from collections.abc import Iterator
 
 from rich.console import RenderableType
@@ -93,6 +94,10 @@ def _reasons(result: RuntimePlanResult) -> Iterator[RenderableType]:
     for row in result.rivals:
         if row.reason is not None:
             yield Text(f"{row.name}: {row.reason}")
+        # A plan is at least as fast as what it may be, so this is faster and not offered.
+        elif row.speed_fraction is not None and row.speed_fraction > 1 and row.arguments:
+            words = shlex.join(row.arguments)
+            yield Text(f'{row.name}: no plan takes it unasked; to ask: --against "{words}"')
     for device, missing in result.against_missing_bytes.items():
         yield Text(f"what you run needs {format_bytes(round(missing))} more than {device} has free")
 

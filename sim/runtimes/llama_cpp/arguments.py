@@ -36,6 +36,9 @@ LOAD_MODES = ("auto", "none", "mmap", "mlock", "mmap+mlock", "dio")
 NUMA_MODES = ("distribute", "isolate", "numactl")
 """Where llama.cpp lets threads run on a computer with several sockets (ggml-cpu.c)."""
 
+TENSOR = "tensor"
+"""The split mode in which every GPU has slices of all matrices and of the cache."""
+
 ALL_LAYERS = 10**6
 """More layers than any model has: -ngl all."""
 
@@ -93,10 +96,20 @@ class LlamaArguments:
     def uses_fit(self) -> bool:
         """Whether the program chooses the placement: nothing in the arguments places anything
         (common/fit.cpp). ik_llama.cpp does so only where it is asked to (its pull request 1501).
+        With -sm tensor the fit ends without a choice (docs/multi-gpu.md).
         """
         is_stated = self.gpu_layers is not None or self.placements or self.tensor_split
         is_on = self.is_fit_asked if self.is_ik else self.is_fitted
-        return is_on and not is_stated
+        return is_on and not is_stated and self.split_mode != TENSOR
+
+    @property
+    def copies_for_prompts(self) -> bool:
+        """Whether a GPU may compute with weights that it copies from host memory first.
+
+        The device that stands for several GPUs with -sm tensor does not offer to
+        (ggml-backend-meta.cpp, offload_op).
+        """
+        return self.is_op_offload and self.split_mode != TENSOR
 
 
 def read_llama_arguments(line: str, runtime: str = LLAMA_CPP) -> LlamaArguments:
@@ -150,8 +163,10 @@ def _split(text: str) -> tuple[float, ...]:
 def _devices(text: str) -> tuple[int, ...]:
     if text == "none":
         return ()
-    # Only the number counts here: each back end numbers its devices from 0.
-    found = [re.fullmatch(r"(?:CUDA|Vulkan|ROCm)(\d+)", name.strip()) for name in text.split(",")]
+    # Only the number counts here: each back end numbers its devices from 0. llama-bench separates
+    # them by a slash.
+    names = text.replace("/", ",").split(",")
+    found = [re.fullmatch(r"(?:CUDA|Vulkan|ROCm)(\d+)", name.strip()) for name in names]
     if None in found:
         raise ValueError("names such as CUDA0,CUDA1, or none, are needed")
     return tuple(int(match.group(1)) for match in found if match is not None)
@@ -286,7 +301,7 @@ _SHARED = (
 
 _MAINLINE = (
     _set("-ncmoe --n-cpu-moe", "placements", _cpu_experts),
-    _set("-sm --split-mode", "split_mode", one_of("layer", "none", "row")),
+    _set("-sm --split-mode", "split_mode", one_of("layer", "none", "row", TENSOR)),
     _switch("-nopo --no-op-offload", "is_op_offload", no_switch),
     _switch("--op-offload", "is_op_offload"),
     _switch("-nr --no-repack", "is_repacked", no_switch),
@@ -321,6 +336,7 @@ _IK = (
 _VARIABLES = {
     "LLAMA_ARG_N_GPU_LAYERS": "-ngl",
     "LLAMA_ARG_TENSOR_SPLIT": "-ts",
+    "LLAMA_ARG_SPLIT_MODE": "-sm",
     "LLAMA_ARG_OVERRIDE_TENSOR": "-ot",
     "LLAMA_ARG_CPU_MOE": "-cmoe",
     "LLAMA_ARG_N_CPU_MOE": "-ncmoe",

@@ -13,7 +13,7 @@ import numpy as np
 
 from hwprofiles import InputError
 from sim.model.model import Model, TensorClass
-from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.llama_cpp.arguments import TENSOR, LlamaArguments
 from sim.runtimes.llama_cpp.overrides import CpuExperts, Override
 from sim.runtimes.placement import HOST, DevicePlacement, count_crossings
 from sim.runtimes.tensors import EXPERT_PARTS, LayerTensor, TensorPart, TensorTable, tensors_of
@@ -109,6 +109,9 @@ def gpus_in_use(arguments: LlamaArguments, num_gpus: int) -> list[int]:
         raise InputError(
             f"{arguments.runtime} argument -dev: the machine has {num_gpus} GPUs, got number {unknown[0]}"
         )
+    if arguments.split_mode == TENSOR:
+        # All GPUs are one device then; their slices are spread afterwards.
+        return chosen[:1]
     # By rows too, layers have one home, the main GPU; their rows are spread afterwards.
     if arguments.split_mode in ("none", "row") and chosen:
         if arguments.main_gpu >= len(chosen):
@@ -132,6 +135,12 @@ def _overrides(model: Model, arguments: LlamaArguments, num_gpus: int) -> tuple[
             found.extend(item.overrides(model.num_layers, model.moe_layers))
         else:
             found.append(item)
+    named = next((item for item in found if item.device >= 0), None)
+    if arguments.split_mode == TENSOR and num_gpus > 1 and named is not None:
+        raise InputError(
+            f"{arguments.runtime} argument -ot {named.pattern}=CUDA{named.device}: with -sm tensor all GPUs "
+            "are one device, so that only CPU can be named"
+        )
     missing = [item for item in found if item.device >= num_gpus]
     if missing and num_gpus:
         raise InputError(

@@ -39,7 +39,9 @@ def uploads_experts(
 
 
 def _is_on(arguments: LlamaArguments, operation: int) -> bool:
-    return arguments.is_op_offload and dict(arguments.offload_operations).get(operation, 1) != 0
+    return (
+        arguments.copies_for_prompts and dict(arguments.offload_operations).get(operation, 1) != 0
+    )
 
 
 def _min_tokens(arguments: LlamaArguments) -> int:

@@ -7,17 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.published_choices import STREAMED, Streamed, streamed
 from hwprofiles import InputError, load_machine
 from sim.costs.host_room import RESERVED_BYTES
 from sim.model.library import load_model
-from sim.model.model import Model
-from sim.runtimes import RuntimeHost, RuntimeQuestion, predict, read_runtime_arguments, runtime_host
+from sim.runtimes import RuntimeQuestion, predict, read_runtime_arguments, runtime_host
 from sim.runtimes.asking import notes_on
-from sim.runtimes.bytes import read_bytes_per_weight, with_bytes_per_weight
-from sim.runtimes.caching.experts import CachedExperts, MissRule
-from sim.runtimes.caching.locality import locality_of
-from sim.runtimes.caching.pricing import CachedStep, CacheRates, cached_decode
-from sim.runtimes.constants import shipped_constants
 from sim.runtimes.disk import HostRoom, mapped_bytes_per_s, unread_bytes
 from sim.runtimes.host import HostDisk
 from sim.runtimes.steps import steps_of
@@ -92,79 +87,14 @@ def test_maverick_mapped_from_nvme() -> None:
     assert found.prefill.limit == "disk"
 
 
-FLASH_MOE_EXPERTS = 4
-"""Experts that flash-moe computes for each token, of the ten that the model would."""
-
-FLASH_MOE_BYTES = 5.5 * GB
-"""Host memory that its process takes."""
-
-
-EXPERT_BYTES = 6.75e6
-"""What its paper states of an expert."""
-
-
-def _flash_moe_model() -> Model:
-    """209 GB of experts."""
-    rates = read_bytes_per_weight("experts=0.5408;dense=0.5625")
-    return with_bytes_per_weight(load_model("qwen3.5-397b-a17b"), rates)
-
-
-def _flash_moe(host: RuntimeHost, cache_bytes: float, memory_bytes: float) -> CachedStep:
-    model = _flash_moe_model()
-    held = sum(layer.num_experts * layer.expert_bytes for layer in model.layers)
-    plain = question("-ngl 99 -cmoe", model=model, host=host)
-    arguments = replace(plain.arguments, experts_per_token=FLASH_MOE_EXPERTS)
-    spare = memory_bytes - RESERVED_BYTES - FLASH_MOE_BYTES
-    cached = CachedExperts(
-        policy="lru",
-        share=cache_bytes / held,
-        misses=MissRule.STREAM,
-        memory_share=spare / held,
-    )
-    return cached_decode(
-        replace(plain, arguments=arguments),
-        cached,
-        locality_of(model.name),
-        CacheRates(),
-        shipped_constants(),
-    )
-
-
-@pytest.mark.parametrize(
-    ("line", "cached_experts", "memory_bytes", "disk_bytes_per_s", "tokens_per_s", "limit"),
-    [
-        ("RTX 4090 + Core i9-13900KF + 2x32GB DDR5-5600", 2565, 64 * GB, 7 * GB, 5.35, "upload"),
-        ("RTX 2080 Ti + Xeon Gold 6230 + 2x8GB DDR4-2933", 647, 16 * GB, 0.52 * GB, 0.51, "disk"),
-        (
-            "RTX 3060 12GB + Xeon E5-2699 v3 + 4x64GB DDR4-2133",
-            840,
-            755 * GB,
-            9 * GB,
-            2.92,
-            "upload",
-        ),
-    ],
-)
-def test_flash_moe_streams_as_published(
-    line: str,
-    cached_experts: int,
-    memory_bytes: float,
-    disk_bytes_per_s: float,
-    tokens_per_s: float,
-    limit: str,
-) -> None:
+@pytest.mark.parametrize("case", STREAMED, ids=lambda case: case.line)
+def test_flash_moe_streams_as_published(case: Streamed) -> None:
     """flash-moe pull request 7 within 30 %: the case of a model larger than memory, its slowest machine, and
     a server that keeps all of it in memory.
-
-    Its paper (github.com/ssubbotin/flash-moe) states the CPUs and how many experts each GPU caches: an
-    i9-13900KF, a Xeon of Cascade Lake, and an E5-2696 v3, for which stands the largest of its generation.
     """
-    disk = HostDisk(bytes_per_s=disk_bytes_per_s, latency_s=100e-6)
-    host = replace(runtime_host(load_machine(line)), disk=disk)
-    step = _flash_moe(host, cached_experts * EXPERT_BYTES, memory_bytes)
-    assert step.tokens_per_s == pytest.approx(tokens_per_s, rel=0.3)
-    parts = {name: float(getattr(step.seconds, name)) for name in ("upload", "disk", "gpu_weights")}
-    assert max(parts, key=lambda name: parts[name]) == limit
+    speed, limit = streamed(case)
+    assert speed == pytest.approx(case.tokens_per_s, rel=0.3)
+    assert limit == case.limit
 
 
 SIZES = st.floats(0, 1e12)

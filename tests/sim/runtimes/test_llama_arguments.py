@@ -221,7 +221,7 @@ def test_patterns_that_two_engines_read_differently(pattern: str) -> None:
         ("-ot exps", "no pattern=buffer"),
         ("-ot exps=CUDA", "no buffer type 'CUDA'"),
         ("-ot '(exps=CPU'", "no regular expression"),
-        ("-sm tensor", "one of layer, none, row"),
+        ("-sm graph", "one of layer, none, row, tensor"),
         ("-np 4", "only one sequence"),
         ("-ts a,b", "shares such as 3,1"),
         ("-ot 'exps=CPU", "closing quotation"),

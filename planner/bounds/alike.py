@@ -8,13 +8,13 @@ and nothing has to be relaxed to shares of an expert. docs/explanation/bounds.md
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import lgamma
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles.units import MIB
 from planner.bounds.compilation import bound_kernel
 from planner.bounds.frontier import CellWork, widest_of
 from planner.bounds.sets import mean_of_sets, try_sets, ways_of
@@ -22,6 +22,10 @@ from planner.bounds.sums import ExpertTimes
 from planner.bounds.tables import FEW, QUANTILES, WEIGHTS, Tables
 from planner.bounds.work import Floats
 from sim.engine.compilation import allocating_part
+from sim.memo import num_array_bytes, remembered
+
+MOST_SHARES_BYTES = 64 * MIB
+"""Kept of shares of missing experts: a few megabytes serve a model, whose cells have few sizes."""
 
 
 class Sizes(NamedTuple):
@@ -100,8 +104,8 @@ def count_times(
     return CountTimes(ns=np.minimum.accumulate(total, axis=2))
 
 
-# A model has few sizes of cells, and every sum over draws asks for them again.
-@lru_cache(maxsize=512)
+# Every sum over draws asks for them again.
+@remembered(MOST_SHARES_BYTES, num_array_bytes)
 def missing_shares(num_experts: int, num_selected: int) -> Floats:
     """Probability [missing, resident] that so many of the selected are not resident, where all
     subsets are alike: hypergeometric.

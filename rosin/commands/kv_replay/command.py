@@ -1,6 +1,7 @@
 """`rosin kv-replay`: what a pool of KV blocks would have served of a request trace."""
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
+from rosin.cli.sizes import read_size
 from rosin.cli.trace_options import TraceOptions
 
 if TYPE_CHECKING:
@@ -158,16 +160,8 @@ def _listed(option: str, text: str) -> list[str]:
 
 
 def _size(text: str) -> int | None:
-    from hwprofiles import InputError
-    from hwprofiles.units import parse_number
-
-    try:
-        size = parse_number(text)
-    except ValueError as error:
-        raise InputError(f"--capacity {text}: {error}, or inf") from None
-    if not size >= 1:
-        raise InputError(f"--capacity {text}: a pool has at least one byte")
-    return None if size == float("inf") else int(size)
+    size = read_size("--capacity", text, least=1, takes_inf=True)
+    return None if size == inf else int(size)
 
 
 def _touch_order(text: str) -> "TouchOrder":

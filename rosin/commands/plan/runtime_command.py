@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.output import Output
 from rosin.cli.scenario import ScenarioOptions, read_options
+from rosin.cli.sizes import read_size
 from rosin.commands.plan.files import PlanFiles
 from rosin.commands.plan.runtime_options import RuntimePlanOptions
 from rosin.version import __version__
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 LLAMAS = ("llama.cpp", "ik_llama.cpp")
 """Programs that store keys and values in the type that they are told."""
-
-MAX_SIZE = 1e18
-"""Bytes; more than any machine has."""
 
 USED = (
     "model",
@@ -246,13 +244,11 @@ def _of_file(runtime: str | None, against: str | None) -> str | None:
 def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":
     from planner.runtimes.load import RuntimeLimits
 
-    limits = RuntimeLimits()
-    given = {
-        "margin_vram_bytes": _bytes("--vram-margin", said.vram_margin),
-        "reserve_ram_bytes": _bytes("--reserve-ram", said.reserve_ram),
-    }
-    stated = {name: value for name, value in given.items() if value is not None}
-    values = limits.model_dump() | stated
+    values = RuntimeLimits().model_dump()
+    if said.vram_margin is not None:
+        values["margin_vram_bytes"] = int(read_size("--vram-margin", said.vram_margin))
+    if said.reserve_ram is not None:
+        values["reserve_ram_bytes"] = int(read_size("--reserve-ram", said.reserve_ram))
     # Weights of other models are memory that this one must leave free, like the margin.
     values["margin_vram_bytes"] += _loaded_bytes(said.also_loaded)
     return RuntimeLimits.model_validate(values)
@@ -265,22 +261,6 @@ def _loaded_bytes(names: str | None) -> int:
     if names is None:
         return 0
     return sum(load_model(name.strip()).total_bytes for name in names.split(","))
-
-
-def _bytes(option: str, text: str | None) -> int | None:
-    """Return a size as typed. Raises InputError."""
-    from hwprofiles import InputError
-    from hwprofiles.units import parse_number
-
-    if text is None:
-        return None
-    try:
-        size = parse_number(text)
-    except ValueError as error:
-        raise InputError(f"{option} {text}: {error}") from None
-    if not 0 <= size < MAX_SIZE:
-        raise InputError(f"{option} must be at least 0 and below {MAX_SIZE:g}, got {text}")
-    return int(size)
 
 
 def _kv_types(said: RuntimePlanOptions, kv_type: str | None) -> tuple[str, ...]:

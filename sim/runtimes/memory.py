@@ -47,7 +47,7 @@ class DeviceMemory:
     weights: int
     kv: int
     compute: int
-    expert_cache: int
+    expert_cache: int = 0
 
     @property
     def total(self) -> int:

@@ -164,15 +164,17 @@ def plan_again(
 
 def plan_file(plan: "RuntimePlan", setting: "Setting", goal: "Goal") -> "RuntimePlanFile":
     """Return the plan as its file has it."""
+    from pydantic import TypeAdapter
+
     from planner.runtimes.plan_file import RuntimePlanFile, call_of
     from rosin.commands.plan.runtime_document import predicted_round
-    from rosin.commands.simulate.runtime_document import device_bytes
+    from rosin.commands.simulate.runtime_document import MemoryByDevice
     from sim.runtimes.constants import shipped
 
     constants = shipped()
-    memory = device_bytes(plan.prediction.memory)
     predicted = predicted_round(plan).model_dump(mode="json")
-    predicted["memory_bytes"] = {name: own.model_dump() for name, own in memory.items()}
+    memory = TypeAdapter(MemoryByDevice).dump_python(dict(plan.prediction.memory))
+    predicted["memory_bytes"] = memory
     return RuntimePlanFile(
         version=__version__,
         setting=setting,

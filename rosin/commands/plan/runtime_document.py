@@ -11,9 +11,8 @@ from planner.runtimes.plan_file import RuntimePlanFile, call_of
 from planner.runtimes.rival import Rival
 from planner.runtimes.search import RuntimePlan
 from rosin.commands.simulate.runtime_document import (
-    DeviceBytes,
+    MemoryByDevice,
     SpeedRange,
-    device_bytes,
     rates_words,
     speed_range,
 )
@@ -79,7 +78,7 @@ class RuntimePlanResult(Document):
     plan: dict[str, Any]
     path: str | None
     predicted: PredictedRound
-    memory_bytes: dict[str, DeviceBytes]
+    memory_bytes: MemoryByDevice
     room_bytes: dict[str, float]
     placed: str
     is_prompt_uploaded: bool
@@ -132,7 +131,7 @@ def runtime_plan_result(
         plan=file.model_dump(mode="json"),
         path=path,
         predicted=predicted_round(plan),
-        memory_bytes=device_bytes(plan.prediction.memory),
+        memory_bytes=dict(plan.prediction.memory),
         room_bytes=asked.room_bytes(),
         placed=placed_words(plan.best),
         is_prompt_uploaded=plan.prediction.is_prompt_uploaded,

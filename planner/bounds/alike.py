@@ -107,7 +107,7 @@ def count_times(
 # Every sum over draws asks for them again.
 @remembered(MOST_SHARES_BYTES, num_array_bytes)
 def missing_shares(num_experts: int, num_selected: int) -> Floats:
-    """Probability [missing, resident] that so many of the selected are not resident, where all
+    """Probability [missing, resident] that that many of the selected are not resident, where all
     subsets are alike: hypergeometric.
     """
     missing = np.arange(num_selected + 1)[:, None]
@@ -244,7 +244,7 @@ def _least_times(work, cell, tables, counted, none, each):  # type: ignore[no-un
         held_up = up[missing] if is_early else chain[missing]
         best = min(
             best, share * longer[missing] + link_share * held_up
-        )  # so many on the CPU, or more: nothing is copied
+        )  # that many on the CPU, or more: nothing is copied
         counted[missing] = best
     for copied in range(1, size + 1):
         copies = copied * fetch

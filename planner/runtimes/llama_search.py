@@ -123,7 +123,7 @@ def _splits(asked: Asked) -> list[tuple[int, ...]]:
 
 
 def proportional(asked: Asked, entries: int) -> tuple[int, ...]:
-    """Return so many entries shared out over the GPUs by their memory."""
+    """Return that many entries shared out over the GPUs by their memory."""
     memories = [gpu.memory_bytes for gpu in asked.host.gpus]
     ends = [round(entries * total / sum(memories)) for total in accumulate(memories)]
     return tuple(end - start for start, end in zip([0, *ends], ends, strict=False))

@@ -50,7 +50,7 @@ OrderOption = Annotated[
     ),
 ]
 LimitOption = Annotated[
-    int | None, named("--requests", "N", "Stop after so many; otherwise run them all.", least=1)
+    int | None, named("--requests", "N", "Stop after that many; otherwise run them all.", least=1)
 ]
 FigureOption = Annotated[
     Path | None, named("--figure", "FILE", "Draw hit rate by size: .png, .svg or .pdf.")
@@ -120,7 +120,7 @@ def kv_replay(
 
 
 def _limited(spec: "RequestsSpec", requests: int | None) -> "RequestsSpec":
-    """No more than so many requests. Raises InputError where that leaves none to count."""
+    """No more than that many requests. Raises InputError where that leaves none to count."""
     from hwprofiles import InputError
 
     if requests is None:

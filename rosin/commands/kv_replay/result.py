@@ -15,7 +15,7 @@ from sim.serving.kv import LruCurve, Pool, PoolResult, TouchOrder, lru_curve, re
 from sim.workload.requests import RequestsSpec
 
 MANY_POOLS = 4
-"""With at least so many pools, one pass for all LRU pools, and for all that hold everything, is
+"""With at least that many pools, one pass for all LRU pools, and for all that hold everything, is
 quicker than a replay of each.
 """
 

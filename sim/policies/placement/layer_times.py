@@ -29,7 +29,7 @@ sampling.
 """
 MAX_SAMPLES = 64
 RENAMINGS = 16
-"""Where all experts of a layer are equally popular, each sample stands for so many, its experts
+"""Where all experts of a layer are equally popular, each sample stands for that many, its experts
 renamed at random.
 """
 MOST_SAMPLES_BYTES = 64 * MIB

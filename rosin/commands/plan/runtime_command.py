@@ -286,11 +286,4 @@ def _any_policy(best: "Run") -> "AnyPolicy":
     """Return what the best policy reaches."""
     from rosin.commands.plan.runtime_document import AnyPolicy
 
-    metrics = best.metrics
-    return AnyPolicy(
-        policy=best.scenario.policy.name,
-        ttft_s=metrics.ttft_s,
-        tpot_s=metrics.tpot_s,
-        end_to_end_s=metrics.end_to_end_s,
-        output_tokens_per_s=metrics.output_tokens_per_s,
-    )
+    return AnyPolicy.of(best.metrics, policy=best.scenario.policy.name)

@@ -92,14 +92,10 @@ class RuntimePlanResult(Document):
 
 def predicted_round(plan: RuntimePlan) -> PredictedRound:
     """Return the plan's speeds and times."""
-    timing = plan.best.timing
-    return PredictedRound(
+    return PredictedRound.of(
+        plan.best.timing,
         decode=speed_range(plan.prediction.decode),
         prefill=speed_range(plan.prediction.prefill),
-        ttft_s=timing.ttft_s,
-        tpot_s=timing.tpot_s,
-        end_to_end_s=timing.end_to_end_s,
-        output_tokens_per_s=timing.output_tokens_per_s,
     )
 
 

@@ -93,13 +93,8 @@ def rates_words(prediction: RuntimePrediction) -> str:
 
 def speed_range(speed: Speed) -> SpeedRange:
     """Return a speed as JSON has it."""
-    return SpeedRange(
-        tokens_per_s=speed.tokens_per_s,
-        low_tokens_per_s=speed.low_tokens_per_s,
-        high_tokens_per_s=speed.high_tokens_per_s,
-        coverage_fraction=speed.coverage_fraction,
-        limit=speed.limit,
-        seconds=dict(speed.seconds),
+    return SpeedRange.of(
+        speed,
         assumption=speed.assumption.meaning,
         assumption_change_fraction=speed.assumption.change_fraction,
     )

@@ -24,8 +24,10 @@ from planner.bounds.work import Floats
 from sim.engine.compilation import allocating_part
 from sim.memo import num_array_bytes, remembered
 
-MOST_SHARES_BYTES = 64 * MIB
-"""Kept of shares of missing experts: a few megabytes serve a model, whose cells have few sizes."""
+MOST_SHARES_BYTES = 192 * MIB
+"""Kept of shares of missing experts. A model's cells have some hundred sizes, of up to a megabyte
+each with 384 experts.
+"""
 
 
 class Sizes(NamedTuple):

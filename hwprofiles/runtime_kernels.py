@@ -37,7 +37,7 @@ class PromptLaw(_Part):
 
 
 class RuntimeKernels(_Part):
-    """The laws of one program on one device, with so many threads of the CPU.
+    """The laws of one program on one device, with that many threads of the CPU.
 
     ``node_ns`` is for each node of the graph that decodes a token, ``layer_token_ns`` for each layer
     and token of a prompt; ``nodes_per_layer`` were counted in the program's log. ``crossing_ns`` is

@@ -1,16 +1,22 @@
-"""What is computed once and remembered while there is room: the one memory of the simulator."""
+"""What is computed once and remembered while there is room: the one memory of the program.
+
+``functools.cache`` is for what takes no argument, such as a file that ships; what depends on
+arguments could grow for as long as a process lives, so it is remembered here, up to a limit.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from threading import Lock
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 Value = TypeVar("Value")
+Arguments = ParamSpec("Arguments")
 
 
 def one_each(value: object) -> int:
@@ -80,6 +86,26 @@ class Memo:
         while self._size > self.max_size:
             _, (_, dropped) = self._kept.popitem(last=False)
             self._size -= dropped
+
+
+def remembered(
+    max_size: int, size_of: Callable[[object], int] = one_each
+) -> Callable[[Callable[Arguments, Value]], Callable[Arguments, Value]]:
+    """Make a function remember what it gives, by its arguments, in a memo of that size."""
+
+    def made(function: Callable[Arguments, Value]) -> Callable[Arguments, Value]:
+        """The function with a memo of its own."""
+        memo = Memo(max_size, size_of)
+
+        @wraps(function)
+        def known(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+            """What the function gives for those arguments."""
+            key = args, tuple(sorted(kwargs.items()))
+            return memo.get(key, lambda: function(*args, **kwargs))
+
+        return known
+
+    return made
 
 
 @dataclass(frozen=True, slots=True, eq=False)

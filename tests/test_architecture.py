@@ -108,6 +108,24 @@ def test_units_are_converted_by_name() -> None:
     assert again == []
 
 
+def test_what_grows_has_a_limit() -> None:
+    """``functools.cache`` remembers what takes no argument; what does goes into a Memo, whose size
+    is bounded (``sim.memo.remembered``).
+    """
+    found = [
+        f"{module.name}: {node.name}"
+        for module in SOURCES
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef)
+        and any(
+            re.match(r"(functools\.)?(lru_)?cache\b", ast.unparse(each))
+            for each in node.decorator_list
+        )
+        and ast.unparse(node.args)
+    ]
+    assert found == []
+
+
 def test_only_the_command_line_names_its_options() -> None:
     """Below rosin a message names the field, which the command line says as its option; a program
     that reads options of its own may name those.

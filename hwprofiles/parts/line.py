@@ -74,7 +74,7 @@ class CpuItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryModules:
-    """Modules of one kind: those of each of so many sockets, or all of them where ``sockets`` is
+    """Modules of one kind: those of each of that many sockets, or all of them where ``sockets`` is
     None.
 
     ``modules`` is None where only a total is written, ``module_gib`` where no size is,

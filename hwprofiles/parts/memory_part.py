@@ -43,7 +43,7 @@ def memory_types(data: Mapping[str, Any]) -> dict[str, MemoryType]:
 
 
 def peak_bytes_per_s(channels: int, mt_per_s: int) -> float:
-    """The most that so many channels move."""
+    """The most that that many channels move."""
     return channels * mt_per_s * MILLION * BYTES_PER_TRANSFER
 
 

@@ -8,13 +8,13 @@ and nothing has to be relaxed to shares of an expert. docs/explanation/bounds.md
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import lgamma
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles.units import MIB
 from planner.bounds.compilation import bound_kernel
 from planner.bounds.frontier import CellWork, widest_of
 from planner.bounds.sets import mean_of_sets, try_sets, ways_of
@@ -22,6 +22,12 @@ from planner.bounds.sums import ExpertTimes
 from planner.bounds.tables import FEW, QUANTILES, WEIGHTS, Tables
 from planner.bounds.work import Floats
 from sim.engine.compilation import allocating_part
+from sim.memo import num_array_bytes, remembered
+
+MOST_SHARES_BYTES = 192 * MIB
+"""Kept of shares of missing experts. A model's cells have some hundred sizes, of up to a megabyte
+each with 384 experts.
+"""
 
 
 class Sizes(NamedTuple):
@@ -100,10 +106,10 @@ def count_times(
     return CountTimes(ns=np.minimum.accumulate(total, axis=2))
 
 
-# A model has few sizes of cells, and every sum over draws asks for them again.
-@lru_cache(maxsize=512)
+# Every sum over draws asks for them again.
+@remembered(MOST_SHARES_BYTES, num_array_bytes)
 def missing_shares(num_experts: int, num_selected: int) -> Floats:
-    """Probability [missing, resident] that so many of the selected are not resident, where all
+    """Probability [missing, resident] that that many of the selected are not resident, where all
     subsets are alike: hypergeometric.
     """
     missing = np.arange(num_selected + 1)[:, None]
@@ -240,7 +246,7 @@ def _least_times(work, cell, tables, counted, none, each):  # type: ignore[no-un
         held_up = up[missing] if is_early else chain[missing]
         best = min(
             best, share * longer[missing] + link_share * held_up
-        )  # so many on the CPU, or more: nothing is copied
+        )  # that many on the CPU, or more: nothing is copied
         counted[missing] = best
     for copied in range(1, size + 1):
         copies = copied * fetch

@@ -77,8 +77,11 @@ def _static_ns(
     capacity_bytes: float,
     are_alike: bool,
 ) -> float:
-    """All reads of the best fixed set over all draws, and what decoding does while the disk is
-    idle: a layer's attention and gate come before its reads, and those before the next layer.
+    """Return the ns of all reads over all draws, with the best fixed set of experts in memory, and
+    of what decoding does while the disk is idle.
+
+    The disk is idle while a layer attends and its gate selects: its reads come after that, and the
+    next layer after them.
     """
     used = sum(
         ((drawn.tokens > 0).sum(axis=0, dtype=np.float64) for drawn in draws),

@@ -32,6 +32,7 @@ from planner.bounds.stores import Stores
 from planner.bounds.sums import Sums, value_ns
 from planner.bounds.work import Floats, Work
 from planner.search.threads import NUM_THREADS
+from sim.memo import Memo
 
 NUM_PRICES = 16
 NUM_REFINEMENTS = 10
@@ -40,8 +41,10 @@ LINK_WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95)
 ahead.
 """
 WEIGHT_FACTORS = ((3.0, 1 / 3), (1.5, 1 / 1.5), (1.15, 1 / 1.15))
-MOST_WEIGHT = 0.98
 """Factors that either weight is multiplied by while the bound rises, coarse ones first."""
+MOST_WEIGHT = 0.98
+MOST_WEIGHED = 1000
+"""Weights whose sums and bounds are kept while the best are looked for."""
 PRICE_PARTS = (1.0, 0.95, 0.9, 0.8, 0.6, 0.3)
 """Prices of a byte that are tried with each of them, as parts of the price for plans that copy
 nothing ahead.
@@ -195,22 +198,22 @@ class _Weighing:
         self._stores = plans.stores(kind)
         # Weights are sought on one draw, so the rival's prices have to be of one draw.
         self._byte_prices = [price / plans.num_draws for price in rival.byte_prices]
-        self._parts: dict[tuple[int, float], list[Sums]] = {}
-        self._found: dict[tuple[float, float], float] = {}
+        self._memo = Memo(MOST_WEIGHED)
 
     def bound_ns(self, shares: tuple[float, float]) -> float:
         """What those weights, of prefill and of decode, prove at the best of the prices tried."""
-        if shares not in self._found:
-            kind = replace(self._kind, link_shares=shares)
-            sums = [
-                replace(own, ahead=np.array([_ahead_ns(card.wholes[0], card.stores, kind)]))
-                for own, card in zip(self._both(shares), self._plans.cards, strict=True)
-            ]
-            self._found[shares] = max(
-                value_ns(sums, self._stores, 0, [price * lower for price in self._byte_prices])
-                for lower in PRICE_PARTS
-            )
-        return self._found[shares]
+        return self._memo.get(shares, lambda: self._proven_ns(shares))
+
+    def _proven_ns(self, shares: tuple[float, float]) -> float:
+        kind = replace(self._kind, link_shares=shares)
+        sums = [
+            replace(own, ahead=np.array([_ahead_ns(card.wholes[0], card.stores, kind)]))
+            for own, card in zip(self._both(shares), self._plans.cards, strict=True)
+        ]
+        return max(
+            value_ns(sums, self._stores, 0, [price * lower for price in self._byte_prices])
+            for lower in PRICE_PARTS
+        )
 
     def _both(self, shares: tuple[float, float]) -> list[Sums]:
         """The sums of both phases on each kind of card; what is filled ahead is not theirs."""
@@ -222,12 +225,13 @@ class _Weighing:
         """Return the sums of prefill or decode alone, which a move of the other's weight leaves as
         they are.
         """
-        if (phase, share) not in self._parts:
-            kinds = [replace(self._kind, link_shares=(share, share))]
-            self._parts[phase, share] = [
+        kinds = [replace(self._kind, link_shares=(share, share))]
+        return self._memo.get(
+            ("part", phase, share),
+            lambda: [
                 self._plans.sums(card, kinds, card.phases[phase]) for card in self._plans.cards
-            ]
-        return self._parts[phase, share]
+            ],
+        )
 
 
 def left_beside(stores: Stores, kind: Kind) -> Stores:

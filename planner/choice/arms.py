@@ -140,7 +140,7 @@ def _none_of(names: Iterable[str], reason: str) -> tuple[LeftOut, ...]:
 
 
 def _room(question: ChoiceQuestion, layers: int) -> list[float]:
-    """GPU memory left on each GPU with the experts of so many layers there."""
+    """GPU memory left on each GPU with the experts of that many layers there."""
     asked = question.runtime_question(layers)
     memory = memory_of(asked, placement_of(asked))
     return [
@@ -223,7 +223,7 @@ def _hindrance(question: ChoiceQuestion, program: str) -> str | None:
 
 
 def _cache_command(name: str, question: ChoiceQuestion, room: float, share: float) -> str:
-    """How the program of a cache is told of so many bytes, or of that share of the experts."""
+    """How the program of a cache is told of that many bytes, or of that share of the experts."""
     slots = int(share * question.model.num_experts)
     commands = {
         "expert cache": f"llama-server -ngl 99 -cmoe --moe-cache-mib {int(room / MIB)}",

@@ -60,7 +60,7 @@ def with_drafts(question: ChoiceQuestion, arm: Arm, drafts: Drafts) -> DraftedSp
 
 
 def _step_s(question: ChoiceQuestion, arm: Arm, num_tokens: int) -> float:
-    """Seconds of a step that checks so many tokens together; nothing is copied for so few."""
+    """Seconds of a step that checks that many tokens together; nothing is copied for so few."""
     question = question.on(arm.gpus).run_by(arm.program)
     asked = question.runtime_question(arm.expert_layers, arm.arguments)
     constants = shipped_constants()

@@ -48,7 +48,7 @@ class RuntimeCommand:
 
 
 def figures(number: float) -> str:
-    """Return a number that reads back exactly, a whole one without a point."""
+    """Return a number as text that reads back exactly; a whole number has no decimal point."""
     return repr(float(number)).removesuffix(".0")
 
 

@@ -1,6 +1,6 @@
 """What a plan for a runtime is asked for: model, machine, load and limits, in the runtime's terms."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -122,6 +122,14 @@ class Asked:
             for name, size in held.items()
             if name in room and size > room[name]
         }
+
+    def chunk_sizes(self, sizes: Sequence[int], default: int) -> list[int]:
+        """Return the sizes of a chunk of the prompt that are worth a try: of ``sizes``, rising, all up
+        to the first that takes the whole prompt; the ``default`` is one of them.
+        """
+        limit = max(self.load.prompt_tokens, default)
+        first_over = next((size for size in sizes if size >= limit), sizes[-1])
+        return [size for size in sizes if size <= first_over]
 
     def fits(self, option: Option) -> bool:
         """Whether every device has room for the option."""

@@ -1,7 +1,7 @@
 """The searches over what vLLM and accelerate can express: which weights are read from host memory."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
@@ -27,7 +27,7 @@ def vllm_options(asked: Asked) -> Iterator[Option]:
     """Yield options that fit: as few bytes in host memory as the chunk leaves room for, read over the
     link or copied ahead by whole layers.
     """
-    for chunk in _chunks(asked):
+    for chunk in asked.chunk_sizes(CHUNKS, DEFAULT_CHUNK_TOKENS):
         for is_experts_alone in (True, False):
             option = _least_offloaded(asked, chunk, is_experts_alone)
             if option is not None:
@@ -111,13 +111,6 @@ def _memory_fraction(asked: Asked) -> float:
     """Return the share of the GPU's memory that the limits allow, in thousandths, rounded down."""
     memory = asked.host.gpus[0].memory_bytes
     return max(1, int(THOUSAND * asked.room_bytes()["gpu0"] / memory)) / THOUSAND
-
-
-def _chunks(asked: Asked) -> Sequence[int]:
-    """Return sizes up to the first that takes the whole prompt; the default is one of them."""
-    limit = max(asked.load.prompt_tokens, DEFAULT_CHUNK_TOKENS)
-    first_over = next((size for size in CHUNKS if size >= limit), CHUNKS[-1])
-    return [size for size in CHUNKS if size <= first_over]
 
 
 def accelerate_options(asked: Asked) -> Iterator[Option]:

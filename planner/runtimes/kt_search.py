@@ -21,7 +21,7 @@ def kt_options(asked: Asked) -> Iterator[Option]:
     each layer stands for them.
     """
     base = _base(asked)
-    for chunk in _chunks(asked):
+    for chunk in asked.chunk_sizes(CHUNKS, CHUNKS[0]):
         # From no token on, or from the first: where between is found for the best alone.
         for threshold in (None, 1):
             for count in _counts(asked):
@@ -109,12 +109,6 @@ def kt_method(quantization: str, vector: Vector) -> str:
     if name.startswith(("int4", "awq", "gptq", "w4a16")):
         return "amxint4" if vector is Vector.AMX else "rawint4"
     return "llamafile"
-
-
-def _chunks(asked: Asked) -> Sequence[int]:
-    limit = max(asked.load.prompt_tokens, CHUNKS[0])
-    first_over = next((size for size in CHUNKS if size >= limit), CHUNKS[-1])
-    return [size for size in CHUNKS if size <= first_over]
 
 
 def _counts(asked: Asked) -> Sequence[int]:

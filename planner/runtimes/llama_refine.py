@@ -45,7 +45,7 @@ def _with_boundaries(asked: Asked, best: Option) -> Option:
 
 
 def _moved(split: Sequence[int], step: int) -> Iterator[tuple[int, ...]]:
-    """Yield the splits that differ by so many layers between two neighbours."""
+    """Yield the splits that differ by that many layers between two neighbours."""
     for first in range(len(split) - 1):
         for change in (step, -step):
             moved = list(split)

@@ -41,9 +41,7 @@ def micro_batches(asked: Asked) -> Sequence[int]:
 
     Of sizes that are as fast, the first is taken.
     """
-    limit = max(asked.load.prompt_tokens, DEFAULT_MICRO_BATCH_TOKENS)
-    first_over = next((size for size in MICRO_BATCHES if size >= limit), MICRO_BATCHES[-1])
-    others = [size for size in MICRO_BATCHES if size <= first_over]
+    others = asked.chunk_sizes(MICRO_BATCHES, DEFAULT_MICRO_BATCH_TOKENS)
     # The default comes first: of sizes that are as fast it is taken, and then needs no option.
     others.remove(DEFAULT_MICRO_BATCH_TOKENS)
     return [DEFAULT_MICRO_BATCH_TOKENS, *others]
@@ -123,10 +121,8 @@ def _splits(asked: Asked) -> list[tuple[int, ...]]:
 
 
 def proportional(asked: Asked, entries: int) -> tuple[int, ...]:
-    """Return so many entries shared out over the GPUs by their memory."""
-    memories = [gpu.memory_bytes for gpu in asked.host.gpus]
-    ends = [round(entries * total / sum(memories)) for total in accumulate(memories)]
-    return tuple(end - start for start, end in zip([0, *ends], ends, strict=False))
+    """Return that many entries shared out over the GPUs by their memory."""
+    return _scaled([gpu.memory_bytes for gpu in asked.host.gpus], entries)
 
 
 def _fewer_layers(asked: Asked, base: LlamaArguments, split: Sequence[int]) -> list[Layout]:
@@ -147,8 +143,8 @@ def _fewer_layers(asked: Asked, base: LlamaArguments, split: Sequence[int]) -> l
     return [] if best is None else [best]
 
 
-def _scaled(split: Sequence[int], entries: int) -> tuple[int, ...]:
-    """Return a split of fewer entries in the same proportions."""
+def _scaled(split: Sequence[float], entries: int) -> tuple[int, ...]:
+    """Return that many entries shared out in the proportions of the split."""
     ends = [round(entries * total / sum(split)) for total in accumulate(split)]
     return tuple(end - start for start, end in zip([0, *ends], ends, strict=False))
 

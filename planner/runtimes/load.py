@@ -12,7 +12,7 @@ from sim.runtimes.arguments import Arguments
 
 MOST_ROUNDS = 100_000
 KV_BLOCK_TOKENS = 256
-"""llama.cpp makes room for whole blocks of so many tokens."""
+"""llama.cpp makes room for whole blocks of that many tokens."""
 
 Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
 

@@ -3,12 +3,14 @@ of paired differences.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import atan, cos, pi, sin, sqrt
 
 import numpy as np
 
+from sim.memo import remembered
+
 CONFIDENCE = 0.95
+MOST_QUANTILES = 128
 
 MOST_TIED_FRACTION = 0.01
 """What differs by more is no tie, however few draws there are and wide the interval: simplicity is
@@ -26,7 +28,7 @@ def half_width(values: Sequence[float]) -> float | None:
     return _quantile(number - 1) * float(np.std(values, ddof=1)) / sqrt(number)
 
 
-@lru_cache
+@remembered(MOST_QUANTILES)
 def _quantile(freedom: int) -> float:
     """The t that Student's distribution of that many degrees of freedom keeps within of zero with
     95 % probability.

@@ -230,8 +230,8 @@ class _Search:
             )
 
     def plan(self, all_rows: Iterable[ServingChoice] | None = None) -> ServingPlan:
-        """The best of all; of what is as good within the margin, what has no tiers, and then what
-        has the smallest.
+        """Return the best of all that was tried. Of rows that are as good within the margin, the one
+        without tiers is chosen, else the one with the smallest tiers.
         """
         ranked = sorted(self.rows, key=self._rank)
         without = self._best(with_tiers=False)

@@ -31,6 +31,7 @@ class SettingValues(TypedDict, total=False):
     seed: int
     draws: int
     quantization: str
+    kv_type: str
     changes: Mapping[str, float | str]
     cpu_threads: int
     reserve_vram_bytes: int

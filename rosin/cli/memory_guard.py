@@ -29,7 +29,7 @@ def refuse_large_run(scenario: "Scenario", *, keeps_totals: bool = False) -> Non
 def refuse_large_plan(
     question: "Question", num_draws: int | None, num_processes: int | None = None
 ) -> None:
-    """Raise InputError where so many searches at once may take more; None processes: one that runs
+    """Raise InputError where that many searches at once may take more; None processes: one that runs
     several candidates at once.
     """
     from planner.search.footprint import plan_bytes

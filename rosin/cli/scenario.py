@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rosin.cli import options as given
 from rosin.cli.memory_guard import refuse_large_run
 from rosin.cli.option_groups import OptionGroup
+from rosin.cli.sizes import read_size
 
 if TYPE_CHECKING:
     from planner.search.plan import Plan
@@ -288,7 +289,8 @@ def _setting(
     if options.layers_by_card is not None:
         values["layers_by_card"] = _layers(options.layers_by_card)
     batch = {field.name: values[field.name] for field in fields(Batch) if field.name in values}
-    values |= _reserved(options.reserve_vram)
+    if options.reserve_vram is not None:
+        values["reserve_vram_bytes"] = int(read_size("--reserve-vram", options.reserve_vram))
     if options.draws is not None and options.draws < 1:
         raise InputError(f"--draws must be at least 1, got {options.draws}")
     Batch(
@@ -360,23 +362,6 @@ def _whole(option: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) >= 1):
         raise InputError(f"{option} must be whole numbers of at least 1, got {text}")
     return int(text)
-
-
-def _reserved(text: str | None) -> dict[str, int]:
-    """The reserved bytes of a setting, where the option says any. Raises InputError."""
-    from hwprofiles import InputError
-    from hwprofiles.units import parse_number
-
-    if text is None:
-        return {}
-    try:
-        size = parse_number(text)
-    except ValueError as error:
-        raise InputError(f"--reserve-vram {text}: {error}") from None
-    # `inf` is read as a number, since a pool may be unlimited; a reserve may not.
-    if not 0 <= size < float("inf"):
-        raise InputError(f"--reserve-vram must be at least 0, got {text}")
-    return {"reserve_vram_bytes": int(size)}
 
 
 def _said(options: ScenarioOptions, keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,7 @@
 """What every output of a command is made of."""
 
+from typing import Any, Self
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -10,3 +12,11 @@ class Document(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    @classmethod
+    def of(cls, source: object, **others: Any) -> Self:
+        """Return the document of an object: what it has under the names of the fields, and ``others``
+        as they are given.
+        """
+        same = {name: getattr(source, name) for name in cls.model_fields if name not in others}
+        return cls(**same, **others)

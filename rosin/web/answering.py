@@ -2,7 +2,6 @@
 
 import shlex
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hwprofiles import InputError
@@ -14,6 +13,7 @@ from rosin.commands.plan.runtime_command import RuntimeAnswer, runtime_answer
 from rosin.commands.plan.runtime_document import RuntimePlanResult
 from rosin.commands.plan.runtime_options import RuntimePlanOptions
 from rosin.web.question import PageQuestion
+from sim.memo import remembered
 
 if TYPE_CHECKING:
     from planner.search.first_answer import FirstAnswer
@@ -56,7 +56,7 @@ def answer_for(
 
 
 # Kept by what a plan depends on: the page's other fields do not make it plan again.
-@lru_cache(maxsize=KEPT)
+@remembered(KEPT)
 def _answer(setting: Setting, runtime: str, room_tokens: int | None) -> PageAnswer | NoAnswer:
     said = RuntimePlanOptions(runtime=runtime, room_tokens=room_tokens)
     try:
@@ -77,7 +77,7 @@ def first_answer_to(question: PageQuestion) -> "FirstAnswer | NoAnswer":
         return NoAnswer(reason=one_line(str(error)))
 
 
-@lru_cache(maxsize=KEPT)
+@remembered(KEPT)
 def _first_answer(setting: Setting) -> "FirstAnswer | NoAnswer":
     # numba and the simulator are loaded by the first question of this kind, not with the page.
     from planner.search.first_answer import first_answer

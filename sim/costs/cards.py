@@ -81,7 +81,7 @@ def cards_of(machine: Machine) -> tuple[Machine, ...]:
 def shared(
     machine: Machine, num_gpus: int, mode: SplitMode = SplitMode.EXPERTS
 ) -> CardSplit | None:
-    """Every layer shared by so many of the machine's GPUs in that mode; None for one, which has all.
+    """Every layer shared by that many of the machine's GPUs in that mode; None for one, which has all.
 
     Raises InputError where there are not that many of its own kind, and for slices on one.
     """

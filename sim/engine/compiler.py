@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ from sim.engine.kept_code import load, read
 from sim.engine.lazy_kernel import Kernel
 from sim.engine.part_code import PartCompiler, without_literals
 from sim.engine.shipped_code import shipped_file
+from sim.memo import remembered
 
 _njit: Any = numba.njit  # its types, where a numba has some, leave out an option that it has
 _IMPORT = re.compile(r"^(?:from|import) ([\w.]+)(?: import (\([^)]*\)|[^\n]*))?", re.MULTILINE)
 _HAS_KERNELS = re.compile(r"^from [\w.]*compilation import", re.MULTILINE)
 SIMULATOR = Path(__file__).parent.parent
+MOST_PACKAGES = 100
 
 
 @typeof_impl.register(Kernel)
@@ -101,7 +103,7 @@ def kept(function: Callable[..., Any], *, package: Path | None = None, **options
     return dispatcher
 
 
-@cache
+@remembered(MOST_PACKAGES)
 def stamp_of(package: Path | None) -> str:
     """Return what a kept kernel of that package is bound to; None: one of the simulator."""
     if package is None:

@@ -43,7 +43,7 @@ Row = Any
 
 @inner
 def _worked(task: Row, num_chunks: int) -> int:
-    """Work done when so many chunks are."""
+    """Work done when that many chunks are."""
     # Most tasks are one chunk, and a division takes longer than all else here.
     if task.num_chunks == 1:
         return int(task.duration * num_chunks)

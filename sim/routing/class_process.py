@@ -29,7 +29,7 @@ def class_process(
     last one's [class, class].
 
     The chain is of greatest likelihood given the copies; the copies are raised where classes of
-    generated sequences agree less often than the trace's so many tokens apart, and lowered where
+    generated sequences agree less often than the trace's that many tokens apart, and lowered where
     they agree more.
     """
     # What is matched is how often classes agree, since that is what makes experts recur.
@@ -54,7 +54,7 @@ def class_process(
 def _agreement(
     classes: NDArray[np.int64], borders: NDArray[np.int64], lags: NDArray[np.int64]
 ) -> Array:
-    """Share of tokens of the class of the token so many before, by lag."""
+    """Share of tokens of the class of the token that many before, by lag."""
     curve = reuse(classes[:, None, None].astype(np.int16), borders, int(classes.max()) + 1, lags)
     return np.nan_to_num(curve[:, 0])
 

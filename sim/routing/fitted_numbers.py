@@ -64,8 +64,8 @@ class FittedNumbers:
 
     ``class_share`` [class] and ``inclusion`` [class, layer, expert]: share of tokens of a class
     that select an expert. ``class_kept`` [lag - 1]: probability that a token has the class of the
-    token so many before; else it follows the last token's by ``class_chain`` [class before, class].
-    ``copied`` [layer]: probability that a choice copies a random one of an earlier token, so many
+    token that many before; else it follows the last token's by ``class_chain`` [class before, class].
+    ``copied`` [layer]: probability that a choice copies a random one of an earlier token, that many
     before as is drawn from ``copy_kernel`` [lag - 1] (a draw where the sequence does not reach back
     as far). ``request_spread`` and ``drift_spread`` [layer]: standard deviation of a request's log
     preference for an expert, that lasts, and of what is added to it anew every ``drift_tokens`` on

@@ -121,11 +121,11 @@ def _solve_copies(at_zero: float, excess: Array, pairs: NDArray[np.int64]) -> Ar
 
 
 def _request_spread(trace: RecordedRouting, routing: FittedRouting) -> Array:
-    """One spread for all layers, that makes far tokens of a request share what the trace's do,
-    beyond common popularity.
+    """Return the spread of requests, the same for all layers. With it, tokens of a request that lie
+    far apart share as many experts as in the trace, beyond what popularity alone makes them share.
 
-    Far are lags from the middle of the median sequence's length on, at least twice the longest
-    copied lag where sequences are so long.
+    Far means at least half the length of the median sequence, or twice the longest copied lag
+    where that is less.
     """
     layers = trace.expert_ids.shape[1]
     lengths = np.diff(trace.borders)

@@ -16,9 +16,9 @@ from hwprofiles.input_file import check_regular
 from hwprofiles.units import MIB
 
 SMALL_BYTES = 32 * MIB
-"""An array of so many bytes is read however well it is compressed."""
+"""An array of that many bytes is read however well it is compressed."""
 MAX_RATIO = 50
-"""A larger one may be so many times the size of its compressed form; expert ids of real models
+"""A larger one may be that many times the size of its compressed form; expert ids of real models
 compress 2 to 5 times.
 """
 _SUFFIX = ".npy"

@@ -41,7 +41,7 @@ def request_inclusion(weights: Array, spread: Array, top_k: Array) -> Array:
     # The same sample every time: a correction by other noise each round would not settle.
     normal = np.random.default_rng(0).standard_normal((NUM_REQUESTS, 1, *weights.shape[1:]))
     rates = weights * np.exp(spread[:, None] * normal)
-    # The time at which so many clocks have rung: the fixed time of Rosén's approximation.
+    # The time at which that many clocks have rung: the fixed time of Rosén's approximation.
     time = np.ones((*rates.shape[:3], 1))
     for _ in range(6):  # Newton's method on a convex function: from below it never overshoots
         left = np.exp(-rates * time)

@@ -51,7 +51,7 @@ class OwnSpread(BaseModel):
 class ConstantsFile(BaseModel):
     """The file of constants.
 
-    ``spreads_to_an_end``: an interval of a phase reaches so many stated spreads to each side, which
+    ``spreads_to_an_end``: an interval of a phase reaches that many stated spreads to each side, which
     the share ``coverage_fraction`` of published rows stays within on machines that the fit does not
     know, each machine weighing alike. Of normal errors it would be 1.28.
     """

@@ -12,7 +12,7 @@ MAX_DRAFTS = 64
 
 
 def committed_tokens(num_drafts: int, acceptance_fraction: float) -> float:
-    """Tokens that a step of so many drafts keeps in the mean, each draft kept with that probability if all
+    """Tokens that a step of that many drafts keeps in the mean, each draft kept with that probability if all
     before it are (Leviathan and others, arXiv 2211.17192, equation 1).
 
     Raises InputError outside of 0 to 64 drafts and a share of 0 to 1.
@@ -25,7 +25,7 @@ def committed_tokens(num_drafts: int, acceptance_fraction: float) -> float:
 
 
 def distinct_experts(num_experts: int, top_k: int, num_tokens: int) -> float:
-    """Experts that so many tokens choose together, choosing evenly and apart.
+    """Experts that that many tokens choose together, choosing evenly and apart.
 
     Consecutive tokens of DeepSeek-V2-Lite's chats choose 2 to 5 % fewer.
     """

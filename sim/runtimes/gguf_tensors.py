@@ -34,7 +34,7 @@ def tensors_of(model: Model, path: str, quantization: str | None) -> TensorTable
 
 
 def tensors_of_file(path: Path, num_layers: int) -> TensorTable:
-    """Return the tensors of the first so many layers, each layer's in the order in which it runs.
+    """Return the tensors of that many layers from the first on, each layer's in the order in which it runs.
 
     Layers beyond those predict several tokens, which a plan leaves out; so do lookup tables, of
     which a token reads rows. Raises InputError for a file that is not GGUF, and for one whose

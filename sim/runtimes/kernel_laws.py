@@ -22,7 +22,7 @@ class UsedLaws:
 
 
 def laws_of(question: RuntimeQuestion, threads: int | None) -> UsedLaws | None:
-    """The laws of the question's program with so many threads; None where the machine has none.
+    """The laws of the question's program with that many threads; None where the machine has none.
 
     They are for that number of threads and no other. None stands for the program's own choice, all
     physical cores: a search must not price what states threads by laws, and what does not without.

@@ -125,7 +125,7 @@ def _experts(layer: Layer, hidden: int, count: float) -> Products:
 def _feed_forward(
     tensor_class: TensorClass, num_bytes: float, weights: float, hidden: int, count: float
 ) -> Products:
-    """Gate, up and down of so many experts."""
+    """Gate, up and down of that many experts."""
     # Gate, up and down are equally large, so the inner dimension follows from their weights.
     inner = weights / (3 * hidden)
     return Products(

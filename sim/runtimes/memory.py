@@ -47,7 +47,7 @@ class DeviceMemory:
     weights: int
     kv: int
     compute: int
-    expert_cache: int
+    expert_cache: int = 0
 
     @property
     def total(self) -> int:
@@ -145,7 +145,7 @@ def kv_bytes_by_layer(question: RuntimeQuestion) -> list[float]:
 
 
 def _kept_elements(cache: AttentionCache, tokens: int, micro_batch: int) -> int:
-    """Elements of a cache with room for so many tokens; a window has room for a micro-batch more."""
+    """Elements of a cache with room for that many tokens; a window has room for a micro-batch more."""
     # A micro-batch is written before any of its tokens attends, and the first must still find its
     # window.
     room = tokens if cache.window_tokens is None else min(tokens, cache.window_tokens + micro_batch)

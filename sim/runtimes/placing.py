@@ -92,7 +92,7 @@ def _memory_with(question: RuntimeQuestion, tried: LlamaArguments) -> dict[str, 
 def with_expert_layers(
     question: RuntimeQuestion, placement: DevicePlacement, num_layers: int
 ) -> DevicePlacement:
-    """The placement with the experts of so many layers, the last ones, on the GPUs of their layers
+    """The placement with the experts of that many layers, the last ones, on the GPUs of their layers
     and all others on the host.
     """
     moved = np.zeros_like(placement.expert_fraction)

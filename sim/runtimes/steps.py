@@ -182,7 +182,7 @@ def _micro_batch(question: RuntimeQuestion) -> int:
 
 
 def _uploads(question: RuntimeQuestion, tokens: int) -> tuple[bool, bool]:
-    """Whether a micro-batch of so many tokens uploads routed experts, and other matrices."""
+    """Whether a micro-batch of that many tokens uploads routed experts, and other matrices."""
     arguments = question.arguments
     if not question.host.gpus:
         return False, False

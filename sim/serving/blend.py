@@ -21,7 +21,7 @@ class Blend(FilePart):
     num_check_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS, strict=True)] = 1
 
     def computed_tokens(self, num_tokens: int, num_found: int) -> int:
-        """How many of so many tokens a layer computes that is no check layer."""
+        """How many of that many tokens a layer computes that is no check layer."""
         # CacheBlend picks whole tokens to compute anew; rounded up, so that a small share of few
         # tokens is not free.
         return num_tokens - num_found + ceil(self.recompute_fraction * num_found)

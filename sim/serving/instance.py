@@ -32,7 +32,7 @@ Waiting = Generator[simpy.Event, Any, None]
 
 @dataclass(slots=True, kw_only=True)
 class _Leap:
-    """Decode steps taken at once: from a clock in ticks, so many of them, until an event."""
+    """Decode steps taken at once: from a clock in ticks, that many of them, until an event."""
 
     start_ticks: int
     num_steps: int

@@ -226,7 +226,7 @@ def _simulated(
 
 
 def _passes(rows: list[tuple[int, int]], *, is_prefill: bool) -> Passes:
-    """A pass a row: of so many sequences at the position of its draw, or of so many positions of
+    """A pass a row: of that many sequences at the position of its draw, or of that many positions of
     the sequence of its draw.
     """
     sizes, draws = np.array(rows, np.int32).T.copy()

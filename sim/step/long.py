@@ -143,7 +143,7 @@ def _may_go_on(scenario: Scenario) -> bool:
 
 
 def _borders(passes: Passes, part_passes: int) -> list[slice]:
-    """The prompts with the first passes behind them, then so many passes at a time."""
+    """The prompts with the first passes behind them, then that many passes at a time."""
     first = int(np.count_nonzero(passes.is_prefill)) + part_passes
     starts = [0, *range(first, len(passes), part_passes)]
     return [

@@ -106,7 +106,8 @@ def repeats(policy: Policy, problem: Problem, residency: Residency, passes: Pass
 def _totals(
     policy: Policy, foresight: Foresight, engine_name: str, selected: NDArray[np.int64]
 ) -> Totals | None:
-    """The totals of the run; None where a copy of the prompt outlasts it, or decoding has early ones.
+    """Return the totals of the run; None where a copy goes on after the prompt has ended, or where
+    copies begin ahead of their gates while decoding.
 
     ``selected`` are the places of experts with tokens, flattened.
     """

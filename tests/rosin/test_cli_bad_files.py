@@ -218,7 +218,7 @@ def test_arrays_that_do_not_fit(
         ("--gpus", str(10**9), "--gpus: must be at most 100000"),
         ("--seed", str(2**70), "--seed: must be"),
         ("--expert-slots-per-layer", str(10**9), "--expert-slots-per-layer: must be"),
-        ("--reserve-vram", "1e30", "--reserve-vram: must be"),
+        ("--reserve-vram", "1e30", "--reserve-vram must be from 0 to 1e+18, got 1e30"),
         (
             "--set",
             "gpu.memory_bytes=1e300",

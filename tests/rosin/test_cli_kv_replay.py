@@ -135,7 +135,7 @@ def test_figure_in_each_format(suffix: str, tmp_path: Path) -> None:
     ("words", "fragment"),
     [
         ((*MODEL, "--capacity", "many"), "--capacity many: 'many' is not a number"),
-        ((*MODEL, "--capacity", "0"), "--capacity 0: a pool has at least one byte"),
+        ((*MODEL, "--capacity", "0"), "--capacity must be from 1 to 1e+18, or inf, got 0"),
         ((*MODEL, "--capacity", ","), "name at least one"),
         ((*MODEL, "--policy", "lfuu"), "no eviction policy named 'lfuu'; did you mean 'lfu'"),
         ((*MODEL, "--order", "tail"), "--order tail: unknown order; did you mean 'tail-first'"),

@@ -196,11 +196,11 @@ def test_an_interruption_leaves_nothing(
         (["-o", "mine.yaml", "--models", "mixtral"], "no model named 'mixtral'"),
         (
             ["-o", "mine.yaml", "--link-bytes-per-s", "fast"],
-            "--link-bytes-per-s: 'fast' is not a number",
+            "--link-bytes-per-s fast: 'fast' is not a number",
         ),
         (
             ["-o", "mine.yaml", "--accelerator-memory", "0"],
-            "--accelerator-memory 0: write an amount above 0",
+            "--accelerator-memory must be from 1 to 1e+18, got 0",
         ),
     ],
 )

@@ -5,7 +5,7 @@ import importlib
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +14,9 @@ import pytest
 import rosin
 from hwprofiles import InputError, load_machine
 from planner.search.plan import load_plan
+from planner.search.setting import Setting
+from rosin.api.setting import SettingValues
+from rosin.cli.scenario import SETTING_KEYS, ScenarioOptions
 from sim.model.library import load_model
 from sim.policies import find_policy
 from sim.routing import uniform
@@ -47,6 +50,18 @@ def test_the_examples_of_the_page_are_true() -> None:
     page = ROOT / "docs" / "how-to" / "python.md"
     result = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert result.attempted >= 8 and result.failed == 0
+
+
+def test_every_number_of_a_setting_can_be_said() -> None:
+    """From Python and at the prompt, what a setting holds has its own name; ``changes`` and
+    ``--set`` become overrides, and what is offered follows from several values.
+    """
+    derived = {"machine_overrides", "offered_quantizations", "offered_cpu_threads"}
+    held = set(Setting.model_fields) - derived
+    said = {"model", "machine", *SettingValues.__annotations__}
+    assert said == held | {"changes"}
+    options = {SETTING_KEYS.get(field.name, field.name) for field in fields(ScenarioOptions)}
+    assert options >= held - {"reserve_vram_bytes"} and "reserve_vram" in options
 
 
 def test_objects_and_names_give_the_same_run() -> None:

@@ -321,6 +321,25 @@ def test_a_wrong_list_of_layers_is_named(changes: dict[str, Any], message: str) 
         model_from_config({**config, "linear_attn_config": section}, name="m", provenance=HERE)
 
 
+@pytest.mark.parametrize("wrong", [True, ["conv"], 2, "else", None, 1.0], ids=repr)
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("lfm2_moe", "layer_types"),
+        ("granitemoehybrid", "layer_types"),
+        ("minimax_m2", "attn_type_list"),
+        ("deepseek_v4", "compress_ratios"),
+        ("step3p5", "layer_types"),
+    ],
+)
+def test_an_unknown_kind_of_layer_is_named(family: str, name: str, wrong: object) -> None:
+    """A list of kinds takes its own numbers and words alone: neither true for 1, nor a list."""
+    kinds = [wrong] * CONFIGS[family]["num_hidden_layers"]
+    with pytest.raises(InputError, match=rf"c.json: key {name} may hold .*, got") as caught:
+        _model(family, **{name: kinds})
+    assert "\n" not in str(caught.value)
+
+
 def test_an_unknown_family_is_compared_with_the_known_ones() -> None:
     """Keys that fit a family name it; a near name says which key is missing; else the page is
     named.

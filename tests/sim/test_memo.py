@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hwprofiles import InputError
 from sim.costs.memory import Residency
-from sim.memo import Memo, Same, num_array_bytes
+from sim.memo import Memo, Same, num_array_bytes, remembered
 from sim.policies import POLICIES
 from sim.routing import uniform
 from sim.step.simulate import Scenario, draw, problem_of, run_drawn
@@ -99,6 +99,28 @@ def _scenario(name: str) -> Scenario:
         policy=POLICIES[name],
         routing=uniform(),
     )
+
+
+def test_a_function_is_remembered_by_its_arguments() -> None:
+    """By place and by name, up to the size; what it raises is not kept, and its name stays."""
+    asked: list[tuple[int, int]] = []
+
+    @remembered(2)
+    def divided(one: int, by: int = 1) -> float:
+        """Is asked once for each pair that is kept."""
+        asked.append((one, by))
+        return one / by
+
+    assert [divided(1), divided(1), divided(6, by=3), divided(6, by=3)] == [1, 1, 2, 2]
+    assert asked == [(1, 1), (6, 3)]
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            divided(1, by=0)
+    assert asked[2:] == [(1, 0), (1, 0)]
+    divided(7)
+    divided(1)
+    assert asked[4:] == [(7, 1), (1, 1)]
+    assert divided.__name__ == "divided"
 
 
 def test_an_array_counts_as_itself() -> None:

@@ -27,7 +27,8 @@ published probes (0.70 to 0.87)."""
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class TieBreak:
-    """What decides between arms whose predictions are the same, in this order: the higher comes first.
+    """What decides between arms whose predictions are the same: the first field that differs, and the
+    higher value wins.
 
     Copies over the link go last, for its rate is seldom measured. A split of misses made for the
     machine comes before a fixed one, which it may equal. Then come rows repacked for the

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from hwprofiles import InputError, machine_names, names_machine_file
 from hwprofiles.parts import comes_with_memory
+from sim.memo import remembered
 from sim.model.library import load_model
 from sim.model.model import Model
 from sim.runtimes.bytes import read_bytes_per_weight, with_bytes_per_weight
@@ -29,6 +29,7 @@ from validation.accuracy.builds import build_of
 from validation.accuracy.rows import MeasuredRow
 
 RUNTIMES = (LLAMA_CPP, IK_LLAMA_CPP, KTRANSFORMERS)
+MOST_MODELS = 256
 HostOf = Callable[[str], RuntimeHost]
 """The machine that a line of parts names. Raises InputError for a line that is not understood."""
 
@@ -144,7 +145,7 @@ def read_probes(text: str) -> dict[str, float]:
 
 
 # Many rows are of one model in one format.
-@lru_cache(maxsize=256)
+@remembered(MOST_MODELS)
 def model_of(runtime: str, name: str, quantization: str, bytes_per_weight: str) -> Model:
     """Return the model with a row's bytes, else in its quantization as the runtime's file has it.
 

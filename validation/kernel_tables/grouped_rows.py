@@ -13,7 +13,7 @@ WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0, "int4": 0.5, "mxfp4": 0.53125, "nvfp4":
 
 
 SLOW_RATIO = 2.0
-"""A kernel that takes so many times as long as another is not the card's limit. Assumed: vLLM 0.18 to
+"""A kernel that takes that many times as long as another is not the card's limit. Assumed: vLLM 0.18 to
 0.22 take 2.6 to 3.2 times as long in int4 on every card, others at most 1.9 times.
 """
 
@@ -42,7 +42,7 @@ class ExpertShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupedRow:
-    """One call over so many tokens, dealt out evenly."""
+    """One call over that many tokens, dealt out evenly."""
 
     dtype: str
     shape: ExpertShape

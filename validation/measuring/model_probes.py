@@ -6,7 +6,7 @@ model's dimensions.
 # vocabulary, K key-value heads, H head dimension.
 
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from sim.costs.curve_shapes import (
     head_shape,
     norm_shape,
 )
+from sim.memo import remembered
 from sim.model.model import Model, TensorClass, layer_shapes
 from validation.backend.architecture import Architecture, Shapes
 from validation.backend.functions import feed_forward, gate, head, normalized, routed_expert
@@ -129,7 +130,7 @@ def _over_tokens(
     params: int,
     make: Callable[[Tensor], Work],
 ) -> Iterator[Probe]:
-    @cache
+    @remembered(len(tokens))
     def drawn(count: int) -> Tensor:
         """The hidden state of that many tokens, the same for all samples."""
         return place.draw(count, shape["hidden"])

@@ -26,7 +26,7 @@ LEAST_QUIET = 3
 """Undisturbed samples without which the disturbed ones count too."""
 
 HOPELESS_FACTOR = 4
-"""A first run, which may have to load what it runs, that takes so many times too long is not
+"""A first run, which may have to load what it runs, that takes that many times too long is not
 repeated.
 """
 

@@ -28,7 +28,7 @@ CACHES_OF_COLD_MEMORY = 2
 LEAST_COLD_BYTES = 256 * MIB
 LEAST_GPU_COLD_BYTES = 512 * MIB
 MOST_COLD_SHARE = 1 / 8
-"""Cold memory is that many times the largest cache, at least so many bytes, at most that share of
+"""Cold memory is that many times the largest cache, at least that many bytes, at most that share of
 memory.
 """
 

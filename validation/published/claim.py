@@ -53,7 +53,7 @@ class Statement:
     because: str
 
     def picks(self, cell: Cell) -> bool:
-        """Whether a cell of its table is meant."""
+        """Whether the rule is about this cell of its table."""
         wanted = ((self.environment, cell.environment), (self.system, cell.system))
         is_there = all(want in ("", found) for want, found in wanted)
         return is_there and self.quantity in ("", cell.quantity)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MANY_DECADES = 1000
-"""Axes that end so many times above their start have ticks enough at powers of ten."""
+"""Axes that end that many times above their start have ticks enough at powers of ten."""
 
 BAND_FRACTION = 0.2
 """Half-width of the shaded band around equality."""

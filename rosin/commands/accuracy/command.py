@@ -1,6 +1,5 @@
 """`rosin accuracy`: what was predicted for measured rows, and how far off it was."""
 
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,8 @@ from rosin.cli.output import Output
 if TYPE_CHECKING:
     from sim.runtimes import RuntimeHost
     from validation.accuracy import AccuracyResult
+
+MOST_HOSTS = 1000
 
 RowsArgument = Annotated[
     list[Path],
@@ -48,17 +49,20 @@ def accuracy(
 ) -> None:
     """Compare predictions of runtimes with measured rows."""
     from rosin.commands.accuracy.page import accuracy_page
+    from sim.memo import remembered
     from validation.accuracy import choose_in_cases, compare, read_cases, read_rows, summary_of
 
+    # Many rows name the same machine.
+    host_of = remembered(MOST_HOSTS)(_host)
     measured = [row for path in rows for row in read_rows(path)]
     # All files are read before anything is predicted, so that a mistake in one shows at once.
     asked = None if cases is None else read_cases(cases)
     doing = "fitting once for every machine left out" if leave_one_rig_out else "predicting rows"
     with output.waiting(doing) as waiting:
-        result = compare(measured, _host, leave_one_rig_out=leave_one_rig_out)
+        result = compare(measured, host_of, leave_one_rig_out=leave_one_rig_out)
         if asked is not None:
             waiting.step("choosing in every case")
-            chosen = choose_in_cases(asked, measured, _host)
+            chosen = choose_in_cases(asked, measured, host_of)
             update = {"cases": chosen, "case_summary": summary_of(chosen)}
             result = result.model_copy(update=update)
         if folder is not None:
@@ -67,8 +71,6 @@ def accuracy(
     output.emit(result.model_dump(mode="json"), accuracy_page(result))
 
 
-# Many rows name the same machine.
-@cache
 def _host(line: str) -> "RuntimeHost":
     """The machine that a line of parts, a name or a file stands for."""
     from hwprofiles import load_machine

@@ -28,15 +28,7 @@ def calibrate_result(calibration: Calibration, device: str, path: Path) -> Calib
         ],
         before_layer_overhead_ns=calibration.before_layer_overhead_ns,
         layer_overhead_ns=fit.layer_overhead_ns,
-        held_out=[
-            HeldOutError(
-                plan=one.plan,
-                before_fraction=one.before_fraction,
-                after_fraction=one.after_fraction,
-                fitted_to=one.fitted_to,
-            )
-            for one in calibration.held_out
-        ],
+        held_out=[HeldOutError.of(one) for one in calibration.held_out],
         variation_fraction=calibration.variation_fraction,
         num_runs=calibration.num_runs,
     )

@@ -50,15 +50,9 @@ def choose_result(
 
 def _arm(own: ChosenArm, drafted: DraftedSpeed | None) -> ArmResult:
     cached = own.arm.cached
-    return ArmResult(
+    return ArmResult.of(
+        own,
         arm=own.arm.arm,
-        decode=own.decode,
-        prefill=own.prefill,
-        request_s=own.request_s,
-        expected_s=own.expected_s,
-        regret_fraction=own.regret_fraction,
-        regret_against=own.regret_against,
-        rests_on=own.rests_on,
         gpu_expert_layers=own.arm.expert_layers,
         cached_fraction=0.0 if cached is None else cached.share,
         program=own.arm.program,

@@ -1,6 +1,7 @@
 """`rosin kv-replay`: what a pool of KV blocks would have served of a request trace."""
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
+from rosin.cli.sizes import read_size
 from rosin.cli.trace_options import TraceOptions
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ OrderOption = Annotated[
     ),
 ]
 LimitOption = Annotated[
-    int | None, named("--requests", "N", "Stop after so many; otherwise run them all.", least=1)
+    int | None, named("--requests", "N", "Stop after that many; otherwise run them all.", least=1)
 ]
 FigureOption = Annotated[
     Path | None, named("--figure", "FILE", "Draw hit rate by size: .png, .svg or .pdf.")
@@ -118,7 +120,7 @@ def kv_replay(
 
 
 def _limited(spec: "RequestsSpec", requests: int | None) -> "RequestsSpec":
-    """No more than so many requests. Raises InputError where that leaves none to count."""
+    """No more than that many requests. Raises InputError where that leaves none to count."""
     from hwprofiles import InputError
 
     if requests is None:
@@ -158,16 +160,8 @@ def _listed(option: str, text: str) -> list[str]:
 
 
 def _size(text: str) -> int | None:
-    from hwprofiles import InputError
-    from hwprofiles.units import parse_number
-
-    try:
-        size = parse_number(text)
-    except ValueError as error:
-        raise InputError(f"--capacity {text}: {error}, or inf") from None
-    if not size >= 1:
-        raise InputError(f"--capacity {text}: a pool has at least one byte")
-    return None if size == float("inf") else int(size)
+    size = read_size("--capacity", text, least=1, takes_inf=True)
+    return None if size == inf else int(size)
 
 
 def _touch_order(text: str) -> "TouchOrder":

@@ -15,7 +15,7 @@ from sim.serving.kv import LruCurve, Pool, PoolResult, TouchOrder, lru_curve, re
 from sim.workload.requests import RequestsSpec
 
 MANY_POOLS = 4
-"""With at least so many pools, one pass for all LRU pools, and for all that hold everything, is
+"""With at least that many pools, one pass for all LRU pools, and for all that hold everything, is
 quicker than a replay of each.
 """
 
@@ -95,23 +95,19 @@ def kv_replay_result(
         trace=trace,
         block_tokens=asked.block_tokens,
         bytes_per_token=asked.bytes_per_token,
-        rows=[_row(result) for result in rows],
+        rows=[
+            ReplayedPool.of(
+                result,
+                policy=result.pool.policy,
+                touch_order=result.pool.touch_order.value,
+                capacity_bytes=result.pool.capacity_bytes,
+            )
+            for result in rows
+        ],
         lru_sufficient=[
             SufficientPool(share_fraction=share, capacity_bytes=curve.capacity_bytes_for(share))
             for share in SHARES
         ]
         if curve is not None
         else [],
-    )
-
-
-def _row(result: PoolResult) -> ReplayedPool:
-    return ReplayedPool(
-        policy=result.pool.policy,
-        touch_order=result.pool.touch_order.value,
-        capacity_bytes=result.pool.capacity_bytes,
-        token_hit_rate=result.token_hit_rate,
-        hit_tokens=result.hit_tokens,
-        num_evictions=result.num_evictions,
-        held_bytes=result.held_bytes,
     )

@@ -10,6 +10,7 @@ import typer
 from rosin.cli.named_option import written
 from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
+from rosin.cli.sizes import read_size
 from rosin.cli.stage_progress import StageProgress
 from rosin.cli.torch_needed import require_torch
 from rosin.commands.measure.runtime_command import RuntimeMeasure, measure_runtime
@@ -54,8 +55,8 @@ class EmulationOptions(OptionGroup):
 
     def read(self) -> "Emulation":
         """Return it in numbers. Raises InputError."""
-        rate = _amount("--link-bytes-per-s", self.link_rate)
-        memory = _amount("--accelerator-memory", self.accelerator_memory)
+        rate = read_size("--link-bytes-per-s", self.link_rate, least=1)
+        memory = read_size("--accelerator-memory", self.accelerator_memory, least=1)
         require_torch("measure runs operations")
         from validation.measuring import Emulation
 
@@ -119,19 +120,6 @@ def _measured(subject: SubjectOptions, emulation: "Emulation", output: Output) -
     # Taken away where measuring fails, too: the error then stands on a line of its own.
     finally:
         progress.close()
-
-
-def _amount(option: str, text: str) -> float:
-    from hwprofiles import InputError
-    from hwprofiles.units import parse_number
-
-    try:
-        value = parse_number(text)
-    except ValueError as error:
-        raise InputError(f"{option}: {error}") from None
-    if not 0 < value < float("inf"):
-        raise InputError(f"{option} {text}: write an amount above 0, for example 2GB")
-    return value
 
 
 def writable_machine_file(path: Path | None) -> Path:

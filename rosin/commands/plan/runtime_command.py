@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.cli.output import Output
 from rosin.cli.scenario import ScenarioOptions, read_options
+from rosin.cli.sizes import read_size
 from rosin.commands.plan.files import PlanFiles
 from rosin.commands.plan.runtime_options import RuntimePlanOptions
 from rosin.version import __version__
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 LLAMAS = ("llama.cpp", "ik_llama.cpp")
 """Programs that store keys and values in the type that they are told."""
-
-MAX_SIZE = 1e18
-"""Bytes; more than any machine has."""
 
 USED = (
     "model",
@@ -166,15 +164,17 @@ def plan_again(
 
 def plan_file(plan: "RuntimePlan", setting: "Setting", goal: "Goal") -> "RuntimePlanFile":
     """Return the plan as its file has it."""
+    from pydantic import TypeAdapter
+
     from planner.runtimes.plan_file import RuntimePlanFile, call_of
     from rosin.commands.plan.runtime_document import predicted_round
-    from rosin.commands.simulate.runtime_document import device_bytes
+    from rosin.commands.simulate.runtime_document import MemoryByDevice
     from sim.runtimes.constants import shipped
 
     constants = shipped()
-    memory = device_bytes(plan.prediction.memory)
     predicted = predicted_round(plan).model_dump(mode="json")
-    predicted["memory_bytes"] = {name: own.model_dump() for name, own in memory.items()}
+    memory = TypeAdapter(MemoryByDevice).dump_python(dict(plan.prediction.memory))
+    predicted["memory_bytes"] = memory
     return RuntimePlanFile(
         version=__version__,
         setting=setting,
@@ -246,13 +246,11 @@ def _of_file(runtime: str | None, against: str | None) -> str | None:
 def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":
     from planner.runtimes.load import RuntimeLimits
 
-    limits = RuntimeLimits()
-    given = {
-        "margin_vram_bytes": _bytes("--vram-margin", said.vram_margin),
-        "reserve_ram_bytes": _bytes("--reserve-ram", said.reserve_ram),
-    }
-    stated = {name: value for name, value in given.items() if value is not None}
-    values = limits.model_dump() | stated
+    values = RuntimeLimits().model_dump()
+    if said.vram_margin is not None:
+        values["margin_vram_bytes"] = int(read_size("--vram-margin", said.vram_margin))
+    if said.reserve_ram is not None:
+        values["reserve_ram_bytes"] = int(read_size("--reserve-ram", said.reserve_ram))
     # Weights of other models are memory that this one must leave free, like the margin.
     values["margin_vram_bytes"] += _loaded_bytes(said.also_loaded)
     return RuntimeLimits.model_validate(values)
@@ -265,22 +263,6 @@ def _loaded_bytes(names: str | None) -> int:
     if names is None:
         return 0
     return sum(load_model(name.strip()).total_bytes for name in names.split(","))
-
-
-def _bytes(option: str, text: str | None) -> int | None:
-    """Return a size as typed. Raises InputError."""
-    from hwprofiles import InputError
-    from hwprofiles.units import parse_number
-
-    if text is None:
-        return None
-    try:
-        size = parse_number(text)
-    except ValueError as error:
-        raise InputError(f"{option} {text}: {error}") from None
-    if not 0 <= size < MAX_SIZE:
-        raise InputError(f"{option} must be at least 0 and below {MAX_SIZE:g}, got {text}")
-    return int(size)
 
 
 def _kv_types(said: RuntimePlanOptions, kv_type: str | None) -> tuple[str, ...]:
@@ -304,11 +286,4 @@ def _any_policy(best: "Run") -> "AnyPolicy":
     """Return what the best policy reaches."""
     from rosin.commands.plan.runtime_document import AnyPolicy
 
-    metrics = best.metrics
-    return AnyPolicy(
-        policy=best.scenario.policy.name,
-        ttft_s=metrics.ttft_s,
-        tpot_s=metrics.tpot_s,
-        end_to_end_s=metrics.end_to_end_s,
-        output_tokens_per_s=metrics.output_tokens_per_s,
-    )
+    return AnyPolicy.of(best.metrics, policy=best.scenario.policy.name)

@@ -11,9 +11,8 @@ from planner.runtimes.plan_file import RuntimePlanFile, call_of
 from planner.runtimes.rival import Rival
 from planner.runtimes.search import RuntimePlan
 from rosin.commands.simulate.runtime_document import (
-    DeviceBytes,
+    MemoryByDevice,
     SpeedRange,
-    device_bytes,
     rates_words,
     speed_range,
 )
@@ -79,7 +78,7 @@ class RuntimePlanResult(Document):
     plan: dict[str, Any]
     path: str | None
     predicted: PredictedRound
-    memory_bytes: dict[str, DeviceBytes]
+    memory_bytes: MemoryByDevice
     room_bytes: dict[str, float]
     placed: str
     is_prompt_uploaded: bool
@@ -93,14 +92,10 @@ class RuntimePlanResult(Document):
 
 def predicted_round(plan: RuntimePlan) -> PredictedRound:
     """Return the plan's speeds and times."""
-    timing = plan.best.timing
-    return PredictedRound(
+    return PredictedRound.of(
+        plan.best.timing,
         decode=speed_range(plan.prediction.decode),
         prefill=speed_range(plan.prediction.prefill),
-        ttft_s=timing.ttft_s,
-        tpot_s=timing.tpot_s,
-        end_to_end_s=timing.end_to_end_s,
-        output_tokens_per_s=timing.output_tokens_per_s,
     )
 
 
@@ -132,7 +127,7 @@ def runtime_plan_result(
         plan=file.model_dump(mode="json"),
         path=path,
         predicted=predicted_round(plan),
-        memory_bytes=device_bytes(plan.prediction.memory),
+        memory_bytes=dict(plan.prediction.memory),
         room_bytes=asked.room_bytes(),
         placed=placed_words(plan.best),
         is_prompt_uploaded=plan.prediction.is_prompt_uploaded,

@@ -11,7 +11,7 @@ from rosin.report.figure_style import GREEN, INK, Picture
 from rosin.report.tables import format_count
 
 ROOM_FOR_WORDS = 1.45
-"""Axes reach so many times as far as the longest bar, for the number behind it."""
+"""Axes reach that many times as far as the longest bar, for the number behind it."""
 
 
 def draw_runtime_plan(result: RuntimePlanResult, suffix: str) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from rosin.commands.policies.listing import PolicyRow
+from rosin.commands.policies.listing import PolicyRow, ShownPart
 from sim.policies import PARTS, Policy, parameter_names, part_name, settings_of
 
 
@@ -33,33 +33,16 @@ class PartDetails:
     parameters: list[Parameter]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyDetails:
-    """A policy on its own page; ``parts`` by kind, and how it feeds the model."""
-
-    name: str
-    summary: str
-    source: str
-    is_lossless: bool
-    parts: dict[str, PartDetails]
-
-
-def policy_row(policy: Policy) -> PolicyRow:
+def policy_row(policy: Policy) -> PolicyRow[str]:
     """The row of one policy in the list."""
     parts = {kind: part_name(kind, getattr(policy, kind)) for kind in PARTS} | {
         "overlap": policy.overlap.manner
     }
-    return PolicyRow(
-        name=policy.name,
-        summary=policy.summary,
-        source=policy.source,
-        is_lossless=policy.is_lossless,
-        parts=parts,
-    )
+    return _row(policy, parts)
 
 
-def policy_details(policy: Policy) -> PolicyDetails:
-    """Everything about one policy."""
+def policy_details(policy: Policy) -> PolicyRow[PartDetails]:
+    """Everything about one policy, and how it feeds the model."""
     settable = set(parameter_names(policy))
     uses = Counter(name.partition(".")[2] for name in settable)
     parts = {}
@@ -70,7 +53,11 @@ def policy_details(policy: Policy) -> PolicyDetails:
             description=_description(type(part)),
             parameters=_parameters(type(part), values, kind, settable, uses),
         )
-    return PolicyDetails(
+    return _row(policy, parts)
+
+
+def _row(policy: Policy, parts: dict[str, ShownPart]) -> PolicyRow[ShownPart]:
+    return PolicyRow(
         name=policy.name,
         summary=policy.summary,
         source=policy.source,

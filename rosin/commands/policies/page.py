@@ -11,7 +11,7 @@ from rosin.commands.policies.listing import PolicyRow
 from rosin.report.tables import name_column, plain_table, text_column
 
 if TYPE_CHECKING:
-    from rosin.commands.policies.document import PartDetails, PolicyDetails
+    from rosin.commands.policies.document import PartDetails
 
 KIND_MEANINGS = {
     "placement": "which experts start on the GPU",
@@ -24,7 +24,7 @@ KIND_MEANINGS = {
 
 
 def policy_list(
-    rows: Sequence[PolicyRow], parts: Mapping[str, Sequence[str]]
+    rows: Sequence[PolicyRow[str]], parts: Mapping[str, Sequence[str]]
 ) -> Iterator[RenderableType]:
     """The list, one line a policy, then what the kinds of part decide and which parts there are."""
     table = plain_table(name_column("policy"), *(text_column(kind) for kind in parts))
@@ -41,7 +41,7 @@ def policy_list(
     yield Text("\nrosin policies NAME says what one does, where that is from, and its parameters.")
 
 
-def policy_page(details: "PolicyDetails") -> Iterator[RenderableType]:
+def policy_page(details: "PolicyRow[PartDetails]") -> Iterator[RenderableType]:
     """One policy: what it does, its source, and part by part what it does and its parameters."""
     yield Text(f"{details.name}: {details.summary}")
     if not details.is_lossless:

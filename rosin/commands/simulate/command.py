@@ -80,7 +80,9 @@ class _Files(OptionGroup):
             check_yaml_target(self.output_file, "a plan file")
 
     def check_unused(self, option: str) -> None:
-        """Refuse files of one batch beside what is none. Raises InputError."""
+        """Refuse ``--trace`` and ``-o``, which write one batch, beside an option that runs something
+        else. Raises InputError.
+        """
         from hwprofiles import InputError
 
         for name, path in (("--trace", self.trace), ("-o", self.output_file)):

@@ -1,8 +1,8 @@
 """A prediction of a runtime as it is written to JSON."""
 
-from collections.abc import Mapping
+from typing import Annotated
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import SerializerFunctionWrapHandler, WrapSerializer
 
 from rosin.report.document import Document
 from sim.runtimes.memory import DeviceMemory
@@ -29,21 +29,16 @@ class BothSpeeds(Document):
     prefill: SpeedRange
 
 
-class DeviceBytes(Document):
-    """Bytes on one device by what they are for; ``expert_cache`` is written only where there is one."""
+def _without_no_cache(memory: DeviceMemory, write: SerializerFunctionWrapHandler) -> dict[str, int]:
+    written: dict[str, int] = write(memory)
+    # Few programs have such a cache: readers of the other kinds need not know of it.
+    if not memory.expert_cache:
+        del written["expert_cache"]
+    return written
 
-    weights: int
-    kv: int
-    compute: int
-    expert_cache: int = 0
 
-    @model_serializer(mode="wrap")
-    def _without_no_cache(self, write: SerializerFunctionWrapHandler) -> dict[str, int]:
-        written: dict[str, int] = write(self)
-        # Few programs have such a cache: readers of the other kinds need not know of it.
-        if not self.expert_cache:
-            del written["expert_cache"]
-        return written
+MemoryByDevice = dict[str, Annotated[DeviceMemory, WrapSerializer(_without_no_cache)]]
+"""Memory by device; ``expert_cache`` is written only where there is one."""
 
 
 class RuntimeResult(Document):
@@ -57,7 +52,7 @@ class RuntimeResult(Document):
     context_tokens: int
     prompt_tokens: int
     runtime_prediction: BothSpeeds
-    memory_bytes: dict[str, DeviceBytes]
+    memory_bytes: MemoryByDevice
     is_prompt_uploaded: bool
     rests_on: str
 
@@ -76,7 +71,7 @@ def runtime_result(prediction: RuntimePrediction, **asked: str | int) -> Runtime
     return RuntimeResult(
         **asked,  # type: ignore[arg-type]
         runtime_prediction=both,
-        memory_bytes=device_bytes(prediction.memory),
+        memory_bytes=dict(prediction.memory),
         is_prompt_uploaded=prediction.is_prompt_uploaded,
         rests_on=_rests_on(prediction),
     )
@@ -96,28 +91,10 @@ def rates_words(prediction: RuntimePrediction) -> str:
     return PROBE if prediction.rests_on_probe else PARTS
 
 
-def device_bytes(memory: Mapping[str, DeviceMemory]) -> dict[str, DeviceBytes]:
-    """Return memory by device and what it is for."""
-    return {
-        name: DeviceBytes(
-            weights=own.weights,
-            kv=own.kv,
-            compute=own.compute,
-            expert_cache=own.expert_cache,
-        )
-        for name, own in memory.items()
-    }
-
-
 def speed_range(speed: Speed) -> SpeedRange:
     """Return a speed as JSON has it."""
-    return SpeedRange(
-        tokens_per_s=speed.tokens_per_s,
-        low_tokens_per_s=speed.low_tokens_per_s,
-        high_tokens_per_s=speed.high_tokens_per_s,
-        coverage_fraction=speed.coverage_fraction,
-        limit=speed.limit,
-        seconds=dict(speed.seconds),
+    return SpeedRange.of(
+        speed,
         assumption=speed.assumption.meaning,
         assumption_change_fraction=speed.assumption.change_fraction,
     )

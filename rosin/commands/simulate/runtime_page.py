@@ -8,12 +8,9 @@ from rich.text import Text
 
 from hwprofiles.units import format_bytes
 from planner.choice import SpeedInterval
-from rosin.commands.simulate.runtime_document import (
-    DeviceBytes,
-    RuntimeResult,
-    SpeedRange,
-)
+from rosin.commands.simulate.runtime_document import RuntimeResult, SpeedRange
 from rosin.report.tables import name_column, number_column, plain_table
+from sim.runtimes.memory import DeviceMemory
 
 PART_WORDS = {
     "cpu_experts": "experts on the CPU",
@@ -84,7 +81,7 @@ def _assumption(speed: SpeedRange) -> str:
     return f"{speed.assumption} (one spread higher: {change:+.0%})"
 
 
-def memory_parts(memory: Mapping[str, DeviceBytes], device: str) -> list[tuple[str, int]]:
+def memory_parts(memory: Mapping[str, DeviceMemory], device: str) -> list[tuple[str, int]]:
     """Return what a device holds, by what it is for; a cache of experts only where any device has
     one.
     """

@@ -176,8 +176,8 @@ def _swing(row: Sensitivity) -> float:
 
 
 def pareto_front(rows: Sequence[PointMark], objective: str) -> list[int]:
-    """The rows that no other beats at the same price or less, by their place, cheapest first; of
-    equals the first.
+    """Return the places of the rows that no other row beats at the same price or less, cheapest
+    first. Of equal rows the first counts.
     """
     priced = [
         (row.price_usd, -speed(row.figure, objective), place)

@@ -2,11 +2,13 @@
 key.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from hwprofiles import InputError
 from sim.model.importers.config_limits import largest
+
+Meaning = TypeVar("Meaning")
 
 _SHOWN_CHARACTERS = 40
 _TEXT_PARTS = ("text_config", "llm_config", "language_config")
@@ -140,6 +142,36 @@ class ConfigKeys:
                 f"must have one entry for each of the {num_layers} layers, got {len(items)}",
             )
         return items
+
+    def first_layers(self, name: str, num_layers: int) -> list[Any]:
+        """A list of one entry a layer; entries of layers that predict further tokens may follow, and
+        are left out. Raises InputError for a shorter one.
+        """
+        items = self.items(name)
+        if len(items) < num_layers:
+            raise self.error(
+                name, f"must have an entry for each of the {num_layers} layers, got {len(items)}"
+            )
+        return items[:num_layers]
+
+    def meant(
+        self, name: str, items: Iterable[Any], meanings: Mapping[Any, Meaning]
+    ) -> list[Meaning]:
+        """What each item of that key means. Raises InputError for one that has no meaning."""
+        found = []
+        for item in items:
+            # True equals 1 in Python, but is no number here; a list cannot be looked up.
+            if type(item) not in (int, str) or item not in meanings:
+                known = ", ".join(map(str, meanings))
+                raise self.error(name, f"may hold {known}, got {shown(item)}")
+            found.append(meanings[item])
+        return found
+
+    def layer_kinds(
+        self, name: str, num_layers: int, meanings: Mapping[Any, Meaning]
+    ) -> list[Meaning]:
+        """What a list of one entry a layer means. Raises InputError as the two above."""
+        return self.meant(name, self.per_layer(name, num_layers), meanings)
 
     def layer_indices(self, name: str, num_layers: int) -> frozenset[int]:
         """A list of layer indices. Raises InputError for one outside the model."""

@@ -4,10 +4,11 @@ blocks.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import TypedDict
 
 from hwprofiles import InputError
-from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.weights import Weight, gated_mlp, linear, loose
 from sim.model.model import TensorClass
 
@@ -113,22 +114,16 @@ def listed_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
         return leading_dense(keys, num_layers)
     # Asked for and not used: files state both, and what the list says goes first.
     keys.has("first_k_dense_replace", "moe_layer_freq")
-    kinds = keys.per_layer("mlp_layer_types", num_layers)
-    for kind in kinds:
-        if kind not in ("dense", "sparse"):
-            raise keys.error("mlp_layer_types", f"may hold dense and sparse, got {shown(kind)}")
-    return routing(keys, (index for index, kind in enumerate(kinds) if kind == "sparse"))
+    is_routed = keys.layer_kinds("mlp_layer_types", num_layers, {"dense": False, "sparse": True})
+    return routing(keys, compress(range(num_layers), is_routed))
 
 
 def flagged_kinds(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
     """The layers that route: those with a 1 under ``moe_layer_freq``, else as in ``listed_kinds``."""
     if not keys.has("moe_layer_freq"):
         return listed_kinds(keys, num_layers)
-    flags = keys.per_layer("moe_layer_freq", num_layers)
-    for flag in flags:
-        if flag not in (0, 1):
-            raise keys.error("moe_layer_freq", f"may hold 0 and 1, got {shown(flag)}")
-    return routing(keys, (index for index, flag in enumerate(flags) if flag))
+    is_routed = keys.layer_kinds("moe_layer_freq", num_layers, {0: False, 1: True})
+    return routing(keys, compress(range(num_layers), is_routed))
 
 
 def routing(keys: ConfigKeys, layers: Iterable[int]) -> frozenset[int]:

@@ -1,5 +1,5 @@
-"""Attention and state of a layer of a GGUF file: which it has by its tensors, of what size by the
-metadata.
+"""Attention and state of a layer of a GGUF file. The file's tensors say which of them a layer has,
+its metadata how large they are.
 
 What each key means is llama.cpp's (src/llama-hparams.cpp, src/llama-model.cpp and src/models at
 commit 01b77b57 and later).

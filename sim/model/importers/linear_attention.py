@@ -3,12 +3,12 @@ keep.
 """
 
 from sim.model.importers.attention_weights import AttentionWeights
-from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.state_space import kept_state
 from sim.model.importers.weights import linear, loose
 from sim.model.model import TensorClass
 
-_LAYER_TYPES = ("full_attention", "linear_attention")
+_IS_LINEAR = {"full_attention": False, "linear_attention": True}
 _CLASS = TensorClass.ATTENTION
 
 
@@ -22,12 +22,7 @@ def linear_layers(keys: ConfigKeys, num_layers: int) -> list[bool]:
         interval = keys.count("full_attention_interval", "layer_types")
         return [(index + 1) % interval != 0 for index in range(num_layers)]
     keys.has("full_attention_interval")
-    kinds = keys.per_layer("layer_types", num_layers)
-    for kind in kinds:
-        if kind not in _LAYER_TYPES:
-            known = ", ".join(_LAYER_TYPES)
-            raise keys.error("layer_types", f"may hold {known}, got {shown(kind)}")
-    return [kind == "linear_attention" for kind in kinds]
+    return keys.layer_kinds("layer_types", num_layers, _IS_LINEAR)
 
 
 def linear_attention_weights(keys: ConfigKeys) -> AttentionWeights:

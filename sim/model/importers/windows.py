@@ -1,8 +1,8 @@
 """Which layers attend within a window, and how long it is."""
 
-from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.config_keys import ConfigKeys
 
-_LAYER_TYPES = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+_IS_WINDOWED = {"full_attention": False, "sliding_attention": True, "chunked_attention": True}
 
 
 def windows(keys: ConfigKeys, num_layers: int, full_period: int | None = None) -> list[int | None]:
@@ -32,8 +32,7 @@ def _window_tokens(keys: ConfigKeys) -> int | None:
 
 def _windowed_layers(keys: ConfigKeys, num_layers: int, full_period: int | None) -> list[bool]:
     if keys.has("layer_types"):
-        kinds = keys.per_layer("layer_types", num_layers)
-        return [_is_windowed(keys, kind) for kind in kinds]
+        return keys.layer_kinds("layer_types", num_layers, _IS_WINDOWED)
     if keys.has("no_rope_layers") and keys.items("no_rope_layers"):
         return [bool(has_rope) for has_rope in keys.per_layer("no_rope_layers", num_layers)]
     if full_period:
@@ -45,10 +44,3 @@ def _windowed_layers(keys: ConfigKeys, num_layers: int, full_period: int | None)
         return [(index + 1) % period != 0 for index in range(num_layers)]
     first = keys.count_or(0, "max_window_layers")
     return [index >= first for index in range(num_layers)]
-
-
-def _is_windowed(keys: ConfigKeys, kind: object) -> bool:
-    if not isinstance(kind, str) or kind not in _LAYER_TYPES:
-        known = ", ".join(sorted(_LAYER_TYPES))
-        raise keys.error("layer_types", f"may hold {known}, got {shown(kind)}")
-    return kind != "full_attention"

@@ -1,12 +1,13 @@
 """The expected time of a layer's experts, by how many of its most popular ones the GPU holds."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwprofiles.units import MIB
+from sim.memo import num_array_bytes, remembered
 from sim.model.model import layer_shapes
 from sim.policies.problem import Problem
 from sim.step.rules.around import Beside, around
@@ -28,9 +29,11 @@ sampling.
 """
 MAX_SAMPLES = 64
 RENAMINGS = 16
-"""Where all experts of a layer are equally popular, each sample stands for so many, its experts
+"""Where all experts of a layer are equally popular, each sample stands for that many, its experts
 renamed at random.
 """
+MOST_SAMPLES_BYTES = 64 * MIB
+"""Kept of sampled tokens: one for all fates of misses, ways of feeding, and machines."""
 MAX_SPLIT_EXPERTS = 16
 """Up to this many selected experts of a layer, every split over CPU and link is tried."""
 
@@ -129,7 +132,7 @@ def _sampled_tokens(problem: Problem, layer: int, size: int) -> NDArray[np.int64
     return _samples(popularity.tobytes(), size, top_k)
 
 
-@lru_cache(maxsize=128)  # one for all fates of misses, ways of feeding, and machines
+@remembered(MOST_SAMPLES_BYTES, num_array_bytes)
 def _samples(popularity_bytes: bytes, size: int, top_k: int) -> NDArray[np.int64]:
     """Return tokens per expert [sample, rank of popularity] under a popularity (float64, never
     rising).

@@ -59,7 +59,7 @@ class LastLayersPlacement(Placement):
         """The layers marked, and as many as fit of the last of one card's own."""
 
         def with_last(count: int) -> NDArray[np.bool_]:
-            """The layers marked, and the last so many of the card's."""
+            """The layers marked, and that many of the card's last ones."""
             return dense | np.isin(np.arange(len(dense)), own[len(own) - count :])
 
         # Each further layer needs more memory, so where they stop to fit is found by halving.

@@ -126,7 +126,7 @@ class ExpertMapPrefetch(Prefetch):
 
 
 def _embeddings(maps: "ExpertMaps") -> NDArray[np.float32]:
-    """The embeddings of iterations, or what stands for them."""
+    """The embeddings of iterations; where the routing gives none, the mean map of the request so far."""
     return (
         embeddings_of(maps.shares, maps.of_sequence) if maps.embeddings is None else maps.embeddings
     )

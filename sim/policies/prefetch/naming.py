@@ -70,7 +70,7 @@ def expected_tokens(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Guess:
-    """What a predictor looks at so many layers before the gates, and how often it is right."""
+    """What a predictor looks at that many layers before the gates, and how often it is right."""
 
     selected: Listed
     accuracy: NDArray[np.float64]
@@ -120,14 +120,14 @@ def _expect_blocks(
 
 
 def _from_there(generator: np.random.Generator, count: int) -> np.random.Generator:
-    """A generator of what that one draws behind so many numbers between 0 and 1."""
+    """A generator of what that one draws behind that many numbers between 0 and 1."""
     found = copy.deepcopy(generator)
     _skip(found, count)
     return found
 
 
 def _skip(generator: np.random.Generator, count: int) -> None:
-    """Leave out so many numbers between 0 and 1."""
+    """Leave out that many numbers between 0 and 1."""
     if count:
         generator.bit_generator.advance(count)  # type: ignore[attr-defined]
 

@@ -18,14 +18,14 @@ EXPERT_OPERATION = 27
 
 
 def uploads_dense(arguments: LlamaArguments, tokens: int) -> bool:
-    """Whether dense matrices in host memory are copied for a micro-batch of so many tokens."""
+    """Whether dense matrices in host memory are copied for a micro-batch of that many tokens."""
     return _is_on(arguments, DENSE_OPERATION) and tokens >= _min_tokens(arguments)
 
 
 def uploads_experts(
     arguments: LlamaArguments, model: Model, quantization: str, build: int, tokens: int
 ) -> bool:
-    """Whether routed experts in host memory are copied for a micro-batch of so many tokens."""
+    """Whether routed experts in host memory are copied for a micro-batch of that many tokens."""
     if not _is_on(arguments, EXPERT_OPERATION) or model.is_dense:
         return False
     if not arguments.is_ik:

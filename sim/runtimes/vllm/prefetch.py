@@ -17,7 +17,7 @@ from sim.runtimes.vllm.placement import copied_layer_bytes, grouped_layers
 def beside_copies(
     seconds: Seconds, model: Model, arguments: VllmArguments, num_passes: int
 ) -> Seconds:
-    """Return the seconds of so many passes alike with the copies that the GPU's work does not hide.
+    """Return the seconds of that many passes alike with the copies that the GPU's work does not hide.
 
     The work is taken to be spread evenly over the layers.
     """

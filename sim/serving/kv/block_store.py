@@ -86,7 +86,7 @@ class BlockStore:
         return victims
 
     def evict(self, num_blocks: int) -> tuple[int, ...]:
-        """Let go of so many blocks, fewer where the rest is pinned; returns their keys in order."""
+        """Let go of that many blocks, fewer where the rest is pinned; returns their keys in order."""
         victims: list[int] = []
         while len(victims) < num_blocks and (victim := self._evict_one()) is not None:
             victims.append(victim)

@@ -22,7 +22,7 @@ class Channel:
             )
 
     def duration_ns(self, num_bytes: float, num_messages: int = 1) -> float:
-        """Time of a transfer that is cut into so many messages; nothing takes none."""
+        """Time of a transfer that is cut into that many messages; nothing takes none."""
         return num_messages * self.message_ns + num_bytes * NS_PER_S / self.bytes_per_s
 
     def effective_bytes_per_s(self, message_bytes: float) -> float:

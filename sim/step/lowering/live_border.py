@@ -43,7 +43,7 @@ class Driven:
 
     @property
     def num_tasks(self) -> int:
-        """Tasks emitted so far, those that are left of earlier parts among them."""
+        """Tasks emitted so far, including those left over from earlier parts."""
         return int(self.job.draft.state[N])
 
     @property

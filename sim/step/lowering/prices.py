@@ -116,7 +116,7 @@ def _chosen(is_on_cpu: NDArray[np.bool_], prices: NDArray[np.int64]) -> NDArray[
 
 
 def _copies(costs: CostModel, is_pinned: bool, max_tokens: int) -> dict[str, Any]:
-    """Copies of weights, and of the activations of up to so many tokens."""
+    """Copies of weights, and of the activations of up to that many tokens."""
     layers = costs.model.layers
     top = costs.model.head_bytes
     last = costs.at(len(layers) - 1)

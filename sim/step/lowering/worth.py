@@ -47,7 +47,7 @@ def forecast_row(cached, now, layer):
     """Which forecast holds for a layer; row 0 stands before the first pass, and the last row for
     all passes behind it.
     """
-    # A pass's own forecast reaches only so many layers ahead of the gate that it is made at.
+    # A pass's own forecast reaches only that many layers ahead of the gate that it is made at.
     row = now.pass_index + 1 if layer <= now.layer + cached.counters[REACH] else now.pass_index
     return min(row, len(cached.forecast) - 1)
 

@@ -272,7 +272,7 @@ def _answered(requests: Iterator[Request]) -> Iterator[Request]:
 
 
 def _counts(requests: Iterator[Request], num_requests: int | None) -> tuple[int, int]:
-    """How many have no answer until so many had one, and how many had one."""
+    """How many have no answer until that many had one, and how many had one."""
     num_failed = 0
     num_answered = 0
     for request in requests:

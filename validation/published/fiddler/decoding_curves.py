@@ -77,7 +77,7 @@ def prompt_rates(bench: ModelBench) -> Rates:
     """Return the rates with which both prompts take what is published.
 
     In one copy the CPU computes every missing expert, in sixteen every one is copied. So a prompt
-    takes so many experts at one rate, and what it takes otherwise stays as on E1.
+    takes that many experts at one rate, and what it takes otherwise stays as on E1.
     """
     computed, copied = published_prompts()
     machine = load_machine(MACHINES[MACHINE])

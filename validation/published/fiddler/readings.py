@@ -92,7 +92,7 @@ OFFLOADING = (Reading(label="Mixtral-Offloading", system="Mixtral-Offloading", s
 
 
 def llama_beams(lag_tokens: int) -> Reading:
-    """Return llama.cpp whose beams part so many tokens back, weights mapped."""
+    """Return llama.cpp whose beams part that many tokens back, weights mapped."""
     return Reading(
         label=f"llama.cpp's beams part {lag_tokens} tokens back",
         system="llama.cpp",

@@ -137,7 +137,7 @@ def _headline(cell: Cell) -> SummaryLine:
 
 
 def _step(name: str, table: Table, step: float, expected: int) -> SummaryLine:
-    """Where experts go to the GPU: the first number of copies that takes so many times as long as
+    """Where experts go to the GPU: the first number of copies that takes that many times as long as
     the one before it.
     """
     pairs = zip(table.cells, table.cells[1:], strict=False)

@@ -88,7 +88,7 @@ def _seconds(measured: PointMetrics, model: str) -> SummaryLine:
 
 
 def _order_at(cache: str, name: str, measured: PointMetrics) -> SummaryLine:
-    """The systems in order, each with its figure, where the GPUs hold so many experts."""
+    """The systems in order, each with its figure, where the GPUs hold that many experts."""
     published, quantity = ORDERS[name]
     found = order_of(published, measured, quantity)
     words = " > ".join(

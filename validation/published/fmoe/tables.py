@@ -224,7 +224,7 @@ def _rows() -> Iterable[PublishedRow]:
 
 
 def _reductions() -> list[PublishedRow]:
-    """The eight figures of both data sets."""
+    """The paper's eight reductions of TTFT and TPOT, each over both data sets."""
     return [
         row
         for row in _rows()

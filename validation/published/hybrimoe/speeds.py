@@ -1,10 +1,10 @@
 """HybriMoE's speed against KTransformers', on its testbed."""
 
-from functools import lru_cache
 from statistics import mean
 
 from hwprofiles import InputError, load_machine
 from sim.costs.memory import Infeasible
+from sim.memo import remembered
 from sim.model.library import load_model
 from sim.policies import find_policy
 from sim.routing import load_routing
@@ -21,6 +21,7 @@ QUANTIZATION = "Q4_K_M"
 RESIDENT_FRACTIONS = (0.25, 0.5, 0.75)
 """The resident shares of every layer's experts, as in the paper's figures."""
 BATCH = Batch(prompt_tokens=128, output_tokens=32)
+MOST_RUNS = 128
 
 ASSUMPTIONS = (
     "Mean of Mixtral-8x7B and DeepSeek-V2-Lite with 25, 50 and 75 % of the experts resident; the paper's third model, Qwen2-57B-A14B, is "
@@ -58,7 +59,7 @@ def _ratio(quantity: str, model: str, share: float, seed: int) -> float:
 
 
 # TTFT and TPOT come from the same runs, which both rows ask for.
-@lru_cache
+@remembered(MOST_RUNS)
 def _run(policy: str, model_name: str, share: float, seed: int) -> Metrics:
     model = load_model(model_name, QUANTIZATION)
     found = simulate(

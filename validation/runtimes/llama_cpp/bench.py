@@ -67,11 +67,11 @@ class BenchSession:
         return self._log
 
     def prefill(self, tokens: int) -> Sample:
-        """Run a prompt of so many random tokens."""
+        """Run a prompt of that many random tokens."""
         return self._run(tokens, 0).sample(tokens, self._settings.threads, self._has_gpu)
 
     def decode(self, tokens: int) -> Sample:
-        """Run an answer of so many random tokens."""
+        """Run an answer of that many random tokens."""
         return self._run(0, tokens).sample(tokens, self._settings.threads, self._has_gpu)
 
     def close(self) -> None:

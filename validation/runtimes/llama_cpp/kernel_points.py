@@ -16,7 +16,7 @@ from validation.runtimes.llama_cpp.settings import RunLoad, RunSettings
 from validation.runtimes.llama_cpp.shapes import Case
 
 OpenSession = Callable[[RunSettings, int], LlamaSession]
-"""Loads a file of a vocabulary of so many tokens."""
+"""Loads a file of a vocabulary of that many tokens."""
 
 OnStage = Callable[[str, float], None]
 """Called with what is being done, and the share of it that is done."""

@@ -91,7 +91,7 @@ class BlockFormat:
     block_bytes: int
 
     def num_bytes(self, num_weights: int) -> int:
-        """Bytes of so many weights, which are whole blocks."""
+        """Bytes of that many weights, which are whole blocks."""
         return num_weights // self.block_weights * self.block_bytes
 
     def check_row(self, what: str, length: int) -> None:
@@ -112,7 +112,7 @@ def block_format(name: str) -> BlockFormat:
 
 
 def random_blocks(own: BlockFormat, num_blocks: int, generator: np.random.Generator) -> Bytes:
-    """Draw so many blocks, as one row of bytes."""
+    """Draw that many blocks, as one row of bytes."""
     drawn = np.frombuffer(generator.bytes(num_blocks * own.block_bytes), np.uint8)
     # A view of drawn bytes cannot be written to.
     blocks = drawn.reshape(num_blocks, own.block_bytes).copy()

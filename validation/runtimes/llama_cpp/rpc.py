@@ -33,7 +33,7 @@ class LoopbackDevices:
 
 @contextmanager
 def loopback_devices(folder: Path, count: int, threads: int = 1) -> Iterator[LoopbackDevices]:
-    """Start so many servers out of a folder, and end them afterwards.
+    """Start that many servers out of a folder, and end them afterwards.
 
     Raises InputError where the program is not there, or does not listen.
     """

@@ -18,10 +18,10 @@ class LlamaSession(Protocol):
         """What it said while it loaded the file."""
 
     def prefill(self, tokens: int) -> Sample:
-        """Run a prompt of so many random tokens."""
+        """Run a prompt of that many random tokens."""
 
     def decode(self, tokens: int) -> Sample:
-        """Run an answer of so many tokens, behind a short prompt."""
+        """Run an answer of that many tokens, behind a short prompt."""
 
     def close(self) -> None:
         """End the program."""

@@ -71,12 +71,12 @@ class WheelSession:
         return self._log
 
     def prefill(self, tokens: int) -> Sample:
-        """Run a prompt of so many random tokens."""
+        """Run a prompt of that many random tokens."""
         found = self._run(tokens, 1)
         return self._sample(tokens, found)
 
     def decode(self, tokens: int) -> Sample:
-        """Run an answer of so many tokens; what the short prompt before it took is taken off."""
+        """Run an answer of that many tokens; what the short prompt before it took is taken off."""
         before = self._run(SHORT_PROMPT_TOKENS, 1)
         # The first token comes from the prompt, so one more is asked for.
         found = self._run(SHORT_PROMPT_TOKENS, tokens + 1)

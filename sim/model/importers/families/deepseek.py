@@ -9,7 +9,7 @@ from functools import partial
 
 from sim.model.importers.attention import latent
 from sim.model.importers.attention_weights import AttentionWeights
-from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import Experts, dense_weights, listed_kinds, selection
@@ -62,10 +62,7 @@ def _indexers(keys: ConfigKeys, num_layers: int) -> list[bool]:
             raise keys.error(name, f"must have {num_layers} letters, got {len(kinds)}")
     else:
         kinds = keys.per_layer(name, num_layers)
-    for kind in kinds:
-        if kind not in _LETTERS.values():
-            raise keys.error(name, f"may hold full and shared, got {shown(kind)}")
-    return [kind == "full" for kind in kinds]
+    return keys.meant(name, kinds, {"full": True, "shared": False})
 
 
 def _sharing(plain: AttentionWeights, indexed: AttentionWeights) -> AttentionWeights:

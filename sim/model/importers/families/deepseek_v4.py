@@ -6,11 +6,10 @@ Layers attend within the window alone (ratio 0), to entries of four tokens that 
 holds no weights.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from sim.model.importers.attention_weights import AttentionWeights
-from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import Experts, moe_weights, selection
@@ -20,6 +19,9 @@ from sim.model.model import Attention, Indexer, TensorClass
 
 _ATTENTION = TensorClass.ATTENTION
 _RATIOS = {
+    0: 0,
+    4: 4,
+    128: 128,
     "sliding_attention": 0,
     "compressed_sparse_attention": 4,
     "heavily_compressed_attention": 128,
@@ -55,13 +57,7 @@ def _ratios(keys: ConfigKeys, num_layers: int) -> list[int]:
     each.
     """
     name = "compress_ratios" if keys.has("compress_ratios") else "layer_types"
-    ratios = []
-    for item in _first(keys, name, num_layers):
-        ratio = _RATIOS.get(item) if isinstance(item, str) else item
-        if not isinstance(ratio, int) or isinstance(ratio, bool) or ratio not in _RATIOS.values():
-            raise keys.error(name, f"may hold 0, 4 and 128, or their words, got {shown(item)}")
-        ratios.append(ratio)
-    return ratios
+    return keys.meant(name, keys.first_layers(name, num_layers), _RATIOS)
 
 
 def _hashed(keys: ConfigKeys, num_layers: int) -> list[bool]:
@@ -69,23 +65,8 @@ def _hashed(keys: ConfigKeys, num_layers: int) -> list[bool]:
         count = keys.count_or(0, "num_hash_layers")
         return [index < count for index in range(num_layers)]
     keys.has("num_hash_layers")
-    kinds = _first(keys, "mlp_layer_types", num_layers)
-    for kind in kinds:
-        if kind not in ("hash_moe", "moe"):
-            raise keys.error("mlp_layer_types", f"may hold hash_moe and moe, got {shown(kind)}")
-    return [kind == "hash_moe" for kind in kinds]
-
-
-def _first(keys: ConfigKeys, name: str, num_layers: int) -> Sequence[object]:
-    """Return one entry a layer; entries of the layers that predict further tokens follow and are
-    left out.
-    """
-    items = keys.items(name)
-    if len(items) < num_layers:
-        raise keys.error(
-            name, f"must have an entry for each of the {num_layers} layers, got {len(items)}"
-        )
-    return items[:num_layers]
+    kinds = keys.first_layers("mlp_layer_types", num_layers)
+    return keys.meant("mlp_layer_types", kinds, {"hash_moe": True, "moe": False})
 
 
 def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> DecoderLayer:

@@ -4,14 +4,14 @@ Mamba-2 in most layers, attention in the others, a shared block in all, experts 
 """
 
 from sim.model.importers.attention import GroupedTraits, grouped
-from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import Experts, dense_weights, selection
 from sim.model.importers.stack import Stack, decoder_of
 from sim.model.importers.state_space import Mamba2, mamba2_weights
 
-_KINDS = {
+_ATTENDS = {
     "attention": True,
     "full_attention": True,
     "mamba": False,
@@ -23,7 +23,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
     num_layers = keys.count("num_hidden_layers")
     has_bias = keys.flag_or(False, "attention_bias")
     full = grouped(keys, GroupedTraits(has_bias=has_bias, has_output_bias=has_bias))
-    attends = _attending(keys, num_layers)
+    attends = keys.layer_kinds("layer_types", num_layers, _ATTENDS)
     mamba = full if all(attends) else mamba2_weights(keys, _mamba2(keys), "mamba")
     has_experts = keys.count_or(0, "num_local_experts") > 0
     stack = Stack(
@@ -43,14 +43,6 @@ def _experts(keys: ConfigKeys) -> Experts:
         name="block_sparse_moe",
         shared_name="shared_mlp",
     )
-
-
-def _attending(keys: ConfigKeys, num_layers: int) -> list[bool]:
-    kinds = keys.per_layer("layer_types", num_layers)
-    for kind in kinds:
-        if not isinstance(kind, str) or kind not in _KINDS:
-            raise keys.error("layer_types", f"may hold {', '.join(_KINDS)}, got {shown(kind)}")
-    return [_KINDS[kind] for kind in kinds]
 
 
 def _mamba2(keys: ConfigKeys) -> Mamba2:

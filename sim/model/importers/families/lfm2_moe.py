@@ -1,14 +1,14 @@
 """LFM2-MoE: gated short convolutions in most layers, attention in the others."""
 
 from sim.model.importers.attention import GroupedTraits, grouped
-from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import Experts, dense_weights, routing, selection
 from sim.model.importers.stack import Stack, decoder_of
 from sim.model.importers.state_space import short_convolution
 
-_KINDS = ("conv", "full_attention")
+_IS_FULL = {"conv": False, "full_attention": True}
 
 
 def _decode(keys: ConfigKeys) -> Decoder:
@@ -23,21 +23,14 @@ def _decode(keys: ConfigKeys) -> Decoder:
     )
     full = grouped(keys, GroupedTraits(norm="head"))
     convolution = short_convolution(keys, "conv")
+    is_full = keys.layer_kinds("layer_types", num_layers, _IS_FULL)
     stack = Stack(
-        attention=[full if is_full else convolution for is_full in _full_layers(keys, num_layers)],
+        attention=[full if attends else convolution for attends in is_full],
         dense=dense_weights(keys, name="feed_forward") if num_dense else (),
         routed=routed,
         experts=experts,
     )
     return decoder_of(keys, stack)
-
-
-def _full_layers(keys: ConfigKeys, num_layers: int) -> list[bool]:
-    kinds = keys.per_layer("layer_types", num_layers)
-    for kind in kinds:
-        if kind not in _KINDS:
-            raise keys.error("layer_types", f"may hold {', '.join(_KINDS)}, got {shown(kind)}")
-    return [kind == "full_attention" for kind in kinds]
 
 
 LFM2_MOE = Family(

@@ -1,13 +1,13 @@
 """MiMo-V2-Flash: values narrower than keys; windowed layers have heads and sinks of their own."""
 
 from sim.model.importers.attention import GroupedTraits, Heads, grouped
-from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import Experts, dense_weights, flagged_kinds, selection
 from sim.model.importers.stack import Stack, decoder_of
 
-_WINDOWED = {0: False, 1: True, "full_attention": False, "sliding_attention": True}
+_IS_WINDOWED = {0: False, 1: True, "full_attention": False, "sliding_attention": True}
 
 
 def _decode(keys: ConfigKeys) -> Decoder:
@@ -17,7 +17,8 @@ def _decode(keys: ConfigKeys) -> Decoder:
     sinks = GroupedTraits(has_bias=has_bias, has_sinks=True)
     window = keys.count("sliding_window", "sliding_window_size")
     windowed = grouped(keys, sinks, _heads(keys, "swa_")).windowed([window])[0]
-    is_windowed = _windowed(keys, num_layers)
+    name = "hybrid_layer_pattern" if keys.has("hybrid_layer_pattern") else "layer_types"
+    is_windowed = keys.layer_kinds(name, num_layers, _IS_WINDOWED)
     routed = flagged_kinds(keys, num_layers)
     stack = Stack(
         attention=[windowed if has_window else full for has_window in is_windowed],
@@ -52,15 +53,6 @@ def _heads(keys: ConfigKeys, prefix: str) -> Heads:
 
 def _either(keys: ConfigKeys, prefix: str, name: str) -> int:
     return keys.count(prefix + name) if keys.has(prefix + name) else keys.count(name)
-
-
-def _windowed(keys: ConfigKeys, num_layers: int) -> list[bool]:
-    name = "hybrid_layer_pattern" if keys.has("hybrid_layer_pattern") else "layer_types"
-    kinds = keys.per_layer(name, num_layers)
-    for kind in kinds:
-        if isinstance(kind, bool) or not isinstance(kind, int | str) or kind not in _WINDOWED:
-            raise keys.error(name, f"may hold 0 and 1, or their words, got {shown(kind)}")
-    return [_WINDOWED[kind] for kind in kinds]
 
 
 MIMO_V2_FLASH = Family(

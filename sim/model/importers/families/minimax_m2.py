@@ -1,13 +1,11 @@
 """MiniMax-M2: norms of queries and keys run over all heads, a score correction for each expert."""
 
 from sim.model.importers.attention import GroupedTraits, grouped
-from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import Experts, routing, selection
 from sim.model.importers.stack import Stack, decoder_of
-
-_FULL_ATTENTION = 1
 
 
 def _decode(keys: ConfigKeys) -> Decoder:
@@ -33,11 +31,8 @@ def _attends_fully(keys: ConfigKeys, num_layers: int) -> None:
     """Raise InputError for a layer without full attention, which this family's first generation
     had.
     """
-    if not keys.has("attn_type_list"):
-        return
-    for kind in keys.per_layer("attn_type_list", num_layers):
-        if kind != _FULL_ATTENTION:
-            raise keys.error("attn_type_list", f"may hold {_FULL_ATTENTION}, got {shown(kind)}")
+    if keys.has("attn_type_list"):
+        keys.layer_kinds("attn_type_list", num_layers, {1: "full attention"})
 
 
 MINIMAX_M2 = Family(

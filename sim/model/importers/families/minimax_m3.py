@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sim.model.importers.attention import GroupedTraits, grouped
 from sim.model.importers.attention_weights import AttentionWeights
-from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import Experts, dense_weights, flagged_kinds, selection
@@ -15,7 +15,7 @@ from sim.model.importers.weights import linear, loose
 from sim.model.model import Indexer, TensorClass
 
 _SECTION = "sparse_attention_config"
-_KINDS = {0: False, 1: True, "full_attention": False, "minimax_m3_sparse": True}
+_IS_SPARSE = {0: False, 1: True, "full_attention": False, "minimax_m3_sparse": True}
 
 
 def _decode(keys: ConfigKeys) -> Decoder:
@@ -44,11 +44,7 @@ def _sparse(keys: ConfigKeys, num_layers: int) -> list[bool]:
     owner, name = keys, "layer_types"
     if not keys.has(name):
         owner, name = keys.section(_SECTION), "sparse_attention_freq"
-    kinds = owner.per_layer(name, num_layers)
-    for kind in kinds:
-        if isinstance(kind, bool) or not isinstance(kind, int | str) or kind not in _KINDS:
-            raise owner.error(name, f"may hold 0 and 1, or their words, got {shown(kind)}")
-    return [_KINDS[kind] for kind in kinds]
+    return owner.layer_kinds(name, num_layers, _IS_SPARSE)
 
 
 def _indexed(keys: ConfigKeys, full: AttentionWeights) -> AttentionWeights:

@@ -1,7 +1,7 @@
 """Nemotron-H and Nemotron 3: each layer is one of Mamba-2, attention, a dense block, or experts."""
 
 from sim.model.importers.attention import GroupedTraits, grouped
-from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder, DecoderLayer
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import selection
@@ -42,10 +42,7 @@ def _kinds(keys: ConfigKeys) -> list[str]:
     else:
         name = "layers_block_type" if keys.has("layers_block_type") else "layer_types"
         words = keys.items(name)
-    known = [_SYNONYMS.get(word, word) if isinstance(word, str) else "" for word in words]
-    for word, kind in zip(words, known, strict=True):
-        if kind not in _MAKERS:
-            raise keys.error(name, f"may hold {', '.join(_MAKERS)}, got {shown(word)}")
+    known = keys.meant(name, words, {kind: kind for kind in _MAKERS} | _SYNONYMS)
     if not known:
         raise keys.error(name, "must name at least one layer")
     return known

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sim.model.importers.attention import GroupedTraits, Heads, grouped
 from sim.model.importers.attention_weights import AttentionWeights
-from sim.model.importers.config_keys import ConfigKeys, shown
+from sim.model.importers.config_keys import ConfigKeys
 from sim.model.importers.decoder import Decoder
 from sim.model.importers.family import Family
 from sim.model.importers.feed_forward import (
@@ -20,7 +20,7 @@ from sim.model.importers.stack import Stack, decoder_of
 from sim.model.importers.weights import linear
 from sim.model.model import TensorClass
 
-_KINDS = ("full_attention", "sliding_attention")
+_IS_FULL = {"full_attention": True, "sliding_attention": False}
 
 
 def _decode(keys: ConfigKeys) -> Decoder:
@@ -56,15 +56,8 @@ def _moe_layers(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
 
 
 def _attention(keys: ConfigKeys, num_layers: int) -> list[AttentionWeights]:
-    kinds = keys.items("layer_types")[:num_layers]
-    if len(kinds) < num_layers:
-        raise keys.error(
-            "layer_types",
-            f"must have an entry for each of the {num_layers} layers, got {len(kinds)}",
-        )
-    for kind in kinds:
-        if kind not in _KINDS:
-            raise keys.error("layer_types", f"may hold {', '.join(_KINDS)}, got {shown(kind)}")
+    kinds = keys.first_layers("layer_types", num_layers)
+    is_full = keys.meant("layer_types", kinds, _IS_FULL)
     full = _gated(keys, keys.count("num_attention_heads"))
     # The original files have a section for windowed layers, transformers' own a key.
     other = keys.section("attention_other_setting") if keys.has("attention_other_setting") else keys
@@ -73,7 +66,7 @@ def _attention(keys: ConfigKeys, num_layers: int) -> list[AttentionWeights]:
         keys, other.count(name) if other.has(name) else keys.count("num_attention_heads")
     )
     windowed = local.windowed([keys.count("sliding_window")])[0]
-    return [full if kind == "full_attention" else windowed for kind in kinds]
+    return [full if attends_fully else windowed for attends_fully in is_full]
 
 
 def _gated(keys: ConfigKeys, num_heads: int) -> AttentionWeights:

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError
+from hwprofiles.units import GIB, format_bytes
+from planner.runtimes.load import RuntimeLimits
 from planner.runtimes.plan_file import call_of
-from planner.runtimes.search import NoRuntimePlan, plan_runtime
+from planner.runtimes.search import WAYS, NoRuntimePlan, plan_runtime
+from sim.model.library import load_model
 from sim.runtimes.llama_cpp import LlamaArguments
 from sim.runtimes.placing import placement_of
 from tests.planner.runtime_plans import TWO_GPUS, asked, planned, small_gpu
@@ -106,6 +109,33 @@ def test_what_fits_nowhere_says_by_how_much() -> None:
     none = plan_runtime(asked(host=small_gpu(8), model=deepseek()))
     assert isinstance(none, NoRuntimePlan)
     assert "more than GPUs and host have free" in none.reason
+
+
+@pytest.mark.parametrize("runtime", WAYS)
+def test_a_gpu_that_is_taken_says_by_how_much(runtime: str) -> None:
+    """Memory suffices, but all of the GPU is to stay free: its bytes are named."""
+    search = replace(asked(runtime), limits=RuntimeLimits(margin_vram_bytes=13 * GIB))
+    none = plan_runtime(search)
+    assert isinstance(none, NoRuntimePlan)
+    least = WAYS[runtime].least(search)
+    short = search.missing_bytes(least.memory, least.arguments)
+    assert f"{format_bytes(round(short['gpu0']))} more than gpu0 has free" in none.reason
+
+
+@pytest.mark.parametrize("runtime", WAYS)
+def test_keys_and_values_without_room_say_by_how_much(runtime: str) -> None:
+    """The weights alone would fit: what is missing counts keys, values and buffers too."""
+    search = asked(runtime, prompt_tokens=400_000, host_memory_bytes=21e9)
+    none = plan_runtime(search)
+    assert isinstance(none, NoRuntimePlan)
+    assert "weights, keys and values, and buffers take" in none.reason
+    assert "more than GPUs and host have free" in none.reason
+
+
+def test_ktransformers_needs_experts() -> None:
+    """A dense model is refused: there is nothing that the program would place."""
+    with pytest.raises(InputError, match="has no experts, which ktransformers places"):
+        plan_runtime(asked("ktransformers", model=load_model("llama-3.1-8b")))
 
 
 def test_a_late_first_token_is_no_plan() -> None:

@@ -47,6 +47,18 @@ USED = (
 """Options of a scenario that a plan for a runtime takes."""
 
 
+def check_options(options: ScenarioOptions) -> None:
+    """Refuse what a plan for a runtime does not take. Raises InputError."""
+    from hwprofiles import InputError
+
+    options.refuse_others(
+        USED, "--runtime, whose plan is for one user and chooses threads and layers itself"
+    )
+    schemes = options.quantization
+    if schemes is not None and "," in schemes:
+        raise InputError(f"--quantization {schemes}: one is taken with --runtime; plan for each")
+
+
 def plan_for_runtime(
     options: ScenarioOptions,
     said: RuntimePlanOptions,
@@ -64,7 +76,6 @@ def plan_for_runtime(
     """
     from rosin.commands.plan.runtime_page import runtime_plan_page
 
-    options.refuse_others(USED, "--runtime, which is planned for one user")
     request = read_options(options)
     # Here alone, so that who asks through a page names no file of this computer.
     said = replace(said, against=_of_file(said.runtime, said.against))
@@ -90,9 +101,9 @@ def plan_for_runtime(
         provenance=answer.file.provenance,
         warnings=answer.notes,
     )
-    # Printed as it is, since a table would break the command at the terminal's width.
+    # Behind the warnings, and as it is, since a table would break it at the terminal's width.
     if output.has_tables:
-        sys.stdout.write(result.command_line + "\n")
+        sys.stdout.write(f"\npaste this:\n\n{result.command_line}\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

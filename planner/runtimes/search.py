@@ -190,7 +190,8 @@ def _short_of_room(asked: Asked, least: Option) -> str:
         f"{format_bytes(round(size))} more than {name} has free" for name, size in missing.items()
     ]
     needs = " and ".join(short) or "more than some device has free"
-    return f"{asked.runtime} needs {needs}, even with all that it can in host memory"
+    even = "" if "host" in missing else ", even with all that it can in host memory"
+    return f"{asked.runtime} needs {needs}{even}"
 
 
 def _late(asked: Asked, best: Option) -> str:

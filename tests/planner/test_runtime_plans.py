@@ -9,7 +9,8 @@ from hwprofiles import InputError
 from hwprofiles.units import GIB, format_bytes
 from planner.runtimes.load import RuntimeLimits
 from planner.runtimes.plan_file import call_of
-from planner.runtimes.search import WAYS, NoRuntimePlan, plan_runtime
+from planner.runtimes.search import WAYS, NoRuntimePlan, RuntimePlan, plan_runtime
+from sim.costs.host_room import RESERVED_BYTES
 from sim.model.library import load_model
 from sim.runtimes.llama_cpp import LlamaArguments
 from sim.runtimes.placing import placement_of
@@ -130,6 +131,20 @@ def test_keys_and_values_without_room_say_by_how_much(runtime: str) -> None:
     assert isinstance(none, NoRuntimePlan)
     assert "weights, keys and values, and buffers take" in none.reason
     assert "more than GPUs and host have free" in none.reason
+
+
+def test_a_host_takes_what_prices_take() -> None:
+    """Memory that no system leaves free is no room, however little is reserved: no plan is then
+    refused while it is priced.
+    """
+    outcomes = set()
+    for memory_bytes in np.linspace(17e9, 25e9, 17):
+        search = asked("ktransformers", host_memory_bytes=float(memory_bytes))
+        found = plan_runtime(replace(search, limits=RuntimeLimits(reserve_ram_bytes=0)))
+        outcomes.add(type(found))
+        if isinstance(found, RuntimePlan):
+            assert found.best.memory["host"].total <= memory_bytes - RESERVED_BYTES
+    assert outcomes == {RuntimePlan, NoRuntimePlan}
 
 
 def test_ktransformers_needs_experts() -> None:

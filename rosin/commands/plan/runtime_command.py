@@ -251,7 +251,13 @@ def _of_file(runtime: str | None, against: str | None) -> str | None:
     if against is None or runtime is None or runtime not in WRITERS or not is_there(Path(against)):
         return against
     text = read_text(Path(against), "arguments", "text")
-    return WRITERS[runtime].arguments_in("args", text.strip())
+    return WRITERS[runtime].arguments_in("args", _one_command(text))
+
+
+def _one_command(script: str) -> str:
+    """Return a script's only command: without comments, its broken lines put together."""
+    lines = (line for line in script.splitlines() if not line.lstrip().startswith("#"))
+    return "\n".join(lines).replace("\\\n", " ").strip()
 
 
 def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":

@@ -102,8 +102,10 @@ class SlotArena:
         serves = np.ones(len(self._slots), bool) if self._is_global else self._layers == layer
         free = np.flatnonzero(serves & self._is_free)
         if len(free):
-            return self._slots[free[0]]
-        leaving = [self._slots[number] for number in np.flatnonzero(serves & self._have_left())]
+            return self._slots[int(free[0])]
+        leaving = [
+            self._slots[number] for number in np.flatnonzero(serves & self._have_left()).tolist()
+        ]
         assert leaving, f"the cache makes room in layer {layer} that the arena does not have"
         # Whichever delays the copy least: one that it waits for anyway, or one that nobody read.
         slot = min(

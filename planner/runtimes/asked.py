@@ -100,7 +100,8 @@ class Asked:
             for index, gpu in enumerate(self.host.gpus)
         }
         if self.host.memory_bytes is not None:
-            room["host"] = self.host.memory_bytes - self.limits.reserve_ram_bytes
+            reserved = max(self.limits.reserve_ram_bytes, RESERVED_BYTES)
+            room["host"] = self.host.memory_bytes - reserved
         return room
 
     def missing_bytes(

@@ -35,6 +35,17 @@ def vllm_options(asked: Asked) -> Iterator[Option]:
             yield from _fewest_copied(asked, chunk, is_experts_alone)
 
 
+def vllm_least(asked: Asked) -> Option:
+    """Return the option that takes least of the GPU: all weights in host memory."""
+    return asked.option(
+        VllmArguments(
+            chunk_tokens=CHUNKS[0],
+            context_tokens=asked.load.cache_tokens,
+            offload_bytes=float(asked.model.total_bytes),
+        )
+    )
+
+
 def vllm_rivals(asked: Asked) -> Iterator[Rival]:
     """Yield the bytes alone, as they are usually stated, and with experts named."""
     for name, is_experts_alone in (
@@ -119,20 +130,28 @@ def accelerate_options(asked: Asked) -> Iterator[Option]:
         return
     num_layers = asked.model.num_layers
 
-    def option(on_host: int) -> Option:
-        """The option with that many of the last layers in host memory."""
-        return asked.option(
-            AccelerateArguments(
-                host_layers=tuple(range(num_layers - on_host, num_layers)),
-                num_layers=num_layers,
-                context_tokens=asked.load.cache_tokens,
-            )
-        )
-
     # Counts rise, so the first that fits has the fewest layers on the host.
-    found = next((own for own in map(option, range(num_layers + 1)) if asked.fits(own)), None)
+    options = (_with_host_layers(asked, count) for count in range(num_layers + 1))
+    found = next((option for option in options if asked.fits(option)), None)
     if found is not None:
         yield found
+
+
+def accelerate_least(asked: Asked) -> Option:
+    """Return the option that takes least of the GPU: all layers in host memory."""
+    return _with_host_layers(asked, asked.model.num_layers)
+
+
+def _with_host_layers(asked: Asked, count: int) -> Option:
+    """Return the option with that many of the last layers in host memory."""
+    num_layers = asked.model.num_layers
+    return asked.option(
+        AccelerateArguments(
+            host_layers=tuple(range(num_layers - count, num_layers)),
+            num_layers=num_layers,
+            context_tokens=asked.load.cache_tokens,
+        )
+    )
 
 
 def accelerate_rivals(asked: Asked) -> Iterator[Rival]:

@@ -21,6 +21,11 @@ def exl3_options(asked: Asked) -> Iterator[Option]:
                 yield option
 
 
+def exl3_least(asked: Asked) -> Option:
+    """Return the option that takes least of the GPU: all experts on the CPU."""
+    return asked.option(replace(_base(asked, CHUNKS[0]), cpu_layers=_layers(asked)))
+
+
 def exl3_rivals(asked: Asked) -> Iterator[Rival]:
     """Yield all experts on the CPU, and the fewest layers of them with the usual chunk."""
     if not asked.host.gpus or asked.model.is_dense:

@@ -33,6 +33,11 @@ def kt_options(asked: Asked) -> Iterator[Option]:
                     yield option
 
 
+def kt_least(asked: Asked) -> Option:
+    """Return the option that takes least of the GPU: all experts on the CPU."""
+    return asked.option(replace(_base(asked), chunk_tokens=CHUNKS[0]))
+
+
 def kt_refined(asked: Asked, best: Option) -> Option:
     """Return the option with the fewest tokens from which on a prompt is faster on the GPU."""
     arguments = best.arguments

@@ -36,6 +36,13 @@ def llama_options(asked: Asked) -> Iterator[Option]:
                     yield option
 
 
+def llama_least(asked: Asked) -> Option:
+    """Return the option that takes least of the GPUs: all layers on the host."""
+    base = base_arguments(asked, asked.kv_types[0], MICRO_BATCHES[0])
+    layout = layout_of((HOST,) * (asked.model.num_layers + 1), asked.model.moe_layers)
+    return asked.option(arguments_of(asked, base, layout), placement_in(asked, layout))
+
+
 def micro_batches(asked: Asked) -> Sequence[int]:
     """Return sizes worth a try: the default, then all up to the first that takes the whole prompt.
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from hwprofiles.file_part import FilePart
 from hwprofiles.limits import MAX_BYTES, Tokens
 from hwprofiles.units import GIB
+from sim.costs.host_room import RESERVED_BYTES
 from sim.runtimes.arguments import Arguments
 
 MOST_ROUNDS = 100_000
@@ -67,8 +68,9 @@ class RuntimeLimits(FilePart):
 
     ``margin_vram_bytes`` of each GPU stay free: the driver takes some of it, and estimates of
     buffers err. The default is what llama.cpp's ``--fit`` keeps (``-fitt 1024``).
-    ``reserve_ram_bytes`` of the host belong to the system and other programs.
+    ``reserve_ram_bytes`` of the host belong to the system and other programs, and never less than
+    any system takes (RESERVED_BYTES), as prices have it.
     """
 
     margin_vram_bytes: Bytes = GIB
-    reserve_ram_bytes: Bytes = 2 * GIB
+    reserve_ram_bytes: Bytes = RESERVED_BYTES

@@ -3,19 +3,22 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from hwprofiles import unknown_name
+from hwprofiles import InputError, unknown_name
+from hwprofiles.units import format_bytes
 from planner.runtimes.asked import Asked
 from planner.runtimes.copying_search import (
+    accelerate_least,
     accelerate_options,
     accelerate_rivals,
+    vllm_least,
     vllm_options,
     vllm_rivals,
 )
-from planner.runtimes.exl3_search import exl3_options, exl3_rivals
-from planner.runtimes.kt_search import kt_options, kt_refined, kt_rivals
+from planner.runtimes.exl3_search import exl3_least, exl3_options, exl3_rivals
+from planner.runtimes.kt_search import kt_least, kt_options, kt_refined, kt_rivals
 from planner.runtimes.llama_refine import refined
 from planner.runtimes.llama_rivals import llama_rivals
-from planner.runtimes.llama_search import llama_options
+from planner.runtimes.llama_search import llama_least, llama_options
 from planner.runtimes.option import Option
 from planner.runtimes.rival import Rival
 from sim.runtimes.accelerate.arguments import ACCELERATE
@@ -32,22 +35,25 @@ SAME_FRACTION = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How one runtime is searched: its options, how the best is refined, its rivals."""
+    """How one runtime is searched: its options, how the best is refined, its rivals, and what takes
+    least of the GPUs.
+    """
 
     options: Callable[[Asked], Iterator[Option]]
+    least: Callable[[Asked], Option]
     rivals: Callable[[Asked], Iterator[Rival]]
     refine: Callable[[Asked, Option], Option] = lambda asked, option: option
 
 
-_LLAMA = Way(options=llama_options, rivals=llama_rivals, refine=refined)
+_LLAMA = Way(options=llama_options, least=llama_least, rivals=llama_rivals, refine=refined)
 
 WAYS: Mapping[str, Way] = {
     LLAMA_CPP: _LLAMA,
     IK_LLAMA_CPP: _LLAMA,
-    KTRANSFORMERS: Way(options=kt_options, rivals=kt_rivals, refine=kt_refined),
-    VLLM: Way(options=vllm_options, rivals=vllm_rivals),
-    ACCELERATE: Way(options=accelerate_options, rivals=accelerate_rivals),
-    EXLLAMAV3: Way(options=exl3_options, rivals=exl3_rivals),
+    KTRANSFORMERS: Way(options=kt_options, least=kt_least, rivals=kt_rivals, refine=kt_refined),
+    VLLM: Way(options=vllm_options, least=vllm_least, rivals=vllm_rivals),
+    ACCELERATE: Way(options=accelerate_options, least=accelerate_least, rivals=accelerate_rivals),
+    EXLLAMAV3: Way(options=exl3_options, least=exl3_least, rivals=exl3_rivals),
 }
 """The runtimes that a plan can be made for, by name."""
 
@@ -84,10 +90,15 @@ class NoRuntimePlan:
 def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRuntimePlan:
     """Search what the runtime can express; rivals are tried too, so none that is offered is faster.
 
-    Raises InputError for an unknown runtime and for arguments of ``against`` that are wrong.
+    Raises InputError for an unknown runtime, for a model without experts where the runtime places
+    experts alone, and for arguments of ``against`` that are wrong.
     """
     if asked.runtime not in WAYS:
         raise unknown_name("runtime", asked.runtime, WAYS)
+    if asked.runtime == KTRANSFORMERS and asked.model.is_dense:
+        raise InputError(
+            f"{asked.model.name} has no experts, which {asked.runtime} places; {LLAMA_CPP} places layers"
+        )
     way = WAYS[asked.runtime]
     users = None if against is None else _of_user(asked, against)
     found = list(way.options(asked))
@@ -146,9 +157,7 @@ def _of_user(asked: Asked, line: str) -> Option:
 
 
 def _too_large(asked: Asked) -> str:
-    """Say by how much the model is too large for all memory together."""
-    from hwprofiles.units import format_bytes
-
+    """Say by how much the model is too large: for all memory together, or for a device."""
     if asked.runtime in NEED_A_GPU and not asked.host.gpus:
         return f"{asked.runtime} needs a GPU, and the machine has none"
     room = asked.room_bytes()
@@ -164,7 +173,25 @@ def _too_large(asked: Asked) -> str:
             f"{format_bytes(asked.model.total_bytes)} of weights are {format_bytes(missing)} more "
             f"than GPUs and host have free{hint}"
         )
-    return f"no arguments of {asked.runtime} fit the machine with its buffers and KV cache"
+    return _short_of_room(asked, WAYS[asked.runtime].least(asked))
+
+
+def _short_of_room(asked: Asked, least: Option) -> str:
+    """Say what is missing where the weights alone would fit."""
+    total = sum(own.total for own in least.memory.values())
+    room = sum(max(0.0, size) for size in asked.room_bytes().values())
+    if total > room:
+        return (
+            f"weights, keys and values, and buffers take {format_bytes(round(total))}, "
+            f"{format_bytes(round(total - room))} more than GPUs and host have free"
+        )
+    missing = asked.missing_bytes(least.memory, least.arguments)
+    short = [
+        f"{format_bytes(round(size))} more than {name} has free" for name, size in missing.items()
+    ]
+    needs = " and ".join(short) or "more than some device has free"
+    even = "" if "host" in missing else ", even with all that it can in host memory"
+    return f"{asked.runtime} needs {needs}{even}"
 
 
 def _late(asked: Asked, best: Option) -> str:

@@ -89,6 +89,10 @@ def load_plan(path: Path, *, importable: Collection[str] = ()) -> Plan:
     if not is_there(path):
         raise InputError(f"no plan file {path}")
     data = read_yaml(path, "plan")
+    if "runtime" in data:
+        raise InputError(
+            f"{path} is a plan for a program, not of a policy; rosin simulate and rosin export read it"
+        )
     file = validated(_File, data, path)
     # Named here rather than by the goal, so that the message has the nearest objective.
     if file.objective not in OBJECTIVES:

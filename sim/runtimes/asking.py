@@ -10,6 +10,7 @@ from sim.runtimes.arguments import Arguments
 from sim.runtimes.caching.locality import locality_of
 from sim.runtimes.disk import unread_bytes
 from sim.runtimes.exllamav3.arguments import EXLLAMAV3, Exl3Arguments, read_exl3_arguments
+from sim.runtimes.features import cores_in_use
 from sim.runtimes.flags import one_of
 from sim.runtimes.ktransformers.arguments import KTRANSFORMERS, KtArguments, read_kt_arguments
 from sim.runtimes.llama_cpp.arguments import (
@@ -101,6 +102,7 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
         said.append(
             f"{arguments.threads} threads on {cores} cores are priced as {cores}; published runs of that kind are slower"
         )
+    said += _unused_laws(question)
     if socket_use(question, arguments.threads) is SocketUse.SHARED:
         said.extend(_SOCKETS_SHARED.get(question.runtime, ()))
     if arguments.ignored:
@@ -128,6 +130,23 @@ def _split_notes(question: RuntimeQuestion, arguments: LlamaArguments) -> tuple[
     if arguments.split_mode == TENSOR and placement_of(question).expert_fraction[:, 0].any():
         return (*said, _PROMPTS_ON_CPU)
     return said
+
+
+def _unused_laws(question: RuntimeQuestion) -> list[str]:
+    """Say that laws measured on the machine are of other numbers of threads, and not used."""
+    used = question.arguments.threads or int(cores_in_use(question.host, None))
+    counts = {
+        laws.threads
+        for laws in question.host.runtime_kernels
+        if laws.runtime == question.runtime and laws.device == "cpu"
+    }
+    if not counts or used in counts:
+        return []
+    measured = ", ".join(map(str, sorted(counts)))
+    return [
+        f"the machine file has laws of {question.runtime} for {measured} threads, and {used} are used: "
+        "prices are those of published rows of other machines"
+    ]
 
 
 def _room_notes(question: RuntimeQuestion) -> list[str]:

@@ -250,14 +250,30 @@ def _pop_flag(words: list[str], table: FlagTable) -> tuple[str, str | None]:
         word, _, value = word.partition("=")
         words.insert(0, value)
     if word not in table.flags:
-        near = closest(word, table.flags)
-        # A list of all flags would fill the screen.
-        hint = near if "did you mean" in near else f"; {WHERE_FLAGS_STAND}"
-        raise InputError(f"{table.runtime} argument {word}: unknown flag{hint}")
-    arity = table.flags[word].arity
-    if arity is Arity.ONE and not words:
+        raise InputError(f"{table.runtime} argument {word}: {_why_unknown(word, table)}")
+    flag = table.flags[word]
+    if flag.arity is Arity.ONE and not words:
         raise InputError(f"{table.runtime} argument {word}: a value must follow")
-    # A switch takes the next word only if it is a state: else that word is the next flag.
-    if arity is Arity.ONE or (arity is Arity.SWITCH and words and words[0].lower() in SWITCH_WORDS):
+    if flag.arity is Arity.ONE or (flag.arity is Arity.SWITCH and _has_state(flag, words, table)):
         return word, words.pop(0)
     return word, None
+
+
+def _why_unknown(word: str, table: FlagTable) -> str:
+    near = closest(word, table.flags)
+    if "did you mean" in near:
+        return f"unknown flag{near}"
+    if not word.startswith("-"):
+        return "no flag before it takes a value"
+    # A list of all flags would fill the screen.
+    return f"unknown flag; {WHERE_FLAGS_STAND}"
+
+
+def _has_state(flag: Flag, words: Sequence[str], table: FlagTable) -> bool:
+    """Whether the next word is the state of a switch. One that sets something takes any word that is
+    no flag, so that a wrong state is refused as one.
+    """
+    if not words:
+        return False
+    is_flag = words[0].startswith("-") or words[0] in table.flags
+    return words[0].lower() in SWITCH_WORDS or (flag.effect is Effect.SETS and not is_flag)

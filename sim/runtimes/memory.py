@@ -19,6 +19,7 @@ from sim.runtimes.kv import (
     mla_mode,
 )
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.llama_cpp.buffers import graph_bytes
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.tensors import is_compressed
@@ -28,8 +29,8 @@ from sim.runtimes.work import made_elements
 
 ACTIVATION_BYTES = 4
 ACTIVATIONS_PER_HIDDEN = 18
-"""Activations of a micro-batch that live at once, over the hidden size: 144 MiB of 512 tokens
-(ik_llama.cpp discussion 357).
+"""Activations of a micro-batch that live at once, over the hidden size, in programs other than
+llama.cpp and ik_llama.cpp: those of eight experts a token in llama.cpp.
 """
 
 KV_PADDING_TOKENS = 256
@@ -167,24 +168,35 @@ def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.
     """
     model = question.model
     tokens = _micro_batch(question)
-    activations = tokens * ACTIVATIONS_PER_HIDDEN * model.hidden * ACTIVATION_BYTES
-    logits = tokens * (model.vocab + 2 * model.hidden) * ACTIVATION_BYTES
     used = sorted({0, *(placement.attention + 1), placement.head + 1})
     if placement.slices is not None:
         used = [0, *(np.flatnonzero(placement.slices.attention.any(axis=0)) + 1)]
+    activations, mask = _graph_bytes(question, placement, tokens)
+    logits = tokens * (model.vocab + 2 * model.hidden) * ACTIVATION_BYTES
     found = np.zeros(placement.num_gpus + 1)
     for column in used:
         # The two pass through one buffer at different times of a layer, so the larger one counts.
-        here = activations + (
-            max(_passing_bytes(question, placement), _expanded_bytes(question)) if column else 0
+        here = (
+            activations
+            + mask
+            + (max(_passing_bytes(question, placement), _expanded_bytes(question)) if column else 0)
         )
         found[column] = max(here, logits) if column == placement.head + 1 else here
-    # With all layers on GPUs the host only hands activations over.
+    # With all layers on GPUs the host only hands hidden states and masks over.
     if placement.num_gpus and not np.any(placement.attention < 0):
-        found[0] = 2 * tokens * model.hidden * ACTIVATION_BYTES
+        found[0] = mask + 2 * tokens * model.hidden * ACTIVATION_BYTES
     if placement.num_gpus:
         found[1] += _prefetch_bytes(question)
     return found
+
+
+def _graph_bytes(
+    question: RuntimeQuestion, placement: DevicePlacement, tokens: int
+) -> tuple[int, int]:
+    """Bytes of the activations of a micro-batch that live at once, and of attention masks."""
+    if isinstance(question.arguments, LlamaArguments):
+        return graph_bytes(question, placement, tokens, reserved_tokens(question))
+    return tokens * ACTIVATIONS_PER_HIDDEN * question.model.hidden * ACTIVATION_BYTES, 0
 
 
 def _prefetch_bytes(question: RuntimeQuestion) -> int:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from hwprofiles import InputError
-from hwprofiles.units import GIB
+from hwprofiles.units import GIB, format_bytes
+from planner.runtimes.load import RuntimeLimits
 from planner.runtimes.plan_file import call_of
-from planner.runtimes.search import NoRuntimePlan, plan_runtime
+from planner.runtimes.search import WAYS, NoRuntimePlan, RuntimePlan, plan_runtime
+from sim.costs.host_room import RESERVED_BYTES
 from sim.model.library import load_model
 from sim.runtimes.llama_cpp import LlamaArguments
 from sim.runtimes.placing import placement_of
@@ -132,6 +134,47 @@ def test_what_fits_nowhere_says_by_how_much() -> None:
     none = plan_runtime(asked(host=small_gpu(8), model=deepseek()))
     assert isinstance(none, NoRuntimePlan)
     assert "more than GPUs and host have free" in none.reason
+
+
+@pytest.mark.parametrize("runtime", WAYS)
+def test_a_gpu_that_is_taken_says_by_how_much(runtime: str) -> None:
+    """Memory suffices, but all of the GPU is to stay free: its bytes are named."""
+    search = replace(asked(runtime), limits=RuntimeLimits(margin_vram_bytes=13 * GIB))
+    none = plan_runtime(search)
+    assert isinstance(none, NoRuntimePlan)
+    least = WAYS[runtime].least(search)
+    short = search.missing_bytes(least.memory, least.arguments)
+    assert f"{format_bytes(round(short['gpu0']))} more than gpu0 has free" in none.reason
+
+
+@pytest.mark.parametrize("runtime", WAYS)
+def test_keys_and_values_without_room_say_by_how_much(runtime: str) -> None:
+    """The weights alone would fit: what is missing counts keys, values and buffers too."""
+    search = asked(runtime, prompt_tokens=400_000, host_memory_bytes=21e9)
+    none = plan_runtime(search)
+    assert isinstance(none, NoRuntimePlan)
+    assert "weights, keys and values, and buffers take" in none.reason
+    assert "more than GPUs and host have free" in none.reason
+
+
+def test_a_host_takes_what_prices_take() -> None:
+    """Memory that no system leaves free is no room, however little is reserved: no plan is then
+    refused while it is priced.
+    """
+    outcomes = set()
+    for memory_bytes in np.linspace(17e9, 25e9, 17):
+        search = asked("ktransformers", host_memory_bytes=float(memory_bytes))
+        found = plan_runtime(replace(search, limits=RuntimeLimits(reserve_ram_bytes=0)))
+        outcomes.add(type(found))
+        if isinstance(found, RuntimePlan):
+            assert found.best.memory["host"].total <= memory_bytes - RESERVED_BYTES
+    assert outcomes == {RuntimePlan, NoRuntimePlan}
+
+
+def test_ktransformers_needs_experts() -> None:
+    """A dense model is refused: there is nothing that the program would place."""
+    with pytest.raises(InputError, match="has no experts, which ktransformers places"):
+        plan_runtime(asked("ktransformers", model=load_model("llama-3.1-8b")))
 
 
 def test_a_late_first_token_is_no_plan() -> None:

@@ -33,12 +33,18 @@ def test_stdout_file_and_json_say_the_same(
 
 
 def test_mistakes_are_one_line(tiers: str, tmp_path: Path) -> None:
-    """An unknown engine, and a file that is not there."""
+    """An unknown program, a file that is not there, and a plan where tiers are needed."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("format: rosin-plan/1\n", encoding="utf-8")
+    assert_one_line_error(
+        run_rosin("export", str(plan), "--to", "lmcache", folder=tmp_path),
+        "is a plan, and --to lmcache needs a file of KV tiers",
+    )
     assert_one_line_error(
         run_rosin("export", tiers, "--to", "vlm", folder=tmp_path),
-        "no engine named 'vlm'; did you mean 'vllm'",
+        "no program named 'vlm'; did you mean 'vllm'",
     )
     assert_one_line_error(
         run_rosin("export", "absent.yaml", "--to", "vllm", folder=tmp_path),
-        "cannot read KV file absent.yaml",
+        "there is no file absent.yaml",
     )

@@ -102,12 +102,32 @@ def test_a_device_map_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_command_in_a_file_is_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command that a plan ends in, saved, is the plan itself."""
+    """The command that a plan ends in, saved, is the plan itself: as it is, or as scripts have it."""
     said = json_of(capsys, *LLAMA)
     path = tmp_path / "run.sh"
-    path.write_text(said["command_line"] + "\n")
-    data = json_of(capsys, *LLAMA, "--against", str(path))
-    assert data["against"]["speed_fraction"] == pytest.approx(1.0)
+    command = said["command_line"]
+    broken = command.replace("llama-server", "./build/bin/llama-server").replace(" -c", " \\\n -c")
+    for script in (command, f"#!/bin/sh\n# my model\n{broken}", command.partition(" ")[2]):
+        path.write_text(script + "\n")
+        data = json_of(capsys, *LLAMA, "--against", str(path))
+        assert data["against"]["speed_fraction"] == pytest.approx(1.0)
+
+
+def test_a_plan_for_a_program_is_no_plan_of_a_policy(plan: str, tmp_path: Path) -> None:
+    """It is named as what it is where a policy's plan is taken."""
+    for command in ("plan", "compare"):
+        result = run_rosin(command, "--plan", plan, folder=tmp_path)
+        assert_one_line_error(result, "is a plan for a program, not of a policy")
+
+
+def test_warnings_stand_before_the_command(tmp_path: Path) -> None:
+    """On one screen nothing stands between the words and what is to be pasted."""
+    words = (sys.executable, "-m", "rosin", *LLAMA)
+    run = subprocess.run(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True, cwd=tmp_path
+    )
+    assert "warning: " in run.stdout
+    assert "warning: " not in run.stdout.partition("paste this:")[2]
 
 
 def test_other_models_keep_their_room(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,6 +175,8 @@ def test_a_plan_for_another_runtime_is_planned_anew(plan: str, tmp_path: Path) -
     ("words", "message"),
     [
         ((*LLAMA, "--batch", "4"), "--batch does not go with --runtime"),
+        ((*LLAMA, "--cpu-threads", "4,8"), "--cpu-threads does not go with --runtime"),
+        ((*LLAMA, "--quantization", "Q4_K_M,Q8_0"), "one is taken with --runtime"),
         ((*LLAMA, "--kv-type", "q9_0"), "no kv type named 'q9_0'"),
         ((*LLAMA, "--vram-margin", "much"), "--vram-margin much"),
         ((*LLAMA, "--no-bounds"), "--no-bounds does not go with --runtime"),

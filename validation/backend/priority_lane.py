@@ -1,8 +1,10 @@
 """A lane that takes the most urgent of what is ready, as the simulator's resources by priority do."""
 
+import queue
 import threading
 import time
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 
@@ -20,8 +22,12 @@ class PriorityLane:
     """
 
     def __init__(self, name: str, pace: Pace, worker: Worker, stream: Stream | None = None) -> None:
-        self._changed = threading.Condition()
-        self._waiting: set[Ticket] = set()
+        self._lock = threading.Lock()
+        # A token for each task that is ready, and for the close. What waits is not looked at again
+        # and again: the thread shares a core with others that compute.
+        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._waits: dict[Ticket, set[Ticket]] = {}
+        self._ready: set[Ticket] = set()
         self._places: dict[Ticket, tuple[int, int]] = {}
         self._num_requeues = self._lane_order = 0
         self._is_closing = False
@@ -34,17 +40,22 @@ class PriorityLane:
     def submit(self, ticket: Ticket) -> None:
         """Let it take part from now on."""
         ticket.submitted_ns = time.perf_counter_ns()
+        with self._lock:
+            self._places[ticket] = 0, len(self._places)
+            self._waits[ticket] = set(ticket.waits)
         # An end on another lane wakes nobody here by itself.
         for other in ticket.waits:
-            other.listeners.append(self._wake)
-        with self._changed:
-            self._waiting.add(ticket)
-            self._places[ticket] = 0, len(self._places)
-            self._changed.notify()
+            other.listeners.append(partial(self._ended, ticket, other))
+        # What ended before it was listened to says nothing more.
+        for other in ticket.waits:
+            if other.is_ended:
+                self._ended(ticket, other)
+        if not ticket.waits:
+            self._ended(ticket, ticket)
 
     def promote(self, ticket: Ticket, priority: int) -> bool:
         """Give a task that has not started another priority; False, and no effect, if it has."""
-        with self._changed:
+        with self._lock:
             # The lane begins tasks under this lock, so none can begin after this look.
             if ticket.start_ns:
                 return False
@@ -56,24 +67,36 @@ class PriorityLane:
 
         False, and no effect, if it has started.
         """
-        with self._changed:
+        with self._lock:
             if ticket.start_ns:
                 return False
-            self._waiting.remove(ticket)
+            self._waits.pop(ticket, None)
+            self._ready.discard(ticket)
         # Outside the lock, because the end wakes other lanes, which take locks of their own.
         ticket.drop()
+        # It may have been the last that a closing lane waited for.
+        self._tokens.put(None)
         return True
 
     def close(self) -> None:
         """End the thread once nothing waits any more."""
-        with self._changed:
+        with self._lock:
             self._is_closing = True
-            self._changed.notify()
+        self._tokens.put(None)
         self._thread.join()
 
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify()
+    def _ended(self, ticket: Ticket, other: Ticket) -> None:
+        """One that a task waits for has ended; said twice, it counts once."""
+        with self._lock:
+            waits = self._waits.get(ticket)
+            if waits is None:
+                return
+            waits.discard(other)
+            if waits:
+                return
+            del self._waits[ticket]
+            self._ready.add(ticket)
+        self._tokens.put(None)
 
     def _serve(self) -> None:
         self._worker.settle()
@@ -91,27 +114,28 @@ class PriorityLane:
 
     def _next(self) -> Ticket | None:
         """The most urgent, begun if it has not been; None when the lane closes with nothing left."""
-        with self._changed:
-            while True:
-                # Few tasks wait at a time, and their priorities change, so no queue in order is
-                # kept.
-                ready = [ticket for ticket in self._waiting if ticket.is_ready]
-                if ready:
-                    ticket = min(ready, key=lambda one: (one.priority, *self._places[one]))
-                    self._waiting.remove(ticket)
-                    # A task in pieces has begun before: it keeps its start and its place in the
-                    # lane's order.
-                    if not ticket.start_ns:
-                        ticket.begin(self._lane_order)
-                        self._lane_order += 1
-                    return ticket
-                if self._is_closing and not self._waiting:
+        while True:
+            with self._lock:
+                if self._ready:
+                    return self._begun()
+                if self._is_closing and not self._waits:
                     return None
-                self._changed.wait()
+            # Whatever changed since the look left a token.
+            self._tokens.get()
+
+    def _begun(self) -> Ticket:
+        # Few are ready at a time, and their priorities change, so no queue in order is kept.
+        ticket = min(self._ready, key=lambda one: (one.priority, *self._places[one]))
+        self._ready.remove(ticket)
+        # A task in pieces has begun before: it keeps its start and its place in the lane's order.
+        if not ticket.start_ns:
+            ticket.begin(self._lane_order)
+            self._lane_order += 1
+        return ticket
 
     def _requeue(self, ticket: Ticket) -> None:
         """Put a task behind all that became ready before."""
-        with self._changed:
+        with self._lock:
             self._num_requeues += 1
             self._places[ticket] = self._num_requeues, self._places[ticket][1]
-            self._waiting.add(ticket)
+            self._ready.add(ticket)

@@ -3,7 +3,8 @@ decides here by the clock on the wall.
 """
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from itertools import pairwise
 
 from sim.engine.program import Wait
 from sim.engine.task import NONE, TaskKind, TaskTable
@@ -13,6 +14,12 @@ from validation.backend.layers_ahead import LayersAhead
 from validation.backend.priority_lane import PriorityLane
 from validation.backend.task_work import TaskWork
 from validation.backend.ticket import TaskLabel, Ticket
+
+_KINDS = tuple(TaskKind)
+"""Kinds by their numbers, which count from 0."""
+
+# Python looks members of an enumeration up slowly, and this is asked of every task.
+_LAYER_FETCH = TaskKind.LAYER_FETCH
 
 
 class RealSession:
@@ -40,14 +47,13 @@ class RealSession:
     def submit(self, tasks: TaskTable) -> int:
         """Give every task its work, and its lane the task; returns the number of the first."""
         first = len(self.tickets)
-        for row in range(len(tasks)):
-            if tasks.kind[row] == TaskKind.LAYER_FETCH and self._early:
+        for number, ticket in enumerate(_tickets_of(tasks, self.tickets), first):
+            if ticket.kind is _LAYER_FETCH and self._early:
                 # It was submitted ahead, and its turn has come.
                 self.tickets.append(self._early.pop(0))
                 self._work.claim_layer()
                 continue
-            ticket = self._ticket(tasks, row)
-            self._work.bind(ticket, first + row)
+            self._work.bind(ticket, number)
             self.tickets.append(ticket)
             self._lanes[ticket.resource].submit(ticket)
         return first
@@ -110,23 +116,25 @@ class RealSession:
         )
         return lane
 
-    def _ticket(self, tasks: TaskTable, row: int) -> Ticket:
-        label = TaskLabel(
-            TaskKind(int(tasks.kind[row])),
-            int(tasks.step[row]),
-            int(tasks.layer[row]),
-            int(tasks.expert[row]),
-        )
-        ticket = Ticket(
-            int(tasks.resource[row]),
-            label,
-            int(tasks.duration_ns[row]),
-            int(tasks.priority[row]),
-            None,
-            int(tasks.num_chunks[row]),
-        )
-        first, end = tasks.dependency_offsets[row : row + 2].tolist()
-        ticket.waits = tuple(
-            self.tickets[number] for number in tasks.dependencies[first:end].tolist()
-        )
-        return ticket
+
+def _tickets_of(tasks: TaskTable, before: Sequence[Ticket]) -> Iterator[Ticket]:
+    """Yield a ticket for each task; ``before`` are all that were submitted by then.
+
+    Whole columns become numbers of Python at once: the deciding thread shares a core with others
+    that compute, so what it takes is taken from them.
+    """
+    labels = zip(
+        (_KINDS[kind] for kind in tasks.kind.tolist()),
+        tasks.step.tolist(),
+        tasks.layer.tolist(),
+        tasks.expert.tolist(),
+        strict=True,
+    )
+    dependencies = tasks.dependencies.tolist()
+    waits = (dependencies[first:end] for first, end in pairwise(tasks.dependency_offsets.tolist()))
+    columns = (tasks.resource, tasks.duration_ns, tasks.priority, tasks.num_chunks)
+    rows = zip(labels, waits, *(column.tolist() for column in columns), strict=True)
+    for label, others, resource, duration_ns, priority, num_chunks in rows:
+        ticket = Ticket(resource, TaskLabel(*label), duration_ns, priority, None, num_chunks)
+        ticket.waits = tuple([before[number] for number in others])
+        yield ticket

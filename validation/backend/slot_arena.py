@@ -20,15 +20,12 @@ from validation.backend.weights import Block, Weights
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Slot:
-    """One buffer, as a block of each layer's shape.
-
-    ``copy`` is the number of the task that brought what it holds.
+    """One buffer, as a block of each layer's shape, and its last reader; ``number`` is its place
+    among all.
     """
 
     blocks: Sequence[Block]
-    layer: int
-    expert: int
-    copy: int = NONE
+    number: int
     last: Ticket | None = None
 
 
@@ -51,12 +48,20 @@ class SlotArena:
     ) -> None:
         self._states = states
         self._is_global = is_global
-        self._slots: dict[tuple[int, int], list[_Slot]] = {}
-        self._free: list[_Slot] = []
-        for layer, expert in np.argwhere(residency.experts).tolist():
-            slot = _Slot(blocks=expert_buffer(weights, device), layer=layer, expert=expert)
+        owners = np.argwhere(residency.experts)
+        # What each buffer holds, and the number of the copy that brought it. In arrays, since each
+        # copy asks all of them who has left, on a core that computes besides.
+        self._layers = owners[:, 0].copy()
+        self._experts = owners[:, 1].copy()
+        self._copies = np.full(len(owners), NONE, np.int64)
+        self._is_free = np.zeros(len(owners), bool)
+        self._slots: list[_Slot] = []
+        self._held: dict[tuple[int, int], list[_Slot]] = {}
+        for number, (layer, expert) in enumerate(owners.tolist()):
+            slot = _Slot(blocks=expert_buffer(weights, device), number=number)
             slot.blocks[layer].copy_from(weights.layers[layer].experts[expert])()
-            self._slots[layer, expert] = [slot]
+            self._slots.append(slot)
+            self._held[layer, expert] = [slot]
 
     def bring(self, layer: int, expert: int, copy: Ticket, number: int) -> Block:
         """A buffer for an expert that the copy of that number brings; the copy waits for whatever
@@ -67,17 +72,18 @@ class SlotArena:
         # what is still read.
         if slot.last is not None and slot.last not in copy.waits:
             copy.waits = (*copy.waits, slot.last)
-        slot.layer = layer
-        slot.expert = expert
-        slot.copy = number
+        self._layers[slot.number] = layer
+        self._experts[slot.number] = expert
+        self._copies[slot.number] = number
+        self._is_free[slot.number] = False
         slot.last = None
         # A list, because an expert may come back while its former buffer is still read.
-        self._slots.setdefault((layer, expert), []).append(slot)
+        self._held.setdefault((layer, expert), []).append(slot)
         return slot.blocks[layer]
 
     def use(self, layer: int, expert: int, user: Ticket) -> Block:
         """The buffer of an expert that the task reads."""
-        slot = self._slots[layer, expert][-1]
+        slot = self._held[layer, expert][-1]
         slot.last = user
         return slot.blocks[layer]
 
@@ -85,35 +91,31 @@ class SlotArena:
         """Take a prefetch back; if its copy runs all the same, the next copy into its buffer waits
         for it.
         """
-        slot = self._slots[layer, expert].pop()
+        slot = self._held[layer, expert].pop()
         slot.last = copy
-        self._free.append(slot)
+        self._is_free[slot.number] = True
 
     def _vacated(self, layer: int, copy: Ticket) -> _Slot:
         """A free buffer; else one whose expert has left: that whose last reader the copy waits for,
         or one that nobody read.
         """
-        for slot in self._free:
-            if self._serves(slot, layer):
-                self._free.remove(slot)
-                return slot
+        serves = np.ones(len(self._slots), bool) if self._is_global else self._layers == layer
+        free = np.flatnonzero(serves & self._is_free)
+        if len(free):
+            return self._slots[int(free[0])]
         leaving = [
-            slot
-            for slots in self._slots.values()
-            for slot in slots
-            if self._serves(slot, layer) and self._has_left(slot)
+            self._slots[number] for number in np.flatnonzero(serves & self._have_left()).tolist()
         ]
         assert leaving, f"the cache makes room in layer {layer} that the arena does not have"
         # Whichever delays the copy least: one that it waits for anyway, or one that nobody read.
         slot = min(
             leaving, key=lambda one: 0 if one.last in copy.waits else 1 if one.last is None else 2
         )
-        self._slots[slot.layer, slot.expert].remove(slot)
+        self._held[self._layers[slot.number], self._experts[slot.number]].remove(slot)
         return slot
 
-    def _serves(self, slot: _Slot, layer: int) -> bool:
-        return self._is_global or slot.layer == layer
-
-    def _has_left(self, slot: _Slot) -> bool:
-        state = self._states[slot.layer, slot.expert]
-        return bool(state["status"] == ABSENT or state["copy"] != slot.copy)
+    def _have_left(self) -> NDArray[np.bool_]:
+        """Which buffers hold an expert that has left [slot]."""
+        owners = self._states[self._layers, self._experts]
+        found: NDArray[np.bool_] = (owners["status"] == ABSENT) | (owners["copy"] != self._copies)
+        return found

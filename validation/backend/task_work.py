@@ -2,7 +2,7 @@
 activations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,6 @@ from validation.backend.weights import Block, Weights
 
 _TO_SLOT = (TaskKind.SLOT_FETCH, TaskKind.PREFETCH)
 _STAGED = (TaskKind.FETCH, TaskKind.EARLY_FETCH)
-_NOTHING = (TaskKind.OVERHEAD, TaskKind.LOOKUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,19 +62,8 @@ class TaskWork:
         while 0 < self._draft.last_task[self.index] < number and self.index + 1 < len(self._modes):
             self.index += 1
             self._begin_pass()
-        if ticket.kind in _NOTHING:
-            return
-        if ticket.kind is TaskKind.LAYER_FETCH:
-            ticket.work = self.layer_copy(self._num_streamed, ticket.layer)
-            self.claim_layer()
-        elif ticket.kind in (*_TO_SLOT, *_STAGED, TaskKind.EVICT):
-            ticket.work = self._copy(ticket, number)
-        elif ticket.kind is TaskKind.EXPERT:
-            ticket.work = self._expert(ticket)
-        elif ticket.kind is TaskKind.ACTIVATION_COPY:
-            ticket.work = self._activations(ticket)
-        else:
-            ticket.work = self._dense(ticket)
+        binder = _BINDERS.get(ticket.kind, TaskWork._dense)
+        ticket.work = binder(self, ticket, number)
 
     def layer_copy(self, number: int, layer: int) -> Copy:
         """The copy of a layer (NONE: the head) that is the ``number``-th to be streamed."""
@@ -100,6 +88,16 @@ class TaskWork:
         self._attended = NONE
         self._staged: dict[tuple[int, int], Block] = {}
 
+    def _nothing(self, ticket: Ticket, number: int) -> None:
+        """A time that is stated: there is no work in it."""
+        del ticket, number
+
+    def _layer_fetch(self, ticket: Ticket, number: int) -> Work:
+        del number
+        copy = self.layer_copy(self._num_streamed, ticket.layer)
+        self.claim_layer()
+        return copy
+
     def _copy(self, ticket: Ticket, number: int) -> Work:
         """A copy of one expert."""
         place = ticket.layer, ticket.expert
@@ -115,7 +113,8 @@ class TaskWork:
             return self._spilled[ticket.layer].copy_from(self._arena.use(*place, ticket))
         return self._arena.bring(*place, ticket, number).copy_from(source)
 
-    def _expert(self, ticket: Ticket) -> Work:
+    def _expert(self, ticket: Ticket, number: int) -> Work:
+        del number
         current = self._pass
         expert = ticket.expert
         if ticket.resource != CPU:
@@ -141,7 +140,8 @@ class TaskWork:
             ]
         return self._memory.experts[place]
 
-    def _activations(self, ticket: Ticket) -> Work:
+    def _activations(self, ticket: Ticket, number: int) -> Work:
+        del number
         current = self._pass
         # Ahead of attention, and of the head, the hidden state moves to where the layer runs.
         if ticket.layer != self._attended or ticket.layer == NONE:
@@ -154,8 +154,9 @@ class TaskWork:
         experts = np.flatnonzero(actions == Action.CPU).tolist()
         return lambda: current.send(experts)
 
-    def _dense(self, ticket: Ticket) -> Work:
+    def _dense(self, ticket: Ticket, number: int) -> Work:
         """What a layer does outside its routed experts, and the head."""
+        del number
         current = self._pass
         layer = ticket.layer
         if ticket.kind is TaskKind.HEAD:
@@ -202,6 +203,21 @@ class TaskWork:
             return 0
 
         return work
+
+
+Binder = Callable[[TaskWork, Ticket, int], Work | None]
+"""Gives a task of that number its work."""
+
+# A table, since Python looks members of an enumeration up slowly, and every task is asked.
+_BINDERS: Mapping[TaskKind, Binder] = {
+    TaskKind.OVERHEAD: TaskWork._nothing,
+    TaskKind.LOOKUP: TaskWork._nothing,
+    TaskKind.LAYER_FETCH: TaskWork._layer_fetch,
+    **dict.fromkeys((*_TO_SLOT, *_STAGED, TaskKind.EVICT), TaskWork._copy),
+    TaskKind.EXPERT: TaskWork._expert,
+    TaskKind.ACTIVATION_COPY: TaskWork._activations,
+}
+"""How tasks get their work, by kind; all others are what a layer does outside its routed experts."""
 
 
 def _quietly(does: Callable[[], None]) -> Work:

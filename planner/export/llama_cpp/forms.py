@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from hwprofiles import InputError
 from planner.export.runtime_command import Forms, RuntimeCommand
+from sim.runtimes.flags import PROGRAM
 
 VARIABLES: Mapping[str, str] = {
     "-ngl": "LLAMA_ARG_N_GPU_LAYERS",
@@ -186,9 +187,15 @@ def arguments_in(form: str, text: str) -> str:
     if form == "preset":
         return _preset_line(text)
     words = shlex.split(text)
-    # Variables may stand before the program.
-    program = next(index for index, word in enumerate(words) if word.startswith("llama-"))
-    return shlex.join([*words[:program], *words[program + 1 :]])
+    # Variables may stand before the program, which may be named with its folder, or not at all.
+    program = next((index for index, word in enumerate(words) if _names_program(word)), None)
+    if program is not None:
+        del words[program]
+    return shlex.join(words)
+
+
+def _names_program(word: str) -> bool:
+    return PROGRAM.search(word) is not None
 
 
 def _preset_line(text: str) -> str:

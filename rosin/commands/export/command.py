@@ -106,15 +106,23 @@ def _text(path: Path, to: str, form: str | None) -> tuple[str, tuple[str, ...]]:
 def _kv_text(path: Path, to: str, form: str | None) -> str:
     """The configuration of an engine for KV tiers. Raises InputError."""
     from hwprofiles import InputError, unknown_name
+    from hwprofiles.input_file import is_there
     from planner.export.kv import KV_EXPORTERS
     from planner.export.runtimes import WRITERS
+    from planner.runtimes.plan_file import is_any_plan
     from planner.serving.kv_tiers import load_kv_tiers
 
-    known = tuple(dict.fromkeys((*KV_EXPORTERS, *WRITERS)))
+    known = tuple(dict.fromkeys((*WRITERS, *KV_EXPORTERS)))
     if to not in known:
-        raise unknown_name("engine", to, known)
+        raise unknown_name("program", to, known)
+    if not is_there(path):
+        raise InputError(f"there is no file {path}")
     if to not in KV_EXPORTERS:
         raise InputError(f"{path} is no plan, which --to {to} needs; rosin plan writes one")
+    if is_any_plan(path):
+        raise InputError(
+            f"{path} is a plan, and --to {to} needs a file of KV tiers; rosin kv-plan --kv-file writes one"
+        )
     if form is not None:
         raise InputError("--form goes with plans; a file of KV tiers has one form")
     return KV_EXPORTERS[to](load_kv_tiers(path))

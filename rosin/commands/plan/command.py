@@ -115,9 +115,10 @@ def plan(
         asked.refuse_without("--runtime", "the program to plan for")
         _plan_policies(options, wanted, files, said, has_bounds=not no_bounds)
         return
-    from rosin.commands.plan.runtime_command import plan_for_runtime
+    from rosin.commands.plan.runtime_command import check_options, plan_for_runtime
 
     _refuse_with_runtime(lossless=wanted.lossless, no_bounds=no_bounds)
+    check_options(options)
     request = read_options(options)
     goal = _goal(request, wanted)
     output = said.with_seed(request.setting.seed)

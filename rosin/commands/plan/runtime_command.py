@@ -45,6 +45,18 @@ USED = (
 """Options of a scenario that a plan for a runtime takes."""
 
 
+def check_options(options: ScenarioOptions) -> None:
+    """Refuse what a plan for a runtime does not take. Raises InputError."""
+    from hwprofiles import InputError
+
+    options.refuse_others(
+        USED, "--runtime, whose plan is for one user and chooses threads and layers itself"
+    )
+    schemes = options.quantization
+    if schemes is not None and "," in schemes:
+        raise InputError(f"--quantization {schemes}: one is taken with --runtime; plan for each")
+
+
 def plan_for_runtime(
     options: ScenarioOptions,
     said: RuntimePlanOptions,
@@ -62,7 +74,6 @@ def plan_for_runtime(
     """
     from rosin.commands.plan.runtime_page import runtime_plan_page
 
-    options.refuse_others(USED, "--runtime, which is planned for one user")
     request = read_options(options)
     # Here alone, so that who asks through a page names no file of this computer.
     said = replace(said, against=_of_file(said.runtime, said.against))
@@ -88,9 +99,9 @@ def plan_for_runtime(
         provenance=answer.file.provenance,
         warnings=answer.notes,
     )
-    # Printed as it is, since a table would break the command at the terminal's width.
+    # Behind the warnings, and as it is, since a table would break it at the terminal's width.
     if output.has_tables:
-        sys.stdout.write(result.command_line + "\n")
+        sys.stdout.write(f"\npaste this:\n\n{result.command_line}\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +251,13 @@ def _of_file(runtime: str | None, against: str | None) -> str | None:
     if against is None or runtime is None or runtime not in WRITERS or not is_there(Path(against)):
         return against
     text = read_text(Path(against), "arguments", "text")
-    return WRITERS[runtime].arguments_in("args", text.strip())
+    return WRITERS[runtime].arguments_in("args", _one_command(text))
+
+
+def _one_command(script: str) -> str:
+    """Return a script's only command: without comments, its broken lines put together."""
+    lines = (line for line in script.splitlines() if not line.lstrip().startswith("#"))
+    return "\n".join(lines).replace("\\\n", " ").strip()
 
 
 def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":

@@ -57,7 +57,7 @@ ReserveRamOption = Annotated[
     named(
         "--reserve-ram",
         "BYTES",
-        "Host memory that the system and other programs need; otherwise 2GiB.",
+        "Host memory that the system and other programs need; otherwise, and at least, 4GB.",
     ),
 ]
 AlsoLoadedOption = Annotated[

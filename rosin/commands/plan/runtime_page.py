@@ -32,7 +32,6 @@ def runtime_plan_page(result: RuntimePlanResult) -> Iterator[RenderableType]:
     yield _memory(result)
     yield from _over(result)
     yield from _best_possible(result)
-    yield Text("\npaste this:\n")
 
 
 def _load_words(result: RuntimePlanResult) -> str:

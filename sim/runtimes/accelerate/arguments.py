@@ -66,7 +66,7 @@ def _devices(text: str) -> dict[str, Any]:
     try:
         devices = json.loads(own)
     except (ValueError, RecursionError) as error:  # it nests without end, or has endless digits
-        raise InputError(f"device map: no JSON: {error}") from None
+        raise InputError(f"device map: no JSON that says where each layer is: {error}") from None
     if not isinstance(devices, dict) or not devices:
         raise InputError("device map: a JSON object of modules and devices is needed")
     return devices

@@ -226,6 +226,8 @@ def test_patterns_that_two_engines_read_differently(pattern: str) -> None:
         ("-ts a,b", "shares such as 3,1"),
         ("-ot 'exps=CPU", "closing quotation"),
         ("-rtr", "unknown flag"),
+        ("-fa maybe", "argument -fa maybe: one of 1, on, true"),
+        ("-ngl 9 20", "argument 20: no flag before it takes a value"),
     ],
 )
 def test_refused_in_one_line(line: str, message: str) -> None:

@@ -1,13 +1,15 @@
 """Memory by device as programs print it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hwprofiles import Kind, Provenance
 from hwprofiles.units import MIB
+from sim.model.importers import model_from_config
 from sim.model.library import load_model
 from sim.model.model import Model
 from sim.runtimes.kv import kv_element_bytes, mla_mode
@@ -21,7 +23,7 @@ from sim.runtimes.memory import (
 from sim.runtimes.placing import placement_of
 from sim.runtimes.predict import predict
 from sim.runtimes.question import NEWEST_BUILD
-from tests.sim.runtimes.examples import DESKTOP, GPU, deepseek, question
+from tests.sim.runtimes.examples import DESKTOP, GPU, NO_GPU, deepseek, question
 
 
 def _memory(
@@ -91,7 +93,8 @@ def test_how_many_heads_are_expanded_at_once(
     """
     whole = f"-mla 3 -fa -c 32768 -ngl 63 -ot exps=CPU -rtr {line}"
     asked = replace(question(whole, runtime="ik_llama.cpp", model=deepseek()), build=build)
-    activations = 512 * 18 * 7168 * 4
+    # Queries before and after their rotation, and the mask in 16 bit.
+    activations = 512 * (2 * 128 * 512 * 4 + 32768 * 2)
     memory = memory_of(asked, placement_of(asked))["gpu0"]
     expanded = (32 * heads_at_once + 20 * heads_of_copies) * MIB
     assert memory.compute == pytest.approx(activations + expanded, rel=1e-6)
@@ -111,6 +114,106 @@ def test_buffers_of_the_head_as_printed(line: str, runtime: str, mib: float) -> 
     """
     memory = _memory(line, load_model("qwen3-235b-a22b", "4bit"), runtime)
     assert memory["gpu0"].compute / MIB == pytest.approx(mib, rel=0.01)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Printed:
+    """Buffers in MiB that llama-fit-params (0c1e57098) printed: on the GPU with all layers and their
+    experts on it, by tokens of a micro-batch and room of the cache, with -fa on.
+    """
+
+    hidden: int = 2048
+    num_experts: int = 128
+    top_k: int = 8
+    width: int = 768
+    vocab: int = 32768
+    small: int
+    long: int
+    wide: int
+    host: int
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        _Printed(small=88, long=148, wide=1184, host=576),
+        _Printed(hidden=4096, width=1536, small=172, long=232, wide=1856, host=640),
+        _Printed(
+            hidden=4096,
+            num_experts=8,
+            top_k=2,
+            width=14336,
+            small=196,
+            long=256,
+            wide=2048,
+            host=640,
+        ),
+        _Printed(top_k=4, small=68, long=108, wide=864, host=576),
+        _Printed(num_experts=16, top_k=2, width=4096, small=68, long=128, wide=1024, host=576),
+        _Printed(
+            hidden=4096,
+            num_experts=64,
+            top_k=6,
+            width=1408,
+            small=125,
+            long=185,
+            wide=1484,
+            host=640,
+        ),
+        _Printed(vocab=150016, small=297, long=297, wide=2376, host=576),
+        _Printed(num_experts=16, top_k=1, width=2048, small=68, long=88, wide=704, host=576),
+    ],
+)
+def test_buffers_of_a_micro_batch_as_printed(printed: _Printed) -> None:
+    """512 tokens with room for 4,096 and 65,536, and 4,096 with 65,536: at most 2 % less than
+    printed on the GPU, at most 15 % more, and on the host what is printed.
+    """
+    heads = {"num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128}
+    config = heads | {
+        "model_type": "qwen3_moe",
+        "hidden_size": printed.hidden,
+        "num_hidden_layers": 2,
+        "num_experts": printed.num_experts,
+        "num_experts_per_tok": printed.top_k,
+        "moe_intermediate_size": printed.width,
+        "intermediate_size": printed.width,
+        "vocab_size": printed.vocab,
+        "max_position_embeddings": 65536,
+        "torch_dtype": "bfloat16",
+    }
+    provenance = Provenance(kind=Kind.ASSUMED, source="test", date="2026-12-01")
+    model = model_from_config(config, name="printed", provenance=provenance)
+    for tokens, room, mib in (
+        (512, 4096, printed.small),
+        (512, 65536, printed.long),
+        (4096, 65536, printed.wide),
+    ):
+        found = _memory(f"-ngl 99 -fa on -b 4096 -ub {tokens} -c {room}", model)
+        assert 0.98 < found["gpu0"].compute / MIB / mib < 1.15
+    assert found["host"].compute / MIB == pytest.approx(printed.host, rel=0.001)
+
+
+def test_inputs_of_several_gpus_as_printed() -> None:
+    """All layers on two GPUs: 228 and 244 MiB printed for 512 tokens with room for 32,768, where one
+    GPU would need 116, and 148 on the host. An override takes copies of masks away; hidden states are handed over still.
+    """
+    model = load_model("qwen3-30b-a3b", "4bit")
+    # The file had a vocabulary of 32,768, whose logits fit what layers need.
+    model = replace(model, vocab=32768)
+    found = _memory("-ngl 99 -ts 1,1 -fa on -c 32768", model, gpus=2)
+    assert [found[name].compute / MIB for name in ("gpu0", "gpu1")] == pytest.approx([244, 244])
+    assert found["host"].compute / MIB == pytest.approx(148, rel=0.1)
+    once = _memory("-ngl 99 -ts 1,1 -fa on -c 32768 -ot no_such_tensor=CPU", model, gpus=2)
+    assert once["gpu0"].compute / MIB == pytest.approx(116 + 16)
+
+
+def test_scores_without_fused_attention_as_printed() -> None:
+    """The mask in 32 bit and scores of all heads: 2,406 MiB printed on a computer without a GPU."""
+    asked = question(
+        "-ngl 0 -fa off -ub 512 -c 36864", model=load_model("qwen3-30b-a3b", "4bit"), host=NO_GPU
+    )
+    found = memory_of(asked, placement_of(asked))["host"].compute
+    assert found / MIB == pytest.approx(2406, rel=0.01)
 
 
 @given(st.integers(1, 100_000), st.integers(0, 100_000))

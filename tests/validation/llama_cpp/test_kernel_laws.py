@@ -9,7 +9,13 @@ import pytest
 from hwprofiles import Kind, load_machine, machine_data, parse_machine
 from hwprofiles.runtime_kernels import RuntimeKernels
 from sim.model.importers.gguf import model_from_gguf
-from sim.runtimes import RuntimeQuestion, predict, read_runtime_arguments, runtime_host
+from sim.runtimes import (
+    RuntimeQuestion,
+    notes_on,
+    predict,
+    read_runtime_arguments,
+    runtime_host,
+)
 from tests.validation.llama_cpp.small_files import TINY
 from validation.runtimes.llama_cpp import (
     Case,
@@ -122,6 +128,9 @@ def test_predictions_rest_on_the_laws_where_the_machine_file_has_them(tmp_path: 
     assert found.prefill.tokens_per_s == pytest.approx(own[0].prefill.tokens_per_s, rel=0.05)
     two = read_runtime_arguments("llama.cpp", "-t 2")
     assert not predict(replace(question, arguments=two)).decode.is_by_measured_kernels
+    said = "laws of llama.cpp for 1 threads, and 2 are used"
+    assert not any(said in note for note in notes_on(question))
+    assert any(said in note for note in notes_on(replace(question, arguments=two)))
     other = replace(question.model, dtypes={name: "q4_k" for name in question.model.dtypes})
     assert not predict(replace(question, model=other)).decode.is_by_measured_kernels
     # Without -t the program takes all cores: laws of as many threads are used, and no others.

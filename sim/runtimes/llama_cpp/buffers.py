@@ -1,0 +1,118 @@
+"""Buffers of llama.cpp's and ik_llama.cpp's graphs: one is allocated for the largest micro-batch, and
+every stage of a layer uses it in turn.
+
+The stages of llama.cpp are those of which llama-fit-params (0c1e57098) prints the sizes; tests hold
+them to it. ik_llama.cpp fuses more: 144 MiB printed for 512 tokens of Qwen3-235B-A22B with room for
+16,384 (its discussion 357) are a mask of 16 and results of eight experts before and after they are
+weighted.
+"""
+
+from sim.model.model import Layer, Model, TensorClass, layer_shapes
+from sim.runtimes.kv import cached_model
+from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.placement import HOST, DevicePlacement
+from sim.runtimes.question import RuntimeQuestion
+
+FP32_BYTES = 4
+FP16_BYTES = 2
+PIPELINE_COPIES = 4
+"""Copies of a graph's inputs where GPUs work on several micro-batches (GGML_SCHED_MAX_COPIES)."""
+
+HANDED_OVER = 4
+"""Hidden states that a GPU has beside its own where layers are on several, at most; twice as many
+where GPUs work on several micro-batches.
+"""
+
+
+def graph_bytes(
+    question: RuntimeQuestion, placement: DevicePlacement, tokens: int, room_tokens: int
+) -> tuple[int, int]:
+    """Bytes of the widest stage of a layer, and of the masks that last beside it."""
+    mask = mask_bytes(question, tokens, room_tokens)
+    if is_pipelined(question, placement):
+        layer = layer_buffer_bytes(question, tokens, room_tokens, 2 * HANDED_OVER)
+        return layer, PIPELINE_COPIES * mask
+    num_gpus = len({*placement.attention.tolist(), placement.head} - {HOST})
+    handed_over = HANDED_OVER if num_gpus > 1 else 0
+    return layer_buffer_bytes(question, tokens, room_tokens, handed_over), mask
+
+
+def mask_bytes(question: RuntimeQuestion, tokens: int, room_tokens: int) -> int:
+    """Bytes of the attention mask, which each device with attention keeps, and the host too: a row a
+    token of the micro-batch, an entry a token of the cache, for each kind of window.
+
+    16 bit, and 32 where attention is not fused (build_attn_inp_kq_mask of llama-graph.cpp).
+    """
+    arguments = question.arguments
+    assert isinstance(arguments, LlamaArguments)
+    element = FP32_BYTES if arguments.is_flash_attention is False else FP16_BYTES
+    kinds = {
+        (cache.window_tokens, cache.tokens_per_entry)
+        for layer in _shapes(cached_model(question))
+        for cache in layer.caches
+    }
+    entries = sum(_entries(kind, tokens, room_tokens) for kind in kinds)
+    return tokens * entries * element
+
+
+def layer_buffer_bytes(
+    question: RuntimeQuestion, tokens: int, room_tokens: int, num_handed_over: int
+) -> int:
+    """Bytes of the widest stage of a layer, beside its mask: gate and up products with what they
+    become, or results of experts before and after they are weighted, or queries before and after
+    their rotation; in llama.cpp also two copies of the hidden states, and those handed over
+    between GPUs.
+    """
+    model = question.model
+    arguments = question.arguments
+    assert isinstance(arguments, LlamaArguments)
+    # Without fused attention every head has its scores.
+    scored = room_tokens if arguments.is_flash_attention is False else 0
+    widest = max(
+        max(
+            _attention_elements(layer, scored),
+            _feed_forward_elements(layer, model, is_fused=arguments.is_ik),
+        )
+        for layer in _shapes(model)
+    )
+    hidden_states = 0 if arguments.is_ik else 2 + num_handed_over
+    return tokens * (hidden_states * model.hidden + widest) * FP32_BYTES
+
+
+def is_pipelined(question: RuntimeQuestion, placement: DevicePlacement) -> bool:
+    """Whether several GPUs work on several micro-batches at once: where they have all layers, and
+    nothing overrides a placement (llama_context of llama.cpp, pipeline_parallel).
+    """
+    arguments = question.arguments
+    assert isinstance(arguments, LlamaArguments)
+    homes = {*placement.attention.tolist(), placement.head}
+    return len(homes) > 1 and min(homes) >= 0 and not arguments.is_ik and not arguments.placements
+
+
+def _shapes(model: Model) -> tuple[Layer, ...]:
+    """One layer of each shape: a search asks for buffers of hundreds of arguments."""
+    return tuple(model.layers[index] for index in layer_shapes(model)[0])
+
+
+def _entries(kind: tuple[int | None, int], tokens: int, room_tokens: int) -> int:
+    window_tokens, tokens_per_entry = kind
+    seen = room_tokens if window_tokens is None else min(room_tokens, window_tokens + tokens)
+    return seen // tokens_per_entry
+
+
+def _attention_elements(layer: Layer, scored_tokens: int) -> int:
+    attention = layer.attention
+    if attention is None:
+        return 0
+    return 2 * attention.value_elements + attention.num_heads * scored_tokens
+
+
+def _feed_forward_elements(layer: Layer, model: Model, *, is_fused: bool) -> int:
+    """Elements a token of the feed-forward. Fused, gate and up leave only what they become."""
+    queries = 0 if layer.attention is None else layer.attention.value_elements
+    if not layer.is_moe:
+        width = layer.params.get(TensorClass.DENSE_FFN, 0) // (3 * model.hidden)
+        return 3 * width + queries
+    chosen = layer.top_k * model.expert_intermediate
+    results = 2 * layer.top_k * model.hidden
+    return max(results, chosen) if is_fused else max(results + chosen, 3 * chosen + queries)

@@ -206,7 +206,7 @@ def _of_study(data: Mapping[str, Any], source: Path, importable: Sequence[str]) 
     if not isinstance(data.get("rows"), JsonRows):
         raise InputError(f"{source}: key rows must be a list")
     best = _BestPoint(data["objective"])
-    flat = []
+    flat: list[dict[str, Any]] = []
     for row in data["rows"]:
         check_shape(StudyRow, row, source)
         if row["is_feasible"]:

@@ -74,11 +74,17 @@ def lower(
 
     Raises InputError for copies without a buffer.
     """
-    _check_buffers(problem, decisions)
-    prices = price(
-        problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0))
-    )
+    prices = checked_prices(problem, passes, tokens, decisions)
     return emit(problem, passes, tokens, decisions, prices)
+
+
+def checked_prices(
+    problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions
+) -> Prices:
+    """Prices of what was decided. Raises InputError for copies without a buffer."""
+    _check_buffers(problem, decisions)
+    most_tokens = int(tokens.max(initial=0))
+    return price(problem, passes, decisions.modes, decisions.head_modes, most_tokens)
 
 
 def _check_buffers(problem: Problem, decisions: Decisions) -> None:
@@ -100,9 +106,7 @@ def emit(
 ) -> Lowered:
     """Return all tasks of the run, with the prices at hand."""
     gpus = problem.num_gpus
-    num_resources = len(with_peers(RESOURCES, gpus))
-    sheet = sheet_of(problem, passes, tokens, decisions, (prices, num_resources))
-    draft = fresh_draft(problem, sheet, _most_tasks(decisions, gpus))
+    draft = unemitted(problem, passes, tokens, decisions, prices)
     if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
         assert gpus == 1, "experts carried into the next layer on several GPUs"
         foretold = (
@@ -118,6 +122,20 @@ def emit(
         tasks=table(draft, 0, int(draft.state[N])),
     )
     return Lowered(program=program, last_task=draft.last_task)
+
+
+def unemitted(
+    problem: Problem,
+    passes: Passes,
+    tokens: NDArray[np.int32],
+    decisions: Decisions,
+    prices: Prices,
+) -> Draft:
+    """A draft without a task, with room for all that was decided."""
+    gpus = problem.num_gpus
+    num_resources = len(with_peers(RESOURCES, gpus))
+    sheet = sheet_of(problem, passes, tokens, decisions, (prices, num_resources))
+    return fresh_draft(problem, sheet, _most_tasks(decisions, gpus))
 
 
 def fresh_draft(

@@ -106,6 +106,7 @@ def _text(path: Path, to: str, form: str | None) -> tuple[str, tuple[str, ...]]:
 def _kv_text(path: Path, to: str, form: str | None) -> str:
     """The configuration of an engine for KV tiers. Raises InputError."""
     from hwprofiles import InputError, unknown_name
+    from hwprofiles.input_file import check_regular
     from planner.export.kv import KV_EXPORTERS
     from planner.export.runtimes import WRITERS
     from planner.serving.kv_tiers import load_kv_tiers
@@ -114,6 +115,7 @@ def _kv_text(path: Path, to: str, form: str | None) -> str:
     if to not in known:
         raise unknown_name("engine", to, known)
     if to not in KV_EXPORTERS:
+        check_regular(path, "plan file")
         raise InputError(f"{path} is no plan, which --to {to} needs; rosin plan writes one")
     if form is not None:
         raise InputError("--form goes with plans; a file of KV tiers has one form")

@@ -1,17 +1,17 @@
 """What an engine is given of a run that is emitted as it goes, and what it makes of it."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from sim.engine.compilation import kernel
 from sim.engine.fast import active_factors, idle_lanes
-from sim.engine.program import Platform
+from sim.engine.program import Platform, Session
 from sim.engine.state import BUSY, CLOCK_SIZE, DROPPED, END, ENTRY, START, TASK, EngineRows
-from sim.engine.task import Discipline
+from sim.engine.task import Discipline, TaskTable
 from sim.engine.timeline import Timeline
-from sim.room import Room
-from sim.step.lowering.draft import Draft
-from sim.step.lowering.lower import table
+from sim.room import OWN_MEMORY, Room
+from sim.step.lowering.draft import ROW, Draft, N
 
 
 class Job(Protocol):
@@ -60,3 +60,57 @@ def timeline_of(job: Job, rows: EngineRows, first: int, end: int) -> Timeline:
         busy_ns=rows.times[BUSY, first:end],
         is_dropped=rows.tasks["state"][first:end] == DROPPED,
     )
+
+
+def table(draft: Draft, first: int, end: int, room: Room = OWN_MEMORY) -> TaskTable:
+    """The tasks emitted from number ``first`` up to ``end``."""
+    number = end - first
+    before = int(draft.rows[first - 1]["end_of_dependencies"]) if first else 0
+    offsets = room.empty("offsets", number + 1, np.int64)
+    offsets[0] = 0
+    plain = {name: room.empty(name, number, ROW[name]) for name in _PLAIN}
+    _spread(draft.rows[first:end], before, offsets[1:], tuple(plain.values()))
+    return TaskTable(
+        dependency_offsets=offsets,
+        dependencies=draft.dependencies[before : before + int(offsets[-1])],
+        **plain,
+    )
+
+
+def submit(draft: Draft, first: int, session: Session) -> int:
+    """Give the session the tasks emitted from number ``first`` on; return how many there are now."""
+    end = int(draft.state[N])
+    session.submit(table(draft, first, end))
+    return end
+
+
+_PLAIN = (
+    "resource",
+    "duration_ns",
+    "priority",
+    "num_chunks",
+    "kind",
+    "step",
+    "layer",
+    "expert",
+    "num_bytes",
+)
+"""Columns that a task table has as they are."""
+
+
+@kernel
+def _spread(rows: Any, before: int, ends: Any, plain: Any) -> None:
+    """Copy records to columns, and where their dependencies end, counted from ``before``."""
+    resource, duration_ns, priority, num_chunks, kind, step, layer, expert, num_bytes = plain
+    for task in range(len(rows)):
+        row = rows[task]
+        resource[task] = row.resource
+        duration_ns[task] = row.duration_ns
+        priority[task] = row.priority
+        num_chunks[task] = row.num_chunks
+        kind[task] = row.kind
+        step[task] = row.step
+        layer[task] = row.layer
+        expert[task] = row.expert
+        num_bytes[task] = row.num_bytes
+        ends[task] = row.end_of_dependencies - before

@@ -16,6 +16,7 @@ from sim.policies.policy import Policy
 from sim.room import OWN_MEMORY, Room
 from sim.step.lowering.decisions import Decisions
 from sim.step.lowering.draft import H2D, IS_SERIAL, STEP, Draft, Moment, Sheet
+from sim.step.lowering.job import submit
 from sim.step.lowering.live import (
     MATCHER,
     emit_after_gate,
@@ -33,7 +34,6 @@ from sim.step.lowering.lower import (
     platform,
     resources_of,
     sheet_of,
-    submit,
     with_peers,
 )
 from sim.step.lowering.operations import DROP, PROMOTE

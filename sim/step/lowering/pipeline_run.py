@@ -9,13 +9,13 @@ from sim.engine.task import NONE, Discipline, Resource
 from sim.policies.problem import Problem
 from sim.step.lowering.decisions import Decisions
 from sim.step.lowering.draft import Draft, N
+from sim.step.lowering.job import table
 from sim.step.lowering.lower import (
     RESOURCES,
     Lowered,
     fresh_draft,
     platform,
     sheet_of,
-    table,
 )
 from sim.step.lowering.pipeline import NUM_GROUPS, Flow, emit_pipelined_run
 from sim.step.lowering.pipeline_prices import pipeline_prices

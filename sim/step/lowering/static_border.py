@@ -20,13 +20,12 @@ from sim.room import OWN_MEMORY, Room
 from sim.step.lowering.border import joined_draft, joined_rows, moved
 from sim.step.lowering.decisions import Decisions
 from sim.step.lowering.draft import Draft, N
-from sim.step.lowering.job import fresh_rows
+from sim.step.lowering.job import fresh_rows, table
 from sim.step.lowering.lower import (
     RESOURCES,
     checked_prices,
     platform,
     resources_of,
-    table,
     unemitted,
 )
 from sim.step.lowering.passes import emit_run

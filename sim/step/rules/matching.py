@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.compilation import kernel
+from sim.engine.compilation import inner, kernel
 
 
 class PastRequests(NamedTuple):
@@ -41,6 +41,31 @@ class Matched(NamedTuple):
     likeness: NDArray[np.float64]
 
 
+@inner
+def _first_of_most(likeness):
+    """The place of the largest number, the first of several."""
+    nearest = 0
+    for place in range(1, len(likeness)):
+        if likeness[place] > likeness[nearest]:
+            nearest = place
+    return nearest
+
+
+@inner
+def _count(row, past, own, layer):
+    """Take the tokens [expert] of a layer into the request at hand."""
+    counts = own.counts[layer]
+    products = own.products[layer]
+    for expert in range(len(row)):
+        fed = np.int64(row[expert])
+        if fed > 0:
+            own.squares[layer] += fed * (2 * counts[expert] + fed)
+            counts[expert] += fed
+            theirs = past.counts[layer, expert]
+            for request in range(len(products)):
+                products[request] += fed * theirs[request]
+
+
 @kernel
 def match(tokens: NDArray[np.int32], past: PastRequests, own: SoFar, found: Matched) -> None:
     """Match passes one after another with past requests, given the ``tokens`` [pass, layer, expert]
@@ -60,25 +85,13 @@ def match(tokens: NDArray[np.int32], past: PastRequests, own: SoFar, found: Matc
             for request in range(num_requests):
                 later = to_come[layer + 1, request] if behind else 0.0
                 to_come[layer, request] = later + own.cosines[layer, request]
-        nearest = 0
-        for request in range(1, num_requests):
-            if to_come[0, request] > to_come[0, nearest]:
-                nearest = request
-        found.before[index] = nearest
+        found.before[index] = _first_of_most(to_come[0])
 
         for request in range(num_requests):
             so_far[request] = 0.0
         for layer in range(num_layers):
-            counts = own.counts[layer]
+            _count(tokens[index, layer], past, own, layer)
             products = own.products[layer]
-            for expert in range(tokens.shape[2]):
-                fed = np.int64(tokens[index, layer, expert])
-                if fed > 0:
-                    own.squares[layer] += fed * (2 * counts[expert] + fed)
-                    counts[expert] += fed
-                    theirs = past.counts[layer, expert]
-                    for request in range(num_requests):
-                        products[request] += fed * theirs[request]
             length = np.sqrt(np.float64(own.squares[layer]))
             nearest = 0
             most = -1.0

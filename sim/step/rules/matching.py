@@ -42,7 +42,7 @@ class Matched(NamedTuple):
 
 
 @inner
-def _first_of_most(likeness):
+def _first_of_most(likeness: NDArray[np.float64]) -> int:
     """The place of the largest number, the first of several."""
     nearest = 0
     for place in range(1, len(likeness)):
@@ -52,7 +52,7 @@ def _first_of_most(likeness):
 
 
 @inner
-def _count(row, past, own, layer):
+def _count(row: NDArray[np.int32], past: PastRequests, own: SoFar, layer: int) -> None:
     """Take the tokens [expert] of a layer into the request at hand."""
     counts = own.counts[layer]
     products = own.products[layer]

@@ -3,7 +3,8 @@
 #   make demo    install into .venv and plan one model on one PC: the command for llama.cpp, then the best of any policy
 #   make test    the whole suite: lint, types, tests (TORCH=1: those that need torch too; on Linux it brings CUDA along)
 #   make lint    ruff and mypy alone
-#   make fuzz    a million random files through every parser, twenty minutes of one core, all cores at work (INPUTS=10000 for fewer, SEED=1 for others)
+#   make fuzz    a million random files through every parser, twenty minutes of one core, all cores at work (INPUTS=10000 for fewer, SEED=1 for others);
+#                then every command that writes, told to end at MOMENTS=20 moments each, which takes as long again
 #   make gpu     measure this GPU machine, plan for it, and set measured beside predicted, in at most ten minutes (into out/gpu);
 #                uses the torch that PYTHON has: make gpu PYTHON=python3 GPU_ARGS="--time-s 300"
 #   make clean   remove what the others made
@@ -80,9 +81,11 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
 
 INPUTS ?= 1000000
 SEED ?= 0
+MOMENTS ?= 20
 
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED)
+	$(BIN)/python -m tests.rosin.signalled --moments $(MOMENTS) --seed $(SEED)
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PACKAGE) '.[test]'

@@ -58,15 +58,20 @@ def parse_json(text: str, where: str, *, max_values: int = MAX_VALUES) -> dict[s
 
     Raises InputError that begins with ``where``, the line's place.
     """
+    data = parse_value(text, where, max_values=max_values)
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: a line is a JSON object, got {type(data).__name__}")
+    return data
+
+
+def parse_value(text: str, where: str, *, max_values: int = MAX_VALUES) -> Any:
+    """Return the JSON value of a text. Raises InputError that begins with ``where``."""
     try:
-        data = _loaded(text, max_values, takes_infinity=False)
+        return _loaded(text, max_values, takes_infinity=False)
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: broken JSON: {error.msg} (column {error.colno})") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: broken JSON: {_reason(error)}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{where}: a line is a JSON object, got {type(data).__name__}")
-    return data
 
 
 def _line_of(text: str, error: Exception) -> str:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from hwprofiles import InputError
+from hwprofiles.ranges import check_at_least, check_shares
 from planner.choice.arms import Arm
 from planner.choice.question import ChoiceQuestion
 from sim.runtimes.caching.pricing import cached_decode
@@ -10,6 +12,9 @@ from sim.runtimes.drafts import committed_tokens, reads_factor
 from sim.runtimes.placing import placement_of
 from sim.runtimes.prices import decode_seconds
 from sim.runtimes.steps import decode_step
+
+MAX_COST = 1000
+"""A draft that takes as long as so many tokens is a mistake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +27,12 @@ class Drafts:
     num_drafts: int
     acceptance_fraction: float
     cost_fraction: float
+
+    def __post_init__(self) -> None:
+        check_at_least(self, num_drafts=0, cost_fraction=0)
+        check_shares(self, "acceptance_fraction")
+        if self.cost_fraction > MAX_COST:
+            raise InputError(f"cost_fraction must be at most {MAX_COST}, got {self.cost_fraction}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from sim.runtimes.host import RuntimeHost
 from sim.runtimes.llama_cpp.arguments import ALL_LAYERS, LLAMA_CPP, LlamaArguments
 from sim.runtimes.machine_host import runtime_host
 from sim.runtimes.question import RuntimeQuestion
+from sim.workload.batch import Batch
 
 FREETOKEN = "FreeToken"
 
@@ -85,7 +86,11 @@ def choice_question(
     output_tokens: int,
     checkpoint: Model | None,
 ) -> ChoiceQuestion:
-    """The question of a machine file: its measured rate of CPU and link at once, where it states one."""
+    """The question of a machine file: its measured rate of CPU and link at once, where it states one.
+
+    Raises InputError for lengths beyond all limits.
+    """
+    batch = Batch(prompt_tokens=prompt_tokens, output_tokens=output_tokens)
     memory = machine.cpu.memory_bytes
     link = machine.link.h2d.bytes_per_s
     return ChoiceQuestion(
@@ -94,8 +99,8 @@ def choice_question(
         model=model,
         checkpoint=checkpoint,
         quantization=quantization,
-        prompt_tokens=prompt_tokens,
-        output_tokens=output_tokens,
+        prompt_tokens=batch.prompt_tokens,
+        output_tokens=batch.output_tokens,
         locality=locality_of(model.name),
         rates=CacheRates(both_bytes_per_s=_both(machine)),
         # A published rate was measured as well, unlike a datasheet's.

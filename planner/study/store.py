@@ -1,8 +1,8 @@
 """Where a study's finished points are kept: one SQLite file, whole after any kill."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -34,10 +34,19 @@ PRIMARY_CODE = 0xFF
 class PointStore:
     """The points of one study by key. One process writes; others may read the file meanwhile."""
 
-    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
+    def __init__(
+        self, database: sqlite3.Connection, path: Path, let_go: Callable[[], None]
+    ) -> None:
         """Over an open database that has the tables; use ``open_store``."""
         self._database = database
         self._path = path
+        self._let_go = let_go
+
+    def let_go(self) -> None:
+        """Let others write to the file from now on: nothing more is added here, and what is kept is
+        still read.
+        """
+        self._let_go()
 
     def add(self, key: str, setting: Setting, outcome: Outcome) -> None:
         """Keep one point; on disk, whole, when this returns."""
@@ -81,17 +90,18 @@ def corrupt(path: Path, fault: str) -> InputError:
 
 @contextmanager
 def open_store(path: Path, identity: Mapping[str, str]) -> Iterator[PointStore]:
-    """Open or make the file of a study, and hold it: no second sweep can write to it meanwhile, and
-    no kill leaves it held.
+    """Open or make the file of a study, and hold it: no second sweep can write to it meanwhile, or
+    until the store lets go, and no kill leaves it held.
 
     Raises InputError, one line, for the file of another study, one that is no study, has a damaged
     row, or is held.
     """
-    with _held(path):
+    with ExitStack() as lock:
+        lock.enter_context(_held(path))
         try:
             with closing(_connection(path)) as database:
                 _prepare(database, path, {"format": FORMAT, **identity})
-                store = PointStore(database, path)
+                store = PointStore(database, path, lock.close)
                 store.check()
                 yield store
         except sqlite3.DatabaseError as error:

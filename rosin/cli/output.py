@@ -36,11 +36,21 @@ class OutputOptions(OptionGroup):
             check_target(Path(self.json))
 
 
+MAX_SEED = 2**63 - 1
+"""As in hwprofiles.limits, whose import would take longer than most commands."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output(OutputOptions):
     """Where the results of one command go, with the seed that they are stated with."""
 
     seed: SeedOption = 0
+
+    def __post_init__(self) -> None:
+        if self.seed > MAX_SEED:
+            from hwprofiles import InputError
+
+            raise InputError(f"--seed {self.seed}: at most {MAX_SEED}")
 
     @property
     def has_tables(self) -> bool:

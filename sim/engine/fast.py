@@ -108,7 +108,7 @@ class FastSession:
         Raises InputError at one that no engine accepts.
         """
         first = self.num_tasks
-        columns = _engine_columns(tasks)
+        columns = columns_of(tasks)
         outcome = _accept(self._platform, tasks, columns, first, self._heap_room)
         if outcome == state.HEAP_TOO_SMALL:
             self._make_heap_room()
@@ -209,7 +209,7 @@ class FastSession:
 def _run_flat(program: Program) -> Timeline:
     tasks = program.tasks
     num_resources = len(program.platform.resources)
-    columns = _engine_columns(tasks)
+    columns = columns_of(tasks)
     _accept(program.platform, tasks, columns, 0, _NO_HEAPS)
     start_ns = np.empty(len(tasks), np.int64)
     end_ns = np.empty(len(tasks), np.int64)
@@ -268,7 +268,7 @@ def active_factors(platform: Platform) -> NDArray[np.int64]:
     return np.ascontiguousarray(factors, np.int64)
 
 
-def _engine_columns(tasks: TaskTable) -> EngineColumns:
+def columns_of(tasks: TaskTable) -> EngineColumns:
     """The columns an engine reads, of the types and layout that kernels are compiled for; copied
     only where they are not.
     """

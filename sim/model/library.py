@@ -205,7 +205,8 @@ def _find(name_or_path: str) -> tuple[Path, str | None]:
         return library[name_or_path], None
     # A file goes before a model of its name: it says its own bytes.
     path = Path(name_or_path)
-    if is_there(path):
+    # An empty name would be the folder that we are in.
+    if name_or_path.strip() and is_there(path):
         return path, None
     if is_path(name_or_path):
         raise InputError(f"no model file {name_or_path}{near(path.stem, library)}")

@@ -28,12 +28,14 @@ class PartOf:
     """Where passes stand in the run that they are a part of: behind ``num_before`` of its
     ``num_passes``.
 
-    ``crowded`` [pass, layer, expert] are the tokens of those before that feed several tokens.
+    ``crowded`` [pass, layer, expert] are the tokens of those before that feed several tokens;
+    ``learnt`` is what the predictor had learnt from those before, as its Predictions of them say.
     """
 
     num_before: int
     num_passes: int
     crowded: NDArray[np.int32]
+    learnt: object | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,6 +85,9 @@ class Predictions:
     Where there are ``chances`` [step], a gate also weighs for itself, by simulating the next
     layers, what to fetch for them: ``expected`` [step, pass, layer, expert] tokens, as foreseen
     step + 1 layers before. Each expert of it is right with that chance.
+
+    ``learnt`` is what the predictor goes on from where these are predictions of a part of a run
+    (None: nothing that it has to be told).
     """
 
     first: NDArray[np.int64]
@@ -91,6 +96,7 @@ class Predictions:
     reach: int = 0
     expected: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.int32))
     chances: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    learnt: object | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,7 +2,8 @@
 
 Where nothing is copied ahead of a pass, every task of a pass waits, by way of
 others, for the last task of the pass before. So a run is the runs of its parts, one behind the
-other, to the nanosecond. Where copies go on from pass to pass, ``long_live`` carries them over.
+other, to the nanosecond. Where copies go on from pass to pass, they are carried over: ``long_live``
+those of caches, ``long_static`` those of layers that are streamed or pipelined.
 """
 
 import hashlib
@@ -17,15 +18,17 @@ from sim.engine.timeline import digest_rows, shown_digest
 from sim.policies.actions import LayerMode
 from sim.policies.cache.base import CacheState
 from sim.policies.cache.score import Score
-from sim.policies.foresight import PartOf
+from sim.policies.foresight import Foresight, PartOf
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.routing.base import tokens_per_expert
 from sim.step.execute import Execution, execute
-from sim.step.long_live import LiveParts, passes_between
+from sim.step.long_live import LiveParts
+from sim.step.long_static import ProgramParts
 from sim.step.lowering.decisions import held_after_prompt, shelf_of
 from sim.step.lowering.live_setup import next_uses
 from sim.step.lowering.slots import Cached
+from sim.step.lowering.static_border import num_ahead
 from sim.step.metrics import Metrics, Totals, metrics_of, totals_of
 from sim.step.parts import Part
 from sim.step.simulate import (
@@ -40,12 +43,11 @@ from sim.step.simulate import (
     tuned,
     warnings_of,
 )
-from sim.workload.batch import Passes, forward_passes
+from sim.step.under_way import UnderWay
+from sim.workload.batch import Passes, forward_passes, passes_between
 
-CARRIED_SCORES = (Score.RECENCY, Score.FREQUENCY, Score.RANDOM, Score.NEXT_USE)
-"""What needs nothing of gates before the part at hand; of the passes to come, next uses alone."""
 GATE_SCORES = (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE)
-"""What needs the gates of the part at hand besides."""
+"""What needs the gates of the part at hand."""
 LONG_PASSES = 1_000
 """A run of more is taken apart where it can be."""
 PART_PASSES = 256
@@ -65,22 +67,15 @@ class LongRun:
 
 
 def reason_to_keep(policy: Policy) -> str | None:
-    """Why a run of the policy has to be kept whole; None where it may be the sum of its parts:
-    nothing but residents and the worth of experts goes on from one pass to the next.
+    """Why a run of the policy has to be kept whole; None where it may be the sum of its parts.
 
-    Where layers are streamed it is not all the same; ``simulate_long`` finds out.
+    It depends on the scenario, too; ``simulate_long`` finds out.
     """
-    is_live = policy.cache.score is not None
     reasons = {
         "what its predictor names is worked out for the whole run": policy.prefetch.is_active
         and not policy.prefetch.comes_in_parts,
         "what it foretells is worked out for the whole run": policy.dispatch.foretells
         and not policy.dispatch.foretells_in_parts,
-        "its micro-batches overlap from pass to pass": policy.feeding.is_pipelined,
-        "its cache weighs the forecasts of the whole run": not policy.keeps_residency
-        and is_live
-        and policy.cache.score not in (*CARRIED_SCORES, *GATE_SCORES),
-        "it is tuned for the whole run": policy.tuning is not None,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 
@@ -113,15 +108,29 @@ def simulate_long(
         return residency
     if shelf_of(problem, residency) is not None:
         return None  # what host memory holds goes on from part to part
-    goes_on = _goes_on(scenario.policy)
-    if goes_on and not _may_go_on(scenario):
+    parts = _parts_of(scenario, problem, residency)
+    if parts is None:
         return None
-    parts = (_GoingOn if goes_on else _Parts)(scenario, problem, residency)
     borders = _borders(parts.passes, part_passes)
     for border, later_uses in zip(borders, parts.later_uses(borders), strict=True):
         if not parts.add(border, later_uses, look):
             return None
     return parts.result()
+
+
+def _parts_of(scenario: Scenario, problem: Problem, residency: Residency) -> "_Parts | None":
+    """What runs the parts; None where they do not add up to the run."""
+    policy = scenario.policy
+    passes = forward_passes(scenario.batch, policy.feeding)
+    if policy.prefetch.early(problem, residency, passes) is not None:
+        return None  # such a copy may begin any number of passes ahead, where its buffer is free
+    if _goes_on(policy):
+        is_known = _may_go_on(scenario)
+        return _GoingOn(scenario, problem, residency, passes) if is_known else None
+    if _runs_ahead(policy, residency, passes):
+        is_known = _may_go_on(scenario) and _is_plain(policy)
+        return _Program(scenario, problem, residency, passes) if is_known else None
+    return _Parts(scenario, problem, residency, passes)
 
 
 def _goes_on(policy: Policy) -> bool:
@@ -142,10 +151,34 @@ def _may_go_on(scenario: Scenario) -> bool:
     return scenario.engine == "fast" and is_alone and is_single
 
 
+def _runs_ahead(policy: Policy, residency: Residency, passes: Passes) -> bool:
+    """Whether anything of a pass may begin before the one before it has ended, or the head leaves
+    the hidden state on the CPU.
+    """
+    modes = policy.dispatch.layer_modes(residency, passes.num_tokens)
+    heads = policy.dispatch.head_modes(residency, passes.num_tokens)
+    is_ahead = np.isin(modes, (LayerMode.STREAM, LayerMode.PIPELINE)).any()
+    return bool(is_ahead or (heads != LayerMode.GPU).any())
+
+
+def _is_plain(policy: Policy) -> bool:
+    """Whether residents stay from the start, and every layer runs its own experts."""
+    return (
+        policy.keeps_residency
+        and not policy.placement.is_remade
+        and not policy.overlap.deferred
+        and not policy.dispatch.foretells
+    )
+
+
 def _borders(passes: Passes, part_passes: int) -> list[slice]:
-    """The prompts with the first passes behind them, then that many passes at a time."""
+    """The prompts with the first passes behind them, then that many passes at a time, in whole groups."""
     first = int(np.count_nonzero(passes.is_prefill)) + part_passes
-    starts = [0, *range(first, len(passes), part_passes)]
+    group = passes.group
+    ahead = [
+        int(np.searchsorted(group, group[at])) for at in range(first, len(passes), part_passes)
+    ]
+    starts = sorted({0, *ahead})
     return [
         slice(start, end) for start, end in zip(starts, [*starts[1:], len(passes)], strict=True)
     ]
@@ -154,7 +187,10 @@ def _borders(passes: Passes, part_passes: int) -> list[slice]:
 class _Parts:
     """The parts of a run so far."""
 
-    def __init__(self, scenario: Scenario, problem: Problem, residency: Residency) -> None:
+    def __init__(
+        self, scenario: Scenario, problem: Problem, residency: Residency, passes: Passes
+    ) -> None:
+        self.passes = passes
         self._scenario = scenario
         self._problem = problem
         self._residency = residency
@@ -167,7 +203,6 @@ class _Parts:
         if not cache.is_static and cache.score is None:
             self._cached = cache.start(residency)
         self._totals: Totals | None = None
-        self.passes = forward_passes(scenario.batch, scenario.policy.feeding)
 
     def later_uses(self, borders: Sequence[slice]) -> Sequence[NDArray[np.int32] | None]:
         """For each part, as in Foresight; None where the cache does not ask."""
@@ -259,12 +294,29 @@ class _Parts:
         )
 
 
-class _GoingOn(_Parts):
-    """The parts of a run so far whose tasks go on from one to the next."""
+class _UnderWay(_Parts):
+    """The parts of a run so far whose tasks go on from one to the next; none need have ended with
+    its part.
+    """
 
-    def __init__(self, scenario: Scenario, problem: Problem, residency: Residency) -> None:
-        super().__init__(scenario, problem, residency)
-        self._live = LiveParts(scenario, residency)
+    _under_way: UnderWay
+
+    def _take(self, foresight: Foresight, border: slice, look: Callable[[Part], None]) -> None:
+        """Drive the passes of a part, and take over what has been shown by then."""
+        is_last = border.stop == len(self.passes)
+        self._under_way.add(foresight, look, border.stop - border.start, is_last=is_last)
+        self._hash = self._under_way.hash
+        self._totals = self._under_way.totals
+
+
+class _GoingOn(_UnderWay):
+    """Those of a cache whose copies go on."""
+
+    def __init__(
+        self, scenario: Scenario, problem: Problem, residency: Residency, passes: Passes
+    ) -> None:
+        super().__init__(scenario, problem, residency, passes)
+        self._under_way = self._live = LiveParts(scenario, residency)
         model = scenario.model
         self._crowded = np.zeros((0, model.num_layers, model.num_experts), np.int32)
 
@@ -274,34 +326,54 @@ class _GoingOn(_Parts):
         later_uses: NDArray[np.int32] | None,
         look: Callable[[Part], None],
     ) -> bool:
-        """Run the next part; nothing of it need have ended with it."""
+        """Run the next part."""
         drawn = self._drawn(border)
-        part_of = replace(self._part_of(border), crowded=self._crowded)
+        part_of = replace(self._part_of(border), crowded=self._crowded, learnt=self._live.learnt)
         foresight = replace(
             foresight_of(self._scenario, self._problem, self._residency, drawn),
             later_uses=later_uses,
             part_of=part_of,
         )
-        self._live.add(foresight, look, is_last=border.stop == len(self.passes))
+        self._take(foresight, border, look)
         if self._scenario.policy.prefetch.is_active:
             # One sequence then: only its prompt feeds several tokens at once.
             is_crowded = drawn.passes.num_tokens > 1
             self._crowded = np.concatenate([self._crowded, drawn.tokens[is_crowded]])
-        self._hash = self._live.hash
-        self._totals = self._live.totals
+        return True
+
+
+class _Program(_UnderWay):
+    """Those of residents that stay, where layers are streamed or pipelined."""
+
+    def __init__(
+        self, scenario: Scenario, problem: Problem, residency: Residency, passes: Passes
+    ) -> None:
+        super().__init__(scenario, problem, residency, passes)
+        self._under_way = ProgramParts(scenario, problem, residency)
+
+    def add(
+        self,
+        border: slice,
+        later_uses: NDArray[np.int32] | None,
+        look: Callable[[Part], None],
+    ) -> bool:
+        """Run the next part; the groups behind it say which pages come ahead of them."""
+        stop = border.stop
+        if self._scenario.policy.feeding.is_pipelined:
+            last_group = self.passes.group[stop - 1] + num_ahead(self._problem)
+            stop = int(np.searchsorted(self.passes.group, last_group, "right"))
+        known = slice(border.start, stop)
+        foresight = replace(
+            foresight_of(self._scenario, self._problem, self._residency, self._drawn(known)),
+            part_of=self._part_of(known),
+        )
+        self._take(foresight, border, look)
         return True
 
 
 def _is_whole(execution: Execution) -> bool:
-    """Whether all of a part ends with its last pass, and nothing of the next may begin before.
-
-    Copies of whole layers go ahead of their pass, and a head on the CPU leaves the hidden state
-    there.
+    """Whether all of a part ends with its last pass: a later part begins where this one ends, so
+    that nothing may run on beyond it.
     """
-    decisions = execution.decisions
     timeline = execution.timeline
-    if decisions.early is not None or (decisions.head_modes != LayerMode.GPU).any():
-        return False
-    # A later part begins where this one ends, so that nothing may run on beyond its last pass.
-    is_streamed = (decisions.modes == LayerMode.STREAM).any()
-    return not is_streamed and int(timeline.end_ns[execution.last_task[-1]]) == timeline.makespan_ns
+    return int(timeline.end_ns[execution.last_task[-1]]) == timeline.makespan_ns

@@ -14,6 +14,7 @@ from sim.engine.task import TaskKind
 from sim.engine.timeline import Timeline
 from sim.policies.actions import ON_CPU, Action, LayerMode
 from sim.policies.foresight import Foresight
+from sim.policies.problem import Problem
 from sim.step.execute import Execution
 from sim.step.lowering.decisions import Decisions
 from sim.workload.batch import Batch, Passes
@@ -133,8 +134,6 @@ def totals_of(execution: Execution, foresight: Foresight, selected: NDArray[np.i
     passes = foresight.passes
     ends_ns = timeline.end_ns[execution.last_task]
     prompt_ends_ns = ends_ns[passes.is_prefill]
-    problem = foresight.problem
-    layer_share = problem.overlap.staging_layer_share
     return Totals(
         # The last of several prompts: the batch goes on together.
         first_token_ns=int(prompt_ends_ns[-1]) if len(prompt_ends_ns) else None,
@@ -143,10 +142,7 @@ def totals_of(execution: Execution, foresight: Foresight, selected: NDArray[np.i
         busy_ns=timeline.busy_by_resource_ns(),
         **_copied_bytes(timeline),
         wasted_prefetch_bytes=execution.wasted_prefetch_bytes,
-        staged_bytes=tuple(
-            round(peak_staged_bytes(timeline, layer_share, gpu) * problem.staged_fraction)
-            for gpu in range(problem.num_gpus)
-        ),
+        staged_bytes=most_staged(timeline, foresight.problem),
         counts=expert_counts(selected, execution.tokens, execution.decisions, passes),
     )
 
@@ -314,6 +310,15 @@ def staged_bytes(
     return instants[order], np.cumsum(changes[order])
 
 
+def most_staged(timeline: Timeline, problem: Problem) -> tuple[int, ...]:
+    """The most bytes at once in the staging buffers of each GPU."""
+    layer_share = problem.overlap.staging_layer_share
+    return tuple(
+        round(peak_staged_bytes(timeline, layer_share, gpu) * problem.staged_fraction)
+        for gpu in range(problem.num_gpus)
+    )
+
+
 def peak_staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> int:
     """The most bytes in a GPU's staging buffers at once."""
     return int(staged_bytes(timeline, layer_share, gpu)[1].max(initial=0))
@@ -347,7 +352,10 @@ def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64], gpu: int) -> NDA
         ends[is_early] = _early_use_ns(timeline, copies[is_early], gpu)
     is_page = tasks.kind[copies] == TaskKind.PAGE
     if is_page.any():
-        ends[is_page] = last_paged_use_ns(timeline)[copies[is_page]]
+        pages = copies[is_page]
+        last = last_paged_use_ns(timeline)[pages]
+        # What is used behind a part of a run is counted where its uses are.
+        ends[is_page] = np.where(last > 0, last, timeline.end_ns[pages])
     whole = np.flatnonzero(tasks.kind[copies] == TaskKind.LAYER_FETCH)
     if not len(whole):
         return ends

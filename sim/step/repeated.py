@@ -25,6 +25,7 @@ from sim.room import Rooms
 from sim.step.execute import execute_decided
 from sim.step.lowering.decisions import Decisions, decide_all, shelf_of
 from sim.step.lowering.draft import N, Sheet
+from sim.step.lowering.job import table
 from sim.step.lowering.lower import (
     MAX_TASKS_PER_LAYER,
     MAX_TASKS_PER_PASS,
@@ -32,7 +33,6 @@ from sim.step.lowering.lower import (
     fresh_draft,
     platform,
     sheet_of,
-    table,
 )
 from sim.step.lowering.passes import emit_run
 from sim.step.lowering.prices import Prices, price

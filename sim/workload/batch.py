@@ -1,6 +1,6 @@
 """What is asked of a model: a single-user batch, and the forward passes it becomes."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -124,6 +124,12 @@ class Passes:
     def contents(self) -> tuple[bytes, ...]:
         """Equal for equal passes: what depends on nothing else may be kept by it."""
         return tuple(getattr(self, field.name).tobytes() for field in fields(self))
+
+
+def passes_between(passes: Passes, first: int, end: int) -> Passes:
+    """Some of the passes."""
+    columns = {item.name: getattr(passes, item.name)[first:end] for item in fields(Passes)}
+    return replace(passes, **columns)
 
 
 def forward_passes(batch: Batch, feeding: Feeding) -> Passes:

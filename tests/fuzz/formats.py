@@ -26,6 +26,7 @@ from sim.serving.setting import serving_setting
 from sim.serving.spec import load_serving
 from sim.workload.requests import load_requests, read_trace
 from tests.fuzz.format import Format
+from tests.fuzz.results import results
 from tests.fuzz.uses import uses
 from tests.source_tree import ROOT
 
@@ -326,4 +327,5 @@ def formats() -> list[Format]:
         ),
         Format(name="routing arrays", suffix=".npz", seeds=[_archive()], read=import_trace),
         *uses(),
+        *results(),
     ]

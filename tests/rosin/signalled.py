@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import chdir
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,13 @@ WORK = (*SMALL, "--prompt-tokens", "4", "--output-tokens", "2", "--draws", "1")
 SERVED = ("--model", "llama-3.1-8b", "--machine", "h100", "--workload", "requests.yaml")
 POOL = ("lmbenchmark-long-in-short-out", "--model", "llama-3.1-8b", "--requests", "40")
 PC = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
+TINY = ("--model", "tiny-model.yaml", "--machine", "tiny.yaml")
+FEW = ("--prompt-tokens", "4", "--output-tokens", "2")
+ONCE = ("--rounds", "1", "-o")
+MEASURED = (
+    *("--quick", "--device", "cpu", "--models", "tiny-model.yaml"),
+    *("--link-bytes-per-s", "3GB/s"),
+)
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "simulate trace": ("simulate", *WORK, "--policy", "fiddler", "--trace", "TARGET.json"),
@@ -57,14 +66,17 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "models import": ("models", "import", "config.json", "-o", "TARGET.yaml"),
     "accuracy": ("accuracy", "rows.csv", "-o", "TARGET/accuracy.json"),
     "reproduce": ("reproduce", "fiddler", "--json", "TARGET.json"),
-    "calibrate": ("calibrate", "plan.yaml", "--machine", "tiny.yaml", "-o", "TARGET.yaml"),
-    "validate": ("validate", "plan.yaml", "--device", "paced", "-o", "TARGET/validate.json"),
-    "measure": ("measure", "--quick", "--device", "cpu", "-o", "TARGET.yaml"),
+    "calibrate": ("calibrate", "tiny-plan.yaml", "--machine", "tiny.yaml", *ONCE, "TARGET.yaml"),
+    "validate": ("validate", "tiny-plan.yaml", "--device", "paced", *ONCE, "TARGET/validate.json"),
+    "measure": ("measure", *MEASURED, "-o", "TARGET.yaml"),
     "caches": ("caches", "--json", "TARGET.json"),
     "choose": ("choose", *SMALL, "--json", "TARGET.json"),
     "policies": ("policies", "--json", "TARGET.json"),
 }
 """Commands that write; of a folder, ``TARGET/`` is the file in it that is looked at."""
+
+MEASURING = ("calibrate", "measure", "validate")
+"""Commands that need torch, and a tiny machine that is measured beforehand."""
 
 FIRST_IMPORT = 6
 """Before it, nobody of ours hears a signal yet."""
@@ -128,17 +140,25 @@ def prepare(folder: Path) -> None:
         writer.writeheader()
         writer.writerows(rows)
     (folder / "requests.yaml").write_text(REQUESTS, encoding="utf-8")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        made = (
-            ("simulate", *WORK, "--policy", "fiddler", "--json", "run.json", "--quiet"),
-            ("plan", *WORK, "-o", "plan.yaml", "--quiet"),
-        )
+    made = (
+        ("simulate", *WORK, "--policy", "fiddler", "--json", "run.json", "--quiet"),
+        ("plan", *WORK, "-o", "plan.yaml", "--quiet"),
+    )
+    with chdir(folder):
         for words in made:
             assert main(list(words)) == 0
-    finally:
-        os.chdir(before)
+
+
+def prepare_measured(folder: Path) -> None:
+    """Write what commands read that run plans for real: a tiny model, the machine at hand, a plan."""
+    made = (
+        ("models", "import", "config.json", "-o", "tiny-model.yaml", "--quiet"),
+        ("measure", *MEASURED, "-o", "tiny.yaml", "--quiet"),
+        ("plan", *TINY, *FEW, "--draws", "1", "-o", "tiny-plan.yaml", "--quiet"),
+    )
+    with chdir(folder):
+        for words in made:
+            assert main(list(words)) == 0
 
 
 def told_to_end(name: str, moment: Moment, folder: Path) -> str:
@@ -223,10 +243,15 @@ def _main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     asked = parser.parse_args()
+    if find_spec("torch") is None:
+        print(f"not tried, as they need torch: {', '.join(MEASURING)}")
+        asked.only = [name for name in asked.only if name not in MEASURING]
     num_faults = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder)
+        if not set(MEASURING).isdisjoint(asked.only):
+            prepare_measured(folder)
         for command in asked.only:
             counts = {"interrupted": 0, "done": 0}
             for moment in moments(command, asked.moments, seed=asked.seed):

@@ -46,6 +46,9 @@ def test_figure_has_every_policy(tmp_path: Path) -> None:
         ((*ASKED, "--figure", "a.txt"), "the name must end in .png, .svg or .pdf"),
         ((*ASKED, "--routing", "a.npz"), "a trace of one model"),
         (("caches", "--models", "qwen3-8b"), "has no experts"),
+        (("caches", "--models", "mixtral-8x7b,"), "no model named ''"),
+        ((*ASKED, "--tokens", "999999999999"), "--tokens 999999999999: at most 16,777,216"),
+        ((*ASKED, "--seed", str(2**63)), f"--seed {2**63}: at most {2**63 - 1}"),
     ],
 )
 def test_mistakes(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

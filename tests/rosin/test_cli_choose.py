@@ -97,6 +97,9 @@ def test_plain_llama_cpp_is_named_where_another_program_is_best(
     [
         (("choose", "--model", "gpt-oss-120b"), "needs --model and --machine"),
         ((*ASKED, "--set", "believed_cost=code"), "--set believed_cost"),
+        ((*ASKED, "--acceptance", "2"), "acceptance_fraction must be between 0 and 1"),
+        ((*ASKED, "--draft-cost", "inf"), "cost_fraction must be at most 1000"),
+        ((*ASKED, "--prompt-tokens", "99999999999"), "--prompt-tokens must be at most 16,777,216"),
         (("choose", "--machine", PC, "--model", "qwen3-8b"), "has no experts"),
         (("accuracy", "rows.csv", "--cases", "none.csv"), "rows.csv: No such file"),
     ],

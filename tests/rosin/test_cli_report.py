@@ -187,6 +187,28 @@ def test_markup_in_names_is_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        ({"axes": []}, "key command is missing"),
+        ({"infeasible": 1}, "key scenario is missing"),
+        ({"plan": 3}, "plan: write a mapping with the keys setting, policy, got 3"),
+        ({"timeline_digest": 1}, "key scenario is missing"),
+        ({"plans": [1]}, "key plans must be a list of objects"),
+        ({"summary": [{}], "tables": [1]}, "tables.0: write a mapping"),
+    ],
+)
+def test_damaged_results_are_one_line(
+    data: object, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A result without what its page needs: the line names the file and the key."""
+    source = tmp_path / "damaged.json"
+    source.write_text(json.dumps(data), encoding="utf-8")
+    assert main(["report", str(source), "-o", str(tmp_path / "page.html")]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and f"damaged.json: {fault}" in err
+
+
+@pytest.mark.parametrize(
     ("source", "target", "words"),
     [
         ("missing.json", "page.html", "missing.json"),

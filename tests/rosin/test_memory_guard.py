@@ -10,7 +10,8 @@ from planner.search import free_memory
 from planner.search.plan import Setting
 from rosin.__main__ import main
 from rosin.cli.memory_guard import refuse_large_run
-from sim.policies import find_policy
+from sim.policies import POLICIES, find_policy
+from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.step import long
 
 WORK = (
@@ -63,10 +64,18 @@ def test_the_guard_may_be_overruled(
     assert capsys.readouterr().err == ""
 
 
+class _OfTheWhole(NextGatePrefetch):
+    """A predictor that says nothing of parts."""
+
+    comes_in_parts = False
+
+
 def test_a_long_decode_needs_memory_for_a_part_of_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """20,000 tokens: under 1 GB, copies ahead among them. A predictor of the whole run is refused."""
+    """20,000 tokens of any named system: under 1 GB. What a predictor of its own says of the whole
+    run alone is refused, with the reason.
+    """
     monkeypatch.setattr(free_memory, "free_bytes", lambda: 10**9)
     scenario = Setting(
         model="qwen3-30b-a3b",
@@ -74,16 +83,19 @@ def test_a_long_decode_needs_memory_for_a_part_of_it(
         prompt_tokens=16,
         output_tokens=20_000,
     ).scenario(find_policy("fiddler"))
-    for name in ("fiddler", "lru", "ktransformers", "promoe", "adapmoe", "hybrimoe"):
-        refuse_large_run(replace(scenario, policy=find_policy(name)), keeps_totals=True)
+    for policy in POLICIES.values():
+        refuse_large_run(replace(scenario, policy=policy), keeps_totals=True)
     with pytest.raises(InputError, match="simulating fiddler here may take"):
         refuse_large_run(scenario)
-    reason = "simulating fmoe here may take .* all of it is kept, since what its predictor names"
+    reason = "simulating adapmoe here may take .* all of it is kept, since what its predictor"
+    whole = replace(find_policy("adapmoe"), prefetch=_OfTheWhole())
     with pytest.raises(InputError, match=reason):
-        refuse_large_run(replace(scenario, policy=find_policy("fmoe")), keeps_totals=True)
+        refuse_large_run(replace(scenario, policy=whole), keeps_totals=True)
 
 
-@pytest.mark.parametrize("policy", ["fiddler", "adapmoe", "hybrimoe"])
+@pytest.mark.parametrize(
+    "policy", ["fiddler", "adapmoe", "hybrimoe", "fmoe", "moe-lightning", "zero-streaming"]
+)
 def test_a_long_decode_shows_what_the_whole_run_shows(
     policy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

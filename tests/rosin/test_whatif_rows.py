@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,13 +12,15 @@ import pytest
 from planner.study.outcome import Outcome
 from planner.study.prices import NO_PRICES
 from planner.study.study import Study
+from rosin.__main__ import main
 from rosin.cli.json_output import envelope, plain, write_json
+from rosin.cli.output import Output
 from rosin.commands.whatif.page import whatif_page
 from rosin.commands.whatif.result import whatif_result
 from rosin.commands.whatif.rows import StudyRows
 from rosin.commands.whatif.table import study_table, table_csv
 from tests.planner.studies import small_study
-from tests.rosin.kept_studies import made_outcome
+from tests.rosin.kept_studies import SCENARIO, fill, made_outcome
 
 NUM_POINTS = 100
 BYTES_PER_POINT = 2_500
@@ -107,3 +110,25 @@ def test_json_of_an_iterator_is_that_of_a_list(
         assert (tmp_path / "out.json").read_text(encoding="utf-8") == expected
         write_json(data | {"rows": iter(listed)}, "-")
         assert json.loads(capsys.readouterr().out) == data
+
+
+def test_the_folder_is_free_while_it_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pager that waits for its reader holds no other command up; rows are read all the same."""
+    vary = ("batch=1:3:3",)
+    fill(tmp_path, vary, made_outcome)
+    command = ["whatif", *SCENARIO, "--vary", *vary, "--workers", "1", "-o", str(tmp_path)]
+    emit = Output.emit
+    ended = []
+
+    def waiting_emit(self: Output, *arguments: Any, **named: Any) -> None:
+        monkeypatch.setattr(Output, "emit", emit)
+        ended.append(main(command))
+        emit(self, *arguments, **named)
+
+    monkeypatch.setattr(Output, "emit", waiting_emit)
+    assert main([*command, "--json", str(tmp_path / "out.json")]) == 0
+    assert ended == [0]
+    assert len(json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["rows"]) == 3
+    assert capsys.readouterr().err == ""

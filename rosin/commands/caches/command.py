@@ -120,11 +120,15 @@ def _shares(text: str) -> tuple[float, ...]:
 
 
 def _generated(tokens: int, seed: int) -> "StreamOf":
+    from hwprofiles import InputError
+    from hwprofiles.limits import MAX_SEED, MAX_TOKENS
     from sim.runtimes.caching.stream_locality import stream_locality
 
+    if tokens > MAX_TOKENS:
+        raise InputError(f"--tokens {tokens}: at most {MAX_TOKENS:,}")
     # With one seed for all, every layer would have the same stream.
     return lambda model, layer: stream_locality(model).stream(
-        model.num_experts, model.top_k, tokens, seed + layer
+        model.num_experts, model.top_k, tokens, (seed + layer) % (MAX_SEED + 1)
     )
 
 

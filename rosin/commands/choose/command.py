@@ -98,6 +98,11 @@ def choose(
     # here.
     if parameters:
         raise InputError(f"--set {next(iter(parameters))}: no number of the machine")
+    batch = Drafts(
+        num_drafts=drafting.drafts,
+        acceptance_fraction=drafting.acceptance,
+        cost_fraction=drafting.draft_cost,
+    )
     profile = load_machine(asked.machine, overrides)
     file = load_model_for(LLAMA_CPP, asked.model, asked.quantization)
     if file.model.is_dense:
@@ -112,11 +117,6 @@ def choose(
         raise NoFeasiblePlan(f"no feasible plan: {choice.left_out[0].reason}")
     drafted = {}
     if drafting.drafts:
-        batch = Drafts(
-            num_drafts=drafting.drafts,
-            acceptance_fraction=drafting.acceptance,
-            cost_fraction=drafting.draft_cost,
-        )
         drafted = {own.arm.arm: with_drafts(question, own.arm, batch) for own in choice.arms}
     result = choose_result(
         choice,

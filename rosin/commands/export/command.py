@@ -106,7 +106,7 @@ def _text(path: Path, to: str, form: str | None) -> tuple[str, tuple[str, ...]]:
 def _kv_text(path: Path, to: str, form: str | None) -> str:
     """The configuration of an engine for KV tiers. Raises InputError."""
     from hwprofiles import InputError, unknown_name
-    from hwprofiles.input_file import is_there
+    from hwprofiles.input_file import check_regular, is_there
     from planner.export.kv import KV_EXPORTERS
     from planner.export.runtimes import WRITERS
     from planner.runtimes.plan_file import is_any_plan
@@ -118,6 +118,7 @@ def _kv_text(path: Path, to: str, form: str | None) -> str:
     if not is_there(path):
         raise InputError(f"there is no file {path}")
     if to not in KV_EXPORTERS:
+        check_regular(path, "plan file")
         raise InputError(f"{path} is no plan, which --to {to} needs; rosin plan writes one")
     if is_any_plan(path):
         raise InputError(

@@ -1,18 +1,29 @@
 """Which page stands for which result."""
 
+import math
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hwprofiles import InputError
+from hwprofiles import InputError, validated
+from hwprofiles.json_rows import JsonRows, read_json_rows
 from hwprofiles.units import format_duration
 from planner.search.objectives import Goal
 from planner.search.plan import Plan, Setting
 from planner.study.outcome import OBJECTIVE_FIGURES
 from rosin.cli.memory_guard import refuse_large_run
 from rosin.cli.scenario import read_plan
+from rosin.commands.report.shapes import (
+    Comparison,
+    PlanFound,
+    RowsFound,
+    RunFound,
+    StudyFound,
+    StudyRow,
+    check_shape,
+)
 from rosin.commands.simulate.document import run_warnings
 from rosin.report.axis_words import at_words
 from rosin.report.html.markup import Section, command_line, facts
@@ -124,6 +135,8 @@ def _of_json(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -
     """The page of what a command wrote with --json, told by its keys."""
     for key, make in _KINDS.items():
         if key in data:
+            if make is not _of_study and isinstance(data.get("rows"), JsonRows):
+                data = {**data, "rows": list(data["rows"])}
             return make(data, source, importable)
     raise InputError(
         f"{source}: no result that a page is made of; it has {', '.join(sorted(data)[:8])}"
@@ -131,6 +144,7 @@ def _of_json(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -
 
 
 def _of_plan_json(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
+    check_shape(PlanFound, data, source)
     written = data["plan"]
     plan = _plan(written["setting"], written["policy"], source, importable)
     command = data.get("command") or ""
@@ -139,6 +153,7 @@ def _of_plan_json(data: Mapping[str, Any], source: Path, importable: Sequence[st
 
 
 def _of_run_json(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
+    check_shape(RunFound, data, source)
     scenario = data["scenario"]
     plan = _plan(scenario["setting"], scenario["policy"], source, importable)
     return plan_page(plan, scenario["command"], (), {})
@@ -150,7 +165,7 @@ def _plan(
     """The plan of a result, as far as running it goes."""
     found = policy_from_data(policy, f"{source}: policy", importable=importable)
     return Plan(
-        setting=Setting.model_validate(setting),
+        setting=validated(Setting, setting, f"{source}: setting"),
         goal=Goal(),
         policy=found,
         predicted={},
@@ -162,7 +177,10 @@ def _plan(
 
 
 def _of_comparison(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
+    check_shape(Comparison, data, source)
     rows = data["rows"]
+    if not rows:
+        raise InputError(f"{source}: no policy fits")
     scenario = data["scenario"]
     setting = scenario["setting"]
     best = rows[0]
@@ -184,13 +202,21 @@ def _of_comparison(data: Mapping[str, Any], source: Path, importable: Sequence[s
 
 
 def _of_study(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
-    feasible = [row for row in data["rows"] if row["is_feasible"]]
-    if not feasible:
+    check_shape(StudyFound, data, source)
+    if not isinstance(data.get("rows"), JsonRows):
+        raise InputError(f"{source}: key rows must be a list")
+    best = _BestPoint(data["objective"])
+    flat: list[dict[str, Any]] = []
+    for row in data["rows"]:
+        check_shape(StudyRow, row, source)
+        if row["is_feasible"]:
+            if best.figure not in row["metrics"]:
+                raise InputError(f"{source}: a point of the rows has no metrics.{best.figure}")
+            best.look(row)
+            if len(flat) < MAX_ROWS:
+                flat.append({**row["values"], "policy": row["policy"], **_shown(row["metrics"])})
+    if not flat:
         raise InputError(f"{source}: nothing fits at any point of the study")
-    flat = [
-        {**row["values"], "policy": row["policy"], **_shown(row["metrics"])}
-        for row in feasible[:MAX_ROWS]
-    ]
     sections = [rows_section("Every point", "The best plan at each point that fits.", flat)]
     if data.get("sensitivities"):
         sections.insert(0, sensitivity_section(data["sensitivities"]))
@@ -198,33 +224,54 @@ def _of_study(data: Mapping[str, Any], source: Path, importable: Sequence[str]) 
     sections += figures_section(_figures([file for file in files if file.is_file()]))
     return Page(
         title=f"What if: {data['setting']['model']} on {data['setting']['machine']}",
-        answer=_best_point(feasible, data["objective"]),
+        answer=best.words(),
         command=data["command"],
         sections=sections,
         warnings=data["warnings"],
     )
 
 
-def _best_point(rows: Sequence[Mapping[str, Any]], objective: str) -> str:
-    """Which point is best at what the study was planned for, in words."""
-    name = OBJECTIVE_FIGURES[objective]
-    choose = max if objective == "throughput" else min
-    best = choose(rows, key=lambda row: row["metrics"][name])
-    value = best["metrics"][name]
-    at = at_words(best["values"]).removeprefix("at ") or "the base"
-    figure = (
-        f"{format_count(value)} tokens/s"
-        if objective == "throughput"
-        else f"{objective} {format_duration(value)}"
-    )
-    return f"The best of {len(rows)} points for {objective} is at {at}: {figure} with {best['policy']}."
+class _BestPoint:
+    """Which point is best at what the study was planned for; ties go to the first."""
+
+    def __init__(self, objective: str) -> None:
+        self._objective = objective
+        self.figure = OBJECTIVE_FIGURES[objective]
+        self._num_points = 0
+        self._best: Mapping[str, Any] = {}
+        self._least = math.inf
+
+    def look(self, row: Mapping[str, Any]) -> None:
+        """Compare one more point."""
+        self._num_points += 1
+        value = row["metrics"][self.figure]
+        cost = -value if self._objective == "throughput" else value
+        if not self._best or cost < self._least:
+            self._best = row
+            self._least = cost
+
+    def words(self) -> str:
+        """Say it."""
+        objective = self._objective
+        value = self._best["metrics"][self.figure]
+        at = at_words(self._best["values"]).removeprefix("at ") or "the base"
+        figure = (
+            f"{format_count(value)} tokens/s"
+            if objective == "throughput"
+            else f"{objective} {format_duration(value)}"
+        )
+        found = f"{figure} with {self._best['policy']}"
+        return f"The best of {self._num_points} points for {objective} is at {at}: {found}."
 
 
 def _of_rows(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
     """The page of a validation, an accuracy or a reproduction: its rows and its folder's figures."""
+    check_shape(RowsFound, data, source)
     for key, title in (("plans", "Every plan"), ("targets", "Targets"), ("summary", "Summary")):
         rows = data.get(key)
         if isinstance(rows, list) and rows:
+            if not all(isinstance(row, dict) for row in rows):
+                raise InputError(f"{source}: key {key} must be a list of objects")
             section = rows_section(
                 title, "Numbers as the command wrote them; see --json's page.", rows[:MAX_ROWS]
             )
@@ -321,10 +368,8 @@ def _figures(files: Sequence[Path]) -> dict[str, str]:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    """JSON of that file. Raises InputError."""
-    from hwprofiles.json_file import read_json
-
-    return read_json(path, "result")
+    """JSON of that file; of a study, rows are read one by one. Raises InputError."""
+    return read_json_rows(path, "result", "rows")
 
 
 def _of_runtime_plan(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:

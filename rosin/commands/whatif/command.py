@@ -199,6 +199,8 @@ def _report(
         study, rows, swept.tornado, command=command, num_computed=swept.num_computed
     )
     files, warnings = write_files(result, folder)
+    # A pager may keep what is printed waiting for hours; nothing more is written to the folder.
+    swept.let_go()
     result = result.model_copy(
         update={"files": [str(file) for file in (folder / STUDY_FILE, *files)]}
     )

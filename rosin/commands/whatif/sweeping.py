@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,12 +79,13 @@ class Workers(OptionGroup):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
     """A finished sweep: the outcomes at places of the study, read when asked for, and those of the
-    tornado.
+    tornado. ``let_go`` lets another command go on in the folder.
     """
 
     outcomes_at: "OutcomesAt"
     tornado: "Tornado | None"
     num_computed: int
+    let_go: Callable[[], None]
 
 
 @contextmanager
@@ -106,6 +107,7 @@ def swept_study(
             outcomes_at=lambda places: store.outcomes(asked.names[place] for place in places),
             tornado=tornado,
             num_computed=num_computed,
+            let_go=store.let_go,
         )
 
 

@@ -26,7 +26,7 @@ class Prefetch:
 
     comes_in_parts: bool = False
     """Whether ``predict`` says of a part of the passes what it says of them in the whole run, where
-    one sequence is decoded.
+    one sequence is decoded; of what it needs to know from the parts before, ``part_of`` tells it.
     """
 
     num_chunks: int = 1

@@ -9,11 +9,17 @@ from numpy.typing import NDArray
 from hwprofiles.ranges import check_at_least
 from sim.policies.foresight import Foresight, Predictions
 from sim.policies.prefetch.base import Prefetch
-from sim.policies.prefetch.map_store import Found, MapStore, embeddings_of, select
+from sim.policies.prefetch.map_store import (
+    Found,
+    MapStore,
+    Running,
+    embeddings_of,
+    select,
+)
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
 from sim.policies.shares import maps_of
-from sim.workload.batch import Feeding, forward_passes
+from sim.workload.batch import Feeding, forward_passes, passes_between
 
 if TYPE_CHECKING:
     from sim.routing.base import ExpertMaps
@@ -62,16 +68,20 @@ class ExpertMapPrefetch(Prefetch):
         )
 
     is_of_draw = True
+    comes_in_parts = True
 
     def predict(self, foresight: Foresight) -> Predictions:
         """Search the store pass by pass, and name what the maps found give weight to."""
         model = foresight.problem.model
         moe_layers = np.array(model.moe_layers)
         maps = maps_of(foresight, by_token=self.by_token)
-        embeddings = _embeddings(maps)
-        store = self.filled(foresight)
+        before = self._learnt(foresight)
+        embeddings, sums = _embeddings(maps, before.sums)
+        store = before.store or self.filled(foresight)
         popularity = foresight.problem.popularity.astype(np.float32)
         forecast = np.repeat(popularity[None], len(foresight.passes) + 1, axis=0)
+        if before.forecast is not None:
+            forecast[0] = before.forecast
         rows = []
         borders = np.searchsorted(maps.of_pass, np.arange(len(foresight.passes) + 1))
         for index, found in enumerate(store.replay(embeddings, maps.shares, borders)):
@@ -85,8 +95,22 @@ class ExpertMapPrefetch(Prefetch):
             )
         result = gathered(rows, foresight.tokens.shape)
         return Predictions(
-            first=result.first, candidates=result.candidates, forecast=forecast, reach=self.distance
+            first=result.first,
+            candidates=result.candidates,
+            forecast=forecast,
+            reach=self.distance,
+            learnt=_Learnt(store=store, sums=sums, forecast=forecast[-1].copy())
+            if foresight.part_of
+            else None,
         )
+
+    def _learnt(self, foresight: Foresight) -> "_Learnt":
+        """What is known before the first of these passes."""
+        before = foresight.part_of.learnt if foresight.part_of else None
+        if before is None:
+            return _Learnt()
+        assert isinstance(before, _Learnt)
+        return before
 
     def _named(self, found: Found, top_k: int) -> NDArray[np.bool_]:
         """The experts [map, layer, expert] that the maps found name."""
@@ -113,23 +137,35 @@ class ExpertMapPrefetch(Prefetch):
                 # Imported late: listing policies loads nothing that draws routings.
                 from sim.routing.base import expert_maps
 
-                past = expert_maps(
-                    draw, forward_passes(batch, Feeding()), popularity, by_token=self.by_token
-                )
-        embeddings = _embeddings(
-            maps_of(foresight, by_token=self.by_token) if past is None else past
-        )
+                # Each pass has an iteration at least: what is behind these passes is not stored.
+                passes = passes_between(forward_passes(batch, Feeding()), 0, self.num_stored)
+                past = expert_maps(draw, passes, popularity, by_token=self.by_token)
+        known = maps_of(foresight, by_token=self.by_token) if past is None else past
+        embeddings, _ = _embeddings(known)
         store = MapStore(self.capacity, *shape, self.distance, embeddings.shape[1])
         if past is not None:
             store.fill(embeddings[: self.num_stored], past.shares[: self.num_stored])
         return store
 
 
-def _embeddings(maps: "ExpertMaps") -> NDArray[np.float32]:
-    """The embeddings of iterations; where the routing gives none, the mean map of the request so far."""
-    return (
-        embeddings_of(maps.shares, maps.of_sequence) if maps.embeddings is None else maps.embeddings
-    )
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Learnt:
+    """What the search goes on from: the ``store``, the ``sums`` of the maps of each sequence, and the
+    ``forecast`` [layer, expert] of the latest pass; None before the first.
+    """
+
+    store: MapStore | None = None
+    sums: Running | None = None
+    forecast: NDArray[np.float32] | None = None
+
+
+def _embeddings(
+    maps: "ExpertMaps", before: Running | None = None
+) -> tuple[NDArray[np.float32], Running | None]:
+    """The embeddings of iterations, or what stands for them, with what this goes on from."""
+    if maps.embeddings is not None:
+        return maps.embeddings, None
+    return embeddings_of(maps.shares, maps.of_sequence, before)
 
 
 def _rows(

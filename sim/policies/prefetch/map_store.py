@@ -13,6 +13,7 @@ from sim.step.rules.map_store import (
     Nearest,
     StoredMaps,
     follow,
+    multiply_in_order,
     select_by_threshold,
     transpose_all,
     transpose_into,
@@ -56,9 +57,10 @@ class MapStore:
         # Maps a second time, by expert: a token has few experts, and so few rows to read.
         self._by_expert = np.zeros((num_layers, num_experts, capacity), np.float32)
         self._lengths = np.zeros((num_layers, capacity), np.float32)
-        self._embeddings = np.zeros(
-            (capacity, num_layers * num_experts if dimension is None else dimension), np.float32
-        )
+        dimension = num_layers * num_experts if dimension is None else dimension
+        self._embeddings = np.zeros((capacity, dimension), np.float32)
+        # And these by dimension, so that products with many entries go on side by side.
+        self._by_dimension = np.zeros((dimension, capacity), np.float32)
 
     def search(self, embeddings: Array, maps: Array) -> Found:
         """Top-1 by cosine for every iteration, given its ``embeddings`` [iteration, dimension] and
@@ -67,13 +69,14 @@ class MapStore:
         Layers 0 … d - 1 by embedding, layer l from d on by the flattened map of layers 0 … l - d. A
         score of 0 says that nothing was found: an empty store, or an embedding of zeros.
         """
-        return self._found(_units(embeddings) @ self._embeddings[: self.count].T, maps)
+        return self._found(self._likeness(_units(embeddings)), maps)
 
     def replay(self, embeddings: Array, maps: Array, borders: NDArray[np.int64]) -> Iterator[Found]:
         """For each group of iterations in turn, from one border to the next, what ``search`` finds;
         then they are inserted.
 
-        Of several groups, the likeness of embeddings is computed together.
+        Of several groups, the likeness of embeddings is computed together. What is found does not
+        depend on how many these are, to the last digit.
         """
         group = 0
         while group < len(borders) - 1:
@@ -85,8 +88,14 @@ class MapStore:
             # One product of matrices serves several groups. What a group inserts changes a column for
             # those behind it.
             semantic = np.zeros((len(units), len(self._maps)), np.float32)
-            among = units @ units.T
-            semantic[:, : self.count] = units @ self._embeddings[: self.count].T
+            # Nobody is behind the last group of those.
+            has_followers = end > group + 1
+            among = (
+                products_of(units, np.ascontiguousarray(units.T), len(units))
+                if has_followers
+                else np.zeros((0, 0), np.float32)
+            )
+            semantic[:, : self.count] = self._likeness(units)
             for first, last in itertools.pairwise(borders[group : end + 1].tolist()):
                 # A copy: the columns of what is inserted below are written anew, while the caller may still
                 # look at what was found.
@@ -96,7 +105,8 @@ class MapStore:
                 yield found
                 for number, place in self._places(last - first, found):
                     self._put(place, units[first - start + number], maps[first + number])
-                    semantic[:, place] = among[:, first - start + number]
+                    if has_followers:
+                        semantic[:, place] = among[:, first - start + number]
             group = end
 
     def insert(self, embeddings: Array, maps: Array, found: Found | None = None) -> None:
@@ -139,6 +149,10 @@ class MapStore:
                 latest[place] = first + number
         for place, number in latest.items():
             self._put(place, _units(embeddings[number]), maps[number])
+
+    def _likeness(self, units: Array) -> Array:
+        """Cosines [iteration, entry] of embeddings of length 1 with the entries' own."""
+        return products_of(units, self._by_dimension, self.count)
 
     def _found(self, semantic: Array, maps: Array) -> Found:
         """What the trajectories say, and that likeness [iteration, entry] of embeddings."""
@@ -203,10 +217,10 @@ class MapStore:
         # Few enough at a time to stay in the processor's cache.
         for first in range(0, len(maps), TOGETHER):
             part = slice(first, first + TOGETHER)
-            self._maps[new][part], self._embeddings[new][part] = (
-                maps[part],
-                _units(embeddings[part]),
-            )
+            self._maps[new][part] = maps[part]
+            units = _units(embeddings[part])
+            self._embeddings[new][part] = units
+            self._by_dimension[:, new][:, part] = units.T
             self._lengths[:, new][:, part] = _lengths(maps[part].swapaxes(0, 1))
         self.count += len(maps)
 
@@ -215,6 +229,7 @@ class MapStore:
         transpose_into(self._by_expert, self._maps[place], expert_map, place)
         self._maps[place] = expert_map
         self._embeddings[place] = unit
+        self._by_dimension[:, place] = unit
         self._lengths[:, place] = _lengths(expert_map[:, None])[:, 0]
 
 
@@ -238,19 +253,46 @@ def select(shares: Array, score: Array | float, top_k: int) -> NDArray[np.bool_]
     return chosen
 
 
-def embeddings_of(maps: Array, of_sequence: NDArray[np.int64]) -> Array:
-    """What stands for an iteration's embedding [iteration, dimension]: the mean map of its
-    sequence's earlier ones; zeros for the first.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Running:
+    """The sum of the maps of each sequence so far [sequence, dimension], and their number."""
+
+    sums: Array
+    counts: NDArray[np.int64]
+
+
+def embeddings_of(
+    maps: Array, of_sequence: NDArray[np.int64], before: Running | None = None
+) -> tuple[Array, Running]:
+    """What stands for an iteration's embedding [iteration, dimension], and the sums that those
+    behind them go on from: the mean map of its sequence's earlier iterations, of those ``before``
+    too; zeros for the first.
     """
     flat = maps.reshape(len(maps), -1)
     embeddings = np.zeros_like(flat)
-    for sequence in np.unique(of_sequence):
-        rows = np.flatnonzero(of_sequence == sequence)
-        running = np.zeros(flat.shape[1], np.float32)
-        for number in range(1, len(rows)):
-            running += flat[rows[number - 1]]
-            embeddings[rows[number]] = running / number
-    return embeddings
+    num_sequences = int(of_sequence.max(initial=0)) + 1
+    sums = np.zeros((num_sequences, flat.shape[1]), np.float32)
+    counts = np.zeros(num_sequences, np.int64)
+    if before is not None:
+        sums[: len(before.sums)] = before.sums
+        counts[: len(before.counts)] = before.counts
+    for number, sequence in enumerate(of_sequence.tolist()):
+        if counts[sequence]:
+            embeddings[number] = sums[sequence] / int(counts[sequence])
+        sums[sequence] += flat[number]
+        counts[sequence] += 1
+    return embeddings, Running(sums=sums, counts=counts)
+
+
+def products_of(units: Array, by_dimension: Array, count: int) -> Array:
+    """Products [row, entry] of rows [row, dimension] with the first ``count`` columns [dimension,
+    entry], each added up in the order of the dimensions.
+
+    The digits of a product of matrices depend on how many rows come together. These do not.
+    """
+    found = np.zeros((len(units), count), np.float32)
+    multiply_in_order(np.ascontiguousarray(units), by_dimension, found)
+    return found
 
 
 def _nearest(likeness: Array) -> NDArray[np.intp]:

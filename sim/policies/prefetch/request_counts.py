@@ -1,6 +1,6 @@
 """Request-level counts matched to past requests, as MoE-Infinity prefetches (arXiv 2401.14361)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from sim.policies.foresight import CANDIDATE, Foresight, Predictions
 from sim.policies.prefetch.base import Prefetch
 from sim.policies.prefetch.naming import PRIORITY_SCALE, gathered
 from sim.policies.prefetch.past import past_requests
+from sim.step.rules.matching import Matched, PastRequests, SoFar, match
 from sim.step.rules.repeating import repeat_blocks
 
 Array = NDArray[np.float32]
@@ -48,23 +49,21 @@ class RequestCountsPrefetch(Prefetch):
         check_at_least(self, num_stored=0, lookup_ns=0, max_waiting=1, most_named=1, distance=1)
 
     is_of_draw = True
+    comes_in_parts = True
 
     def predict(self, foresight: Foresight) -> Predictions:
         """Name at every gate what the most similar past request used in the layers to come."""
         moe_layers = np.array(foresight.problem.model.moe_layers)
-        stored = stored_counts(foresight, self.num_stored)
+        learnt = self._learnt(foresight)
+        stored = learnt.stored
         tokens = foresight.tokens[:, moe_layers]
-        forecast = np.repeat(
-            foresight.problem.popularity[None].astype(np.float32), len(tokens) + 1, axis=0
-        )
         # Without a past, no request can be like this one.
         if not len(stored):
-            return gathered([], foresight.tokens.shape)
-        before, during = likeness(np.cumsum(tokens, axis=0), stored)
+            nothing = gathered([], foresight.tokens.shape)
+            return replace(nothing, learnt=learnt if foresight.part_of else None)
+        matched = matches(tokens, learnt.past, learnt.so_far)
         shares = stored / np.maximum(stored.sum(axis=2, keepdims=True), 1)
-        # Row p + 1 is of pass p, matched by the passes before it. Nothing comes before the first one,
-        # whose forecast stays the popularity.
-        forecast[2:, moe_layers] = shares[before[1:]]
+        forecast = _forecast(foresight, learnt, shares[matched.before])
         liked = self._liked(shares)
         reach = len(moe_layers) if self.distance is None else self.distance
         total = self._liked(
@@ -75,14 +74,28 @@ class RequestCountsPrefetch(Prefetch):
             if self.names_at_start
             else np.empty(0, CANDIDATE)
         )
-        found = _named(
-            np.argmax(during, axis=2), liked, moe_layers, foresight.tokens.shape, reach, at_start
-        )
+        found = _named(matched.during, liked, moe_layers, foresight.tokens.shape, reach, at_start)
         return Predictions(
             first=found.first,
             candidates=found.candidates,
             forecast=forecast,
             reach=len(forecast[0]),
+            learnt=replace(learnt, forecast=forecast[-1].copy()) if foresight.part_of else None,
+        )
+
+    def _learnt(self, foresight: Foresight) -> "_Learnt":
+        """What is known before the first of these passes."""
+        before = foresight.part_of.learnt if foresight.part_of else None
+        if before is not None:
+            assert isinstance(before, _Learnt)
+            return before
+        stored = stored_counts(foresight, self.num_stored)
+        past = past_of(stored)
+        return _Learnt(
+            stored=stored,
+            past=past,
+            so_far=nothing_yet(past),
+            forecast=foresight.problem.popularity.astype(np.float32),
         )
 
     def _liked(self, shares: Array) -> Array:
@@ -107,25 +120,63 @@ def stored_counts(foresight: Foresight, count: int) -> Array:
     )
 
 
-def likeness(counts: NDArray[np.int64], stored: Array) -> tuple[NDArray[np.int64], Array]:
-    """The nearest request [pass] before each pass begins, and likeness [pass, MoE layer, request]
-    once each layer's gate is known.
-
-    ``counts`` [pass, MoE layer, expert] are this request's, up to and including each pass.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Learnt:
+    """Past requests ``stored`` [request, MoE layer, expert], what this one has come to, and the
+    ``forecast`` [layer, expert] of its latest pass. ``so_far`` changes from pass to pass.
     """
-    # A layer of this pass counts as soon as its gate is known; the others, as the pass before
-    # left them.
-    unit = stored / np.maximum(np.linalg.norm(stored, axis=2, keepdims=True), 1e-12)
-    own = (counts / np.maximum(np.linalg.norm(counts, axis=2, keepdims=True), 1e-12)).astype(
-        np.float32
+
+    stored: Array
+    past: PastRequests
+    so_far: SoFar
+    forecast: Array
+
+
+def past_of(stored: Array) -> PastRequests:
+    """Count matrices [request, MoE layer, expert] as they are compared with."""
+    counts = np.ascontiguousarray(stored.transpose(1, 2, 0)).astype(np.int64)
+    squares = (counts * counts).sum(axis=1)
+    return PastRequests(counts=counts, lengths=np.sqrt(squares.astype(np.float64)))
+
+
+def nothing_yet(past: PastRequests) -> SoFar:
+    """A request before its first pass."""
+    num_layers, num_experts, num_requests = past.counts.shape
+    return SoFar(
+        counts=np.zeros((num_layers, num_experts), np.int64),
+        squares=np.zeros(num_layers, np.int64),
+        products=np.zeros((num_layers, num_requests), np.int64),
+        cosines=np.zeros((num_layers, num_requests)),
     )
-    cosines = np.matmul(own.swapaxes(0, 1), np.ascontiguousarray(unit.transpose(1, 2, 0))).swapaxes(
-        0, 1
+
+
+def matches(tokens: NDArray[np.int32], past: PastRequests, so_far: SoFar) -> Matched:
+    """Match passes of those ``tokens`` [pass, MoE layer, expert] with past requests; ``so_far``
+    goes on with them.
+    """
+    num_layers, num_requests = past.lengths.shape
+    found = Matched(
+        before=np.zeros(len(tokens), np.int64),
+        during=np.zeros((len(tokens), num_layers), np.int64),
+        likeness=np.zeros((num_layers + 1, num_requests)),
     )
-    earlier = np.concatenate([np.zeros_like(cosines[:1]), cosines[:-1]])
-    so_far = np.cumsum(cosines, axis=1)
-    to_come = earlier.sum(axis=1, keepdims=True) - np.cumsum(earlier, axis=1)
-    return np.argmax(earlier.sum(axis=1), axis=1), (so_far + to_come) / counts.shape[1]
+    match(np.ascontiguousarray(tokens), past, so_far, found)
+    return found
+
+
+def _forecast(foresight: Foresight, learnt: _Learnt, matched: Array) -> Array:
+    """The forecasts [pass + 1, layer, expert] of passes whose nearest requests had the shares
+    ``matched`` [pass, MoE layer, expert] of their choices.
+    """
+    # Row p + 1 is of pass p, matched by the passes before it. Nothing comes before the first pass of
+    # a run, whose forecast stays the popularity.
+    num_known = 1 if foresight.part_of is None or not foresight.part_of.num_before else 0
+    forecast = np.repeat(
+        foresight.problem.popularity[None].astype(np.float32), len(matched) + 1, axis=0
+    )
+    forecast[0] = learnt.forecast
+    forecast[1 + num_known :, list(foresight.problem.model.moe_layers)] = matched[num_known:]
+    return forecast
 
 
 def _named(

@@ -5,27 +5,14 @@ what ``live_run.process`` does.
 import numpy as np
 
 from sim.engine.compilation import allocating_kernel, allocating_part, inner, part
-from sim.engine.fast import active_factors, idle_lanes, refuse_late
+from sim.engine.fast import refuse_late
 from sim.engine.kernels import admit, drop, promote, run
-from sim.engine.state import (
-    AWAITED,
-    BUSY,
-    CLOCK_SIZE,
-    DONE,
-    DROPPED,
-    END,
-    ENTRY,
-    FINISHED,
-    NOW,
-    START,
-    TASK,
-    EngineColumns,
-    EngineRows,
-)
+from sim.engine.state import AWAITED, DONE, FINISHED, NOW, START, EngineColumns
 from sim.engine.state import STARTED as RUNNING
-from sim.engine.task import NONE, Discipline
+from sim.engine.task import NONE
 from sim.engine.timeline import Timeline
 from sim.step.lowering.draft import N, begin_pass, moment_of, start_of_pass
+from sim.step.lowering.job import fresh_rows, timeline_of
 from sim.step.lowering.live import (
     emit_after_gate,
     emit_end_of_pass,
@@ -33,7 +20,6 @@ from sim.step.lowering.live import (
     emit_to_gate,
 )
 from sim.step.lowering.live_run import LiveJob
-from sim.step.lowering.lower import table
 from sim.step.lowering.operations import PROMOTE
 from sim.step.lowering.slots import ARRIVED, NOW_NS, NUM_COMING, NUM_OPERATIONS, STARTED
 
@@ -51,38 +37,6 @@ def run_live(job: LiveJob) -> Timeline:
     if outcome != FINISHED:
         refuse_late(int(rows.lanes["due"].min()))
     return timeline_of(job, rows, 0, int(job.draft.state[N]))
-
-
-def fresh_rows(job: LiveJob) -> EngineRows:
-    """What the engine works on before the first task of a job."""
-    # All that a run may need at once: growing would move arrays under a run that is compiled whole.
-    num_tasks = len(job.draft.rows)
-    lanes = idle_lanes(job.platform)
-    is_priority = np.array(
-        [resource.discipline is Discipline.PRIORITY for resource in job.platform.resources]
-    )
-    lanes["heap_base"] = (np.cumsum(is_priority) - is_priority) * num_tasks
-    return EngineRows(
-        tasks=job.room.empty("engine tasks", num_tasks, TASK),
-        times=job.room.empty("times", (3, num_tasks), np.int64),
-        dependencies=job.draft.dependencies,
-        lanes=lanes,
-        heap=job.room.empty("heap", num_tasks * max(1, int(is_priority.sum())), ENTRY),
-        factors=active_factors(job.platform),
-        clock=np.zeros(CLOCK_SIZE, np.int64),
-    )
-
-
-def timeline_of(job: LiveJob, rows: EngineRows, first: int, end: int) -> Timeline:
-    """What happened to the tasks from number ``first`` up to ``end``."""
-    return Timeline(
-        platform=job.platform,
-        tasks=table(job.draft, first, end, job.room),
-        start_ns=rows.times[START, first:end],
-        end_ns=rows.times[END, first:end],
-        busy_ns=rows.times[BUSY, first:end],
-        is_dropped=rows.tasks["state"][first:end] == DROPPED,
-    )
 
 
 @inner

@@ -16,6 +16,7 @@ from sim.policies.policy import Policy
 from sim.room import OWN_MEMORY, Room
 from sim.step.lowering.decisions import Decisions
 from sim.step.lowering.draft import H2D, IS_SERIAL, STEP, Draft, Moment, Sheet
+from sim.step.lowering.job import submit
 from sim.step.lowering.live import (
     MATCHER,
     emit_after_gate,
@@ -33,7 +34,6 @@ from sim.step.lowering.lower import (
     platform,
     resources_of,
     sheet_of,
-    submit,
     with_peers,
 )
 from sim.step.lowering.operations import DROP, PROMOTE
@@ -70,13 +70,17 @@ MAX_COPIES_AWAITED = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LiveJob:
-    """Everything a live run works on: read by both drivers, changed by the one that runs it."""
+    """Everything a live run works on: read by both drivers, changed by the one that runs it.
+
+    ``learnt`` is what its predictor goes on from, as in Predictions.
+    """
 
     platform: Platform
     draft: Draft
     cached: Cached
     live: Live
     room: Room = OWN_MEMORY
+    learnt: object | None = None
 
     @property
     def sheet(self) -> Sheet:
@@ -154,6 +158,7 @@ def live_job(
         cached=fresh_cache(policy, residency, predictions, foresight),
         live=live,
         room=room,
+        learnt=predictions.learnt,
     )
 
 

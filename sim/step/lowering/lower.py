@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from hwprofiles import InputError, Machine
 from sim.costs.host_room import DiskReads, HostShelf, disk_read_ns
 from sim.engine.compilation import kernel
-from sim.engine.program import FULL_RATE, Platform, Program, Session
-from sim.engine.task import NONE, Resource, TaskTable
+from sim.engine.program import FULL_RATE, Platform, Program
+from sim.engine.task import NONE, Resource
 from sim.policies.actions import Action, LayerMode
 from sim.policies.problem import Problem
 from sim.room import OWN_MEMORY, Room
@@ -36,6 +36,7 @@ from sim.step.lowering.draft import (
     N,
     Sheet,
 )
+from sim.step.lowering.job import table
 from sim.step.lowering.passes import emit_run
 from sim.step.lowering.prices import Prices, price
 from sim.workload.batch import Passes
@@ -74,11 +75,17 @@ def lower(
 
     Raises InputError for copies without a buffer.
     """
-    _check_buffers(problem, decisions)
-    prices = price(
-        problem, passes, decisions.modes, decisions.head_modes, int(tokens.max(initial=0))
-    )
+    prices = checked_prices(problem, passes, tokens, decisions)
     return emit(problem, passes, tokens, decisions, prices)
+
+
+def checked_prices(
+    problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions
+) -> Prices:
+    """Prices of what was decided. Raises InputError for copies without a buffer."""
+    _check_buffers(problem, decisions)
+    most_tokens = int(tokens.max(initial=0))
+    return price(problem, passes, decisions.modes, decisions.head_modes, most_tokens)
 
 
 def _check_buffers(problem: Problem, decisions: Decisions) -> None:
@@ -100,9 +107,7 @@ def emit(
 ) -> Lowered:
     """Return all tasks of the run, with the prices at hand."""
     gpus = problem.num_gpus
-    num_resources = len(with_peers(RESOURCES, gpus))
-    sheet = sheet_of(problem, passes, tokens, decisions, (prices, num_resources))
-    draft = fresh_draft(problem, sheet, _most_tasks(decisions, gpus))
+    draft = unemitted(problem, passes, tokens, decisions, prices)
     if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
         assert gpus == 1, "experts carried into the next layer on several GPUs"
         foretold = (
@@ -118,6 +123,20 @@ def emit(
         tasks=table(draft, 0, int(draft.state[N])),
     )
     return Lowered(program=program, last_task=draft.last_task)
+
+
+def unemitted(
+    problem: Problem,
+    passes: Passes,
+    tokens: NDArray[np.int32],
+    decisions: Decisions,
+    prices: Prices,
+) -> Draft:
+    """A draft without a task, with room for all that was decided."""
+    gpus = problem.num_gpus
+    num_resources = len(with_peers(RESOURCES, gpus))
+    sheet = sheet_of(problem, passes, tokens, decisions, (prices, num_resources))
+    return fresh_draft(problem, sheet, _most_tasks(decisions, gpus))
 
 
 def fresh_draft(
@@ -332,57 +351,3 @@ def _tasks_of_experts(actions: Any) -> int:
         action = actions[place]
         number += (action != 0) + (action == _FETCH) + 2 * (action == _SWAP)
     return number
-
-
-def table(draft: Draft, first: int, end: int, room: Room = OWN_MEMORY) -> TaskTable:
-    """The tasks emitted from number ``first`` up to ``end``."""
-    number = end - first
-    before = int(draft.rows[first - 1]["end_of_dependencies"]) if first else 0
-    offsets = room.empty("offsets", number + 1, np.int64)
-    offsets[0] = 0
-    plain = {name: room.empty(name, number, ROW[name]) for name in _PLAIN}
-    _spread(draft.rows[first:end], before, offsets[1:], tuple(plain.values()))
-    return TaskTable(
-        dependency_offsets=offsets,
-        dependencies=draft.dependencies[before : before + int(offsets[-1])],
-        **plain,
-    )
-
-
-def submit(draft: Draft, first: int, session: Session) -> int:
-    """Give the session the tasks emitted from number ``first`` on; return how many there are now."""
-    end = int(draft.state[N])
-    session.submit(table(draft, first, end))
-    return end
-
-
-_PLAIN = (
-    "resource",
-    "duration_ns",
-    "priority",
-    "num_chunks",
-    "kind",
-    "step",
-    "layer",
-    "expert",
-    "num_bytes",
-)
-"""Columns that a task table has as they are."""
-
-
-@kernel
-def _spread(rows: Any, before: int, ends: Any, plain: Any) -> None:
-    """Copy records to columns, and where their dependencies end, counted from ``before``."""
-    resource, duration_ns, priority, num_chunks, kind, step, layer, expert, num_bytes = plain
-    for task in range(len(rows)):
-        row = rows[task]
-        resource[task] = row.resource
-        duration_ns[task] = row.duration_ns
-        priority[task] = row.priority
-        num_chunks[task] = row.num_chunks
-        kind[task] = row.kind
-        step[task] = row.step
-        layer[task] = row.layer
-        expert[task] = row.expert
-        num_bytes[task] = row.num_bytes
-        ends[task] = row.end_of_dependencies - before

@@ -44,6 +44,10 @@ from sim.step.lowering.passes import emit_head
 
 AHEAD = 2
 """How many micro-batches the first halves are ahead of the second."""
+IS_BEGUN, NUM_GROUPS, PAGED_UNITS, USED_UNITS = range(4)
+"""Places in the progress of a flow: whether the first pages are emitted, how many groups are to be
+emitted now, and how many units were paged, and used, so far.
+"""
 
 _RESIDENT = int(Action.RESIDENT)
 _PAGED = int(Action.PAGED)
@@ -62,7 +66,8 @@ class Flow(NamedTuple):
 
     ``pipe`` [pass, layer] are their prices; the passes of group g, one for each micro-batch, are
     those from ``firsts[g]`` up to ``firsts[g + 1]``. Working room: ``ends`` [micro-batch, 2], what
-    each waits for; ``last_use`` and ``last_page`` [buffer] of pages.
+    each waits for; ``last_use`` and ``last_page`` [buffer] of pages. ``progress`` has the numbers
+    above; groups behind those to be emitted are known for their pages, which come ahead of them.
     """
 
     pipe: NDArray[np.void]
@@ -70,6 +75,7 @@ class Flow(NamedTuple):
     ends: NDArray[np.int64]
     last_use: NDArray[np.int64]
     last_page: NDArray[np.int64]
+    progress: NDArray[np.int64]
 
 
 @part
@@ -201,16 +207,23 @@ def _emit_group(draft, flow, group, emitted, used):
 
 @kernel
 def emit_pipelined_run(draft, flow):
-    """All passes of a run, in groups; ``last_task`` of a pass is that of its group."""
-    emitted = 0
-    used = 0
-    # Pages are a buffer ahead of their use, so that the first ones come before any layer.
-    for unit in range(len(flow.last_use) - 1):
-        emitted = _emit_pages(draft, flow, unit, emitted)
-    for group in range(len(flow.firsts) - 1):
+    """The passes of a run that are to be emitted now, in groups; ``last_task`` of a pass is that of
+    its group.
+    """
+    progress = flow.progress
+    emitted = progress[PAGED_UNITS]
+    used = progress[USED_UNITS]
+    if progress[IS_BEGUN] == 0:
+        # Pages are a buffer ahead of their use, so that the first ones come before any layer.
+        for unit in range(len(flow.last_use) - 1):
+            emitted = _emit_pages(draft, flow, unit, emitted)
+    for group in range(progress[NUM_GROUPS]):
         emitted, used = _emit_group(draft, flow, group, emitted, used)
         first = flow.firsts[group]
         following = flow.firsts[group + 1]
         emit_head(draft, following - 1)
         emit_overhead(draft, draft.sheet.run[0].step_overhead, _NONE)
         draft.last_task[first:following] = draft.state[N] - 1
+    progress[IS_BEGUN] = 1
+    progress[PAGED_UNITS] = emitted
+    progress[USED_UNITS] = used

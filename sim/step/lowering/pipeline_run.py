@@ -8,16 +8,16 @@ from sim.engine.program import Program
 from sim.engine.task import NONE, Discipline, Resource
 from sim.policies.problem import Problem
 from sim.step.lowering.decisions import Decisions
-from sim.step.lowering.draft import N
+from sim.step.lowering.draft import Draft, N
+from sim.step.lowering.job import table
 from sim.step.lowering.lower import (
     RESOURCES,
     Lowered,
     fresh_draft,
     platform,
     sheet_of,
-    table,
 )
-from sim.step.lowering.pipeline import Flow, emit_pipelined_run
+from sim.step.lowering.pipeline import NUM_GROUPS, Flow, emit_pipelined_run
 from sim.step.lowering.pipeline_prices import pipeline_prices
 from sim.step.lowering.prices import price
 from sim.workload.batch import Passes
@@ -38,6 +38,25 @@ def lower_pipelined(
     problem: Problem, passes: Passes, tokens: NDArray[np.int32], decisions: Decisions
 ) -> Lowered:
     """All tasks of the run. Raises InputError for pages without a buffer."""
+    draft, flow = pipelined_draft(problem, passes, tokens, decisions, len(passes))
+    emit_pipelined_run(draft, flow)
+    program = Program(
+        platform=platform(problem.machine, PIPELINE_RESOURCES),
+        tasks=table(draft, 0, int(draft.state[N])),
+    )
+    return Lowered(program=program, last_task=draft.last_task)
+
+
+def pipelined_draft(
+    problem: Problem,
+    passes: Passes,
+    tokens: NDArray[np.int32],
+    decisions: Decisions,
+    num_emitted: int,
+) -> tuple[Draft, Flow]:
+    """A draft without a task, with room for those of the first ``num_emitted`` passes, and what
+    emits them. Raises InputError for pages without a buffer.
+    """
     assert decisions.pipelined is not None, "pipelined layers without what they need to know"
     assert problem.num_gpus == 1, "pipelined layers on several GPUs"
     pipe = pipeline_prices(problem, passes, decisions.pipelined)
@@ -59,18 +78,15 @@ def lower_pipelined(
     )
     firsts = np.append(np.flatnonzero(np.diff(passes.group, prepend=-1)), len(passes))
     buffers = max(1, overlap.staging_layers)
+    progress = np.zeros(4, np.int64)
+    progress[NUM_GROUPS] = np.searchsorted(firsts, num_emitted)
     flow = Flow(
         pipe=pipe,
         firsts=firsts,
         ends=np.full((int(np.diff(firsts).max()), 2), NONE),
         last_use=np.full(buffers, NONE),
         last_page=np.full(buffers, NONE),
+        progress=progress,
     )
     sheet = sheet_of(problem, passes, tokens, decisions, (prices, len(PIPELINE_RESOURCES)))
-    draft = fresh_draft(problem, sheet, num_tasks)
-    emit_pipelined_run(draft, flow)
-    program = Program(
-        platform=platform(problem.machine, PIPELINE_RESOURCES),
-        tasks=table(draft, 0, int(draft.state[N])),
-    )
-    return Lowered(program=program, last_task=draft.last_task)
+    return fresh_draft(problem, sheet, num_tasks), flow

@@ -17,6 +17,7 @@ from sim.policies.problem import Problem
 from sim.step.lowering.decisions import Decisions, spilled_of, weighing_of
 from sim.step.lowering.draft import IS_SERIAL, STEP, Draft, Moment
 from sim.step.lowering.early import Early, early_of
+from sim.step.lowering.job import submit
 from sim.step.lowering.lower import (
     MAX_TASKS_PER_LAYER,
     MAX_TASKS_PER_PASS,
@@ -24,7 +25,6 @@ from sim.step.lowering.lower import (
     fresh_draft,
     platform,
     sheet_of,
-    submit,
 )
 from sim.step.lowering.misses import Weighing, decide_misses
 from sim.step.lowering.passes import begin_layer, end_layer, end_pass

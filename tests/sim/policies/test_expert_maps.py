@@ -2,6 +2,7 @@
 the store.
 """
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -116,8 +117,36 @@ def test_a_full_store_overwrites_the_redundant() -> None:
 
 def test_embeddings_are_means_of_the_past() -> None:
     """Per sequence, without the iteration itself."""
-    found = embeddings_of(_maps([0], [1], [2], [2]), np.array([0, 1, 0, 0]))
+    found, _ = embeddings_of(_maps([0], [1], [2], [2]), np.array([0, 1, 0, 0]))
     assert found.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0], [0.5, 0, 0.5]]
+
+
+@given(
+    num_maps=st.integers(1, 90),
+    dimension=st.sampled_from([1, 12, 700]),
+    capacity=st.sampled_from([1, 20, 600]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=30)
+def test_what_is_found_does_not_depend_on_how_many_come_together(
+    num_maps: int, dimension: int, capacity: int, seed: int
+) -> None:
+    """To the last digit, however the iterations are divided: each finds what it finds alone."""
+    generator = np.random.default_rng(seed)
+    maps = generator.dirichlet(np.ones(3), (num_maps, 4)).astype(np.float32)
+    embeddings = generator.standard_normal((num_maps, dimension)).astype(np.float32)
+    borders = np.unique(np.append(generator.integers(0, num_maps, 20), [0, num_maps]))
+    together, apart = (
+        MapStore(capacity, num_layers=4, num_experts=3, distance=1, dimension=dimension)
+        for _ in range(2)
+    )
+    found = together.replay(embeddings, maps, borders)
+    for first, last in itertools.pairwise(borders.tolist()):
+        part = slice(first, last)
+        only = apart.replay(embeddings[part], maps[part], np.array([0, last - first]))
+        for one, other in zip([next(found)], only, strict=True):
+            assert (one.semantic == other.semantic).all()
+            assert (one.score == other.score).all() and (one.shares == other.shares).all()
 
 
 def test_the_least_worthy_leaves() -> None:

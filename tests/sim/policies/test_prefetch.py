@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from hwprofiles import InputError, load_machine
 from sim.costs.memory import Residency
@@ -21,7 +24,12 @@ from sim.policies.prefetch.gain import GainPrefetch
 from sim.policies.prefetch.learned import LearnedPrefetch
 from sim.policies.prefetch.next_gate import MIXTRAL_NEXT_GATE_ACCURACY, NextGatePrefetch
 from sim.policies.prefetch.none import NoPrefetch
-from sim.policies.prefetch.request_counts import RequestCountsPrefetch, likeness
+from sim.policies.prefetch.request_counts import (
+    RequestCountsPrefetch,
+    matches,
+    nothing_yet,
+    past_of,
+)
 from sim.routing import load_routing, uniform
 from sim.step.simulate import Run, Scenario, draw, problem_of, simulate
 from sim.step.simulate import foresight_of as foresight_from
@@ -222,17 +230,56 @@ def test_an_awaited_lookup_delays_and_one_aside_does_not() -> None:
         )
 
 
+def _counted(*passes: list[list[int]]) -> NDArray[np.int32]:
+    return np.array(passes, np.int32)
+
+
 def test_the_nearest_request_is_found() -> None:
     """By the cosines of the rows so far: a past request with the same experts, whatever their
     number, is at likeness 1.
     """
     stored = np.array([[[3, 1, 0], [0, 2, 2]], [[0, 0, 5], [6, 0, 0]]], np.float32)
-    before, during = likeness(np.array([[[0, 0, 1], [2, 0, 0]], [[0, 0, 2], [4, 0, 0]]]), stored)
-    assert during[0, 0].tolist() == [0.0, 0.5] and during[0, 1].tolist() == [0.0, 1.0]
-    assert before.tolist() == [0, 1], (
+    past = past_of(stored)
+    so_far = nothing_yet(past)
+    first = matches(_counted([[0, 0, 1], [2, 0, 0]]), past, so_far)
+    assert so_far.cosines.tolist() == [[0.0, 1.0], [0.0, 1.0]]
+    second = matches(_counted([[0, 0, 1], [2, 0, 0]]), past, so_far)
+    assert [*first.before, *second.before] == [0, 1], (
         "nothing is known before the first pass: a tie goes to the first"
     )
-    assert during[1].argmax(axis=1).tolist() == [1, 1]
+    assert first.during.tolist() == second.during.tolist() == [[1, 1]]
+
+
+@given(num_requests=st.integers(1, 5), num_passes=st.integers(1, 12), seed=st.integers(0, 999))
+@settings(max_examples=40)
+def test_matching_is_that_of_the_formula(num_requests: int, num_passes: int, seed: int) -> None:
+    """The mean over layers of cosines between rows, of this pass up to the layer at hand, of the
+    pass before beyond it; in one piece or pass by pass.
+    """
+    generator = np.random.default_rng(seed)
+    stored = generator.integers(0, 9, (num_requests, 3, 4)).astype(np.float32)
+    tokens = generator.integers(0, 3, (num_passes, 3, 4)).astype(np.int32)
+    past = past_of(stored)
+    found = matches(tokens, past, nothing_yet(past))
+    so_far = nothing_yet(past)
+    apart = [matches(tokens[index : index + 1], past, so_far) for index in range(num_passes)]
+    assert found.during.tolist() == [each.during[0].tolist() for each in apart]
+    assert found.before.tolist() == [each.before[0] for each in apart]
+    counts = np.concatenate([np.zeros((1, 3, 4)), np.cumsum(tokens, axis=0)])
+    lengths = np.linalg.norm(counts, axis=2)[:, :, None] * np.linalg.norm(stored, axis=2).T
+    cosines = np.einsum("ple,rle->plr", counts, stored) / np.where(lengths > 0, lengths, 1)
+    for index in range(num_passes):
+        _is_nearest(found.before[index], cosines[index].sum(axis=0))
+        for layer in range(3):
+            known = cosines[index + 1, : layer + 1].sum(axis=0) + cosines[index, layer + 1 :].sum(
+                axis=0
+            )
+            _is_nearest(found.during[index, layer], known)
+
+
+def _is_nearest(number: int, likeness: NDArray[np.float64]) -> None:
+    """Nothing is nearer by more than rounding."""
+    assert likeness[number] >= likeness.max() - 1e-9
 
 
 def test_gain_brings_the_heaviest_and_only_where_it_helps() -> None:

@@ -117,10 +117,8 @@ def reserved_tokens(question: RuntimeQuestion) -> int:
 
 def kv_bytes_of(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
     """Bytes of keys and values on the host and on each GPU, in this order."""
-    found = np.zeros(placement.num_gpus + 1)
-    for device, size in zip(placement.kv, kv_bytes_by_layer(question), strict=True):
-        found[device + 1] += size
-    return found
+    sizes = kv_bytes_by_layer(question)
+    return np.bincount(placement.kv + 1, weights=sizes, minlength=placement.num_gpus + 1)
 
 
 def kv_bytes_by_layer(question: RuntimeQuestion) -> list[float]:

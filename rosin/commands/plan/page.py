@@ -291,6 +291,7 @@ def _marked(rival: PlanRival, run: Run) -> str:
         "+": rival.knows_future,
         "^": _spills(rival),
         "!": _overflows(rival, run),
+        "~": rival.num_sampled_tokens is not None,
     }
     return " ".join([rival.policy, *(mark for mark, is_due in marks.items() if is_due)])
 
@@ -319,6 +320,18 @@ def _marks(run: Run, result: PlanResult) -> Iterator[Text]:
     if any(_overflows(rival, run) for rival in shown):
         yield Text(
             "! sets aside too little: it would need more GPU memory than there is", style="dim"
+        )
+    yield from _samples(run, shown)
+
+
+def _samples(run: Run, rivals: Sequence[PlanRival]) -> Iterator[Text]:
+    """On how many tokens the figures of runs rest that were not made whole."""
+    sampled = {rival.num_sampled_tokens for rival in rivals} - {None}
+    for count in sampled:
+        tokens = run.scenario.batch.output_tokens
+        yield Text(
+            f"~ not run whole: foretold from the first {count} of {tokens:,} output tokens",
+            style="dim",
         )
 
 

@@ -250,7 +250,7 @@ class Hunt:
         best = [metrics for _, metrics in possible]
         if self.standing():
             best.append(mean_of(self.leader(), 1))
-        near = []
+        near: list[Trial] = []
         for trial, metrics in sorted(possible, key=lambda pair: self._goal.rank(pair[1])):
             least = min(best, key=self._goal.rank)
             slack = self._close + SAMPLES_MISS

@@ -97,7 +97,8 @@ def _later_uses(policy: Policy, whole: Drawn, num_passes: int) -> NDArray[np.int
     """What a cache that knows the future knows of the passes that are left out, as in Foresight."""
     if policy.cache.score is not Score.NEXT_USE:
         return None
-    return next_uses(whole.tokens[num_passes:])[0] + num_passes
+    left_out: NDArray[np.int32] = next_uses(whole.tokens[num_passes:])[0] + num_passes
+    return left_out
 
 
 def _totals(

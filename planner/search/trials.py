@@ -24,6 +24,7 @@ from sim.policies.problem import Problem
 from sim.room import Rooms
 from sim.routing.base import tokens_per_expert
 from sim.step.draws import seed_of
+from sim.step.lowering.decisions import shelf_of
 from sim.step.metrics import Metrics
 from sim.step.repeated import metrics_drawn
 from sim.step.sampled import (
@@ -169,6 +170,9 @@ class Trials:
         run yet.
         """
         if trial.metrics or not isinstance(trial.residency, Residency):
+            return False
+        # What host memory keeps of a disk takes longer to settle than a sample lasts.
+        if shelf_of(trial.problem, trial.residency) is not None:
             return False
         passes = self.drawn(trial.policy.feeding, 0).passes
         return is_worth_sampling(trial.policy, trial.problem, trial.residency, passes)

@@ -279,9 +279,10 @@ def _rivals(run: Run, result: PlanResult) -> Table:
     table.add_row("this plan", *_speeds(run.metrics), *_share(1.0), style="bold")
     for rival in result.rivals:
         if rival.metrics is not None and rival.speed_fraction is not None:
-            table.add_row(
-                _marked(rival, run), *_speeds(rival.metrics), *_share(rival.speed_fraction)
-            )
+            speed, *others = _speeds(rival.metrics)
+            if rival.num_sampled_tokens is not None:
+                speed = f"~{speed}"
+            table.add_row(_marked(rival, run), speed, *others, *_share(rival.speed_fraction))
     return table
 
 
@@ -291,7 +292,6 @@ def _marked(rival: PlanRival, run: Run) -> str:
         "+": rival.knows_future,
         "^": _spills(rival),
         "!": _overflows(rival, run),
-        "~": rival.num_sampled_tokens is not None,
     }
     return " ".join([rival.policy, *(mark for mark, is_due in marks.items() if is_due)])
 

@@ -19,6 +19,24 @@ PLANS: tuple[tuple[str, str, tuple[str, ...], float], ...] = (
         ("--machine", "server-12ch-ddr5-rtx-5090", "--quantization", "4bit"),
         20.0,
     ),
+    (
+        "Qwen3-235B, 4 bit, 2,048 + 512 tokens",
+        "qwen3-235b-a22b",
+        (
+            *("--machine", "server-12ch-ddr5-rtx-5090", "--quantization", "4bit"),
+            *("--prompt-tokens", "2048", "--output-tokens", "512"),
+        ),
+        5.0,
+    ),
+    (
+        "gpt-oss-120b, 8,192 + 1,024 tokens",
+        "gpt-oss-120b",
+        (
+            *("--machine", "desktop-rtx-4090-ddr5"),
+            *("--prompt-tokens", "8192", "--output-tokens", "1024"),
+        ),
+        5.0,
+    ),
 )
 """Name, model, options, and the aim in wall-clock seconds on two cores (docs/performance.md)."""
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from planner.runtimes.load import RuntimeLimits, RuntimeLoad, with_room
 from planner.runtimes.option import Option, Timing, option_of
 from sim.costs.host_room import RESERVED_BYTES
+from sim.memo import Memo
 from sim.model.model import Model
 from sim.runtimes.arguments import Arguments
 from sim.runtimes.asking import read_runtime_arguments
@@ -29,6 +30,9 @@ SCORES: Mapping[str, Callable[[Timing], float]] = MappingProxyType(
     }
 )
 """What is minimised, by the name of the objective: for one user, all but two are the round's time."""
+
+MOST_PLACEMENTS = 256
+"""Placements that a search keeps: it asks for the same ones under every size of a micro-batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,11 @@ class Asked:
             )
             found.append((gate, up, down))
         return tuple(found)
+
+    @cached_property
+    def placements(self) -> Memo:
+        """Placements by what says where everything goes: none is to be changed."""
+        return Memo(MOST_PLACEMENTS)
 
     def question(self, arguments: Arguments) -> RuntimeQuestion:
         """The arguments as a question about one round of the load."""

@@ -9,6 +9,7 @@ from planner.runtimes.rival import Rival, best_rival
 from sim.runtimes.features import cores_in_use
 from sim.runtimes.host import Vector
 from sim.runtimes.ktransformers.arguments import KtArguments
+from sim.runtimes.placing import placement_of
 
 CHUNKS = (512, 1024, 2048, 4096, 8192)
 WIDE_NAMES = ("16bit", "bf16", "f16", "fp16")
@@ -28,7 +29,7 @@ def kt_options(asked: Asked) -> Iterator[Option]:
                 arguments = replace(
                     base, gpu_experts=count, chunk_tokens=chunk, gpu_prefill_tokens=threshold
                 )
-                option = asked.option(arguments)
+                option = _of_count(asked, arguments)
                 if asked.fits(option) and (threshold is None or _has_room_for_a_layer(option)):
                     yield option
 
@@ -36,6 +37,14 @@ def kt_options(asked: Asked) -> Iterator[Option]:
 def kt_least(asked: Asked) -> Option:
     """Return the option that takes least of the GPU: all experts on the CPU."""
     return asked.option(replace(_base(asked), chunk_tokens=CHUNKS[0]))
+
+
+def _of_count(asked: Asked, arguments: KtArguments) -> Option:
+    """Return the option; where experts go follows from their count alone."""
+    placement = asked.placements.get(
+        arguments.gpu_experts, lambda: placement_of(asked.question(arguments))
+    )
+    return asked.option(arguments, placement)
 
 
 def kt_refined(asked: Asked, best: Option) -> Option:
@@ -77,17 +86,22 @@ def _has_room_for_a_layer(option: Option) -> bool:
 def kt_rivals(asked: Asked) -> Iterator[Rival]:
     """Yield KTransformers' own ways at their best number of experts, and all experts on the CPU."""
     base = _base(asked)
+    options = (_of_count(asked, replace(base, gpu_experts=count)) for count in _counts(asked))
+    found = [option for option in options if asked.fits(option)]
     for strategy in ("uniform", "frequency", "front-loading"):
-        found = [
-            option
-            for count in _counts(asked)
-            if asked.fits(
-                option := asked.option(replace(base, gpu_experts=count, strategy=strategy))
-            )
-        ]
-        yield best_rival(asked, f"{strategy}, best count", found)
+        name = f"{strategy}, best count"
+        # Prices know no popular experts: what is best for one strategy is best for all.
+        best = best_rival(asked, name, found)
+        yield best if best.option is None else replace(best, option=_under(best.option, strategy))
     none = asked.option(base)
     yield best_rival(asked, "all experts on the CPU", [none] if asked.fits(none) else [])
+
+
+def _under(option: Option, strategy: str) -> Option:
+    """Return the option under that strategy, which changes no price."""
+    assert isinstance(option.arguments, KtArguments)
+    arguments = replace(option.arguments, strategy=strategy)
+    return replace(option, question=replace(option.question, arguments=arguments))
 
 
 def _base(asked: Asked) -> KtArguments:

@@ -67,10 +67,13 @@ def arguments_of(asked: Asked, base: LlamaArguments, layout: Layout) -> LlamaArg
 
 def placement_in(asked: Asked, layout: Layout) -> DevicePlacement:
     """Return where the layout puts the model."""
-    return place_matrices(
-        asked.model,
-        layout.homes,
-        layout.matrices,
-        num_gpus=len(asked.host.gpus),
-        tensors=asked.tensors,
+    return asked.placements.get(
+        layout,
+        lambda: place_matrices(
+            asked.model,
+            layout.homes,
+            layout.matrices,
+            num_gpus=len(asked.host.gpus),
+            tensors=asked.tensors,
+        ),
     )

@@ -1,7 +1,8 @@
 """What people run without a plan: llama.cpp's own fit, and its short flags at their best."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 
 from hwprofiles import InputError
 from hwprofiles.units import MIB
@@ -29,8 +30,7 @@ def llama_rivals(asked: Asked) -> Iterator[Rival]:
     yield _of_arguments(asked, "--fit, its own choice", fitting)
     # A dense model has no experts that a flag could leave on the CPU.
     if not asked.model.is_dense:
-        yield _cpu_experts(asked, "-ncmoe, best N", [DEFAULT_MICRO_BATCH_TOKENS])
-        yield _cpu_experts(asked, "-ncmoe and -ub, best", micro_batches(asked))
+        yield from _cpu_experts(asked)
         yield _all_on_cpu(asked)
         # ik_llama.cpp has no cache of experts.
         if asked.runtime == "llama.cpp":
@@ -59,12 +59,17 @@ def _checked(asked: Asked, name: str, option: Option) -> Rival:
     )
 
 
-def _cpu_experts(asked: Asked, name: str, sizes: Sequence[int]) -> Rival:
-    """Return the best of ``-ngl all -ncmoe N`` over all N and the sizes of micro-batches."""
+def _cpu_experts(asked: Asked) -> Iterator[Rival]:
+    """Yield the best of ``-ngl all -ncmoe N`` over all N, and over the sizes of micro-batches too."""
+    names = ("-ncmoe, best N", "-ncmoe and -ub, best")
     if asked.runtime != "llama.cpp" and len(asked.host.gpus) > 1:
-        return Rival(name=name, reason="which layers it takes with several GPUs is not known")
-    found = [option for size in sizes for option in _swept(asked, _plain(asked, size))]
-    return best_rival(asked, name, found)
+        reason = "which layers it takes with several GPUs is not known"
+        yield from (Rival(name=name, reason=reason) for name in names)
+        return
+    # The default stands first.
+    found = [list(_swept(asked, _plain(asked, size))) for size in micro_batches(asked)]
+    for name, swept in zip(names, (found[0], [*chain(*found)]), strict=True):
+        yield best_rival(asked, name, swept)
 
 
 def _swept(asked: Asked, plain: LlamaArguments) -> Iterator[Option]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from planner.search.candidates import candidates
 from planner.search.objectives import Goal
-from planner.search.trials import Trials, is_feasible
+from planner.search.trial import is_feasible
+from planner.search.trials import Trials
 from sim.policies import Policy
 from sim.step.metrics import Metrics
 from sim.step.simulate import Question, check_question

@@ -2,25 +2,25 @@
 by what.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from statistics import mean
+from collections.abc import Sequence
 
 from planner.search.candidates import candidates, named_systems
-from planner.search.floors import Floors
+from planner.search.draw_counts import CLOSE, FEWEST_DRAWS, close_fraction, first_draws
 from planner.search.objectives import Goal
-from planner.search.standing import as_time, goal_time, is_allowed, mean_of, overflows
-from planner.search.ties import half_width, is_tied
-from planner.search.trials import SHORT_STEPS, Trial, Trials, is_feasible
-from sim.costs.memory import Residency
-from sim.step.metrics import Metrics
+from planner.search.standing import (
+    are_tied,
+    as_time,
+    is_allowed,
+    is_precise,
+    is_within,
+    mean_of,
+    overflows,
+)
+from planner.search.steps import Progress, RuledOut, Step
+from planner.search.trial import Trial, different, is_feasible
+from planner.search.trials import SHORT_STEPS, Trials
+from sim.step.sampled import SAMPLED_TOKENS
 from sim.step.simulate import Question, fits_cards
-
-FEWEST_DRAWS = 4
-"""Draws of the first round; where nobody says how many draws there are, no fewer."""
-
-FIRST_TOKENS = 256
-"""Runs of fewer tokens are met on more than one draw from the start."""
 
 SCREENED_SHARE, SCREENED_LEAST, SCREENED_OTHERS, SCREENED_LAG = 0.2, 6, 2, 0.5
 """Candidates go on to whole runs if their short runs are among the best fifth (at least six) and at
@@ -29,56 +29,18 @@ most half slower than the best.
 The best two of every offer go on too.
 """
 
-CLOSE, MOST_CLOSE = 0.05, 8
-"""After the first draw, whole runs that are more than 5 % slower than the best are dropped; at most
-8 go on.
+MOST_CLOSE = 8
+"""Of what comes close to the best on the first draw, at most 8 go on."""
+
+SAMPLES_MISS = 0.02
+"""By how much what first tokens foretell may be wrong, compared with what others foretell of the same
+tokens.
 """
 
 KEPT_OF, DRAWS_GROW = 3, 4
 """One of ``KEPT_OF`` candidates goes on to the next round, which has ``DRAWS_GROW`` times the
 draws.
 """
-
-PRECISE = 0.0015
-"""Where the number of draws is left open, a round whose best is known to within this fraction (95 %
-confidence) is the last.
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """How far a search is: what it does, how much of that is done, and the best so far."""
-
-    doing: str
-    num_done: int
-    num_in_all: int
-    policy: str | None
-    metrics: Metrics | None
-
-
-Progress = Callable[[Step], None]
-
-
-@dataclass(slots=True, kw_only=True)
-class RuledOut:
-    """Candidates by what ruled them out: they do not fit, are not what was asked for, cannot be
-    fast enough, or were not in a run.
-
-    ``closed_form``: a time that they cannot beat is more than 5 % longer than another's run.
-    ``short_runs``: others did better in those. ``draws``: others did better over whole runs, on one
-    draw or more. The rest met every draw.
-    """
-
-    memory: int = 0
-    constraints: int = 0
-    closed_form: int = 0
-    short_runs: int = 0
-    draws: int = 0
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return sum(getattr(self, field.name) for field in fields(self))
 
 
 class Hunt:
@@ -92,9 +54,11 @@ class Hunt:
         on_progress: Progress | None,
         *,
         has_closed_form: bool = True,
+        has_samples: bool = True,
         may_end_early: bool = False,
     ) -> None:
         """Nothing tried yet; ``num_draws`` at most, where it may end early."""
+        self._has_samples = has_samples
         self._may_end_early = may_end_early
         self._goal = goal
         self._num_draws = num_draws
@@ -105,10 +69,13 @@ class Hunt:
         self.ruled_out = RuledOut()
         self._chosen: Trial | None = None
         self._first = first_draws(questions[0], num_draws)
+        self._close = close_fraction(questions[0])
 
     def go(self) -> None:
         """Rule out in closed form and by short runs, run whole, halve, decide ties."""
-        self._meet(self._screened(self._placed()), self._first, "candidates")
+        screened = self._screened(self._placed())
+        near = self._near(screened, "candidates")
+        self.ruled_out.short_runs += len(screened) - len(near)
         self._meet_named()
         self._halve()
         # A named system may bring another offer to the top, whose named systems then have to run,
@@ -226,13 +193,8 @@ class Hunt:
         for offer in range(len(self.trials.questions)):
             own = [trial for trial in placed if trial.offer == offer]
             floors = []
-            known = Floors()
-            for number, trial in enumerate(own):
-                draws = [
-                    self.trials.drawn(trial.policy.feeding, draw) for draw in range(self._first)
-                ]
-                assert isinstance(trial.residency, Residency)
-                floors.append(known.floor(trial.policy, trial.problem, trial.residency, draws))
+            for number, floor in enumerate(self.trials.floors(own, self._first)):
+                floors.append(floor)
                 self._tell("closed form", number + 1, len(own))
             bounded = [
                 (trial, floor)
@@ -243,8 +205,12 @@ class Hunt:
                 left += own
                 continue
             batch = self.trials.questions[offer].batch
-            # What promises most is run, since only a real time rules others out.
-            first = min(bounded, key=lambda pair: self._goal.rank(pair[1].metrics(batch)))[0]
+            # Only a real time rules others out. Of what takes little to run, where there is any, that
+            # which promises most is run.
+            short = [pair for pair in bounded if not self.trials.may_be_sampled(pair[0])]
+            first = min(short or bounded, key=lambda pair: self._goal.rank(pair[1].metrics(batch)))[
+                0
+            ]
             self._meet([first], self._first, "closed form")
             for trial, floor in zip(own, floors, strict=True):
                 if (
@@ -254,6 +220,45 @@ class Hunt:
                 ):
                     left.append(trial)
         return left
+
+    def _near(self, trials: Sequence[Trial], doing: str) -> list[Trial]:
+        """Run on the first draws all that may come close to the best; return them.
+
+        Of long runs, the first tokens foretell which do. Of each offer one comes close, whatever
+        the others do.
+        """
+        sampled = [
+            trial for trial in trials if self._has_samples and self.trials.may_be_sampled(trial)
+        ]
+        near = [trial for trial in trials if trial not in sampled]
+        self._meet(near, self._first, doing)
+        for number, _ in enumerate(self.trials.sample(sampled)):
+            self._tell(f"{doing} by {SAMPLED_TOKENS} tokens", number + 1, len(sampled))
+        near += self._close_by_samples(sampled)
+        self._meet(near, self._first, doing)
+        return near
+
+    def _close_by_samples(self, sampled: Sequence[Trial]) -> list[Trial]:
+        """Return what may be the plan and, by its sample, comes close to the best so far or of
+        these.
+        """
+        possible = [
+            (trial, trial.sample)
+            for trial in sampled
+            if trial.sample is not None and self._is_allowed(trial) and not overflows(trial)
+        ]
+        best = [metrics for _, metrics in possible]
+        if self.standing():
+            best.append(mean_of(self.leader(), 1))
+        near: list[Trial] = []
+        for trial, metrics in sorted(possible, key=lambda pair: self._goal.rank(pair[1])):
+            least = min(best, key=self._goal.rank)
+            slack = self._close + SAMPLES_MISS
+            is_close = is_within(self._goal, self._goal.rank(metrics), least, slack)
+            # Offers are compared at the end, which needs something of each.
+            if is_close or not (self.standing(trial.offer) or _has_offer(near, trial.offer)):
+                near.append(trial)
+        return different(near)
 
     def _meet_named(self) -> bool:
         """Run the named systems in the leader's offer, and in those where no candidate fits;
@@ -275,7 +280,7 @@ class Hunt:
             for policy in named_systems()
         ]
         self.tried.extend(named)
-        self._meet(named, self._first, "named systems")
+        self._near(named, "named systems")
         return bool(named)
 
     def _meet_others(self) -> None:
@@ -297,16 +302,20 @@ class Hunt:
         """Go from few to all draws; then run on all draws whatever would beat the best on the draws
         that it has been run on.
         """
-        standing = sorted(self.standing(), key=self._rank)
-        close = [trial for trial in standing if self._is_close(self._rank(trial), standing[0])][
-            :MOST_CLOSE
-        ]
+        standing = different(sorted(self.standing(), key=self._rank))
+        close = [trial for trial in standing if self._is_close(self._rank(trial), standing[0])]
+        # The second goes on too, unless it is far behind: by how much it is worse is said.
+        if len(close) == 1:
+            close += [trial for trial in standing[1:2] if self._lags_little(trial, standing[0])]
+        close = close[:MOST_CLOSE]
         number = FEWEST_DRAWS
         while close:
             number = min(number, self._num_draws)
             self._meet(close, number, f"{number} draws")
             close = sorted(close, key=self._rank)
-            if number == self._num_draws or (self._may_end_early and self._is_precise(close[0])):
+            if number == self._num_draws or (
+                self._may_end_early and is_precise(self._goal, close[0])
+            ):
                 # Challengers then meet no more draws than the best has met.
                 self._num_draws = number
                 break
@@ -314,12 +323,6 @@ class Hunt:
             close = close[: max(2, -(-len(close) // KEPT_OF))]
             number *= DRAWS_GROW
         self._challenge()
-
-    def _is_precise(self, trial: Trial) -> bool:
-        """Whether the draws that it has met say well enough how long it takes."""
-        times = [goal_time(self._goal, metrics) for metrics in trial.metrics]
-        width = half_width(times)
-        return width is not None and width <= PRECISE * mean(times)
 
     def _challenge(self) -> None:
         while self.standing() and (
@@ -335,17 +338,11 @@ class Hunt:
         for trial in self.standing():
             if (
                 len(trial.metrics) == len(best.metrics)
-                and self._is_tied(trial, best)
+                and are_tied(self._goal, trial, best)
                 and not self._is_outdone(trial)
             ):
                 return trial
         return best
-
-    def _is_tied(self, trial: Trial, best: Trial) -> bool:
-        own, goal = (
-            [goal_time(self._goal, metrics) for metrics in each.metrics] for each in (trial, best)
-        )
-        return trial is best or (self._rank(trial)[0] <= self._rank(best)[0] and is_tied(own, goal))
 
     def _is_outdone(self, trial: Trial) -> bool:
         return any(
@@ -366,10 +363,11 @@ class Hunt:
         """Whether what ranks so is not worse than the best, on its draws, by more than what draws
         may change.
         """
-        excess_s, score = rank
-        least_s, goal = self._rank(best)
-        ttft_s = CLOSE * max(best.mean.ttft_s, self._goal.max_ttft_s or 0.0)
-        return excess_s <= least_s + ttft_s and (least_s > 0 or score <= goal + CLOSE * abs(goal))
+        return is_within(self._goal, rank, best.mean, self._close)
+
+    def _lags_little(self, trial: Trial, best: Trial) -> bool:
+        """Whether it is at most 5 % slower than the best."""
+        return is_within(self._goal, self._rank(trial), best.mean, CLOSE)
 
     def _beats(self, trial: Trial, best: Trial) -> bool:
         """Whether a trial of fewer draws is better than the best on those."""
@@ -391,9 +389,5 @@ class Hunt:
             self._on_progress(step)
 
 
-def first_draws(question: Question, num_draws: int) -> int:
-    """Draws that every whole run is made on: one, where it has tokens enough not to owe its time to
-    chance.
-    """
-    tokens = question.batch.num_sequences * question.batch.context_tokens
-    return min(num_draws, max(1, min(FEWEST_DRAWS, FIRST_TOKENS // tokens)))
+def _has_offer(trials: Sequence[Trial], offer: int) -> bool:
+    return any(trial.offer == offer for trial in trials)

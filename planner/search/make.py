@@ -10,14 +10,15 @@ from planner.bounds.cards import bounds_over_cards
 from planner.bounds.disk import with_reads
 from planner.bounds.draws import MeanBounds, mean_bounds, works_of
 from planner.bounds.shadow import mean_shadow_prices
-from planner.search.hunt import Progress
+from planner.search.draw_counts import default_draws
 from planner.search.inline import InlineExecutor
 from planner.search.layouts import planned_cards
 from planner.search.objectives import Goal
 from planner.search.offers import chosen, offer_rows, offers_of
 from planner.search.plan import Plan, Setting
 from planner.search.resimulate import resimulated
-from planner.search.search import Search, Unmet, binding_resource, default_draws, is_fixed, search
+from planner.search.search import Search, Unmet, binding_resource, is_fixed, search
+from planner.search.steps import Progress
 from planner.search.threads import NUM_THREADS
 from sim.costs.host_room import DiskReads
 from sim.costs.memory import Infeasible, MemoryRule, machine_bytes, usable_bytes, working_bytes

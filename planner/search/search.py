@@ -8,23 +8,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hwprofiles import InputError
-from planner.search.hunt import FEWEST_DRAWS, Hunt, Progress, RuledOut
+from planner.search.hunt import Hunt
 from planner.search.objectives import Goal
 from planner.search.standing import goal_time, mean_of
+from planner.search.steps import Progress, RuledOut
 from planner.search.ties import half_width
-from planner.search.trials import Trial
+from planner.search.trial import Trial
 from sim.costs.memory import Infeasible, Residency
 from sim.policies.placement.explicit import ExplicitPlacement
 from sim.policies.placement.fitting import RankedPlacement
 from sim.policies.policy import Policy
 from sim.step.draws import has_draws
 from sim.step.metrics import Metrics
+from sim.step.sampled import SAMPLED_TOKENS
 from sim.step.simulate import Drawn, Question, Run, check_question
-
-DRAWN_TOKENS, MOST_DRAWS = 8192, 32
-"""Draws are as many as have that many tokens together, within limits: the more tokens, the less a
-placement owes to chance.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +29,15 @@ class NamedRival:
     """What a named system would reach on the same work: means over its ``num_draws`` first draws,
     or why it has none.
 
-    ``plan_metrics`` are the plan's over the same draws.
+    ``plan_metrics`` are the plan's over the same draws. Where a long run was not made whole,
+    ``num_sampled_tokens`` says from how many output tokens its figures are foretold.
     """
 
     policy: str
     outcome: Metrics | Infeasible
     plan_metrics: Metrics | None = None
     num_draws: int = 0
+    num_sampled_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +126,7 @@ def search(
     on_progress: Progress | None = None,
     *,
     has_closed_form: bool = True,
+    has_samples: bool = True,
     may_end_early: bool = False,
 ) -> Search | Unmet | Infeasible:
     """Look for the best policy by the mean over that many draws of the routing.
@@ -134,8 +134,9 @@ def search(
     Several questions are offers, and the plan may take any: they differ in machine and in how
     weights are stored, and share the search. Candidates that a closed form rules out are dropped (unless
     ``has_closed_form`` is false), the others screened by short runs; the best of them and all named
-    systems are run whole on the first draw; those that are close on ever more draws, most of them
-    dropping out each time. No named system that may be a plan is better than it on the draws that
+    systems are run whole on the first draw, of long runs only where the first tokens foretell that
+    they come close (unless ``has_samples`` is false); those that are close on ever more draws, most
+    of them dropping out each time. No named system that may be a plan is better than it on the draws that
     both have met. What the draws do not tell apart (95 % confidence) goes to the earlier: to the
     offer named first, then to the simpler candidate. Ctrl-C raises SearchStopped, which has the
     best so far; before any candidate has run whole, KeyboardInterrupt.
@@ -164,6 +165,7 @@ def search(
         number,
         on_progress,
         has_closed_form=has_closed_form,
+        has_samples=has_samples,
         may_end_early=may_end_early,
     )
     try:
@@ -174,15 +176,6 @@ def search(
             raise
         raise SearchStopped(lambda: _best_so_far(hunt, goal)) from None
     return _outcome(hunt, goal)
-
-
-def default_draws(question: Question) -> int:
-    """How many draws a plan is averaged over, where nobody says."""
-    batch = question.batch
-    tokens = batch.num_sequences * batch.context_tokens
-    return (
-        max(FEWEST_DRAWS, min(MOST_DRAWS, -(-DRAWN_TOKENS // tokens))) if has_draws(question) else 1
-    )
 
 
 def _outcome(hunt: Hunt, goal: Goal) -> Search | Unmet | Infeasible:
@@ -300,15 +293,17 @@ def _rivals(named: Sequence[Trial], best: Trial, goal: Goal) -> tuple[NamedRival
             rivals.append(
                 ((np.inf, 0.0), NamedRival(policy=trial.policy.name, outcome=trial.residency))
             )
-        elif number:
-            mean = mean_of(trial, number)
+            continue
+        found = mean_of(trial, number) if number else trial.sample
+        if found is not None:
             rival = NamedRival(
                 policy=trial.policy.name,
-                outcome=mean,
-                plan_metrics=mean_of(best, number),
-                num_draws=number,
+                outcome=found,
+                plan_metrics=mean_of(best, max(1, number)),
+                num_draws=max(1, number),
+                num_sampled_tokens=None if number else SAMPLED_TOKENS,
             )
-            rivals.append(((0.0, goal.score(mean)), rival))
+            rivals.append(((0.0, goal.score(found)), rival))
     return tuple(rival for _, rival in sorted(rivals, key=lambda entry: entry[0]))
 
 

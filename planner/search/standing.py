@@ -1,12 +1,20 @@
 """How a trial stands in a search: what it is worth, and whether it may become the plan."""
 
+from statistics import mean
+
 from planner.search.objectives import Goal
-from planner.search.trials import Trial
+from planner.search.ties import half_width, is_tied
+from planner.search.trial import Trial
 from sim.costs.cards import gpu_bytes
 from sim.costs.memory import Residency
 from sim.step.draws import mean_metrics
 from sim.step.metrics import Metrics
 from sim.step.simulate import Question
+
+PRECISE = 0.0015
+"""Where the number of draws is left open, a round whose best is known to within this fraction (95 %
+confidence) is the last.
+"""
 
 
 def mean_of(trial: Trial, num_draws: int) -> Metrics:
@@ -24,10 +32,19 @@ def as_time(score: float) -> float:
     return -1 / score if score < 0 else score
 
 
+def is_within(goal: Goal, rank: tuple[float, float], best: Metrics, fraction: float) -> bool:
+    """Whether what ranks so is worse than the best by at most that fraction."""
+    excess_s, score = rank
+    least_s, least = goal.rank(best)
+    ttft_s = fraction * max(best.ttft_s, goal.max_ttft_s or 0.0)
+    return excess_s <= least_s + ttft_s and (least_s > 0 or score <= least + fraction * abs(least))
+
+
 def overflows(trial: Trial) -> bool:
     """Whether a run exceeded GPU memory: a named system may set aside less than it needs."""
     room = gpu_bytes(trial.problem.machine, trial.problem.split)
-    return any(metrics.peak_gpu_memory_bytes > room for metrics in trial.metrics)
+    known = trial.metrics if trial.sample is None else [*trial.metrics, trial.sample]
+    return any(metrics.peak_gpu_memory_bytes > room for metrics in known)
 
 
 def is_allowed(question: Question, trial: Trial, goal: Goal) -> bool:
@@ -48,3 +65,17 @@ def is_allowed(question: Question, trial: Trial, goal: Goal) -> bool:
         return False
     held = trial.residency.experts.sum(axis=1)[list(question.model.moe_layers)]
     return question.slots_per_layer is None or bool((held == question.slots_per_layer).all())
+
+
+def is_precise(goal: Goal, trial: Trial) -> bool:
+    """Whether the draws that it has met say well enough how long it takes."""
+    times = [goal_time(goal, metrics) for metrics in trial.metrics]
+    width = half_width(times)
+    return width is not None and width <= PRECISE * mean(times)
+
+
+def are_tied(goal: Goal, trial: Trial, best: Trial) -> bool:
+    """Whether the draws do not tell a trial from the best, and it misses no constraint by more."""
+    own, its = ([goal_time(goal, metrics) for metrics in each.metrics] for each in (trial, best))
+    misses = goal.excess_s(trial.mean) > goal.excess_s(best.mean)
+    return trial is best or (not misses and is_tied(own, its))

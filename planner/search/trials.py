@@ -2,16 +2,18 @@
 why it has none.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwprofiles import InputError
 from hwprofiles.units import MIB
+from planner.search.floors import Floor, Floors
 from planner.search.threads import NUM_THREADS
+from planner.search.trial import Trial, is_feasible, note, times_of
 from sim.costs.cards import cost_model
 from sim.costs.memory import Infeasible, Residency, weight_bytes
 from sim.memo import Memo, num_array_bytes
@@ -21,9 +23,16 @@ from sim.policies.policy import Policy
 from sim.policies.problem import Problem
 from sim.room import Rooms
 from sim.routing.base import tokens_per_expert
-from sim.step.draws import mean_metrics, seed_of
+from sim.step.draws import seed_of
+from sim.step.lowering.decisions import shelf_of
 from sim.step.metrics import Metrics
 from sim.step.repeated import metrics_drawn
+from sim.step.sampled import (
+    SAMPLED_TOKENS,
+    first_tokens,
+    is_worth_sampling,
+    metrics_sampled,
+)
 from sim.step.simulate import (
     Drawn,
     Question,
@@ -35,7 +44,7 @@ from sim.step.simulate import (
     run_drawn,
     tuned,
 )
-from sim.workload.batch import Feeding, Passes, forward_passes, with_shared_prompts
+from sim.workload.batch import Feeding, forward_passes, with_shared_prompts
 
 SHORT_STEPS = 16
 """Output tokens of the short runs that screen candidates; what they say of decoding stands for all
@@ -51,27 +60,10 @@ MOST_RANKINGS = 1000
 """Rankings of experts that a search keeps: one for each placement and way of feeding, some dozens."""
 
 
-@dataclass(eq=False)
-class Trial:
-    """One policy: where everything starts (or why nothing does), and its metrics on every draw so
-    far, in order.
-
-    ``offer`` is the number of the question that it is tried on. ``held_bytes`` is the most of
-    weights, resident or in flight, on the GPU in the first run.
-    """
-
-    policy: Policy
-    is_named: bool
-    problem: Problem
-    residency: Residency | Infeasible
-    metrics: list[Metrics] = field(default_factory=list)
-    held_bytes: int = 0
-    offer: int = 0
-
-    @property
-    def mean(self) -> Metrics:
-        """Over the draws so far."""
-        return mean_metrics(self.metrics)
+MOST_FIRSTS = 32
+"""First tokens of the first draw that a search keeps, by way of feeding: candidates cut prompts in a
+few sizes.
+"""
 
 
 class Trials:
@@ -92,6 +84,7 @@ class Trials:
         self._experts: dict[int, NDArray[np.int16]] = {}
         self._shared = Memo(MOST_SHARED_BYTES, num_array_bytes)
         self._rankings = Memo(MOST_RANKINGS)
+        self._firsts = Memo(MOST_FIRSTS)
         self._rooms = Rooms()
 
     def start(self, policy: Policy, *, is_named: bool, offer: int = 0) -> Trial:
@@ -153,19 +146,16 @@ class Trials:
                 found = (running[place].result() for place in range(len(steps)))
                 for trial in trials:
                     for _ in range(len(trial.metrics), num_draws if is_feasible(trial) else 0):
-                        _note(trial, next(found))
+                        note(trial, next(found))
                     yield trial
             finally:
                 threads.shutdown(cancel_futures=True)
 
     def _outcome(self, trial: Trial, number: int) -> "tuple[Metrics, int] | Infeasible":
         """Metrics and the weights held; Infeasible where a named system cannot be run here."""
-        try:
-            metrics = self.metrics_of(trial, number)
-        except InputError as error:
-            if not trial.is_named:
-                raise
-            return Infeasible(reason=str(error), missing_bytes=0)
+        metrics = _unless_refused(trial, lambda: self.metrics_of(trial, number))
+        if isinstance(metrics, Infeasible):
+            return metrics
         # Bytes are stated of the first draw alone.
         if number:
             return metrics, 0
@@ -174,6 +164,48 @@ class Trials:
         # Plans are for one GPU, or for cards that count as one.
         staged = metrics.peak_gpu_memory_bytes - sum(items.values())
         return metrics, weight_bytes(trial.problem.model, trial.residency) + staged
+
+    def may_be_sampled(self, trial: Trial) -> bool:
+        """Whether its first tokens foretell its run for less than the run takes; it has not been
+        run yet.
+        """
+        if trial.metrics or not isinstance(trial.residency, Residency):
+            return False
+        # What host memory keeps of a disk takes longer to settle than a sample lasts.
+        if shelf_of(trial.problem, trial.residency) is not None:
+            return False
+        passes = self.drawn(trial.policy.feeding, 0).passes
+        return is_worth_sampling(trial.policy, trial.problem, trial.residency, passes)
+
+    def sample(self, trials: Sequence[Trial]) -> Iterator[Trial]:
+        """Foretell the first draw of each from its first tokens, several at once; yields each when
+        it has, in order.
+        """
+        with ThreadPoolExecutor(NUM_THREADS) as threads:
+            try:
+                # What takes longest is not left to the end.
+                order = sorted(
+                    range(len(trials)),
+                    key=lambda place: not trials[place].policy.prefetch.is_active,
+                )
+                running = {place: threads.submit(self._sampled, trials[place]) for place in order}
+                for place, trial in enumerate(trials):
+                    found = running[place].result()
+                    if isinstance(found, Infeasible):
+                        trial.residency = found
+                    else:
+                        trial.sample = found
+                    yield trial
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def _sampled(self, trial: Trial) -> Metrics | Infeasible:
+        """What the first tokens foretell; Infeasible where a named system cannot be run here."""
+        scenario, problem, residency, whole = self._given(trial, 0)
+        draws = whole, self._first_tokens(trial.policy.feeding, SAMPLED_TOKENS)
+        return _unless_refused(
+            trial, lambda: metrics_sampled(scenario, problem, residency, draws, self._rooms)
+        )
 
     def first_run(self, trial: Trial) -> Run:
         """The run of a trial on the first draw; the last that was asked for is kept."""
@@ -185,7 +217,7 @@ class Trials:
         """Whether two that have run do the same at the same times on the first draw."""
         # Equal timelines have equal times, and those are known: few timelines are made anew.
         return (
-            _times(one.metrics[0]) == _times(other.metrics[0])
+            times_of(one.metrics[0]) == times_of(other.metrics[0])
             and self.first_run(one).timeline.digest == self.whole_run(other, 0).timeline.digest
         )
 
@@ -204,6 +236,24 @@ class Trials:
         scenario = replace(own.under(trial.policy), seed=seed_of(own.seed, number))
         drawn = self.drawn(trial.policy.feeding, number)
         return scenario, trial.problem, trial.residency, drawn
+
+    def floors(self, trials: Sequence[Trial], num_draws: int) -> Iterator[Floor | None]:
+        """The least that each may take over the first draws, several worked out at once."""
+        known = Floors()
+
+        def floor(trial: Trial) -> Floor | None:
+            """Of one trial, which fits."""
+            assert isinstance(trial.residency, Residency)
+            draws = [self.drawn(trial.policy.feeding, number) for number in range(num_draws)]
+            return known.floor(trial.policy, trial.problem, trial.residency, draws)
+
+        with ThreadPoolExecutor(
+            NUM_THREADS
+        ) as threads:  # large arrays are worked on without the lock
+            try:
+                yield from threads.map(floor, trials)
+            finally:
+                threads.shutdown(cancel_futures=True)
 
     def screened(self, trials: Sequence[Trial]) -> Iterator[Metrics]:
         """What the first draw's prompt and first few tokens promise for the whole of each, several
@@ -240,7 +290,15 @@ class Trials:
 
     def _short(self, feeding: Feeding) -> Drawn:
         """The first draw, cut to what screening runs."""
-        return _cut(self.drawn(feeding, 0), min(SHORT_STEPS, self.questions[0].batch.output_tokens))
+        return self._first_tokens(feeding, min(SHORT_STEPS, self.questions[0].batch.output_tokens))
+
+    def _first_tokens(self, feeding: Feeding, output_tokens: int) -> Drawn:
+        """The first draw up to that output token: one for all runs, so that what predictors say of
+        it is shared.
+        """
+        return self._firsts.get(
+            (feeding, output_tokens), lambda: first_tokens(self.drawn(feeding, 0), output_tokens)
+        )
 
     def drawn(self, feeding: Feeding, number: int) -> Drawn:
         """The draw of that number under that feeding: the same tokens for every feeding, and the
@@ -292,38 +350,11 @@ class Trials:
         return placement.place_ranked(problem, ranking)
 
 
-def is_feasible(trial: Trial) -> bool:
-    """Whether it has a placement."""
-    return isinstance(trial.residency, Residency)
-
-
-def _times(metrics: Metrics) -> tuple[float, float, dict[str, float]]:
-    """Times that can be read off a timeline."""
-    return metrics.ttft_s, metrics.end_to_end_s, metrics.busy_s
-
-
-def _note(trial: Trial, outcome: "tuple[Metrics, int] | Infeasible") -> None:
-    """Keep what came of the next draw."""
-    if isinstance(outcome, Infeasible):
-        trial.residency = outcome
-    elif is_feasible(trial):
-        metrics, held_bytes = outcome
-        if not trial.metrics:
-            trial.held_bytes = held_bytes
-        trial.metrics.append(metrics)
-
-
-def _cut(drawn: Drawn, output_tokens: int) -> Drawn:
-    """The passes up to that output token."""
-    kept = drawn.passes.step < output_tokens
-    columns: dict[str, NDArray[np.int32]] = {
-        name: getattr(drawn.passes, name)[kept] for name in Passes.__dataclass_fields__
-    }
-    is_prefill = drawn.passes.is_prefill[kept]
-    passes = Passes(**(columns | {"is_prefill": is_prefill}))  # type: ignore[arg-type]  # all other columns are int32
-    return Drawn(
-        passes=passes,
-        expert_ids=drawn.expert_ids,
-        tokens=np.ascontiguousarray(drawn.tokens[kept]),
-        shared=drawn.shared,
-    )
+def _unless_refused(trial: Trial, run: Callable[[], Metrics]) -> Metrics | Infeasible:
+    """What the run gives; Infeasible where a named system cannot be run here, with what it says."""
+    try:
+        return run()
+    except InputError as error:
+        if not trial.is_named:
+            raise
+        return Infeasible(reason=str(error), missing_bytes=0)

@@ -56,14 +56,23 @@ class FoundPlan(Result):
         return f"<FoundPlan {where}: {self.policy.name}, {speed_of(self.metrics)}>"
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the plan and every named system that fits, a line each, the plan first."""
+        """Return the plan and every named system that fits, a line each, the plan first.
+
+        ``num_sampled_tokens`` says from how many output tokens a figure is foretold (0: from all).
+        """
         import pandas as pd
 
         rows: list[dict[str, Any]] = [
-            {"policy": self.policy.name, "is_plan": True} | _figures(self.metrics)
+            {"policy": self.policy.name, "is_plan": True}
+            | _figures(self.metrics)
+            | {"num_sampled_tokens": 0}
         ]
         for rival, metrics in self._rivals():
-            rows.append({"policy": rival.policy, "is_plan": False} | _figures(metrics))
+            rows.append(
+                {"policy": rival.policy, "is_plan": False}
+                | _figures(metrics)
+                | {"num_sampled_tokens": rival.num_sampled_tokens or 0}
+            )
         return pd.DataFrame(rows)
 
     def to_data(self) -> dict[str, Any]:

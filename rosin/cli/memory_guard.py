@@ -32,8 +32,8 @@ def refuse_large_plan(
     """Raise InputError where that many searches at once may take more; None processes: one that runs
     several candidates at once.
     """
+    from planner.search.draw_counts import default_draws
     from planner.search.footprint import plan_bytes
-    from planner.search.search import default_draws
     from planner.search.threads import NUM_THREADS
 
     num_threads = NUM_THREADS if num_processes is None else 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rosin.cli.progress_line import MAX_CHARACTERS, ProgressLine, bar
 
 if TYPE_CHECKING:
-    from planner.search.hunt import Step
+    from planner.search.steps import Step
     from sim.step.metrics import Metrics
 
 BAR_WIDTH = 20

@@ -1,5 +1,8 @@
 """Commands that run operations need torch, which is not installed along with Rosin."""
 
+LOADING_TORCH = "loading torch"
+"""What is being done while a command imports it, which takes seconds on a cold disk."""
+
 
 def require_torch(purpose: str) -> None:
     """Raise InputError, naming what to install, where torch is not installed. ``purpose`` as in

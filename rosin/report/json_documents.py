@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import Field
 
 from hwprofiles import Kind, Provenance
-from planner.search.hunt import RuledOut
 from planner.search.plan import Setting
 from planner.search.search import RunnerUp
+from planner.search.steps import RuledOut
 from rosin.report.document import Document
 from sim.step.metrics import Metrics
 from sim.step.provenance import UsedNumber
@@ -126,7 +126,8 @@ class PlanRival(Document):
     """A named system on the same work: what it would reach, or why it does not run;
     ``speed_fraction`` is of the plan's.
 
-    Both are means over its ``num_draws`` draws, the first of the plan's.
+    Both are means over its ``num_draws`` draws, the first of the plan's. Where its run was not made
+    whole, both are foretold from its prompt and ``num_sampled_tokens`` output tokens.
     """
 
     policy: str
@@ -135,6 +136,7 @@ class PlanRival(Document):
     metrics: Metrics | None
     speed_fraction: float | None
     num_draws: int
+    num_sampled_tokens: int | None
     reason: str | None
     missing_bytes: int | None
 

@@ -10,7 +10,7 @@ from hwprofiles import Machine
 from hwprofiles.ranges import check_at_least, check_shares
 from hwprofiles.units import MIB
 from sim.costs.compute_buffers import MICRO_BATCH_TOKENS, compute_buffer_bytes
-from sim.model.model import Model, TensorClass
+from sim.model.model import Model, TensorClass, layer_shapes
 from sim.workload.batch import Batch, Feeding, forward_passes
 
 TABLES_AT_LOAD = ("mixtral", 32_768)
@@ -188,11 +188,8 @@ def fixed_items(
     top = top_bytes(model, has_embedding=rule.is_eager) if has_head else 0
     items["weights outside experts"] = _dense_bytes(model, dense) + top
     if rule.budgets_kv:
-        per_layer = [
-            model.layer_kv_bytes(layer, batch.context_tokens)
-            for layer in np.flatnonzero(dense if held.kv is None else held.kv).tolist()
-        ]
-        items["KV cache"] = batch.num_sequences * sum(per_layer)
+        own = dense if held.kv is None else held.kv
+        items["KV cache"] = batch.num_sequences * _kv_bytes(model, batch.context_tokens, own)
     if rule.budgets_activations:
         items["activations" if rule.is_eager else "compute buffers"] = working_bytes(
             model, batch, feeding, rule, has_head=has_head
@@ -201,6 +198,17 @@ def fixed_items(
         items["rotary tables"] = rotary_table_bytes(model, batch)
     items["staging buffers"] = held.staging_bytes
     return items
+
+
+def _kv_bytes(model: Model, context_tokens: int, held: NDArray[np.bool_]) -> int:
+    """Bytes of one sequence's keys and values in the layers that are held."""
+    # A search asks this of hundreds of placements, and layers of one shape keep as much.
+    shapes, shape_of = layer_shapes(model)
+    counts = np.bincount(shape_of[held], minlength=len(shapes)).tolist()
+    return sum(
+        count * model.layer_kv_bytes(layer, context_tokens)
+        for count, layer in zip(counts, shapes, strict=True)
+    )
 
 
 def rotary_table_bytes(model: Model, batch: Batch) -> int:

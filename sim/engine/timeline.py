@@ -1,7 +1,7 @@
 """What happened: start and end of every task, and what can be read off them."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -38,6 +38,30 @@ class Timeline:
         made = hashlib.sha256()
         made.update(digest_rows(self))
         return shown_digest(made)
+
+    def up_to(self, count: int) -> "Timeline":
+        """What happened to the first ``count`` tasks."""
+        tasks = self.tasks
+        columns = {
+            item.name: getattr(tasks, item.name)[:count]
+            for item in fields(tasks)
+            if not item.name.startswith("dependenc")
+        }
+        offsets = tasks.dependency_offsets[: count + 1]
+        first = replace(
+            tasks,
+            dependency_offsets=offsets,
+            dependencies=tasks.dependencies[: int(offsets[-1])],
+            **columns,
+        )
+        return Timeline(
+            platform=self.platform,
+            tasks=first,
+            start_ns=self.start_ns[:count],
+            end_ns=self.end_ns[:count],
+            busy_ns=self.busy_ns[:count],
+            is_dropped=self.is_dropped[:count],
+        )
 
     def busy_by_resource_ns(self) -> dict[str, int]:
         """Total time each resource was held, by name."""

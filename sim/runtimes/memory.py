@@ -118,14 +118,14 @@ def reserved_tokens(question: RuntimeQuestion) -> int:
 
 def kv_bytes_of(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
     """Bytes of keys and values on the host and on each GPU, in this order."""
-    found = np.zeros(placement.num_gpus + 1)
+    sizes = np.array(kv_bytes_by_layer(question))
     slices = placement.slices
-    for layer, size in enumerate(kv_bytes_by_layer(question)):
-        device = placement.kv[layer]
-        if slices is None or device < 0:
-            found[device + 1] += size
-        else:
-            found[1:] += size * slices.attention[layer]
+    if slices is None:
+        return np.bincount(placement.kv + 1, weights=sizes, minlength=placement.num_gpus + 1)
+    on_host = placement.kv < 0
+    found = np.zeros(placement.num_gpus + 1)
+    found[0] = sizes[on_host].sum()
+    found[1:] = sizes[~on_host] @ slices.attention[~on_host]
     return found
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from hwprofiles import InputError, Machine, load_machine
 from planner.search.candidates import candidates, named_systems
-from planner.search.hunt import Step
 from planner.search.objectives import OBJECTIVES, Goal
 from planner.search.search import Search, SearchStopped, Unmet, binding_resource, search
+from planner.search.steps import Step
 from sim.costs.compute_buffers import compute_buffer_bytes
 from sim.costs.memory import Infeasible, weight_bytes
 from sim.model.library import load_model

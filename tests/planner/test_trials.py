@@ -6,7 +6,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 from planner.search.candidates import named_systems
-from planner.search.trials import Trial, Trials, is_feasible
+from planner.search.trial import Trial, is_feasible
+from planner.search.trials import Trials
 from sim.policies import POLICIES
 from tests.planner.test_search import _grid
 

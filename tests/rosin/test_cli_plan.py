@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from planner.search.hunt import Step
 from planner.search.objectives import OBJECTIVES
+from planner.search.steps import Step
 from rosin.__main__ import main
 from rosin.cli.failures import ExitCode
 from rosin.cli.progress import SearchProgress

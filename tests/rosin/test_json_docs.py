@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from planner.search.hunt import RuledOut
 from planner.search.plan import Setting
 from planner.search.search import RunnerUp
+from planner.search.steps import RuledOut
 from rosin.cli.json_output import envelope
 from rosin.commands.kv_replay import document as kv_documents
 from rosin.commands.measure import runtime_document as measured_runtimes

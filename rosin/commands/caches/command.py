@@ -103,7 +103,8 @@ def caches(
         medians=tuple(medians(rows)),
     )
     if figure is not None:
-        write_bytes(draw(result, figure.suffix), figure)
+        with output.waiting("drawing"):
+            write_bytes(draw(result, figure.suffix), figure)
     output.emit(result.model_dump(mode="json"), caches_page(result))
 
 

@@ -10,7 +10,7 @@ from rosin.cli.option_groups import OptionGroup
 from rosin.cli.options import AllowImportOption, MachineOption, ScenarioSeedOption
 from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import read_plan
-from rosin.cli.torch_needed import require_torch
+from rosin.cli.torch_needed import LOADING_TORCH, require_torch
 from rosin.commands.measure.command import DEVICES, FileOption, writable_machine_file
 from rosin.commands.validate.command import with_seed
 from rosin.version import __version__
@@ -70,13 +70,14 @@ def calibrate(
         for plan in plans
     ]
     require_torch("calibrate runs plans")
-    # These modules import torch, so they come after the check that it is there.
-    from rosin.commands.calibrate.document import calibrate_result, calibrate_warnings
-    from rosin.commands.calibrate.page import calibrate_page
-    from validation.calibrating import calibrate as calibrated
-    from validation.comparison.tiers import real_tier
-
     output = said.with_seed(loaded[0][1].setting.seed)
+    # These modules import torch, so they come after the check that it is there.
+    with output.waiting(LOADING_TORCH):
+        from rosin.commands.calibrate.document import calibrate_result, calibrate_warnings
+        from rosin.commands.calibrate.page import calibrate_page
+        from validation.calibrating import calibrate as calibrated
+        from validation.comparison.tiers import real_tier
+
     tier = real_tier(runs.device, own)
     output.note(NOTICE)
     # One step more than there are runs: the fit follows the last of them.

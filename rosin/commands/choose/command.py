@@ -112,7 +112,8 @@ def choose(
     question = choice_question(
         profile, file.model, scheme, asked.prompt_tokens, asked.output_tokens, checkpoint
     )
-    choice = choose_arm(question)
+    with output.waiting("pricing every way to run it"):
+        choice = choose_arm(question)
     if not choice.arms:
         raise NoFeasiblePlan(f"no feasible plan: {choice.left_out[0].reason}")
     drafted = {}
@@ -129,7 +130,8 @@ def choose(
         locality=question.locality.source,
     )
     if figure is not None:
-        write_bytes(draw(result, figure.suffix), figure)
+        with output.waiting("drawing"):
+            write_bytes(draw(result, figure.suffix), figure)
     output.emit(
         result.model_dump(mode="json"),
         choose_page(result),

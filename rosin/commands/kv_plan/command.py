@@ -290,7 +290,8 @@ def _report(
         from hwprofiles.text_file import write_bytes
         from rosin.commands.kv_plan.figure import draw_kv_plan
 
-        write_bytes(draw_kv_plan(result, files.figure.suffix), files.figure)
+        with output.waiting("drawing"):
+            write_bytes(draw_kv_plan(result, files.figure.suffix), files.figure)
     warnings = [
         *notes,
         *_warnings(found, question),

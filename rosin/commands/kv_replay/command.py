@@ -103,12 +103,9 @@ def kv_replay(
         result = kv_replay_result(asked, asked.run(pools, curve, waiting.step), curve)
     if figure is not None:
         # The curve is of LRU pools alone: without one of them it does not belong to the figure.
-        write_bytes(
-            draw_kv(
-                result, curve if any(is_nested(pool) for pool in pools) else None, figure.suffix
-            ),
-            figure,
-        )
+        shown = curve if any(is_nested(pool) for pool in pools) else None
+        with output.waiting("drawing"):
+            write_bytes(draw_kv(result, shown, figure.suffix), figure)
     warnings = (
         ()
         if spec.says_what_is_shared

@@ -12,7 +12,7 @@ from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
 from rosin.cli.sizes import read_size
 from rosin.cli.stage_progress import StageProgress
-from rosin.cli.torch_needed import require_torch
+from rosin.cli.torch_needed import LOADING_TORCH, require_torch
 from rosin.commands.measure.runtime_command import RuntimeMeasure, measure_runtime
 from rosin.commands.measure.subject_options import SubjectOptions
 from rosin.version import __version__
@@ -80,11 +80,12 @@ def measure(
     if program.runtime is not None:
         measure_runtime(subject, program, path, output)
         return
-    emulation = emulated.read()
-    # These modules import torch, so they come after the check that it is there.
-    from rosin.commands.measure.document import measure_result, measure_warnings
-    from rosin.commands.measure.page import measure_page
-    from validation.measuring import machine_data, with_stated_facts
+    with output.waiting(LOADING_TORCH):
+        emulation = emulated.read()
+        # These modules import torch, so they come after the check that it is there.
+        from rosin.commands.measure.document import measure_result, measure_warnings
+        from rosin.commands.measure.page import measure_page
+        from validation.measuring import machine_data, with_stated_facts
 
     findings = _measured(subject, emulation, output)
     measured = machine_data(findings, path.stem, __version__)

@@ -176,7 +176,8 @@ def _plan_policies(
         planned, provenance, path=files.output_file, command=command, runtimes=runtimes
     )
     if files.figure is not None:
-        write_bytes(draw_plan(best, result, files.figure.suffix), files.figure)
+        with output.waiting("drawing"):
+            write_bytes(draw_plan(best, result, files.figure.suffix), files.figure)
     warnings = [*_stopped(planned), *run_warnings(best, provenance)]
     output.emit(
         result.model_dump(mode="json"),

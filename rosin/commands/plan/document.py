@@ -103,6 +103,7 @@ def _rival(rival: NamedRival, objective: str) -> PlanRival:
         values |= {
             "metrics": found,
             "speed_fraction": speed_fraction(found, rival.plan_metrics, objective),
+            "num_sampled_tokens": rival.num_sampled_tokens,
         }
     else:
         values |= {"reason": found.reason, "missing_bytes": found.missing_bytes}

@@ -14,15 +14,19 @@ def draw_plan(run: Run, result: PlanResult, suffix: str) -> bytes:
     scenario = run.scenario
     batch = run.scenario.batch
     bars = [_bar(scenario.policy.name, result.predicted, is_chosen=True)]
+    sampled = ""
     for rival in result.rivals:
         if rival.metrics is not None:
             mark = ("" if rival.is_lossless else " *") + (" †" if rival.knows_future else "")
+            if rival.num_sampled_tokens is not None:
+                mark += " ~"
+                sampled = f", ~ by its first {rival.num_sampled_tokens} output tokens"
             bars.append(_bar(rival.policy + mark, rival.metrics))
     bars.sort(key=lambda bar: -bar.value)
     title = (
         f"{scenario.model.name} ({scenario.model.quantization}) on {scenario.machine.name}: "
         f"{batch.batch_size} x {batch.prompt_tokens} tokens, {batch.output_tokens} output tokens; simulated\n"
-        "green: the plan; * lossy, † knows the future"
+        f"green: the plan; * lossy, † knows the future{sampled}"
     )
     return bar_picture(title, "output, prompt time included (tokens/s)", bars).render(suffix)
 

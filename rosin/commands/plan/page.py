@@ -279,9 +279,10 @@ def _rivals(run: Run, result: PlanResult) -> Table:
     table.add_row("this plan", *_speeds(run.metrics), *_share(1.0), style="bold")
     for rival in result.rivals:
         if rival.metrics is not None and rival.speed_fraction is not None:
-            table.add_row(
-                _marked(rival, run), *_speeds(rival.metrics), *_share(rival.speed_fraction)
-            )
+            speed, *others = _speeds(rival.metrics)
+            if rival.num_sampled_tokens is not None:
+                speed = f"~{speed}"
+            table.add_row(_marked(rival, run), speed, *others, *_share(rival.speed_fraction))
     return table
 
 
@@ -319,6 +320,18 @@ def _marks(run: Run, result: PlanResult) -> Iterator[Text]:
     if any(_overflows(rival, run) for rival in shown):
         yield Text(
             "! sets aside too little: it would need more GPU memory than there is", style="dim"
+        )
+    yield from _samples(run, shown)
+
+
+def _samples(run: Run, rivals: Sequence[PlanRival]) -> Iterator[Text]:
+    """On how many tokens the figures of runs rest that were not made whole."""
+    sampled = {rival.num_sampled_tokens for rival in rivals} - {None}
+    for count in sampled:
+        tokens = run.scenario.batch.output_tokens
+        yield Text(
+            f"~ not run whole: foretold from the first {count} of {tokens:,} output tokens",
+            style="dim",
         )
 
 

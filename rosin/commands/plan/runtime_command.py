@@ -77,7 +77,8 @@ def plan_for_runtime(
     request = read_options(options)
     # Here alone, so that who asks through a page names no file of this computer.
     said = replace(said, against=_of_file(said.runtime, said.against))
-    answer = runtime_answer(request.setting, said, goal)
+    with output.waiting(f"planning for {said.runtime}"):
+        answer = runtime_answer(request.setting, said, goal)
     if files.output_file is not None:
         from planner.runtimes.plan_file import save_runtime_plan
 
@@ -92,7 +93,8 @@ def plan_for_runtime(
         from hwprofiles.text_file import write_bytes
         from rosin.commands.plan.runtime_figure import draw_runtime_plan
 
-        write_bytes(draw_runtime_plan(result, files.figure.suffix), files.figure)
+        with output.waiting("drawing"):
+            write_bytes(draw_runtime_plan(result, files.figure.suffix), files.figure)
     output.emit(
         result.model_dump(mode="json"),
         runtime_plan_page(result),

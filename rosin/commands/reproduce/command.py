@@ -76,7 +76,7 @@ def _show_one(
     with output.waiting(f"reproducing {name}"):
         reproduction = run_reproduction(name, output.seed, popularity, requests)
     # Validation draws these figures, and does not know how figures of reports look.
-    with house_style():
+    with house_style(), output.waiting("drawing"):
         paths = write(reproduction, folder) if folder is not None else ()
     result = reproduction_result(reproduction, paths)
     output.emit(result.model_dump(mode="json"), reproduction_page(result, output.seed))
@@ -87,12 +87,12 @@ def _show_all(
 ) -> None:
     from rosin.commands.reproduce.document import overview_result
     from rosin.commands.reproduce.overview_page import overview_page
-    from rosin.report.figure_style import house_style
-    from validation.published import overview, write_overview
+    from validation.published import overview, reproduction_names, write_overview
 
-    page = overview(output.seed, popularity, requests, progress=output.note)
-    with house_style():
-        paths = write_overview(page, folder) if folder is not None else ()
+    # One step more than there are papers: each is told when it begins.
+    with output.waiting("reproducing", len(reproduction_names()) + 1) as waiting:
+        page = overview(output.seed, popularity, requests, progress=waiting.step)
+    paths = write_overview(page, folder) if folder is not None else ()
     result = overview_result(page, paths)
     output.emit(result.model_dump(mode="json"), overview_page(result, output.seed))
 

@@ -137,7 +137,7 @@ def fit(
         both["generator"] = statistics(generated_trace(spec, output.seed), output.seed)
     # The file says only what differs from the defaults, so that people can read it.
     write_yaml(spec.model_dump(mode="json", exclude_defaults=True), destination)
-    _draw(both, figure)
+    _draw(both, figure, output)
     payload = {"path": str(destination), "task": spec.task, **both}
     output.emit(
         payload, routing_tables(both), provenance=spec.routing().provenance, warnings=recorded.notes
@@ -173,7 +173,7 @@ def stats(
         for name, each in traces.items():
             waiting.step(f"statistics of {name}")
             found[name] = statistics(each, output.seed)
-    _draw(found, figure)
+    _draw(found, figure, output)
     provenance = weakest([each.provenance for each in traces.values()])
     output.emit({"statistics": found}, routing_tables(found), provenance=provenance)
 
@@ -183,12 +183,13 @@ def _label(source: str) -> str:
     return Path(source).name[-24:]
 
 
-def _draw(found: dict, figure: Path | None) -> None:  # type: ignore[type-arg]  # the type would load numpy before help is shown
+def _draw(found: dict, figure: Path | None, output: Output) -> None:  # type: ignore[type-arg]  # the type would load numpy before help is shown
     from hwprofiles.text_file import write_bytes
     from rosin.commands.routing.figure import draw_routing
 
     if figure is not None:
-        write_bytes(draw_routing(found, figure.suffix), figure)
+        with output.waiting("drawing"):
+            write_bytes(draw_routing(found, figure.suffix), figure)
 
 
 def _check_figure(figure: Path | None) -> None:

@@ -8,7 +8,7 @@ import typer
 from rosin.cli.named_option import written
 from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import read_plan
-from rosin.cli.torch_needed import require_torch
+from rosin.cli.torch_needed import LOADING_TORCH, require_torch
 from rosin.commands.validate.run_options import RunOptions, RuntimeRun
 
 if TYPE_CHECKING:
@@ -49,12 +49,13 @@ def validate(
     asked.refuse_without("--runtime", "the program to run")
     loaded = with_seed(read_plan(plan, runs.allow_import or ()), runs.seed)
     require_torch("validate runs the plan")
-    # These import torch, so what is wrong with the plan shows before they are needed.
-    from rosin.commands.validate.document import validate_result, validate_warnings
-    from rosin.commands.validate.page import validate_page
-    from validation.comparison import validate_plan
-
     output = said.with_seed(loaded.setting.seed)
+    # These import torch, so what is wrong with the plan shows before they are needed.
+    with output.waiting(LOADING_TORCH):
+        from rosin.commands.validate.document import validate_result, validate_warnings
+        from rosin.commands.validate.page import validate_page
+        from validation.comparison import validate_plan
+
     batch = _quick_batch(loaded) if runs.quick else None
     output.note(NOTICE)
     with output.waiting("making weights and measuring") as waiting:
@@ -68,7 +69,8 @@ def validate(
         )
     result = validate_result(validation)
     if folder is not None:
-        _write(validation, result, folder)
+        with output.waiting("running it once more for its timelines"):
+            _write(validation, result, folder)
     output.emit(
         result.model_dump(mode="json"),
         validate_page(result),

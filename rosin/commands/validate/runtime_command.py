@@ -37,14 +37,15 @@ def validate_runtime(
     load = RunLoad(rounds=runs.num_rounds)
     with tempfile.TemporaryDirectory(prefix="rosin-") as made:
         file = model_file(question, asked.model_file, Path(made), output.seed)
-        ran = run_plan(
-            file,
-            arguments,
-            runtime_host(machine),
-            asked.binary,
-            load,
-            on_run=lambda name: output.note(f"ran {name}"),
-        )
+        with output.waiting(f"running {asked.runtime}") as waiting:
+            ran = run_plan(
+                file,
+                arguments,
+                runtime_host(machine),
+                asked.binary,
+                load,
+                on_run=lambda name: waiting.step(f"ran {name}; going on"),
+            )
         # Before the folder is gone: the small file's header is copied out of it.
         kept = asked.model_file
         history = None if folder is None else _remember(folder, kept, question, ran, file)

@@ -194,11 +194,12 @@ def _report(
     from rosin.commands.whatif.result import whatif_result
     from rosin.commands.whatif.rows import StudyRows
 
-    rows = StudyRows(study, swept.outcomes_at, costs)
-    result = whatif_result(
-        study, rows, swept.tornado, command=command, num_computed=swept.num_computed
-    )
-    files, warnings = write_files(result, folder)
+    with output.waiting("writing the table and the figures"):
+        rows = StudyRows(study, swept.outcomes_at, costs)
+        result = whatif_result(
+            study, rows, swept.tornado, command=command, num_computed=swept.num_computed
+        )
+        files, warnings = write_files(result, folder)
     # A pager may keep what is printed waiting for hours; nothing more is written to the folder.
     swept.let_go()
     result = result.model_copy(

@@ -47,6 +47,9 @@ def policies_section(rows: Sequence[Mapping[str, Any]], chosen: str | None = Non
     if misfits:
         body += table("Policies that do not fit", ("policy", "because", "too much"), misfits)
     lead = "All on the same work. * lossy: its tokens differ from a plain forward pass. † knows the future: no system can."
+    sampled = {row["num_sampled_tokens"] for row in running if row.get("num_sampled_tokens")}
+    for count in sampled:
+        lead += f" ~ not run whole: foretold from its first {count} output tokens."
     return Section(title="Speed by policy", lead=lead, body=body)
 
 
@@ -114,7 +117,8 @@ def figures_section(figures: Mapping[str, str]) -> Iterator[Section]:
 
 def _mark(row: Mapping[str, Any]) -> str:
     lossy = "" if row.get("is_lossless", True) else " *"
-    return lossy + (" †" if row.get("knows_future") else "")
+    future = " †" if row.get("knows_future") else ""
+    return lossy + future + (" ~" if row.get("num_sampled_tokens") else "")
 
 
 def _percent(gain: float | None) -> str:

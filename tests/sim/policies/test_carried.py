@@ -11,7 +11,7 @@ import pytest
 from hwprofiles import InputError, Machine
 from planner.search.objectives import Goal
 from planner.search.standing import is_allowed
-from planner.search.trials import Trial
+from planner.search.trial import Trial
 from sim.costs.cost_model import CostModel
 from sim.engine.task import TaskKind
 from sim.model.model import Model, TensorClass

@@ -1,0 +1,42 @@
+"""How far a search is, and what it has ruled out so far."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+from sim.step.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """How far a search is: what it does, how much of that is done, and the best so far."""
+
+    doing: str
+    num_done: int
+    num_in_all: int
+    policy: str | None
+    metrics: Metrics | None
+
+
+Progress = Callable[[Step], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class RuledOut:
+    """Candidates by what ruled them out: they do not fit, are not what was asked for, cannot be
+    fast enough, or were not in a run.
+
+    ``closed_form``: a time that they cannot beat is more than 5 % longer than another's run.
+    ``short_runs``: others did better in those, or the same. ``draws``: others did better over whole runs, on one
+    draw or more. The rest met every draw.
+    """
+
+    memory: int = 0
+    constraints: int = 0
+    closed_form: int = 0
+    short_runs: int = 0
+    draws: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(getattr(self, field.name) for field in fields(self))

@@ -47,6 +47,8 @@ class Output(OutputOptions):
     seed: SeedOption = 0
 
     def __post_init__(self) -> None:
+        # A class with slots is made twice, and super() without arguments names the first.
+        OutputOptions.__post_init__(self)
         if self.seed > MAX_SEED:
             from hwprofiles import InputError
 

@@ -5,7 +5,6 @@ for such patterns.
 import re
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 
 HOST = -1
 """The device number of host memory; GPUs count from 0."""
@@ -38,13 +37,7 @@ class Override:
 
     def finds(self, tensor_name: str) -> bool:
         """Whether the pattern is found anywhere in the name."""
-        return _is_found(self.pattern, tensor_name)
-
-
-# A search asks the same of the same few thousand names for each of its candidates.
-@lru_cache(1 << 16)
-def _is_found(pattern: str, name: str) -> bool:
-    return re.search(pattern, name) is not None
+        return re.search(self.pattern, tensor_name) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

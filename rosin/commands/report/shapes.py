@@ -27,7 +27,7 @@ class Figures(Shape):
     expert_hit_rate: float
 
 
-class PolicyRow(Shape):
+class RivalRow(Shape):
     """A policy beside others, with figures where it fits."""
 
     policy: str
@@ -38,7 +38,7 @@ class PolicyRow(Shape):
     knows_future: bool = False
 
 
-class ComparedRow(PolicyRow):
+class ComparedRow(RivalRow):
     """A policy that fits."""
 
     metrics: Figures
@@ -66,7 +66,7 @@ class Comparison(Shape):
 
     scenario: ComparisonScenario
     rows: list[ComparedRow]
-    infeasible: list[PolicyRow]
+    infeasible: list[RivalRow]
     warnings: list[str]
 
 
@@ -82,12 +82,12 @@ class PlanFound(Shape):
 
     plan: PlanParts
     command: str | list[str] | None = None
-    rivals: list[PolicyRow] | None = None
+    rivals: list[RivalRow] | None = None
     static_bound_s: float | None = None
     clairvoyant_bound_s: float | None = None
 
 
-class RunParts(PlanParts):
+class RunShape(PlanParts):
     """The scenario of a run."""
 
     command: str
@@ -96,7 +96,7 @@ class RunParts(PlanParts):
 class RunFound(Shape):
     """What ``simulate`` wrote."""
 
-    scenario: RunParts
+    scenario: RunShape
 
 
 class GainRow(Shape):
@@ -136,7 +136,7 @@ class CellTable(Shape):
     cells: list[dict[str, Any]]
 
 
-class Target(Shape):
+class AimReached(Shape):
     """Whether what was aimed at was reached; null: it was not tried."""
 
     is_met: bool | None
@@ -159,7 +159,7 @@ class RowsFound(Shape):
     """What a validation, an accuracy or a reproduction wrote; other rows of it are lists of objects."""
 
     tables: list[CellTable] | None = None
-    targets: list[Target] | None = None
+    targets: list[AimReached] | None = None
     error_fraction: ErrorKinds | None = None
     title: str | None = None
     model: str | None = None

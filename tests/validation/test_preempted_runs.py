@@ -1,11 +1,16 @@
 """What other processes take from runs of real operations: counted by CPU time, and left out."""
 
+import gc
+import threading
 import time
 
 import pytest
 
 from hwprofiles.units import NS_PER_S
 from sim.engine.task import TaskKind
+from sim.policies.table import POLICIES
+from tests.sim.small import MODELS
+from tests.validation.backend_runs import BATCHES, case
 from validation.backend.cores import Worker
 from validation.backend.lane import Lane
 from validation.backend.ticket import Pace, TaskLabel, Ticket, Work
@@ -65,3 +70,24 @@ def test_preempted_runs_are_left_out(shares: tuple[float, ...], kept: tuple[floa
     """Those that lost more than one twentieth, unless a plan has no other runs."""
     runs = tuple(map(_paired, shares))
     assert tuple(run.lost_fraction for run in undisturbed(runs)) == kept
+
+
+def test_no_run_is_held_up_by_a_search_for_garbage() -> None:
+    """Python's search stops all lanes at once, for longer than a small run takes."""
+    run = case(POLICIES["fiddler"], MODELS["plain"], BATCHES["one"])
+    searches: list[bool] = []
+
+    def search(_phase: str, _info: dict[str, int]) -> None:
+        searches.append(any(thread.name.startswith("lane") for thread in threading.enumerate()))
+
+    before = gc.get_threshold()
+    gc.callbacks.append(search)
+    try:
+        gc.set_threshold(1)  # a search with nearly every object
+        run.run()
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(search)
+    assert searches
+    assert not any(searches)
+    assert gc.isenabled()

@@ -3,6 +3,7 @@ precisely than the system does.
 """
 
 import ctypes
+import gc
 import sys
 import time
 from collections.abc import Iterator
@@ -50,11 +51,17 @@ def wake_promptly() -> None:
 
 
 @contextmanager
-def quick_switching() -> Iterator[None]:
-    """Threads take turns every few microseconds within this block."""
-    before = sys.getswitchinterval()
+def steady_threads() -> Iterator[None]:
+    """Threads take turns every few microseconds within this block, and Python looks for no garbage:
+    such a search holds all of them for some 0.1 to 0.5 s, longer than a whole run may take.
+    """
+    interval_s = sys.getswitchinterval()
+    is_collecting = gc.isenabled()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.disable()
     try:
         yield
     finally:
-        sys.setswitchinterval(before)
+        sys.setswitchinterval(interval_s)
+        if is_collecting:
+            gc.enable()

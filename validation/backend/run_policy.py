@@ -13,7 +13,7 @@ from sim.policies.together import check_parts
 from sim.workload.batch import forward_passes
 from validation.backend.executed import ExecutedRun
 from validation.backend.forward_pass import Sequences
-from validation.backend.pacing import quick_switching
+from validation.backend.pacing import steady_threads
 from validation.backend.real_run import live_run, static_run
 from validation.backend.rehearsal import Rehearsal, foresight_of, rehearse
 from validation.backend.tier import Tier, device_of, open_lanes
@@ -50,7 +50,7 @@ def execute_policy(
     if is_live and rehearsal is None:
         rehearsal = rehearse(weights, problem, prompts_SL, seed=0)
     device = device_of(tier)
-    with quick_switching(), torch.inference_mode():
+    with steady_threads(), torch.inference_mode():
         sequences = Sequences(weights, problem.batch, prompts_SL, device)
         if is_live and rehearsal is not None:
             foresight = foresight_of(problem, residency, passes, rehearsal)

@@ -14,7 +14,7 @@ from hwprofiles.units import NS_PER_S, NS_PER_US
 from sim.engine.task import NONE, TaskKind
 from validation.backend.cores import Worker
 from validation.backend.lane import Lane
-from validation.backend.pacing import quick_switching
+from validation.backend.pacing import steady_threads
 from validation.backend.ticket import Pace, TaskLabel, Ticket
 from validation.measuring.bench import Bench
 
@@ -59,7 +59,7 @@ def measure_gaps(
     accelerator: Bench, cores: tuple[Sequence[int], Sequence[int]], num_samples: int
 ) -> LaneGaps:
     """All four, on lanes as the backend has them, each held to its cores."""
-    with quick_switching():
+    with steady_threads():
         lanes = _lane("one", cores[0]), _lane("other", cores[1])
         try:
             hand_over = _hand_overs(lanes, num_samples)

@@ -33,6 +33,7 @@ from rosin.report.html.other_sections import (
     policies_section,
     rows_section,
     sensitivity_section,
+    shown_columns,
 )
 from rosin.report.html.page import Page
 from rosin.report.html.run_sections import run_sections
@@ -272,6 +273,8 @@ def _of_rows(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -
         if isinstance(rows, list) and rows:
             if not all(isinstance(row, dict) for row in rows):
                 raise InputError(f"{source}: key {key} must be a list of objects")
+            if not shown_columns(rows):
+                raise InputError(f"{source}: key {key} has no words and no numbers to show")
             section = rows_section(
                 title, "Numbers as the command wrote them; see --json's page.", rows[:MAX_ROWS]
             )

@@ -96,13 +96,20 @@ def sensitivity_section(rows: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def rows_section(title: str, lead: str, rows: Sequence[Mapping[str, Any]]) -> Section:
-    """A table of flat rows, with the keys of the first as its columns."""
-    columns = [key for key in rows[0] if not isinstance(rows[0][key], dict | list)] if rows else []
-    # JSON has every key; a table for people leaves out columns that are empty in all rows.
-    columns = [key for key in columns if any(_cell(key, row.get(key)) for row in rows)]
-    lines = [[_cell(key, row.get(key)) for key in columns] for row in rows]
+    """A table of flat rows, with the keys of the first as its columns; empty where none has words."""
+    columns = shown_columns(rows)
+    lines = [[_cell(key, row.get(key)) for key in columns] for row in rows] if columns else []
     body = table(title, [column.replace("_", " ") for column in columns], lines)
     return Section(title=title, lead=lead, body=body)
+
+
+def shown_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys of the first row whose values are words or numbers in at least one of the rows.
+
+    JSON has every key; a table for people leaves out columns that are empty in all rows.
+    """
+    columns = [key for key in rows[0] if not isinstance(rows[0][key], dict | list)] if rows else []
+    return [key for key in columns if any(_cell(key, row.get(key)) for row in rows)]
 
 
 def figures_section(figures: Mapping[str, str]) -> Iterator[Section]:

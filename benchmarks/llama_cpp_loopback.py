@@ -1,9 +1,8 @@
 """Two devices by loopback RPC: what runs on them, and the laws and costs that predict it.
 
 A server of one thread on this machine stands for the GPU. Both sides take turns, so a token's time is
-the CPU time of both. Laws of the kernels are measured on the CPU alone on shapes b, c and e; what a
-node costs more behind the server, and what each change of sides costs, on the same shapes with all
-experts there and with none.
+the CPU time of both. Laws of the kernels are measured on the CPU alone on shapes b, c and e; what
+crossing to the server costs, on the same shapes with all experts there and with none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from hwprofiles.units import NS_PER_S
 from sim.model.importers.gguf import model_from_gguf
 from sim.runtimes import RuntimeHost, RuntimeQuestion, predict, runtime_host
 from sim.runtimes.llama_cpp.arguments import LlamaArguments, read_llama_arguments
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of
 from validation.runtimes.llama_cpp import (
     Case,
@@ -69,11 +69,13 @@ class LawRuns:
 
 def law_runs() -> LawRuns:
     """Return the runs of the shapes that laws are fitted on."""
-    cases = [Case(shape=shape, formats=FORMAT) for shape in FITTED]
+    own = [Case(shape=shape, formats=FORMAT) for shape in FITTED]
+    # Two numbers of experts a token tell the experts' costs from those around them.
+    cases = (*own, *map(with_other_top_k, own))
     return LawRuns(
         alone=tuple(
             Run(case=case, arguments=read_llama_arguments("-t 1 -ngl 0"), has_device=False)
-            for case in (*cases, *map(with_other_top_k, cases))
+            for case in cases
         ),
         beside=tuple(
             Run(case=case, arguments=device_arguments(more), has_device=True)
@@ -121,19 +123,61 @@ def samples_of(sessions: Mapping[Run, BenchSession], rounds: int) -> dict[Run, l
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServerCosts:
+    """What the server adds, in ns: to each node that it computes, to each change of sides, and for each
+    node that it is sent.
+
+    With a single visit a token its graph is sent once and then run again. Else every visit sends the
+    graph anew, and ggml-rpc sends a node with all that it was computed from, back to the first layer
+    (``add_tensor`` in ggml-rpc.cpp at 0c1e57098): later visits send more.
+    """
+
+    node_ns: float
+    crossing_ns: float
+    sent_node_ns: float
+
+    def token_s(self, run: Run, session: BenchSession, host: RuntimeHost) -> float:
+        """Return the predicted time of a token of that run, in seconds."""
+        question = question_of(run, session, host)
+        sent = sent_nodes(run, session, placement_of(question))
+        return 1.0 / predict(question).decode.tokens_per_s + sent * self.sent_node_ns / NS_PER_S
+
+
+def sent_nodes(run: Run, session: BenchSession, placement: DevicePlacement) -> float:
+    """Return how many nodes a token sends to the server, each as often as it is sent; the graph's
+    nodes are those that the program's log counts, alike in all layers.
+    """
+    num_nodes = session.log.num_nodes
+    assert num_nodes is not None, "the log of a run counts the nodes of its graph"
+    return _sent_layers(placement) * num_nodes / run.case.shape.num_layers
+
+
+def _sent_layers(placement: DevicePlacement) -> int:
+    is_there = placement.attention >= 0
+    leaves = is_there & (placement.expert_fraction[:, 0] > 0)
+    if not leaves.any():
+        return 0
+    before = np.cumsum(is_there)
+    return int(before[leaves].sum() + before[-1])
+
+
 def fitted_host(
     runs: LawRuns, sessions: Mapping[Run, BenchSession], samples: Mapping[Run, Sequence[Sample]]
-) -> RuntimeHost:
-    """Return a machine with the laws of the kernels, and the device's costs beside them."""
+) -> tuple[RuntimeHost, ServerCosts]:
+    """Return a machine with the laws of the kernels, and the server's costs beside them."""
     points = [_point(run, sessions[run], samples[run]) for run in runs.alone]
     program = sessions[runs.alone[0]].program
     measured = Measured(program=program, threads=1, points=tuple(points))
     kernels = runtime_kernels(measured, fit_laws(points), "benchmark")
     kernels = kernels.model_copy(update={"crossing_ns": _quantity(0.0)})
     without = _host(kernels, 0.0, 0.0)
-    node_ns, crossing_ns = _device_costs(runs.beside, sessions, samples, without, kernels)
-    print(f"a node behind the server {node_ns:.0f} ns more, a change of sides {crossing_ns:.0f} ns")
-    return _host(kernels, node_ns, crossing_ns)
+    costs = _server_costs(runs.beside, sessions, samples, without, kernels)
+    print(
+        f"a node behind the server {costs.node_ns:.0f} ns more, a change of sides "
+        f"{costs.crossing_ns:.0f} ns, a node that is sent {costs.sent_node_ns:.0f} ns"
+    )
+    return _host(kernels, costs.node_ns, costs.crossing_ns), costs
 
 
 def _point(run: Run, session: BenchSession, samples: Sequence[Sample]) -> KernelPoint:
@@ -150,27 +194,31 @@ def _point(run: Run, session: BenchSession, samples: Sequence[Sample]) -> Kernel
     )
 
 
-def _device_costs(
+def _server_costs(
     runs: Sequence[Run],
     sessions: Mapping[Run, BenchSession],
     samples: Mapping[Run, Sequence[Sample]],
     host: RuntimeHost,
     kernels: RuntimeKernels,
-) -> tuple[float, float]:
-    """What a node costs more behind the server, and a change of sides, in ns: least squares of what
-    runs with the device take beyond the laws.
-    """
+) -> ServerCosts:
+    """Least squares of what runs with the server take beyond the laws, none of them below zero."""
     amounts, beyond = [], []
     for run in runs:
         question = question_of(run, sessions[run], host)
         placement = placement_of(question)
         taken_s = timed(samples[run]).token_s
         layers = float((placement.attention >= 0).sum())
-        nodes = layers * kernels.nodes_per_layer.value
-        amounts.append([nodes / taken_s, placement.num_crossings / taken_s])
+        counts = (
+            layers * kernels.nodes_per_layer.value,
+            placement.num_crossings,
+            sent_nodes(run, sessions[run], placement),
+        )
+        # Shares of the run's own time, so that long runs do not outweigh short ones.
+        amounts.append([count / taken_s for count in counts])
         beyond.append(1 - 1 / predict(question).decode.tokens_per_s / taken_s)
     solution, _ = nnls(np.array(amounts), np.array(beyond))
-    return float(solution[0] * NS_PER_S), float(solution[1] * NS_PER_S)
+    node_ns, crossing_ns, sent_node_ns = (float(part * NS_PER_S) for part in solution)
+    return ServerCosts(node_ns=node_ns, crossing_ns=crossing_ns, sent_node_ns=sent_node_ns)
 
 
 def _host(kernels: RuntimeKernels, node_ns: float, crossing_ns: float) -> RuntimeHost:

@@ -2,7 +2,7 @@
 
 A server of one thread on this machine stands for the GPU. Both sides take turns, so a token's time is
 the CPU time of both. Laws of the kernels are measured on the CPU alone on shapes b, c and e; what
-crossing to the server costs, on the same shapes with all experts there and with none.
+crossing to the server costs, on the same shapes with all experts there, with half, and with none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,7 +80,8 @@ def law_runs() -> LawRuns:
         beside=tuple(
             Run(case=case, arguments=device_arguments(more), has_device=True)
             for case in cases
-            for more in ("-ncmoe 0", "-cmoe")
+            # Half of the layers too: what is sent grows with the square, changes of sides do not.
+            for more in ("-ncmoe 0", f"-ncmoe {case.shape.num_layers // 2}", "-cmoe")
         ),
     )
 
@@ -201,24 +202,35 @@ def _server_costs(
     host: RuntimeHost,
     kernels: RuntimeKernels,
 ) -> ServerCosts:
-    """Least squares of what runs with the server take beyond the laws, none of them below zero."""
-    amounts, beyond = [], []
+    """Nodes by what a file takes beyond the laws with all of it there; changes of sides, and what is
+    sent, by what the same file takes more with its experts on the host, where errors of the laws
+    cancel. Least squares of shares of a run's time, so that long runs do not outweigh short ones.
+    """
+    shares: dict[bool, list[tuple[float, ...]]] = {False: [], True: []}
+    beyond: dict[bool, list[float]] = {False: [], True: []}
+    whole_s: dict[Case, float] = {}
     for run in runs:
         question = question_of(run, sessions[run], host)
         placement = placement_of(question)
+        crossings = placement.num_crossings
         taken_s = timed(samples[run]).token_s
-        layers = float((placement.attention >= 0).sum())
-        counts = (
-            layers * kernels.nodes_per_layer.value,
-            placement.num_crossings,
-            sent_nodes(run, sessions[run], placement),
-        )
-        # Shares of the run's own time, so that long runs do not outweigh short ones.
-        amounts.append([count / taken_s for count in counts])
-        beyond.append(1 - 1 / predict(question).decode.tokens_per_s / taken_s)
-    solution, _ = nnls(np.array(amounts), np.array(beyond))
-    node_ns, crossing_ns, sent_node_ns = (float(part * NS_PER_S) for part in solution)
-    return ServerCosts(node_ns=node_ns, crossing_ns=crossing_ns, sent_node_ns=sent_node_ns)
+        more_s = taken_s - 1 / predict(question).decode.tokens_per_s
+        if not _sent_layers(placement):
+            whole_s[run.case] = more_s
+            layers = float((placement.attention >= 0).sum())
+            shares[False].append((layers * kernels.nodes_per_layer.value / taken_s,))
+            beyond[False].append(more_s / taken_s)
+        else:
+            sent = sent_nodes(run, sessions[run], placement)
+            shares[True].append((crossings / taken_s, sent / taken_s))
+            beyond[True].append((more_s - whole_s[run.case]) / taken_s)
+    [node_s] = nnls(np.array(shares[False]), np.array(beyond[False]))[0]
+    crossing_s, sent_s = nnls(np.array(shares[True]), np.array(beyond[True]))[0]
+    return ServerCosts(
+        node_ns=float(node_s * NS_PER_S),
+        crossing_ns=float(crossing_s * NS_PER_S),
+        sent_node_ns=float(sent_s * NS_PER_S),
+    )
 
 
 def _host(kernels: RuntimeKernels, node_ns: float, crossing_ns: float) -> RuntimeHost:

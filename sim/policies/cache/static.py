@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs.memory import Residency
-from sim.policies.cache.base import Cache, CacheState
+from sim.policies.cache.base import Cache
+from sim.policies.cache.state import CacheState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,11 @@ def is_there(path: Path) -> bool:
         return False
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file of that name."""
+    return is_there(path) and path.is_file()
+
+
 def check_regular(path: Path, what: str) -> int:
     """Return the bytes of a regular file.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hwprofiles import load_machine
+from hwprofiles.input_file import is_file
 from planner.search.plan import Setting
 from planner.study.axes import Axis, Value
 from sim.routing import load_routing
@@ -115,7 +116,7 @@ def content_digest(setting: Setting) -> str:
     spec = setting.routing or ""
     # A file may change under the same name, so its content counts.
     file = Path(spec.removeprefix("popularity:"))
-    routing = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else spec
+    routing = hashlib.sha256(file.read_bytes()).hexdigest() if is_file(file) else spec
     # Field by field: what a model shows of itself is a summary.
     content = {each.name: repr(getattr(model, each.name)) for each in fields(model)}
     return digest([load_machine(setting.machine).model_dump(mode="json"), content, routing])

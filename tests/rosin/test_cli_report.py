@@ -21,6 +21,7 @@ from sim.policies import find_policy
 from sim.routing import load_routing
 from sim.step.simulate import Run, Scenario, simulate
 from sim.workload.batch import Batch
+from tests.fuzz.results import STUDY
 from tests.rosin.scenarios import SMALL, json_of
 from tests.sim.small import MODELS, small_machine
 
@@ -184,6 +185,18 @@ def test_markup_in_names_is_text(tmp_path: Path) -> None:
     path.write_text(json.dumps(data), encoding="utf-8")
     text = page_of(path, ()).html()
     assert "<script>alert" not in text and "<i>m" not in text and "<b>" not in text
+
+
+def test_a_figure_that_no_file_can_be_is_left_out(tmp_path: Path) -> None:
+    """A study's result names its figures; of a name longer than files have, nothing is shown."""
+    path = tmp_path / "study.json"
+    named = page_of(_written({**STUDY, "files": ["x" * 5000 + ".svg"]}, path), ()).html()
+    assert named == page_of(_written(STUDY, path), ()).html()
+
+
+def _written(data: object, path: Path) -> Path:
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
 
 
 @pytest.mark.parametrize(

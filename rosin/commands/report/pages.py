@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hwprofiles import InputError, validated
+from hwprofiles.input_file import is_file
 from hwprofiles.json_rows import JsonRows, read_json_rows
 from hwprofiles.units import format_duration
 from planner.search.objectives import Goal
@@ -222,7 +223,7 @@ def _of_study(data: Mapping[str, Any], source: Path, importable: Sequence[str]) 
     if data.get("sensitivities"):
         sections.insert(0, sensitivity_section(data["sensitivities"]))
     files = [Path(name) for name in data.get("files") or ()]
-    sections += figures_section(_figures([file for file in files if file.is_file()]))
+    sections += figures_section(_figures([file for file in files if is_file(file)]))
     return Page(
         title=f"What if: {data['setting']['model']} on {data['setting']['machine']}",
         answer=best.words(),

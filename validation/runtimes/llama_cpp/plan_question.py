@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from hwprofiles import InputError, read_yaml, validated
+from hwprofiles.input_file import is_file
 from sim.model.library import load_model
 from sim.model.model import TensorClass
 from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments, read_llama_arguments
@@ -82,7 +83,7 @@ def read_question(path: Path, runtime: str, line: str | None) -> PlanQuestion:
 def _near(name: str, path: Path) -> str:
     """A name that is a file's path from the folder of the plan, as it is seen from here."""
     beside = path.parent / name
-    return str(beside) if beside.is_file() else name
+    return str(beside) if is_file(beside) else name
 
 
 def _line(path: Path, file: _PlanFile, runtime: str) -> str:
@@ -105,7 +106,7 @@ def model_file(question: PlanQuestion, stated: Path | None, folder: Path, seed: 
     Raises InputError for a file that is not there, and a model that no small file is written of.
     """
     if stated is not None:
-        if not stated.is_file():
+        if not is_file(stated):
             raise InputError(f"`model_file` {stated}: no such file")
         return stated
     model = load_model(question.model, question.quantization)

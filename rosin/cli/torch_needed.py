@@ -1,7 +1,24 @@
 """Commands that run operations need torch, which is not installed along with Rosin."""
 
-LOADING_TORCH = "loading torch"
-"""What is being done while a command imports it, which takes seconds on a cold disk."""
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rosin.cli.output import Output
+
+
+@contextmanager
+def loading_torch(output: "Output") -> Iterator[None]:
+    """Say that torch is being loaded while a command imports what imports it, for seconds on a cold
+    disk; a signal that asks the command to stop takes effect right after.
+
+    Torch calls Python from C++ while it loads: an interruption there ends the process by an abort.
+    """
+    from planner.search.interruption import undisturbed
+
+    with output.waiting("loading torch"), undisturbed():
+        yield
 
 
 def require_torch(purpose: str) -> None:

@@ -2,11 +2,17 @@
 ``tests.rosin.signalled``.
 """
 
+import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from rosin.cli.output import Output
+from rosin.cli.torch_needed import loading_torch
 from tests.rosin.signalled import COMMANDS, moments, prepare, told_to_end
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -31,3 +37,13 @@ def test_a_command_that_is_told_to_end_leaves_nothing_torn(name: str, inputs: Pa
     """
     for moment in moments(name, NUM_MOMENTS):
         told_to_end(name, moment, inputs)
+
+
+def test_a_signal_waits_until_torch_is_loaded() -> None:
+    """Torch aborts the process where an interruption meets it while it loads."""
+    output = cast(Output, SimpleNamespace(waiting=lambda _: nullcontext()))
+    loaded = []
+    with pytest.raises(KeyboardInterrupt), loading_torch(output):
+        signal.raise_signal(signal.SIGINT)
+        loaded.append("torch")
+    assert loaded

@@ -10,7 +10,7 @@ from rosin.cli.option_groups import OptionGroup
 from rosin.cli.options import AllowImportOption, MachineOption, ScenarioSeedOption
 from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import read_plan
-from rosin.cli.torch_needed import LOADING_TORCH, require_torch
+from rosin.cli.torch_needed import loading_torch, require_torch
 from rosin.commands.measure.command import DEVICES, FileOption, writable_machine_file
 from rosin.commands.validate.command import with_seed
 from rosin.version import __version__
@@ -72,7 +72,7 @@ def calibrate(
     require_torch("calibrate runs plans")
     output = said.with_seed(loaded[0][1].setting.seed)
     # These modules import torch, so they come after the check that it is there.
-    with output.waiting(LOADING_TORCH):
+    with loading_torch(output):
         from rosin.commands.calibrate.document import calibrate_result, calibrate_warnings
         from rosin.commands.calibrate.page import calibrate_page
         from validation.calibrating import calibrate as calibrated

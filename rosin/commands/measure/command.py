@@ -12,7 +12,7 @@ from rosin.cli.option_groups import OptionGroup
 from rosin.cli.output import Output
 from rosin.cli.sizes import read_size
 from rosin.cli.stage_progress import StageProgress
-from rosin.cli.torch_needed import LOADING_TORCH, require_torch
+from rosin.cli.torch_needed import loading_torch, require_torch
 from rosin.commands.measure.runtime_command import RuntimeMeasure, measure_runtime
 from rosin.commands.measure.subject_options import SubjectOptions
 from rosin.version import __version__
@@ -80,7 +80,7 @@ def measure(
     if program.runtime is not None:
         measure_runtime(subject, program, path, output)
         return
-    with output.waiting(LOADING_TORCH):
+    with loading_torch(output):
         emulation = emulated.read()
         # These modules import torch, so they come after the check that it is there.
         from rosin.commands.measure.document import measure_result, measure_warnings

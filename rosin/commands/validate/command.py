@@ -8,7 +8,7 @@ import typer
 from rosin.cli.named_option import written
 from rosin.cli.output import OutputOptions
 from rosin.cli.scenario import read_plan
-from rosin.cli.torch_needed import LOADING_TORCH, require_torch
+from rosin.cli.torch_needed import loading_torch, require_torch
 from rosin.commands.validate.run_options import RunOptions, RuntimeRun
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def validate(
     require_torch("validate runs the plan")
     output = said.with_seed(loaded.setting.seed)
     # These import torch, so what is wrong with the plan shows before they are needed.
-    with output.waiting(LOADING_TORCH):
+    with loading_torch(output):
         from rosin.commands.validate.document import validate_result, validate_warnings
         from rosin.commands.validate.page import validate_page
         from validation.comparison import validate_plan

@@ -19,6 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before numpy is imported: products here are small and made in threads of ours, and BLAS's own
     # took ten times the work beside others.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # A virtual machine's host may take ten times as long to hand out a huge page as to hand out
+    # small ones that are used again.
+    os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
     os.environ.setdefault(
         "PYDANTIC_DISABLE_PLUGINS", "__all__"
     )  # which it looks for in all that is installed, a fiftieth of a second

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rosin.cli.failures import NoFeasiblePlan
+from rosin.cli.kept_memory import keep_memory
 from rosin.cli.memory_guard import refuse_large_plan
 from rosin.cli.named_option import named
 from rosin.cli.option_groups import OptionGroup
@@ -251,6 +252,7 @@ def _planned(
     from sim.costs.memory import Infeasible as NothingFits
 
     compile_first(request.engine, output)
+    keep_memory()
     progress = SearchProgress(goal.objective, is_shown=output.is_watched)
     try:
         found = _found(request, goal, progress, has_bounds=has_bounds)

@@ -5,6 +5,7 @@ GPUs, the first matching override wins, the input embedding stays on the host, t
 its layer.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -39,7 +40,11 @@ def place(
     homes = layer_devices(
         model.num_layers, arguments, [gpu_memory_bytes[gpu] for gpu in gpus], gpus
     )
-    overrides = _overrides(model, arguments, len(gpu_memory_bytes))
+    # Thousands of names are looked at, so each pattern is read once.
+    overrides = [
+        (re.compile(item.pattern), item.device)
+        for item in _overrides(model, arguments, len(gpu_memory_bytes))
+    ]
     devices = [
         [(tensor, _first_match(tensor.name, home, overrides)) for tensor in layer]
         for home, layer in zip(homes, tensors or tensors_of(model), strict=False)
@@ -150,8 +155,12 @@ def _overrides(model: Model, arguments: LlamaArguments, num_gpus: int) -> tuple[
     return tuple(item for item in found if item.device < max(num_gpus, 1))
 
 
-def _first_match(name: str, home: int, overrides: Sequence[Override]) -> int:
-    return next((item.device for item in overrides if item.finds(name)), home)
+def _first_match(name: str, home: int, overrides: Sequence[tuple[re.Pattern[str], int]]) -> int:
+    """The device of the first pattern that is found anywhere in the name; else its layer's home."""
+    for pattern, device in overrides:
+        if pattern.search(name) is not None:
+            return device
+    return home
 
 
 def _placement(

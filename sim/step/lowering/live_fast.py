@@ -108,7 +108,8 @@ def drive(draft, cached, live, rows, border):
     sheet = draft.sheet
     submitted = border[SUBMITTED]
     wait = np.zeros(1, np.int64)
-    offsets = np.zeros(len(draft.rows) + 1, np.int64)
+    # Each submission fills what it reads, which is little of what there is room for.
+    offsets = np.empty(len(draft.rows) + 1, np.int64)
     for index in range(len(sheet.passes)):
         begin_pass(draft, index)
         start = start_of_pass(sheet, index).stamp

@@ -40,8 +40,10 @@ $(VENV)/.prepared: $(VENV)/.installed
 	touch $@
 
 # Without TORCH=1, torch is not installed and the tests that need it skip, saying so.
+# Kernels are compiled first: both processes of the tests would compile them.
 test: lint $(if $(TORCH),$(VENV)/.installed-torch)
-	$(BIN)/python -m pytest
+	$(BIN)/rosin prepare
+	$(BIN)/python -m tests.two_processes
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import pytest
 from rosin.__main__ import main
 from tests.source_tree import ROOT
 from tests.tiny_config import write_tiny_config
+from tests.validation.reproduced import papers_once  # noqa: F401  # a fixture
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -36,6 +37,7 @@ def test_there_are_commands_to_run() -> None:
     )
 
 
+@pytest.mark.usefixtures("papers_once")
 @pytest.mark.parametrize("page", [page for page in PAGES if _commands(page)], ids=_name)
 def test_commands_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

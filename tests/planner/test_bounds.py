@@ -45,7 +45,8 @@ from tests.planner.instances import (
 )
 from tests.planner.linear_program import linear_optimum_ns
 
-NUM_EXAMPLES = 112
+# Of the first 40, 10 have a plan that reaches its bound to 1e-9; 72 more take longer than they find.
+NUM_EXAMPLES = 40
 PREFETCHING = replace(
     POLICIES["on-demand"],
     name="prefetching",

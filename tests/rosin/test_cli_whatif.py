@@ -164,7 +164,7 @@ def test_ctrl_c_twice_ends_at_once_and_keeps_what_finished(tmp_path: Path) -> No
     for _ in range(2):
         os.killpg(study.pid, signal.SIGINT)
         time.sleep(0.02)
-    _, err = study.communicate(timeout=20)
+    _, err = study.communicate(timeout=120)
     assert study.returncode in (
         130,
         -signal.SIGINT,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.validation.published_golden import kept_claims, with_headlines
+from tests.validation.reproduced import papers_once  # noqa: F401  # a fixture
 from validation.published import overview, reproduction_names, write_overview
 from validation.published.claim import Claim, Verdict, sorted_claims, statements
 from validation.published.overview import Overview
@@ -81,6 +82,7 @@ def test_a_line_without_a_target_is_not_judged() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("papers_once")
 def test_all_papers_give_the_kept_figures() -> None:
     """Every claim within 2 % of the kept figure, with the kept verdict."""
     kept = {claim.key: claim for claim in kept_claims()}

@@ -17,6 +17,7 @@ from sim.model.library import load_model
 from sim.policies.cache.lru import LruCache
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
 from sim.routing import Draw, load_routing
+from tests.validation.reproduced import papers_once  # noqa: F401  # a fixture
 from validation.published import reproduce
 from validation.published.hybrimoe.replay import CacheReading
 from validation.published.hybrimoe.replay import hit_rate_percent as hit_rate_of
@@ -137,6 +138,7 @@ def _draw(ids: NDArray[np.int64], gates: NDArray[np.float32]) -> Draw:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("papers_once")
 def test_verdicts() -> None:
     """Both rates and the lead are met; checks at 75 % and what is asked at once stand beside them
     without a target.

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.ktransformers_sensitivity import SHARES, scaled, variants
 from hwprofiles import InputError
+from tests.validation.reproduced import papers_once  # noqa: F401  # a fixture
 from validation.published import reproduce
 from validation.published.ktransformers.ranking import Ranking, noise_of
 from validation.published.ktransformers.runs import BATCH, LAYER_NS, PLACEMENTS, bench
@@ -130,6 +131,7 @@ def test_popularity_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("papers_once")
 def test_every_cell() -> None:
     """The whole reproduction: 55 cells with lengths; tau and best met, worst missed only between
     random and uniform, and said so.

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.shared_data import shared_data
+from tests.validation.reproduced import papers_once  # noqa: F401  # a fixture
 from validation.published import Reproduction, SummaryLine, reproduce
 from validation.published.lmcache.reuse import crossovers
 from validation.published.lmcache.tables import reproduce_without_engine
@@ -74,6 +75,7 @@ def test_hit_rates_equal_lmcaches_simulator() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("papers_once")
 def test_what_the_serving_engine_reaches() -> None:
     """One set of parameters puts three models inside the paper's ranges, and every sign of Google
     Cloud's table is right.

@@ -72,13 +72,13 @@ def test_llama_cpp_runs_a_random_file(name: str, tmp_path: Path) -> None:
     try:
         prompt = session.prefill(16)
         answer = session.decode(4)
-        placed = placed_bytes(path, arguments, {}, session.log)
+        log = session.log
     finally:
         session.close()
     assert prompt.cpu_s > 0
     assert answer.tokens == 4
-    assert placed.matches
-    assert session.log.num_nodes
+    assert placed_bytes(path, arguments, {}, log).matches
+    assert log.num_nodes
 
 
 @needs_wheel

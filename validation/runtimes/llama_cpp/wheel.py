@@ -1,6 +1,7 @@
 """llama.cpp out of the wheel xllamacpp, in a process of its own: on the CPU alone."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,7 @@ class WheelSession:
         self._threads = settings.threads
         self._seed = 0
         # A file, since nobody reads along: a pipe would fill up and stop the process.
-        self._log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._log_file = tempfile.TemporaryFile("w+b")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, str(WORKER)],
             stdin=subprocess.PIPE,
@@ -54,11 +55,6 @@ class WheelSession:
             text=True,
         )
         self._ask(_setup(settings, vocab, LOG_LEVEL if is_log_full else QUIET_LEVEL))
-        self._log_file.flush()
-        self._log_file.seek(0)
-        self._log = read_load_log(self._log_file.read())
-        # The process shares this position and writes on from here.
-        self._log_file.seek(0, 2)
 
     @property
     def program(self) -> str:
@@ -67,8 +63,11 @@ class WheelSession:
 
     @property
     def log(self) -> LoadLog:
-        """What llama.cpp said while it loaded the file."""
-        return self._log
+        """What llama.cpp said while it loaded the file.
+
+        A thread of its own writes that, so it may be whole only when the first tokens have run.
+        """
+        return read_load_log(self._said())
 
     def prefill(self, tokens: int) -> Sample:
         """Run a prompt of that many random tokens."""
@@ -127,9 +126,13 @@ class WheelSession:
         return found
 
     def _last_words(self) -> str:
-        self._log_file.seek(0)
-        lines = [line.strip() for line in self._log_file.read().splitlines() if line.strip()]
+        lines = [line.strip() for line in self._said().splitlines() if line.strip()]
         return lines[-1] if lines else "it said nothing"
+
+    def _said(self) -> str:
+        # The process writes on at the file's position, which a read in the usual way would move.
+        log = self._log_file.fileno()
+        return os.pread(log, os.fstat(log).st_size, 0).decode(errors="replace")
 
 
 def _setup(settings: RunSettings, vocab: int, log_level: int) -> dict[str, Any]:

@@ -105,7 +105,9 @@ if kind == "time":
     signal.setitimer(signal.ITIMER_PROF, moment)
 else:
     sys.addaudithook(hear)
-sys.exit(main())
+code = main()
+signal.setitimer(signal.ITIMER_PROF, 0)  # Python gives handlers up at its own end
+sys.exit(code)
 """
 
 

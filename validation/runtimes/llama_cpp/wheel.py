@@ -1,7 +1,6 @@
 """llama.cpp out of the wheel xllamacpp, in a process of its own: on the CPU alone."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -46,7 +45,9 @@ class WheelSession:
         self._threads = settings.threads
         self._seed = 0
         # A file, since nobody reads along: a pipe would fill up and stop the process.
-        self._log_file = tempfile.TemporaryFile("w+b")  # noqa: SIM115
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self._log_path = Path(self._folder.name) / "log.txt"
+        self._log_file = self._log_path.open("wb")
         self._process = subprocess.Popen(
             [sys.executable, str(WORKER)],
             stdin=subprocess.PIPE,
@@ -91,6 +92,7 @@ class WheelSession:
         self._process.wait()
         self._process.stdout.close()
         self._log_file.close()
+        self._folder.cleanup()
 
     def _sample(self, tokens: int, took: dict[str, Any]) -> Sample:
         return Sample(
@@ -130,9 +132,8 @@ class WheelSession:
         return lines[-1] if lines else "it said nothing"
 
     def _said(self) -> str:
-        # The process writes on at the file's position, which a read in the usual way would move.
-        log = self._log_file.fileno()
-        return os.pread(log, os.fstat(log).st_size, 0).decode(errors="replace")
+        # Opened anew: the process writes on at the position of the file that it was given.
+        return self._log_path.read_text(encoding="utf-8", errors="replace")
 
 
 def _setup(settings: RunSettings, vocab: int, log_level: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from hwprofiles import InputError, validated
 from hwprofiles.json_rows import JsonRows, read_json_rows
 from hwprofiles.units import format_duration
+from planner.runtimes.plan_file import is_runtime_plan
 from planner.search.objectives import Goal
 from planner.search.plan import Plan, Setting
 from planner.study.outcome import OBJECTIVE_FIGURES
@@ -51,10 +52,19 @@ def page_of(source: Path, importable: Sequence[str]) -> Page:
     if source.is_dir():
         return _of_folder(source)
     if source.suffix.lower() in (".yaml", ".yml"):
-        plan = read_plan(source, importable)
-        command = shlex.join(["rosin", "simulate", "--plan", str(source)])
-        return plan_page(plan, command, (), dict(plan.bounds))
+        return _of_plan_file(source, importable)
     return _of_json(_read(source), source, importable)
+
+
+def _of_plan_file(source: Path, importable: Sequence[str]) -> Page:
+    """The page of a plan of a policy, or for a runtime."""
+    if is_runtime_plan(source):
+        from rosin.commands.report.runtime_plan import runtime_plan_file_page
+
+        return runtime_plan_file_page(source)
+    plan = read_plan(source, importable)
+    command = shlex.join(["rosin", "simulate", "--plan", str(source)])
+    return plan_page(plan, command, (), dict(plan.bounds))
 
 
 def plan_page(

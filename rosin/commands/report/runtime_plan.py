@@ -81,15 +81,19 @@ def _sections(result: RuntimePlanResult) -> Iterator[Section]:
         body=facts(
             [
                 ("answer", speed_words(both.decode)),
-                ("limited by", limit_words(both.decode)),
+                ("answer limited by", limit_words(both.decode)),
                 ("prompt", speed_words(both.prefill)),
-                ("limited by", limit_words(both.prefill)),
+                ("prompt limited by", limit_words(both.prefill)),
                 ("first token after", format_duration(both.ttft_s)),
                 ("whole answer after", format_duration(both.end_to_end_s)),
             ]
         ),
     )
-    yield Section(title="Memory", lead=f"{result.placed}.", body=_memory(result))
+    yield Section(
+        title="Memory",
+        lead=f"{result.placed[:1].upper()}{result.placed[1:]}.",
+        body=_memory(result),
+    )
     yield Section(
         title="Beside what people run",
         lead="The same program started in other ways, on the same machine.",
@@ -98,12 +102,20 @@ def _sections(result: RuntimePlanResult) -> Iterator[Section]:
 
 
 def _memory(result: RuntimePlanResult) -> str:
-    rows = [
-        (name, *(format_bytes(size) for _, size in memory_parts(result.memory_bytes, name)))
-        for name in result.memory_bytes
-    ]
+    rows = []
+    for name in result.memory_bytes:
+        parts = memory_parts(result.memory_bytes, name)
+        room = result.room_bytes.get(name)
+        rows.append(
+            (
+                name,
+                *(format_bytes(size) for _, size in parts),
+                format_bytes(sum(size for _, size in parts)),
+                "unknown" if room is None else format_bytes(round(room)),
+            )
+        )
     heads = [head for head, _ in memory_parts(result.memory_bytes, "host")]
-    return table("Memory by device", ("device", *heads), rows)
+    return table("Memory by device", ("memory", *heads, "together", "of free"), rows)
 
 
 def _rivals(result: RuntimePlanResult) -> str:

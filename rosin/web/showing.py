@@ -187,7 +187,8 @@ def _status(values: Mapping[str, Any]) -> str:
     """The answer in a sentence, which a screen reader says at every change."""
     found = values["found"]
     if values["problems"]:
-        return "Not worked out: " + "; ".join(values["problems"].values())
+        mistakes = (_mistake(name, problem) for name, problem in values["problems"].items())
+        return f"Not worked out: {'; '.join(mistakes)}"
     if found is None:
         return f"No plan: {values['reason']}"
     both = found.predicted
@@ -195,6 +196,12 @@ def _status(values: Mapping[str, Any]) -> str:
         f"{speed_words(both.decode)} for the answer, {speed_words(both.prefill)} for the prompt; "
         f"all of it after {format_duration(both.end_to_end_s)}"
     )
+
+
+def _mistake(name: str, problem: str) -> str:
+    """A mistake with the label of its number; others name what they are about."""
+    label = next((each.label for each in (*PC_NUMBERS, *LOAD_NUMBERS) if each.name == name), None)
+    return problem if label is None else f"{label}: {problem}"
 
 
 def _numbers(reading: ReadQuestion) -> list[dict[str, Any]]:

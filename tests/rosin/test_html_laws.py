@@ -104,8 +104,10 @@ def test_words_stand_to_the_left_and_numbers_to_the_right(rows: list[tuple[str, 
     """A column of words is marked as one, its head too, and a column of numbers is not."""
     html = table("t", ("name", "number", "words"), [("x", *row) for row in rows])
     num_marked = html.count('class="words')
+    # The names are words, too; a column without any has nothing to stand anywhere.
     has_words = any(word for _, word in rows)
     assert num_marked == (2 if has_words else 1) * (len(rows) + 1)
+    assert html.count('class="number"') == 3 * (len(rows) + 1) - num_marked
 
 
 def _svg(html: str) -> ElementTree.Element:

@@ -9,7 +9,7 @@ from validation.published.reproduction import Cell, Reproduction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import SubFigure
+    from matplotlib.figure import Figure, SubFigure
 
 MANY_DECADES = 1000
 """Axes that end that many times above their start have ticks enough at powers of ten."""
@@ -35,7 +35,14 @@ scatter plot.
 
 
 def figure_png(reproduction: Reproduction) -> bytes:
-    """A PNG: every cell a point, coloured by system; hollow where it is not scored; the diagonal
+    """A PNG of ``figure_of``."""
+    out = io.BytesIO()
+    figure_of(reproduction).savefig(out, format="png", dpi=150)
+    return out.getvalue()
+
+
+def figure_of(reproduction: Reproduction) -> "Figure":
+    """The figure: every cell a point, coloured by system; hollow where it is not scored; the diagonal
     with a band of 20 %.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -53,9 +60,7 @@ def figure_png(reproduction: Reproduction) -> bytes:
         _draw_panel(part, unit, cells)
     title = f"{reproduction.title}\nsimulated against published"
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=150)
-    return out.getvalue()
+    return figure
 
 
 def _by_unit(reproduction: Reproduction) -> dict[str, list[Cell]]:

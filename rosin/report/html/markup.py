@@ -62,13 +62,13 @@ def _table_row(cells: Sequence[str], classes: Sequence[str]) -> str:
 
 
 def _class_of(cells: Sequence[str]) -> str:
-    """The class of a column: numbers, which stand to the right, have none."""
+    """The class of a column: words stand to the left and may wrap, numbers to the right."""
     said = [cell for cell in cells if cell]
     if any(len(cell) > LONG_CHARACTERS for cell in said):
         return ' class="words long"'
     num_numbers = sum(1 for cell in said if _NUMBER.match(cell))
     # A column of numbers may have a word where one is missing.
-    return "" if 2 * num_numbers >= len(said) else ' class="words"'
+    return f' class="{"number" if 2 * num_numbers >= len(said) else "words"}"'
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:

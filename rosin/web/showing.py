@@ -20,6 +20,7 @@ from rosin.commands.simulate.runtime_page import (
     speed_words,
 )
 from rosin.report.sliders import LOAD_NUMBERS, PC_NUMBERS, STEPS, own_numbers, shown
+from rosin.report.tables import format_change
 from rosin.web.answering import (
     NoAnswer,
     PageAnswer,
@@ -72,7 +73,7 @@ def _environment() -> Environment:
         "number": number_words,
         "percent": lambda share: f"{share:.0%}",
         # A minus sign is as wide as a plus sign, so columns line up; a hyphen is not.
-        "change": lambda share: f"{share:+.0%}".replace("-", "−"),
+        "change": lambda share: format_change(share).replace(" ", "").replace("-", "−"),
         "speed": speed_words,
     }
     return environment

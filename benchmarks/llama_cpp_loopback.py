@@ -1,9 +1,8 @@
 """Two devices by loopback RPC: what runs on them, and the laws and costs that predict it.
 
 A server of one thread on this machine stands for the GPU. Both sides take turns, so a token's time is
-the CPU time of both. Laws of the kernels are measured on the CPU alone on shapes b, c and e; what a
-node costs more behind the server, and what each change of sides costs, on the same shapes with all
-experts there and with none.
+the CPU time of both. Laws of the kernels are measured on the CPU alone on shapes b, c and e; what
+crossing to the server costs, on the same shapes with all experts there, with half, and with none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from hwprofiles.units import NS_PER_S
 from sim.model.importers.gguf import model_from_gguf
 from sim.runtimes import RuntimeHost, RuntimeQuestion, predict, runtime_host
 from sim.runtimes.llama_cpp.arguments import LlamaArguments, read_llama_arguments
+from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.placing import placement_of
 from validation.runtimes.llama_cpp import (
     Case,
@@ -69,16 +69,19 @@ class LawRuns:
 
 def law_runs() -> LawRuns:
     """Return the runs of the shapes that laws are fitted on."""
-    cases = [Case(shape=shape, formats=FORMAT) for shape in FITTED]
+    own = [Case(shape=shape, formats=FORMAT) for shape in FITTED]
+    # Two numbers of experts a token tell the experts' costs from those around them.
+    cases = (*own, *map(with_other_top_k, own))
     return LawRuns(
         alone=tuple(
             Run(case=case, arguments=read_llama_arguments("-t 1 -ngl 0"), has_device=False)
-            for case in (*cases, *map(with_other_top_k, cases))
+            for case in cases
         ),
         beside=tuple(
             Run(case=case, arguments=device_arguments(more), has_device=True)
             for case in cases
-            for more in ("-ncmoe 0", "-cmoe")
+            # Half of the layers too: what is sent grows with the square, changes of sides do not.
+            for more in ("-ncmoe 0", f"-ncmoe {case.shape.num_layers // 2}", "-cmoe")
         ),
     )
 
@@ -121,19 +124,61 @@ def samples_of(sessions: Mapping[Run, BenchSession], rounds: int) -> dict[Run, l
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServerCosts:
+    """What the server adds, in ns: to each node that it computes, to each change of sides, and for each
+    node that it is sent.
+
+    With a single visit a token its graph is sent once and then run again. Else every visit sends the
+    graph anew, and ggml-rpc sends a node with all that it was computed from, back to the first layer
+    (``add_tensor`` in ggml-rpc.cpp at 0c1e57098): later visits send more.
+    """
+
+    node_ns: float
+    crossing_ns: float
+    sent_node_ns: float
+
+    def token_s(self, run: Run, session: BenchSession, host: RuntimeHost) -> float:
+        """Return the predicted time of a token of that run, in seconds."""
+        question = question_of(run, session, host)
+        sent = sent_nodes(run, session, placement_of(question))
+        return 1.0 / predict(question).decode.tokens_per_s + sent * self.sent_node_ns / NS_PER_S
+
+
+def sent_nodes(run: Run, session: BenchSession, placement: DevicePlacement) -> float:
+    """Return how many nodes a token sends to the server, each as often as it is sent; the graph's
+    nodes are those that the program's log counts, alike in all layers.
+    """
+    num_nodes = session.log.num_nodes
+    assert num_nodes is not None, "the log of a run counts the nodes of its graph"
+    return _sent_layers(placement) * num_nodes / run.case.shape.num_layers
+
+
+def _sent_layers(placement: DevicePlacement) -> int:
+    is_there = placement.attention >= 0
+    leaves = is_there & (placement.expert_fraction[:, 0] > 0)
+    if not leaves.any():
+        return 0
+    before = np.cumsum(is_there)
+    return int(before[leaves].sum() + before[-1])
+
+
 def fitted_host(
     runs: LawRuns, sessions: Mapping[Run, BenchSession], samples: Mapping[Run, Sequence[Sample]]
-) -> RuntimeHost:
-    """Return a machine with the laws of the kernels, and the device's costs beside them."""
+) -> tuple[RuntimeHost, ServerCosts]:
+    """Return a machine with the laws of the kernels, and the server's costs beside them."""
     points = [_point(run, sessions[run], samples[run]) for run in runs.alone]
     program = sessions[runs.alone[0]].program
     measured = Measured(program=program, threads=1, points=tuple(points))
     kernels = runtime_kernels(measured, fit_laws(points), "benchmark")
     kernels = kernels.model_copy(update={"crossing_ns": _quantity(0.0)})
     without = _host(kernels, 0.0, 0.0)
-    node_ns, crossing_ns = _device_costs(runs.beside, sessions, samples, without, kernels)
-    print(f"a node behind the server {node_ns:.0f} ns more, a change of sides {crossing_ns:.0f} ns")
-    return _host(kernels, node_ns, crossing_ns)
+    costs = _server_costs(runs.beside, sessions, samples, without, kernels)
+    print(
+        f"a node behind the server {costs.node_ns:.0f} ns more, a change of sides "
+        f"{costs.crossing_ns:.0f} ns, a node that is sent {costs.sent_node_ns:.0f} ns"
+    )
+    return _host(kernels, costs.node_ns, costs.crossing_ns), costs
 
 
 def _point(run: Run, session: BenchSession, samples: Sequence[Sample]) -> KernelPoint:
@@ -150,27 +195,42 @@ def _point(run: Run, session: BenchSession, samples: Sequence[Sample]) -> Kernel
     )
 
 
-def _device_costs(
+def _server_costs(
     runs: Sequence[Run],
     sessions: Mapping[Run, BenchSession],
     samples: Mapping[Run, Sequence[Sample]],
     host: RuntimeHost,
     kernels: RuntimeKernels,
-) -> tuple[float, float]:
-    """What a node costs more behind the server, and a change of sides, in ns: least squares of what
-    runs with the device take beyond the laws.
+) -> ServerCosts:
+    """Nodes by what a file takes beyond the laws with all of it there; changes of sides, and what is
+    sent, by what the same file takes more with its experts on the host, where errors of the laws
+    cancel. Least squares of shares of a run's time, so that long runs do not outweigh short ones.
     """
-    amounts, beyond = [], []
+    shares: dict[bool, list[tuple[float, ...]]] = {False: [], True: []}
+    beyond: dict[bool, list[float]] = {False: [], True: []}
+    whole_s: dict[Case, float] = {}
     for run in runs:
         question = question_of(run, sessions[run], host)
         placement = placement_of(question)
+        crossings = placement.num_crossings
         taken_s = timed(samples[run]).token_s
-        layers = float((placement.attention >= 0).sum())
-        nodes = layers * kernels.nodes_per_layer.value
-        amounts.append([nodes / taken_s, placement.num_crossings / taken_s])
-        beyond.append(1 - 1 / predict(question).decode.tokens_per_s / taken_s)
-    solution, _ = nnls(np.array(amounts), np.array(beyond))
-    return float(solution[0] * NS_PER_S), float(solution[1] * NS_PER_S)
+        more_s = taken_s - 1 / predict(question).decode.tokens_per_s
+        if not _sent_layers(placement):
+            whole_s[run.case] = more_s
+            layers = float((placement.attention >= 0).sum())
+            shares[False].append((layers * kernels.nodes_per_layer.value / taken_s,))
+            beyond[False].append(more_s / taken_s)
+        else:
+            sent = sent_nodes(run, sessions[run], placement)
+            shares[True].append((crossings / taken_s, sent / taken_s))
+            beyond[True].append((more_s - whole_s[run.case]) / taken_s)
+    [node_s] = nnls(np.array(shares[False]), np.array(beyond[False]))[0]
+    crossing_s, sent_s = nnls(np.array(shares[True]), np.array(beyond[True]))[0]
+    return ServerCosts(
+        node_ns=float(node_s * NS_PER_S),
+        crossing_ns=float(crossing_s * NS_PER_S),
+        sent_node_ns=float(sent_s * NS_PER_S),
+    )
 
 
 def _host(kernels: RuntimeKernels, node_ns: float, crossing_ns: float) -> RuntimeHost:

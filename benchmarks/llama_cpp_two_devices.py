@@ -23,16 +23,17 @@ from benchmarks.llama_cpp_loopback import (
     FORMAT,
     PREDICTED,
     Run,
+    ServerCosts,
     device_arguments,
     fitted_host,
     law_runs,
     model_file,
-    question_of,
     samples_of,
     session_of,
 )
 from benchmarks.loopback_rivals import planned_arguments, rival_arguments
-from sim.runtimes import RuntimeHost, predict
+from sim.runtimes import RuntimeHost
+from validation.backend.cores import keep_to, own_cores
 from validation.runtimes.llama_cpp import Case, Sample, timed
 from validation.runtimes.llama_cpp.bench import BenchSession
 from validation.runtimes.llama_cpp.rpc import loopback_devices
@@ -70,6 +71,9 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=4)
     parser.add_argument("-o", type=Path, required=True)
     asked = parser.parse_args()
+    # Both programs take turns, so one core serves them: on two, what a message costs in the kernel
+    # hangs on which cores they are put on, and the same placement took 6.5 ms or 7.6.
+    keep_to(own_cores()[-1:])
     with tempfile.TemporaryDirectory(prefix="rosin-") as name, ExitStack() as stack:
         devices = stack.enter_context(loopback_devices(asked.binary, 1))
         folder = Path(name)
@@ -81,7 +85,7 @@ def main() -> None:
             for run in dict.fromkeys((*laws.all, *swept.values(), *rivals.values()))
         }
         samples = samples_of(sessions, asked.rounds)
-        host = fitted_host(laws, sessions, samples)
+        host, costs = fitted_host(laws, sessions, samples)
         plan = Run(
             case=OWN,
             arguments=planned_arguments(model_file(folder, OWN), host),
@@ -92,8 +96,8 @@ def main() -> None:
         beside |= {run: sessions[run] for run in fastest[:NUM_BESIDE_PLAN]}
         again = samples_of(beside, asked.rounds)
         sessions |= beside
-        table = _rows(swept, sessions, samples, host)
-        chosen = _rows({"the plan": plan, **rivals}, sessions, {**samples, **again}, host)
+        table = _rows(swept, sessions, samples, (host, costs))
+        chosen = _rows({"the plan": plan, **rivals}, sessions, {**samples, **again}, (host, costs))
     asked.o.mkdir(parents=True, exist_ok=True)
     rows = {"sweep": [asdict(row) for row in table], "placements": [asdict(row) for row in chosen]}
     (asked.o / "rows.json").write_text(json.dumps(rows, indent=1))
@@ -121,17 +125,17 @@ def _rows(
     runs: Mapping[str, Run],
     sessions: Mapping[Run, BenchSession],
     samples: Mapping[Run, Sequence[Sample]],
-    host: RuntimeHost,
+    priced: tuple[RuntimeHost, ServerCosts],
 ) -> list[Row]:
+    host, costs = priced
     rows = []
     for name, run in runs.items():
         took = timed(samples[run])
-        speed = predict(question_of(run, sessions[run], host)).decode.tokens_per_s
         rows.append(
             Row(
                 name=name,
                 measured_ms=1e3 * took.token_s,
-                predicted_ms=1e3 / speed,
+                predicted_ms=1e3 * costs.token_s(run, sessions[run], host),
                 noise_fraction=took.noise_fraction,
             )
         )

@@ -20,7 +20,7 @@ class Writer:
 
     ``words`` and ``environment`` take its arguments; ``forms`` its command, by the form's name;
     ``arguments_in`` reads a text of a form back as a line of arguments. ``model_words`` are the
-    flags for the model's files.
+    flags for the model's files; ``left_out`` says what a form cannot.
     """
 
     words: Callable[[Any], tuple[str, ...]]
@@ -28,6 +28,7 @@ class Writer:
     forms: Forms
     arguments_in: Callable[[str, str], str]
     model_words: Callable[[str], tuple[str, ...]]
+    left_out: Callable[[str, RuntimeCommand], tuple[str, ...]] = lambda _form, _command: ()
 
 
 # One writer for both programs: arguments know which of them they are for.
@@ -37,6 +38,7 @@ _LLAMA = Writer(
     forms=llama_cpp.FORMS,
     arguments_in=llama_cpp.arguments_in,
     model_words=llama_cpp.llama_model_words,
+    left_out=llama_cpp.left_out,
 )
 
 WRITERS: Mapping[str, Writer] = {

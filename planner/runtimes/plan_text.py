@@ -36,3 +36,8 @@ def text_of(plan: RuntimePlanFile, form: str) -> str:
     # A writer that drops or reorders an argument would change where bytes go, unseen.
     check_text(plan.runtime.name, plan.runtime.line, form, text)
     return text
+
+
+def left_out_of(plan: RuntimePlanFile, form: str) -> tuple[str, ...]:
+    """Return what a reader must know of the plan in that form: what the form cannot say."""
+    return WRITERS[plan.runtime.name].left_out(form, command_of(plan))

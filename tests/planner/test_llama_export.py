@@ -90,6 +90,30 @@ def test_bench_has_its_own_separators() -> None:
     assert "--fit" not in text
 
 
+@pytest.mark.parametrize("line", ["-ngl 99 -cmoe -t 8 -tb 16", "-ngl 99 -tb 16"])
+def test_prompts_with_threads_of_their_own_are_measured_with_them(line: str) -> None:
+    """llama-bench has one number of threads a run: prompt and answer are two commands then."""
+    command = _command("llama.cpp", read_llama_arguments(line))
+    text = runtime_text("bench", command)
+    prompt, answer = (commanded.split() for commanded in text.splitlines())
+    assert prompt[prompt.index("-t") + 1] == "16"
+    assert "-tb" not in text.split()
+    assert (prompt[prompt.index("-n") + 1], answer[answer.index("-p") + 1]) == ("0", "0")
+    read = read_llama_arguments(WRITERS["llama.cpp"].arguments_in("bench", text))
+    wanted = read_llama_arguments(line)
+    assert (read.threads, read.batch_threads) == (wanted.threads, wanted.batch_threads)
+
+
+def test_a_form_says_what_it_cannot() -> None:
+    """The threads of prompts have no variable: whoever reads the file is told."""
+    command = _command("llama.cpp", read_llama_arguments("-ngl 99 -t 8 -tb 16"))
+    left_out = WRITERS["llama.cpp"].left_out
+    [said] = left_out("env", command)
+    assert "-tb 16" in said
+    assert "16" not in runtime_text("env", command)
+    assert not any(left_out(form, command) for form in ("args", "bench", "preset"))
+
+
 def test_variables_stand_for_flags() -> None:
     """An environment file has one variable a line, and turns copies off by a large threshold."""
     arguments = read_llama_arguments("-ngl 99 -cmoe --no-op-offload -t 8")

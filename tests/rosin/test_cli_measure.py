@@ -3,6 +3,7 @@ nothing written.
 """
 
 import json
+import os
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ import pytest
 from hwprofiles import load_machine
 from rosin.__main__ import main
 from rosin.cli.stage_progress import StageProgress
+from rosin.commands.measure.runtime_command import RuntimeMeasure, threads_of
 from tests.tiny_config import write_tiny_config
 
 HAS_TORCH = find_spec("torch") is not None and find_spec("safetensors") is not None
@@ -255,3 +257,14 @@ def test_progress_is_one_short_line() -> None:
     assert progress.line("operations", 0.5) == "[############............] operations"
     assert progress.line("operations", 1.0).startswith("[########################]")
     assert len(progress.line("x" * 200, 0.1)) < 80
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(3, 3), (None, min(16, os.cpu_count() or 1))])
+def test_a_program_is_measured_with_the_threads_that_plans_have(
+    asked: int | None, threads: int
+) -> None:
+    """Laws of other numbers of threads are used by no plan that does not say -t; the machine's CPU has
+    16 cores.
+    """
+    machine = load_machine("desktop-rtx-4090-ddr5")
+    assert threads_of(RuntimeMeasure(threads=asked), machine) == threads

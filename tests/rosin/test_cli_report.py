@@ -194,6 +194,7 @@ def test_markup_in_names_is_text(tmp_path: Path) -> None:
         ({"plan": 3}, "plan: write a mapping with the keys setting, policy, got 3"),
         ({"timeline_digest": 1}, "key scenario is missing"),
         ({"plans": [1]}, "key plans must be a list of objects"),
+        ({"plans": [{"name": [], "p": None}]}, "key plans has no words and no numbers to show"),
         ({"summary": [{}], "tables": [1]}, "tables.0: write a mapping"),
     ],
 )

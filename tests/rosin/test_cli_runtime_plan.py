@@ -249,3 +249,21 @@ def test_from_the_header_of_a_file_to_a_command(
     data = json_of(capsys, "plan", "--runtime", "llama.cpp", *words)
     assert data["command"][:2] == ["-m", str(path)]
     assert data["predicted"]["prefill"]["tokens_per_s"] > 0
+
+
+@pytest.mark.parametrize(
+    ("more", "ending"),
+    [
+        ((), "a file in Q4_K_M fits: --quantization Q4_K_M"),
+        (("--quantization", "Q8_0"), "reads the rest from it"),
+        (("--runtime", "ktransformers"), "GPUs and host have free"),
+    ],
+)
+def test_what_does_not_fit_names_the_first_smaller_file_that_does(
+    more: tuple[str, ...], ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no format was asked for, and the program reads the files that are named."""
+    small = "RTX 3060 12GB + i5-12400 + 4x16GB DDR4-3200"
+    asked = ("plan", "--runtime", "llama.cpp", "--model", "glm-4.5-air", "--machine", small, *more)
+    assert main(list(asked)) != 0
+    assert capsys.readouterr().err.strip().endswith(ending)

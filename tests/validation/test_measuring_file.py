@@ -2,8 +2,11 @@
 measurement.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -20,13 +23,14 @@ from tests.sim.small import MODELS
 from tests.validation.host_stream import WORK_NS, HostStream
 from tests.validation.measuring_fakes import LANES, findings, point
 from validation.measuring import EFFORTS, EMULATED, Emulation, Subject, machine_data, measure
-from validation.measuring.bench import HostBench, StreamBench
+from validation.measuring.bench import Bench, HostBench, StreamBench, Work
 from validation.measuring.cold_memory import ColdMemory
 from validation.measuring.grid import Grid
 from validation.measuring.interference_probes import Load, measure_interference
 from validation.measuring.memory_probes import thread_counts
 from validation.measuring.sampling import Budget
 from validation.measuring.surroundings import cache_bytes, surroundings
+from validation.measuring.timing import MeanTime
 
 TINY_GRID = Grid(
     expert_tokens=(1, 4),
@@ -162,7 +166,37 @@ def test_interference_is_seen() -> None:
         for bench in core:
             bench.close()
     assert {(one.busy, one.slows) for one in factors} == {("a", "b"), ("b", "a")}
-    assert all(0 < one.rate_fraction <= 1 and one.num_samples == 2 for one in factors)
+    assert all(0 < one.rate_fraction <= 1 and one.num_samples >= 2 for one in factors)
+
+
+class _OftenDisturbed:
+    """A bench that another process takes a part of, but for two timings of eight."""
+
+    cores = frozenset[int]()
+
+    def __init__(self) -> None:
+        self._num_timings = 0
+
+    def time(self, works: Sequence[Work]) -> MeanTime:
+        """Quiet timings take 1 µs, others 3."""
+        self._num_timings += 1
+        is_disturbed = self._num_timings % 8 not in (1, 2)
+        return MeanTime(ns=3000.0 if is_disturbed else 1000.0, is_disturbed=is_disturbed)
+
+    @contextmanager
+    def kept_busy(self, makes: Callable[[], Work], lasts_ns: float) -> Iterator[None]:
+        """Nothing else runs."""
+        yield
+
+
+def test_rounds_go_on_until_enough_were_quiet() -> None:
+    """A pair of lanes of which few timings were quiet has more rounds, up to four times as many."""
+    loads = {
+        name: Load(bench=cast(Bench, _OftenDisturbed()), make=lambda: lambda: None, lasts_ns=1e6)
+        for name in "ab"
+    }
+    factors = measure_interference(loads, 16)
+    assert all(one.rate_fraction == 1.0 and one.num_samples >= 8 for one in factors)
 
 
 def test_a_stream_is_timed_by_its_marks() -> None:

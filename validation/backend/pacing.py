@@ -52,16 +52,25 @@ def wake_promptly() -> None:
 
 @contextmanager
 def steady_threads() -> Iterator[None]:
-    """Threads take turns every few microseconds within this block, and Python looks for no garbage:
-    such a search holds all of them for some 0.1 to 0.5 s, longer than a whole run may take.
-    """
-    interval_s = sys.getswitchinterval()
-    is_collecting = gc.isenabled()
+    """Threads take turns every few microseconds within this block, and Python looks for no garbage."""
+    before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        with without_garbage_search():
+            yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+@contextmanager
+def without_garbage_search() -> Iterator[None]:
+    """Python looks for no garbage within this block: a search holds all threads for some 0.1 to 0.5 s,
+    longer than a whole run may take.
+    """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        sys.setswitchinterval(interval_s)
-        if is_collecting:
+        if was_enabled:
             gc.enable()

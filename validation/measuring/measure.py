@@ -8,6 +8,7 @@ from types import MappingProxyType
 from hwprofiles import InputError, Operation
 from hwprofiles.units import MIB, format_bytes
 from sim.model.model import Model
+from validation.backend.pacing import without_garbage_search
 from validation.measuring.bench import Bench
 from validation.measuring.built import has_attention
 from validation.measuring.grid import FULL, FULL_CUDA, QUICK, QUICK_CUDA, Grid
@@ -125,6 +126,7 @@ def measure(
     largest = 2 * _largest_block(models)
     on_stage("memory", 0.0)
     with (
+        without_garbage_search(),
         workplace(chosen, dtypes, around, stated, largest, max(grid.copy_bytes)) as place,
         _benches_of(place, around) as benches,
     ):

@@ -4,7 +4,7 @@ import configparser
 import io
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from hwprofiles import InputError
 from planner.export.runtime_command import Forms, RuntimeCommand
@@ -67,7 +67,9 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]*gguf(:[\w.-]+)?", re.IGNORECASE)
 _GGUF_ENDING = re.compile(r"-gguf(?=-|$)", re.IGNORECASE)
 
 SERVER_ONLY = frozenset({"-c", "-tb", "--fit"})
-"""Flags that llama-bench does not have: it makes room for what it runs, and fits nothing."""
+"""Flags that llama-bench does not have: it makes room for what it runs, fits nothing, and runs
+prompts with the threads of answers.
+"""
 
 
 def llama_model_words(model: str) -> tuple[str, ...]:
@@ -98,15 +100,36 @@ def bench_text(command: RuntimeCommand) -> str:
     """Return a command of llama-bench: overrides are separated by ``;``, splits by ``/``.
 
     It measures prompt and answer at two depths: the load's prompt is the one at the first, its
-    answer the one at the second.
+    answer the one at the second. Where prompts have other threads than answers, there is a command
+    for each.
     """
-    words = []
+    flags = dict(command.flags())
+    prompt, answer = command.prompt_tokens, command.output_tokens
+    depths = command.depths_tokens
+    prompt_threads = flags.get("-tb")
+    if prompt_threads is None:
+        return _bench_line(command, prompt, answer, depths)
+    return _bench_line(command, prompt, 0, depths[:1], prompt_threads) + _bench_line(
+        command, 0, answer, depths[1:]
+    )
+
+
+def _bench_line(
+    command: RuntimeCommand,
+    prompt_tokens: int,
+    output_tokens: int,
+    depths_tokens: Sequence[int],
+    threads: str | None = None,
+) -> str:
+    """Return one command of llama-bench; ``threads`` stand in place of the command's own."""
+    words: list[str] = []
     for flag, value in command.flags():
-        if flag in SERVER_ONLY:
-            continue
-        words += _bench_flag(flag, value)
-    words += ["-p", str(command.prompt_tokens), "-n", str(command.output_tokens)]
-    words += ["-d", ",".join(map(str, command.depths_tokens))]
+        if flag not in SERVER_ONLY and (flag != "-t" or threads is None):
+            words += _bench_flag(flag, value)
+    if threads is not None:
+        words += ["-t", threads]
+    words += ["-p", str(prompt_tokens), "-n", str(output_tokens)]
+    words += ["-d", ",".join(map(str, depths_tokens))]
     return command.with_words(words).line("llama-bench") + "\n"
 
 
@@ -134,7 +157,7 @@ def env_text(command: RuntimeCommand) -> str:
         if flag == "--no-op-offload":
             settings["GGML_OP_OFFLOAD_MIN_BATCH"] = NEVER_TOKENS
         elif flag == "-tb":
-            continue  # it has no variable: a prompt then has the threads of an answer
+            continue  # it has no variable: ``left_out`` says so
         elif flag in VARIABLES:
             settings[VARIABLES[flag]] = "1" if value is None else value
         else:
@@ -180,18 +203,39 @@ FORMS: Forms = {
 """How each form of llama.cpp is written."""
 
 
+def left_out(form: str, command: RuntimeCommand) -> tuple[str, ...]:
+    """Return what a reader must know of a form that cannot say all that the command does."""
+    threads = dict(command.flags()).get("-tb")
+    if form != "env" or threads is None:
+        return ()
+    return (
+        f"-tb {threads} has no environment variable: prompts will have the threads of answers; "
+        f"add -tb {threads} to the command",
+    )
+
+
 def arguments_in(form: str, text: str) -> str:
     """Return the line of arguments that a text of that form stands for, as a reader takes it."""
     if form == "env":
         return shlex.join(text.splitlines())
     if form == "preset":
         return _preset_line(text)
-    words = shlex.split(text)
+    *prompts, line = text.splitlines()
+    words = _without_program(line)
+    for prompt_line in prompts:  # a benchmark of prompts alone, with threads of its own
+        options = _without_program(prompt_line)
+        words += ["-tb", options[options.index("-t") + 1]]
+    return shlex.join(words)
+
+
+def _without_program(line: str) -> list[str]:
+    """Return the words of a command but for its program."""
+    words = shlex.split(line)
     # Variables may stand before the program, which may be named with its folder, or not at all.
     program = next((index for index, word in enumerate(words) if _names_program(word)), None)
     if program is not None:
         del words[program]
-    return shlex.join(words)
+    return words
 
 
 def _names_program(word: str) -> bool:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from planner.runtimes.plan_file import RuntimePlanFile, is_runtime_plan, load_runtime_plan
-from planner.runtimes.plan_text import text_of
+from planner.runtimes.plan_text import left_out_of, text_of
 
 
 def plan_text(path: Path, to: str, form: str) -> tuple[str, tuple[str, ...]]:
@@ -15,7 +15,7 @@ def plan_text(path: Path, to: str, form: str) -> tuple[str, tuple[str, ...]]:
     if is_runtime_plan(path):
         plan = load_runtime_plan(path)
         if plan.runtime.name == to:
-            return text_of(plan, form), ()
+            return text_of(plan, form), left_out_of(plan, form)
         return _planned_anew(plan, to, form)
     return _of_policy(path, to, form)
 
@@ -31,7 +31,7 @@ def _planned_anew(plan: RuntimePlanFile, to: str, form: str) -> tuple[str, tuple
         f"the plan is for {plan.runtime.name}: this is the best that {to} can express for its "
         f"load, {_compared(before, after)}"
     )
-    return text_of(found, form), (said,)
+    return text_of(found, form), (said, *left_out_of(found, form))
 
 
 def _of_policy(path: Path, to: str, form: str) -> tuple[str, tuple[str, ...]]:
@@ -47,7 +47,7 @@ def _of_policy(path: Path, to: str, form: str) -> tuple[str, tuple[str, ...]]:
         f"{plan.policy.name} places expert by expert: this is the best that {to} can express for "
         f"its load, {_compared(before, after)} (the plan is simulated, the other predicted)"
     )
-    return text_of(found, form), (said,)
+    return text_of(found, form), (said, *left_out_of(found, form))
 
 
 def _compared(before_s: float, after_s: float) -> str:

@@ -1,5 +1,6 @@
 """`rosin measure --runtime`: the kernels of a program that people run models with, as laws."""
 
+import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,8 +44,13 @@ BinaryOption = Annotated[
     ),
 ]
 ThreadsOption = Annotated[
-    int,
-    typer.Option("--threads", min=1, metavar="N", help="CPU threads of the program (--runtime)."),
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        metavar="N",
+        help="CPU threads of the program (--runtime); otherwise one a core, as plans have.",
+    ),
 ]
 
 
@@ -54,7 +60,7 @@ class RuntimeMeasure(OptionGroup):
 
     runtime: RuntimeOption = None
     binary: BinaryOption = None
-    threads: ThreadsOption = 1
+    threads: ThreadsOption = None
 
 
 def measure_runtime(
@@ -72,7 +78,7 @@ def measure_runtime(
     if asked.runtime not in RUNTIMES:
         raise unknown_name("runtime that is measured", asked.runtime, RUNTIMES)
     machine = _machine(path)
-    measured = _measured(subject, asked, output)
+    measured = _measured(subject, asked, threads_of(asked, machine), output)
     laws = fit_laws(measured.points)
     kernels = runtime_kernels(measured, laws, __version__)
     data = machine_data(with_kernels(machine, kernels))
@@ -94,7 +100,19 @@ def _machine(path: Path) -> "Machine":
     return detected_machine().model_copy(update={"name": path.stem})
 
 
-def _measured(subject: SubjectOptions, asked: RuntimeMeasure, output: Output) -> "Measured":
+def threads_of(asked: RuntimeMeasure, machine: "Machine") -> int:
+    """As many as plans for that machine have, of those that this computer can run."""
+    from sim.runtimes import runtime_host
+    from sim.runtimes.features import cores_in_use
+
+    if asked.threads is not None:
+        return asked.threads
+    return min(int(cores_in_use(runtime_host(machine), None)), os.cpu_count() or 1)
+
+
+def _measured(
+    subject: SubjectOptions, asked: RuntimeMeasure, threads: int, output: Output
+) -> "Measured":
     """Run the small files, with a line on the terminal that says how far it is."""
     from sim.model.library import load_model
     from validation.runtimes.llama_cpp import (
@@ -120,7 +138,7 @@ def _measured(subject: SubjectOptions, asked: RuntimeMeasure, output: Output) ->
                 cases,
                 opener,
                 Path(folder),
-                threads=asked.threads,
+                threads=threads,
                 effort=effort,
                 on_stage=progress,
             )

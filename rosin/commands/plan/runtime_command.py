@@ -1,6 +1,7 @@
 """`rosin plan --runtime`: the best that a program's own arguments can say, ready to paste."""
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,7 +79,7 @@ def plan_for_runtime(
     # Here alone, so that who asks through a page names no file of this computer.
     said = replace(said, against=_of_file(said.runtime, said.against))
     with output.waiting(f"planning for {said.runtime}"):
-        answer = runtime_answer(request.setting, said, goal)
+        answer = _answer_or_smaller_file(request.setting, said, goal)
     if files.output_file is not None:
         from planner.runtimes.plan_file import save_runtime_plan
 
@@ -104,6 +105,37 @@ def plan_for_runtime(
     # Behind the warnings, and as it is, since a table would break it at the terminal's width.
     if output.has_tables:
         sys.stdout.write(f"\npaste this:\n\n{result.command_line}\n")
+
+
+SMALLER_FILES = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K")
+"""Mixes of llama.cpp's quantiser that people publish, the most bits first."""
+
+
+def _answer_or_smaller_file(
+    setting: "Setting", said: RuntimePlanOptions, goal: "Goal"
+) -> "RuntimeAnswer":
+    """Plan; where nothing fits and no format was asked for, name the first smaller file that does."""
+    try:
+        return runtime_answer(setting, said, goal)
+    except NoFeasiblePlan as error:
+        # A file has its own format, and only llama.cpp's programs read these.
+        is_file = setting.model.endswith(".gguf")
+        if setting.quantization is not None or is_file or said.runtime not in LLAMAS:
+            raise
+        scheme = _first_that_fits(setting, said, goal)
+        if scheme is None:
+            raise
+        raise NoFeasiblePlan(
+            f"{error}; a file in {scheme} fits: --quantization {scheme}"
+        ) from error
+
+
+def _first_that_fits(setting: "Setting", said: RuntimePlanOptions, goal: "Goal") -> str | None:
+    for scheme in SMALLER_FILES:
+        with suppress(NoFeasiblePlan):
+            runtime_answer(setting.model_copy(update={"quantization": scheme}), said, goal)
+            return scheme
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

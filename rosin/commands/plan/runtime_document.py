@@ -13,7 +13,7 @@ from planner.runtimes.search import RuntimePlan
 from rosin.commands.simulate.runtime_document import (
     MemoryByDevice,
     SpeedRange,
-    rates_words,
+    basis_words,
     speed_range,
 )
 from rosin.report.document import Document
@@ -136,7 +136,7 @@ def runtime_plan_result(
         against_missing_bytes=dict(plan.against_missing_bytes or {}),
         any_policy=any_policy,
         gain_lost_fraction=_lost(plan, any_policy),
-        rests_on=rates_words(plan.prediction),
+        rests_on=basis_words(plan.prediction),
     )
 
 

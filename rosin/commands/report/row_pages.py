@@ -12,7 +12,7 @@ from hwprofiles import InputError
 from rosin.commands.report.shapes import RowsFound, check_shape
 from rosin.commands.report.svg_figures import svg_figures
 from rosin.report.html.markup import Section
-from rosin.report.html.other_sections import MAX_ROWS, figures_section, rows_section
+from rosin.report.html.other_sections import MAX_ROWS, figures_section, rows_section, shown_columns
 from rosin.report.html.page import Page
 
 ROWS = (("plans", "Every plan"), ("targets", "Targets"), ("summary", "Summary"))
@@ -68,6 +68,8 @@ def _rows(data: Mapping[str, Any], source: Path) -> Iterator[Section]:
         if isinstance(rows, list) and rows:
             if not all(isinstance(row, dict) for row in rows):
                 raise InputError(f"{source}: key {key} must be a list of objects")
+            if not shown_columns(rows):
+                raise InputError(f"{source}: key {key} has no words and no numbers to show")
             yield rows_section(title, LEAD, rows[:MAX_ROWS])
             return
 

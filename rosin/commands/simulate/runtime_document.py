@@ -20,6 +20,7 @@ class SpeedRange(Document):
     seconds: dict[str, float]
     assumption: str
     assumption_change_fraction: float
+    is_by_measured_kernels: bool
 
 
 class BothSpeeds(Document):
@@ -73,19 +74,15 @@ def runtime_result(prediction: RuntimePrediction, **asked: str | int) -> Runtime
         runtime_prediction=both,
         memory_bytes=dict(prediction.memory),
         is_prompt_uploaded=prediction.is_prompt_uploaded,
-        rests_on=_rests_on(prediction),
+        rests_on=basis_words(prediction),
     )
 
 
-def _rests_on(prediction: RuntimePrediction) -> str:
+def basis_words(prediction: RuntimePrediction) -> str:
+    """Say what the speeds rest on."""
     # Kernels of the program itself tell more than the rate of the memory under them.
     if prediction.decode.is_by_measured_kernels:
         return KERNELS
-    return rates_words(prediction)
-
-
-def rates_words(prediction: RuntimePrediction) -> str:
-    """Say what the rates of the machine rest on."""
     if prediction.rests_on_assumed_rate:
         return ASSUMED
     return PROBE if prediction.rests_on_probe else PARTS
@@ -97,4 +94,5 @@ def speed_range(speed: Speed) -> SpeedRange:
         speed,
         assumption=speed.assumption.meaning,
         assumption_change_fraction=speed.assumption.change_fraction,
+        is_by_measured_kernels=speed.is_by_measured_kernels,
     )

@@ -47,6 +47,8 @@ def coverage_words(speed: SpeedRange) -> str:
     """Say how often ranges hold."""
     if speed.coverage_fraction is None:
         return "ranges are as wide as llama.cpp's: no published speeds of this program were fitted"
+    if speed.is_by_measured_kernels:
+        return f"ranges hold for {speed.coverage_fraction:.0%} of the shapes left out of the measurement"
     return (
         f"ranges hold for {speed.coverage_fraction:.0%} of the rows of a published machine left out"
     )

@@ -1,6 +1,8 @@
 """`rosin validate --runtime`: a plan run by the program that it is for."""
 
+import os
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,23 +65,45 @@ def validate_runtime(
     document = result.model_dump(mode="json")
     if folder is not None:
         write_json(document, str(folder / "validate.json"))
-    output.emit(document, runtime_validate_page(result), warnings=_warnings(ran))
+    output.emit(document, runtime_validate_page(result), warnings=warnings_of(ran))
 
 
-def _warnings(ran: "PlanRun") -> list[str]:
-    """What a reader must know of where it ran."""
+MOST_NOISE_FRACTION = 0.12
+"""Two halves of one run's samples that are further apart say that speeds mean little; runs of the
+other backends are held to the same share.
+"""
+
+
+def warnings_of(ran: "PlanRun") -> list[str]:
+    """What a reader must know of where it ran, and of how quiet it was there."""
+    found = [*_where_it_ran(ran)]
+    timings = [timed for option in ran.options for timed in (option.decode, option.prefill)]
+    noise = max(timed.noise_fraction for timed in timings)
+    if noise > MOST_NOISE_FRACTION:
+        found.append(
+            f"this computer was noisy: the two halves of one run differ by {noise:.0%}, so these "
+            "speeds say little; close other programs and run it again, with more --rounds"
+        )
+    return found
+
+
+def _where_it_ran(ran: "PlanRun") -> Iterator[str]:
     from validation.runtimes.llama_cpp.plan_run import CPU, LOOPBACK
 
     if ran.device == CPU:
-        return [
-            "everything ran on the CPU: the placement on GPUs was not run, and is predicted without them"
-        ]
+        yield "everything ran on the CPU: the placement on GPUs was not run, and is predicted without them"
     if ran.device == LOOPBACK:
-        return [
+        yield (
             "processes of this CPU stood for the GPUs: what runs there is no GPU's speed, and is predicted "
             "as such only where the machine file has laws of the runtime (rosin measure --runtime)"
-        ]
-    return []
+        )
+    cores = os.cpu_count() or 1
+    threads = ran.plan.arguments.threads or 1
+    if threads > cores:
+        yield (
+            f"{threads} threads shared the {cores} cores of this computer, where they wait for each "
+            f"other: --runtime-args with -t {cores} runs what this computer can"
+        )
 
 
 def _remember(

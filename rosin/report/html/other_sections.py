@@ -105,19 +105,26 @@ def sensitivity_section(rows: Sequence[Mapping[str, Any]]) -> Section:
 
 def rows_section(title: str, lead: str, rows: Sequence[Mapping[str, Any]]) -> Section:
     """A table of flat rows, with the keys of the first as its columns; what all rows share is said
-    once, above it.
+    once, above it. Without a column the table is empty.
     """
-    columns = [key for key in rows[0] if not isinstance(rows[0][key], dict | list)] if rows else []
-    # JSON has every key; a table for people leaves out columns that are empty in all rows.
-    columns = [key for key in columns if any(_cell(key, row.get(key)) for row in rows)]
+    columns = shown_columns(rows)
     shared = _shared(columns, rows)
     columns = [key for key in columns if key not in shared]
     if shared:
         said = ", ".join(f"{heading(key)} {cell}" for key, cell in shared.items())
         lead = f"{lead} In all rows: {said}.".lstrip()
-    lines = [[_cell(key, row.get(key)) for key in columns] for row in rows]
+    lines = [[_cell(key, row.get(key)) for key in columns] for row in rows] if columns else []
     body = table(title, [heading(column) for column in columns], lines)
     return Section(title=title, lead=lead, body=body)
+
+
+def shown_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys of the first row whose values are words or numbers in at least one of the rows.
+
+    JSON has every key; a table for people leaves out columns that are empty in all rows.
+    """
+    columns = [key for key in rows[0] if not isinstance(rows[0][key], dict | list)] if rows else []
+    return [key for key in columns if any(_cell(key, row.get(key)) for row in rows)]
 
 
 def _shared(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:

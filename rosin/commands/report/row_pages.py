@@ -18,7 +18,7 @@ from rosin.report.html.page import Page
 ROWS = (("plans", "Every plan"), ("targets", "Targets"), ("summary", "Summary"))
 """Lists of rows, of which a result has one: a validation's, a reproduction's, an accuracy's."""
 LEAD = "As the command wrote it; `docs/reference/json.md` says what each column means."
-CLAIM_COLUMNS = ("paper", "figure", "published", "simulated", "verdict", "because", "assumed")
+CLAIM_COLUMNS = ("figure", "paper", "verdict", "published", "simulated", "because", "assumed")
 
 
 def rows_page(data: Mapping[str, Any], source: Path) -> Page:

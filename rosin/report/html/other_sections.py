@@ -179,9 +179,7 @@ def _cell(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float) and key.endswith("_fraction"):
-        return (
-            f"{100 * value:+.1f} %" if "error" in key or "bias" in key else f"{100 * value:.1f} %"
-        )
+        return f"{100 * value:.1f} %"
     if isinstance(value, float):
         return format_quantity(key, value) if _has_unit(key) else format_count(value)
     return str(value)

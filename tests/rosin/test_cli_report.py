@@ -344,3 +344,33 @@ def test_a_runtimes_plan_that_does_not_fit_is_refused(
     error = capsys.readouterr().err
     assert "does not fit this machine: llama.cpp needs" in error and "more than gpu0" in error
     assert error.count("\n") == 1 and not target.exists()
+
+
+def test_a_page_of_claims_says_how_many_hold(tmp_path: Path) -> None:
+    """`reproduce all` has verdicts alone: they are counted, and stand in a table."""
+    claim = {"paper": "A", "figure": "speed", "published": "1 x", "simulated": "2 x"}
+    rows = [claim | {"verdict": verdict} for verdict in ("open", "confirmed", "confirmed")]
+    source = tmp_path / "all.json"
+    source.write_text(json.dumps({"title": "All", "claims": rows, "targets": [], "tables": []}))
+    page = page_of(source, ())
+    assert page.answer == "of 3 claims 2 confirmed, 1 open."
+    assert page.title == "All: published beside simulated"
+    [section] = page.sections
+    assert section.body.count("confirmed") == 2 and "paper A" in section.lead
+
+
+def test_a_folder_of_a_study_names_its_best_point(tmp_path: Path) -> None:
+    """Without JSON the table says what was varied, and which point answers fastest."""
+    (tmp_path / "map.svg").write_text("<svg></svg>")
+    (tmp_path / "table.csv").write_text(
+        "batch,price_usd,is_feasible,policy,output_tokens_per_s,ttft_s,tpot_s,expert_hit_rate\n"
+        "1,,True,lru,10.0,0.1,0.1,0.5\n"
+        "4,,True,fiddler,25.0,0.2,0.1,0.5\n"
+        "9,,False,,,,,\n"
+    )
+    page = page_of(tmp_path, ())
+    assert (
+        page.answer
+        == "The best of 2 points for throughput is at batch 4: 25.0 tokens/s with fiddler."
+    )
+    assert "neither the command" in page.warnings[0]

@@ -18,7 +18,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from planner.search.plan import Setting
-from planner.study.outcome import OF_PLAN, Job, Outcome, evaluate
+from planner.study.outcome import OF_PLAN, Outcome, PointJob, evaluate
 from planner.study.store import open_store
 from planner.study.study import Keys
 from planner.study.workers import process_pool
@@ -113,7 +113,7 @@ def run(folder: Path, most: int | None, num_workers: int) -> list[dict[str, obje
     folder.mkdir(parents=True, exist_ok=True)
     keys, todo = Keys("throughput", VERSION), list(cells())
     jobs = [
-        Job(
+        PointJob(
             setting=cell.setting,
             objective="throughput",
             version=VERSION,

@@ -15,7 +15,7 @@ from typing import Any
 from planner.search.plan import Setting
 from planner.study.axes import parse_axes
 from planner.study.cluster import cluster_crew
-from planner.study.outcome import Job, Outcome, evaluate
+from planner.study.outcome import Outcome, PointJob, evaluate
 from planner.study.store import open_store
 from planner.study.study import Keys, Study
 from planner.study.sweep import sweep
@@ -36,7 +36,7 @@ def points_per_s(executor: Executor, num_workers: int) -> tuple[float, list[Outc
     keys = Keys(STUDY.objective, STUDY.version)
     settings = [point.setting for point in STUDY.points()]
     jobs = [
-        Job(
+        PointJob(
             setting=setting, objective=STUDY.objective, version=STUDY.version, key=keys.key(setting)
         )
         for setting in settings

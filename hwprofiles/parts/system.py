@@ -32,7 +32,7 @@ class FoundGpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundModules:
-    """Equal memory modules."""
+    """Memory modules that are alike: how many, and of what kind."""
 
     count: int
     gib: int

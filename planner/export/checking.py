@@ -28,7 +28,9 @@ PLACING = (
 
 
 def check_text(runtime: str, line: str, form: str, text: str) -> None:
-    """Read an exported text back. Raises InputError where it places otherwise than the line does."""
+    """Read an exported text back. Raises InputError where it and the command line place weights
+    differently.
+    """
     wanted = read_runtime_arguments(runtime, line)
     found = read_runtime_arguments(runtime, WRITERS[runtime].arguments_in(form, text))
     names = {item.name for item in fields(wanted)}

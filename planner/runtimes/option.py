@@ -21,7 +21,7 @@ class Timing:
 
     @property
     def end_to_end_s(self) -> float:
-        """The whole round."""
+        """Seconds from the request to the last token of the answer."""
         return self.ttft_s + self.output_tokens * self.tpot_s
 
     @property
@@ -47,7 +47,7 @@ class Option:
 
     @property
     def arguments(self) -> Arguments:
-        """The arguments."""
+        """The runtime's arguments that make up the option."""
         return self.question.arguments
 
 

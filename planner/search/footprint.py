@@ -44,7 +44,7 @@ activations.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassShape:
-    """The most passes, and the most tokens of each."""
+    """The most passes that a run has, and the most tokens of one pass."""
 
     num_passes: int
     num_tokens: int

@@ -54,8 +54,10 @@ class RunnerUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferBest:
-    """The best of an offer, over its first ``num_draws`` draws and compared with the plan over the
-    same, or why nothing of it fits.
+    """The best candidate of an offer, or why nothing of the offer fits.
+
+    Its figures are means over the first ``num_draws`` draws. ``plan_metrics`` are those of the plan
+    over the same draws.
     """
 
     outcome: Metrics | Infeasible

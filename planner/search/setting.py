@@ -91,7 +91,7 @@ class Setting(FilePart):
 
     @property
     def batch(self) -> Batch:
-        """The workload."""
+        """The prompt, the answer and how many sequences and beams there are."""
         return Batch(
             prompt_tokens=self.prompt_tokens,
             output_tokens=self.output_tokens,

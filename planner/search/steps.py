@@ -26,8 +26,8 @@ class RuledOut:
     fast enough, or were not in a run.
 
     ``closed_form``: a time that they cannot beat is more than 5 % longer than another's run.
-    ``short_runs``: others did better in those, or the same. ``draws``: others did better over whole runs, on one
-    draw or more. The rest met every draw.
+    ``short_runs``: others did as well or better in short runs. ``draws``: others did better over
+    whole runs, on one draw or more. All other candidates met every draw.
     """
 
     memory: int = 0
@@ -38,5 +38,5 @@ class RuledOut:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """How many candidates were ruled out, for whatever reason."""
         return sum(getattr(self, field.name) for field in fields(self))

@@ -39,7 +39,7 @@ OBJECTIVE_FIGURES: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class PointJob:
     """One point to plan.
 
     ``key`` is what the study calls it. A worker that would call it otherwise refuses it.
@@ -52,10 +52,10 @@ class Job:
     has_bounds: bool = True
 
 
-def jobs_of(study: Study, settings: Iterable[Setting], keys: Iterable[str]) -> Iterator[Job]:
+def jobs_of(study: Study, settings: Iterable[Setting], keys: Iterable[str]) -> Iterator[PointJob]:
     """Those settings with their keys, planned as the study asks, each made when it is taken."""
     for setting, key in zip(settings, keys, strict=True):
-        yield Job(
+        yield PointJob(
             setting=setting,
             objective=study.objective,
             version=study.version,
@@ -88,7 +88,7 @@ class Outcome(BaseModel):
     rivals: dict[str, dict[str, float]] = {}
 
 
-def evaluate(job: Job) -> Outcome:
+def evaluate(job: PointJob) -> Outcome:
     """Plan one point. Raises InputError where this program, or the files it sees, are not those of
     the study.
 

@@ -14,10 +14,10 @@ from itertools import islice
 from hwprofiles import InputError
 from planner.search.interruption import undisturbed
 from planner.study.cluster import error_words
-from planner.study.outcome import Job, Outcome, evaluate
+from planner.study.outcome import Outcome, PointJob, evaluate
 from planner.study.store import PointStore
 
-OnPoint = Callable[[Job, Outcome], None]
+OnPoint = Callable[[PointJob, Outcome], None]
 AtOnce = Callable[[], int]
 
 DASK_LOSSES = frozenset({"KilledWorker", "CommClosedError", "FutureCancelledError"})
@@ -29,7 +29,7 @@ def one_at_a_time() -> int:
 
 
 def sweep(
-    jobs: Iterable[Job],
+    jobs: Iterable[PointJob],
     store: PointStore,
     executor: Executor,
     on_point: OnPoint | None = None,
@@ -44,7 +44,7 @@ def sweep(
     error or Ctrl-C, every finished point is kept. Raises InputError where a worker is lost.
     """
     missing = _missing(jobs, store)
-    running: dict[Future[Outcome], Job] = {}
+    running: dict[Future[Outcome], PointJob] = {}
     num_done = 0
     try:
         while True:
@@ -79,7 +79,7 @@ def is_loss(error: BaseException) -> bool:
     )
 
 
-def _missing(jobs: Iterable[Job], store: PointStore) -> Iterator[Job]:
+def _missing(jobs: Iterable[PointJob], store: PointStore) -> Iterator[PointJob]:
     known = store.kept_keys()
     for job in jobs:
         if job.key not in known:
@@ -88,14 +88,16 @@ def _missing(jobs: Iterable[Job], store: PointStore) -> Iterator[Job]:
             yield job
 
 
-def _keep(future: Future[Outcome], job: Job, store: PointStore, on_point: OnPoint | None) -> None:
+def _keep(
+    future: Future[Outcome], job: PointJob, store: PointStore, on_point: OnPoint | None
+) -> None:
     outcome = future.result()
     store.add(job.key, job.setting, outcome)
     if on_point:
         on_point(job, outcome)
 
 
-def _give_up(running: dict[Future[Outcome], Job], store: PointStore) -> None:
+def _give_up(running: dict[Future[Outcome], PointJob], store: PointStore) -> None:
     """Take back what has not begun, and keep what finished meanwhile; what runs is left to its
     worker.
     """

@@ -119,8 +119,9 @@ class ScenarioRequest:
         return self.setting.draws or 1
 
     def question(self) -> "Question":
-        """What is asked, to be answered under any policy. Raises InputError for a name, file or
-        value that is wrong.
+        """The question that the options ask, which any policy may answer.
+
+        Raises InputError for a name, file or value that is wrong.
         """
         from sim.engine.engines import engine
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rosin.cli.progress_line import ProgressLine, bar
 
 if TYPE_CHECKING:
-    from planner.study.outcome import Job, Outcome
+    from planner.study.outcome import Outcome, PointJob
 
 BAR_WIDTH = 24
 
@@ -30,7 +30,7 @@ class StudyProgress(ProgressLine):
         """Points that are kept by now."""
         return self._num_kept + self._num_new
 
-    def __call__(self, job: "Job", outcome: "Outcome") -> None:
+    def __call__(self, job: "PointJob", outcome: "Outcome") -> None:
         """Count one more."""
         self._num_new += 1
         self.show(self.line(time.monotonic() - self._start_s))

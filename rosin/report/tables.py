@@ -133,7 +133,9 @@ def format_change(fraction: float, digits: int = 0) -> str:
 
 
 def share_bar(fraction: float, width: int) -> str:
-    """A bar of blocks, ``width`` for the whole; something for what is not nothing."""
+    """A bar of blocks: ``width`` of them stand for the whole. Any share above 0 shows at least a
+    sliver.
+    """
     blocks = min(width, round(fraction * width))
     return "█" * blocks if blocks or fraction <= 0 else "▏"
 

@@ -51,7 +51,7 @@ class _Pages:
         self._desk.close()
 
     def page(self, request: Request) -> Response:
-        """The whole page."""
+        """Answer with the whole page."""
         return HTMLResponse(showing.page(self._read(request), self._offered))
 
     def answer(self, request: Request) -> Response:

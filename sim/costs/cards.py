@@ -37,7 +37,7 @@ class CardSplit:
 
     @property
     def num_cards(self) -> int:
-        """Cards in use."""
+        """How many cards are in use."""
         return len(self.machines)
 
     @property

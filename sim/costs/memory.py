@@ -85,7 +85,7 @@ class Residency:
 
     @property
     def num_experts(self) -> int:
-        """Routed experts held."""
+        """How many routed experts the GPU holds."""
         return int(self.experts.sum())
 
 

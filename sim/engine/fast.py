@@ -157,7 +157,7 @@ class FastSession:
         assert wait or reason == state.FINISHED
 
     def timeline(self) -> Timeline:
-        """What happened."""
+        """The timeline of all tasks so far."""
         return Timeline(
             platform=self._platform,
             tasks=join_tables(self._tables),

@@ -68,14 +68,15 @@ class Session(Protocol):
         """When a task that has begun did so; of any other the answer means nothing."""
 
     def promote(self, number: int, priority: int) -> bool:
-        """Give a task that has not started another priority; False, and no effect, if it has
-        started.
+        """Give another priority to a task that has not started.
+
+        Return False, and change nothing, if it has.
         """
 
     def drop(self, number: int) -> bool:
-        """Take back a task that has not started: it ends now, having run nothing.
+        """Take back a task that has not started: it ends now, and has run nothing.
 
-        False, and no effect, if it has started.
+        Return False, and change nothing, if it has started.
         """
 
 

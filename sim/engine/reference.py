@@ -210,7 +210,7 @@ class ReferenceSession:
         )
 
     def timeline(self) -> Timeline:
-        """What happened."""
+        """The timeline of all tasks so far."""
         rows = [(job.start_ns, job.end_ns, job.busy_ns, job.is_dropped) for job in self._jobs]
         start_ns, end_ns, busy_ns, is_dropped = np.array(rows, np.int64).reshape(-1, 4).T.copy()
         return Timeline(

@@ -221,7 +221,7 @@ class Model:
 
     @cached_property
     def total_params(self) -> int:
-        """All weights."""
+        """How many weights the model has."""
         routed = sum(
             layer.num_experts * layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers
         )

@@ -8,7 +8,8 @@ run at once.
 """
 
 from sim.policies.actions import Action, LayerMode
-from sim.policies.cache.base import Cache, CacheState
+from sim.policies.cache.base import Cache
+from sim.policies.cache.state import CacheState
 from sim.policies.dispatch.base import Dispatch
 from sim.policies.foresight import Foresight, Foretold, Predictions
 from sim.policies.overlap import Overlap

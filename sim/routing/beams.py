@@ -65,7 +65,7 @@ class BeamRouting(Routing):
         return None if found is None else self._shared(found)
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """The other routing's."""
+        """The accuracy of the routing that the beams are drawn from."""
         return self.base.prediction_accuracy(layer, distance)
 
     @property

@@ -49,8 +49,10 @@ TokensOfTrace = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 
 @file_part
 class GateProfile:
-    """Gate weights: natural logarithms are normal with this mean and spread [MoE layer, rank], and
-    one correlation between ranks.
+    """How gate weights are drawn: their natural logarithms are normal.
+
+    ``log_mean`` and ``log_spread`` are [MoE layer, rank]. Any two ranks have the same
+    ``correlation``.
     """
 
     log_mean: Table

@@ -87,8 +87,10 @@ class LatentRouting(StatedRouting):
     numbers: LatentNumbers
 
     def popularity(self, model: Model) -> Array:
-        """Share of selections [MoE layer, expert], with the score beyond which a layer selects taken as
-        fixed: close for many experts, a few percent off for eight.
+        """Return the share of selections [MoE layer, expert].
+
+        It is an approximation: a layer is taken to select every expert whose score passes a fixed
+        threshold. It is close for many experts, and a few percent off for eight.
         """
         # Imported here: with the next line it takes 0.4 s, which no other command should pay.
         from scipy.optimize import brentq
@@ -139,7 +141,9 @@ class LatentRouting(StatedRouting):
         seed: int,
         ids: NDArray[np.int16] | None = None,
     ) -> Draw:
-        """Expert ids with the whole softmax; ``ids``, where given, are not selected again."""
+        """Draw expert ids and the gates' shares of all experts. ``ids``, if given, are taken as the
+        selected ones.
+        """
         shape = (num_sequences, num_tokens, len(model.moe_layers))
         is_drawn = ids is not None
         ids = np.empty((*shape, model.top_k), np.int16) if ids is None else ids

@@ -60,8 +60,8 @@ def fill_scores(own, spread, kept, skew, key, out):  # type: ignore[no-untyped-d
     """Fill ``out`` [token, layer, expert] with ``own`` [layer, expert] and the parts of ``spread``
     [request, fading …, new; layer].
 
-    A fading part is ``kept`` from token to token that often, else drawn anew, in all layers at
-    once.
+    From one token to the next a fading part stays with the probability ``kept``. Otherwise it is
+    drawn anew, in all layers at once.
     """
     tokens, layers, experts = out.shape
     parts = len(kept)

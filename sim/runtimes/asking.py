@@ -145,8 +145,8 @@ def _unused_laws(question: RuntimeQuestion) -> list[str]:
     measured = ", ".join(map(str, sorted(counts)))
     return [
         f"the machine file has laws of {question.runtime} for {measured} threads, and {used} are used: "
-        "prices are those of published rows of other machines; rosin measure --runtime "
-        f"{question.runtime} --threads {used} measures what is used"
+        "prices are those of published rows of other machines, until "
+        f"{question.runtime} is measured with {used} threads"
     ]
 
 

@@ -42,7 +42,7 @@ class HostRoom:
 
     @property
     def is_enough(self) -> bool:
-        """Whether everything fits."""
+        """Whether host memory has room for all that it must hold."""
         return self.short_bytes == 0
 
     @property

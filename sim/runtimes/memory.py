@@ -52,7 +52,7 @@ class DeviceMemory:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The sum of the four, in bytes."""
         return self.weights + self.kv + self.compute + self.expert_cache
 
 

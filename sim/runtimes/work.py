@@ -94,7 +94,7 @@ class StepWork:
 def work_of(
     model: Model, placement: DevicePlacement, host: RuntimeHost, load: StepLoad
 ) -> StepWork:
-    """Count one step."""
+    """Count what one step computes, reads and copies on each device."""
     table = _LayerTable.of(model, load)
     devices = _Computed.of(placement, load)
     slices = placement.slices

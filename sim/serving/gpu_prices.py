@@ -73,8 +73,9 @@ def pooled_machine(machine: Machine, options: InstanceOptions) -> Machine:
 
 
 def attention_prices(costs: CostModel) -> tuple[AttentionPrice, ...]:
-    """Attention by kind of layer, as ``CostModel.attention`` prices it; a layer that reads several
-    caches has a price for each.
+    """What attention costs in each kind of layer, as ``CostModel.attention`` prices it.
+
+    A layer that reads several caches has a price for each.
     """
     # A model has dozens of layers but few kinds; a step then prices each kind once.
     counts: Counter[_Kind] = Counter()

@@ -36,7 +36,7 @@ class Recorder:
         return len(self.ttft_s)
 
     def submitted(self, number: int, now_ns: int) -> None:
-        """A request arrives."""
+        """Note that a request has arrived."""
         if number < self.num_warmup_requests:
             return
         self.num_submitted += 1

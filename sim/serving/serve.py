@@ -17,7 +17,7 @@ from sim.workload.requests.request import Request
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ServingRun:
-    """A finished run."""
+    """A finished run of a serving cluster."""
 
     cluster: Cluster
     metrics: ServingMetrics

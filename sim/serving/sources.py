@@ -23,7 +23,7 @@ class FrontDoor(Protocol):
 
     @property
     def env(self) -> simpy.Environment:
-        """The clock."""
+        """The simulation whose clock requests arrive by."""
 
     def submit(self, request: Request) -> simpy.Event:
         """Hand a request in now; the event happens when it is answered, or at once with the value
@@ -139,7 +139,7 @@ class _Counter:
         return self.number >= self.limit
 
     def next(self) -> int:
-        """The next number."""
+        """Return the next number."""
         self.number += 1
         return self.number - 1
 

@@ -15,7 +15,7 @@ from sim.engine.flat import flat_pass
 from sim.engine.task import NONE
 from sim.engine.timeline import Timeline
 from sim.policies.actions import LayerMode
-from sim.policies.cache.base import CacheState
+from sim.policies.cache.state import CacheState
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem

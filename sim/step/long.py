@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from sim.costs.memory import Infeasible, Residency
 from sim.engine.timeline import digest_rows, shown_digest
 from sim.policies.actions import LayerMode
-from sim.policies.cache.base import CacheState
 from sim.policies.cache.score import Score
+from sim.policies.cache.state import CacheState
 from sim.policies.foresight import Foresight, PartOf
 from sim.policies.policy import Policy
 from sim.policies.problem import Problem

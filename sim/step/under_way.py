@@ -63,7 +63,7 @@ class UnshownPasses:
         return len(self.last_task)
 
     def between(self, first: int, end: int) -> "UnshownPasses":
-        """Some of them."""
+        """The passes from number ``first`` up to ``end``."""
         return UnshownPasses(
             passes=passes_between(self.passes, first, end),
             tokens=self.tokens[first:end],

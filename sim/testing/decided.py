@@ -13,7 +13,9 @@ from sim.testing.pipelined import extra_bytes
 
 
 def check_actions(run: Run) -> None:
-    """Exactly the selected experts get an action, and one that agrees with where their layer runs."""
+    """Check that the selected experts, and no others, get an action, and that it agrees with where
+    their layer runs.
+    """
     actions = run.decisions.actions
     is_selected = run.tokens > 0
     assert ((actions != Action.IDLE) == is_selected).all(), (
@@ -79,8 +81,8 @@ def check_expert_tasks(run: Run) -> None:
 
 
 def check_bytes(run: Run) -> None:
-    """Bytes are conserved: copies of experts, layers and activations are those that the decisions
-    ask for, no more and no less.
+    """Check that bytes are conserved: copies of experts, layers and activations are those that the
+    decisions ask for, no more and no less.
     """
     tasks = run.timeline.tasks
     decisions = run.decisions

@@ -55,8 +55,8 @@ def extra_bytes(run: Run) -> dict[TaskKind, tuple[int, int]]:
 
 
 def check_pages(run: Run) -> None:
-    """Experts that are paged run after the last page of their layer and step; no more layers are in
-    buffers than there are buffers.
+    """Check that paged experts run after the last page of their layer and step, and that buffers
+    hold no more layers than there are buffers.
     """
     line = run.timeline
     tasks = run.timeline.tasks
@@ -89,8 +89,8 @@ def check_pages(run: Run) -> None:
 
 
 def check_groups(run: Run) -> None:
-    """No step works before the last one's vocabulary projection has ended, pages and KV cache
-    aside; that waits for all of its step.
+    """Check that no step works, but for pages and the KV cache, before the vocabulary projection of
+    the step before has ended, and that this projection waits for all of its step.
     """
     line = run.timeline
     tasks = run.timeline.tasks

@@ -45,10 +45,10 @@ def check_policy(
 
 
 def check_infeasible(scenario: Scenario, found: Infeasible) -> None:
-    """The reason is one line, and a GPU with exactly the missing bytes more is the smallest on
-    which the run is feasible.
+    """Check that the reason is one line, and that a GPU with exactly the missing bytes more is the
+    smallest on which the run is feasible.
 
-    Only where the host holds what the GPU does not: its memory must be unstated.
+    The machine's host memory must be unstated, so that it holds whatever the GPU does not.
     """
     assert found.reason and "\n" not in found.reason, (
         f"reason must be one line, got {found.reason!r}"
@@ -72,7 +72,7 @@ def check_infeasible(scenario: Scenario, found: Infeasible) -> None:
 
 
 def check_repeats(run: Run) -> None:
-    """Running a scenario again gives its residency, decisions and timeline, on either engine."""
+    """Check that a second run gives the same residency, decisions and timeline, on either engine."""
     # Both: the reference checks the fast engine, and each checks that nothing is left to chance.
     for engine in ("fast", "reference"):
         again = simulate(replace(run.scenario, engine=engine))
@@ -89,8 +89,8 @@ def check_repeats(run: Run) -> None:
 
 
 def check_memory(run: Run) -> None:
-    """What the run holds at its peak is within what the policy may fill, where its rule budgets all
-    of it.
+    """Check that what the run holds at its peak is within what the policy may fill, where the
+    policy's rule budgets all of it.
     """
     rule = memory_rule(run.scenario.policy)
     # A rule that leaves them out of its budget, as a released system may, can exceed memory.
@@ -103,7 +103,7 @@ def check_memory(run: Run) -> None:
 
 
 def check_metrics(run: Run) -> None:
-    """The metrics are those of the timeline and the decisions, counted another way."""
+    """Check that the metrics are those of the timeline and the decisions, counted another way."""
     metrics = run.metrics
     batch = run.scenario.batch
     tasks = run.timeline.tasks

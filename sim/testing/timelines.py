@@ -14,8 +14,8 @@ from sim.testing.pipelined import check_groups, check_pages, is_pipelined
 
 
 def check_timeline(run: Run) -> None:
-    """Dependencies hold, a resource runs one task at a time, busy and idle add up, and nothing
-    beats a lower bound.
+    """Check that dependencies hold, that a resource runs one task at a time, that busy and idle
+    time add up, and that nothing beats a lower bound.
     """
     line = run.timeline
     tasks = line.tasks
@@ -53,10 +53,10 @@ def check_timeline(run: Run) -> None:
 
 
 def check_order(run: Run) -> None:
-    """A layer waits for all of the layer before, experts for their gate, CPU experts for the
-    activations they work on.
+    """Check that a layer waits for all of the layer before, experts for their gate, and CPU experts
+    for the activations that they work on.
 
-    Pipelined layers wait micro-batch by micro-batch: there only steps are in order.
+    Pipelined layers wait micro-batch by micro-batch, so only their steps are in order.
     """
     line = run.timeline
     tasks = run.timeline.tasks
@@ -141,8 +141,8 @@ def check_serial(run: Run) -> None:
 
 
 def check_copies(run: Run) -> None:
-    """A copy starts after its gate, and what needs it after its end; no more copies are in use than
-    there are buffers.
+    """Check that a copy starts after its gate, that what needs it starts after its end, and that
+    copies in use are no more than buffers.
     """
     overlap = run.scenario.policy.overlap
     check_pages(run)

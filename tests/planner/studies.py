@@ -9,7 +9,7 @@ from typing import Any
 from planner.search.plan import Setting
 from planner.study import outcome
 from planner.study.axes import parse_axes
-from planner.study.outcome import Job, Outcome
+from planner.study.outcome import Outcome, PointJob
 from planner.study.store import open_store
 from planner.study.study import Study
 from planner.study.sweep import sweep
@@ -25,7 +25,7 @@ def small_study(*vary: str, base: Setting = BASE) -> Study:
     return Study(base=base, axes=parse_axes(vary), objective="throughput", version="test")
 
 
-def jobs_of(study: Study) -> list[Job]:
+def jobs_of(study: Study) -> list[PointJob]:
     """The jobs of its points, in order."""
     settings = [point.setting for point in study.points()]
     keys = study.keys()

@@ -5,7 +5,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
-from planner.study.outcome import Job, Outcome
+from planner.study.outcome import Outcome, PointJob
 from planner.study.store import open_store
 from planner.study.sweep import sweep
 from tests.planner.studies import BASE
@@ -34,7 +34,7 @@ class _Known(Executor):
 def _jobs(number: int) -> Any:
     for index in range(number):
         setting = BASE.model_copy(update={"seed": index})
-        yield Job(setting=setting, objective="throughput", version="test", key=f"{index:064}")
+        yield PointJob(setting=setting, objective="throughput", version="test", key=f"{index:064}")
 
 
 def test_finished_points_are_not_kept_in_memory(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class Mark(Protocol):
 
 
 class Stream(Protocol):
-    """One queue."""
+    """A queue of an accelerator: what is given to it runs in that order."""
 
     def use(self) -> AbstractContextManager[object]:
         """What the calling thread launches within the block goes to this queue."""

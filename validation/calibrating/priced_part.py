@@ -67,7 +67,7 @@ class _Parts:
     device: Device
 
     def expert(self) -> PricedPart:
-        """A routed expert."""
+        """Price a routed expert."""
         costs = self.costs
         # Experts of all layers have one shape, so the first layer stands for all.
         first = self.costs.model.moe_layers[0]
@@ -87,7 +87,7 @@ class _Parts:
         )
 
     def head(self) -> PricedPart:
-        """The vocabulary projection."""
+        """Price the vocabulary projection."""
         model = self.costs.model
         # A tied head is stored once, in the format of the embedding.
         which = TensorClass.EMBEDDING if model.is_head_tied else TensorClass.HEAD

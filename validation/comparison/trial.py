@@ -46,7 +46,7 @@ class PlanTrial:
     rehearsal: Rehearsal | None = None
 
     def run(self) -> ExecutedRun:
-        """One run."""
+        """Run the plan once, and return what was executed."""
         return execute_policy(
             self.policy,
             self.problem,

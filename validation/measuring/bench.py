@@ -50,8 +50,8 @@ class Bench(ABC):
 
     @contextmanager
     def kept_busy(self, makes: Callable[[], Work], lasts_ns: float) -> Iterator[None]:
-        """Work that lasts about that long is repeated for as long as the block lasts; it has begun
-        when the block begins.
+        """Repeat work of about ``lasts_ns`` while the block runs. The first of it has begun before
+        the block does.
         """
         count = max(1, round(BUSY_BATCH_NS / max(1.0, lasts_ns)))
         stop = threading.Event()
@@ -73,7 +73,7 @@ class Bench(ABC):
             running.result()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread that work is given to."""
         self._thread.shutdown()
 
     def _alone(self, work: Work) -> Any:

@@ -52,7 +52,7 @@ class ColdMemory:
 
     @property
     def num_bytes(self) -> int:
-        """All of it."""
+        """How many bytes the memory has."""
         return int(self._flat.nbytes)
 
     def take(self, count: int) -> Tensor:

@@ -30,7 +30,7 @@ IN_COMMON = {
 
 
 def parts_page(library: PartsLibrary) -> str:
-    """The page, as Markdown."""
+    """Return the page that lists all parts, as Markdown."""
     sizes = [part for parts in library.gpus.values() for part in parts]
     lines = [*_share_lines(), *_gpu_lines(sizes), *_cpu_lines(library.cpus.values())]
     return HEAD + "\n".join(lines) + "\n"

@@ -38,7 +38,9 @@ MOST_LEFT_OUT = 6
 
 
 def measure_page(result: MeasureResult) -> Iterator[RenderableType]:
-    """What was measured and on what, the rates, who slows whom, and a line a curve."""
+    """Yield the page of a measurement: the computer, its rates, how much each lane slows each other,
+    and a line for each curve.
+    """
     yield Text(f"{result.description}\n")
     yield _rates(result.machine)
     yield Text("\nShare of its speed that a lane keeps while another is busy\n", style="bold")

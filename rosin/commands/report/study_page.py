@@ -83,7 +83,7 @@ class _BestPoint:
             self._least = cost
 
     def words(self) -> str:
-        """Say it."""
+        """Say in one sentence which point is best, and how good it is."""
         objective = self._objective
         value = self._best["metrics"][self.figure]
         at = at_words(self._best["values"]).removeprefix("at ") or "the base"

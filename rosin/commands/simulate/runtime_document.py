@@ -24,7 +24,7 @@ class SpeedRange(Document):
 
 
 class BothSpeeds(Document):
-    """Decode and prefill."""
+    """The speeds of decoding and of reading the prompt."""
 
     decode: SpeedRange
     prefill: SpeedRange

@@ -19,7 +19,7 @@ from rosin.cli.study_progress import StudyProgress
 if TYPE_CHECKING:
     from planner.search.plan import Setting
     from planner.study.cluster import Crew
-    from planner.study.outcome import Job, Outcome
+    from planner.study.outcome import Outcome, PointJob
     from planner.study.sensitivity import Variation
     from planner.study.store import PointStore
     from planner.study.study import Keys, Study
@@ -129,7 +129,7 @@ class _Asked:
         """The key of each."""
         return [self.keys.key(setting) for setting in self.settings()]
 
-    def jobs(self) -> Iterator["Job"]:
+    def jobs(self) -> Iterator["PointJob"]:
         """The work of each."""
         from planner.study.outcome import jobs_of
 
@@ -148,7 +148,7 @@ def _run(asked: _Asked, store: "PointStore", workers: Workers, output: Output) -
     compile_first(PLANS_WITH, output)
     progress = StudyProgress(len(wanted), len(wanted) - num_missing, is_shown=output.is_watched)
 
-    def on_point(job: "Job", outcome: "Outcome") -> None:
+    def on_point(job: "PointJob", outcome: "Outcome") -> None:
         """Say that a point is planned."""
         progress(job, outcome)
         # A signal that arrived inside one of Python's own callbacks raised nothing there.

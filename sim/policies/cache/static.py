@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs.memory import Residency
-from sim.policies.cache.base import Cache, CacheState
+from sim.policies.cache.base import Cache
+from sim.policies.cache.state import CacheState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,7 @@ class StaticCache(Cache):
     is_static = True
 
     def start(self, residency: Residency) -> CacheState:
-        """The residents, for a dispatch that has to be asked pass by pass."""
+        """The residents, which never change: for a dispatch that is asked pass by pass."""
         return Unchanging(residency)
 
 
@@ -31,7 +32,7 @@ class Unchanging(CacheState):
         return np.asarray(self._experts[layer, experts])
 
     def admit(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Take nothing in."""
+        """Take in none of the experts."""
         return np.empty(0, np.int64)
 
     @property

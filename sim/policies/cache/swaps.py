@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from hwprofiles.ranges import check_at_least
 from sim.costs.memory import Residency
-from sim.policies.cache.base import Cache, CacheState
+from sim.policies.cache.base import Cache
+from sim.policies.cache.state import CacheState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplicitPlacement(Placement):
-    """The experts named, layer by layer; all dense parts on the GPU."""
+    """Puts the named ``experts`` of each layer on the GPU, and all dense parts."""
 
     experts: tuple[tuple[int, ...], ...]
     memory: MemoryRule = field(default_factory=MemoryRule)

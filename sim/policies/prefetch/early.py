@@ -38,7 +38,7 @@ class EarlyPrefetch(Prefetch):
     is_active = False
 
     def early(self, problem: Problem, residency: Residency, passes: Passes) -> NDArray[np.bool_]:
-        """Choose for each layer of a prompt the missing experts that it needs all but surely."""
+        """Choose for each layer of a prompt the missing experts that it almost surely needs."""
         model = problem.model
         found = np.zeros((len(passes), model.num_layers, model.num_experts), bool)
         # Passes of one size are equally sure of an expert.

@@ -19,7 +19,7 @@ FIRST_EXPERT_SHARE = 2 / 3
 
 
 def place(model: Model, arguments: VllmArguments, num_gpus: int) -> DevicePlacement:
-    """Evaluate the arguments."""
+    """Say what those arguments of vLLM put on each device."""
     if arguments.group_size:
         is_moved = np.isin(np.arange(model.num_layers), grouped_layers(model, arguments))
         return placed_beside_gpu(

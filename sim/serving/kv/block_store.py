@@ -6,11 +6,10 @@ from sim.serving.kv.eviction.base import Eviction
 
 
 class BlockStore:
-    """Blocks under the keys of their prefixes, at most ``capacity_bytes`` of them (None: no limit);
-    whole blocks only.
+    """A store of whole blocks of KV, which are found by the keys of their prefixes.
 
-    It owns what is held and pinned; ``eviction`` (a class of sim.serving.kv.eviction) names
-    victims.
+    It holds at most ``capacity_bytes`` (None: no limit), and knows which blocks are held and
+    pinned. ``eviction`` (a class of sim.serving.kv.eviction) names the block that leaves.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from sim.costs.memory import Residency
 from sim.engine.task import NONE
 from sim.model.model import layer_shapes
 from sim.policies.actions import Action, LayerMode
-from sim.policies.cache.base import CacheState
+from sim.policies.cache.state import CacheState
 from sim.policies.dispatch.rule import Rule
 from sim.policies.foresight import Foresight
 from sim.policies.policy import Policy

@@ -105,14 +105,15 @@ another (1), or by way of the host (0).
 """
 
 
-SHELF = np.dtype([(name, "i8") for name in ("used_at", "read")])
-"""An expert in host memory: when it was last asked for, counted in experts asked for (NONE: it is
-not there), and the task that read it from the disk (NONE: it was there at the start).
+SHELF = np.dtype([(name, "i8") for name in ("is_there", "read", "older", "newer")])
+"""An expert in host memory: whether it is there (1), the task that read it from the disk (NONE: it
+was there at the start), and its neighbours in the order in which experts were last asked for, as
+layer · experts + expert (NONE: there is none).
 """
 
-DISK = np.dtype([(name, "i8") for name in ("resource", "left_bytes", "asked", "keeps")])
-"""The disk's resource number, the room left on the shelf, the experts asked for so far, and whether
-what is read takes the place of what was asked for longest ago (1) or is not kept (0).
+DISK = np.dtype([(name, "i8") for name in ("resource", "left_bytes", "keeps", "oldest", "newest")])
+"""The disk's resource number, the room left on the shelf, whether what is read takes the place of what
+was asked for longest ago (1) or is not kept (0), and both ends of the order of what is there.
 """
 
 

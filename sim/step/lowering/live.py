@@ -83,7 +83,7 @@ def emit_start_of_pass(draft, cached, live, last, index):
     fetch_ahead(draft, cached, live, now, lookup)
 
 
-@part
+@inner
 def emit_to_gate(draft, at):
     """Overhead, attention and gate of a layer on the GPU; returns the gate.
 
@@ -92,7 +92,7 @@ def emit_to_gate(draft, at):
     return begin_layer(draft, at)[0]
 
 
-@part
+@inner
 def emit_after_gate(draft, cached, live, now, gate):
     """Everything that the gate sets off; the session is to be told the operations, then given the
     tasks.

@@ -292,15 +292,26 @@ def _shelved(problem: Problem, shelf: HostShelf | None, resource: int) -> dict[s
     """
     if shelf is None:
         return {"shelf": np.zeros((0, 0), SHELF), "disk": np.zeros(1, DISK)}
-    order = np.argsort(np.argsort(problem.popularity, axis=None, kind="stable"), kind="stable")
-    used_at = np.where(shelf.experts, order.reshape(shelf.experts.shape), NONE)
-    records = _records(SHELF, used_at=used_at, read=np.full(used_at.shape, NONE))
+    order = np.argsort(problem.popularity, axis=None, kind="stable")
+    there = order[shelf.experts.ravel()[order]]
+    older, newer = np.full((2, order.size), NONE)
+    older[there[1:]] = there[:-1]
+    newer[there[:-1]] = there[1:]
+    shape = shelf.experts.shape
+    records = _records(
+        SHELF,
+        is_there=shelf.experts.astype(np.int64),
+        read=np.full(shape, NONE),
+        older=older.reshape(shape),
+        newer=newer.reshape(shape),
+    )
     disk = _records(
         DISK,
         resource=np.array([resource]),
         left_bytes=np.array([shelf.left_bytes]),
-        asked=np.array([order.size]),
         keeps=np.array([problem.disk_reads is DiskReads.CACHED]),
+        oldest=np.array([there[0] if len(there) else NONE]),
+        newest=np.array([there[-1] if len(there) else NONE]),
     )
     return {"shelf": records, "disk": disk}
 

@@ -31,13 +31,14 @@ def bring_in(draft, layer, expert, after, priority):
 def _take_down(draft, layer, expert, after, priority):
     """Do what ``bring_in`` does, where host memory has no room for all experts."""
     sheet = draft.sheet
-    disk = sheet.disk[0]
-    disk.asked += 1
     own = sheet.shelf[layer, expert]
-    if own.used_at >= 0:
-        own.used_at = disk.asked
+    place = layer * sheet.shelf.shape[1] + expert
+    if own.is_there == 1:
+        _take_out(sheet, place)
+        _put_newest(sheet, place)
         return own.read
     wait_for(draft, after)
+    disk = sheet.disk[0]
     num_bytes = sheet.layers[layer].expert_bytes
     read = append_copy(draft, disk.resource, sheet.layers[layer].read, _READING, layer, num_bytes)
     draft.rows[read].expert = expert
@@ -45,25 +46,52 @@ def _take_down(draft, layer, expert, after, priority):
     if disk.keeps == 1:
         _make_room(sheet, num_bytes)
         disk.left_bytes -= num_bytes
-        own.used_at = disk.asked
+        own.is_there = 1
         own.read = read
+        _put_newest(sheet, place)
     return read
+
+
+@inner
+def _at(sheet, place):
+    """The expert of that place in the order."""
+    num_experts = sheet.shelf.shape[1]
+    return sheet.shelf[place // num_experts, place % num_experts]
+
+
+@inner
+def _take_out(sheet, place):
+    """Leave an expert out of the order; its neighbours become each other's."""
+    older, newer = _at(sheet, place).older, _at(sheet, place).newer
+    if older < 0:
+        sheet.disk[0].oldest = newer
+    else:
+        _at(sheet, older).newer = newer
+    if newer < 0:
+        sheet.disk[0].newest = older
+    else:
+        _at(sheet, newer).older = older
+
+
+@inner
+def _put_newest(sheet, place):
+    """Put an expert that is not in the order behind all others."""
+    newest = sheet.disk[0].newest
+    _at(sheet, place).older = newest
+    _at(sheet, place).newer = _NONE
+    if newest < 0:
+        sheet.disk[0].oldest = place
+    else:
+        _at(sheet, newest).newer = place
+    sheet.disk[0].newest = place
 
 
 @part
 def _make_room(sheet, num_bytes):
     """Drop what was asked for longest ago, one after another, until that many bytes are free."""
     disk = sheet.disk[0]
-    num_experts = sheet.shelf.shape[1]
-    while disk.left_bytes < num_bytes:
-        oldest = _NONE
-        least = disk.asked
-        for place in range(sheet.shelf.size):
-            used_at = sheet.shelf[place // num_experts, place % num_experts].used_at
-            if 0 <= used_at < least:
-                oldest = place
-                least = used_at
-        if oldest < 0:
-            return
-        sheet.shelf[oldest // num_experts, oldest % num_experts].used_at = _NONE
-        disk.left_bytes += sheet.layers[oldest // num_experts].expert_bytes
+    while disk.left_bytes < num_bytes and disk.oldest >= 0:
+        place = disk.oldest
+        _take_out(sheet, place)
+        _at(sheet, place).is_there = 0
+        disk.left_bytes += sheet.layers[place // sheet.shelf.shape[1]].expert_bytes

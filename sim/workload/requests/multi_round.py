@@ -72,12 +72,11 @@ class MultiRound(FilePart):
         return round(self.num_warmup_users * NS_PER_S / self.warmup_requests_per_s)
 
     def sessions(self) -> Iterator["Conversation"]:
-        """Every session in the order of their starts, without end; those of the warm-up first, as
-        sessions of one round.
+        """Yield every session in the order of its start, without end.
 
-        At the start of the clock sessions are as far on as if users had always been coming, though
-        their earlier rounds are not in their prompts; then one user joins each (num_rounds − 1)·gap
-        / num_users.
+        The sessions of the warm-up come first, with one round each. When the clock starts, sessions
+        are under way as if users had always been coming, but their earlier rounds are not in their
+        prompts. From then on, one user joins every (num_rounds − 1)·gap / num_users.
         """
         for user in range(self.num_warmup_users):
             start_ns = round(user * NS_PER_S / self.warmup_requests_per_s)

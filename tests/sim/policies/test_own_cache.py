@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from sim.costs.memory import Residency
 from sim.policies import POLICIES
-from sim.policies.cache.base import Cache, CacheState
+from sim.policies.cache.base import Cache
+from sim.policies.cache.state import CacheState
 from sim.step.long import LongRun, simulate_long
 from sim.step.simulate import Run
 from sim.testing import check_policy

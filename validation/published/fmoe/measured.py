@@ -48,7 +48,7 @@ class PointMetrics:
 def measure(
     systems: tuple[str, ...], point: RunKnobs, seed: int, workloads: tuple[Workload, ...]
 ) -> PointMetrics:
-    """Run them all."""
+    """Run every system over every workload at that point, and return their metrics."""
     return PointMetrics(
         point=point,
         by_system={

@@ -83,7 +83,7 @@ class _Tensor:
 
     @property
     def num_weights(self) -> int:
-        """Numbers in it."""
+        """How many numbers the tensor has."""
         return int(np.prod(self.shape))
 
     @property

@@ -14,7 +14,7 @@ QUIET_FRACTION = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One run: tokens, seconds of CPU time of all its processes, seconds by the clock."""
+    """One run: its tokens, the CPU seconds of all its processes, and its seconds by the clock."""
 
     tokens: int
     cpu_s: float

@@ -55,9 +55,10 @@ def _experts(gate_and_up: str, down: str) -> tuple[MixRule, ...]:
 
 
 def own_recipe(name: str, gate_and_up: str, down: str, rest: str = "q8_0") -> Scheme:
-    """Experts in those types, all else in ``rest``; embedding and head in q8_0.
+    """Return the scheme that stores experts in those types, embedding and head in q8_0, and all else
+    in ``rest``.
 
-    A dense model has its feed-forward in the types of the experts.
+    A dense model stores its feed-forward blocks in the types of the experts.
     """
     embedding = MixRule(Role.TOKEN_EMBEDDING, "q8_0")
     experts = f"experts {gate_and_up} and {down} (down)"

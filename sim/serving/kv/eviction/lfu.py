@@ -22,11 +22,11 @@ class Lfu(Eviction):
         self._keys: dict[int, OrderedDict[int, None]] = {}
 
     def admit(self, key: int) -> None:
-        """Storing is the first use."""
+        """Count the storing of the block as its first use."""
         self._count(key, ONCE)
 
     def touch(self, key: int) -> None:
-        """One use more."""
+        """Count one more use of the block."""
         uses = self._uses[key]
         self._forget(key, uses)
         self._count(key, uses + 1)

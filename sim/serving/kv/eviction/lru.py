@@ -14,18 +14,18 @@ class Lru(Eviction):
         self._order: OrderedDict[int, None] = OrderedDict()
 
     def admit(self, key: int) -> None:
-        """Behind all others."""
+        """Put the new block behind all others."""
         self._order[key] = None
 
     def touch(self, key: int) -> None:
-        """Behind all others."""
+        """Move the block behind all others."""
         self._order.move_to_end(key)
 
     def victim(self, pinned: Collection[int]) -> int | None:
-        """The first in the order of last use."""
+        """The block whose last use is longest ago, and that is not pinned."""
         # Pinned blocks are few and in use, so they seldom stand at the front.
         return next((key for key in self._order if key not in pinned), None)
 
     def dropped(self, key: int) -> None:
-        """Forget it."""
+        """Forget the block."""
         del self._order[key]

@@ -77,6 +77,8 @@ def _three_digits(value: float) -> str:
 
 def format_bytes(num_bytes: float) -> str:
     """Bytes for a person, decimal units: ``format_bytes(3.2e9) == '3.20 GB'``."""
+    if num_bytes == 0:
+        return "0 B"
     return _scaled(num_bytes, [(TB, "TB"), (GB, "GB"), (MB, "MB"), (KB, "kB"), (1, "B")])
 
 

@@ -132,6 +132,26 @@ def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRu
     )
 
 
+def stated_plan(asked: Asked, line: str) -> RuntimePlan:
+    """Return arguments that were planned before as the plan, with what they are compared with.
+
+    Raises InputError for arguments that are wrong, or that do not fit the machine.
+    """
+    best = _of_user(asked, line)
+    missing = asked.missing_bytes(best.memory, best.arguments)
+    if missing:
+        raise InputError(
+            f"the plan does not fit this machine: {asked.runtime} needs {_short(missing)}"
+        )
+    return RuntimePlan(
+        asked=asked,
+        best=best,
+        prediction=predict(best.question),
+        rivals=tuple(WAYS[asked.runtime].rivals(asked)),
+        num_tried=1,
+    )
+
+
 def _is_better(asked: Asked, rival: Option, own: Option) -> bool:
     """Return whether a rival is better by more than sums in another order may differ."""
     late, score = asked.rank(rival.timing)
@@ -186,12 +206,16 @@ def _short_of_room(asked: Asked, least: Option) -> str:
             f"{format_bytes(round(total - room))} more than GPUs and host have free"
         )
     missing = asked.missing_bytes(least.memory, least.arguments)
-    short = [
-        f"{format_bytes(round(size))} more than {name} has free" for name, size in missing.items()
-    ]
-    needs = " and ".join(short) or "more than some device has free"
+    needs = _short(missing) or "more than some device has free"
     even = "" if "host" in missing else ", even with all that it can in host memory"
     return f"{asked.runtime} needs {needs}{even}"
+
+
+def _short(missing: Mapping[str, float]) -> str:
+    """Say what each device is short of."""
+    return " and ".join(
+        f"{format_bytes(round(size))} more than {name} has free" for name, size in missing.items()
+    )
 
 
 def _late(asked: Asked, best: Option) -> str:

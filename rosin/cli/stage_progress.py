@@ -11,8 +11,10 @@ class StageProgress(ProgressLine):
     """
 
     def __init__(self, *, is_shown: bool) -> None:
+        """Nothing done yet, which is shown from the start."""
         super().__init__(is_shown=is_shown)
         self._shown = ""
+        self("getting ready", 0.0)
 
     def __call__(self, stage: str, share: float) -> None:
         """Show that the stage is done to that share."""

@@ -33,6 +33,8 @@ SERIES = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION)
 MARKERS = "osD^vP"
 """A line has a colour and a marker, so that it is told apart without the colour, too."""
 
+TOP_SHARE = 1.06
+"""Where an axis from 0 ends at least, as a share of its highest value."""
 MAX_TICKS = 8
 """Values up to which each has a tick of its own."""
 MAX_LEGEND_CHARACTERS = 110
@@ -122,6 +124,15 @@ def check_figure(path: Path) -> None:
             f"--figure {path}: the name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         )
     check_target(path)
+
+
+def begin_at_zero(axes: Any) -> None:
+    """Let the y axis of axes that are drawn begin at 0 and leave room above the highest mark.
+
+    The room that matplotlib leaves by itself is a share of what the marks span: where all are alike,
+    the axis would cut the highest in two.
+    """
+    axes.set_ylim(0, max(axes.get_ylim()[1], TOP_SHARE * axes.dataLim.y1))
 
 
 def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:

@@ -126,6 +126,12 @@ def format_share(fraction: float) -> str:
     return f"{fraction:.1%}"[:-1] + " %" if 0 < fraction < 0.01 else f"{100 * fraction:.0f} %"
 
 
+def format_change(fraction: float, digits: int = 0) -> str:
+    """A change in percent with its sign: ``+18 %``, ``-2.5 %``; what is printed as nothing has none."""
+    text = f"{100 * fraction:+.{digits}f}"
+    return f"{text} %" if float(text) else f"{text[1:]} %"
+
+
 def share_bar(fraction: float, width: int) -> str:
     """A bar of blocks: ``width`` of them stand for the whole. Any share above 0 shows at least a
     sliver.

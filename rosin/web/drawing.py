@@ -27,12 +27,15 @@ GPU_COLORS = ("c0", "c4", "c2", "c3", "c1", "c5")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryBar:
-    """What one device holds: its words, the picture, and the same as text by what it is for."""
+    """What one device holds: its words, the picture, and by what it is for, the same as text and
+    its colour.
+    """
 
     device: str
     words: str
     picture: str
     parts: Mapping[str, str]
+    colors: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +67,11 @@ def device_words(name: str) -> str:
 def memory_bars(result: RuntimePlanResult) -> list[MemoryBar]:
     """One bar for each device; its full width is what the device has to give, where that is known."""
     bars = []
+    has_cache = any(own.expert_cache for own in result.memory_bytes.values())
+    # Few programs have such a cache: a page without one need not name it.
+    used = [part for part in PARTS if has_cache or part[0] != "expert_cache"]
     for name, own in result.memory_bytes.items():
-        sizes = [(words, color, getattr(own, key)) for key, words, color in PARTS]
+        sizes = [(words, color, getattr(own, key)) for key, words, color in used]
         held = sum(size for _, _, size in sizes)
         room = result.room_bytes.get(name)
         # At least 1: a device that holds nothing and has no known room gets a bar, too.
@@ -79,6 +85,7 @@ def memory_bars(result: RuntimePlanResult) -> list[MemoryBar]:
                 words=words,
                 picture=_strip(f"{device_words(name)}: {words}", pieces),
                 parts={words: format_bytes(size) for words, _, size in sizes},
+                colors={words: color for words, color, _ in sizes},
             )
         )
     return bars

@@ -20,6 +20,7 @@ from rosin.commands.simulate.runtime_page import (
     speed_words,
 )
 from rosin.report.sliders import LOAD_NUMBERS, PC_NUMBERS, STEPS, own_numbers, shown
+from rosin.report.tables import format_change
 from rosin.web.answering import (
     NoAnswer,
     PageAnswer,
@@ -72,7 +73,7 @@ def _environment() -> Environment:
         "number": number_words,
         "percent": lambda share: f"{share:.0%}",
         # A minus sign is as wide as a plus sign, so columns line up; a hyphen is not.
-        "change": lambda share: f"{share:+.0%}".replace("-", "−"),
+        "change": lambda share: format_change(share).replace(" ", "").replace("-", "−"),
         "speed": speed_words,
     }
     return environment
@@ -187,7 +188,8 @@ def _status(values: Mapping[str, Any]) -> str:
     """The answer in a sentence, which a screen reader says at every change."""
     found = values["found"]
     if values["problems"]:
-        return "Not worked out: " + "; ".join(values["problems"].values())
+        mistakes = (_mistake(name, problem) for name, problem in values["problems"].items())
+        return f"Not worked out: {'; '.join(mistakes)}"
     if found is None:
         return f"No plan: {values['reason']}"
     both = found.predicted
@@ -195,6 +197,12 @@ def _status(values: Mapping[str, Any]) -> str:
         f"{speed_words(both.decode)} for the answer, {speed_words(both.prefill)} for the prompt; "
         f"all of it after {format_duration(both.end_to_end_s)}"
     )
+
+
+def _mistake(name: str, problem: str) -> str:
+    """A mistake with the label of its number; others name what they are about."""
+    label = next((each.label for each in (*PC_NUMBERS, *LOAD_NUMBERS) if each.name == name), None)
+    return problem if label is None else f"{label}: {problem}"
 
 
 def _numbers(reading: ReadQuestion) -> list[dict[str, Any]]:

@@ -321,3 +321,69 @@ def test_sliders_hold_the_planners_own_numbers(
         low, high = (f"{decode[f'{end}_tokens_per_s']:.0f}" for end in ("low", "high"))
         assert f"{decode['tokens_per_s']:.0f} ({low}–{high})" in text
         assert html.escape(plan["command_line"]) in text
+
+
+@pytest.mark.parametrize(
+    ("runtime", "scheme"),
+    [
+        ("llama.cpp", "Q4_K_M"),
+        ("ik_llama.cpp", "Q4_K_M"),
+        ("ktransformers", "Q4_K_M"),
+        ("vllm", "AWQ"),
+    ],
+)
+def test_a_runtimes_plan_file_makes_the_same_page(
+    runtime: str, scheme: str, page: Made, tmp_path: Path
+) -> None:
+    """The file alone says what the page of --json says: its arguments are priced again."""
+    options = ("--runtime", runtime, "--rounds", "2", "--reserve-ram", "6GB", *RUNTIME_PLAN[3:5])
+    options += ("--quantization", scheme, *RUNTIME_PLAN[7:])
+    file, target = tmp_path / "plan.yaml", tmp_path / "of-the-file.html"
+    of_json = page("plan", *options, "-o", str(file))
+    assert main(["report", str(file), "-o", str(target), "--quiet"]) == 0
+    assert target.read_text(encoding="utf-8") == of_json
+
+
+def test_a_runtimes_plan_that_does_not_fit_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file whose machine was made smaller says by how much, and no page is written."""
+    file, target = tmp_path / "plan.yaml", tmp_path / "page.html"
+    assert main([*RUNTIME_PLAN, "-o", str(file), "--quiet"]) == 0
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("RTX 4080", "RTX 3060"), encoding="utf-8")
+    capsys.readouterr()
+    assert main(["report", str(file), "-o", str(target)]) == 2
+    error = capsys.readouterr().err
+    assert "does not fit this machine: llama.cpp needs" in error and "more than gpu0" in error
+    assert error.count("\n") == 1 and not target.exists()
+
+
+def test_a_page_of_claims_says_how_many_hold(tmp_path: Path) -> None:
+    """`reproduce all` has verdicts alone: they are counted, and stand in a table."""
+    claim = {"paper": "A", "figure": "speed", "published": "1 x", "simulated": "2 x"}
+    rows = [claim | {"verdict": verdict} for verdict in ("open", "confirmed", "confirmed")]
+    source = tmp_path / "all.json"
+    source.write_text(json.dumps({"title": "All", "claims": rows, "targets": [], "tables": []}))
+    page = page_of(source, ())
+    assert page.answer == "of 3 claims 2 confirmed, 1 open."
+    assert page.title == "All: published beside simulated"
+    [section] = page.sections
+    assert section.body.count("confirmed") == 2 and "paper A" in section.lead
+
+
+def test_a_folder_of_a_study_names_its_best_point(tmp_path: Path) -> None:
+    """Without JSON the table says what was varied, and which point answers fastest."""
+    (tmp_path / "map.svg").write_text("<svg></svg>")
+    (tmp_path / "table.csv").write_text(
+        "batch,price_usd,is_feasible,policy,output_tokens_per_s,ttft_s,tpot_s,expert_hit_rate\n"
+        "1,,True,lru,10.0,0.1,0.1,0.5\n"
+        "4,,True,fiddler,25.0,0.2,0.1,0.5\n"
+        "9,,False,,,,,\n"
+    )
+    page = page_of(tmp_path, ())
+    assert (
+        page.answer
+        == "The best of 2 points for throughput is at batch 4: 25.0 tokens/s with fiddler."
+    )
+    assert "neither the command" in page.warnings[0]

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rosin.report.html.charts import (
-    LABEL_WIDTH,
-    VALUE_WIDTH,
+    CHARACTER_WIDTH,
     WIDTH,
     Bar,
     Slice,
     bars,
     heat_map,
     lanes,
+    widths,
 )
-from rosin.report.html.markup import Section, command_line, facts, legend, table
+from rosin.report.html.markup import Section, command_line, facts, legend, prose, table
 
 TEXTS = st.text("abc<>&\"'/=;! -–ü", max_size=20)
 LENGTHS = st.floats(0, 1e12)
@@ -85,6 +85,31 @@ def test_any_text_of_facts_legends_and_commands_is_shown(
     assert "".join(_read(section.html(3)).words) == title + command
 
 
+@given(TEXTS, TEXTS, TEXTS)
+@settings(max_examples=60)
+def test_backticks_make_code(before: str, code: str, after: str) -> None:
+    """What stands between them is shown as code, whatever signs are in it."""
+    found = _read(prose(f"{before}`{code}x`{after}"))
+    assert "".join(found.words) == f"{before}{code}x{after}"
+    assert found.tags == ["code"]
+
+
+NUMBERS = st.sampled_from(["12.6 GB", "-3 %", "1,234", "105 (84–132)", "0", ""])
+WORDS = st.sampled_from(["fiddler", "published", "no source states it, which is a sentence", ""])
+
+
+@given(st.lists(st.tuples(NUMBERS, WORDS), min_size=1, max_size=6))
+@settings(max_examples=60)
+def test_words_stand_to_the_left_and_numbers_to_the_right(rows: list[tuple[str, str]]) -> None:
+    """A column of words is marked as one, its head too, and a column of numbers is not."""
+    html = table("t", ("name", "number", "words"), [("x", *row) for row in rows])
+    num_marked = html.count('class="words')
+    # The names are words, too; a column without any has nothing to stand anywhere.
+    has_words = any(word for _, word in rows)
+    assert num_marked == (2 if has_words else 1) * (len(rows) + 1)
+    assert html.count('class="number"') == 3 * (len(rows) + 1) - num_marked
+
+
 def _svg(html: str) -> ElementTree.Element:
     """The drawing inside a piece of HTML; it is XML."""
     found = ElementTree.fromstring(html)
@@ -107,17 +132,28 @@ def test_bars_are_as_long_as_their_numbers(
     """The longest fills the room, and none is longer; each part has its words."""
     drawn = [Bar(name=name, parts=parts, value=value) for name, parts, value in rows]
     svg = _svg(bars(title, drawn))
-    room = WIDTH - LABEL_WIDTH - VALUE_WIDTH
-    widths = [float(each.get("width", "0")) for each in svg.iter("rect")]
-    assert len(widths) == sum(len(bar.parts) for bar in drawn)
-    assert all(width <= room + 0.01 for width in widths)
+    room = widths(drawn).longest
+    lengths = [float(each.get("width", "0")) for each in svg.iter("rect")]
+    assert len(lengths) == sum(len(bar.parts) for bar in drawn)
+    assert all(length <= room + 0.01 for length in lengths)
     most = max((bar.length for bar in drawn), default=0.0)
     if most > 0:
         place = 0
         for bar in drawn:
-            own = sum(widths[place : place + len(bar.parts)])
+            own = sum(lengths[place : place + len(bar.parts)])
             place += len(bar.parts)
             assert abs(own - room * bar.length / most) <= 0.01 * len(bar.parts) + 0.01
+
+
+@given(st.lists(st.tuples(st.text(max_size=60), st.text(max_size=60)), min_size=1, max_size=5))
+@settings(max_examples=60)
+def test_words_beside_bars_have_room(rows: list[tuple[str, str]]) -> None:
+    """Names end left of the bars and begin inside the picture; values end inside it."""
+    drawn = [Bar(name=name, parts=[("c0", 1.0, "")], value=value) for name, value in rows]
+    own = widths(drawn)
+    assert all(CHARACTER_WIDTH * len(name) <= own.names - 8 for name, _ in rows)
+    values = own.whole - own.names - own.longest
+    assert all(CHARACTER_WIDTH * len(value) <= values - 6 for _, value in rows)
 
 
 SHARES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)

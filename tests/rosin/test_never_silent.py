@@ -30,6 +30,7 @@ from sim.routing.base import tokens_per_expert
 from sim.step.execute import execute, execute_decided
 from tests.rosin.signalled import PC
 from tests.rosin.signalled import prepare as write_inputs
+from tests.rosin.signalled import prepare_measured as write_measured
 from tests.rosin.test_cli_measure import is_short  # noqa: F401  # a fixture
 from tests.rosin.test_cli_validate import plan_file  # noqa: F401  # a fixture
 from tests.validation.accuracy.synthetic import synthetic_rows
@@ -64,6 +65,7 @@ COMMANDS = (
 WITH_TORCH = (
     ("measure", "--quick", "--device", "cpu", "--models", "config.json", "-o", "here.yaml"),
     ("validate", "plan.yaml", "--quick", "-o", "validated"),
+    ("calibrate", "tiny-plan.yaml", "--machine", "tiny.yaml", "--rounds", "1", "-o", "fitted.yaml"),
 )
 HAS_TORCH = find_spec("torch") is not None and find_spec("safetensors") is not None
 
@@ -89,10 +91,21 @@ WORK = _codes(
 """What may take long, however little Python it calls."""
 
 
+def _work_of_torch() -> frozenset[CodeType]:
+    """Return what may take long with torch. The modules import torch, which may be absent."""
+    from validation.calibrating.calibrate import calibrate
+    from validation.comparison.trial import PlanTrial, prepare
+    from validation.measuring.sampling import sample
+    from validation.measuring.workplace import choose_device
+
+    return _codes(calibrate, prepare, PlanTrial.run, choose_device, sample)
+
+
 class _Watch:
     """Counts what the main thread does while no line is shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: frozenset[CodeType]) -> None:
+        self._work = work
         self.num_shown = 0
         self.num_lines = 0
         self.num_calls = 0
@@ -115,14 +128,14 @@ class _Watch:
         if event != "call" or self.num_shown:
             return
         self.num_calls += 1
-        if frame.f_code in WORK:
+        if frame.f_code in self._work:
             self.silent_work.append(frame.f_code.co_qualname)
 
 
 @contextmanager
-def _watching(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Watch]:
+def _watching(monkeypatch: pytest.MonkeyPatch, work: frozenset[CodeType]) -> Iterator[_Watch]:
     """Watch what happens inside, as if somebody sat at a terminal; nothing is printed."""
-    watch = _Watch()
+    watch = _Watch(work)
     lines: set[int] = set()
 
     def show(line: ProgressLine, text: str) -> None:
@@ -162,9 +175,12 @@ def _watching(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Watch]:
 
 
 def _assert_never_silent(
-    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    work: frozenset[CodeType] = WORK,
 ) -> None:
-    with _watching(monkeypatch) as watch:
+    with _watching(monkeypatch, work) as watch:
         code = main(command)
     assert code == 0, capsys.readouterr().err
     assert watch.num_lines
@@ -207,7 +223,9 @@ def test_a_line_is_shown_while_torch_works(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Measuring and running plans too, from before torch is loaded."""
-    _assert_never_silent(command, monkeypatch, capsys)
+    if command[0] == "calibrate":
+        write_measured(Path())
+    _assert_never_silent(command, monkeypatch, capsys, WORK | _work_of_torch())
 
 
 def test_silence_is_noticed(

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from hwprofiles import load_machine
 from rosin.report.sliders import overrides_of, own_numbers, shown
-from rosin.report.tables import format_count, format_quantity, format_share, share_bar, shortened
+from rosin.report.tables import (
+    format_change,
+    format_count,
+    format_quantity,
+    format_share,
+    share_bar,
+    shortened,
+)
 
 NUMBERS = st.floats(1e-9, 1e15)
 
@@ -21,6 +28,15 @@ def test_a_count_is_near_what_it_stands_for(value: float) -> None:
     assert found == pytest.approx(value, rel=0.0051)
     assert format_count(-value) == f"-{format_count(value)}"
     assert format_count(0) == "0"
+
+
+@given(st.floats(-1, 10), st.integers(0, 2))
+@settings(max_examples=200)
+def test_a_change_has_a_sign_unless_it_is_none(fraction: float, digits: int) -> None:
+    """Never +0 or -0; else within half of its last digit, with its sign."""
+    number = format_change(fraction, digits).removesuffix(" %")
+    assert float(number) == pytest.approx(100 * fraction, abs=0.51 * 10**-digits)
+    assert number.startswith(("+", "-")) == (float(number) != 0)
 
 
 @given(st.floats(0, 1))

@@ -222,6 +222,29 @@ def test_headers_keep_everything_at_home(client: TestClient) -> None:
     assert headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize("more", [{}, {"upgrades": "RTX 4090 = 1600"}, {"other": EXAMPLE_PC}])
+def test_cells_stand_under_their_heads(client: TestClient, more: dict[str, str]) -> None:
+    """Every row of every table has as many cells as the table has heads."""
+    for address in ("/answer", "/upgrades"):
+        text = client.get(address, params=SMALL | more).text
+        for table in re.findall(r"<table>.*?</table>", text, re.S):
+            heads, *rows = (_num_cells(row) for row in re.findall(r"<tr>.*?</tr>", table, re.S))
+            assert rows and set(rows) == {heads}, table
+
+
+def _num_cells(row: str) -> int:
+    """How many columns a row of a table takes."""
+    cells = re.findall(r"<t[hd]\b([^>]*)>", row)
+    spans = [re.search(r'colspan="(\d+)"', attributes) for attributes in cells]
+    return sum(1 if span is None else int(span[1]) for span in spans)
+
+
+def test_a_mistake_names_its_field(client: TestClient) -> None:
+    """The sentence at the top, which is all that a phone shows at first, says which number is meant."""
+    text = client.get("/answer", params=SMALL | {"link_gb_per_s": "-1"}).text
+    assert "Not worked out: Link to the GPU: a number above 0" in html.unescape(text)
+
+
 def test_markup_in_a_link_is_text(client: TestClient) -> None:
     """What a link says cannot become part of the page."""
     said = {"machine": "<script>alert(1)</script>", "upgrades": "</textarea><b>x", "other": "<i>"}

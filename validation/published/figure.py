@@ -1,15 +1,29 @@
 """Simulated against published, one panel a unit with cells enough, both axes logarithmic."""
 
 import io
+import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from validation.published.reproduction import Cell, Reproduction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 MANY_DECADES = 1000
 """Axes that end that many times above their start have ticks enough at powers of ten."""
+
+# The colours of Okabe and Ito, which stay apart for the colour-blind (jfly.uni-koeln.de/color).
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+MARKERS = "osD^vP"
+"""Systems beyond the colours repeat them with the next marker, so that no two look alike."""
+PANEL_INCHES = 4.6
+ROW_INCHES = 0.16
+"""The height of a row of a legend."""
+CHARACTER_INCHES = 0.06
+KEY_INCHES = 0.6
+"""What an entry of a legend has beside its words: the mark, and the gap to the next."""
 
 BAND_FRACTION = 0.2
 """Half-width of the shaded band around equality."""
@@ -21,22 +35,32 @@ scatter plot.
 
 
 def figure_png(reproduction: Reproduction) -> bytes:
-    """A PNG: every cell a point, coloured by system; hollow where it is not scored; the diagonal
+    """A PNG of ``figure_of``."""
+    out = io.BytesIO()
+    figure_of(reproduction).savefig(out, format="png", dpi=150)
+    return out.getvalue()
+
+
+def figure_of(reproduction: Reproduction) -> "Figure":
+    """The figure: every cell a point, coloured by system; hollow where it is not scored; the diagonal
     with a band of 20 %.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # imported here: it takes longer than the simulations
 
     panels = _by_unit(reproduction)
-    figure = Figure(figsize=(4.6 * len(panels), 4.8), layout="constrained")
+    legend_inches = max((_legend_rows(cells) for cells in panels.values()), default=0) * ROW_INCHES
+    size = (PANEL_INCHES * max(1, len(panels)), 4.0 + legend_inches)
+    figure = Figure(figsize=size, layout="constrained")
     # This canvas draws without a display.
     FigureCanvasAgg(figure)
-    for position, (unit, cells) in enumerate(panels.items(), start=1):
-        _draw_panel(figure.add_subplot(1, len(panels), position), unit, cells)
-    figure.suptitle(f"{reproduction.title}\nsimulated against published", fontsize=10)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=150)
-    return out.getvalue()
+    # Each panel is a figure of its own, so that its legend has room under its axis.
+    parts = figure.subfigures(1, max(1, len(panels)), squeeze=False)[0]
+    for part, (unit, cells) in zip(parts, panels.items(), strict=False):
+        _draw_panel(part, unit, cells)
+    title = f"{reproduction.title}\nsimulated against published"
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return figure
 
 
 def _by_unit(reproduction: Reproduction) -> dict[str, list[Cell]]:
@@ -50,7 +74,38 @@ def _by_unit(reproduction: Reproduction) -> dict[str, list[Cell]]:
     return crowded or panels
 
 
-def _draw_panel(axes: "Axes", unit: str, cells: list[Cell]) -> None:
+def _series(cells: list[Cell]) -> dict[tuple[str, bool], list[Cell]]:
+    """The cells of each system, those that are scored apart from those that are not."""
+    found: dict[tuple[str, bool], list[Cell]] = {}
+    for system in dict.fromkeys(_system(cell) for cell in cells):
+        for is_scored in (True, False):
+            own = [cell for cell in cells if (_system(cell), cell.is_scored) == (system, is_scored)]
+            if own:
+                found[system, is_scored] = own
+    return found
+
+
+def _system(cell: Cell) -> str:
+    return f"{cell.system}, {cell.environment}"
+
+
+def _legend_columns(labels: Collection[str]) -> int:
+    """Two where the words leave room for them."""
+    widest = KEY_INCHES + CHARACTER_INCHES * max(map(len, labels), default=0)
+    return 2 if 2 * widest <= PANEL_INCHES else 1
+
+
+def _legend_rows(cells: list[Cell]) -> int:
+    labels = [_label(*name) for name in _series(cells)]
+    return math.ceil((len(labels) + 1) / _legend_columns(labels))
+
+
+def _label(system: str, is_scored: bool) -> str:
+    return system if is_scored else f"{system} (not scored)"
+
+
+def _draw_panel(part: "SubFigure", unit: str, cells: list[Cell]) -> None:
+    axes = part.subplots()
     values = [value for cell in cells for value in (cell.published, cell.simulated)]
     ends = (min(values) / 1.5, max(values) * 1.5)
     axes.fill_between(
@@ -61,34 +116,33 @@ def _draw_panel(axes: "Axes", unit: str, cells: list[Cell]) -> None:
         label="±20 %",
     )
     axes.plot(ends, ends, color="0.5", linewidth=1)
-    systems = list(dict.fromkeys(f"{cell.system}, {cell.environment}" for cell in cells))
-    for number, system in enumerate(systems):
-        for is_scored in (True, False):
-            chosen = [
-                cell
-                for cell in cells
-                if f"{cell.system}, {cell.environment}" == system and cell.is_scored is is_scored
-            ]
-            if chosen:
-                face = f"C{number}" if is_scored else "none"
-                label = system if is_scored else f"{system} (not scored)"
-                x = [cell.published for cell in chosen]
-                y = [cell.simulated for cell in chosen]
-                axes.scatter(
-                    x, y, s=22, facecolors=face, edgecolors=f"C{number}", label=label, zorder=3
-                )
+    systems = list(dict.fromkeys(_system(cell) for cell in cells))
+    for (system, is_scored), own in _series(cells).items():
+        number = systems.index(system)
+        color = COLORS[number % len(COLORS)]
+        axes.scatter(
+            [cell.published for cell in own],
+            [cell.simulated for cell in own],
+            s=22,
+            marker=MARKERS[number // len(COLORS) % len(MARKERS)],
+            facecolors=color if is_scored else "none",
+            edgecolors=color,
+            label=_label(system, is_scored),
+            zorder=3,
+        )
     axes.set(
         xscale="log",
         yscale="log",
         xlim=ends,
         ylim=ends,
-        xlabel=f"published [{unit}]",
-        ylabel=f"simulated [{unit}]",
+        xlabel=f"published ({unit})",
+        ylabel=f"simulated ({unit})",
     )
     # Powers of ten alone leave such an axis with hardly a number.
     if ends[1] < MANY_DECADES * ends[0]:
         _label_plainly(axes)
-    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+    columns = _legend_columns([_label(*name) for name in _series(cells)])
+    part.legend(fontsize=7, loc="outside lower center", ncols=columns)
 
 
 def _label_plainly(axes: "Axes") -> None:

@@ -78,7 +78,8 @@ def calibrate(
         from validation.calibrating import calibrate as calibrated
         from validation.comparison.tiers import real_tier
 
-    tier = real_tier(runs.device, own)
+        # Asking for a GPU loads CUDA, which may take seconds, too.
+        tier = real_tier(runs.device, own)
     output.note(NOTICE)
     # One step more than there are runs: the fit follows the last of them.
     with output.waiting("running the first plan", len(loaded) * runs.rounds + 1) as waiting:

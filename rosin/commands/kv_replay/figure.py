@@ -7,7 +7,15 @@ import numpy as np
 
 from hwprofiles.units import GIB
 from rosin.commands.kv_replay.document import KvReplayResult, ReplayedPool
-from rosin.report.figure_style import MARKERS, MUTED, SERIES, Picture, legend_below, tick_plainly
+from rosin.report.figure_style import (
+    MARKERS,
+    MUTED,
+    SERIES,
+    Picture,
+    begin_at_zero,
+    legend_below,
+    tick_plainly,
+)
 from sim.serving.kv import LruCurve
 
 SIZE_INCHES = (7.5, 4.5)
@@ -87,7 +95,7 @@ def _label(axes: Any, sizes_gib: Sequence[float]) -> None:
     # Memory is bought in doublings, so a doubling is one step of the axis.
     axes.set_xscale("log", base=2)
     tick_plainly(axes.xaxis, sizes_gib)
-    axes.set_ylim(bottom=0)
+    begin_at_zero(axes)
     axes.grid()
     axes.set_xlabel("size of the pool (GiB)")
     axes.set_ylabel("prompt tokens found (%)")

@@ -104,13 +104,14 @@ def _measured(subject: SubjectOptions, emulation: "Emulation", output: Output) -
 
     dtypes = tuple((subject.dtype or "bf16").split(","))
     check_dtypes(dtypes)
-    chosen = choose_device(subject.device)
-    # The models that are measured by default depend on the device, so the device is chosen first.
-    models: list[Model] = [
-        load_model(name) for name in (subject.models or DEFAULT_MODELS[chosen]).split(",")
-    ]
+    # Asking for a GPU loads CUDA, which may take seconds, so the line is there before.
     progress = StageProgress(is_shown=output.is_watched)
     try:
+        chosen = choose_device(subject.device)
+        # The models that are measured by default depend on the device, so it is chosen first.
+        models: list[Model] = [
+            load_model(name) for name in (subject.models or DEFAULT_MODELS[chosen]).split(",")
+        ]
         return measure(
             models,
             Subject(device=chosen, dtypes=dtypes, emulation=emulation),

@@ -194,17 +194,36 @@ def plan_again(
 
     Raises InputError, and NoFeasiblePlan where nothing fits.
     """
-    said = RuntimePlanOptions(
-        runtime=runtime,
-        rounds=None if like is None else like.rounds,
-        room_tokens=None if like is None else like.room_tokens,
-        vram_margin=None if like is None else str(like.limits.margin_vram_bytes),
-        reserve_ram=None if like is None else str(like.limits.reserve_ram_bytes),
-    )
+    said = RuntimePlanOptions(runtime=runtime) if like is None else _options_like(runtime, like)
     # Other runtimes have a type of their own, and refuse to be told another.
     if runtime not in LLAMAS:
         setting = setting.model_copy(update={"kv_type": None})
     return runtime_answer(setting, said, goal).file
+
+
+def answer_of_file(file: "RuntimePlanFile") -> RuntimeAnswer:
+    """Price the arguments of a plan file anew, with its load and limits, beside its rivals.
+
+    Raises InputError where they are wrong, or do not fit the machine.
+    """
+    from planner.runtimes.search import stated_plan
+    from sim.runtimes import notes_on
+
+    said = _options_like(file.runtime.name, file)
+    asked, assumptions = asked_of(file.setting, said, file.goal)
+    plan = stated_plan(asked, file.runtime.line)
+    return RuntimeAnswer(plan=plan, file=file, notes=(*notes_on(plan.best.question), *assumptions))
+
+
+def _options_like(runtime: str, like: "RuntimePlanFile") -> RuntimePlanOptions:
+    """Return what asks for a plan with the rounds, room and limits of another."""
+    return RuntimePlanOptions(
+        runtime=runtime,
+        rounds=like.rounds,
+        room_tokens=like.room_tokens,
+        vram_margin=str(like.limits.margin_vram_bytes),
+        reserve_ram=str(like.limits.reserve_ram_bytes),
+    )
 
 
 def plan_file(plan: "RuntimePlan", setting: "Setting", goal: "Goal") -> "RuntimePlanFile":

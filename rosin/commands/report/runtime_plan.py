@@ -1,18 +1,18 @@
 """The page of a plan for a runtime, with sliders over plans that were worked out beforehand."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from hwprofiles import validated
+from hwprofiles import InputError, validated
 from hwprofiles.units import format_bytes, format_duration
-from planner.runtimes.plan_file import RuntimePlanFile
+from planner.runtimes.plan_file import RuntimePlanFile, load_runtime_plan
 from planner.runtimes.plan_text import text_of
 from planner.search.setting import Setting
 from rosin.cli.failures import NoFeasiblePlan
-from rosin.commands.plan.runtime_command import plan_again
+from rosin.commands.plan.runtime_command import answer_of_file, plan_again
 from rosin.commands.plan.runtime_document import RuntimePlanResult
 from rosin.commands.simulate.runtime_document import SpeedRange
 from rosin.commands.simulate.runtime_page import (
@@ -46,6 +46,20 @@ def runtime_plan_page(data: Mapping[str, Any], source: Path) -> Page:
     # The file also has the envelope's keys, which the result would refuse as unknown.
     result = validated(RuntimePlanResult, {key: data.get(key) for key in keys}, source)
     plan = validated(RuntimePlanFile, result.plan, f"{source}: plan")
+    return _page(result, plan, data.get("warnings") or ())
+
+
+def runtime_plan_file_page(source: Path) -> Page:
+    """The page of a plan file for a runtime, whose arguments are priced anew. Raises InputError."""
+    plan = load_runtime_plan(source)
+    try:
+        answer = answer_of_file(plan)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    return _page(answer.document(path=str(source)), plan, answer.notes)
+
+
+def _page(result: RuntimePlanResult, plan: RuntimePlanFile, warnings: Iterable[str]) -> Page:
     both = result.predicted
     return Page(
         title=f"{result.model} ({result.quantization}) with {result.runtime} on {result.machine}",
@@ -53,7 +67,7 @@ def runtime_plan_page(data: Mapping[str, Any], source: Path) -> Page:
         f"prompt; all of it after {format_duration(both.end_to_end_s)}.",
         command=result.command_line,
         sections=[*_sections(result), *_sliders(plan)],
-        warnings=list(data.get("warnings") or ()),
+        warnings=list(warnings),
     )
 
 
@@ -67,15 +81,19 @@ def _sections(result: RuntimePlanResult) -> Iterator[Section]:
         body=facts(
             [
                 ("answer", speed_words(both.decode)),
-                ("limited by", limit_words(both.decode)),
+                ("answer limited by", limit_words(both.decode)),
                 ("prompt", speed_words(both.prefill)),
-                ("limited by", limit_words(both.prefill)),
+                ("prompt limited by", limit_words(both.prefill)),
                 ("first token after", format_duration(both.ttft_s)),
                 ("whole answer after", format_duration(both.end_to_end_s)),
             ]
         ),
     )
-    yield Section(title="Memory", lead=f"{result.placed}.", body=_memory(result))
+    yield Section(
+        title="Memory",
+        lead=f"{result.placed[:1].upper()}{result.placed[1:]}.",
+        body=_memory(result),
+    )
     yield Section(
         title="Beside what people run",
         lead="The same program started in other ways, on the same machine.",
@@ -84,12 +102,20 @@ def _sections(result: RuntimePlanResult) -> Iterator[Section]:
 
 
 def _memory(result: RuntimePlanResult) -> str:
-    rows = [
-        (name, *(format_bytes(size) for _, size in memory_parts(result.memory_bytes, name)))
-        for name in result.memory_bytes
-    ]
+    rows = []
+    for name in result.memory_bytes:
+        parts = memory_parts(result.memory_bytes, name)
+        room = result.room_bytes.get(name)
+        rows.append(
+            (
+                name,
+                *(format_bytes(size) for _, size in parts),
+                format_bytes(sum(size for _, size in parts)),
+                "unknown" if room is None else format_bytes(round(room)),
+            )
+        )
     heads = [head for head, _ in memory_parts(result.memory_bytes, "host")]
-    return table("Memory by device", ("device", *heads), rows)
+    return table("Memory by device", ("memory", *heads, "together", "of free"), rows)
 
 
 def _rivals(result: RuntimePlanResult) -> str:

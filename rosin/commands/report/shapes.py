@@ -142,6 +142,16 @@ class AimReached(Shape):
     is_met: bool | None
 
 
+class ClaimFound(Shape):
+    """A published figure beside the simulator's."""
+
+    paper: str
+    figure: str
+    published: str
+    simulated: str
+    verdict: str
+
+
 class MedianError(Shape):
     """An error in the median."""
 
@@ -160,6 +170,7 @@ class RowsFound(Shape):
 
     tables: list[CellTable] | None = None
     targets: list[AimReached] | None = None
+    claims: list[ClaimFound] | None = None
     error_fraction: ErrorKinds | None = None
     title: str | None = None
     model: str | None = None

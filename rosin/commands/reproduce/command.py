@@ -87,12 +87,14 @@ def _show_all(
 ) -> None:
     from rosin.commands.reproduce.document import overview_result
     from rosin.commands.reproduce.overview_page import overview_page
+    from rosin.report.figure_style import house_style
     from validation.published import overview, reproduction_names, write_overview
 
     # One step more than there are papers: each is told when it begins.
     with output.waiting("reproducing", len(reproduction_names()) + 1) as waiting:
         page = overview(output.seed, popularity, requests, progress=waiting.step)
-    paths = write_overview(page, folder) if folder is not None else ()
+    with house_style(), output.waiting("drawing"):
+        paths = write_overview(page, folder) if folder is not None else ()
     result = overview_result(page, paths)
     output.emit(result.model_dump(mode="json"), overview_page(result, output.seed))
 

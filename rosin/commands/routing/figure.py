@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rosin.report.figure_style import MARKERS, SERIES, Picture, legend_below
+from rosin.report.figure_style import MARKERS, SERIES, Picture, begin_at_zero, legend_below
 from sim.routing.statistics import RoutingStatistics
 
 SIZE_INCHES = (9.5, 7.0)
@@ -46,11 +46,13 @@ def _draw(figure: Any, statistics: Mapping[str, RoutingStatistics]) -> None:
         (layers, "MoE layer", "used again a token later (fraction)"),
     ):
         axes.set(xlabel=across, ylabel=up)
-        axes.set_ylim(bottom=0)
+        begin_at_zero(axes)
         axes.grid()
     for axes in (reuse, batch):
         # Whole numbers: an axis to base 2 would be labelled with powers.
         axes.xaxis.set_major_formatter("{x:,.0f}")
+    # Layers are counted, and few of them would be labelled in halves and quarters.
+    layers.xaxis.get_major_locator().set_params(integer=True)
     cache.set_title("solid: LRU; dashed: Belady, which knows the future", fontsize="small")
     # All four plots have the same lines, so one legend serves them.
     legend_below(figure, *reuse.get_legend_handles_labels())

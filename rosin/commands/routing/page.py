@@ -35,9 +35,9 @@ def rows(found: RoutingStatistics) -> Iterator[tuple[str, float]]:
     yield "busiest expert / mean", _mean(found.busiest_ratio_by_layer)
     yield "reuse by independent draws", _mean(found.independent_reuse_by_layer)
     for lag, by_layer in found.reuse_by_layer.items():
-        yield f"reuse {lag} tokens later", _mean(by_layer)
+        yield f"reuse {_counted(lag, 'token')} later", _mean(by_layer)
     for distance, recall in found.next_layer_recall.items():
-        yield f"recall {distance} layers on, from ids", recall
+        yield f"recall {_counted(distance, 'layer')} on, from ids", recall
     if found.same_token_recall_by_layer:
         yield "recall from the last same token", _mean(found.same_token_recall_by_layer)
     for batch, count in found.distinct_experts.items():
@@ -45,13 +45,17 @@ def rows(found: RoutingStatistics) -> Iterator[tuple[str, float]]:
     for tokens, value in found.request_entropy.items():
         yield f"request entropy after {tokens} tokens", value
     for cache in found.cache_hits:
-        for policy in ("lru", "lfu", "belady"):
+        for policy, name in (("lru", "LRU"), ("lfu", "LFU"), ("belady", "Belady")):
             yield (
-                f"{policy.upper()} hits, {cache.num_slots} slots",
+                f"{name} hits, {_counted(cache.num_slots, 'slot')}",
                 _mean(getattr(cache, f"{policy}_fraction")),
             )
     for rank, weight in enumerate(found.gate_weight_by_rank, start=1):
         yield f"gate weight of rank {rank}", weight
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hwprofiles.units import NS_PER_MS
+from hwprofiles.units import MS_PER_S, NS_PER_MS
 from rosin.report.checking_documents import ValidateResult
 from rosin.report.figure_style import BLUE, VERMILION, Picture
 from sim.engine.timeline import Timeline
@@ -16,6 +16,8 @@ PREDICTED_COLOR = BLUE
 MEASURED_COLOR = VERMILION
 PLAIN_COLOR = "#999999"
 LANE_HEIGHT = 0.38
+SHORT_S = 0.5
+"""Runs that are shorter are drawn in milliseconds."""
 SHOWN_LAYERS = 4
 """First layers that are drawn of the step: more cannot be told apart."""
 
@@ -40,6 +42,9 @@ def _draw_plans(axes: Any, result: ValidateResult) -> None:
     """A line a plan, so that no name covers another: what was measured, and two predictions."""
     places = np.arange(len(result.plans))
     measured_s = np.array([plan.measured_s for plan in result.plans])
+    # Ticks of short runs in seconds are rows of zeros.
+    is_short = measured_s.max() < SHORT_S
+    per_s = MS_PER_S if is_short else 1
     plain = np.array([plan.plain_error_fraction for plan in result.plans])
     paired = np.array([plan.paired_error_fraction for plan in result.plans])
     for label, values_s, look in (
@@ -51,12 +56,12 @@ def _draw_plans(axes: Any, result: ValidateResult) -> None:
             {"color": PREDICTED_COLOR, "marker": "o"},
         ),
     ):
-        axes.plot(values_s, places, linestyle="none", label=label, **look)
+        axes.plot(values_s * per_s, places, linestyle="none", label=label, **look)
     axes.set_yticks(places, [plan.name for plan in result.plans])
     axes.set_ylim(len(places) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.grid(axis="x")
-    axes.set_xlabel("the whole run (s)")
+    axes.set_xlabel(f"the whole run ({'ms' if is_short else 's'})")
     axes.set_title("Every plan")
     _legend_under(axes)
 

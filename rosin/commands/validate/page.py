@@ -39,5 +39,8 @@ def validate_page(result: ValidateResult) -> Iterator[RenderableType]:
         yield Text(
             f"{result.num_preempted_runs} runs left out: other processes took the cores of their tasks"
         )
-    for name, reason in result.left_out.items():
-        yield Text(f"not run: {name}: {reason}")
+    # Most have one reason in common, which is said once.
+    reasons = dict.fromkeys(result.left_out.values())
+    for reason in reasons:
+        names = ", ".join(name for name, own in result.left_out.items() if own == reason)
+        yield Text(f"not run: {names}: {reason}")

@@ -7,7 +7,7 @@ from rosin.commands.whatif.document import Sensitivity, WhatifResult
 from rosin.commands.whatif.map import FIGURES
 from rosin.commands.whatif.rows import PointMark, WhatifRow
 from rosin.report.axis_words import format_tick, short, words
-from rosin.report.figure_style import BLUE, ORANGE, legend_below
+from rosin.report.figure_style import BLUE, ORANGE, begin_at_zero, legend_below
 from rosin.report.tables import format_count, format_quantity
 
 LOW_COLOR = ORANGE
@@ -54,7 +54,7 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
     )
     axes.set_xlabel("price (USD)")
     axes.set_ylabel(label)
-    axes.set_ylim(bottom=0)
+    begin_at_zero(axes)
     axes.margins(x=0.08)
     axes.xaxis.set_major_formatter(lambda value, _: format_tick(value))
     axes.grid()

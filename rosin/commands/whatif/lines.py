@@ -19,6 +19,7 @@ from rosin.report.figure_style import (
     MAX_TICKS,
     SERIES,
     VERMILION,
+    begin_at_zero,
     legend_below,
     tick_plainly,
 )
@@ -215,7 +216,7 @@ def _scale_up(axes: Any, *, is_time: bool) -> None:
         axes.set_yscale("log")
         tick_plainly(axes.yaxis, ())
     else:
-        axes.set_ylim(bottom=0)
+        begin_at_zero(axes)
 
 
 def _letter_plans(axes: Any, line: _Line, path: str) -> list[str]:

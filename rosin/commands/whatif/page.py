@@ -22,6 +22,7 @@ from rosin.commands.whatif.document import (
 from rosin.commands.whatif.rows import WhatifRow
 from rosin.report.axis_words import at_words, short, words
 from rosin.report.tables import (
+    format_change,
     format_count,
     format_quantity,
     number_column,
@@ -141,7 +142,7 @@ def _named(row: WhatifRow, objective: str) -> str:
         return ""
     named = row.named[row.best_named_policy]
     gain = speed_of(row.metrics, objective) / speed_of(named, objective) - 1
-    return f"{row.best_named_policy} {100 * gain:+.0f} %"
+    return f"{row.best_named_policy} {format_change(gain)}"
 
 
 def _findings(result: WhatifResult) -> Iterator[RenderableType]:
@@ -234,4 +235,4 @@ def _tornado(rows: Sequence[Sensitivity]) -> Table:
 
 
 def _gain(fraction: float | None) -> str:
-    return "does not fit" if fraction is None else f"{100 * fraction:+.1f} %"
+    return "does not fit" if fraction is None else format_change(fraction, 1)

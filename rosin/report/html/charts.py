@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH = 560
-LABEL_WIDTH = 140
-VALUE_WIDTH = 160
+WIDTH = 480
+CHARACTER_WIDTH = 9.0
+"""The most that a character takes of a chart's width, with the larger type of a phone, too."""
+LEAST_BAR_SHARE = 0.35
+"""What bars have of a chart's width at least, however long the words beside them are."""
 LANE_WIDTH = 1000
 ROW_HEIGHT = 26
 BAR_HEIGHT = 18
@@ -42,28 +44,45 @@ class Slice:
     words: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Widths:
+    """Of a chart of bars: the width of the names, of the longest bar, and of all with the values."""
+
+    names: float
+    longest: float
+    whole: float
+
+
 def bars(title: str, rows: Sequence[Bar], whole: float | None = None) -> str:
     """Horizontal bars, one below the other; ``whole`` is the length of the full width."""
     # All bars may have length 0, and the width is divided by the longest.
     most = whole or max((row.length for row in rows), default=1.0) or 1.0
-    room = WIDTH - LABEL_WIDTH - VALUE_WIDTH
+    parts = widths(rows)
     lines = []
     for place, row in enumerate(rows):
         top = place * ROW_HEIGHT
-        left = float(LABEL_WIDTH)
+        left = parts.names
         middle = top + BAR_HEIGHT / 2 + 5
         lines.append(
-            f'<text x="{LABEL_WIDTH - 8}" y="{middle}" text-anchor="end">{escape(row.name)}</text>'
+            f'<text x="{parts.names - 8:.1f}" y="{middle}" text-anchor="end">{escape(row.name)}</text>'
         )
         for color, length, words in row.parts:
-            width = room * length / most
+            width = parts.longest * length / most
             lines.append(
                 f'<rect class="{color}" x="{left:.1f}" y="{top}" width="{width:.2f}" '
                 f'height="{BAR_HEIGHT}"><title>{escape(words)}</title></rect>'
             )
             left += width
         lines.append(f'<text x="{left + 6:.1f}" y="{middle}">{escape(row.value)}</text>')
-    return _svg(title, WIDTH, len(rows) * ROW_HEIGHT, "".join(lines))
+    return _svg(title, parts.whole, len(rows) * ROW_HEIGHT, "".join(lines))
+
+
+def widths(rows: Sequence[Bar]) -> Widths:
+    """How wide a chart's parts are; where words leave bars too little, the whole is wider."""
+    names = 16 + CHARACTER_WIDTH * max((len(row.name) for row in rows), default=0)
+    values = 12 + CHARACTER_WIDTH * max((len(row.value) for row in rows), default=0)
+    longest = max(WIDTH * LEAST_BAR_SHARE, WIDTH - names - values)
+    return Widths(names=names, longest=longest, whole=names + longest + values)
 
 
 def heat_map(title: str, cells: Sequence[Sequence[int]], across: str, up: str) -> str:

@@ -1,8 +1,14 @@
 """Pieces of HTML: escaped text, tables, figures with their words."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+
+LONG_CHARACTERS = 28
+"""From here on a cell wraps: narrower columns of such text would be as high as a screen."""
+_NUMBER = re.compile(r"[(<>=~±+\-−$]*\s?\d")
+_CODE = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,30 +23,52 @@ class Section:
         """The section, which its title names for screen readers."""
         return (
             f'<section aria-labelledby="s{number}"><h2 id="s{number}">{escape(self.title)}</h2>'
-            f"<p>{escape(self.lead)}</p>{self.body}</section>"
+            f"<p>{prose(self.lead)}</p>{self.body}</section>"
         )
+
+
+def prose(text: str) -> str:
+    """A sentence; what stands between backticks is code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def table(
     caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, is_folded: bool = False
 ) -> str:
     """A table; the first cell of a row is its head. ``is_folded``: shown when it is asked for."""
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    lines = "".join(
-        f'<tr><th scope="row">{escape(first)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in others)
-        + "</tr>"
-        for first, *others in rows
+    lines = [tuple(row) for row in rows]
+    classes = [_class_of([line[place] for line in lines]) for place in range(len(columns))]
+    head = "".join(
+        f'<th scope="col"{kind}>{escape(column)}</th>'
+        for column, kind in zip(columns, classes, strict=True)
     )
+    body = "".join(_table_row(line, classes) for line in lines)
     whole = (
         # An element that has the focus can be scrolled from the keyboard.
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
         f"<caption>{escape(caption)}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     if not is_folded:
         return whole
     return f"<details><summary>{escape(caption)}, as a table</summary>{whole}</details>"
+
+
+def _table_row(cells: Sequence[str], classes: Sequence[str]) -> str:
+    first, *others = (f"{kind}>{escape(cell)}" for cell, kind in zip(cells, classes, strict=True))
+    return (
+        f'<tr><th scope="row"{first}</th>' + "".join(f"<td{cell}</td>" for cell in others) + "</tr>"
+    )
+
+
+def _class_of(cells: Sequence[str]) -> str:
+    """The class of a column: words stand to the left and may wrap, numbers to the right."""
+    said = [cell for cell in cells if cell]
+    if any(len(cell) > LONG_CHARACTERS for cell in said):
+        return ' class="words long"'
+    num_numbers = sum(1 for cell in said if _NUMBER.match(cell))
+    # A column of numbers may have a word where one is missing.
+    return f' class="{"number" if 2 * num_numbers >= len(said) else "words"}"'
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:

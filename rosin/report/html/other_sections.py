@@ -2,14 +2,22 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 from typing import Any
 
 from hwprofiles.units import format_bytes, format_duration
 from rosin.report.axis_words import words
 from rosin.report.html import charts
 from rosin.report.html.charts import Bar
-from rosin.report.html.markup import Section, table
+from rosin.report.html.markup import LONG_CHARACTERS, Section, table
 from rosin.report.tables import format_count, format_quantity, format_share
+
+MAX_ROWS = 500
+"""Rows of a result that a page shows."""
+_SHORT_NAMES = MappingProxyType(
+    {"ttft": "TTFT", "tpot": "TPOT", "h2d": "to GPU", "d2h": "from GPU"}
+)
+_UNIT_ENDINGS = ("_bytes_per_s", "_bytes", "_fraction", "_s", "_ns", "_usd", "_hz")
 
 
 def policies_section(rows: Sequence[Mapping[str, Any]], chosen: str | None = None) -> Section:
@@ -96,10 +104,17 @@ def sensitivity_section(rows: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def rows_section(title: str, lead: str, rows: Sequence[Mapping[str, Any]]) -> Section:
-    """A table of flat rows, with the keys of the first as its columns; empty where none has words."""
+    """A table of flat rows, with the keys of the first as its columns; what all rows share is said
+    once, above it. Without a column the table is empty.
+    """
     columns = shown_columns(rows)
+    shared = _shared(columns, rows)
+    columns = [key for key in columns if key not in shared]
+    if shared:
+        said = ", ".join(f"{heading(key)} {cell}" for key, cell in shared.items())
+        lead = f"{lead} In all rows: {said}.".lstrip()
     lines = [[_cell(key, row.get(key)) for key in columns] for row in rows] if columns else []
-    body = table(title, [column.replace("_", " ") for column in columns], lines)
+    body = table(title, [heading(column) for column in columns], lines)
     return Section(title=title, lead=lead, body=body)
 
 
@@ -112,11 +127,32 @@ def shown_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in columns if any(_cell(key, row.get(key)) for row in rows)]
 
 
+def _shared(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Short cells that are the same in each of several rows; the first column names the row."""
+    found = {key: {_cell(key, row.get(key)) for row in rows} for key in columns[1:]}
+    if len(rows) < 2:
+        return {}
+    single = {key: next(iter(cells)) for key, cells in found.items() if len(cells) == 1}
+    return {key: cell for key, cell in single.items() if len(cell) <= LONG_CHARACTERS}
+
+
+def heading(key: str) -> str:
+    """The key of a number in words. Its unit stands with the number, or behind the words."""
+    if "." in key:
+        return words(key)
+    if "tokens_per_s" in key:
+        return key.replace("tokens_per_s", "tokens/s").replace("_", " ")
+    ending = next((each for each in _UNIT_ENDINGS if key.endswith(each)), "")
+    parts = key.removesuffix(ending).removeprefix("num_").split("_")
+    return " ".join(_SHORT_NAMES.get(part, part) for part in parts)
+
+
 def figures_section(figures: Mapping[str, str]) -> Iterator[Section]:
     """Sections with the figures of a folder, as SVG in the page."""
     if figures:
         body = "".join(
-            f'<figure role="img" aria-label="{name}">{svg}<figcaption class="soft">{name}</figcaption></figure>'
+            f'<figure role="img" aria-label="{name}"><div class="scroll" tabindex="0" role="region" '
+            f'aria-label="{name}, figure">{svg}</div><figcaption class="soft">{name}</figcaption></figure>'
             for name, svg in ((escape(stem), svg) for stem, svg in figures.items())
         )
         yield Section(title="Figures", lead="As the command drew them.", body=body)
@@ -140,6 +176,10 @@ def _cell(key: str, value: Any) -> str:
     # NaN is the one value that is not equal to itself.
     if value is None or value != value:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and key.endswith("_fraction"):
+        return f"{100 * value:.1f} %"
     if isinstance(value, float):
         return format_quantity(key, value) if _has_unit(key) else format_count(value)
     return str(value)

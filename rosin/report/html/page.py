@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
-from rosin.report.html.markup import Section, command_line
+from rosin.report.html.markup import Section, command_line, prose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Page:
         script = "".join(
             (folder / name).read_text(encoding="utf-8") for name in ("copy.js", "page.js")
         )
-        notes = "".join(f"<li>{escape(each)}</li>" for each in self.warnings)
+        notes = "".join(f"<li>{prose(each)}</li>" for each in self.warnings)
         warnings = f'<h2 id="notes">Read this first</h2><ul>{notes}</ul>' if notes else ""
         body = "".join(section.html(number) for number, section in enumerate(self.sections, 1))
         return (

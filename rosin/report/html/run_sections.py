@@ -101,7 +101,11 @@ def time_section(run: Run) -> Section:
     body += table(
         "Busy time by resource and kind", ("resource", "work", "busy"), lines, is_folded=True
     )
-    lead = f"The full width is the whole run, {format_duration(whole)}; resources may work at once."
+    takes = format_duration(whole)
+    mean = format_duration(run.metrics.end_to_end_s)
+    # The timeline is the first draw's, and the figures of speed are means over all draws.
+    of_draw = "" if takes == mean else f" of the first draw; the mean over draws is {mean}"
+    lead = f"The full width is the whole run, {takes}{of_draw}. Resources may work at once."
     return Section(title="Where time goes", lead=lead, body=body)
 
 

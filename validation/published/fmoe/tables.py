@@ -112,8 +112,8 @@ def reproduce_fmoe(
             base, {"reading": readings, "overhead": overheads, "experts": caches, "routing": alike}
         ),
         panels=tuple(
-            _panels("host overhead a layer [ms]", overheads)
-            + _panels("experts on the GPUs [GB]", caches)
+            _panels("host overhead a layer (ms)", overheads)
+            + _panels("experts on the GPUs (GB)", caches)
         ),
     )
 
@@ -256,7 +256,7 @@ def _panels(knob: str, sweep: Sweep) -> list[Panel]:
         Panel(
             title=quantity.upper(),
             x_label=knob,
-            y_label="lower under fMoE [%]",
+            y_label="lower under fMoE (%)",
             curves=tuple(curve(system, quantity) for system in BASELINES),
         )
         for quantity in ("ttft", "tpot")

@@ -90,13 +90,16 @@ def test_bench_has_its_own_separators() -> None:
     assert "--fit" not in text
 
 
-@pytest.mark.parametrize("line", ["-ngl 99 -cmoe -t 8 -tb 16", "-ngl 99 -tb 16"])
-def test_prompts_with_threads_of_their_own_are_measured_with_them(line: str) -> None:
+@given(own=st.none() | st.integers(1, 512), prompts=st.integers(1, 512))
+def test_prompts_with_threads_of_their_own_are_measured_with_them(
+    own: int | None, prompts: int
+) -> None:
     """llama-bench has one number of threads a run: prompt and answer are two commands then."""
+    line = f"-ngl 99 -cmoe -tb {prompts}" + ("" if own is None else f" -t {own}")
     command = _command("llama.cpp", read_llama_arguments(line))
     text = runtime_text("bench", command)
     prompt, answer = (commanded.split() for commanded in text.splitlines())
-    assert prompt[prompt.index("-t") + 1] == "16"
+    assert prompt[prompt.index("-t") + 1] == str(prompts)
     assert "-tb" not in text.split()
     assert (prompt[prompt.index("-n") + 1], answer[answer.index("-p") + 1]) == ("0", "0")
     read = read_llama_arguments(WRITERS["llama.cpp"].arguments_in("bench", text))

@@ -20,6 +20,7 @@ from rosin.report.html.charts import (
     widths,
 )
 from rosin.report.html.markup import Section, command_line, facts, legend, prose, table
+from rosin.report.html.other_sections import rows_section, shown_columns
 
 TEXTS = st.text("abc<>&\"'/=;! -–ü", max_size=20)
 LENGTHS = st.floats(0, 1e12)
@@ -193,3 +194,20 @@ def test_a_map_has_every_cell(cells: list[list[int]], words: str) -> None:
     assert abs(covered - 6 * len(cells)) <= 0.01 * 6 * len(cells)
     colors = {path.get("class") for path in svg.iter("path")}
     assert colors == {f"c{number}" for row in cells for number in row}
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
+ROWS = st.lists(
+    st.dictionaries(st.sampled_from("abcd"), VALUES | st.lists(VALUES, max_size=2), max_size=4),
+    max_size=5,
+)
+
+
+@given(ROWS)
+def test_any_rows_make_a_section(rows: list[dict[str, object]]) -> None:
+    """A column has words in some row; what is the same in all rows needs none."""
+    columns = shown_columns(rows)
+    assert set(columns) <= (set(rows[0]) if rows else set())
+    assert all(any(row.get(column) is not None for row in rows) for column in columns)
+    read = _read(rows_section("title", "lead", rows).body)
+    assert read.tags.count("th") <= len(columns) + len(rows)

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwprofiles import load_machine
 from sim.costs.host_room import RESERVED_BYTES, DiskReads
@@ -83,6 +85,44 @@ def test_what_is_kept_is_not_read_again() -> None:
     direct = _reads(_run(_scenario("fiddler", "24GB", disk_reads=DiskReads.DIRECT)))
     again = [len(reads) - len(np.unique(reads)) for reads in (cached, direct)]
     assert again[0] < again[1]
+
+
+@given(
+    policy=st.sampled_from(("fiddler", "on-demand", "llama.cpp")),
+    gigabytes=st.integers(8, 26),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=25)
+def test_what_is_dropped_was_asked_for_longest_ago(policy: str, gigabytes: int, seed: int) -> None:
+    """The reads of a run are those of a plain cache that drops the least recently used."""
+    run = _run(_scenario(policy, f"{gigabytes}GB", seed=seed))
+    assert run.decisions.shelf is not None
+    expert_bytes = MODEL.layers[0].expert_bytes
+    # All are as popular, so at the start the first count as asked for the longest ago.
+    there = dict.fromkeys(np.flatnonzero(run.decisions.shelf.experts).tolist())
+    free_bytes = run.decisions.shelf.left_bytes
+    reads = []
+    for asked in _asked(run):
+        if asked in there:
+            there.pop(asked)
+        else:
+            reads.append(asked)
+            while free_bytes < expert_bytes:
+                there.pop(next(iter(there)))
+                free_bytes += expert_bytes
+            free_bytes -= expert_bytes
+        there[asked] = None
+    assert _reads(run).tolist() == reads
+
+
+def _asked(run: Run) -> list[int]:
+    """The experts that are used from host memory, in order: those copied, and those that the CPU runs."""
+    tasks = run.timeline.tasks
+    names = [resource.name for resource in run.timeline.platform.resources]
+    on_cpu = (tasks.kind == TaskKind.EXPERT) & (tasks.resource == names.index("cpu"))
+    is_use = on_cpu | (tasks.kind == TaskKind.FETCH)
+    found: list[int] = (tasks.layer[is_use].astype(np.int64) * 8 + tasks.expert[is_use]).tolist()
+    return found
 
 
 def test_more_memory_reads_less() -> None:

@@ -10,6 +10,8 @@ from typing import cast
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="needs torch, from the extra `validate`")
 
@@ -26,7 +28,7 @@ from validation.measuring import EFFORTS, EMULATED, Emulation, Subject, machine_
 from validation.measuring.bench import Bench, HostBench, StreamBench, Work
 from validation.measuring.cold_memory import ColdMemory
 from validation.measuring.grid import Grid
-from validation.measuring.interference_probes import Load, measure_interference
+from validation.measuring.interference_probes import Load, Pair, factor_of, measure_interference
 from validation.measuring.memory_probes import thread_counts
 from validation.measuring.sampling import Budget
 from validation.measuring.surroundings import cache_bytes, surroundings
@@ -167,6 +169,21 @@ def test_interference_is_seen() -> None:
             bench.close()
     assert {(one.busy, one.slows) for one in factors} == {("a", "b"), ("b", "a")}
     assert all(0 < one.rate_fraction <= 1 and one.num_samples >= 2 for one in factors)
+
+
+@given(
+    pairs=st.lists(
+        st.builds(Pair, ratio=st.floats(0.01, 3.0), is_disturbed=st.booleans()), min_size=1
+    )
+)
+def test_a_factor_rests_on_quiet_pairs_where_there_are_enough(pairs: list[Pair]) -> None:
+    """It is within what counts, at most 1, and does not hang on disturbed pairs where three are quiet."""
+    found = factor_of("a", "b", pairs)
+    quiet = [pair for pair in pairs if not pair.is_disturbed]
+    counted = quiet if len(quiet) >= 3 or len(quiet) == len(pairs) else pairs
+    ratios = [pair.ratio for pair in counted]
+    assert found.num_samples == len(counted)
+    assert min(1.0, min(ratios)) <= found.rate_fraction <= min(1.0, max(ratios))
 
 
 class _OftenDisturbed:

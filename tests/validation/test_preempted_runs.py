@@ -3,8 +3,11 @@
 import gc
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hwprofiles.units import NS_PER_S
 from sim.engine.task import TaskKind
@@ -13,6 +16,7 @@ from tests.sim.small import MODELS
 from tests.validation.backend_runs import BATCHES, case
 from validation.backend.cores import Worker
 from validation.backend.lane import Lane
+from validation.backend.pacing import without_garbage_search
 from validation.backend.ticket import Pace, TaskLabel, Ticket, Work
 from validation.comparison.compare import ErrorSummary, RunComparison
 from validation.comparison.rounds import PairedRun, undisturbed
@@ -91,3 +95,18 @@ def test_no_run_is_held_up_by_a_search_for_garbage() -> None:
     assert searches
     assert not any(searches)
     assert gc.isenabled()
+
+
+@given(depth=st.integers(0, 4), was_enabled=st.booleans())
+def test_garbage_is_searched_again_as_before(depth: int, was_enabled: bool) -> None:
+    """However deep the blocks lie in each other, and whether or not it was searched before."""
+    before = gc.isenabled()
+    try:
+        (gc.enable if was_enabled else gc.disable)()
+        with ExitStack() as stack:
+            for _ in range(depth):
+                stack.enter_context(without_garbage_search())
+                assert not gc.isenabled()
+        assert gc.isenabled() == was_enabled
+    finally:
+        (gc.enable if before else gc.disable)()

@@ -57,7 +57,7 @@ def measure_interference(
     of timings that another process disturbed do not count, if enough others do; between lanes of
     one core, being put off it beside the other is what is looked for.
     """
-    pairs: dict[tuple[str, str], list[_Pair]] = {pair: [] for pair in permutations(loads, 2)}
+    pairs: dict[tuple[str, str], list[Pair]] = {pair: [] for pair in permutations(loads, 2)}
     for number in range(MOST_TIMES * num_rounds):
         # A median of the three pairs that happened to be quiet has been 20 % off.
         if number >= num_rounds and all(
@@ -68,22 +68,22 @@ def measure_interference(
             for busy, pair in _beside_others(loads, slows):
                 pairs[busy, slows].append(pair)
         on_progress(min(1.0, (number + 1) / num_rounds))
-    return [_factor(busy, slows, found) for (busy, slows), found in pairs.items()]
+    return [factor_of(busy, slows, found) for (busy, slows), found in pairs.items()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pair:
+class Pair:
     """Speed beside another lane by speed alone, and whether something else had a part in it."""
 
     ratio: float
     is_disturbed: bool
 
 
-def _num_quiet(pairs: list[_Pair]) -> int:
+def _num_quiet(pairs: list[Pair]) -> int:
     return sum(not pair.is_disturbed for pair in pairs)
 
 
-def _beside_others(loads: Mapping[str, Load], slows: str) -> Iterator[tuple[str, _Pair]]:
+def _beside_others(loads: Mapping[str, Load], slows: str) -> Iterator[tuple[str, Pair]]:
     """A lane beside each other one, in one round."""
     own = loads[slows]
     for busy, other in loads.items():
@@ -93,10 +93,11 @@ def _beside_others(loads: Mapping[str, Load], slows: str) -> Iterator[tuple[str,
                 beside = own.time()
             is_shared = bool(own.bench.cores & other.bench.cores)
             is_disturbed = alone.is_disturbed or (beside.is_disturbed and not is_shared)
-            yield busy, _Pair(ratio=alone.ns / beside.ns, is_disturbed=is_disturbed)
+            yield busy, Pair(ratio=alone.ns / beside.ns, is_disturbed=is_disturbed)
 
 
-def _factor(busy: str, slows: str, pairs: list[_Pair]) -> Factor:
+def factor_of(busy: str, slows: str, pairs: list[Pair]) -> Factor:
+    """The median of the quiet pairs; of all, where fewer than three are quiet."""
     quiet = [pair.ratio for pair in pairs if not pair.is_disturbed]
     ratios = quiet if len(quiet) >= min(LEAST_QUIET, len(pairs)) else [pair.ratio for pair in pairs]
     low, middle, high = np.percentile(ratios, [25, 50, 75]).tolist()

@@ -6,17 +6,15 @@ cleared pages anew, which took a fifth of a long plan (docs/decisions/0041-a-pla
 
 import sys
 
-from hwprofiles.units import MIB
-
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
 """Numbers of malloc.h of the GNU C library."""
 
-KEPT_BYTES = 512 * MIB
+KEPT_BYTES = 512 * 2**20
 """Free memory at the end of the heap that is not given back."""
 
-LARGEST_FROM_HEAP_BYTES = 32 * MIB
+LARGEST_FROM_HEAP_BYTES = 32 * 2**20
 """What is larger has pages of its own: the heap would be full of holes of that size."""
 
 

@@ -48,9 +48,19 @@ VALIDATION = {
     "error_fraction": {"paired": ERROR, "absolute": ERROR, "plain": ERROR},
     "plans": [{"name": "lru", "measured_s": 0.5, "noise_fraction": None}],
 }
+CLAIM = {
+    "paper": "Fiddler",
+    "figure": "Figure 4",
+    "published": "1.26 times",
+    "simulated": "1.19 times",
+    "off_fraction": 0.06,
+    "because": "",
+    "assumed": "one sequence",
+}
 REPRODUCTION = {
     "title": "Fiddler",
     "targets": [{"name": "a", "is_met": True}, {"name": "b", "is_met": None}],
+    "claims": [{**CLAIM, "verdict": "confirmed"}, {**CLAIM, "verdict": "open"}],
     "tables": [{"title": "t", "assumptions": "none", "cells": [{"row": "r", "value_s": 1.5}]}],
     "warnings": [],
 }

@@ -46,7 +46,7 @@ def rows_page(data: Mapping[str, Any], source: Path) -> Page:
 
 def _title(data: Mapping[str, Any], source: Path) -> str:
     if "claims" in data:
-        return f"{data['title']}: published beside simulated"
+        return f"{data.get('title') or source.stem}: published beside simulated"
     return f"{data.get('model') or source.stem}: measured beside predicted"
 
 

@@ -11,10 +11,10 @@ M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
 """Numbers of malloc.h of the GNU C library."""
 
-KEPT_BYTES = 512 * 2**20
+KEPT_MIB = 512
 """Free memory at the end of the heap that is not given back."""
 
-LARGEST_FROM_HEAP_BYTES = 32 * 2**20
+LARGEST_FROM_HEAP_MIB = 32
 """What is larger has pages of its own: the heap would be full of holes of that size."""
 
 
@@ -25,11 +25,13 @@ def keep_memory() -> None:
     # Here alone, because most commands end before they need it.
     from ctypes import CDLL
 
+    from hwprofiles.units import MIB
+
     set_option = getattr(CDLL(None), "mallopt", None)
     # Other C libraries have no such call.
     if set_option is None:
         return
-    set_option(M_TRIM_THRESHOLD, KEPT_BYTES)
-    set_option(M_MMAP_THRESHOLD, LARGEST_FROM_HEAP_BYTES)
+    set_option(M_TRIM_THRESHOLD, KEPT_MIB * MIB)
+    set_option(M_MMAP_THRESHOLD, LARGEST_FROM_HEAP_MIB * MIB)
     # A heap of a thread's own has 64 MiB at most, and is given back when it is empty.
     set_option(M_ARENA_MAX, 1)

@@ -3,8 +3,8 @@
 python -m benchmarks.llama_cpp_two_devices --binary FOLDER [--rounds N] [--step N] -o out/two-devices
 
 FOLDER has llama-bench and ggml-rpc-server. Shape a is predicted by laws of other shapes
-(llama_cpp_loopback.py): ``-ncmoe`` from 0 to all layers, and with room on the device for half of the
-experts the plan of ``rosin plan --runtime llama.cpp`` beside twelve other placements. *Regret* is how
+(llama_cpp_loopback.py): ``-ncmoe`` from 0 to all layers, the same of shapes d and f, and with room on
+the device for half of the experts of a the plan of ``rosin plan --runtime llama.cpp`` beside twelve other placements. *Regret* is how
 much slower the plan ran than the fastest of the thirteen.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import kendalltau
 
+from benchmarks.llama_cpp_here import TESTED
 from benchmarks.llama_cpp_loopback import (
     FORMAT,
     PREDICTED,
@@ -42,6 +43,8 @@ NUM_BESIDE_PLAN = 3
 """Rivals that run again beside the plan."""
 
 OWN = Case(shape=PREDICTED, formats=FORMAT)
+OTHERS = tuple(Case(shape=shape, formats=FORMAT) for shape in TESTED[1:])
+"""Shapes that nothing is fitted on either."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +81,18 @@ def main() -> None:
         devices = stack.enter_context(loopback_devices(asked.binary, 1))
         folder = Path(name)
         laws = law_runs()
-        swept = _swept(asked.step)
+        swept = _swept(OWN, asked.step)
+        others = {
+            f"{case.shape.name}, {count}": run
+            for case in OTHERS
+            for count, run in _swept(case, max(1, case.shape.num_layers // 4)).items()
+        }
         rivals = _rivals(model_file(folder, OWN))
         sessions = {
             run: session_of(run, asked.binary, folder, devices)
-            for run in dict.fromkeys((*laws.all, *swept.values(), *rivals.values()))
+            for run in dict.fromkeys(
+                (*laws.all, *swept.values(), *others.values(), *rivals.values())
+            )
         }
         samples = samples_of(sessions, asked.rounds)
         host, costs = fitted_host(laws, sessions, samples)
@@ -97,20 +107,23 @@ def main() -> None:
         again = samples_of(beside, asked.rounds)
         sessions |= beside
         table = _rows(swept, sessions, samples, (host, costs))
+        beyond = _rows(others, sessions, samples, (host, costs))
         chosen = _rows({"the plan": plan, **rivals}, sessions, {**samples, **again}, (host, costs))
     asked.o.mkdir(parents=True, exist_ok=True)
-    rows = {"sweep": [asdict(row) for row in table], "placements": [asdict(row) for row in chosen]}
+    found = {"sweep": table, "others": beyond, "placements": chosen}
+    rows = {name: [asdict(row) for row in own] for name, own in found.items()}
     (asked.o / "rows.json").write_text(json.dumps(rows, indent=1))
-    text = page("`-ncmoe`", table) + "\n" + page("placement", chosen) + _regret(chosen)
+    tables = page("`-ncmoe`", table), page("shape, `-ncmoe`", beyond), page("placement", chosen)
+    text = "\n".join(tables) + _regret(chosen)
     (asked.o / "page.md").write_text(text)
     print(text)
 
 
-def _swept(step: int) -> dict[str, Run]:
+def _swept(case: Case, step: int) -> dict[str, Run]:
     """-ncmoe from 0 to all layers."""
     return {
-        str(count): Run(case=OWN, arguments=device_arguments(f"-ncmoe {count}"), has_device=True)
-        for count in range(0, PREDICTED.num_layers + 1, step)
+        str(count): Run(case=case, arguments=device_arguments(f"-ncmoe {count}"), has_device=True)
+        for count in range(0, case.shape.num_layers + 1, step)
     }
 
 

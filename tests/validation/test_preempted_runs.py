@@ -19,7 +19,7 @@ from validation.backend.lane import Lane
 from validation.backend.pacing import without_garbage_search
 from validation.backend.ticket import Pace, TaskLabel, Ticket, Work
 from validation.comparison.compare import ErrorSummary, RunComparison
-from validation.comparison.rounds import PairedRun, undisturbed
+from validation.comparison.rounds import PairedRun, PlanErrors, kendall_tau_of, undisturbed
 
 SLEPT_S = 0.05
 
@@ -110,3 +110,28 @@ def test_garbage_is_searched_again_as_before(depth: int, was_enabled: bool) -> N
         assert gc.isenabled() == was_enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+def _plan(name: str, predicted_ns: int) -> PlanErrors:
+    run = _paired(0.0)
+    return PlanErrors(
+        name=name,
+        measured_ns=len(name),
+        predicted_ns=predicted_ns,
+        plain_fraction=0.0,
+        absolute_fraction=0.0,
+        paired_fraction=0.0,
+        noise_fraction=0.0,
+        runs=(run,),
+    )
+
+
+@pytest.mark.parametrize(
+    ("predicted_ns", "tau"), [((5,), None), ((5, 5), None), ((5, 6), 1.0), ((6, 5), -1.0)]
+)
+def test_plans_that_are_all_alike_have_no_order(
+    predicted_ns: tuple[int, ...], tau: float | None
+) -> None:
+    """No number is made up for it: the statistic would be none."""
+    plans = tuple(_plan("a" * (1 + place), each) for place, each in enumerate(predicted_ns))
+    assert kendall_tau_of(plans) == tau

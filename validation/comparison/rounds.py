@@ -71,8 +71,8 @@ class Report:
     median of its plan.
 
     ``kendall_tau`` compares the order of the plans as predicted (absolute) with the order as
-    measured; None where there is but one. ``num_preempted`` runs were left out, of plans that have
-    others.
+    measured; None where there is but one, or where all of either are alike. ``num_preempted`` runs
+    were left out, of plans that have others.
     """
 
     plans: tuple[PlanErrors, ...]
@@ -213,15 +213,17 @@ def _report(plans: tuple[PlanErrors, ...], variation_fraction: float) -> Report:
         paired=summary_of(np.array([run.paired.error_fraction for run in runs])),
         noise=summary_of(np.array(noise)),
         calibration_variation_fraction=variation_fraction,
-        kendall_tau=_kendall_tau(plans),
+        kendall_tau=kendall_tau_of(plans),
     )
 
 
-def _kendall_tau(plans: tuple[PlanErrors, ...]) -> float | None:
+def kendall_tau_of(plans: tuple[PlanErrors, ...]) -> float | None:
+    """Return how well the predicted order is the measured one; None where there is no order."""
     if len(plans) < 2:
         return None
-    return float(
-        kendalltau(
-            [plan.predicted_ns for plan in plans], [plan.measured_ns for plan in plans]
-        ).statistic
-    )
+    predicted_ns = [plan.predicted_ns for plan in plans]
+    measured_ns = [plan.measured_ns for plan in plans]
+    # Where all are alike there is no order to compare, and the statistic is no number.
+    if len(set(predicted_ns)) < 2 or len(set(measured_ns)) < 2:
+        return None
+    return float(kendalltau(predicted_ns, measured_ns).statistic)

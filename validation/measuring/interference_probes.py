@@ -59,7 +59,7 @@ def measure_interference(
     """
     pairs: dict[tuple[str, str], list[Pair]] = {pair: [] for pair in permutations(loads, 2)}
     for number in range(MOST_TIMES * num_rounds):
-        # A median of the three pairs that happened to be quiet has been 20 % off.
+        # A few quiet pairs among many disturbed ones say little of the usual.
         if number >= num_rounds and all(
             2 * _num_quiet(own) >= num_rounds for own in pairs.values()
         ):

@@ -1,6 +1,5 @@
 """`rosin measure --runtime`: the kernels of a program that people run models with, as laws."""
 
-import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,11 +102,9 @@ def _machine(path: Path) -> "Machine":
 def threads_of(asked: RuntimeMeasure, machine: "Machine") -> int:
     """As many as plans for that machine have, of those that this computer can run."""
     from sim.runtimes import runtime_host
-    from sim.runtimes.features import cores_in_use
+    from validation.runtimes.llama_cpp.plan_run import threads_here
 
-    if asked.threads is not None:
-        return asked.threads
-    return min(int(cores_in_use(runtime_host(machine), None)), os.cpu_count() or 1)
+    return asked.threads or threads_here(runtime_host(machine))
 
 
 def _measured(

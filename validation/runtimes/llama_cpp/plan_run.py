@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sim.model.importers.gguf import model_from_gguf
 from sim.model.model import Model, TensorClass
+from sim.runtimes.features import cores_in_use
 from sim.runtimes.host import RuntimeHost
 from sim.runtimes.llama_cpp.arguments import LLAMA_CPP, LlamaArguments
 from sim.runtimes.predict import RuntimePrediction, predict
@@ -116,7 +117,12 @@ def default_threads(host: RuntimeHost) -> int:
     """
     if host.runtime_kernels:
         return host.runtime_kernels[0].threads
-    return min(host.cores_per_socket * host.sockets, os.cpu_count() or 1)
+    return threads_here(host)
+
+
+def threads_here(host: RuntimeHost) -> int:
+    """A thread a core of the machine, as plans have, of those that this computer has."""
+    return min(int(cores_in_use(host, None)), os.cpu_count() or 1)
 
 
 def _as_run(host: RuntimeHost, buffers: tuple[str, ...], devices: LoopbackDevices) -> RuntimeHost:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from hwprofiles.units import MIB
 from rosin.__main__ import main
 from sim.runtimes.llama_cpp.arguments import read_llama_arguments
 from tests.validation.llama_cpp.small_files import TINY, needs_wheel, plan_file
-from validation.runtimes.llama_cpp import WeightFormats, write_random_gguf
+from validation.runtimes.llama_cpp import WeightFormats, wheel, write_random_gguf
 from validation.runtimes.llama_cpp.bench import bench_arguments
 from validation.runtimes.llama_cpp.load_log import read_load_log
 from validation.runtimes.llama_cpp.settings import RunSettings
@@ -30,7 +31,7 @@ def test_the_log_says_where_weights_are() -> None:
     """Buffers in host memory add up; devices stand apart; overridden tensors and nodes are read."""
     log = read_load_log(LOG)
     sizes = log.weight_bytes(("RPC0[127.0.0.1:50052]",))
-    assert [size / 2**20 for size in sizes] == [120.25, 300.5]
+    assert [size / MIB for size in sizes] == [120.25, 300.5]
     assert log.overridden == {"blk.0.ffn_up_exps.weight": "CPU"}
     assert log.num_nodes == 889
 
@@ -79,6 +80,36 @@ def test_llama_cpp_runs_a_random_file(name: str, tmp_path: Path) -> None:
     assert answer.tokens == 4
     assert placed_bytes(path, arguments, {}, log).matches
     assert log.num_nodes
+
+
+LATE_LOG = """
+import sys
+import time
+
+sys.stdin.readline()
+print('{"ready": true}', flush=True)
+for line in sys.argv[0], "load_tensors: CPU model buffer size = 2.00 MiB", "graph: nodes = 7":
+    time.sleep(0.05)
+    print(line, file=sys.stderr, flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_log_that_is_written_late_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp's own thread writes the log, behind the tokens that it tells of."""
+    (tmp_path / "late.py").write_text(LATE_LOG, encoding="utf-8")
+    monkeypatch.setattr(wheel, "WORKER", tmp_path / "late.py")
+    monkeypatch.setattr(wheel, "wheel_version", lambda: "late 1")
+    arguments = read_llama_arguments("-t 1 -ngl 0")
+    session = WheelSession(RunSettings(model_file=tmp_path / "a.gguf", arguments=arguments), 512)
+    try:
+        log = session.log
+    finally:
+        session.close()
+    assert log.weight_bytes(()) == [2 * MIB]
+    assert log.num_nodes == 7
 
 
 @needs_wheel

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ LOG_LEVEL = 5
 
 QUIET_LEVEL = 4
 """llama.cpp says at this level how large its buffers are, and nothing while it runs."""
+
+LOG_PATIENCE_S = 10.0
+"""A build that says nothing about its graph is read as it stands after this time."""
 
 
 def wheel_version() -> str:
@@ -64,11 +68,17 @@ class WheelSession:
 
     @property
     def log(self) -> LoadLog:
-        """What llama.cpp said while it loaded the file.
+        """What llama.cpp said while it loaded the file, as soon as that is whole.
 
-        A thread of its own writes that, so it may be whole only when the first tokens have run.
+        A thread of its own writes the log. On a busy computer it falls behind the tokens that run.
         """
-        return read_load_log(self._said())
+        deadline = time.monotonic() + LOG_PATIENCE_S
+        log = read_load_log(self._said())
+        # The nodes of the graph are the last thing that is read.
+        while log.num_nodes is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+            log = read_load_log(self._said())
+        return log
 
     def prefill(self, tokens: int) -> Sample:
         """Run a prompt of that many random tokens."""

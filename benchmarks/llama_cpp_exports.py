@@ -14,8 +14,9 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from benchmarks.llama_cpp_placements import SHAPES
 from hwprofiles.units import MIB
@@ -25,7 +26,8 @@ from planner.search.setting import Setting
 from rosin.cli.failures import NoFeasiblePlan
 from rosin.commands.plan.runtime_command import RuntimeAnswer, runtime_answer
 from rosin.commands.plan.runtime_options import RuntimePlanOptions
-from sim.runtimes.memory import DeviceMemory
+from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.memory import DeviceMemory, memory_of
 from validation.runtimes.llama_cpp import write_random_gguf
 from validation.runtimes.llama_cpp.rpc import loopback_devices
 
@@ -44,13 +46,20 @@ ANSWERS = (50, 400, 1500)
 ROOMS = (16384, 32768, 65536)
 KV_TYPES = (None, "q8_0", "q4_0", "f16,q8_0")
 
+LEAST_RATIO = 0.999
+"""Printed sizes are whole MiB, in part rounded up."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """What llama-fit-params made of a plan: MiB of weights, caches and buffers by device."""
+    """What llama-fit-params made of a plan: MiB of weights, caches and buffers by device. Loopback
+    devices do not copy experts for prompts, so the host's buffers are compared with those of the
+    plan without such copies.
+    """
 
     machine: str
     own: Mapping[str, DeviceMemory]
+    host_without_copies: DeviceMemory
     reported: Mapping[str, tuple[int, int, int]]
 
     @property
@@ -70,6 +79,11 @@ class Read:
             if name != "host"
         ]
 
+    @property
+    def host_ratio(self) -> float:
+        """Planned bytes of buffers over reported ones on the host."""
+        return self.host_without_copies.compute / MIB / self.reported["host"][2]
+
 
 def main() -> None:
     """Plan, export, let the program read it, and compare."""
@@ -84,15 +98,19 @@ def main() -> None:
             for shape, formats in SHAPES
         ]
         found = list(_reads(asked.binary, files, asked.plans, asked.seed))
-    ratios = sorted(ratio for item in found for ratio in item.buffer_ratios)
+    ratios = [ratio for item in found for ratio in item.buffer_ratios]
     same = sum(item.is_same for item in found)
     print(f"{len(found)} of {asked.plans} loads have a plan; llama.cpp takes the arguments of all")
     print(f"{same} have its MiB of weights and of keys and values on every device")
-    middle = ratios[len(ratios) // 2]
-    print(f"planned buffers over its own: {ratios[0]:.2f} to {ratios[-1]:.2f}, median {middle:.2f}")
+    print(f"planned buffers over its own, on GPUs: {_spread(ratios)}")
+    print(f"on the host: {_spread([item.host_ratio for item in found])}")
     for item in found:
-        if not item.is_same or min(item.buffer_ratios) < 1:
+        if not item.is_same or min(*item.buffer_ratios, item.host_ratio) < LEAST_RATIO:
             print(item)
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    return f"{min(ratios):.2f} to {max(ratios):.2f}, median {median(ratios):.2f}"
 
 
 def _reads(folder: Path, files: Sequence[Path], count: int, seed: int) -> Iterator[Read]:
@@ -129,9 +147,14 @@ def _read(folder: Path, machine: str, answer: RuntimeAnswer, num_gpus: int) -> R
     if run.returncode or not rows:
         raise SystemExit(f"llama-fit-params refused {words}: {run.stderr.strip()[-800:]}")
     names = {"Host": "host"} | {f"RPC{index}": f"gpu{index}" for index in range(num_gpus)}
+    best = answer.plan.best
+    assert isinstance(best.arguments, LlamaArguments)
+    without_copies = replace(best.arguments, is_op_offload=False)
+    question = replace(best.question, arguments=without_copies)
     return Read(
         machine=machine,
-        own=answer.plan.best.memory,
+        own=best.memory,
+        host_without_copies=memory_of(question, best.placement)["host"],
         reported={names[name]: (int(w), int(kv), int(own)) for name, w, kv, own in rows},
     )
 

@@ -10,6 +10,7 @@ from hwprofiles.units import MIB
 from sim.model.model import AttentionCache, layer_shapes
 from sim.runtimes.accelerate.arguments import AccelerateArguments
 from sim.runtimes.accelerate.placement import largest_copied_bytes
+from sim.runtimes.graph_bytes import GraphBytes
 from sim.runtimes.ktransformers.arguments import KtArguments
 from sim.runtimes.kv import (
     EXPANDING_MODES,
@@ -19,7 +20,7 @@ from sim.runtimes.kv import (
     mla_mode,
 )
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
-from sim.runtimes.llama_cpp.buffers import graph_bytes
+from sim.runtimes.llama_cpp.buffers import graph_bytes, uploads_micro_batch
 from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.tensors import is_compressed
@@ -171,32 +172,29 @@ def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.
     used = sorted({0, *(placement.attention + 1), placement.head + 1})
     if placement.slices is not None:
         used = [0, *(np.flatnonzero(placement.slices.attention.any(axis=0)) + 1)]
-    activations, mask = _graph_bytes(question, placement, tokens)
+    graph = _graph_bytes(question, placement, tokens)
     logits = tokens * (model.vocab + 2 * model.hidden) * ACTIVATION_BYTES
     found = np.zeros(placement.num_gpus + 1)
+    # The two pass through one buffer at different times of a layer, so the larger one counts.
+    passing = max(_passing_bytes(question, placement, tokens), _expanded_bytes(question))
     for column in used:
-        # The two pass through one buffer at different times of a layer, so the larger one counts.
-        here = (
-            activations
-            + mask
-            + (max(_passing_bytes(question, placement), _expanded_bytes(question)) if column else 0)
-        )
+        here = graph.stage + (graph.inputs + passing if column else graph.host_inputs)
         found[column] = max(here, logits) if column == placement.head + 1 else here
-    # With all layers on GPUs the host only hands hidden states and masks over.
     if placement.num_gpus and not np.any(placement.attention < 0):
-        found[0] = mask + 2 * tokens * model.hidden * ACTIVATION_BYTES
+        found[0] = graph.host_inputs + graph.host_stage
     if placement.num_gpus:
         found[1] += _prefetch_bytes(question)
     return found
 
 
-def _graph_bytes(
-    question: RuntimeQuestion, placement: DevicePlacement, tokens: int
-) -> tuple[int, int]:
-    """Bytes of the activations of a micro-batch that live at once, and of attention masks."""
+def _graph_bytes(question: RuntimeQuestion, placement: DevicePlacement, tokens: int) -> GraphBytes:
+    """Bytes of the activations of a micro-batch that live at once, and of its inputs."""
     if isinstance(question.arguments, LlamaArguments):
         return graph_bytes(question, placement, tokens, reserved_tokens(question))
-    return tokens * ACTIVATIONS_PER_HIDDEN * question.model.hidden * ACTIVATION_BYTES, 0
+    state = tokens * question.model.hidden * ACTIVATION_BYTES
+    return GraphBytes(
+        stage=ACTIVATIONS_PER_HIDDEN * state, inputs=0, host_inputs=0, host_stage=2 * state
+    )
 
 
 def _prefetch_bytes(question: RuntimeQuestion) -> int:
@@ -208,18 +206,14 @@ def _prefetch_bytes(question: RuntimeQuestion) -> int:
     return arguments.prefetch_step * max(copied, default=0)
 
 
-def _passing_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> int:
+def _passing_bytes(question: RuntimeQuestion, placement: DevicePlacement, tokens: int) -> int:
     """The largest matrix of a layer's experts that is copied to a GPU for a prompt; accelerate copies
     layers whole.
     """
     arguments = question.arguments
     if isinstance(arguments, AccelerateArguments):
         return largest_copied_bytes(question.model, arguments)
-    if (
-        not isinstance(arguments, LlamaArguments)
-        or not arguments.copies_for_prompts
-        or arguments.is_runtime_repacked
-    ):
+    if not isinstance(arguments, LlamaArguments) or not uploads_micro_batch(question, tokens):
         return 0
     sizes = [
         layer.num_experts * layer.expert_bytes // 3

@@ -8,8 +8,10 @@ weighted.
 """
 
 from sim.model.model import Layer, Model, TensorClass, layer_shapes
+from sim.runtimes.graph_bytes import GraphBytes
 from sim.runtimes.kv import cached_model
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
+from sim.runtimes.llama_cpp.prompts import uploads_experts
 from sim.runtimes.placement import HOST, DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 
@@ -23,18 +25,42 @@ HANDED_OVER = 4
 where GPUs work on several micro-batches.
 """
 
+INDEX_BYTES = 28
+"""A token's other inputs: its number, its position, and whether its logits are wanted, in four bytes
+each, and the rows of the cache that its keys and its values go to, in eight each (llama-graph.cpp).
+"""
+
 
 def graph_bytes(
     question: RuntimeQuestion, placement: DevicePlacement, tokens: int, room_tokens: int
-) -> tuple[int, int]:
-    """Bytes of the widest stage of a layer, and of the masks that last beside it."""
-    mask = mask_bytes(question, tokens, room_tokens)
-    if is_pipelined(question, placement):
-        layer = layer_buffer_bytes(question, tokens, room_tokens, 2 * HANDED_OVER)
-        return layer, PIPELINE_COPIES * mask
+) -> GraphBytes:
+    """Bytes of a micro-batch's stages and of the inputs that last beside them."""
+    arguments = question.arguments
+    assert isinstance(arguments, LlamaArguments)
+    state = tokens * question.model.hidden * FP32_BYTES
+    # Hidden states can be given in place of tokens, so llama.cpp has room for them among its inputs.
+    given = 0 if arguments.is_ik else state
+    indices = 0 if arguments.is_ik else tokens * INDEX_BYTES
+    inputs = mask_bytes(question, tokens, room_tokens) + indices
     num_gpus = len({*placement.attention.tolist(), placement.head} - {HOST})
     handed_over = HANDED_OVER if num_gpus > 1 else 0
-    return layer_buffer_bytes(question, tokens, room_tokens, handed_over), mask
+    copies = 1
+    if is_pipelined(question, placement):
+        handed_over, copies = 2 * HANDED_OVER, PIPELINE_COPIES
+    computed = _host_experts_bytes(question, placement, tokens, num_gpus)
+    return GraphBytes(
+        stage=layer_buffer_bytes(question, tokens, room_tokens, handed_over),
+        inputs=copies * inputs,
+        host_inputs=copies * (inputs + given),
+        host_stage=max(2 * state - given, computed),
+    )
+
+
+def uploads_micro_batch(question: RuntimeQuestion, tokens: int) -> bool:
+    """Whether experts in host memory are copied to a GPU for a micro-batch of that many tokens."""
+    arguments = question.arguments
+    assert isinstance(arguments, LlamaArguments)
+    return uploads_experts(arguments, question.model, question.quantization, question.build, tokens)
 
 
 def mask_bytes(question: RuntimeQuestion, tokens: int, room_tokens: int) -> int:
@@ -77,6 +103,23 @@ def layer_buffer_bytes(
     )
     hidden_states = 0 if arguments.is_ik else 2 + num_handed_over
     return tokens * (hidden_states * model.hidden + widest) * FP32_BYTES
+
+
+def _host_experts_bytes(
+    question: RuntimeQuestion, placement: DevicePlacement, tokens: int, num_gpus: int
+) -> int:
+    """Bytes of what the host computes where GPUs have the layers and the host their experts: gate and
+    up products and what they become, or hidden states with results of experts before and after
+    they are weighted. Among several GPUs hidden states and scores of experts wait there too.
+    """
+    model = question.model
+    if uploads_micro_batch(question, tokens) or not placement.expert_fraction[:, HOST + 1].any():
+        return 0
+    chosen = model.top_k * model.expert_intermediate
+    gated = 3 * chosen
+    summed = model.hidden + 2 * model.top_k * model.hidden
+    handed_over = model.hidden + model.num_experts if num_gpus > 1 else 0
+    return tokens * (max(gated, summed) + handed_over) * FP32_BYTES
 
 
 def is_pipelined(question: RuntimeQuestion, placement: DevicePlacement) -> bool:

@@ -53,6 +53,11 @@ _LABEL = re.compile(
 )
 """What stands before a part in a list: ``GPU: 2x RTX 3090``."""
 
+_LAPTOP_FIRST = re.compile(
+    r"^(?P<count>\d{1,2}\s*[x×]\s*)?(?:laptop|mobile)\s+(?P<name>.*\w.*)$", re.I
+)
+"""``laptop RTX 4060 8GB``: a word that parts have behind their names."""
+
 _CORES = re.compile(r"\([^()]*\bcores?\b[^()]*\)", re.IGNORECASE)
 """Cores in brackets, as Apple's are told apart: a name has its own."""
 
@@ -95,6 +100,7 @@ def plain_device(part: str) -> str:
         part = cable.sub(link, part)
     # Never everything: a part of nothing but such words is to be named as it is.
     bare = " ".join(_ASIDE.sub(" ", part).split())
+    bare = _LAPTOP_FIRST.sub(lambda found: f"{found['count'] or ''}{found['name']} Laptop", bare)
     return bare if re.search(r"\w", bare) else part
 
 

@@ -10,6 +10,20 @@ from hwprofiles import InputError, load_machine
 
 POSTED = [
     ("RTX 4090 + Ryzen 9 7950X + 2x32GB DDR5-6000", "GeForce RTX 4090", 1, "Ryzen 9 7950X", 64),
+    (
+        "laptop RTX 4060 8GB + i7-13700H + 32GB DDR5-5200",
+        "GeForce RTX 4060 Laptop",
+        1,
+        "Core i7-13700H",
+        32,
+    ),
+    (
+        "Mobile 4090 16GB + i9-13900HX + 64GB DDR5",
+        "GeForce RTX 4090 Laptop",
+        1,
+        "Core i9-13900HX",
+        64,
+    ),
     ("RTX 3090, Ryzen 9 5950X, 128GB DDR4-3600", "GeForce RTX 3090", 1, "Ryzen 9 5950X", 128),
     (
         "2x RTX 3090 + Threadripper 3970X + 8x32GB DDR4-3200",

@@ -366,8 +366,8 @@ def test_a_page_of_claims_says_how_many_hold(tmp_path: Path) -> None:
     source = tmp_path / "all.json"
     source.write_text(json.dumps({"title": "All", "claims": rows, "targets": [], "tables": []}))
     page = page_of(source, ())
-    assert page.answer == "of 3 claims 2 confirmed, 1 open."
-    assert page.title == "All: published beside simulated"
+    assert page.answer == "Of 3 claims 2 confirmed, 1 open."
+    assert page.title == "All"
     [section] = page.sections
     assert section.body.count("confirmed") == 2 and "paper A" in section.lead
 

@@ -148,10 +148,11 @@ def test_a_bad_value_shows_a_message(page: Any) -> None:
     status = _status_after(page, lambda: page.fill("#link_gb_per_s", "-1"))
     assert status.startswith("Not worked out")
     assert "above 0" in page.text_content("#link_gb_per_s-problem")
-    assert page.get_attribute("#link_gb_per_s", "aria-invalid") == "true"
+    # Marked once the answer has settled, which is a moment after it is there.
+    page.wait_for_selector("#link_gb_per_s[aria-invalid=true]")
     _status_after(page, lambda: page.fill("#link_gb_per_s", "12"))
     assert page.text_content("#link_gb_per_s-problem") == ""
-    assert page.get_attribute("#link_gb_per_s", "aria-invalid") == "false"
+    page.wait_for_selector("#link_gb_per_s[aria-invalid=false]")
 
 
 def test_another_pc_brings_its_numbers(page: Any) -> None:

@@ -12,6 +12,11 @@ from validation.published.reproduction import Cell, Reproduction
 CONFIRMED_ERROR_FRACTION = 0.15
 """How far the default reading of a headline may be off."""
 
+LEAST_ERROR_FRACTION = 0.0005
+"""Figures that are nearer than this are equal to all digits that are printed."""
+
+PUBLISHED_DIGITS = 6
+
 
 class Verdict(StrEnum):
     """What the simulator says of a claim.
@@ -214,13 +219,23 @@ def _figure(cells: tuple[Cell, ...]) -> tuple[float, float]:
 def _words(statement: Statement, cells: tuple[Cell, ...]) -> tuple[str, str]:
     unit = cells[0].unit
     if len(cells) == 1:
-        found = f"{cells[0].simulated:.3g} {unit}"
+        found = f"{_number(cells[0].simulated)} {unit}"
         if statement.rule == "readings":
             low, high = reach(cells[0])
-            found += f" ({low:.3g} to {high:.3g})"
-        return f"{cells[0].published:g} {unit}", found
+            found += f" ({_number(low)} to {_number(high)})"
+        return f"{_number(cells[0].published, PUBLISHED_DIGITS)} {unit}", found
     scored = _scored(cells)
     values = [cell.published for cell in scored]
     worst = max((cell.error_fraction for cell in scored), key=abs)
-    published = f"{len(scored)} cells, {min(values):.3g} to {max(values):.3g} {unit}"
-    return published, f"off by {_figure(cells)[0]:.1%} on average, {worst:+.0%} at worst"
+    published = f"{len(scored)} cells, {_number(min(values))} to {_number(max(values))} {unit}"
+    if abs(worst) < LEAST_ERROR_FRACTION:
+        return published, "equal"
+    # A worst error below 1 % would read "-0%".
+    worst_words = f"{worst:+.0%}" if abs(worst) >= 0.01 else f"{worst:+.1%}"
+    return published, f"off by {_figure(cells)[0]:.1%} on average, {worst_words} at worst"
+
+
+def _number(value: float, digits: int = 3) -> str:
+    """A number with so many digits that count, and commas between thousands."""
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}"

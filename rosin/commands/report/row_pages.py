@@ -46,7 +46,9 @@ def rows_page(data: Mapping[str, Any], source: Path) -> Page:
 
 def _title(data: Mapping[str, Any], source: Path) -> str:
     if "claims" in data:
-        return f"{data.get('title') or source.stem}: published beside simulated"
+        title = str(data.get("title") or source.stem)
+        # The page of all papers has no tables, and its title says as much.
+        return f"{title}: published beside simulated" if data.get("tables") else title
     return f"{data.get('model') or source.stem}: measured beside predicted"
 
 
@@ -84,7 +86,8 @@ def _answer(data: Mapping[str, Any]) -> str:
         )
     said = [*_target_words(data.get("targets") or ()), *_claim_words(data.get("claims") or ())]
     said += _summary_words(data.get("summary") or ())
-    return f"{'; '.join(said) or 'Predicted and measured, row by row'}."
+    sentence = "; ".join(said) or "Predicted and measured, row by row"
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _target_words(targets: Sequence[Mapping[str, Any]]) -> Iterator[str]:

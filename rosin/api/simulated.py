@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Simulated(Result):
-    """A simulated run; ``run`` has the decisions and the timeline, task by task."""
+    """A simulated run; ``run`` has its decisions and its timeline, task by task."""
 
     run: Run
 
@@ -47,7 +47,8 @@ class Simulated(Result):
         return pd.DataFrame([{"policy": policy} | numbers_of(asdict(self.metrics))])
 
     def to_data(self) -> dict[str, Any]:
-        """Return metrics, memory, warnings, and the provenance of the weakest number."""
+        """Return the metrics, the memory, the warnings, and the provenance of the weakest number.
+        """
         from rosin.version import __version__
         from sim.step.provenance import provenance_of
 
@@ -67,7 +68,7 @@ class Simulated(Result):
         }
 
     def plot(self) -> Figure:
-        """Draw for how much of the run each resource is busy."""
+        """Draw the share of the run during which each resource is busy."""
         busy = {name: 100 * share for name, share in self.metrics.utilization.items()}
         return bars(busy, "busy (% of the run)", f"{_what(self.run)}; simulated")
 
@@ -80,8 +81,8 @@ def simulate(
 ) -> Simulated:
     """Simulate one batch under one policy.
 
-    Raises NothingFits where the policy finds no placement within memory, hwprofiles.InputError for
-    what is wrong.
+    Raises NothingFits if the policy finds no placement within memory, and hwprofiles.InputError for
+    wrong input.
 
     >>> import rosin
     >>> run = rosin.simulate("mixtral-8x7b", "desktop-rtx-4090-ddr5", "fiddler",
@@ -101,7 +102,7 @@ def simulate(
 
 
 def speed_of(metrics: Metrics) -> str:
-    """Return speed, time to first token and time for each further one, in words."""
+    """Return the speed, the time to first token and the time per further token, in words."""
     from hwprofiles.units import format_duration
 
     ttft = format_duration(metrics.ttft_s)

@@ -1,4 +1,4 @@
-"""``rosin.validate``: a plan run for real beside its prediction."""
+"""``rosin.validate``: a plan that is run on this computer, beside its prediction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Validated(Result):
-    """Measured beside predicted: ``result`` has the errors, the noise and every plan that ran."""
+    """Measured and predicted times; ``result`` has the errors, the noise and every plan that ran.
+    """
 
     result: ValidateResult
 
@@ -28,7 +29,9 @@ class Validated(Result):
         return f"<Validated on {self.result.device}: {measured:.3g} s measured, error {error:+.1%}>"
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a line for each plan that ran: what it took, and the errors of its prediction."""
+        """Return a line for each plan that ran: its measured times, and the errors of its
+        prediction.
+        """
         import pandas as pd
 
         return pd.DataFrame([row.model_dump(mode="json") for row in self.result.plans])
@@ -38,7 +41,7 @@ class Validated(Result):
         return self.result.model_dump(mode="json")
 
     def plot(self) -> Figure:
-        """Draw what each plan took."""
+        """Draw the measured time of each plan."""
         return bars(
             {row.name: row.measured_s for row in self.result.plans},
             "whole run (s)",
@@ -56,7 +59,7 @@ def validate(
     """Run a plan, and the named systems that might beat it, on this computer.
 
     ``device`` is auto, paced, cpu or cuda. ``weights`` is a folder with a Hugging Face checkpoint
-    (None: random weights). Needs torch. Raises hwprofiles.InputError for what cannot be run.
+    (None: random weights). Needs torch. Raises hwprofiles.InputError for a plan that cannot be run.
     """
     from planner.search.plan import load_plan
     from rosin.cli.torch_needed import require_torch

@@ -61,9 +61,7 @@ class Compared(Result):
         return self.result.model_dump(mode="json") | {"warnings": self.warnings}
 
     def plot(self) -> Figure:
-        """Draw how fast each policy is, and where its time goes. Raises NothingFits if no policy
-        fits.
-        """
+        """Draw how fast each policy is and where its time goes. Raises NothingFits if none fits."""
         from rosin.commands.compare.figure import figure_of
 
         if not self.result.rows:
@@ -97,8 +95,7 @@ def compare(
 
 
 def _record(question: Named, scenarios: Sequence[Scenario]) -> Any:
-    """Return the record that repeats the comparison. Raises hwprofiles.InputError without a policy.
-    """
+    """Return the record that repeats the comparison. Raises hwprofiles.InputError for none."""
     from hwprofiles import InputError
     from rosin.report.json_documents import ScenarioRecord
 

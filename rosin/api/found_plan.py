@@ -58,8 +58,8 @@ class FoundPlan(Result):
     def to_frame(self) -> pd.DataFrame:
         """Return a line for the plan, then one for each named system that fits.
 
-        ``num_sampled_tokens`` is the number of output tokens from which a figure was extrapolated;
-        0: the run was simulated whole.
+        ``num_sampled_tokens`` is the number of output tokens from which a figure was estimated; 0:
+        the run was simulated whole.
         """
         import pandas as pd
 
@@ -94,7 +94,7 @@ class FoundPlan(Result):
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the plan as a plan file (.yaml), or any other ending as Result.save does.
+        """Write a plan file (.yaml), or, for any other ending, what Result.save writes.
 
         A machine or a model that the caller gave as an object is written to a file beside the plan
         file.

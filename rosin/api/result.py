@@ -1,5 +1,4 @@
-"""The base of all results of the Python API: a result is a table, plain data, a figure or a file.
-"""
+"""The base of all results of the Python API, which are tables, plain data, figures and files."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ class Result(ABC):
 
     @abstractmethod
     def to_frame(self) -> pd.DataFrame:
-        """Return the figures as a pandas table, one line for each thing compared."""
+        """Return the figures as a table of pandas, one line for each thing compared."""
 
     @abstractmethod
     def to_data(self) -> dict[str, Any]:
@@ -36,7 +35,7 @@ class Result(ABC):
 
     @abstractmethod
     def plot(self) -> Figure:
-        """Return a matplotlib figure."""
+        """Return a figure of matplotlib."""
 
     def save(self, path: str | Path) -> Path:
         """Write the result and return the path.

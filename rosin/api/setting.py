@@ -46,8 +46,7 @@ class SettingValues(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A setting, the temporary folder of its files, and the routing if the caller gave an object.
-    """
+    """A setting with the folder of its files, and the routing where the caller gave an object."""
 
     setting: Setting
     routing: Routing | None
@@ -70,7 +69,7 @@ class Named:
 
     @property
     def num_draws(self) -> int:
-        """Return the number of draws that a simulation averages over."""
+        """Draws that a simulation averages over."""
         return self.setting.draws or 1
 
 

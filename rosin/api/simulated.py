@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Simulated(Result):
-    """A simulated run; ``run`` has its decisions and its timeline, task by task."""
+    """A simulated run; ``run`` has the decisions and the timeline, task by task."""
 
     run: Run
 
@@ -47,8 +47,7 @@ class Simulated(Result):
         return pd.DataFrame([{"policy": policy} | numbers_of(asdict(self.metrics))])
 
     def to_data(self) -> dict[str, Any]:
-        """Return the metrics, the memory, the warnings, and the provenance of the weakest number.
-        """
+        """Return metrics, memory, warnings, and the provenance of the weakest number."""
         from rosin.version import __version__
         from sim.step.provenance import provenance_of
 

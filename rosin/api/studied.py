@@ -36,7 +36,7 @@ class Studied(Result):
         return f"<Studied {len(rows)} points over {paths}: {len(policies)} different plans>"
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a line for each point: its values, the plan, and the plan's figures and bounds."""
+        """Return a line for each point: its values, the plan, its figures and bounds."""
         from rosin.commands.whatif.table import study_table
 
         return study_table(self.result.rows)
@@ -123,9 +123,7 @@ def study(
 
 
 def _outcomes(work: Study, folder: Path | None, question: Named) -> list[Outcome]:
-    """Return the outcomes in the order of the study; those kept in the folder are not planned
-    again.
-    """
+    """Return the outcomes in the order of the study; the folder's own are not planned again."""
     from hwprofiles.text_file import make_folder
     from planner.search.inline import InlineExecutor
     from planner.study.outcome import jobs_of

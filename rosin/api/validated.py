@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Validated(Result):
-    """Measured and predicted times; ``result`` has the errors, the noise and every plan that ran.
-    """
+    """Measured and predicted times; ``result`` has the errors, the noise and each plan that ran."""
 
     result: ValidateResult
 
@@ -59,7 +58,7 @@ def validate(
     """Run a plan, and the named systems that might beat it, on this computer.
 
     ``device`` is auto, paced, cpu or cuda. ``weights`` is a folder with a Hugging Face checkpoint
-    (None: random weights). Needs torch. Raises hwprofiles.InputError for a plan that cannot be run.
+    (None: random weights). Needs torch. Raises hwprofiles.InputError for what cannot be run.
     """
     from planner.search.plan import load_plan
     from rosin.cli.torch_needed import require_torch

@@ -62,7 +62,7 @@ def run_command(arguments: list[str]) -> None:
 
 
 def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
-    """Return the application with those commands."""
+    """The application with those commands."""
     # Without markup, help is plain text and rich is not imported to print it; failures are said by
     # rosin.cli.failures.
     app = typer.Typer(

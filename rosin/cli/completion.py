@@ -66,7 +66,7 @@ def policy_names(incomplete: str) -> Iterator[str]:
 
 
 def quantization_names(incomplete: str) -> Iterator[str]:
-    """Yield the quantization schemes whose names begin with that text."""
+    """Yield the schemes whose names begin with that text."""
     from rosin.cli.help_text import QUANTIZATIONS
 
     yield from (name for name in QUANTIZATIONS if name.startswith(incomplete))

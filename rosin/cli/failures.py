@@ -25,9 +25,8 @@ OWN_PACKAGES = ("hwprofiles", "sim", "planner", "validation", "rosin")
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the process.
-
-    70 is EX_SOFTWARE of sysexits.h; 130 is 128 + SIGINT, and 141 is 128 + SIGPIPE.
+    """Exit codes of the process. 70 is EX_SOFTWARE of sysexits.h; 130 and 141 are 128 + SIGINT and
+    128 + SIGPIPE.
     """
 
     OK = 0
@@ -152,8 +151,7 @@ def _place_in_own_code(error: BaseException) -> str | None:
 
 
 def _print_what_it_can() -> None:
-    """Make stdout print "?" for characters such as "×" or "─" that the terminal's encoding lacks.
-    """
+    """Make stdout print "?" for characters such as "×" and "─" that its encoding lacks."""
     # Tests and notebooks put other streams in the place of stdout, which have no encoding to
     # change.
     if isinstance(sys.stdout, io.TextIOWrapper):

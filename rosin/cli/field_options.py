@@ -1,5 +1,4 @@
-"""Option names in place of field names, which messages of Python and of the lower packages contain.
-"""
+"""Option names in place of the field names in messages of Python and of the lower packages."""
 
 import re
 from collections.abc import Mapping

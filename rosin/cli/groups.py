@@ -1,5 +1,4 @@
-"""Groups of commands: a misspelt name is answered with the nearest one; a group may have a default.
-"""
+"""Groups of commands that suggest the nearest name, and may have a default command."""
 
 from typing import Any
 

@@ -56,7 +56,7 @@ LISTING = ("simulate", "compare", "plan", "whatif")
 
 
 def names(what: str, known: tuple[str, ...]) -> str:
-    """Return the names of one kind, on one line that the help wraps."""
+    """The names of one kind, on one line that the help wraps."""
     return f"{what}: {', '.join(known)}."
 
 

@@ -32,9 +32,10 @@ def envelope(
 
 
 def write_json(value: Any, destination: str) -> None:
-    """Write the value as JSON to a file, atomically, or to stdout if the destination is ``-``.
+    """Write the value as JSON to a file, atomically, or to stdout when the destination is ``-``.
+    Keys keep their order.
 
-    Keys keep their order. Raises InputError if the file cannot be written.
+    Raises InputError when the file cannot be written.
     """
     from hwprofiles.text_file import whole_file
 
@@ -48,10 +49,8 @@ def write_json(value: Any, destination: str) -> None:
 
 
 def _pieces(value: Any, *, is_ascii: bool) -> Iterator[str]:
-    """Yield the text of a value in pieces.
-
-    A mapping may hold an iterator in place of a list. A study has very many rows, and the iterator
-    makes each row when it is written.
+    """The text of a value. A mapping may have an iterator in place of a list: a study has very many
+    rows, and makes each when it is written.
     """
     if not isinstance(value, Mapping) or not value:
         yield _text(value, is_ascii=is_ascii) + "\n"

@@ -10,7 +10,7 @@ import sys
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
-"""Numbers of malloc.h in the GNU C library."""
+"""Numbers of malloc.h of the GNU C library."""
 
 KEPT_MIB = 512
 """The free memory at the end of the heap that is kept (MiB)."""

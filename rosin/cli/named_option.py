@@ -16,8 +16,7 @@ def named(
     *,
     least: float | None = None,
 ) -> Any:
-    """Return the option of that name; ``complete`` lists the values that begin with the typed text.
-    """
+    """Return the option of that name; ``complete`` lists the values that begin with a text."""
     return typer.Option(
         option,
         metavar=metavar,

@@ -56,8 +56,7 @@ class Output(OutputOptions):
 
     @property
     def has_tables(self) -> bool:
-        """Return whether tables are printed: not with ``--quiet``, and not if stdout carries JSON.
-        """
+        """Return whether tables are printed; ``--quiet`` and JSON on stdout prevent it."""
         return not self.quiet and self.json != STDOUT
 
     def emit(
@@ -100,8 +99,7 @@ class Output(OutputOptions):
         return Waiting(doing, total, is_shown=self.is_watched)
 
     def note(self, message: str) -> None:
-        """Print a message to stderr for a person who waits; print nothing if stderr is no terminal.
-        """
+        """Print a message to stderr for a person who waits, unless stderr is no terminal."""
         if self.is_watched:
             print(message, file=sys.stderr, flush=True)
 

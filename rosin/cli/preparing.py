@@ -9,9 +9,7 @@ NOTICE = (
 
 
 def compile_all(output: Output) -> int:
-    """Compile everything in two processes and show the progress; return the number of new
-    functions.
-    """
+    """Compile everything in two processes and show progress; return the number of new functions."""
     from planner.search.prepare import is_prepared, prepare
 
     if not is_prepared():

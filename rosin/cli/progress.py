@@ -40,8 +40,7 @@ class SearchProgress(ProgressLine):
         self.show(self.line)
 
     def _left(self, step: "Step") -> str:
-        """Return the seconds that the current work still takes, in words; empty below one second.
-        """
+        """Return the time that the current work still takes, in words; empty below one second."""
         now_s = self._clock()
         if step.doing != self._doing:
             # Steps are told when they end, so this one began when the last of the others did.

@@ -28,8 +28,7 @@ DEFAULT_TOKENS = 128
 """The default number of prompt tokens, and of output tokens."""
 
 MAX_SELECTIONS = 1_000_000_000
-"""The most selections of experts in one run. Each takes two bytes of memory during the simulation.
-"""
+"""The most selections of experts in one run; each takes two bytes of memory in a simulation."""
 
 LISTED: Mapping[str, str] = {"allow_import": "--allow-import", "settings": "--set"}
 """Options that may be repeated, by the names of their fields."""
@@ -40,9 +39,7 @@ SETTING_KEYS: Mapping[str, str] = {"batch": "batch_size"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioOptions(OptionGroup):
-    """The options of a scenario, as typed. Each field is an option of every command with a
-    scenario.
-    """
+    """The options of a scenario, as typed; every command with a scenario has each of them."""
 
     model: given.ModelOption = None
     machine: given.MachineOption = None
@@ -77,8 +74,7 @@ class ScenarioOptions(OptionGroup):
                 raise InputError(f"--{field.name.replace('_', '-')} does not go with {reason}")
 
     def needed(self, name: str, reason: str = "") -> str:
-        """Return the value of the option of that name. Raises InputError if the option is missing.
-        """
+        """Return the value of the option of that name. Raises InputError if it is missing."""
         from hwprofiles import InputError
 
         value: str | None = getattr(self, name)
@@ -87,8 +83,7 @@ class ScenarioOptions(OptionGroup):
         return value
 
     def command(self, *words: str) -> str:
-        """Return a command line that repeats the command: the given words, then every option given.
-        """
+        """Return a command line that repeats the command: the given words and all given options."""
         said = (
             (field.name, getattr(self, field.name))
             for field in fields(self)
@@ -121,7 +116,7 @@ class ScenarioRequest:
 
     @property
     def num_draws(self) -> int:
-        """Return the number of draws that a simulation averages over."""
+        """Draws that a simulation averages over."""
         return self.setting.draws or 1
 
     def question(self) -> "Question":
@@ -175,8 +170,7 @@ class ScenarioRequest:
 
 
 def simulating(doing: str, engine_name: str, output: "Output") -> "Waiting":
-    """Return a progress line for a simulation; the line mentions compilation if that comes first.
-    """
+    """Return a progress line for a simulation, which mentions a compilation that comes first."""
     if output.is_watched and engine_name == "fast":
         from sim.step.execute import COMPILATION_NOTICE, needs_compilation
 
@@ -325,7 +319,7 @@ def _layers(text: str) -> tuple[int, ...]:
 
 
 def _validated(values: Mapping[str, Any]) -> "Setting":
-    """Return the setting with those values. Raises InputError that names the option at fault."""
+    """The setting of those values. Raises InputError that names the option at fault."""
     from pydantic import ValidationError
 
     from hwprofiles import InputError, first_problem

@@ -11,7 +11,7 @@ from rosin.report.tables import name_column, number_column, plain_table, text_co
 
 DENSE = "dense"
 ROUNDS_UP = 0.9995
-"""The least share of 1000 that reads 1000 in three digits: the next unit is due."""
+"""The share of a unit from which a count is printed in that unit; three digits round it up."""
 
 
 def model_list(rows: Sequence[ModelSummary]) -> Iterator[RenderableType]:
@@ -68,9 +68,7 @@ def model_details(model: ModelSummary) -> Iterator[RenderableType]:
 
 
 def import_details(model: ModelSummary, notes: ImportNotes) -> Iterator[RenderableType]:
-    """What a page shows of an imported model: the model, each layer, and what the file holds
-    besides.
-    """
+    """Yield the page of an imported model, and what its file holds besides."""
     yield from model_details(model)
     lines = [
         f"Left out: {part.what}, {format_params(part.params)} weights, {format_bytes(part.bytes)}."

@@ -77,7 +77,7 @@ def _of_model(trace: "RecordedRouting", model: "Model") -> "RecordedRouting":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions(OptionGroup):
-    """What the fitted generator is to be."""
+    """The options of the fitted generator."""
 
     task: Annotated[
         str | None, named("--task", "TEXT", "What the tokens are of; by default the file's name.")
@@ -179,7 +179,7 @@ def stats(
 
 
 def _label(source: str) -> str:
-    """A short column head: the end of a long file name says more than its start."""
+    """Return a short column head: the last 24 characters of the file name, which say most."""
     return Path(source).name[-24:]
 
 
@@ -193,7 +193,7 @@ def _draw(found: dict, figure: Path | None, output: Output) -> None:  # type: ig
 
 
 def _check_figure(figure: Path | None) -> None:
-    """Refuse, before any work, a figure that could not be drawn or written. Raises InputError."""
+    """Raise InputError, before any work, for a figure that cannot be drawn or written."""
     from rosin.report.figure_style import check_figure
 
     if figure is not None:

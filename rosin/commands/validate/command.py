@@ -1,4 +1,4 @@
-"""`rosin validate`: a plan run for real beside its prediction."""
+"""`rosin validate`: a plan that is run on this computer, beside its prediction."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -106,7 +106,7 @@ def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path)
 
 
 def with_seed(plan: "Plan", seed: int | None) -> "Plan":
-    """The plan with another seed, which draws weights and prompts; its own where none is given."""
+    """Return the plan with another seed for weights and prompts; None keeps the plan's own seed."""
     from dataclasses import replace
 
     return (

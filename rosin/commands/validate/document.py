@@ -59,7 +59,7 @@ def validate_result(validation: PlanValidation) -> ValidateResult:
 
 
 def validate_warnings(validation: PlanValidation) -> list[str]:
-    """What a reader must know before trusting the figures."""
+    """Return the warnings that a reader needs before trusting the figures."""
     found = [LIMITS[validation.trial.tier]] if validation.trial.tier in LIMITS else []
     variation = validation.report.calibration_variation_fraction
     if validation.report.is_too_noisy:

@@ -136,8 +136,7 @@ def study_folder_page(folder: Path) -> Page:
 
 
 def _points(table: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Return the feasible points of a table, each with its axis values, and its policy and metrics.
-    """
+    """Return the feasible points of a table as (axis values, policy and metrics)."""
     # pandas is slow to import, and only such a folder needs it.
     import pandas as pd
 

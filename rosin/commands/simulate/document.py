@@ -98,8 +98,8 @@ def run_memory(run: Run | LongRun) -> Memory:
 def host_items(run: Run | LongRun) -> dict[str, int]:
     """Return the bytes of the model that host memory holds throughout the run, by item.
 
-    The items are experts, other weights, and the KV cache of layers that attend on the CPU. Experts
-    that the GPUs hold are included if the policy needs host copies.
+    The items are experts, other weights, and the KV cache of layers whose cache is not on a GPU.
+    Experts that the GPUs hold are included if the policy needs host copies.
     """
     scenario = run.scenario
     residency = run.residency

@@ -95,7 +95,10 @@ def compare(
 
 
 def _record(question: Named, scenarios: Sequence[Scenario]) -> Any:
-    """Return the record that repeats the comparison. Raises hwprofiles.InputError for none."""
+    """Return the record that repeats the comparison.
+
+    Raises hwprofiles.InputError if there is no scenario.
+    """
     from hwprofiles import InputError
     from rosin.report.json_documents import ScenarioRecord
 

@@ -123,7 +123,10 @@ def study(
 
 
 def _outcomes(work: Study, folder: Path | None, question: Named) -> list[Outcome]:
-    """Return the outcomes in the order of the study; the folder's own are not planned again."""
+    """Return the outcomes in the order of the study.
+
+    An outcome that the folder keeps is not planned again.
+    """
     from hwprofiles.text_file import make_folder
     from planner.search.inline import InlineExecutor
     from planner.study.outcome import jobs_of

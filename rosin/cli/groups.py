@@ -11,8 +11,9 @@ class SuggestingGroup(TyperGroup):
     """A group that treats an unknown command as wrong input, like any other misspelt name."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # typer's types of both are private
-        """Return the command of that name. Raises InputError with the nearest name for an unknown
-        one.
+        """Return the command of that name.
+
+        Raises InputError with the nearest name for an unknown one.
         """
         command = super().get_command(ctx, cmd_name)
         # An option, or a word that a shell is completing, is no misspelt name.

@@ -23,8 +23,9 @@ A larger one has its own pages, since the heap would be full of holes of that si
 
 
 def keep_memory() -> None:
-    """Let the GNU C library keep freed memory for all threads. Other C libraries are left as they
-    are.
+    """Let the GNU C library keep freed memory for all threads.
+
+    Other C libraries are left as they are.
     """
     if sys.platform != "linux":
         return

@@ -17,9 +17,10 @@ class OptionGroup:
     """
 
     def refuse_without(self, option: str, names: str) -> None:
-        """Refuse the other options of the group if ``option`` is missing, which names ``names``.
+        """Raise InputError if an option of the group other than ``option`` differs from its
+        default.
 
-        Raises InputError for an option that differs from its default.
+        A command calls this if ``option`` is not given. The others need what it ``names``.
         """
         from hwprofiles import InputError
 

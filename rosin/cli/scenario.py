@@ -305,8 +305,9 @@ def _setting(
 
 
 def _layers(text: str) -> tuple[int, ...]:
-    """Return the number of layers on each card. Raises InputError for text that is no list of
-    numbers.
+    """Return the number of layers on each card.
+
+    Raises InputError for text that is no list of numbers.
     """
     from hwprofiles import InputError
 

@@ -21,7 +21,10 @@ MAX_MOVED = 1e6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
-    """What the page was started with; its files are offered besides names of the libraries."""
+    """The machine, the model and the format that the page starts with.
+
+    A file among them is offered besides the names of the libraries.
+    """
 
     machine: str = EXAMPLE_PC
     model: str = "qwen3-30b-a3b"

@@ -18,7 +18,7 @@ from rosin.web.answering import setting_words
 
 MOST_READ_BYTES = 10_000
 KEPT = 32
-"""The number of results that are kept: the last ones found."""
+"""The number of results that are kept: those asked for last."""
 PREFIX = "error: "
 
 

@@ -134,9 +134,9 @@ def _generated(tokens: int, seed: int) -> "StreamOf":
 
 
 def _recorded(path: Path, layers: int) -> "StreamOf":
-    """Return a function that gives the recorded experts of ``layers`` layers of a trace.
+    """Return a function that gives the recorded experts of a layer of the trace.
 
-    The layers are evenly spread over the depth of the trace.
+    The ``layers`` layers that it gives are evenly spread over the depth of the trace.
     """
     from sim.routing.trace_file import load_trace
     from sim.runtimes.caching.stream import recorded_stream

@@ -53,7 +53,8 @@ def _left_out(result: ChooseResult) -> Iterator[RenderableType]:
 def _drafts(result: ChooseResult) -> Iterator[RenderableType]:
     """Yield a table with a line for each way, and then the ways for which drafts pay.
 
-    A line has the speed with and without drafts, and the experts read for each token that is kept.
+    A line has the speeds with and without drafts. It also has the factor by which drafts multiply
+    the experts that are read for each kept token.
     """
     drafted = [(own, own.drafts) for own in result.arms if own.drafts is not None]
     if not drafted:

@@ -148,8 +148,10 @@ class _Files(OptionGroup):
     figure: KvFigureOption = None
 
     def check(self, offered: "ServingSpec") -> None:
-        """Raise InputError before a long search, if a file cannot be written or cannot express the
-        tiers.
+        """Check the files to write before a long search.
+
+        Raises InputError if a file cannot be written, or if a file of KV tiers cannot express the
+        offered tiers. A place of a tier without such a file is an error, too.
         """
         from hwprofiles import InputError
         from hwprofiles.text_file import check_yaml_target

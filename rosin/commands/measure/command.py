@@ -54,8 +54,9 @@ class EmulationOptions(OptionGroup):
     accelerator_memory: MemoryOption = "4GiB"
 
     def read(self) -> "Emulation":
-        """Return the emulated accelerator in numbers. Raises InputError for a wrong size or without
-        torch.
+        """Return the emulated accelerator in numbers.
+
+        Raises InputError for a wrong size or without torch.
         """
         rate = read_size("--link-bytes-per-s", self.link_rate, least=1)
         memory = read_size("--accelerator-memory", self.accelerator_memory, least=1)

@@ -84,9 +84,7 @@ def model_summary(model: Model) -> ModelSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportNotes:
-    """The tensors of a file that the model does not use, and the bytes of tensor data that are
-    missing.
-    """
+    """The parts of a file that the model leaves out, and the bytes of missing tensor data."""
 
     ignored: tuple[Ignored, ...] = ()
     missing_bytes: int = 0

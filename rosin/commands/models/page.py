@@ -11,7 +11,7 @@ from rosin.report.tables import name_column, number_column, plain_table, text_co
 
 DENSE = "dense"
 ROUNDS_UP = 0.9995
-"""The share of a unit from which a count is printed in that unit; three digits round it up."""
+"""The least share of a unit that three digits would print as 1000 of the smaller unit."""
 
 
 def model_list(rows: Sequence[ModelSummary]) -> Iterator[RenderableType]:

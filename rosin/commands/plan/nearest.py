@@ -94,7 +94,7 @@ def _both_speeds(nearest: PlanRuntime, result: PlanResult) -> str:
 
 
 def _loss_words(objective: str, lost_fraction: float) -> str:
-    """Return the loss in words; two cost models cannot tell a loss of 0 or less."""
+    """Return the loss in words; a loss of 0 or less counts as none."""
     if lost_fraction <= 0:
         return "nothing is lost that two models of cost can tell"
     return times_as_long(objective, lost_fraction)

@@ -54,7 +54,7 @@ def _speeds(result: RuntimePlanResult) -> Iterator[RenderableType]:
 
 
 def _rivals(result: RuntimePlanResult) -> Table:
-    """Return a table of the plan and of every rival that has speeds, with the plan first."""
+    """Return a table of speeds: the plan, the user's own arguments, then the rivals by speed."""
     columns = [number_column(name) for name in ("decode", "prefill", "whole", "of the plan")]
     table = plain_table(name_column("compared with"), *columns)
     both = result.predicted

@@ -26,7 +26,10 @@ KIND_MEANINGS = {
 def policy_list(
     rows: Sequence[PolicyRow[str]], parts: Mapping[str, Sequence[str]]
 ) -> Iterator[RenderableType]:
-    """Yield the list with one line for each policy, then each kind of part with its parts."""
+    """Yield the list with one line for each policy, then what each kind of part decides.
+
+    The names of the parts stand behind each kind.
+    """
     table = plain_table(name_column("policy"), *(text_column(kind) for kind in parts))
     for row in rows:
         table.add_row(row.name if row.is_lossless else f"{row.name} *", *row.parts.values())

@@ -28,7 +28,7 @@ from rosin.report.html.page import Page
 from rosin.report.sliders import GPU_MEMORY, PROMPT, STEPS, shown
 
 WHOLE = ' class="whole"'
-"""The class of columns that are as wide as the page, since commands are long."""
+"""The attribute of a cell that is as wide as the page, since commands are long."""
 COLUMNS = ("answer, tokens/s", "prompt, tokens/s", "whole answer after", "command")
 
 

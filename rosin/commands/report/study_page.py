@@ -34,8 +34,9 @@ FOLDER_ALONE = (
 
 
 def study_page(data: Mapping[str, Any], source: Path) -> Page:
-    """Return the page of a document of `rosin whatif --json`. Raises InputError for a wrong
-    document.
+    """Return the page of a document of `rosin whatif --json`.
+
+    Raises InputError for a wrong document.
     """
     check_shape(StudyFound, data, source)
     if not isinstance(data.get("rows"), JsonRows):

@@ -179,7 +179,7 @@ def stats(
 
 
 def _label(source: str) -> str:
-    """Return a short column head: the last 24 characters of the file name, which say most."""
+    """Return a short column head: the end of the file name, which says more than the start."""
     return Path(source).name[-24:]
 
 

@@ -150,7 +150,7 @@ def time_table(times: list[ResourceTime]) -> Table:
 
 
 def main_work(time: ResourceTime) -> str:
-    """Return the work that took most of a resource's time, and its share if others took some."""
+    """Return a resource's main work, and its share of the busy time unless that is nearly all."""
     kind, seconds = next(iter(time.kinds_s.items()))
     share = seconds / time.busy_s
     return KIND_NAMES.get(kind, kind) + (

@@ -12,8 +12,8 @@ from sim.runtimes.predict import RuntimePrediction, Speed
 class SpeedRange(Document):
     """A speed in tokens a second, with its range and its basis.
 
-    The range is to hold for ``coverage_fraction`` of machines. ``seconds`` has the time by part,
-    and ``limit`` names the part that takes most.
+    ``coverage_fraction`` is the share of cases for which the range holds, or null if it is unknown.
+    ``seconds`` has the time by part, and ``limit`` names the part that takes most.
     """
 
     tokens_per_s: float

@@ -97,8 +97,9 @@ class ServingOptions(OptionGroup):
         return requests if self.concurrency is None else requests.always(self.concurrency)
 
     def tier_sizes(self) -> dict[str, str | None]:
-        """Return the sizes of the KV tiers by name (None: unlimited). Raises InputError for a wrong
-        size.
+        """Return the sizes of the KV tiers by name (None: unlimited).
+
+        Raises InputError for a wrong size.
         """
         return dict(map(_tier_size, self.kv_tier or ()))
 

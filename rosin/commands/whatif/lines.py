@@ -83,9 +83,7 @@ class _Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
-    """One line: all its points, the plan's points if feasible, and the named systems' where they
-    fit.
-    """
+    """One line: all its points, the feasible points of the plan, and those of each named system."""
 
     marks: Sequence[PointMark]
     plan: _Series

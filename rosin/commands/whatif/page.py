@@ -122,7 +122,7 @@ def _width(result: WhatifResult, path: str) -> int:
 
 
 def _figures(row: WhatifRow, objective: str) -> tuple[list[str], list[str]]:
-    """Return the speed and times of a row, then the plan and what the plan is compared with."""
+    """Return the speed and times of a row, then its plan and the best named system."""
     if not row.is_feasible:
         return [""] * 3, [f"does not fit: {format_bytes(row.missing_bytes or 0)} short", ""]
     metrics = row.metrics

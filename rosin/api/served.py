@@ -100,7 +100,7 @@ def serve(
 ) -> Served:
     """Serve a workload: a name that ships, a request file, a trace, or the requests themselves.
 
-    Raises NothingFits where the model does not fit, hwprofiles.InputError for what is wrong.
+    Raises NothingFits if the model does not fit, and hwprofiles.InputError for wrong input.
 
     >>> import rosin
     >>> found = rosin.serve("llama-3.1-8b", "h100", "lmbenchmark-long-in-short-out",

@@ -69,7 +69,7 @@ class Named:
 
     @property
     def num_draws(self) -> int:
-        """Draws that a simulation averages over."""
+        """Return the number of draws that a simulation averages over."""
         return self.setting.draws or 1
 
 

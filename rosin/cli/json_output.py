@@ -49,8 +49,10 @@ def write_json(value: Any, destination: str) -> None:
 
 
 def _pieces(value: Any, *, is_ascii: bool) -> Iterator[str]:
-    """The text of a value. A mapping may have an iterator in place of a list: a study has very many
-    rows, and makes each when it is written.
+    """Yield the text of a value in pieces.
+
+    A mapping may hold an iterator in place of a list. A study has very many rows, and the iterator
+    makes each row when it is written.
     """
     if not isinstance(value, Mapping) or not value:
         yield _text(value, is_ascii=is_ascii) + "\n"

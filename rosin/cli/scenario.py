@@ -116,7 +116,7 @@ class ScenarioRequest:
 
     @property
     def num_draws(self) -> int:
-        """Draws that a simulation averages over."""
+        """Return the number of draws that a simulation averages over."""
         return self.setting.draws or 1
 
     def question(self) -> "Question":

@@ -12,7 +12,7 @@ STEPS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 They are about the square root of two apart. A page that cannot plan holds a plan for each.
 """
 DIGITS = 4
-"""Digits of a number in a field; one that was not changed stands for the exact one."""
+"""The digits of a number in a field; a field that was not changed stands for the exact number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

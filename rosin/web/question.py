@@ -14,7 +14,7 @@ from sim.model.library import load_model, model_names
 
 EXAMPLE_PC = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
 MAX_TEXT = 2_000
-"""Characters of one field: a line of parts is far shorter."""
+"""The most characters of one field; a line of parts is far shorter."""
 MAX_MOVED = 1e6
 """The largest number of the PC, in its unit; no machine comes near."""
 

@@ -1,4 +1,4 @@
-"""The search of all policies, in a process of its own so that the page stays quick: one at a time."""
+"""The search of all policies, one at a time, in its own process so that the page stays quick."""
 
 import json
 import os

@@ -9,7 +9,7 @@ from hwprofiles.parts.line import parse_line
 from hwprofiles.units import GIB
 
 MOST = 24
-"""Suggestions at once: nobody reads more."""
+"""The most suggestions at once; nobody reads more."""
 MODULES_GIB = (8, 16, 32, 48, 64)
 """The sizes of DDR4 and DDR5 modules on the market, in GiB."""
 

@@ -14,7 +14,7 @@ from rosin.web.answering import NoAnswer, PageAnswer, answer_for
 from rosin.web.question import PageQuestion
 
 MAX_OFFERS = 12
-"""Offers in a table. Each takes a plan, and the table should take seconds, not minutes."""
+"""The most offers in a table; each takes a plan, and the table should take seconds, not minutes."""
 MAX_GPUS = 6
 """The most cards that are offered if the user names nothing."""
 TWICE = 2.0
@@ -24,8 +24,9 @@ PRICED = 100.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """One thing to buy: words, the PC with it, and its price; ``overrides`` change numbers where
-    the PC is no line of parts.
+    """One thing to buy: words, the PC with it, and its price.
+
+    ``overrides`` change numbers of a PC that is no line of parts.
     """
 
     words: str

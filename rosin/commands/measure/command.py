@@ -25,7 +25,7 @@ DEVICES = ("auto", "cuda", "cpu")
 DEFAULT_MODELS = MappingProxyType(
     {"cuda": "mixtral-8x7b,qwen3-30b-a3b,deepseek-v2-lite", "cpu": "granite-3-1b-a400m,olmoe-1b-7b"}
 )
-"""Models whose shapes are measured, by device. One core runs its models in a reasonable time."""
+"""Models whose shapes are measured, by device; a core runs its models in reasonable time."""
 
 FileOption = Annotated[Path | None, written("FILE", "The machine file to write.")]
 LinkOption = Annotated[

@@ -15,7 +15,7 @@ ROUNDS_UP = 0.9995
 
 
 def model_list(rows: Sequence[ModelSummary]) -> Iterator[RenderableType]:
-    """The list, one line a model."""
+    """Yield the list, with one line for each model."""
     # What fits 80 columns beside the longest names: a model's own page has the rest.
     numbers = [number_column(name) for name in ("experts", "weights", "active", "size")]
     table = plain_table(name_column("model"), *numbers, text_column("stored"))

@@ -192,8 +192,9 @@ def layout_words(layers_by_card: Sequence[int]) -> str:
 
 
 def _is_told(offer: PlanOffer) -> bool | None:
-    """Whether an offer differs from the plan by more than the draws vary; None where one draw
-    cannot say.
+    """Return whether an offer differs from the plan by more than the draws vary.
+
+    None: one draw cannot tell.
     """
     if offer.worse_fraction is None or offer.half_width_fraction is None:
         return None

@@ -183,7 +183,7 @@ def runtime_answer(setting: "Setting", said: RuntimePlanOptions, goal: "Goal") -
 
 
 def _with_chosen_type(setting: "Setting", plan: "RuntimePlan") -> "Setting":
-    """Return the setting with the type of keys and values that was chosen, if several were allowed."""
+    """Return the setting with the chosen type of keys and values, if several were allowed."""
     from sim.runtimes.llama_cpp import LlamaArguments
 
     arguments = plan.best.arguments
@@ -210,7 +210,7 @@ def plan_again(
 def answer_of_file(file: "RuntimePlanFile") -> RuntimeAnswer:
     """Price the arguments of a plan file anew, with its load and limits, beside its rivals.
 
-    Raises InputError where they are wrong, or do not fit the machine.
+    Raises InputError if the arguments are wrong, or do not fit the machine.
     """
     from planner.runtimes.search import stated_plan
     from sim.runtimes import notes_on
@@ -347,7 +347,7 @@ def _loaded_bytes(names: str | None) -> int:
 
 
 def _kv_types(said: RuntimePlanOptions, kv_type: str | None) -> tuple[str, ...]:
-    """Return the types of keys and values that are allowed. Raises InputError for an unknown one."""
+    """Return the allowed types of keys and values. Raises InputError for an unknown one."""
     from hwprofiles import InputError, unknown_name
     from sim.runtimes.llama_cpp.arguments import KV_TYPES
 

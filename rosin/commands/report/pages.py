@@ -218,7 +218,10 @@ def _of_folder(folder: Path) -> Page:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    """JSON of that file; of a study, rows are read one by one. Raises InputError."""
+    """Return the JSON of a file; the rows of a study are read one by one.
+
+    Raises InputError for a file that cannot be read.
+    """
     return read_json_rows(path, "result", "rows")
 
 

@@ -163,7 +163,7 @@ class MedianError(Shape):
 
 
 class ErrorKinds(Shape):
-    """Errors, paired with calibration runs and plain."""
+    """Errors of predictions that are paired with calibration runs, and of plain predictions."""
 
     paired: MedianError
     plain: MedianError

@@ -68,7 +68,10 @@ def import_(
 
 
 def _of_model(trace: "RecordedRouting", model: "Model") -> "RecordedRouting":
-    """The trace with the model's number of experts. Raises InputError where it is of another shape."""
+    """Return the trace with the model's number of experts.
+
+    Raises InputError for a trace of another shape.
+    """
     from dataclasses import replace
 
     trace.check(model)

@@ -1,4 +1,4 @@
-"""Routing statistics as a figure: reuse by lag, experts of a batch, cache hits, and reuse by layer."""
+"""Routing statistics as a figure: reuse by lag and layer, experts of a batch, and cache hits."""
 
 from collections.abc import Mapping
 from typing import Any

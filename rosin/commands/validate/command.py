@@ -87,8 +87,9 @@ def _check_device(device: str) -> None:
 
 
 def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path) -> None:
-    """The result, a figure, and the timelines of one more run. Raises InputError where the folder
-    cannot be made.
+    """Write the result, a figure, and the timelines of one more run.
+
+    Raises InputError if the folder cannot be made.
     """
     from hwprofiles.text_file import make_folder, write_bytes
     from rosin.cli.json_output import write_json

@@ -27,7 +27,10 @@ LIMITS: Mapping[Tier, str] = MappingProxyType(
 
 
 def validate_result(validation: PlanValidation) -> ValidateResult:
-    """The plan's own figures first; errors are over all runs of all plans."""
+    """Return the document of a validation, with the plan's own figures first.
+
+    The errors are over all runs of all plans.
+    """
     report = validation.report
     scenario = validation.scenario
     own = report.plans[0]

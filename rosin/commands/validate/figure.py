@@ -17,7 +17,7 @@ LANE_HEIGHT = 0.38
 SHORT_S = 0.5
 """The time in seconds below which runs are drawn in milliseconds."""
 SHOWN_LAYERS = 4
-"""First layers that are drawn of the step: more cannot be told apart."""
+"""The number of layers that are drawn of the step, from the first; more cannot be told apart."""
 
 
 def draw(result: ValidateResult, predicted: Timeline, measured: Timeline, suffix: str) -> bytes:

@@ -101,8 +101,9 @@ def _changes(path: str, line: Sequence[PointMark]) -> Iterator[PolicyChange]:
 def saturations(
     axes: Sequence[Axis], rows: Sequence[PointMark], objective: str
 ) -> list[Saturation]:
-    """For each line of at least three feasible points along a number of the machine: beyond which
-    value more stops paying.
+    """Return the value beyond which more stops paying, for each line along a machine number.
+
+    A line needs at least three feasible points whose values are above 0.
     """
     # Only numbers of the machine have a dot in their path.
     machine_axes = [axis for axis in axes if "." in axis.path]

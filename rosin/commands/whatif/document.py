@@ -86,8 +86,9 @@ class WhatifResult(Document):
     files: list[str]
 
     def data(self) -> dict[str, Any]:
-        """Return all keys in their order, in plain values but for ``rows``: an iterator, which makes
-        each when it is asked for.
+        """Return all keys in their order, in plain values.
+
+        ``rows`` is an iterator that makes each row when it is asked for.
         """
         said = self.model_dump(mode="json", exclude={"rows"})
         said["rows"] = (row.model_dump(mode="json") for row in self.rows)

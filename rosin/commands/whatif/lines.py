@@ -32,7 +32,7 @@ MISFIT_COLOR = VERMILION
 MAX_NAMED = 3
 MAX_LINES = len(SERIES)
 MAX_LETTERS = 60
-"""Letters along a line that can still be told apart."""
+"""The most letters along a line that can still be told apart."""
 LOG_SPAN = 8.0
 """The ratio of the longest to the shortest time from which an axis is logarithmic."""
 

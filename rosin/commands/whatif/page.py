@@ -188,7 +188,7 @@ def _listed(title: str, lines: Sequence[str]) -> Iterator[RenderableType]:
 
 
 def _grouped(statements: Iterable[tuple[str, Mapping[str, Value]]]) -> list[str]:
-    """Return each statement once, with the first place where it holds and how many more there are."""
+    """Return each statement once, with the first place where it holds and the number of others."""
     places: dict[str, list[str]] = {}
     for statement, at in statements:
         places.setdefault(statement, []).append(at_words(at))

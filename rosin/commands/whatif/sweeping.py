@@ -119,14 +119,14 @@ def swept_study(
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """All points of a command: those of the study in its order, then others."""
+    """All points of a command: those of the study in its order, then those of the tornado."""
 
     study: "Study"
     others: Sequence["Setting"]
     keys: "Keys"
 
     def settings(self) -> Iterator["Setting"]:
-        """Every setting, made anew: many would take much memory."""
+        """Yield every setting. Each is made anew, since many would take much memory."""
         yield from (point.setting for point in self.study.points())
         yield from self.others
 

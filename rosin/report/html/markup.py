@@ -68,7 +68,7 @@ def _table_row(cells: Sequence[str], classes: Sequence[str]) -> str:
 
 
 def _class_of(cells: Sequence[str]) -> str:
-    """The class of a column: words stand to the left and may wrap, numbers to the right."""
+    """Return the class of a column: words are left-aligned and may wrap, numbers right-aligned."""
     said = [cell for cell in cells if cell]
     if any(len(cell) > LONG_CHARACTERS for cell in said):
         return ' class="words long"'

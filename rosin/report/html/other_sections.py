@@ -13,7 +13,7 @@ from rosin.report.html.markup import LONG_CHARACTERS, Section, table
 from rosin.report.tables import format_count, format_quantity, format_share
 
 MAX_ROWS = 500
-"""Rows of a result that a page shows."""
+"""The most rows of a result that a page shows."""
 _SHORT_NAMES = MappingProxyType(
     {"ttft": "TTFT", "tpot": "TPOT", "h2d": "to GPU", "d2h": "from GPU"}
 )

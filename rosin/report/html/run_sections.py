@@ -21,7 +21,7 @@ from sim.step.provenance import RunProvenance
 from sim.step.simulate import Run
 
 MAX_SLICES = 2_500
-"""Tasks that are drawn of one step: more would make a page of many megabytes."""
+"""The most tasks of one step that are drawn; more would make a page of many megabytes."""
 MAX_HEAT_COLUMNS = 512
 KIND_COLORS: Mapping[str, str] = MappingProxyType(
     {
@@ -228,8 +228,10 @@ def _slice(run: Run, number: int, classes: dict[str, str], begins_ns: int, span_
 
 
 def hits_by_layer(run: Run) -> list[float]:
-    """For each MoE layer, the share of (token, expert) selections whose weights were on a GPU when
-    the gate made them; what ``expert_hit_rate`` is over all layers.
+    """Return the expert hit rate of each MoE layer.
+
+    It is the share of (token, expert) selections whose weights were on a GPU when the gate made
+    them. ``expert_hit_rate`` is the same share over all layers.
     """
     decisions = run.decisions
     layers = list(run.scenario.model.moe_layers)

@@ -1,4 +1,4 @@
-"""The front door: what ``import rosin`` offers, the command line and the reports."""
+"""The package ``rosin``: the Python API, the command line and the reports."""
 
 from rosin.api import (
     Compared,

@@ -1,6 +1,4 @@
-"""Where `rosin` and `python -m rosin` start; what is heavy is imported by the command that needs
-it.
-"""
+"""The entry point of `rosin` and `python -m rosin`; each command imports its own heavy modules."""
 
 import atexit
 import gc
@@ -9,8 +7,10 @@ import sys
 from collections.abc import Sequence
 
 OBJECTS_BETWEEN_COLLECTIONS = 200_000
-"""New objects after which Python looks for cycles. Cycles are few here, and none holds an array;
-with Python's own 700, the search for them takes 4 % of a plan's time.
+"""New objects after which Python searches for reference cycles.
+
+Cycles are few here, and none holds an array. With Python's default of 700 objects, the search takes
+4 % of a plan's time.
 """
 
 

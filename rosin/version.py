@@ -1,3 +1,3 @@
-"""The version, in a module that imports nothing, so that packaging reads it without running us."""
+"""The version, in a module without imports, so that packaging can read it without running Rosin."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Rosin from Python: what ``import rosin`` offers. Importing it loads nothing heavy."""
+"""The Python API: the names that ``import rosin`` offers. Importing it loads nothing heavy."""
 
 from rosin.api.compared import Compared, compare
 from rosin.api.found_plan import FoundPlan, plan

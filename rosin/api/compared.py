@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Compared(Result):
-    """Policies side by side: ``result`` has a row each, the fastest first, and those that do not
-    fit.
+    """Policies side by side.
+
+    ``result`` has a row for each policy that fits, the fastest first, and lists the policies that
+    do not fit.
     """
 
     result: CompareResult
@@ -39,7 +41,11 @@ class Compared(Result):
         return f"<Compared {total} policies, {len(rows)} fit; {best}>"
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a line for each policy; what does not fit has a reason and the bytes too many."""
+        """Return a line for each policy.
+
+        A policy that does not fit has no figures, but a reason and the number of bytes that it
+        lacks.
+        """
         import pandas as pd
 
         rows: list[dict[str, Any]] = []
@@ -55,7 +61,7 @@ class Compared(Result):
         return self.result.model_dump(mode="json") | {"warnings": self.warnings}
 
     def plot(self) -> Figure:
-        """Draw how fast each policy is, and where its time goes. Raises NothingFits for no row."""
+        """Draw how fast each policy is and where its time goes. Raises NothingFits if none fits."""
         from rosin.commands.compare.figure import figure_of
 
         if not self.result.rows:
@@ -71,8 +77,8 @@ def compare(
 ) -> Compared:
     """Simulate several policies (None: all that ship) on the same tokens and experts.
 
-    Raises hwprofiles.InputError for what is wrong. A policy that does not fit is a row with a
-    reason.
+    Raises hwprofiles.InputError for wrong input. A policy that does not fit is listed in
+    ``result.infeasible``, with a reason.
 
     >>> import rosin
     >>> found = rosin.compare("mixtral-8x7b", "desktop-rtx-4090-ddr5", ["fiddler", "lru"],
@@ -89,7 +95,10 @@ def compare(
 
 
 def _record(question: Named, scenarios: Sequence[Scenario]) -> Any:
-    """Return what repeats the comparison. Raises hwprofiles.InputError where nothing is compared."""
+    """Return the record that repeats the comparison.
+
+    Raises hwprofiles.InputError if there is no scenario.
+    """
     from hwprofiles import InputError
     from rosin.report.json_documents import ScenarioRecord
 

@@ -40,7 +40,7 @@ class FoundPlan(Result):
 
     @property
     def policy(self) -> Policy:
-        """Return what was chosen, with every expert's place."""
+        """Return the chosen policy; its placement names the place of every expert."""
         return self.plan.policy
 
     @property
@@ -56,9 +56,10 @@ class FoundPlan(Result):
         return f"<FoundPlan {where}: {self.policy.name}, {speed_of(self.metrics)}>"
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the plan and every named system that fits, a line each, the plan first.
+        """Return a line for the plan, then one for each named system that fits.
 
-        ``num_sampled_tokens`` says from how many output tokens a figure is foretold (0: from all).
+        ``num_sampled_tokens`` is the number of output tokens from which a figure was estimated; 0:
+        the run was simulated whole.
         """
         import pandas as pd
 
@@ -76,7 +77,7 @@ class FoundPlan(Result):
         return pd.DataFrame(rows)
 
     def to_data(self) -> dict[str, Any]:
-        """Return the plan as its file has it."""
+        """Return the plan as plain data, as it stands in a plan file."""
         from planner.search.plan import plan_to_data
 
         return plan_to_data(self.plan)
@@ -93,9 +94,10 @@ class FoundPlan(Result):
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the plan (.yaml), or what Result.save writes.
+        """Write a plan file (.yaml), or, for any other ending, what Result.save writes.
 
-        Beside a plan file lie the machine and the model where the caller gave objects.
+        A machine or a model that the caller gave as an object is written to a file beside the plan
+        file.
         """
         from planner.search.plan import save_plan
 
@@ -106,7 +108,9 @@ class FoundPlan(Result):
         own = Path(self.question.folder.name)
 
         def kept(name: str) -> str:
-            """The name of a file that outlives the question."""
+            """Return the name of a file that outlives the question; copy the file if it is
+            temporary.
+            """
             # What lies in the question's own folder is gone with it, so a plan file needs copies.
             if Path(name).parent != own:
                 return name
@@ -137,8 +141,8 @@ def plan(
     """Find the fastest way to run a model on a machine.
 
     ``objective`` is throughput, latency, ttft or tpot. ``has_bounds`` proves how far the plan is
-    from the best. Raises NothingFits where nothing fits or keeps to ``max_ttft_s``, and
-    hwprofiles.InputError for what is wrong.
+    from the best. Raises NothingFits if nothing fits or nothing keeps to ``max_ttft_s``. Raises
+    hwprofiles.InputError for wrong input.
 
     >>> import rosin
     >>> plan = rosin.plan("mixtral-8x7b", "desktop-rtx-4090-ddr5", prompt_tokens=4,

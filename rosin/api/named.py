@@ -1,4 +1,4 @@
-"""Machines and models by name, by file, or as they are."""
+"""Machines and models given by name, as a file, or as objects."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def machine(
     name: str | Path | Machine, changes: Mapping[str, float | str] | None = None
 ) -> Machine:
-    """Return a machine: by name, from a file, from a line of parts, or the machine itself.
+    """Return a machine, given its name, a file, a line of parts, or the machine itself.
 
-    ``changes`` sets numbers by their path. Raises hwprofiles.InputError for an unknown name, an
-    unreadable file, a part that is not understood, or a wrong path or value.
+    ``changes`` sets numbers of the machine by their paths. Raises hwprofiles.InputError for an
+    unknown name, an unreadable file, a part that is not understood, or a wrong path or value.
 
     >>> import rosin
     >>> rosin.machine("h100").gpu.count
@@ -41,10 +41,10 @@ def machine(
 
 
 def model(name: str | Path | Model, quantization: str | None = None) -> Model:
-    """Return a model: by name, from a file (config.json, GGUF or YAML), or the model itself.
+    """Return a model, given its name, a file (config.json, GGUF or YAML), or the model itself.
 
-    ``quantization`` says how its weights are stored, such as ``Q4_K_M``; None: as the file says.
-    Raises hwprofiles.InputError for an unknown name, file or scheme.
+    ``quantization`` is the format of the weights, such as ``Q4_K_M``; None: the format that the
+    file states. Raises hwprofiles.InputError for an unknown name, file or format.
 
     >>> import rosin
     >>> rosin.model("mixtral-8x7b").num_experts

@@ -1,4 +1,4 @@
-"""What every function of the front door returns: figures to look at, tabulate, draw and keep."""
+"""The base of all results of the Python API, which are tables, plain data, figures and files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ DOTS_PER_INCH = 150
 
 
 class NothingFits(Exception):
-    """Nothing that was asked for fits the machine's memory, or keeps to the constraints.
+    """No plan or policy that was asked for fits the machine's memory, or none keeps to the
+    constraints.
 
-    The message says what comes nearest and by how much it misses.
+    The message names the nearest one, and says by how much it misses.
     """
 
 
 class Result(ABC):
-    """A result; its ``repr`` is one line that says the main figures."""
+    """A result; its ``repr`` states the main figures in one line."""
 
     @abstractmethod
     def to_frame(self) -> pd.DataFrame:
@@ -30,16 +31,17 @@ class Result(ABC):
 
     @abstractmethod
     def to_data(self) -> dict[str, Any]:
-        """Return everything in plain types, as ``save`` writes it to a .json file."""
+        """Return the whole result in plain types, as ``save`` writes it to a .json file."""
 
     @abstractmethod
     def plot(self) -> Figure:
         """Return a figure of matplotlib."""
 
     def save(self, path: str | Path) -> Path:
-        """Write the result and return the path; the ending says what: .json, .csv or a figure.
+        """Write the result and return the path.
 
-        Raises hwprofiles.InputError for another ending, or where the file cannot be written.
+        The ending of the path chooses the format: .json, .csv or a figure's. Raises
+        hwprofiles.InputError for another ending, or if the file cannot be written.
         """
         from hwprofiles import InputError
         from rosin.cli.json_output import write_json
@@ -70,7 +72,7 @@ def _save_figure(figure: Figure, file: Path) -> None:
 
 
 def bars(values: dict[str, float], label: str, title: str) -> Figure:
-    """Return horizontal bars, the first on top."""
+    """Return a figure with a horizontal bar for each value, the first on top."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 1.4 + 0.34 * len(values)), layout="constrained")
@@ -87,7 +89,9 @@ def bars(values: dict[str, float], label: str, title: str) -> Figure:
 
 
 def numbers_of(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the figures of nested plain data by dotted key, as columns of a table."""
+    """Return the figures of nested plain data by dotted key, as columns of a table; lists are left
+    out.
+    """
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class ServingValues(TypedDict, total=False):
-    """What may be said of serving besides model, machine and workload.
+    """The arguments of ``rosin.serve`` besides model, machine and workload.
 
-    ``policy`` places the experts (left out: all of the model is on the GPUs). ``serving`` is a
-    serving file, or its keys. ``changes`` sets numbers of the machine by their path.
+    ``policy`` places the experts; without a policy, the whole model is on the GPUs. ``serving`` is
+    a serving file, or its keys. ``changes`` sets numbers of the machine by their paths.
     """
 
     policy: str | Path | Policy
@@ -42,7 +42,7 @@ class ServingValues(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Served(Result):
-    """A served workload; ``run`` has the times of every request."""
+    """A served workload; ``run`` has the times of each request."""
 
     name: str
     run: ServingRun
@@ -72,7 +72,7 @@ class Served(Result):
         return pd.DataFrame([{"workload": self.name} | numbers_of(asdict(self.metrics))])
 
     def to_data(self) -> dict[str, Any]:
-        """Return metrics and warnings."""
+        """Return the version, the workload's name, the metrics and the warnings."""
         from rosin.version import __version__
 
         return {
@@ -83,7 +83,7 @@ class Served(Result):
         }
 
     def plot(self) -> Figure:
-        """Draw how long requests wait for their first token and for their end."""
+        """Draw the time from arrival to the first token, and to the end of the answer."""
         values = {
             f"{what}, {name}": getattr(getattr(self.metrics, f"{field}_s"), name)
             for what, field in (("first token", "ttft"), ("end", "end_to_end"))
@@ -100,7 +100,7 @@ def serve(
 ) -> Served:
     """Serve a workload: a name that ships, a request file, a trace, or the requests themselves.
 
-    Raises NothingFits where the model does not fit, hwprofiles.InputError for what is wrong.
+    Raises NothingFits if the model does not fit, and hwprofiles.InputError for wrong input.
 
     >>> import rosin
     >>> found = rosin.serve("llama-3.1-8b", "h100", "lmbenchmark-long-in-short-out",
@@ -129,7 +129,10 @@ def serve(
 
 
 def _cluster(model: Model, machine: Machine, asked: ServingValues) -> Cluster | Any:
-    """Return what serves, or why it does not fit. Raises hwprofiles.InputError."""
+    """Return the cluster that serves the model, or the reason why it does not fit.
+
+    Raises hwprofiles.InputError for wrong input.
+    """
     from hwprofiles import InputError
     from sim.routing import load_routing
     from sim.serving import prepare

@@ -1,4 +1,4 @@
-"""Makes a setting of what a caller names: names stay names, objects become files in a folder."""
+"""Settings made of a caller's arguments: names stay names, and objects become files in a folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 class SettingValues(TypedDict, total=False):
-    """What may be said besides model, machine and policy. What is left out is as at the prompt.
+    """The arguments of a setting besides model, machine and policy.
 
-    ``changes`` sets numbers of the machine by their path. ``draws`` of the routing are averaged.
+    An argument that is left out has the default of the command line. ``changes`` sets numbers of
+    the machine by their paths. The figures are means over ``draws`` draws of the routing.
     """
 
     prompt_tokens: int
@@ -52,13 +53,15 @@ class Named:
     folder: TemporaryDirectory[str]
 
     def scenario(self, policy: Policy) -> Scenario:
-        """Return the scenario under a policy. Raises hwprofiles.InputError."""
+        """Return the scenario under a policy. Raises hwprofiles.InputError for wrong input."""
         found = self.setting.scenario(policy)
         # A routing that the caller gave as an object has no name for the setting to hold.
         return found if self.routing is None else replace(found, routing=self.routing)
 
     def refuse_routing_object(self) -> None:
-        """Raise hwprofiles.InputError for a routing that no plan file could name."""
+        """Raise hwprofiles.InputError if the routing is an object, since a plan file names its
+        routing.
+        """
         from hwprofiles import InputError
 
         if self.routing is not None:
@@ -66,7 +69,7 @@ class Named:
 
     @property
     def num_draws(self) -> int:
-        """Draws that a simulation averages over."""
+        """Return the number of draws that a simulation averages over."""
         return self.setting.draws or 1
 
 
@@ -75,7 +78,7 @@ def named(
 ) -> Named:
     """Return the setting that a caller asks for.
 
-    Raises hwprofiles.InputError for an unknown argument, or a value that cannot be.
+    Raises hwprofiles.InputError for an unknown argument, or an impossible value.
     """
     from hwprofiles import unknown_name, validated
     from planner.search.plan import Setting
@@ -102,14 +105,14 @@ def named(
 
 
 def policies_of(policies: Sequence[str | Policy] | None) -> list[Policy]:
-    """Return policies by name or as they are; all that ship for None."""
+    """Return the policies, given by name or as objects; None stands for all that ship."""
     from sim.policies import POLICIES
 
     return [policy_of(policy) for policy in (policies if policies is not None else POLICIES)]
 
 
 def policy_of(policy: str | Path | Policy) -> Policy:
-    """Return a policy: by name (or ``module:NAME``), of a plan file (.yaml), or as it is.
+    """Return a policy, given its name, ``module:NAME``, a plan file (.yaml), or the policy itself.
 
     Raises hwprofiles.InputError for an unknown name.
     """

@@ -67,7 +67,7 @@ class Simulated(Result):
         }
 
     def plot(self) -> Figure:
-        """Draw for how much of the run each resource is busy."""
+        """Draw the share of the run during which each resource is busy."""
         busy = {name: 100 * share for name, share in self.metrics.utilization.items()}
         return bars(busy, "busy (% of the run)", f"{_what(self.run)}; simulated")
 
@@ -80,8 +80,8 @@ def simulate(
 ) -> Simulated:
     """Simulate one batch under one policy.
 
-    Raises NothingFits where the policy finds no placement within memory, hwprofiles.InputError for
-    what is wrong.
+    Raises NothingFits if the policy finds no placement within memory, and hwprofiles.InputError for
+    wrong input.
 
     >>> import rosin
     >>> run = rosin.simulate("mixtral-8x7b", "desktop-rtx-4090-ddr5", "fiddler",
@@ -101,7 +101,7 @@ def simulate(
 
 
 def speed_of(metrics: Metrics) -> str:
-    """Return speed, time to first token and time for each further one, in words."""
+    """Return the speed, the time to first token and the time per further token, in words."""
     from hwprofiles.units import format_duration
 
     ttft = format_duration(metrics.ttft_s)

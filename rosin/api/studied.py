@@ -25,7 +25,7 @@ STUDY_FILE = "study.sqlite"
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Studied(Result):
-    """A finished study: ``result`` has its points in order, and what they say."""
+    """A finished study; ``result`` has its points in order, and the analysis of them."""
 
     result: WhatifResult
 
@@ -47,7 +47,9 @@ class Studied(Result):
         return data | {"rows": list(data["rows"])}
 
     def plot(self) -> Figure:
-        """Draw the objective over the first axis, a line for each value of the others."""
+        """Draw the objective over the first axis, with a line for each combination of the other
+        values.
+        """
         from matplotlib.figure import Figure
 
         from planner.study.outcome import OBJECTIVE_FIGURES
@@ -84,9 +86,10 @@ def study(
     """Plan anew at every combination of the values in ``vary``.
 
     ``vary`` names numbers of the machine, or model, machine, quantization, routing, prompt_tokens,
-    output_tokens, batch, beams, expert_slots_per_layer or seed. ``folder`` keeps finished points:
-    asked again, only the missing ones are planned. Points are planned one after another; the
-    command ``rosin whatif`` plans them in several processes. Raises hwprofiles.InputError.
+    output_tokens, batch, beams, expert_slots_per_layer or seed. ``folder`` keeps finished points,
+    so that a repeated study plans only the missing ones. The points are planned one after another;
+    the command ``rosin whatif`` plans them in several processes. Raises hwprofiles.InputError for
+    wrong input.
 
     >>> import rosin
     >>> found = rosin.study("mixtral-8x7b", "desktop-rtx-4090-ddr5", {"batch": [1, 2]},
@@ -120,7 +123,10 @@ def study(
 
 
 def _outcomes(work: Study, folder: Path | None, question: Named) -> list[Outcome]:
-    """Return the outcomes in the order of the study, planned now or kept in the folder."""
+    """Return the outcomes in the order of the study.
+
+    An outcome that the folder keeps is not planned again.
+    """
     from hwprofiles.text_file import make_folder
     from planner.search.inline import InlineExecutor
     from planner.study.outcome import jobs_of

@@ -1,4 +1,4 @@
-"""``rosin.validate``: a plan run for real beside its prediction."""
+"""``rosin.validate``: a plan that is run on this computer, beside its prediction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Validated(Result):
-    """Measured beside predicted: ``result`` has the errors, the noise and every plan that ran."""
+    """Measured and predicted times; ``result`` has the errors, the noise and each plan that ran."""
 
     result: ValidateResult
 
@@ -28,7 +28,9 @@ class Validated(Result):
         return f"<Validated on {self.result.device}: {measured:.3g} s measured, error {error:+.1%}>"
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a line for each plan that ran: what it took, and the errors of its prediction."""
+        """Return a line for each plan that ran: its measured times, and the errors of its
+        prediction.
+        """
         import pandas as pd
 
         return pd.DataFrame([row.model_dump(mode="json") for row in self.result.plans])
@@ -38,7 +40,7 @@ class Validated(Result):
         return self.result.model_dump(mode="json")
 
     def plot(self) -> Figure:
-        """Draw what each plan took."""
+        """Draw the measured time of each plan."""
         return bars(
             {row.name: row.measured_s for row in self.result.plans},
             "whole run (s)",

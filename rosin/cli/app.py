@@ -40,13 +40,15 @@ COMMANDS = (
     "serve",
     "prepare",
 )
-"""The commands in the order of the help. Each is a function of its name (with _ for -) in a module
-of that name, or a group of commands in ``GROUPS``.
+"""The commands, in the order in which the help lists them.
+
+A command ``a-b`` is the function ``a_b`` of ``rosin.commands.a_b.command``, unless ``GROUPS`` has a
+group of that name.
 """
 
 
 def run_command(arguments: list[str]) -> None:
-    """Parse the arguments and run the command they name. The caller says what goes wrong."""
+    """Parse the arguments and run the command that they name. The caller reports errors."""
     # Any command may be the one that is completed, so all of them are built.
     if completion.is_asked():
         return completion.answer(typer.main.get_command(build_app()), PROGRAM)
@@ -115,7 +117,7 @@ def _routing_app() -> typer.Typer:
 
 
 def _group(help_text: str, cls: type[SuggestingGroup], commands: Commands) -> typer.Typer:
-    """A command with those sub-commands."""
+    """Return the application of a command with sub-commands."""
     app = typer.Typer(cls=cls, rich_markup_mode=None, context_settings=HELP_OPTIONS, help=help_text)
     for name, command in commands.items():
         app.command(name)(with_groups(command))
@@ -131,7 +133,7 @@ GROUPS: Mapping[str, Callable[[], typer.Typer]] = {
 
 
 def _function(name: str) -> Callable[..., None]:
-    """The command of that name, from its module."""
+    """Return the function of the command of that name, imported from its module."""
     # By name, so that one command imports its own module and not those of all the others.
     function: Callable[..., None] = getattr(import_module(f"rosin.commands.{name}.command"), name)
     return function

@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from typing import Any
 
 VARIABLE = "_ROSIN_COMPLETE"
-"""Set by the shell's script when it asks what the words so far may become."""
+"""The environment variable that the shell's script sets when it asks for completions."""
 SHELLS = ("bash", "zsh", "fish")
 
 
 def is_asked() -> bool:
-    """Whether the shell asks, rather than a person."""
+    """Return whether the shell asks for completions, instead of a person running a command."""
     return VARIABLE in os.environ
 
 
 def answer(command: Any, program: str) -> None:
-    """Print what the words so far may become; the shell's variables say what they are."""
+    """Print the completions of the words that the shell's environment variables hold."""
     import typer.completion
 
     completion: Any = typer.completion
@@ -26,7 +26,10 @@ def answer(command: Any, program: str) -> None:
 
 
 def script(program: str, shell: str) -> str:
-    """What the shell evaluates to have completion. Raises InputError for an unknown shell."""
+    """Return the script that a shell evaluates to get completion.
+
+    Raises InputError for an unknown shell.
+    """
     import typer.completion
 
     from hwprofiles.errors import unknown_name

@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, and every failure as one plain line on stderr."""
+"""The end of a command: exit codes, and each failure as one plain line on stderr."""
 
 import errno
 import io
@@ -16,8 +16,10 @@ from rosin.cli.stopping import INTERRUPTED_CODE, say_interrupted
 
 DEBUG_VARIABLE = "ROSIN_DEBUG"
 NOT_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
-"""Numbers of the errors that say that a disk, or a user's share of it, has no room left, or that
-the process that started us closed the stream.
+"""Error numbers of a write that cannot succeed.
+
+The disk or the user's quota is full, the file is too large, or the parent process closed the
+stream.
 """
 OWN_PACKAGES = ("hwprofiles", "sim", "planner", "validation", "rosin")
 
@@ -36,15 +38,17 @@ class ExitCode(IntEnum):
 
 
 class NoFeasiblePlan(Exception):
-    """No plan fits. A command raises it from the planner's typed answer; the message is one line
-    that says by how much.
+    """No plan fits, or none keeps to the constraints.
+
+    A command raises it for the planner's typed answer. The message is one line that says by how
+    much the nearest plan misses.
     """
 
 
 def exit_code_of(action: Callable[[], None]) -> int:
-    """Run the action to its end; whatever it raises becomes one line on stderr and an exit code.
+    """Run the action and return an exit code; an error becomes one line on stderr.
 
-    A bug of ours is raised as it is when ROSIN_DEBUG is set to anything but 0.
+    If ROSIN_DEBUG is set to anything but 0, a bug in Rosin is raised as it is.
     """
     _print_what_it_can()
     try:
@@ -69,7 +73,9 @@ def exit_code_of(action: Callable[[], None]) -> int:
 
 
 def usage_problem(error: typer.TyperException) -> str:
-    """A usage error of the parser in our words; an unknown option comes with the nearest valid one."""
+    """Return a parser's usage error in Rosin's words, with the nearest valid option for an unknown
+    one.
+    """
     context = getattr(error, "ctx", None)
     option = getattr(error, "option_name", None)
     # Only the error for an unknown option has `possibilities`.
@@ -94,8 +100,9 @@ def usage_problem(error: typer.TyperException) -> str:
 
 
 def _judge(error: Exception) -> int:
-    """Say a user's mistake (InputError), or a bug of ours. The import that tells them apart is paid
-    for on failure only.
+    """Report a user's mistake (InputError) or a bug in Rosin, and return the exit code.
+
+    InputError is imported here, so that only a failure pays for the import.
     """
     from hwprofiles.errors import InputError
 
@@ -123,10 +130,10 @@ def _judge(error: Exception) -> int:
 
 
 def _place_in_own_code(error: BaseException) -> str | None:
-    """The file, line and function of a user's own policy part that raised the error; None where
-    the error is of ours.
+    """Return the file, line and function of the user's own code that raised the error.
 
-    A user's code is what the simulator or the planner calls and is neither ours nor installed.
+    The user's own code is called by the simulator or the planner, and is neither Rosin's nor
+    installed. None: the error comes from Rosin.
     """
     installed = (sys.prefix, sys.base_prefix)
     place = None
@@ -144,7 +151,7 @@ def _place_in_own_code(error: BaseException) -> str | None:
 
 
 def _print_what_it_can() -> None:
-    """Let a terminal without "×" or "─" show a question mark in their place, rather than fail."""
+    """Make stdout print "?" for characters such as "×" and "─" that its encoding lacks."""
     # Tests and notebooks put other streams in the place of stdout, which have no encoding to
     # change.
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -162,7 +169,9 @@ def _say(message: str, code: ExitCode) -> int:
 
 
 def _discard(stream: TextIO) -> None:
-    """Point stdout or stderr nowhere, or the interpreter complains about the closed pipe, or the full
-    disk, when it flushes at exit.
+    """Point stdout or stderr at the null device.
+
+    Otherwise the interpreter complains about a closed pipe or a full disk when it flushes the
+    stream at exit.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

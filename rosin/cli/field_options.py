@@ -1,4 +1,4 @@
-"""Options in place of fields: messages of the packages below name fields, and so does Python."""
+"""Option names in place of the field names in messages of Python and of the lower packages."""
 
 import re
 from collections.abc import Mapping
@@ -39,11 +39,11 @@ OPTIONS: Mapping[str, str] = {
     "split_mode": "--split-mode",
     "vary": "--vary",
 }
-"""The option that sets each field which a message names."""
+"""The option that sets a field, by the name of the field."""
 
 _FIELD = re.compile(r"`(\w+)`")
 
 
 def in_options(message: str) -> str:
-    """Return a message with options in place of the fields in backticks that an option sets."""
+    """Return a message in which each field in backticks is replaced by the option that sets it."""
     return _FIELD.sub(lambda found: OPTIONS.get(found[1], found[0]), message)

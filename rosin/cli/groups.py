@@ -1,6 +1,4 @@
-"""Groups of commands that answer a misspelt name with the nearest one, and a group whose name alone
-is a command.
-"""
+"""Groups of commands that suggest the nearest name, and may have a default command."""
 
 from typing import Any
 
@@ -10,10 +8,13 @@ DEFAULT_COMMAND = "show"
 
 
 class SuggestingGroup(TyperGroup):
-    """A group whose unknown commands are wrong input like any other misspelt name."""
+    """A group that treats an unknown command as wrong input, like any other misspelt name."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # typer's types of both are private
-        """The command of that name. Raises InputError, with the nearest name, where there is none."""
+        """Return the command of that name.
+
+        Raises InputError with the nearest name for an unknown one.
+        """
         command = super().get_command(ctx, cmd_name)
         # An option, or a word that a shell is completing, is no misspelt name.
         if command is None and not cmd_name.startswith("-") and not ctx.resilient_parsing:
@@ -24,11 +25,12 @@ class SuggestingGroup(TyperGroup):
 
 
 class DefaultCommandGroup(SuggestingGroup):
-    """A group that runs ``show`` when its first word is none of its commands: ``rosin models NAME``
-    is ``rosin models show NAME``.
+    """A group that runs ``show`` unless its first word is one of its commands.
+
+    ``rosin models NAME`` is ``rosin models show NAME``.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put ``show`` in front of what names no command; help stays the group's own."""
+        """Put ``show`` before the arguments, unless the first is a command or asks for help."""
         is_named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
         return super().parse_args(ctx, args if is_named else [DEFAULT_COMMAND, *args])

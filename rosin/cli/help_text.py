@@ -1,6 +1,7 @@
-"""What stands under the options of a command's help: an example, and the names that options take.
+"""The text under the options of a command's help: an example, and the names that options take.
 
-The names are written here, as help loads no library; a test compares them with the libraries.
+The names are repeated here, because the help loads no library. A test compares them with the
+libraries.
 """
 
 from collections.abc import Mapping
@@ -49,9 +50,9 @@ EXAMPLES: Mapping[str, str] = MappingProxyType(
         "serve": "rosin serve --machine 'RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800'",
     }
 )
-"""One command line for each command."""
+"""An example of a command line for each command."""
 LISTING = ("simulate", "compare", "plan", "whatif")
-"""Commands whose options take the names."""
+"""Commands whose help lists the names of quantisations and routings."""
 
 
 def names(what: str, known: tuple[str, ...]) -> str:
@@ -63,7 +64,7 @@ _ROUTINGS = names("Routings", ("uniform", *ROUTINGS))
 
 
 def epilog(command: str) -> str | None:
-    """What stands under a command's options; None where nothing does."""
+    """Return the text under a command's options, or None."""
     parts = []
     if command in LISTING:
         parts += [names("Quantisations", QUANTIZATIONS), _ROUTINGS]
@@ -75,7 +76,7 @@ def epilog(command: str) -> str | None:
 
 
 def root_epilog() -> str:
-    """What stands under the list of commands."""
+    """Return the text under the list of commands."""
     return "\n\n".join(
         [
             names("Quantisations", QUANTIZATIONS),

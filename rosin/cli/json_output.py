@@ -1,6 +1,4 @@
-"""JSON as every command writes it: the same envelope, plain values only, and a file that is there
-whole or not at all.
-"""
+"""The JSON that commands write: one envelope, plain values, and a file that is whole or absent."""
 
 import dataclasses
 import json
@@ -20,8 +18,9 @@ STDOUT = "-"
 def envelope(
     payload: Mapping[str, Any], *, provenance: Any, warnings: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    """The payload's keys in their order, then ``provenance`` (null when nothing was priced),
-    ``warnings``, ``seed``, ``version``.
+    """Return the payload's keys in their order, then the keys that every output has.
+
+    Those are ``provenance`` (null if nothing was priced), ``warnings``, ``seed`` and ``version``.
     """
     return {
         **payload,
@@ -50,8 +49,10 @@ def write_json(value: Any, destination: str) -> None:
 
 
 def _pieces(value: Any, *, is_ascii: bool) -> Iterator[str]:
-    """The text of a value. A mapping may have an iterator in place of a list: a study has very many
-    rows, and makes each when it is written.
+    """Yield the text of a value in pieces.
+
+    A mapping may hold an iterator in place of a list. A study has very many rows, and the iterator
+    makes each row when it is written.
     """
     if not isinstance(value, Mapping) or not value:
         yield _text(value, is_ascii=is_ascii) + "\n"
@@ -88,8 +89,10 @@ def _text(value: Any, *, is_ascii: bool) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's types: arrays become lists, data classes and models mappings, enums their
-    value, and what is not finite null.
+    """Return the value in JSON's types.
+
+    Arrays become lists, data classes and models become mappings, and enums become their values. NaN
+    and infinity become null.
     """
     # Some enums are also text or numbers, so enums come first.
     if isinstance(value, Enum):
@@ -110,8 +113,10 @@ def plain(value: Any) -> Any:
 
 
 def _converted(value: Any) -> Any:
-    """numpy's arrays and scalars, and pydantic's models, known by what they offer, so that neither
-    need be imported here.
+    """Return a numpy array or scalar, a pydantic model, or a path in plain types.
+
+    The types are recognised by their methods, so that neither numpy nor pydantic is imported.
+    Raises TypeError for any other type.
     """
     if hasattr(value, "tolist"):
         return value.tolist()

@@ -1,7 +1,8 @@
-"""Memory that arrays give back stays with the process, for those that follow.
+"""A process that keeps freed memory for its next arrays.
 
-A plan makes and drops some thousand arrays of megabytes. Each time, the operating system hands out
-cleared pages anew, which took a fifth of a long plan (docs/decisions/0041-a-plan-keeps-its-memory.md).
+A plan allocates and frees some thousand arrays of megabytes. If freed memory goes back to the
+operating system, each allocation clears its pages anew. That took a fifth of a long plan
+(docs/decisions/0041-a-plan-keeps-its-memory.md).
 """
 
 import sys
@@ -12,14 +13,20 @@ M_ARENA_MAX = -8
 """Numbers of malloc.h of the GNU C library."""
 
 KEPT_MIB = 512
-"""Free memory at the end of the heap that is not given back."""
+"""The free memory at the end of the heap that is kept (MiB)."""
 
 LARGEST_FROM_HEAP_MIB = 32
-"""What is larger has pages of its own: the heap would be full of holes of that size."""
+"""The largest allocation that the heap serves (MiB).
+
+A larger one has its own pages, since the heap would be full of holes of that size.
+"""
 
 
 def keep_memory() -> None:
-    """Let the GNU C library keep what is given back, for all threads; others stay as they are."""
+    """Let the GNU C library keep freed memory for all threads.
+
+    Other C libraries are left as they are.
+    """
     if sys.platform != "linux":
         return
     # Here alone, because most commands end before they need it.

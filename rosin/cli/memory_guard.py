@@ -1,4 +1,4 @@
-"""Refusing what this computer has no memory to simulate, before anything is simulated."""
+"""Refusal of runs and plans that need more memory than this computer has free."""
 
 import os
 from typing import TYPE_CHECKING
@@ -8,13 +8,13 @@ if TYPE_CHECKING:
 
 ADVICE = "lower --batch, --beams, --prompt-tokens or --output-tokens"
 VARIABLE = "ROSIN_MEMORY_GUARD"
-"""Set to ``off``, no command is refused because it lacks memory."""
+"""The environment variable that turns the refusal off, with the value ``off``."""
 
 
 def refuse_large_run(scenario: "Scenario", *, keeps_totals: bool = False) -> None:
-    """Raise InputError where a run of the scenario may take more memory than is free.
+    """Raise InputError if a run of the scenario may take more memory than is free.
 
-    ``keeps_totals``: of a long run that comes apart, one part at a time is kept.
+    ``keeps_totals``: a long run that can be simulated part by part keeps only one part at a time.
     """
     from planner.search.footprint import part_bytes, run_bytes
     from sim.step.long import is_long, reason_to_keep
@@ -29,8 +29,10 @@ def refuse_large_run(scenario: "Scenario", *, keeps_totals: bool = False) -> Non
 def refuse_large_plan(
     question: "Question", num_draws: int | None, num_processes: int | None = None
 ) -> None:
-    """Raise InputError where that many searches at once may take more; None processes: one that runs
-    several candidates at once.
+    """Raise InputError if the searches that run at once may take more memory than is free.
+
+    ``num_processes`` is the number of searches at once. None: one search that runs several
+    candidates at once. ``num_draws`` is None for the question's default.
     """
     from planner.search.draw_counts import default_draws
     from planner.search.footprint import plan_bytes

@@ -1,4 +1,4 @@
-"""Options whose default the help does not show, since it says in words what happens without them."""
+"""Options whose help shows no default, since the text says what happens without the option."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ def named(
     *,
     least: float | None = None,
 ) -> Any:
-    """Return the option of that name; ``complete`` lists values that begin as typed."""
+    """Return the option of that name; ``complete`` lists the values that begin with a text."""
     return typer.Option(
         option,
         metavar=metavar,
@@ -28,5 +28,5 @@ def named(
 
 
 def written(metavar: str, text: str) -> Any:
-    """Return the option that names what a command writes."""
+    """Return the option ``-o``, which names the file or folder that a command writes."""
     return typer.Option("-o", "--output", metavar=metavar, help=text, show_default=False)

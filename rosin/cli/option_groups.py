@@ -1,4 +1,4 @@
-"""Options that commands take together, as one object."""
+"""Options that a command takes as one object."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -10,13 +10,17 @@ KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionGroup:
-    """A group of options: each field of a class below this one is an option of every command that
-    takes the group, and is annotated as a parameter of a command would be.
+    """A group of options.
+
+    Each field of a subclass is an option of every command that takes the group. A field is
+    annotated like a command's parameter.
     """
 
     def refuse_without(self, option: str, names: str) -> None:
-        """Refuse the other options of the group, which say nothing without ``option`` and what it
-        ``names``. Raises InputError.
+        """Raise InputError if an option of the group other than ``option`` differs from its
+        default.
+
+        A command calls this if ``option`` is not given. The others need what it ``names``.
         """
         from hwprofiles import InputError
 
@@ -27,9 +31,7 @@ class OptionGroup:
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Return the command with the options of each group in place of the parameter that receives
-    them as one object.
-    """
+    """Return the command with each group's parameter replaced by the options of the group."""
     given = inspect.signature(command, eval_str=True).parameters
     groups = {
         name: parameter.annotation
@@ -38,7 +40,7 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     }
 
     def with_options(**values: Any) -> None:
-        """Gather each group's values, then run the command."""
+        """Collect the values of each group, then run the command."""
         made = {
             name: group(**{field.name: values.pop(field.name) for field in fields(group)})
             for name, group in groups.items()

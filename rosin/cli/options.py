@@ -1,4 +1,4 @@
-"""The options that every command takes, and those that several share, written once."""
+"""The options that every command takes, and the options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +29,7 @@ SetOption = Annotated[
 
 
 def num_bytes(text: str) -> int:
-    """A size in bytes. Raises BadParameter for what is none."""
+    """Return a size in bytes. Raises BadParameter for text that is no size."""
     from hwprofiles.units import parse_number
 
     try:

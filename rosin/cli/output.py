@@ -1,4 +1,4 @@
-"""What a command says: tables to people, JSON to programs, warnings to stderr."""
+"""The output of a command: tables for people, JSON for programs, warnings on stderr."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions(OptionGroup):
-    """Where the results of one command go, as typed."""
+    """The destinations of a command's results, as typed."""
 
     json: JsonOption = None
     quiet: QuietOption = False
 
     def with_seed(self, seed: int) -> "Output":
-        """Return the output of a command whose seed is that of what it reads."""
+        """Return these destinations with the seed of the input that the command read."""
         return Output(json=self.json, seed=seed, quiet=self.quiet)
 
     def __post_init__(self) -> None:
-        """Refuse, before any work, a file that cannot be written. Raises InputError."""
+        """Check before any work that the JSON file can be written. Raises InputError if not."""
         if self.json is not None and self.json != STDOUT:
             from hwprofiles.text_file import check_target
 
@@ -37,12 +37,12 @@ class OutputOptions(OptionGroup):
 
 
 MAX_SEED = 2**63 - 1
-"""As in hwprofiles.limits, whose import would take longer than most commands."""
+"""The largest seed, as in hwprofiles.limits, whose import takes longer than most commands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output(OutputOptions):
-    """Where the results of one command go, with the seed that they are stated with."""
+    """The destinations of a command's results, and the seed that the results state."""
 
     seed: SeedOption = 0
 
@@ -56,7 +56,7 @@ class Output(OutputOptions):
 
     @property
     def has_tables(self) -> bool:
-        """Whether people read along: never with ``--quiet``, nor when stdout carries JSON."""
+        """Return whether tables are printed; ``--quiet`` and JSON on stdout prevent it."""
         return not self.quiet and self.json != STDOUT
 
     def emit(
@@ -67,10 +67,11 @@ class Output(OutputOptions):
         provenance: Any = None,
         warnings: Sequence[str] = (),
     ) -> None:
-        """Write the payload in its envelope where JSON is asked for, then the tables and warnings
-        where people read along.
+        """Write the payload in its envelope if JSON is asked for; print the tables and the
+        warnings.
 
-        ``tables`` may be a generator: it is not run when nobody reads.
+        ``tables`` may be a generator, which does not run if no tables are printed. ``--quiet``
+        leaves out tables and warnings.
         """
         said = [in_options(warning) for warning in warnings]
         # JSON comes first: a reader that closes the pipe in the middle of a table still has the
@@ -88,23 +89,26 @@ class Output(OutputOptions):
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody waits at a terminal for what comes."""
+        """Return whether somebody waits at a terminal for the results."""
         return self.has_tables and sys.stderr.isatty()
 
     def waiting(self, doing: str, total: float | None = None) -> "Waiting":
-        """Return a line that says how far it is, to be entered; silent where nobody waits."""
+        """Return a context manager that shows a progress line, or nothing if nobody waits."""
         from rosin.cli.waiting import Waiting
 
         return Waiting(doing, total, is_shown=self.is_watched)
 
     def note(self, message: str) -> None:
-        """Tell people, on stderr, why they wait; where stderr is no terminal, nobody is waiting."""
+        """Print a message to stderr for a person who waits, unless stderr is no terminal."""
         if self.is_watched:
             print(message, file=sys.stderr, flush=True)
 
 
 def print_tables(tables: Iterable["RenderableType"]) -> None:
-    """Print to stdout: as wide as the terminal, 80 columns and without colour where there is none."""
+    """Print the tables to stdout.
+
+    They are as wide as the terminal. Without a terminal they have 80 columns and no colour.
+    """
     # rich is slow to import, and a run that prints no table does without it.
     from rosin.report.console import PlainConsole
 

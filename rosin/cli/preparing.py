@@ -1,4 +1,4 @@
-"""Compiling the simulator ahead of what needs it, with its progress on the terminal."""
+"""Compilation of the simulator before its first use, with its progress on the terminal."""
 
 from rosin.cli.output import Output
 
@@ -9,7 +9,7 @@ NOTICE = (
 
 
 def compile_all(output: Output) -> int:
-    """Compile everything in two processes, with progress; return how many functions were new."""
+    """Compile everything in two processes and show progress; return the number of new functions."""
     from planner.search.prepare import is_prepared, prepare
 
     if not is_prepared():

@@ -1,4 +1,4 @@
-"""How far a search is, on one line of a terminal that is there only while it lasts."""
+"""The progress of a search, on one line of the terminal that disappears at the end."""
 
 import time
 from collections.abc import Callable
@@ -14,14 +14,15 @@ BAR_WIDTH = 20
 
 
 class SearchProgress(ProgressLine):
-    """A line on stderr with what a search does and the best so far; silent where ``is_shown`` is
-    false.
+    """A line on stderr with the search's current work and the best result so far.
+
+    Nothing is printed if ``is_shown`` is false.
     """
 
     def __init__(
         self, objective: str, *, is_shown: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Nothing done yet, which is shown from the start; ``clock`` gives seconds."""
+        """Show a line for a search that has done nothing yet; ``clock`` gives seconds."""
         self._objective = objective
         super().__init__(is_shown=is_shown)
         self._clock = clock
@@ -31,7 +32,7 @@ class SearchProgress(ProgressLine):
         self.show("placing candidates")
 
     def __call__(self, step: "Step") -> None:
-        """Show how far it is."""
+        """Show the progress of the search."""
         done = step.num_done * BAR_WIDTH // max(1, step.num_in_all)
         best = "none yet" if step.metrics is None else f"{self._speed(step.metrics)}, {step.policy}"
         words = f"{step.doing}{self._left(step)}; best: {best}"
@@ -39,7 +40,7 @@ class SearchProgress(ProgressLine):
         self.show(self.line)
 
     def _left(self, step: "Step") -> str:
-        """How long what is being done still takes, where that is a second or more."""
+        """Return the time that the current work still takes, in words; empty below one second."""
         now_s = self._clock()
         if step.doing != self._doing:
             # Steps are told when they end, so this one began when the last of the others did.

@@ -1,4 +1,4 @@
-"""One line of a terminal that says how far something is, there only while it lasts."""
+"""One line of a terminal with the progress of some work; the line disappears at the end."""
 
 import sys
 import threading
@@ -7,20 +7,20 @@ from collections.abc import Callable
 
 CLEAR = "\r\x1b[K"
 MAX_CHARACTERS = 79
-"""A line that wraps could not be erased by a carriage return."""
+"""The longest line; a carriage return could not erase a line that wraps."""
 TICK_S = 1.0
-"""Somebody who waits is never without a sign of life for two of them."""
+"""Seconds between two updates of an unchanged line."""
 
 
 class ProgressLine:
-    """A line on stderr; silent where ``is_shown`` is false.
+    """A line on stderr; nothing is printed if ``is_shown`` is false.
 
-    Between two changes it counts the seconds since the last one, so that a long step is never a
-    silent one.
+    While the line stays the same, it counts the seconds since its last change, so that a long step
+    shows signs of life.
     """
 
     def __init__(self, *, is_shown: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing shown yet; ``clock`` gives seconds."""
+        """Start without a line; ``clock`` gives seconds."""
         self._is_shown = is_shown
         self._now_s = clock
         self._lock = threading.Lock()
@@ -30,7 +30,7 @@ class ProgressLine:
         self._changed_s = 0.0
 
     def show(self, line: str) -> None:
-        """Put the line in place of the one before."""
+        """Replace the line on the terminal."""
         if not self._is_shown or self._ended.is_set():
             return
         with self._lock:
@@ -43,7 +43,7 @@ class ProgressLine:
             self._ticking.start()
 
     def tick(self) -> None:
-        """Show for how long the line has been the same."""
+        """Show the number of seconds for which the line has stayed the same."""
         with self._lock:
             # The line may have been taken away while this waited for it.
             if self._ended.is_set():
@@ -52,7 +52,7 @@ class ProgressLine:
             _print(self._last_line[: MAX_CHARACTERS - len(since)] + since)
 
     def close(self) -> None:
-        """Take the line away."""
+        """Erase the line and end its updates."""
         with self._lock:
             is_there = self._is_shown and not self._ended.is_set()
             self._ended.set()
@@ -71,5 +71,5 @@ def _print(line: str) -> None:
 
 
 def bar(done: int, width: int) -> str:
-    """A bar with that many places done."""
+    """Return a progress bar with ``done`` of ``width`` places filled."""
     return f"[{'#' * done}{'.' * (width - done)}]"

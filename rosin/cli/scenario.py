@@ -1,5 +1,6 @@
-"""A scenario from the options that simulate, compare and their like share; the one place that reads
-them.
+"""A scenario made of the options that commands such as simulate and compare share.
+
+No other module reads these options.
 """
 
 import shlex
@@ -24,23 +25,21 @@ if TYPE_CHECKING:
     from sim.step.simulate import Question, Scenario
 
 DEFAULT_TOKENS = 128
-"""Tokens of a prompt, and of an answer, where no option says how many."""
+"""The default number of prompt tokens, and of output tokens."""
 
 MAX_SELECTIONS = 1_000_000_000
-"""Selections of experts in one run. Each takes two bytes of memory while it is simulated."""
+"""The most selections of experts in one run; each takes two bytes of memory in a simulation."""
 
 LISTED: Mapping[str, str] = {"allow_import": "--allow-import", "settings": "--set"}
-"""Options that may be repeated, by their names here."""
+"""Options that may be repeated, by the names of their fields."""
 
 SETTING_KEYS: Mapping[str, str] = {"batch": "batch_size"}
-"""Options whose name in a setting is another."""
+"""Keys of a setting that differ from the names of their options, by field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioOptions(OptionGroup):
-    """What the options say, as typed. A field here is an option of every command that takes a
-    scenario.
-    """
+    """The options of a scenario, as typed; every command with a scenario has each of them."""
 
     model: given.ModelOption = None
     machine: given.MachineOption = None
@@ -67,7 +66,7 @@ class ScenarioOptions(OptionGroup):
     settings: given.SetAnyOption = None
 
     def refuse_others(self, taken: Container[str], reason: str) -> None:
-        """Refuse options that say anything and are not ``taken``. Raises InputError."""
+        """Refuse options that are given but not ``taken``. Raises InputError with the reason."""
         from hwprofiles import InputError
 
         for field in fields(self):
@@ -75,7 +74,7 @@ class ScenarioOptions(OptionGroup):
                 raise InputError(f"--{field.name.replace('_', '-')} does not go with {reason}")
 
     def needed(self, name: str, reason: str = "") -> str:
-        """What the option of that name says. Raises InputError where it says nothing."""
+        """Return the value of the option of that name. Raises InputError if it is missing."""
         from hwprofiles import InputError
 
         value: str | None = getattr(self, name)
@@ -84,7 +83,7 @@ class ScenarioOptions(OptionGroup):
         return value
 
     def command(self, *words: str) -> str:
-        """The command line that repeats it: the words given, then every option that says anything."""
+        """Return a command line that repeats the command: the given words and all given options."""
         said = (
             (field.name, getattr(self, field.name))
             for field in fields(self)
@@ -103,8 +102,10 @@ class ScenarioOptions(OptionGroup):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioRequest:
-    """What the options ask for: the plan they start from, if any, the setting, and the parameters
-    of ``--set`` for policies.
+    """The scenario that the options ask for, before a policy is chosen.
+
+    It has the plan that the options start from, if any, the setting, and the parameters of policies
+    that ``--set`` names.
     """
 
     plan: "Plan | None"
@@ -115,13 +116,13 @@ class ScenarioRequest:
 
     @property
     def num_draws(self) -> int:
-        """Draws that a simulation averages over."""
+        """Return the number of draws that a simulation averages over."""
         return self.setting.draws or 1
 
     def question(self) -> "Question":
-        """The question that the options ask, which any policy may answer.
+        """Return the question that the options ask; any policy may answer it.
 
-        Raises InputError for a name, file or value that is wrong.
+        Raises InputError for a wrong name, file or value.
         """
         from sim.engine.engines import engine
 
@@ -134,11 +135,11 @@ class ScenarioRequest:
     def scenarios(
         self, policies: Sequence["Policy"], *, keeps_totals: bool = False
     ) -> list["Scenario"]:
-        """One scenario a policy, alike in all else. Raises InputError for a name, file or value
-        that is wrong.
+        """Return a scenario for each policy, all with the same question.
 
-        A parameter applies to each of the policies that has it; one of them must. ``keeps_totals``:
-        of a long run that comes apart, one part at a time is kept.
+        Each parameter of ``--set`` applies to every policy that has it. ``keeps_totals``: a long
+        run that can be simulated part by part keeps only one part at a time. Raises InputError for
+        a wrong name, file or value, or for a parameter that no policy has.
         """
         from rosin.cli.settings import with_parameters
 
@@ -153,9 +154,7 @@ class ScenarioRequest:
         return found
 
     def _check_placement(self, policies: Sequence["Policy"], model: "Model") -> None:
-        """Refuse the plan's placement where it is of another model. Raises InputError naming the
-        plan's file.
-        """
+        """Raise InputError, naming the plan's file, if the plan's placement is of another model."""
         from hwprofiles import InputError
         from sim.policies.placement.explicit import ExplicitPlacement
 
@@ -171,7 +170,7 @@ class ScenarioRequest:
 
 
 def simulating(doing: str, engine_name: str, output: "Output") -> "Waiting":
-    """Return a line to show while something is simulated; it says so where that compiles first."""
+    """Return a progress line for a simulation, which mentions a compilation that comes first."""
     if output.is_watched and engine_name == "fast":
         from sim.step.execute import COMPILATION_NOTICE, needs_compilation
 
@@ -180,8 +179,9 @@ def simulating(doing: str, engine_name: str, output: "Output") -> "Waiting":
 
 
 def compile_first(engine_name: str, output: "Output") -> None:
-    """Compile everything in two processes before a first plan on a computer. Two take half as long,
-    and a terminal shows how far they are.
+    """Compile everything in two processes before the first plan on a computer.
+
+    Two processes take half as long as one, and the terminal shows their progress.
     """
     from planner.search.prepare import is_prepared
     from rosin.cli.preparing import compile_all
@@ -191,7 +191,7 @@ def compile_first(engine_name: str, output: "Output") -> None:
 
 
 def _check_size(question: "Question") -> None:
-    """Refuse what would not fit this computer's memory while it is simulated. Raises InputError."""
+    """Raise InputError for a question with more than MAX_SELECTIONS selections of experts."""
     from hwprofiles import InputError
 
     model = question.model
@@ -203,11 +203,10 @@ def _check_size(question: "Question") -> None:
 
 
 def read_options(options: ScenarioOptions, *, takes_offers: bool = False) -> ScenarioRequest:
-    """Read the plan, if one is named, and put what the options say in place of what it says. Raises
-    InputError.
+    """Read the named plan, if any, and replace its values by the options that are given.
 
-    ``takes_offers``: options may name several of what a plan is then chosen from; otherwise a
-    plan's own choice stands.
+    ``takes_offers``: an option may offer several values, and a plan is chosen from them; otherwise
+    the plan's own choice stands. Raises InputError for a wrong name, file or value.
     """
     from rosin.cli.settings import split_settings
 
@@ -224,7 +223,10 @@ def read_options(options: ScenarioOptions, *, takes_offers: bool = False) -> Sce
 
 
 def read_plan(path: Path, importable: Sequence[str]) -> "Plan":
-    """The plan of that file, which may import parts of those modules alone. Raises InputError."""
+    """Return the plan in a file. Its policy may import parts from the ``importable`` modules only.
+
+    Raises InputError for a wrong file, or an import that is not allowed.
+    """
     from hwprofiles import InputError
     from planner.search.plan import load_plan
     from sim.policies.serialize import ImportNotAllowed
@@ -238,7 +240,7 @@ def read_plan(path: Path, importable: Sequence[str]) -> "Plan":
 def record_of(
     request: ScenarioRequest, scenario: "Scenario", command: str, *, has_policy: bool
 ) -> "ScenarioRecord":
-    """What repeats the scenario, as JSON shows it."""
+    """Return the record that repeats the scenario, as the JSON shows it."""
     from rosin.report.json_documents import ScenarioRecord
     from sim.policies.serialize import policy_to_data
 
@@ -303,7 +305,10 @@ def _setting(
 
 
 def _layers(text: str) -> tuple[int, ...]:
-    """Layers on each card. Raises InputError for what is no list of numbers."""
+    """Return the number of layers on each card.
+
+    Raises InputError for text that is no list of numbers.
+    """
     from hwprofiles import InputError
 
     try:
@@ -334,8 +339,10 @@ def _validated(values: Mapping[str, Any]) -> "Setting":
 def _offered(
     option: str, text: str | None, key: str, offered_key: str, *, takes_offers: bool
 ) -> dict[str, Any]:
-    """What an option says that may offer several. Raises InputError for several where one is taken,
-    and for what is there twice.
+    """Return the values of an option under its two keys: the first item, and all if several are
+    offered.
+
+    Raises InputError for several items if only one is taken, and for a repeated item.
     """
     from hwprofiles import InputError
 
@@ -366,7 +373,7 @@ def _whole(option: str, text: str) -> int:
 
 
 def _said(options: ScenarioOptions, keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The options of a setting that say anything, by their keys there."""
+    """Yield the options that are given and belong to a setting, with their keys in the setting."""
     for field in fields(options):
         key = SETTING_KEYS.get(field.name, field.name)
         value = getattr(options, field.name)

@@ -1,5 +1,6 @@
-"""What ``--set`` changes: numbers of the machine, or parameters of policies, told apart by their
-first word.
+"""The assignments of ``--set``: numbers of the machine, or parameters of policies.
+
+The first word of a key tells the two apart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
 
 
 def split_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The settings whose first word is a part of a machine, as typed, and the others by key. Raises
-    InputError without ``=``.
+    """Return the assignments to the machine as typed, and all others by key.
+
+    An assignment belongs to the machine if the first word of its key is a part of a machine. Raises
+    InputError for an assignment without ``=``.
     """
     overrides = []
     parameters = {}
@@ -33,8 +36,9 @@ def split_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 def with_parameters(
     policies: Sequence["Policy"], parameters: Mapping[str, str], machine: Machine
 ) -> list["Policy"]:
-    """Return each policy with those of the parameters that it has. Raises InputError for one that
-    none of them has.
+    """Return each policy with those parameters that it has.
+
+    Raises InputError for a parameter that no policy has.
     """
     from sim.policies import with_settings
 
@@ -50,14 +54,17 @@ def with_parameters(
 
 
 def _keys(policy: "Policy") -> set[str]:
-    """Parameters by their whole name and by their last word."""
+    """Return the names of a policy's parameters, each with its part (``part.name``) and without."""
     from sim.policies import parameter_names
 
     return {key for name in parameter_names(policy) for key in (name, name.partition(".")[2])}
 
 
 def _unknown_key(key: str, policies: Sequence["Policy"], machine: Machine) -> InputError:
-    """The error for a key of neither: with the nearest of both, or the parameters there are."""
+    """Return the error for a key that neither the machine nor a policy has.
+
+    It names the nearest keys of both, or lists the policies' parameters.
+    """
     from rosin.commands.machines.numbers import machine_numbers
 
     parameters = set().union(*(_keys(policy) for policy in policies))

@@ -1,13 +1,12 @@
-"""Sizes and rates as people type them: ``24GB``, ``64GiB``, ``50GB/s``."""
+"""Sizes and rates as typed: ``24GB``, ``64GiB``, ``50GB/s``."""
 
 from math import inf
 
 
 def read_size(option: str, text: str, *, least: int = 0, takes_inf: bool = False) -> float:
-    """Return a number of bytes, or of bytes a second, from ``least`` to what any part may have;
-    ``inf`` only where an option ``takes_inf``.
+    """Return a number of bytes, or of bytes a second, between ``least`` and MAX_BYTES.
 
-    Raises InputError.
+    ``inf`` is read only if the option ``takes_inf``. Raises InputError for other text.
     """
     from hwprofiles import InputError
     from hwprofiles.limits import MAX_BYTES

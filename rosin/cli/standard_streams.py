@@ -1,4 +1,4 @@
-"""The three streams that a process starts with; the process that started it may have closed some."""
+"""The standard streams of a process whose parent may have closed some of them."""
 
 import os
 import sys
@@ -7,11 +7,11 @@ STDIN, STDOUT, STDERR = range(3)
 
 
 def open_closed_streams() -> None:
-    """Open a stand-in for each closed stream, before any file takes its number.
+    """Open a stand-in for each closed stream, before another file takes its number.
 
-    Python leaves None in its place, which `print` takes for stdout: errors would go among results.
-    The stand-in of stdout takes nothing, so that results that nobody gets are an error; that of
-    stderr takes everything.
+    Python sets a closed stream to None. `print` takes None for stdout, so errors would go among the
+    results. A write to the stand-in of stdout fails, since nobody would get the results. The
+    stand-in of stderr takes every write.
     """
     for number in (STDIN, STDOUT, STDERR):
         try:

@@ -1,5 +1,6 @@
-"""Ctrl-C, SIGTERM and a terminal that is closed: each ends a command as an interruption does, and a
-study once what is being written is written.
+"""Ctrl-C, SIGTERM and the hang-up of a terminal (SIGHUP), which all end a command in one way.
+
+A study first finishes the write that is under way.
 """
 
 import signal
@@ -12,23 +13,25 @@ from types import FrameType
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-"""What asks a command to stop; Windows has no SIGHUP."""
+"""The signals that ask a command to stop. Windows has no SIGHUP."""
 
 
 INTERRUPTED_CODE = 130
-"""The exit code of a command that Ctrl-C ended, as shells have it."""
+"""The exit code of a command that Ctrl-C ended: 128 + SIGINT, as shells report it."""
 
 
 def say_interrupted() -> int:
-    """Say on stderr, if anybody hears, that the command was ended, and return its exit code."""
+    """Print to stderr, if possible, that the command was interrupted; return its exit code."""
     with suppress(OSError):
         print("error: interrupted", file=sys.stderr, flush=True)
     return INTERRUPTED_CODE
 
 
 def end_as_interrupted() -> None:
-    """Let SIGTERM, and SIGHUP of a terminal that is closed, do what Ctrl-C does: temporary files and
-    programs that were started go with the command. One that is ignored, as `nohup` does, stays so.
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does.
+
+    Temporary files and started programs then end with the command. A signal that is ignored, as
+    under `nohup`, stays ignored.
     """
     for number in STOPPING:
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -36,15 +39,15 @@ def end_as_interrupted() -> None:
 
 
 def hush_interrupted_callbacks() -> None:
-    """Show no traceback of an interruption that Python meets inside a callback of its own.
+    """Print no traceback of a KeyboardInterrupt that is raised inside one of Python's callbacks.
 
-    A finalizer, or what runs at exit, cannot hand the exception on, so Python prints and drops it;
-    a user who pressed Ctrl-C twice would read a page about locks. Other errors are shown as before.
+    A finalizer or an exit function cannot pass the exception on, so Python prints and drops it. A
+    user who presses Ctrl-C twice would read a page about locks. Other errors are printed as before.
     """
     show = sys.unraisablehook
 
     def show_unless_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
-        """Show the error except for an interruption."""
+        """Print the error unless it is a KeyboardInterrupt."""
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             show(unraisable)
 
@@ -52,31 +55,33 @@ def hush_interrupted_callbacks() -> None:
 
 
 class Stop:
-    """Whether somebody asked to stop. The signal raises KeyboardInterrupt where it arrives.
+    """The record of a request to stop. A signal also raises KeyboardInterrupt where it arrives.
 
-    Python drops what is raised inside some callbacks of its own, so that a loop that goes from point to
-    point asks again.
+    Python drops an exception that is raised inside some of its callbacks. A loop over points
+    therefore calls ``check`` as well.
     """
 
     def __init__(self) -> None:
-        """Start before anybody has asked to stop."""
+        """Start without a request to stop."""
         self._is_asked = False
 
     def hear(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal."""
+        """Record the request to stop, and raise KeyboardInterrupt."""
         self._is_asked = True
         raise KeyboardInterrupt
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt where somebody asked."""
+        """Raise KeyboardInterrupt if somebody has asked to stop."""
         if self._is_asked:
             raise KeyboardInterrupt
 
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Hear these signals inside. A signal that the parent process ignores, as `nohup` does, stays
-    ignored.
+    """Handle the stopping signals inside the ``with`` block.
+
+    A signal that the parent process ignores, as `nohup` does, stays ignored. Only the main thread
+    handles signals.
     """
     stop = Stop()
     # Python lets only the main thread set signal handlers.

@@ -1,4 +1,4 @@
-"""How far a study is, on one line of a terminal that is there only while it lasts."""
+"""The progress of a study, on one line of the terminal that disappears at the end."""
 
 import time
 from typing import TYPE_CHECKING
@@ -12,12 +12,13 @@ BAR_WIDTH = 24
 
 
 class StudyProgress(ProgressLine):
-    """A line on stderr: points done, points a second, time left; silent where ``is_shown`` is
-    false.
+    """A line on stderr with the points done, the points a second and the time left.
+
+    Nothing is printed if ``is_shown`` is false.
     """
 
     def __init__(self, total: int, num_kept: int, *, is_shown: bool) -> None:
-        """``num_kept`` of ``total`` points are there from before."""
+        """Start a study of ``total`` points, of which ``num_kept`` are kept from an earlier run."""
         self._total = total
         self._num_kept = num_kept
         super().__init__(is_shown=is_shown)
@@ -27,16 +28,16 @@ class StudyProgress(ProgressLine):
 
     @property
     def num_done(self) -> int:
-        """Points that are kept by now."""
+        """Return the number of points that are done, kept ones included."""
         return self._num_kept + self._num_new
 
     def __call__(self, job: "PointJob", outcome: "Outcome") -> None:
-        """Count one more."""
+        """Count one more point."""
         self._num_new += 1
         self.show(self.line(time.monotonic() - self._start_s))
 
     def line(self, elapsed_s: float) -> str:
-        """What the terminal shows after that long, in less than 80 columns."""
+        """Return the line of the terminal after ``elapsed_s`` seconds, in less than 80 columns."""
         filled = self.num_done * BAR_WIDTH // max(1, self._total)
         rest = ""
         if self._num_new and elapsed_s > 0:

@@ -1,4 +1,4 @@
-"""Commands that run operations need torch, which is not installed along with Rosin."""
+"""The import of torch for commands that run operations; Rosin does not install torch by itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def loading_torch(output: "Output") -> Iterator[None]:
-    """Say that torch is being loaded while a command imports what imports it, for seconds on a cold
-    disk; a signal that asks the command to stop takes effect right after.
+    """Show that torch is being loaded, which takes seconds on a cold disk.
 
-    Torch calls Python from C++ while it loads: an interruption there ends the process by an abort.
+    A stopping signal takes effect after the ``with`` block. Torch calls Python from C++ while it
+    loads, and an interruption there aborts the process.
     """
     from planner.search.interruption import undisturbed
 
@@ -22,8 +22,9 @@ def loading_torch(output: "Output") -> Iterator[None]:
 
 
 def require_torch(purpose: str) -> None:
-    """Raise InputError, naming what to install, where torch is not installed. ``purpose`` as in
-    "validate runs the plan".
+    """Raise InputError, naming the package to install, if torch or safetensors is missing.
+
+    ``purpose`` begins the message, such as "validate runs the plan".
     """
     from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""Options of every command that takes a trace of requests: what its numbers count in."""
+"""Options of every command that takes a trace of requests: the units of the trace's numbers."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -30,13 +30,13 @@ TraceTimeOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceOptions(OptionGroup):
-    """What a trace's numbers count in, as typed."""
+    """The units of a trace's numbers, as typed."""
 
     trace_block_tokens: TraceBlockOption = None
     trace_time_unit: TraceTimeOption = None
 
     def units(self) -> "TraceUnits":
-        """Return the units. Raises InputError."""
+        """Return the units of the trace. Raises InputError for an unknown unit."""
         from sim.workload.requests import trace_units
 
         return trace_units(self.trace_block_tokens, self.trace_time_unit)

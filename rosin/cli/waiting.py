@@ -1,4 +1,4 @@
-"""How far a command is: one line on a terminal, there only while it lasts."""
+"""The progress of a command, on one line of the terminal that disappears at the end."""
 
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 class Waiting:
-    """A line on stderr with what is being done, a bar and the time left; silent where nobody waits.
+    """A line on stderr with the current work, a bar and the time left.
 
-    Without a number of steps in all, the line says how long it has taken. The line moves by itself,
-    so that a long step is never a silent one.
+    Without a total number of steps, the line shows the time taken so far. The line moves by itself,
+    so that a long step shows signs of life. Nothing is printed if ``is_shown`` is false.
     """
 
     def __init__(
@@ -23,7 +23,7 @@ class Waiting:
         is_shown: bool,
         console: "Console | None" = None,
     ) -> None:
-        """``total`` steps in all, None where that is not known; ``console`` in place of stderr."""
+        """Prepare a line for ``total`` steps (None: unknown); ``console`` replaces stderr."""
         self._doing = doing
         self._total = total
         self._is_shown = is_shown
@@ -40,7 +40,7 @@ class Waiting:
         return self
 
     def step(self, doing: str, done: float = 1.0) -> None:
-        """Count that many more steps as done, and say what is being done now."""
+        """Count ``done`` more steps, and show the current work."""
         self._done += done
         if self._progress is not None:
             label = doing if len(doing) <= LONGEST else f"{doing[: LONGEST - 1]}…"
@@ -52,17 +52,17 @@ class Waiting:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Take the line away."""
+        """Erase the line."""
         if self._progress is not None:
             self._progress.stop()
 
 
 LONGEST = 40
-"""Characters of what is being done: beside bar and time they fit 80 columns."""
+"""The most characters of the current work; bar and time fit beside them in 80 columns."""
 
 
 def _line(console: "Console | None", *, has_total: bool) -> "Progress":
-    """Return rich's progress, which erases itself at the end."""
+    """Return a progress display of rich that erases itself at the end."""
     # rich is slow to import, and only somebody at a terminal sees this line.
     from rich.console import Console
     from rich.progress import (

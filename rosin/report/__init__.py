@@ -1,3 +1,3 @@
-"""Results as people read them: tables for the terminal, and later figures and pages."""
+"""Results as people and programs read them: tables, figures, pages of HTML, and JSON documents."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""What varies, in words and in units that read well: for axes, tables and summaries."""
+"""The words and units of what varies, for axes, tables and summaries."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -46,7 +46,7 @@ def words(path: str) -> str:
 
 
 def unit(path: str) -> tuple[float, str]:
-    """What a value is divided by for a figure, and the unit that gives; the unit may be empty."""
+    """Return the divisor of a value and the unit of the quotient; the unit may be empty."""
     # A data type may stand behind the quantity, so the search goes back from the end.
     for part in reversed(path.split(".")):
         for ending, size, name in UNIT_STEPS:
@@ -56,13 +56,13 @@ def unit(path: str) -> tuple[float, str]:
 
 
 def axis_label(path: str) -> str:
-    """Words and unit, as an axis is labelled."""
+    """Return the label of an axis: words and unit."""
     name = unit(path)[1]
     return f"{words(path)} ({name})" if name else words(path)
 
 
 def short(path: str, value: Value) -> str:
-    """One value for a person: ``25.0 GB/s``, ``4``, ``h100``."""
+    """Return one value as people read it: ``25.0 GB/s``, ``4``, ``h100``."""
     if isinstance(value, str):
         return value
     return (
@@ -77,7 +77,10 @@ def tick_labels(path: str, values: Sequence[Value]) -> list[str]:
 
 
 def format_tick(value: float) -> str:
-    """A number of at most four digits for a tick: ``25``, ``0.5``, ``12.9``."""
+    """Return a number for a tick with at most four digits: ``25``, ``0.5``, ``12.9``.
+
+    Numbers from 1000 are written as whole numbers.
+    """
     return (
         f"{value:,.0f}"
         if abs(value) >= 1000
@@ -88,9 +91,9 @@ def format_tick(value: float) -> str:
 
 
 def at_words(at: Mapping[str, Value]) -> str:
-    """The other values that a statement holds for:
+    """Return the values of the other axes at which a statement holds.
 
-    ``at batch 4, DRAM rate 60.0 GB/s``; empty where there are none.
+    Example: ``at batch 4, DRAM rate 60.0 GB/s``; empty without other axes.
     """
     return (
         "at " + ", ".join(f"{words(path)} {short(path, value)}" for path, value in at.items())

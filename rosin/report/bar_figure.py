@@ -1,4 +1,4 @@
-"""A figure of bars with a name and words each: what was tried, the best first."""
+"""A figure with a bar for each thing that was tried, the best first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ INCHES_PER_BAR = 0.34
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedBar:
-    """One bar: its name, its length, what stands behind it, and whether it is the chosen one."""
+    """One bar: its name, its length, the words behind it, and whether it is the chosen one."""
 
     name: str
     value: float
@@ -21,10 +21,10 @@ class NamedBar:
 
 
 def bar_picture(title: str, axis: str, bars: Sequence[NamedBar]) -> Picture:
-    """The picture, the bars from the top in the order given; the chosen one is green."""
+    """Return the picture, with the bars from top to bottom; the chosen bar is green."""
 
     def draw(figure: Any) -> None:
-        """Draw the bars, their values behind them."""
+        """Draw the bars with their words behind them."""
         axes = figure.subplots()
         places = range(len(bars))
         colors = [GREEN if bar.is_chosen else OTHER_COLOR for bar in bars]

@@ -1,5 +1,6 @@
-"""What the commands that measure and run plans write as JSON, key by key: the schema
-that docs/reference/json.md explains.
+"""The JSON keys of the commands that measure and run plans.
+
+docs/reference/json.md explains them.
 """
 
 from typing import Any
@@ -8,14 +9,14 @@ from rosin.report.document import Document
 
 
 class ErrorShare(Document):
-    """Size of an error over a number of runs."""
+    """The size of an error over a number of runs, as fractions: median and 90th percentile."""
 
     median: float
     p90: float
 
 
 class PairedErrors(Document):
-    """Errors of three predictions: see ``validation.comparison.PairedRun``."""
+    """The errors of three kinds of prediction: see ``validation.comparison.PairedRun``."""
 
     paired: ErrorShare
     absolute: ErrorShare
@@ -34,7 +35,7 @@ class ValidatedPlan(Document):
 
 
 class ValidateResult(Document):
-    """What ``rosin validate`` found."""
+    """The result of ``rosin validate``."""
 
     device: str
     tier: str
@@ -62,7 +63,7 @@ class NoisyPoint(Document):
 
 
 class MeasureResult(Document):
-    """What ``rosin measure`` found and wrote."""
+    """The result of ``rosin measure``, and the path of the file."""
 
     path: str
     device: str
@@ -79,8 +80,10 @@ class MeasureResult(Document):
 
 
 class FittedFactor(Document):
-    """What prices of one part on one lane were multiplied by, or, for copies of activations, what
-    was added to those of every copy.
+    """A correction of the prices of one part on one lane.
+
+    Prices are multiplied by ``factor``. For copies of activations, ``delay_ns`` is added to every
+    copy instead.
     """
 
     lane: str
@@ -91,8 +94,9 @@ class FittedFactor(Document):
 
 
 class HeldOutError(Document):
-    """A plan predicted by a fit to other runs: signed errors of whole runs, before and with that
-    fit.
+    """A plan predicted by a fit to other runs.
+
+    Both fractions are signed errors of whole runs, before the fit and after.
     """
 
     plan: str
@@ -102,7 +106,7 @@ class HeldOutError(Document):
 
 
 class CalibrateResult(Document):
-    """What ``rosin calibrate`` fitted and wrote."""
+    """The result of ``rosin calibrate``, and the path of the file."""
 
     path: str
     device: str

@@ -1,4 +1,4 @@
-"""The console that tables are printed on."""
+"""The console that prints tables."""
 
 from typing import Any, NoReturn
 
@@ -8,14 +8,13 @@ DEFAULT_COLUMNS = 80
 
 
 class PlainConsole(Console):
-    """Rich's console, which leaves a closed pipe to its caller instead of ending the process with a
-    code of its own.
+    """A console of rich that raises an error for a closed pipe.
+
+    Rich's own console ends the process with an exit code of its own.
     """
 
     def __init__(self, **settings: Any) -> None:
-        """A terminal that says it has no columns, on which nothing would be printed, counts as one
-        of 80.
-        """
+        """Use 80 columns if the terminal claims to have none, on which nothing would be printed."""
         super().__init__(**settings)
         if self.width <= 0:
             self.width = DEFAULT_COLUMNS

@@ -1,4 +1,4 @@
-"""What every output of a command is made of."""
+"""The base class of every document that a command writes."""
 
 from typing import Any, Self
 
@@ -6,17 +6,18 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Document(BaseModel):
-    """Part of an output: complete, no unknown keys, nothing infinite.
+    """A part of an output: all keys present, no unknown keys, no infinite numbers.
 
-    A command builds the validators of its own documents alone.
+    Pydantic builds a document's validator at its first use, so a command builds only its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     @classmethod
     def of(cls, source: object, **others: Any) -> Self:
-        """Return the document of an object: what it has under the names of the fields, and ``others``
-        as they are given.
+        """Return a document with the attributes of an object.
+
+        Each field takes the attribute of its name, unless ``others`` gives the field a value.
         """
         same = {name: getattr(source, name) for name in cls.model_fields if name not in others}
         return cls(**same, **others)

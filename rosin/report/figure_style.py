@@ -1,5 +1,6 @@
-"""One look for every figure: colours, type, axes, legends beside the data, and files that the same
-result always makes alike.
+"""One style for every figure: colours, type, axes and legends.
+
+The same result always gives the same file.
 """
 
 import io
@@ -31,15 +32,14 @@ SKY = "#56B4E9"
 VERMILION = "#D55E00"
 SERIES = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION)
 MARKERS = "osD^vP"
-"""A line has a colour and a marker, so that it is told apart without the colour, too."""
+"""The markers of lines; marker and colour both tell a line from others."""
 
 TOP_SHARE = 1.06
-"""Where an axis from 0 ends at least, as a share of its highest value."""
+"""The least end of an axis from 0, as a multiple of its highest value."""
 MAX_TICKS = 8
-"""Values up to which each has a tick of its own."""
+"""The most values for which each has a tick of its own."""
 MAX_LEGEND_CHARACTERS = 110
-"""The most characters in one row of a legend: about as many as a figure of ten inches has room for.
-"""
+"""The most characters in a row of a legend, for a figure that is ten inches wide."""
 
 _STYLE: Mapping[str, Any] = {
     "axes.axisbelow": True,
@@ -67,7 +67,7 @@ _STYLE: Mapping[str, Any] = {
     "ytick.labelcolor": INK,
 }
 _UNDATED: Mapping[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-"""What keeps the hour out of the file, by format."""
+"""Metadata that keeps the date out of a file, by format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class Picture:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Give all figures that are drawn inside the same look."""
+    """Give all figures drawn inside the ``with`` block the same style."""
     import matplotlib
 
     # This backend needs no screen; a server has none.
@@ -116,9 +116,7 @@ def house_style() -> Iterator[None]:
 
 
 def check_figure(path: Path) -> None:
-    """Raise InputError for a file name whose ending is none of the formats, and for a file that
-    cannot be written.
-    """
+    """Raise InputError for an unknown ending, or a file that cannot be written."""
     if path.suffix.lower() not in FORMATS:
         raise InputError(
             f"--figure {path}: the name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
@@ -127,18 +125,16 @@ def check_figure(path: Path) -> None:
 
 
 def begin_at_zero(axes: Any) -> None:
-    """Let the y axis of axes that are drawn begin at 0 and leave room above the highest mark.
+    """Let the y axis begin at 0 and leave room above the highest mark.
 
-    The room that matplotlib leaves by itself is a share of what the marks span: where all are alike,
-    the axis would cut the highest in two.
+    Matplotlib leaves a share of the span of the marks. If all marks are equal, the span is 0, and
+    the axis would cut the marks in two.
     """
     axes.set_ylim(0, max(axes.get_ylim()[1], TOP_SHARE * axes.dataLim.y1))
 
 
 def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """A legend under all axes, where it covers nothing: as many columns as its words leave room
-    for.
-    """
+    """Draw a legend under all axes, with as many columns as its words leave room for."""
     if not labels:
         return
     room = MAX_LEGEND_CHARACTERS * figure.get_figwidth() / 10
@@ -149,8 +145,10 @@ def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> 
 
 
 def tick_plainly(axis: Any, values: Sequence[float]) -> None:
-    """Label a logarithmic axis with plain numbers: at those values where they are few, else at 1,
-    2, 5, 10 and so on.
+    """Label a logarithmic axis with plain numbers.
+
+    Ticks stand at ``values`` if there are two to MAX_TICKS of them, or else at 1, 2, 5, 10 and so
+    on.
     """
     from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 

@@ -1,6 +1,4 @@
-"""What the commands that simulate write as JSON, key by key: the schema that docs/reference/json.md
-explains.
-"""
+"""The JSON keys of the commands that simulate, which docs/reference/json.md explains."""
 
 from typing import Any
 
@@ -16,8 +14,9 @@ from sim.step.provenance import UsedNumber
 
 
 class ScenarioRecord(Document):
-    """All that is needed to repeat a run: names and numbers as they were said, ``setting`` and
-    ``policy`` as in a plan file.
+    """The record that repeats a run.
+
+    Names and numbers stand as they were given; ``setting`` and ``policy`` stand as in a plan file.
     """
 
     command: str
@@ -29,8 +28,9 @@ class ScenarioRecord(Document):
 
 
 class ResourceTime(Document):
-    """How long one resource was busy: in seconds, as a share of the run, alone, and by kind of
-    work.
+    """The time that one resource was busy: in seconds, as a share of the run, and by kind of work.
+
+    ``alone_fraction`` is the share of the run during which no other resource was busy.
     """
 
     resource: str
@@ -41,14 +41,14 @@ class ResourceTime(Document):
 
 
 class MemoryItem(Document):
-    """Something that GPU memory holds throughout."""
+    """An item that memory holds throughout the run."""
 
     item: str
     bytes: int
 
 
 class Memory(Document):
-    """One GPU's memory: what it has, the most that was held at once, what that was made of."""
+    """One GPU's memory: its size, the most that was held at once, and the items of that."""
 
     total_bytes: int
     peak_bytes: int
@@ -56,8 +56,9 @@ class Memory(Document):
 
 
 class HostMemory(Document):
-    """The host's memory: what it has (null where that is not stated), what of the model it holds
-    throughout, and what that is made of.
+    """The host's memory: its size, and the items of the model that it holds throughout.
+
+    ``total_bytes`` is null if the size is not stated.
     """
 
     total_bytes: int | None
@@ -66,8 +67,9 @@ class HostMemory(Document):
 
 
 class Basis(Document):
-    """What a run rests on: every number of the machine it was charged by, their kinds counted, its
-    routing and its model.
+    """The basis of a run: the numbers of the machine that price it, its routing and its model.
+
+    ``num_numbers`` counts the numbers by kind of provenance.
     """
 
     num_numbers: dict[Kind, int]
@@ -78,7 +80,7 @@ class Basis(Document):
 
 
 class SimulateResult(Document):
-    """What ``rosin simulate`` found."""
+    """The result of ``rosin simulate``."""
 
     scenario: ScenarioRecord
     metrics: Metrics
@@ -90,8 +92,9 @@ class SimulateResult(Document):
 
 
 class ComparedPolicy(Document):
-    """One policy of a comparison; ``overlap_fractions`` says how the run divides by what was busy,
-    and sums to 1.
+    """One policy of a comparison.
+
+    ``overlap_fractions`` divides the run by the set of resources that were busy, and sums to 1.
     """
 
     policy: str
@@ -107,7 +110,7 @@ class ComparedPolicy(Document):
 
 
 class MisfitPolicy(Document):
-    """A policy that finds no placement: why, and how many bytes it is short of."""
+    """A policy that finds no placement, with the reason and the bytes that it lacks."""
 
     policy: str
     reason: str
@@ -115,7 +118,7 @@ class MisfitPolicy(Document):
 
 
 class CompareResult(Document):
-    """What ``rosin compare`` found: rows with the fastest first, and those that do not fit."""
+    """The result of ``rosin compare``: rows, the fastest first, and policies that do not fit."""
 
     scenario: ScenarioRecord
     rows: list[ComparedPolicy]
@@ -123,11 +126,11 @@ class CompareResult(Document):
 
 
 class PlanRival(Document):
-    """A named system on the same work: what it would reach, or why it does not run;
-    ``speed_fraction`` is of the plan's.
+    """A named system on the same work: its metrics, or the reason why it does not run.
 
-    Both are means over its ``num_draws`` draws, the first of the plan's. Where its run was not made
-    whole, both are foretold from its prompt and ``num_sampled_tokens`` output tokens.
+    ``speed_fraction`` is its speed as a fraction of the plan's. Both are means over ``num_draws``
+    draws, which are the plan's first. If ``num_sampled_tokens`` is not null, the run was not
+    simulated whole. Both are then estimated from the prompt and that many output tokens.
     """
 
     policy: str
@@ -142,10 +145,10 @@ class PlanRival(Document):
 
 
 class PlanOffer(Document):
-    """One of several ways offered to store weights, numbers of CPU threads, layouts of layers over
-    cards, or kinds of reads from a disk: its best policy, or why nothing of it may be the plan.
+    """The best policy of one offer, or the reason why the offer gives no plan.
 
-    ``metrics``, and by how much it is worse than the plan, are means over its ``num_draws`` draws,
+    An offer is a way to store the weights, a number of CPU threads, a layout of layers over cards,
+    or a kind of disk reads. ``metrics`` and ``worse_fraction`` are means over ``num_draws`` draws,
     which are the plan's first.
     """
 
@@ -165,10 +168,11 @@ class PlanOffer(Document):
 
 
 class PlanRuntime(Document):
-    """What the best of a runtime's own arguments is predicted to reach, by the same objective.
+    """The best prediction for a runtime's own arguments, by the plan's objective.
 
-    ``lost_fraction`` is the share of the plan's speed that it does not reach, below 0 where it is
-    predicted to be faster. All but ``runtime`` are null where it has no plan, for the ``reason``.
+    ``lost_fraction`` is the share of the plan's speed that the runtime does not reach. It is
+    negative if the runtime is predicted to be faster. If the runtime has no plan, all fields but
+    ``runtime`` and ``reason`` are null.
     """
 
     runtime: str
@@ -181,7 +185,7 @@ class PlanRuntime(Document):
 
 
 class PlanConstraints(Document):
-    """What the plan keeps to."""
+    """The constraints that the plan keeps to."""
 
     max_ttft_s: float | None
     reserve_vram_bytes: int
@@ -189,7 +193,7 @@ class PlanConstraints(Document):
 
 
 class PlanResult(Document):
-    """What ``rosin plan`` found; ``plan`` as in its file, ``command`` runs it again."""
+    """The result of ``rosin plan``; ``plan`` is as in its file, and ``command`` runs it again."""
 
     command: str
     objective: str

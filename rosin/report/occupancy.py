@@ -1,4 +1,4 @@
-"""What was busy when: the share of a run by the resources that worked at the same time."""
+"""The shares of a run by the set of resources that were busy at the same time."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,11 @@ from sim.engine.timeline import Timeline
 
 
 def occupancy(timeline: Timeline, *, is_merged: bool = False) -> dict[frozenset[str], float]:
-    """The share of the run during which exactly those resources were busy; the empty set: none was.
-    Shares sum to 1.
+    """Return the share of the run during which exactly each set of resources was busy.
 
-    ``is_merged``: those of further GPUs count as GPU 0's. A chunked task counts as busy from its
-    start to its end. A run without a task gives nothing.
+    The empty set stands for idle time, and the shares sum to 1. ``is_merged``: a resource of
+    another GPU counts as the same resource of GPU 0. A chunked task counts as busy from its start
+    to its end. A run without a task gives an empty mapping.
     """
     total = timeline.makespan_ns
     if total == 0:
@@ -43,7 +43,7 @@ def occupancy(timeline: Timeline, *, is_merged: bool = False) -> dict[frozenset[
 
 
 def on_one_gpu(resource: str) -> tuple[str, int]:
-    """What the resource would be called on GPU 0, and the GPU that it belongs to:
+    """Return a resource's name on GPU 0, and the number of its GPU.
 
     ``h2d2`` is ``h2d`` of GPU 2.
     """

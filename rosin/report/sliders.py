@@ -1,4 +1,4 @@
-"""The numbers that pages move: those of the PC, and those of what is asked of it."""
+"""The numbers that the sliders of pages move: those of the PC, and those of its load."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,17 +7,20 @@ from hwprofiles import Kind, Machine
 from hwprofiles.units import GB, GIB
 
 STEPS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
-"""A slider goes from a quarter of the own number to four times it. A page that cannot plan has a
-plan for each of these, about the square root of two apart.
+"""Multiples of the PC's own number; a slider reaches from the first to the last.
+
+They are about the square root of two apart. A page that cannot plan holds a plan for each.
 """
 DIGITS = 4
-"""Digits of a number in a field; one that was not changed stands for the exact one."""
+"""The digits of a number in a field; a field that was not changed stands for the exact number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PcNumber:
-    """A number of the PC that can be moved: ``own`` reads it off a machine in its unit (None where
-    the machine has none to move), ``overrides`` says a new value to a machine.
+    """A number of the PC that a slider moves.
+
+    ``own`` returns a machine's number in ``unit``, or None if the machine has none to move.
+    ``overrides`` returns the assignments that give a machine a new number.
     """
 
     name: str
@@ -29,8 +32,9 @@ class PcNumber:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadNumber:
-    """A number of what is asked: its ends and what it is at first; ``least`` to ``most`` are what
-    the slider reaches, and a field takes more.
+    """A number of the load: its slider's range and its first value.
+
+    The slider reaches from ``least`` to ``most``; a field takes larger numbers, too.
     """
 
     name: str
@@ -55,8 +59,9 @@ def _link(machine: Machine) -> float | None:
 
 
 def _dram(machine: Machine) -> float | None:
-    """Return the slider's value, None for a measured rate: one set by hand would be read as a
-    datasheet's, and jump.
+    """Return the listed rate of main memory in GB/s, or None for a measured or published rate.
+
+    A rate set by hand would be read as a datasheet's, so a measured rate would jump.
     """
     # The listed rate is moved: a runtime's plan reads that one, and not the share that is reached.
     rate = machine.cpu.memory_bytes_per_s
@@ -64,7 +69,7 @@ def _dram(machine: Machine) -> float | None:
 
 
 def _link_overrides(machine: Machine, value: float) -> tuple[str, ...]:
-    """Both directions, pinned and pageable, change alike."""
+    """Return the assignments that scale both directions of the link, pinned and pageable, alike."""
     times = value * GB / machine.link.h2d.bytes_per_s.effective
     # The slider is the pinned rate to the GPU; all other rates keep their ratio to it.
     found = []
@@ -137,13 +142,13 @@ def shown(value: float) -> str:
 
 
 def own_numbers(machine: Machine) -> dict[str, float]:
-    """The PC's own numbers that can be moved, by name."""
+    """Return the PC's own numbers that sliders can move, by name."""
     found = {number.name: number.own(machine) for number in PC_NUMBERS}
     return {name: value for name, value in found.items() if value is not None}
 
 
 def overrides_of(machine: Machine, moved: Mapping[str, float]) -> tuple[str, ...]:
-    """What says the moved numbers to the machine, in the order of the page."""
+    """Return the assignments that give the machine the moved numbers, in the order of the page."""
     return tuple(
         override
         for number in PC_NUMBERS

@@ -19,9 +19,7 @@ UNLIMITED = 10_000
 
 
 class _WholeTable(Table):
-    """Where names and numbers side by side are wider than the terminal, names wrap, so that nothing
-    is cut off.
-    """
+    """A table that wraps names instead of cutting them off if it is wider than the terminal."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._needed_width(console, options) > options.max_width:
@@ -30,7 +28,7 @@ class _WholeTable(Table):
         yield from super().__rich_console__(console, options)
 
     def _needed_width(self, console: Console, options: ConsoleOptions) -> int:
-        """Characters of a line in which every column that may not wrap is whole."""
+        """Return the width in characters at which every column that must not wrap is whole."""
         unlimited = options.update(width=UNLIMITED)
         # A column has a space of its own and one of the frame before the next.
         needed = 2 * (len(self.columns) - 1)
@@ -62,12 +60,12 @@ def plain_table(*columns: Column, title: str | None = None, has_head: bool = Tru
 
 
 def text_column(name: str, *, width: int | None = None) -> Column:
-    """A column of text, to the left; without a width it takes what is left and wraps."""
+    """Return a left-aligned column of text; without a width it takes the rest and wraps."""
     return Column(header=name, width=width, overflow="fold")
 
 
 def name_column(name: str) -> Column:
-    """A column of names that people copy: broken in two only where a line has no room for them."""
+    """Return a column of names that people copy; it breaks only names that no line has room for."""
     return Column(header=name, no_wrap=True, overflow="fold")
 
 
@@ -114,9 +112,9 @@ def format_count(value: float) -> str:
 
 
 def format_share(fraction: float) -> str:
-    """A fraction in whole percent, with one digit where it is small:
+    """Return a fraction in whole percent, with one digit more if it is small or nearly 1.
 
-    ``82 %``, ``0.4 %``; never 0 or 100 for what is not.
+    ``82 %``, ``0.4 %``; never 0 for a positive fraction, nor 100 for less than 1.
     """
     if 0 < fraction < 0.0005:
         return "<0.1 %"
@@ -127,22 +125,21 @@ def format_share(fraction: float) -> str:
 
 
 def format_change(fraction: float, digits: int = 0) -> str:
-    """A change in percent with its sign: ``+18 %``, ``-2.5 %``; what is printed as nothing has none."""
+    """Return a change in percent with its sign: ``+18 %``, ``-2.5 %``; a printed 0 has no sign."""
     text = f"{100 * fraction:+.{digits}f}"
     return f"{text} %" if float(text) else f"{text[1:]} %"
 
 
 def share_bar(fraction: float, width: int) -> str:
-    """A bar of blocks: ``width`` of them stand for the whole. Any share above 0 shows at least a
-    sliver.
-    """
+    """Return a bar of ``width`` blocks for 1; a fraction above 0 shows at least a sliver."""
     blocks = min(width, round(fraction * width))
     return "█" * blocks if blocks or fraction <= 0 else "▏"
 
 
 def shortened(text: str, width: int) -> str:
-    """The text, cut at a word with "…" where it is longer than that, or inside a word that is longer
-    itself. It must be shown in full elsewhere.
+    """Return the text, cut at a word and ended with "…" if it is longer than ``width``.
+
+    A first word that is longer is cut inside. The caller must show the text in full elsewhere.
     """
     if len(text) <= width:
         return text
@@ -152,7 +149,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def misfit_table(head: str, misfits: Iterable["PlanRival | MisfitPolicy"]) -> Table:
-    """Policies that do not fit, by how much, and why; ``head`` stands over their names."""
+    """Return a table of policies that do not fit, by how much, and why, under the head ``head``."""
     from hwprofiles import units
 
     table = plain_table(name_column(head), number_column("too much"), text_column("because"))
@@ -163,7 +160,7 @@ def misfit_table(head: str, misfits: Iterable["PlanRival | MisfitPolicy"]) -> Ta
 
 
 def shortfall(misfit: "Infeasible") -> str:
-    """Why a policy finds no placement, and by how much."""
+    """Return why a policy finds no placement, and how many bytes are too many."""
     from hwprofiles import units
 
     return f"{misfit.reason}; {units.format_bytes(misfit.missing_bytes)} too much"

@@ -1,4 +1,4 @@
-"""The page's answers: the plan that `rosin plan --runtime` finds, once for each question."""
+"""The answers of the page: plans as `rosin plan --runtime` finds them, once for each question."""
 
 import shlex
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from planner.search.first_answer import FirstAnswer
 
 KEPT = 256
-"""Answers that are kept: moves go back and forth over the same ones."""
+"""The number of answers that are kept, since sliders move back and forth over the same ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageAnswer:
-    """A plan with its document."""
+    """A plan for a runtime, with its document."""
 
     found: RuntimeAnswer
     result: RuntimePlanResult
@@ -32,13 +32,13 @@ class PageAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoAnswer:
-    """There is no plan; ``reason`` is one line."""
+    """The answer if there is no plan; ``reason`` is one line."""
 
     reason: str
 
 
 def answer_to(question: PageQuestion) -> PageAnswer | NoAnswer:
-    """Plan what the page asks, for one user: the number of answers at once does not count."""
+    """Plan the page's question for one user; the number of answers at once is ignored."""
     try:
         return _answer(question.setting, question.runtime, question.room_tokens)
     except InputError as error:
@@ -68,8 +68,9 @@ def _answer(setting: Setting, runtime: str, room_tokens: int | None) -> PageAnsw
 
 
 def first_answer_to(question: PageQuestion) -> "FirstAnswer | NoAnswer":
-    """What several answers at once would give, by a few usual combinations: the search says what is
-    best.
+    """Return the best of a few usual combinations for several answers at once.
+
+    A search of all policies may find a better one.
     """
     try:
         return _first_answer(question.simulated_setting)
@@ -93,14 +94,14 @@ def _first_answer(setting: Setting) -> "FirstAnswer | NoAnswer":
 
 
 def plan_command(question: PageQuestion) -> str:
-    """The command that gives the same plan at the prompt."""
+    """Return the command that gives the same plan on the command line."""
     room = [] if question.room_tokens is None else ["--room-tokens", str(question.room_tokens)]
     words = ["rosin", "plan", "--runtime", question.runtime]
     return shlex.join([*words, *setting_words(question.setting), *room])
 
 
 def setting_words(setting: Setting) -> list[str]:
-    """The options that say a setting of the page."""
+    """Return the options that state the page's setting."""
     words = ["--model", setting.model, "--machine", setting.machine]
     if setting.quantization is not None:
         words += ["--quantization", setting.quantization]

@@ -1,4 +1,4 @@
-"""The application of the page: its addresses. Each answers with a piece of HTML."""
+"""The page's application and its addresses. Most of them answer with a piece of HTML."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +18,10 @@ from rosin.web.suggesting import suggestions
 
 
 def build_app(offered: Offered, desk: SearchDesk | None = None) -> Starlette:
-    """The page for what it is offered; searches are started at the desk, and end with the page."""
+    """Return the application of the page.
+
+    ``offered`` is what the page begins with. Searches start at the desk, and end with the page.
+    """
     pages = _Pages(offered, desk or SearchDesk())
     return Starlette(
         routes=[
@@ -37,7 +40,7 @@ def build_app(offered: Offered, desk: SearchDesk | None = None) -> Starlette:
 
 
 class _Pages:
-    """Answers of each address. They are plain functions, which the server runs in threads."""
+    """The answers of the addresses, as plain functions that the server runs in threads."""
 
     def __init__(self, offered: Offered, desk: SearchDesk) -> None:
         self._offered = offered
@@ -46,7 +49,7 @@ class _Pages:
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """End the search under way with the page."""
+        """End the search under way when the page ends."""
         yield
         self._desk.close()
 
@@ -64,21 +67,21 @@ class _Pages:
         return _linked(showing.answer(reading, searched), reading)
 
     def suggest(self, request: Request) -> Response:
-        """Options for the line of parts that is being typed."""
+        """Answer with completions of the line of parts that is being typed."""
         field = "other" if request.query_params.get("of") == "other" else "machine"
         text = request.query_params.get(field, "")
         return HTMLResponse(showing.rendered("options", options=suggestions(text)))
 
     def upgrades(self, request: Request) -> Response:
-        """The table of what to buy."""
+        """Answer with the table of upgrades."""
         return self._checked(request, showing.offers)
 
     def first(self, request: Request) -> Response:
-        """What several answers at once would give, before any search."""
+        """Answer with the speed of several answers at once, before any search."""
         return self._checked(request, lambda reading: showing.first(reading.question))
 
     def search(self, request: Request) -> Response:
-        """Start the search of all policies (POST), or say how it stands."""
+        """Start the search of all policies (POST), or answer with its state."""
         act = self._desk.start if request.method == "POST" else self._desk.state
         return self._checked(
             request,
@@ -88,7 +91,7 @@ class _Pages:
         )
 
     def export(self, request: Request) -> Response:
-        """The plan as a file of one form."""
+        """Answer with the plan as a file, in the form that the address names."""
         reading = self._read(request)
         if reading.problems:
             return PlainTextResponse("; ".join(reading.problems.values()), 400)
@@ -102,7 +105,7 @@ class _Pages:
         )
 
     def static(self, request: Request) -> Response:
-        """A file of the page's own."""
+        """Answer with a file of the page itself."""
         known = self._static.get(request.path_params["name"])
         if known is None:
             return PlainTextResponse("there is no such file", 404)
@@ -113,7 +116,7 @@ class _Pages:
         return read_question(request.query_params, self._offered)
 
     def _checked(self, request: Request, shown: Callable[[ReadQuestion], str]) -> Response:
-        """What is shown of a question without mistakes; otherwise the mistakes."""
+        """Answer with the HTML for a question without mistakes, or else with the mistakes."""
         reading = self._read(request)
         if reading.problems:
             return HTMLResponse(showing.rendered("mistakes", problems=reading.problems))
@@ -121,7 +124,7 @@ class _Pages:
 
 
 def _linked(text: str, reading: ReadQuestion) -> Response:
-    """A piece of the page; the browser shows the link of its state from then on."""
+    """Return a piece of the page; the browser then shows the link of the page's state."""
     response = HTMLResponse(text)
     if not reading.problems:
         # htmx then shows this address, without one more entry in the browser's history.

@@ -19,7 +19,7 @@ PARTS = (
     ("kv", "KV cache", "c1"),
     ("compute", "buffers", "c2"),
 )
-"""What memory is used for: its name in the document, in words, and the class of its colour."""
+"""The parts of memory: key in the document, words, and the class of the colour."""
 FREE = "c7"
 HOST_COLOR = "c6"
 GPU_COLORS = ("c0", "c4", "c2", "c3", "c1", "c5")
@@ -27,8 +27,9 @@ GPU_COLORS = ("c0", "c4", "c2", "c3", "c1", "c5")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryBar:
-    """What one device holds: its words, the picture, and by what it is for, the same as text and
-    its colour.
+    """The memory of one device as a picture, with its sizes in words.
+
+    ``parts`` has the size of each part in words, and ``colors`` the class of its colour.
     """
 
     device: str
@@ -40,7 +41,7 @@ class MemoryBar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRun:
-    """Neighbouring MoE layers that are placed alike: which, and the share of each device."""
+    """Neighbouring MoE layers with equal placements: their numbers, and each device's share."""
 
     layers: str
     shares: tuple[float, ...]
@@ -48,9 +49,7 @@ class LayerRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerMap:
-    """Where the experts of each layer are: the picture, the devices with their colours, and the
-    same as rows.
-    """
+    """The experts of each layer by device: a picture, the devices with colours, and rows."""
 
     picture: str
     devices: tuple[tuple[str, str], ...]
@@ -65,7 +64,10 @@ def device_words(name: str) -> str:
 
 
 def memory_bars(result: RuntimePlanResult) -> list[MemoryBar]:
-    """One bar for each device; its full width is what the device has to give, where that is known."""
+    """Return a bar for each device, as wide as the room that a plan may take.
+
+    A bar is as wide as what the device holds if that is more, or if the room is not known.
+    """
     bars = []
     has_cache = any(own.expert_cache for own in result.memory_bytes.values())
     # Few programs have such a cache: a page without one need not name it.
@@ -92,7 +94,7 @@ def memory_bars(result: RuntimePlanResult) -> list[MemoryBar]:
 
 
 def layer_map(placement: DevicePlacement, moe_layers: Sequence[int]) -> LayerMap | None:
-    """A column for each MoE layer, the share on GPUs at the bottom; None without experts."""
+    """Return a column for each MoE layer, the GPUs' shares at the bottom; None without experts."""
     if not moe_layers:
         return None
     # GPUs first, so that what is on them stands on the ground line.
@@ -112,7 +114,7 @@ def layer_map(placement: DevicePlacement, moe_layers: Sequence[int]) -> LayerMap
 
 
 def _runs(layers: Sequence[int], shares: np.ndarray) -> list[LayerRun]:
-    """Neighbours with equal shares as one row."""
+    """Return neighbouring layers with equal shares as one row."""
     found: list[LayerRun] = []
     first = 0
     for place in range(1, len(layers) + 1):

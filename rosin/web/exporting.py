@@ -14,12 +14,12 @@ from rosin.web.answering import NoAnswer, PageAnswer, answer_to
 from rosin.web.question import PageQuestion
 
 ENDINGS = {"preset": "ini"}
-"""Endings of files that programs know by their ending; other files are plain text."""
+"""The endings of forms that a runtime recognises by the ending; other forms are plain text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFile:
-    """A file to save: its name, its type, its text."""
+    """A file to download: its name, its media type and its text."""
 
     name: str
     media_type: str
@@ -27,8 +27,9 @@ class ExportFile:
 
 
 def forms_of(answer: PageAnswer) -> list[str]:
-    """The forms in which the plan's program reads all that the plan says: some arguments have no
-    variable of the environment.
+    """Return the forms of the runtime that can express the whole plan.
+
+    Some arguments, for example, have no environment variable.
     """
     found = []
     for form in WRITERS[answer.result.runtime].forms:
@@ -39,7 +40,7 @@ def forms_of(answer: PageAnswer) -> list[str]:
 
 
 def export_of(question: PageQuestion, form: str) -> ExportFile | None:
-    """The file of that form; None for an unknown form, and where there is no plan."""
+    """Return the file of that form; None for an unknown form, or without a plan."""
     answer = answer_to(question)
     if isinstance(answer, NoAnswer):
         return None
@@ -59,7 +60,7 @@ def export_of(question: PageQuestion, form: str) -> ExportFile | None:
 
 
 def _json(answer: PageAnswer) -> str:
-    """The document of `rosin plan --runtime --json`, in its envelope."""
+    """Return the JSON that `rosin plan --runtime --json` writes."""
     document = envelope(
         answer.result.model_dump(mode="json"),
         provenance=answer.found.file.provenance,

@@ -1,4 +1,7 @@
-"""Who may ask the page what: this computer's own browser, from the page itself, in small bodies."""
+"""The protection of the page: only this computer's browser may ask, from the page itself.
+
+Request bodies must be small.
+"""
 
 from urllib.parse import urlsplit
 
@@ -8,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 1_000_000
 HOSTS = ("127.0.0.1", "localhost", "::1")
-"""Names of this computer. Another name may be one that somebody else points here (DNS rebinding)."""
+"""The names of this computer. Another name may be pointed here by somebody else (DNS rebinding)."""
 SAFE_METHODS = ("GET", "HEAD")
 OWN_SITES = ("same-origin", "none")
 POLICY = (
@@ -26,16 +29,17 @@ HEADERS = {
 
 
 class _TooLarge(Exception):
-    """More of a body came than is taken."""
+    """The error for a body that is larger than MAX_BODY_BYTES."""
 
 
 class Guard:
-    """Refuses other hosts' names, requests that other pages send, and large bodies; adds headers
-    that keep a browser from loading anything from elsewhere.
+    """A layer that refuses other host names, requests from other pages, and large bodies.
+
+    It adds headers that keep a browser from loading anything from elsewhere.
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        """Stand before an application."""
+        """Guard an application."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +60,7 @@ class Guard:
 
 
 def refused(scope: Scope, headers: Headers) -> PlainTextResponse | None:
-    """The refusal of a request; None where it may pass."""
+    """Return the refusal of a request, or None if the request may pass."""
     if _host_of(headers.get("host", "")) not in HOSTS:
         return PlainTextResponse("this page answers to 127.0.0.1 and localhost only", 400)
     is_page = scope["method"] in SAFE_METHODS and scope["path"] == "/"
@@ -75,7 +79,7 @@ def _large() -> PlainTextResponse:
 
 
 def _host_of(text: str) -> str | None:
-    """The name in a Host header, without its port."""
+    """Return the name in a Host header without its port; None for a wrong header."""
     try:
         # Brackets that do not match raise ValueError.
         return urlsplit(f"//{text}").hostname
@@ -84,7 +88,10 @@ def _host_of(text: str) -> str | None:
 
 
 def _is_own(headers: Headers) -> bool:
-    """Whether the page itself asks, as far as the browser says. Programs say nothing of it."""
+    """Return whether the page itself asks, as far as the headers say.
+
+    A program that sends no such headers passes, too.
+    """
     if headers.get("sec-fetch-site", "none") not in OWN_SITES:
         return False
     origin = headers.get("origin")
@@ -92,7 +99,10 @@ def _is_own(headers: Headers) -> bool:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Count the bytes of a body whose length is not stated beforehand."""
+    """Return a ``receive`` that counts the bytes of a body, and raises _TooLarge beyond the limit.
+
+    It guards bodies whose length is not stated beforehand.
+    """
     num_bytes = 0
 
     async def counted() -> Message:

@@ -1,4 +1,4 @@
-"""What a page asks: read from a link, written back to one, and what is wrong with it by field."""
+"""The page's question: read from a link, written to a link, with the mistakes of each field."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -14,14 +14,17 @@ from sim.model.library import load_model, model_names
 
 EXAMPLE_PC = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
 MAX_TEXT = 2_000
-"""Characters of one field: a line of parts is far shorter."""
+"""The most characters of one field; a line of parts is far shorter."""
 MAX_MOVED = 1e6
-"""Limit of a number of the PC, in its unit: far above any machine."""
+"""The largest number of the PC, in its unit; no machine comes near."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
-    """What the page may be asked for beside the libraries: files named when it was started."""
+    """The machine, the model and the format that the page starts with.
+
+    A file among them is offered besides the names of the libraries.
+    """
 
     machine: str = EXAMPLE_PC
     model: str = "qwen3-30b-a3b"
@@ -29,15 +32,17 @@ class Offered:
 
     @property
     def models(self) -> list[str]:
-        """Every model, those of the library and the one of the start."""
+        """Return the models of the library, after the model that the page was started with."""
         own = [] if self.model in model_names() else [self.model]
         return [*own, *model_names()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageQuestion:
-    """One state of the page. Numbers of the PC that nobody moved are None, and so is the room for a
-    context that only has to take what is asked.
+    """One state of the page.
+
+    A number of the PC is None if nobody moved it. ``room_tokens`` is None if the context needs room
+    only for the prompt and the answer.
     """
 
     machine: str
@@ -57,7 +62,7 @@ class PageQuestion:
 
     @property
     def link(self) -> str:
-        """The part of a link behind its question mark."""
+        """Return the query of the page's link, which follows the question mark."""
         said = {field.name: getattr(self, field.name) for field in fields(self)}
         said |= {name: f"{value:g}" for name, value in self.moved.items()}
         # Empty fields are left out, so that a link says only what was chosen.
@@ -65,25 +70,25 @@ class PageQuestion:
 
     @property
     def moved(self) -> dict[str, float]:
-        """The numbers of the PC that were moved."""
+        """Return the numbers of the PC that were moved, by name."""
         values = {number.name: getattr(self, number.name) for number in PC_NUMBERS}
         return {name: value for name, value in values.items() if value is not None}
 
     def loaded_machine(self) -> Machine:
-        """The PC before anything was moved."""
+        """Return the PC before any number was moved."""
         return load_machine(self.machine)
 
     @property
     def setting(self) -> Setting:
-        """What a plan for a runtime is asked."""
+        """Return the setting of a plan for a runtime."""
         return self._setting(overrides_of(self.loaded_machine(), self.moved))
 
     @property
     def simulated_setting(self) -> Setting:
-        """What a search of all policies is asked.
+        """Return the setting of a search of all policies.
 
-        It reads the rate of main memory as it is reached, where a runtime's plan reads the listed
-        one: the same share of it is reached as before.
+        The search reads the effective rate of main memory, and a runtime's plan reads the listed
+        rate. A moved rate is therefore scaled by the machine's own ratio of the two.
         """
         machine = self.loaded_machine()
         moved = self.moved
@@ -111,9 +116,9 @@ class PageQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadQuestion:
-    """A question as far as it could be read, and what is wrong, by field.
+    """A question as far as it could be read, and the mistakes by field.
 
-    ``has_new_machine``: the numbers that came along are of another PC, and were left out.
+    ``has_new_machine``: the numbers in the link belong to another PC, and were left out.
     """
 
     question: PageQuestion
@@ -122,8 +127,9 @@ class ReadQuestion:
 
 
 def read_question(said: Mapping[str, str], offered: Offered) -> ReadQuestion:
-    """Read a link. Nothing raises: what is wrong stands in ``problems``, and its field is left as
-    the page is at first.
+    """Read a link without raising errors.
+
+    Mistakes stand in ``problems`` by field; the field of a mistake keeps its first value.
     """
     problems: dict[str, str] = {}
     values: dict[str, Any] = _texts(said, offered, problems)
@@ -174,7 +180,10 @@ def _texts(
 def _machine(
     name: str, offered: Offered, problems: dict[str, str], field: str = "machine"
 ) -> Machine | None:
-    """The PC of that name or line. The page reads no file but the one that it was started with."""
+    """Return the PC of that name or line; a mistake is noted in ``problems``.
+
+    The page reads no machine file but the one that it was started with.
+    """
     if field in problems:
         return None
     if name != offered.machine and names_machine_file(name):
@@ -188,8 +197,10 @@ def _machine(
 
 
 def _check_model(values: dict[str, Any], offered: Offered, problems: dict[str, str]) -> None:
-    """See that model and quantisation are known. Only names of the library and of the start are
-    looked up: any other would be taken for a file.
+    """Note an unknown model or format in ``problems``.
+
+    Only models of the library, and the model of the start, are loaded. Any other name would be
+    taken for a file.
     """
     if values["model"] not in offered.models:
         problems["model"] = f"no model named {shortened(values['model'])}"
@@ -225,7 +236,7 @@ def _number(text: str) -> float | None:
 
 
 def _whole(text: str, name: str, problems: dict[str, str], usual: int | None) -> int | None:
-    """A whole number that the field of that name may hold."""
+    """Return the whole number in a field; for a mistake, note it and return ``usual``."""
     # The room for a context is no field of a setting; it is limited like a prompt.
     limit = Setting.model_fields.get(name) or Setting.model_fields["prompt_tokens"]
     most = next(each.le for each in limit.metadata if hasattr(each, "le"))

@@ -1,4 +1,4 @@
-"""The search of all policies, in a process of its own so that the page stays quick: one at a time."""
+"""The search of all policies, one at a time, in its own process so that the page stays quick."""
 
 import json
 import os
@@ -18,14 +18,16 @@ from rosin.web.answering import setting_words
 
 MOST_READ_BYTES = 10_000
 KEPT = 32
-"""Results that are kept, the last ones asked for."""
+"""The number of results that are kept: those asked for last."""
 PREFIX = "error: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
-    """How a search stands: ``result`` as `rosin plan --json` writes it, or the reason why there is
-    none, or neither while it runs, ``seconds`` after it began.
+    """The state of a search, ``seconds`` after it began.
+
+    ``result`` is the document of `rosin plan --json`; ``reason`` says why there is none. Both are
+    None while the search runs.
     """
 
     seconds: float
@@ -34,7 +36,7 @@ class Searched:
 
     @property
     def is_running(self) -> bool:
-        """Whether there is more to come."""
+        """Return whether the search is still running."""
         return self.result is None and self.reason is None
 
 
@@ -49,13 +51,13 @@ class _Running:
 
 
 class SearchDesk:
-    """Starts searches and keeps what they found. Another question ends the search under way.
+    """The place that starts searches and keeps their results, one search at a time.
 
-    ``clock`` gives seconds; its beginning does not matter.
+    A search for another question ends the search under way. ``clock`` gives seconds from any start.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing is searched yet."""
+        """Start without a search."""
         self._clock = clock
         # The server answers requests in several threads.
         self._lock = threading.Lock()
@@ -63,7 +65,7 @@ class SearchDesk:
         self._found: OrderedDict[Setting, Searched] = OrderedDict()
 
     def start(self, setting: Setting) -> Searched:
-        """Search this, unless it is known or under way."""
+        """Start a search of the setting, unless its result is known or it is under way."""
         with self._lock:
             known = self._state(setting)
             if known is not None:
@@ -73,12 +75,12 @@ class SearchDesk:
             return Searched(seconds=0.0)
 
     def state(self, setting: Setting) -> Searched | None:
-        """How that search stands; None where it was not started, or was ended by another."""
+        """Return the state of a search; None if it was not started, or another search ended it."""
         with self._lock:
             return self._state(setting)
 
     def close(self) -> None:
-        """End what is under way."""
+        """End the search under way."""
         with self._lock:
             self._end()
 
@@ -110,7 +112,7 @@ class SearchDesk:
         return found
 
     def _collect(self) -> None:
-        """Keep what the search found, if it has ended."""
+        """Keep the result of the search under way, if it has ended."""
         running = self._running
         if running is None or running.process.poll() is None:
             return
@@ -135,7 +137,7 @@ class SearchDesk:
         return Searched(seconds=seconds, reason=reason)
 
     def _end(self) -> None:
-        """End the process, and wait until it has: its folder goes with it."""
+        """End the process of the search, wait for its end, and remove its folder."""
         running = self._running
         if running is None:
             return

@@ -1,4 +1,4 @@
-"""What the page's templates show: answers in words, and numbers as people read them."""
+"""The content of the page's templates: answers in words, and numbers as people read them."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -44,7 +44,7 @@ FIELDS = (
     *(number.name for number in PC_NUMBERS),
     *(number.name for number in LOAD_NUMBERS),
 )
-"""Fields that have a place for what is wrong with them."""
+"""The fields that have a place for a mistake."""
 FORM_WORDS: Mapping[str, str] = {
     "args": "arguments",
     "env": "environment",
@@ -55,7 +55,7 @@ FORM_WORDS: Mapping[str, str] = {
 
 @cache
 def _environment() -> Environment:
-    """The templates; what they show is escaped unless it is marked as markup."""
+    """Return the environment of the templates, which escapes all values but markup."""
     environment = Environment(
         loader=PackageLoader("rosin.web"),
         autoescape=True,
@@ -85,7 +85,7 @@ def rendered(template: str, **shown_values: Any) -> str:
 
 
 def static_files() -> dict[str, tuple[bytes, str]]:
-    """Every file that the page loads, with its type; nothing else is ever read for a request."""
+    """Return every file that the page loads, with its media type; a request reads no other file."""
     own = files("rosin.web") / "static"
     report = files("rosin.report.html")
     return {
@@ -99,7 +99,7 @@ def static_files() -> dict[str, tuple[bytes, str]]:
 
 
 def page(reading: ReadQuestion, offered: Offered) -> str:
-    """The whole page, without an answer yet: that one loads by itself."""
+    """Return the whole page without an answer; the page then loads the answer by itself."""
     question = reading.question
     return rendered(
         "page",
@@ -114,7 +114,7 @@ def page(reading: ReadQuestion, offered: Offered) -> str:
 
 
 def answer(reading: ReadQuestion, searched: Searched | None) -> str:
-    """The answer to a question, with what else of the page changes along with it."""
+    """Return the answer to a question, with the other pieces of the page that change with it."""
     question = reading.question
     values: dict[str, Any] = {
         "question": question,
@@ -139,13 +139,13 @@ def answer(reading: ReadQuestion, searched: Searched | None) -> str:
 
 
 def offers(reading: ReadQuestion) -> str:
-    """The table of what to buy."""
+    """Return the table of upgrades."""
     rows, problems = offer_rows(reading.question)
     return rendered("upgrades", question=reading.question, rows=rows, problems=problems)
 
 
 def first(question: PageQuestion) -> str:
-    """What several answers at once would give, before any search."""
+    """Return the speed of several answers at once, before any search."""
     found = first_answer_to(question)
     return rendered(
         "first", question=question, found=found, is_known=not isinstance(found, NoAnswer)
@@ -153,7 +153,7 @@ def first(question: PageQuestion) -> str:
 
 
 def search(question: PageQuestion, searched: Searched | None) -> str:
-    """How the search of all policies stands, or what it found."""
+    """Return the state of the search of all policies, or its result."""
     return rendered("search", question=question, searched=searched, is_open=True)
 
 
@@ -172,7 +172,7 @@ def _found(found: PageAnswer, question: PageQuestion) -> dict[str, Any]:
 
 
 def _rivals(result: RuntimePlanResult) -> list[Any]:
-    """Usual ways to start the program, the fastest first, those without a setting that fits last."""
+    """Return the usual ways to start the program, the fastest first, those that do not fit last."""
     return sorted(result.rivals, key=lambda row: -(row.speed_fraction or 0.0))
 
 
@@ -185,7 +185,7 @@ def _compared(question: PageQuestion) -> dict[str, Any]:
 
 
 def _status(values: Mapping[str, Any]) -> str:
-    """The answer in a sentence, which a screen reader says at every change."""
+    """Return the answer in a sentence, which a screen reader reads aloud at every change."""
     found = values["found"]
     if values["problems"]:
         mistakes = (_mistake(name, problem) for name, problem in values["problems"].items())
@@ -200,13 +200,13 @@ def _status(values: Mapping[str, Any]) -> str:
 
 
 def _mistake(name: str, problem: str) -> str:
-    """A mistake with the label of its number; others name what they are about."""
+    """Return a mistake with the label of its number; other mistakes name their field themselves."""
     label = next((each.label for each in (*PC_NUMBERS, *LOAD_NUMBERS) if each.name == name), None)
     return problem if label is None else f"{label}: {problem}"
 
 
 def _numbers(reading: ReadQuestion) -> list[dict[str, Any]]:
-    """The sliders of the PC: what each shows, its ends, and its own number."""
+    """Return the sliders of the PC: the value shown, the ends, and the PC's own number."""
     question = reading.question
     machine = _machine_or_none(reading)
     own = {} if machine is None else own_numbers(machine)

@@ -1,4 +1,4 @@
-"""What a PC's line may go on with: machines of the library, and parts for the one being typed."""
+"""Completions of a line of parts: machines of the library, and parts for the one being typed."""
 
 import re
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from hwprofiles.parts.line import parse_line
 from hwprofiles.units import GIB
 
 MOST = 24
-"""Suggestions at once: nobody reads more."""
+"""The most suggestions at once; nobody reads more."""
 MODULES_GIB = (8, 16, 32, 48, 64)
-"""Sizes in which modules of DDR4 and DDR5 are sold."""
+"""The sizes of DDR4 and DDR5 modules on the market, in GiB."""
 
 
 def suggestions(text: str) -> list[str]:
-    """Whole lines to go on with, the likeliest first; at most MOST."""
+    """Return whole lines that complete the text, machines first, at most MOST."""
     before, plus, begun = text.rpartition("+")
     head = f"{before.strip()} + " if plus else ""
     library = parts_library()
@@ -26,7 +26,7 @@ def suggestions(text: str) -> list[str]:
 
 
 def _parts(begun: str, before: str, library: PartsLibrary) -> Iterator[str]:
-    """Parts that the begun one may be, given those before it."""
+    """Yield the parts that complete ``begun``, given the parts ``before`` it."""
     # The CPU says which memory fits, so with a CPU in the line its modules come first.
     cpu = _cpu_in(before, library)
     if cpu is not None:

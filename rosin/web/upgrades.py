@@ -1,4 +1,4 @@
-"""What to buy: the PC with one part changed, planned anew, with the price that the user gave."""
+"""Upgrades: the PC with one part changed, planned anew, with the price that the user gave."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,18 +14,19 @@ from rosin.web.answering import NoAnswer, PageAnswer, answer_for
 from rosin.web.question import PageQuestion
 
 MAX_OFFERS = 12
-"""Offers in a table. Each takes a plan, and the table should take seconds, not minutes."""
+"""The most offers in a table; each takes a plan, and the table should take seconds, not minutes."""
 MAX_GPUS = 6
-"""Cards that are offered where the user names nothing."""
+"""The most cards that are offered if the user names nothing."""
 TWICE = 2.0
 PRICED = 100.0
-"""Speed is counted for each hundred of the user's money."""
+"""The amount of the user's money for which a gain in speed is stated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """One thing to buy: words, the PC with it, and its price; ``overrides`` change numbers where
-    the PC is no line of parts.
+    """One thing to buy: words, the PC with it, and its price.
+
+    ``overrides`` change numbers of a PC that is no line of parts.
     """
 
     words: str
@@ -36,10 +37,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferRow:
-    """What a plan on the changed PC gives; all but words, price and reason are None without one.
+    """The plan on the changed PC; without a plan, only words, machine, price and reason are set.
 
-    ``gain_fraction`` is the speed of the whole answer over that of today less 1;
-    ``tokens_per_s_per_price`` the answered tokens a second that each hundred of the price adds.
+    ``gain_fraction`` is the speed of the whole answer over today's, less 1.
+    ``tokens_per_s_per_price`` is the gain in tokens a second for each hundred of the price.
     """
 
     words: str
@@ -54,8 +55,9 @@ class OfferRow:
 
 
 def offer_rows(question: PageQuestion) -> tuple[list[OfferRow], list[str]]:
-    """Plan every offer, the largest gain first, those without a plan last; and what was not
-    understood of what the user named. Numbers that were moved stay out: an offer is a real part.
+    """Plan every offer; return the rows, the largest gain first, and the lines not understood.
+
+    Offers without a plan come last. Moved numbers are ignored, since an offer is a real part.
     """
     offers, problems = offers_of(question)
     today = answer_for(question, question.machine)
@@ -65,9 +67,7 @@ def offer_rows(question: PageQuestion) -> tuple[list[OfferRow], list[str]]:
 
 
 def offers_of(question: PageQuestion) -> tuple[list[Offer], list[str]]:
-    """The user's own offers, or the usual ones where none is named; and one line for each line that
-    is wrong.
-    """
+    """Return the user's own offers, or the usual ones, and a message for each wrong line."""
     library = parts_library()
     line = parts_of(question.machine, library)
     lines = [text for text in question.upgrades.splitlines() if text.strip()]
@@ -89,7 +89,7 @@ def offers_of(question: PageQuestion) -> tuple[list[Offer], list[str]]:
 
 
 def parts_of(machine: str, library: PartsLibrary) -> PartsLine | None:
-    """The parts that a PC is written in; None where it is a name or a file."""
+    """Return the parts of a PC's line; None for a name or a file."""
     if machine in machine_names():  # such as h100, which a part may be called, too
         return None
     try:
@@ -99,7 +99,7 @@ def parts_of(machine: str, library: PartsLibrary) -> PartsLine | None:
 
 
 def _offer(text: str, line: PartsLine, library: PartsLibrary) -> Offer:
-    """Read ``part = price`` or ``part``; a card with ``+`` before it is added, not exchanged."""
+    """Read ``part = price`` or ``part``; a card after ``+`` is added, not exchanged."""
     words, _, price = text.partition("=")
     words = words.strip()
     part = parse_line(words.removeprefix("+"), library)
@@ -132,7 +132,7 @@ def _price(words: str, text: str) -> float | None:
 
 
 def _usual(line: PartsLine, library: PartsLibrary) -> Iterator[Offer]:
-    """The next cards up, twice the memory, and the fastest memory that the CPU is listed for."""
+    """Yield the next better cards, twice the memory, and the CPU's fastest listed memory."""
     for part in _better_gpus(line, library):
         sizes = library.gpus[part.name]
         size = f" {part.memory_bytes // GIB}GB" if len(sizes) > 1 else ""
@@ -144,9 +144,10 @@ def _usual(line: PartsLine, library: PartsLibrary) -> Iterator[Offer]:
 
 
 def _better_gpus(line: PartsLine, library: PartsLibrary) -> Sequence[GpuPart]:
-    """Cards of the same line of products with no less memory and no slower memory than the one
-    there, the smallest steps first. A machine with several cards, or with memory in common, gets
-    none.
+    """Return better cards of the same product line, the smallest steps first.
+
+    A better card has no less memory, and no slower memory. A machine with several cards, or with
+    memory shared by CPU and GPU, gets none.
     """
     if len(line.gpus) != 1 or line.gpus[0].count > 1:
         return []
@@ -174,7 +175,7 @@ def _gpu_part(line: PartsLine, library: PartsLibrary) -> GpuPart:
 
 
 def _brand(part: GpuPart) -> tuple[str, bool]:
-    """A line of products: the name without the model's number, laptops apart."""
+    """Return a card's product line: its name without numbers, and whether it is a laptop card."""
     words = part.name.split()
     # Two words are the brand, such as GeForce RTX; a third is a variant, such as Ti.
     brand = [word for word in words if not any(letter.isdigit() for letter in word)][:2]

@@ -1,4 +1,4 @@
-"""The choices in cases, for a person: what was chosen, what was best, and what the choice loses."""
+"""The choices in measured cases, for a person: the chosen way, the best way, and the loss."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,10 @@ SHOWN_CASES = 12
 
 
 def choices_page(result: AccuracyResult) -> Iterator[RenderableType]:
-    """The summary, the cases that lose most, and what could not be predicted. Nothing without cases."""
+    """Yield the summary, the cases that lose most, and the cases in which nothing was chosen.
+
+    Nothing is yielded if no cases were asked for.
+    """
     if result.case_summary is None:
         return
     yield Text(f"\n{summary_words(result.case_summary)}")
@@ -34,7 +37,7 @@ def choices_page(result: AccuracyResult) -> Iterator[RenderableType]:
 
 
 def summary_words(summary: CaseSummary) -> str:
-    """The summary in a sentence."""
+    """Return the summary as a sentence."""
     return (
         f"{summary.num_chosen} of {summary.num_cases} cases: the choice is the measured best or within 5 % of it in "
         f"{summary.within_5_percent_fraction:.0%} of all, loses {summary.median_regret_fraction:.1%} in the median "
@@ -43,7 +46,7 @@ def summary_words(summary: CaseSummary) -> str:
 
 
 def case_words(case: CaseAccuracy) -> str:
-    """A case with its phase."""
+    """Return the name of a case and its phase."""
     return f"{case.case}, {case.phase}"
 
 

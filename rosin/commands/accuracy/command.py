@@ -1,4 +1,4 @@
-"""`rosin accuracy`: what was predicted for measured rows, and how far off it was."""
+"""`rosin accuracy`: predictions for measured rows, and their errors."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""The page of docs/accuracy.md, made out of a comparison with measured rows."""
+"""The text of docs/accuracy.md, made from a comparison with measured rows."""
 
 from collections.abc import Iterator
 

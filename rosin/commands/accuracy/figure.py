@@ -1,4 +1,4 @@
-"""Predicted against measured tokens a second on logarithmic axes, a colour a machine."""
+"""Predicted against measured tokens a second on logarithmic axes; each machine has a colour."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from validation.accuracy import AccuracyResult, PointAccuracy
 SIZE_INCHES = (9.5, 6.5)
 MARGIN = 1.15
 MOST_NAMED = 24
-"""Machines that a legend beside the picture has room for; those with most rows are named."""
+"""The most machines that the legend names: those with the most rows."""
 
 
 def draw_accuracy(result: AccuracyResult, phase: str, suffix: str = ".png") -> bytes:

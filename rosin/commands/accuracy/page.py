@@ -1,4 +1,4 @@
-"""A comparison with measured rows for a person: errors by group, and rows that could not be asked."""
+"""A comparison with measured rows, for a person: errors by group, and rows without a prediction."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,8 +17,9 @@ SHOWN_ROWS = 20
 
 
 def accuracy_page(result: AccuracyResult) -> Iterator[RenderableType]:
-    """Few rows one by one; a table for each phase, the baselines, and the rows left out with their
-    reasons.
+    """Yield few rows one by one, a table for each phase, the baselines, and the rows left out.
+
+    The rows left out stand with their reasons.
     """
     yield from _each_row(result)
     how = (
@@ -76,12 +77,12 @@ def _point_cells(point: PointAccuracy) -> tuple[str, ...]:
 
 
 def percent(fraction: float | None) -> str:
-    """A share in per cent, a dash where there is none."""
+    """Return a share in per cent, or a dash for None."""
     return "–" if fraction is None else f"{100 * fraction:.1f} %"
 
 
 def reasons(result: AccuracyResult) -> list[tuple[str, int]]:
-    """Why rows cannot be expressed, with how many, most first."""
+    """Return why rows have no prediction, each reason with its number of rows, the most first."""
     counted = Counter(row.reason for row in result.rows if row.reason is not None)
     return counted.most_common()
 
@@ -102,7 +103,7 @@ def group_cells(item: GroupAccuracy) -> tuple[str, ...]:
 
 
 SHOWN = (0, 2, 3, 5, 6, 7, 8)
-"""Columns that fit a terminal; the page has them all."""
+"""The places of the columns that fit a terminal; the written page has all columns."""
 
 HEADINGS = (
     *("rows", "machines", "median", "90th", "over machines", "bias"),

@@ -1,4 +1,4 @@
-"""`rosin caches`: how often caches of experts miss under each policy, against the optimum."""
+"""`rosin caches`: how often expert caches miss under each policy, compared with the optimum."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ TraceOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamOptions(OptionGroup):
-    """How much is replayed of each model."""
+    """The number of tokens and layers that are replayed of each model."""
 
     tokens: TokensOption = 100_000
     layers: LayersOption = 1
@@ -134,7 +134,10 @@ def _generated(tokens: int, seed: int) -> "StreamOf":
 
 
 def _recorded(path: Path, layers: int) -> "StreamOf":
-    """Layers of a trace, evenly spread over its depth."""
+    """Return a function that gives the recorded experts of a layer of the trace.
+
+    The ``layers`` layers that it gives are evenly spread over the depth of the trace.
+    """
     from sim.routing.trace_file import load_trace
     from sim.runtimes.caching.stream import recorded_stream
 

@@ -1,4 +1,4 @@
-"""A study of cache policies as a picture: by how much each misses more often than the optimum."""
+"""A study of cache policies as a picture: the misses of each policy over the optimum's misses."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ INCHES_PER_POLICY = 0.38
 INCHES_PER_SHARE = 3.2
 INCHES_OF_NAMES = 2.0
 ROOM_FOR_NUMBERS = 1.2
-"""Of the longest bar: behind each bar stands its number."""
+"""The width of the axes, as a multiple of the longest bar; a number stands behind each bar."""
 
 
 def draw(result: CacheStudyResult, suffix: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A study of cache policies for a person: misses over the optimum's, and misses of the best and worst model."""
+"""A study of cache policies, for a person: misses by policy, and the optimum's misses by model."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,11 @@ from rosin.report.tables import name_column, number_column, plain_table
 
 
 def caches_page(result: CacheStudyResult) -> Iterator[RenderableType]:
-    """A line a policy: misses over the optimum's by size, then the optimum's misses of each model."""
+    """Yield two tables over the shares of experts that are cached.
+
+    The first has a line for each policy with its misses over the optimum's. The second has a line
+    for each model with the optimum's share of misses.
+    """
     shares = list(dict.fromkeys(item.share for item in result.medians))
     over = {(item.policy, item.share): item.over_optimum for item in result.medians}
     num_models = len({row.model for row in result.rows})

@@ -5,7 +5,7 @@ from rosin.report.document import Document
 
 
 class CacheStudyResult(Document):
-    """What ``rosin caches`` answers. ``tokens`` is null for a recorded trace."""
+    """The answer of ``rosin caches``; ``tokens`` is null for a recorded trace."""
 
     tokens: int | None
     layers: int

@@ -33,7 +33,7 @@ NOTICE = "each plan is run for real, which may take minutes; --rounds 1 is short
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationRuns(OptionGroup):
-    """How the plans are run, as typed."""
+    """The options that say how the plans are run, as typed."""
 
     device: TierOption = "auto"
     rounds: CalibrationRoundsOption = 5

@@ -35,7 +35,7 @@ def calibrate_result(calibration: Calibration, device: str, path: Path) -> Calib
 
 
 def calibrate_warnings(calibration: Calibration) -> list[str]:
-    """What to know before trusting the fit."""
+    """Return the warnings that a reader needs before trusting the fit."""
     found = []
     if calibration.variation_fraction > MOST_VARIATION_FRACTION:
         found.append(

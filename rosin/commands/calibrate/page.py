@@ -1,4 +1,4 @@
-"""A calibration for a person: what was multiplied by what, and what that is worth."""
+"""A calibration, for a person: the fitted factors, and the errors with and without them."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from rosin.report.tables import format_share, name_column, number_column, plain_
 
 
 def calibrate_page(result: CalibrateResult) -> Iterator[RenderableType]:
-    """The factors, the overhead of a layer, and the errors on what was held out."""
+    """Yield the factors, the overhead of a layer, and the errors on held-out runs."""
     yield Text(f"{result.machine['description']}\n")
     table = plain_table(
         name_column("lane"), text_column("part"), number_column("price"), number_column("tasks")

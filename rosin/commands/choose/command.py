@@ -1,4 +1,4 @@
-"""`rosin choose`: which way of running experts that do not fit the GPU is best on a machine."""
+"""`rosin choose`: the best way on a machine to run experts that do not fit the GPU."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ DEFAULT_OUTPUT_TOKENS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceOptions(OptionGroup):
-    """What runs where, as typed."""
+    """The model, the machine and the lengths of prompt and answer, as typed."""
 
     model: ModelOption = None
     machine: MachineOption = None
@@ -140,7 +140,7 @@ def choose(
 
 
 def _checkpoint(model: str, quantization: str | None) -> "Model | None":
-    """The model as FreeToken loads it; None where it cannot load that format."""
+    """Return the model as FreeToken loads it, or None if FreeToken cannot load that format."""
     from hwprofiles import InputError
     from sim.runtimes.caching.arguments import FREETOKEN
     from sim.runtimes.model_files import load_model_for

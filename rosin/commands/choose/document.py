@@ -7,7 +7,7 @@ from rosin.report.document import Document
 
 
 class ArmResult(Document):
-    """One way to run the model."""
+    """One way to run the model (an arm), with its speeds and the share of speed that is at risk."""
 
     arm: str
     decode: SpeedInterval
@@ -25,7 +25,7 @@ class ArmResult(Document):
 
 
 class ChooseResult(Document):
-    """What ``rosin choose`` answers, best arm first."""
+    """The answer of ``rosin choose``, the best arm first."""
 
     machine: str
     model: str
@@ -40,7 +40,11 @@ class ChooseResult(Document):
 def choose_result(
     choice: Choice, drafted: Mapping[str, DraftedSpeed], **asked: str | int
 ) -> ChooseResult:
-    """The document of a choice; ``asked`` holds the fields that repeat the question, ``drafted`` arms with drafts."""
+    """Return the document of a choice.
+
+    ``asked`` holds the fields that repeat the question; ``drafted`` holds the speeds with drafts by
+    arm.
+    """
     return ChooseResult(
         **asked,  # type: ignore[arg-type]
         arms=tuple(_arm(own, drafted.get(own.arm.arm)) for own in choice.arms),

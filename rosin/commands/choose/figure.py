@@ -11,7 +11,7 @@ from rosin.report.tables import format_count
 OTHER_COLOR = "#999999"
 INCHES_PER_WAY = 0.42
 RANGE_CAPS = 3.0
-"""Points across the ends of a range."""
+"""The width of the caps at the ends of a range, in points."""
 
 
 def draw(result: ChooseResult, suffix: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A choice in a user's words: every way with its speeds, what is risked, and how to run the best."""
+"""A choice in a user's words: every way with its speeds, the risk, and the command of the best."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from sim.runtimes.llama_cpp.arguments import LLAMA_CPP
 
 
 def choose_page(result: ChooseResult) -> Iterator[RenderableType]:
-    """The table, best first, then the command of the best and what the answer rests on."""
+    """Yield the table with the best way first, its command, and the basis of the answer."""
     yield Text(
         f"{result.model} {result.quantization} on {result.machine}: {result.prompt_tokens:,} tokens of prompt, "
         f"{result.output_tokens:,} of answer\n"
@@ -44,15 +44,17 @@ def choose_page(result: ChooseResult) -> Iterator[RenderableType]:
 
 
 def _left_out(result: ChooseResult) -> Iterator[RenderableType]:
-    """A line a reason, with every way that it rules out."""
+    """Yield a line for each reason, with all ways that it rules out."""
     for reason in dict.fromkeys(left.reason for left in result.left_out):
         ways = "; ".join(left.arm for left in result.left_out if left.reason == reason)
         yield Text(f"not possible: {ways}: {reason}")
 
 
 def _drafts(result: ChooseResult) -> Iterator[RenderableType]:
-    """A line a way: speed with and without drafts, and experts read for each token kept; then for
-    which ways drafts pay.
+    """Yield a table with a line for each way, and then the ways for which drafts pay.
+
+    A line has the speeds with and without drafts. It also has the factor by which drafts multiply
+    the experts that are read for each kept token.
     """
     drafted = [(own, own.drafts) for own in result.arms if own.drafts is not None]
     if not drafted:

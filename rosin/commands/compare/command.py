@@ -67,10 +67,10 @@ def compare(
 
 
 def _policies(request: ScenarioRequest, names: str | None) -> list["Policy"]:
-    """The plan's policy if there is a plan, then those named, each once and in the order given; all
-    of them where none is.
+    """Return the plan's policy, if there is a plan, then the named policies in the order given.
 
-    Raises InputError for an empty list or an unknown name.
+    Each policy is returned once; without names, all policies are. Raises InputError for an empty
+    list or an unknown name.
     """
     from hwprofiles import InputError
     from sim.policies import POLICIES, find_policy
@@ -94,9 +94,7 @@ def _policies(request: ScenarioRequest, names: str | None) -> list["Policy"]:
 
 
 def _nothing_fits(misfits: Sequence["MisfitPolicy"]) -> NoFeasiblePlan:
-    """The failure of a comparison without a single row: the policy that is nearest to fitting
-    stands for all.
-    """
+    """Return the failure of a comparison without a row; it states the policy nearest to fitting."""
     from hwprofiles.units import format_bytes
 
     # Who is refused for another reason than memory misses no bytes, and is nearest to nothing.

@@ -16,14 +16,12 @@ from sim.step.simulate import Run, Scenario, cards_refusal
 
 NOTHING = "nothing"
 SEPARATOR = "+"
-"""Joins the resources that were busy at once, in the keys of ``overlap_fractions``."""
+"""The separator of resources that were busy at once, in the keys of ``overlap_fractions``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedRuns:
-    """The figures, the weakest provenance of all the runs (None where nothing fits), and what all
-    or some of them warn of.
-    """
+    """The figures of all runs, their weakest provenance (None if none fits), and their warnings."""
 
     result: CompareResult
     provenance: Provenance | None
@@ -36,10 +34,11 @@ def compare_all(
     num_draws: int = 1,
     on_policy: Callable[[str], None] = lambda name: None,
 ) -> ComparedRuns:
-    """Simulate each over that many draws, the fastest first; those that do not fit stand apart with
-    their reason.
+    """Simulate each scenario over ``num_draws`` draws, and sort the rows by speed, the fastest
+    first.
 
-    ``on_policy`` is told the name of each before it is simulated.
+    Policies that do not fit are listed apart, with their reasons. ``on_policy`` receives the name
+    of each policy before its simulation.
     """
     rows = []
     misfits = []
@@ -103,7 +102,7 @@ def _row(run: Run, warnings: list[str]) -> ComparedPolicy:
 
 
 def _shared_warnings(rows: Sequence[ComparedPolicy]) -> Iterator[str]:
-    """Yield each warning once, with the policy where it is not everybody's."""
+    """Yield each warning once, with the names of its policies unless all policies have it."""
     counts = Counter(warning for row in rows for warning in row.warnings)
     for warning, count in counts.items():
         if count == len(rows):

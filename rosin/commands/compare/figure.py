@@ -26,7 +26,7 @@ TEXT_COLORS: Mapping[str, str] = {"copies alone": "white"}
 SPEED_COLOR = "#444444"
 INCHES_PER_ROW = 0.38
 NARROW_FRACTION = 0.08
-"""Parts of a bar narrower than this have no figure in them."""
+"""The share of a bar below which a part has no number in it."""
 
 
 def draw(result: CompareResult, suffix: str) -> bytes:
@@ -62,7 +62,7 @@ def _title(result: CompareResult) -> str:
 
 
 def _marks_meaning(result: CompareResult) -> str:
-    """What the marks behind names mean, where there are any."""
+    """Return the meaning of the marks behind names; empty without marks."""
     meanings = [
         words
         for mark, words in MARK_WORDS.items()

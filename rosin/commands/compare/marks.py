@@ -1,4 +1,4 @@
-"""What is said beside the name of a policy that is not to be taken for an equal of the others."""
+"""The marks beside names of policies that are not comparable: lossy and foreseeing ones."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,6 +16,6 @@ MARK_WORDS: Mapping[str, str] = MappingProxyType(
 
 
 def row_mark(row: ComparedPolicy) -> str:
-    """The marks of a policy: none for most."""
+    """Return the marks of a policy; most policies have none."""
     lossy = "" if row.is_lossless else f" {LOSSY}"
     return lossy + (f" {FORETELLING}" if row.knows_future else "")

@@ -1,4 +1,4 @@
-"""Policies side by side, for a person: one line each, and why some do not run at all."""
+"""A comparison of policies, for a person: a line for each, and why some do not run at all."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ LEGEND = (
 
 
 def compare_page(result: CompareResult, scenario: Scenario) -> Iterator[RenderableType]:
-    """What was compared, the table, what its columns mean, and those that do not fit."""
+    """Yield the scenario, the table, the meaning of its columns, and policies that do not fit."""
     yield Text("\n".join(scenario_lines(scenario)))
     yield Text("Every policy meets the same tokens, which select the same experts.\n")
     yield _table(result)

@@ -1,4 +1,4 @@
-"""`rosin export`: a plan in the words of a real program."""
+"""`rosin export`: a plan in the form that a real program reads."""
 
 import sys
 from pathlib import Path
@@ -13,8 +13,10 @@ DEFAULT_FORM = "args"
 MASK_FORM = "mask"
 PROFILE_FORM = "profile"
 FILE_FORMS = {MASK_FORM: "ktransformers", PROFILE_FORM: "llama.cpp"}
-"""Files of the experts that the GPU is to hold, with the program that reads them; the flags for them
-are printed."""
+"""Forms that write a file of the experts for the GPU, with the program that reads the file.
+
+The flags that name the file are printed.
+"""
 
 TargetOption = Annotated[
     str,
@@ -73,7 +75,10 @@ def export(
 
 
 def _experts(path: Path, to: str, form: str, target: Path | None) -> tuple[str, tuple[str, ...]]:
-    """Write a file of experts, and return the flags that read it. Raises InputError."""
+    """Write a file of experts; return the flags that name the file, and notes for the reader.
+
+    Raises InputError for wrong input.
+    """
     from hwprofiles import InputError
 
     if to != FILE_FORMS[form]:
@@ -91,7 +96,7 @@ def _experts(path: Path, to: str, form: str, target: Path | None) -> tuple[str, 
 
 
 def _text(path: Path, to: str, form: str | None) -> tuple[str, tuple[str, ...]]:
-    """The text, and what a reader must know of it. Raises InputError."""
+    """Return the text of the export and notes for the reader. Raises InputError for wrong input."""
     from planner.export.runtimes import WRITERS
     from planner.runtimes.plan_file import is_any_plan
 
@@ -104,7 +109,7 @@ def _text(path: Path, to: str, form: str | None) -> tuple[str, tuple[str, ...]]:
 
 
 def _kv_text(path: Path, to: str, form: str | None) -> str:
-    """The configuration of an engine for KV tiers. Raises InputError."""
+    """Return an engine's configuration for KV tiers. Raises InputError for wrong input."""
     from hwprofiles import InputError, unknown_name
     from hwprofiles.input_file import check_regular, is_there
     from planner.export.kv import KV_EXPORTERS

@@ -1,4 +1,4 @@
-"""A plan of a policy for KTransformers, expert by expert: a file of counts, and the flags for it."""
+"""A policy's plan for KTransformers, expert by expert: a file of counts, and its flags."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from rosin.commands.export.placed_experts import NOTE, placed_experts
 
 
 def write_mask(path: Path, target: Path) -> tuple[str, tuple[str, ...]]:
-    """Write the experts that the plan places to ``target``; return the flags, and what to know.
+    """Write the experts that the plan places to ``target``; return the flags, and notes for the
+    reader.
 
     Raises InputError for a plan that places no experts by name.
     """

@@ -1,4 +1,4 @@
-"""The experts that a plan of a policy starts on the GPU, by name."""
+"""The experts that are on the GPU at the start of a policy's plan, by number."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ NOTE = (
 
 
 def placed_experts(path: Path, form: str) -> tuple[Model, tuple[tuple[int, ...], ...]]:
-    """Return the plan's model and its experts by layer.
+    """Return the plan's model, and for each layer the experts on the GPU at the start.
 
-    Raises InputError for a plan that places no experts by name.
+    Raises InputError for a plan that places no experts by name. ``form`` is named in the message.
     """
     from planner.search.plan import load_plan
 

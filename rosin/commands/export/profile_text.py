@@ -1,4 +1,6 @@
-"""A plan of a policy for llama.cpp's static cache of experts: a CSV of choices, and its flags."""
+"""A policy's plan for llama.cpp's static expert cache: a CSV of selections and the flags that name
+it.
+"""
 
 from pathlib import Path
 
@@ -14,7 +16,8 @@ FORK = (
 
 
 def write_profile(path: Path, target: Path) -> tuple[str, tuple[str, ...]]:
-    """Write the experts that the plan places to ``target``; return the flags, and what to know.
+    """Write the experts that the plan places to ``target``; return the flags, and notes for the
+    reader.
 
     Raises InputError for a plan that places no experts by name.
     """

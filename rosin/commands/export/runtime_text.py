@@ -1,4 +1,4 @@
-"""Any plan in a form that a runtime reads; one that is not for it is planned anew."""
+"""A plan in a form that a runtime reads; a plan of another kind is planned anew for the runtime."""
 
 from pathlib import Path
 
@@ -7,10 +7,11 @@ from planner.runtimes.plan_text import left_out_of, text_of
 
 
 def plan_text(path: Path, to: str, form: str) -> tuple[str, tuple[str, ...]]:
-    """Return a plan file in a form of the runtime, and what a reader must know.
+    """Return a plan file in a form of the runtime ``to``, and notes for the reader.
 
-    A plan of a policy, or for another runtime, is planned anew for this one: its placement need not
-    be one that this runtime can express. Raises InputError, and NoFeasiblePlan where nothing fits.
+    A policy's plan, or a plan for another runtime, is planned anew, since this runtime may be
+    unable to express its placement. Raises InputError for wrong input, and NoFeasiblePlan if
+    nothing fits.
     """
     if is_runtime_plan(path):
         plan = load_runtime_plan(path)
@@ -21,7 +22,7 @@ def plan_text(path: Path, to: str, form: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _planned_anew(plan: RuntimePlanFile, to: str, form: str) -> tuple[str, tuple[str, ...]]:
-    """Return the best of this runtime for the load of a plan for another."""
+    """Return the best plan of runtime ``to`` for the load of another runtime's plan."""
     from rosin.commands.plan.runtime_command import plan_again
 
     found = plan_again(plan.setting, plan.goal, to, plan)
@@ -35,7 +36,7 @@ def _planned_anew(plan: RuntimePlanFile, to: str, form: str) -> tuple[str, tuple
 
 
 def _of_policy(path: Path, to: str, form: str) -> tuple[str, tuple[str, ...]]:
-    """Return the best of this runtime for the setting of a plan of any policy."""
+    """Return the best plan of runtime ``to`` for the setting of a policy's plan."""
     from planner.search.plan import load_plan
     from rosin.commands.plan.runtime_command import plan_again
 
@@ -51,7 +52,7 @@ def _of_policy(path: Path, to: str, form: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _compared(before_s: float, after_s: float) -> str:
-    """Say how much slower or faster a run is."""
+    """Return in words how much slower or faster the second run is."""
     change = after_s / before_s - 1
     # A smaller change would be printed as 0 %.
     if abs(change) < 0.005:

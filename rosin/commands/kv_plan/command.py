@@ -104,7 +104,7 @@ RemoteUrlOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteOptions(OptionGroup):
-    """What is served where, as typed."""
+    """The served model and the machine, as typed."""
 
     model: ModelName
     machine: MachineName
@@ -112,14 +112,14 @@ class SiteOptions(OptionGroup):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedOptions(ServingOptions):
-    """The workload, which must be named, and the serving that is changed, as typed."""
+    """The workload, which is required, and the options of serving, as typed."""
 
     workload: WorkloadName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedOptions(OptionGroup):
-    """What the plan is for, as typed, and what it starts from."""
+    """The goal of the plan, the configuration to compare with, and changed settings, as typed."""
 
     objective: ServedObjective = "latency"
     max_ttft: TtftLimitOption = None
@@ -129,7 +129,7 @@ class WantedOptions(OptionGroup):
     settings: ChangeOption = None
 
     def target(self) -> "ServingTarget | None":
-        """Return the limits, where there are any."""
+        """Return the limits on TTFT and ITL, or None if neither is given."""
         from planner.serving.target import ServingTarget
 
         target = ServingTarget(max_ttft_s=self.max_ttft, max_itl_s=self.max_itl)
@@ -139,7 +139,7 @@ class WantedOptions(OptionGroup):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Files(OptionGroup):
-    """What to write where, and what a file of tiers says of places."""
+    """The files to write, and the places of tiers for the file of KV tiers."""
 
     output_file: ServingFileOption = None
     kv_file: KvFileOption = None
@@ -148,7 +148,11 @@ class _Files(OptionGroup):
     figure: KvFigureOption = None
 
     def check(self, offered: "ServingSpec") -> None:
-        """Before a long search, refuse what no file of tiers could say. Raises InputError."""
+        """Check the files to write before a long search.
+
+        Raises InputError if a file cannot be written, or if a file of KV tiers cannot express the
+        offered tiers. A place of a tier without such a file is an error, too.
+        """
         from hwprofiles import InputError
         from hwprofiles.text_file import check_yaml_target
         from planner.serving.kv_tiers import check_exportable
@@ -167,7 +171,7 @@ class _Files(OptionGroup):
             raise InputError(f"{name} needs --kv-file, which it is written to")
 
     def write(self, best: "ServingSpec", question: "ServingQuestion") -> None:
-        """Write the files that were asked for; none of tiers where the best has none."""
+        """Write the files that were asked for; a plan without tiers has no file of tiers."""
         from hwprofiles import write_yaml
         from planner.serving.kv_tiers import kv_tiers_of
         from planner.serving.running import num_keeping_ranks
@@ -204,7 +208,10 @@ def kv_plan(
 def _question(
     site: SiteOptions, asked: ServedOptions, wanted: WantedOptions, seed: int
 ) -> "tuple[ServingQuestion, tuple[str, ...]]":
-    """Read what is asked, and what a reader must know of it. Raises InputError."""
+    """Return the question that the options ask, and notes for the reader.
+
+    Raises InputError for wrong input.
+    """
     from hwprofiles import InputError, load_machine
     from planner.serving.serving_plan import ServingQuestion
     from sim.model.library import load_model
@@ -231,9 +238,10 @@ def _question(
 def _with_running(
     question: "ServingQuestion", path: Path
 ) -> "tuple[ServingQuestion, tuple[str, ...]]":
-    """The question with what is run today, and the keys of its file that mean nothing.
+    """Return the question with the configuration that runs today, and a note on its unknown keys.
 
-    Where no tiers are offered, those that it has are: the memory is there. Raises InputError.
+    If no tiers are offered, the tiers of that configuration are offered, since their memory exists.
+    Raises InputError for a wrong file.
     """
     from hwprofiles.errors import shortened
     from planner.export.kv import load_lmcache
@@ -255,7 +263,7 @@ def _with_running(
 
 
 def _found(question: "ServingQuestion", output: Output) -> "ServingPlan":
-    """The best plan. Raises NoFeasiblePlan where there is none."""
+    """Return the best plan. Raises NoFeasiblePlan if nothing fits or meets the target."""
     from planner.serving.offload import plan_serving
     from planner.serving.serving_plan import ServingPlan, TargetMissed
     from rosin.commands.kv_plan.page import missed
@@ -302,7 +310,7 @@ def _report(
 
 
 def _warnings(found: "ServingPlan", question: "ServingQuestion") -> list[str]:
-    """What the best run warns of."""
+    """Return the warnings of the best run."""
     from sim.serving import Cluster, prepare
     from sim.serving.setting import serving_setting
 
@@ -312,7 +320,9 @@ def _warnings(found: "ServingPlan", question: "ServingQuestion") -> list[str]:
 
 
 def _unsaid(spec: "ServingSpec") -> Iterator[str]:
-    """What a file of tiers cannot say, or that there is none."""
+    """Yield each setting of the plan that the file of tiers cannot express, or that no file was
+    written.
+    """
     from sim.serving.offload_options import Loading
 
     if not spec.tiers:

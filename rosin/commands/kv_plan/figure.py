@@ -8,8 +8,9 @@ MAX_BARS = 24
 
 
 def draw_kv_plan(result: KvPlanResult, suffix: str) -> bytes:
-    """Mean time of an answer for each way that was tried, the best first, in the format of that
-    suffix.
+    """Return a picture of the mean time to the whole answer for each way tried, the best first.
+
+    ``suffix`` chooses the format.
     """
     bars = [
         NamedBar(

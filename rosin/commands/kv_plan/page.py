@@ -1,4 +1,4 @@
-"""How to serve a workload: what was tried, what is best, and whether tiers of KV are worth it."""
+"""A serving plan, for a person: the ways tried, the best one, and whether KV tiers are worth it."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ NUM_SHOWN = 12
 def plan_record(
     found: ServingPlan, question: ServingQuestion, path: str | None, kv_path: str | None
 ) -> KvPlanResult:
-    """The plan as JSON has it."""
+    """Return the plan as the JSON shows it; ``path`` and ``kv_path`` are the files written."""
     target = question.target or ServingTarget()
     return KvPlanResult(
         machine=question.machine.name,
@@ -43,7 +43,7 @@ def plan_record(
 
 
 def verdict(found: ServingPlan) -> str:
-    """Whether to use tiers, in a sentence."""
+    """Return a sentence that says whether to use KV tiers."""
     if found.gain_fraction is None:
         return "No tiers were offered; --kv-tier cpu=SIZE asks whether they would help."
     # Only one of the two may be chosen, so a difference in percent would say nothing.
@@ -59,7 +59,7 @@ def verdict(found: ServingPlan) -> str:
 
 
 def missed(found: TargetMissed) -> str:
-    """Say in a line that the target is out of reach, and how near the nearest comes."""
+    """Return a line that says that the target is missed, and how near the nearest way comes."""
     nearest = found.nearest
     target = found.target
     reached = []
@@ -75,7 +75,7 @@ def missed(found: TargetMissed) -> str:
 
 
 def serve_plan_page(result: KvPlanResult) -> Iterator[RenderableType]:
-    """The page, at most 80 columns."""
+    """Yield the page of a serving plan, at most 80 columns wide."""
     yield Text(
         f"{result.model} on {result.machine}, {result.best.metrics.num_requests:,} requests of {result.workload}; simulated, not measured"
     )
@@ -133,7 +133,7 @@ def _rows_table(result: KvPlanResult) -> Table:
 
 
 def _lost(result: KvPlanResult, against: TriedServing) -> str:
-    """What is run today, and what is lost with it, in a sentence."""
+    """Return a sentence that compares the configuration that runs today with the best one."""
     spec = ServingSpec.model_validate(against.serving)
     gain = result.gain_over_against_fraction or 0.0
     name = f"What you run ({_running_words(spec)})"
@@ -147,7 +147,7 @@ def _lost(result: KvPlanResult, against: TriedServing) -> str:
 
 
 def _running_words(spec: ServingSpec) -> str:
-    """Instances, tiers and the rules that are not LMCache's defaults."""
+    """Return in words the instances, the tiers, and the rules other than LMCache's defaults."""
     words = [share_words(spec.num_instances, spec.instance.num_gpus or 1)]
     words += [_tier_words(tier.name, tier.capacity_bytes) for tier in spec.tiers]
     if not spec.tiers:

@@ -1,4 +1,4 @@
-"""`rosin kv-replay`: what a pool of KV blocks would have served of a request trace."""
+"""`rosin kv-replay`: the hit rates that pools of KV blocks would have had on a request trace."""
 
 from dataclasses import dataclass
 from math import inf
@@ -59,7 +59,7 @@ FigureOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolOptions(OptionGroup):
-    """The pools that are tried, as typed."""
+    """The options that describe the pools, as typed."""
 
     capacity: CapacityOption = LADDER
     block_tokens: BlockOption = 256
@@ -117,7 +117,10 @@ def kv_replay(
 
 
 def _limited(spec: "RequestsSpec", requests: int | None) -> "RequestsSpec":
-    """No more than that many requests. Raises InputError where that leaves none to count."""
+    """Return the spec with at most ``requests`` requests.
+
+    Raises InputError if all of them would be warm-up requests.
+    """
     from hwprofiles import InputError
 
     if requests is None:
@@ -130,8 +133,9 @@ def _limited(spec: "RequestsSpec", requests: int | None) -> "RequestsSpec":
 
 
 def _pools(policies: str, capacities: str, order: "TouchOrder") -> list["Pool"]:
-    """Every policy with every size, policies outermost. Raises InputError for an unknown policy or
-    a size that is none.
+    """Return a pool for each policy and each size, with the policies outermost.
+
+    Raises InputError for an unknown policy or a wrong size.
     """
     from sim.serving.kv import EVICTIONS, Pool, eviction
 

@@ -1,11 +1,12 @@
-"""What ``rosin kv-replay`` writes as JSON, key by key."""
+"""The JSON keys of ``rosin kv-replay``."""
 
 from rosin.report.document import Document
 
 
 class ReplayedTrace(Document):
-    """The requests that were replayed; ``num_warmup_requests`` more came first and are counted
-    nowhere.
+    """The requests that were replayed and counted.
+
+    Another ``num_warmup_requests`` requests came first and are not counted.
     """
 
     name: str
@@ -16,7 +17,7 @@ class ReplayedTrace(Document):
 
 
 class ReplayedPool(Document):
-    """One pool: what it was, and what it did; ``capacity_bytes`` is null without limit."""
+    """One pool, its settings and its hits; ``capacity_bytes`` is null for a pool without limit."""
 
     policy: str
     touch_order: str
@@ -28,16 +29,16 @@ class ReplayedPool(Document):
 
 
 class SufficientPool(Document):
-    """The smallest LRU pool that has that share of the hits of one without limit."""
+    """The smallest LRU pool with ``share_fraction`` of the hits of a pool without limit."""
 
     share_fraction: float
     capacity_bytes: int
 
 
 class KvReplayResult(Document):
-    """What ``rosin kv-replay`` found, pools in the order they were asked for.
+    """The result of ``rosin kv-replay``, with pools in the order in which they were asked for.
 
-    ``lru_sufficient`` is empty where so few pools were asked for that each was replayed by itself.
+    ``lru_sufficient`` is empty if each of the few pools was replayed by itself.
     """
 
     trace: ReplayedTrace

@@ -1,4 +1,4 @@
-"""Hit rate by the size of the pool, a line a policy."""
+"""The hit rate by the size of the pool, with a line for each policy."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,8 +29,9 @@ CURVE_POINTS = 200
 
 
 def draw_kv(result: KvReplayResult, curve: LruCurve | None, suffix: str) -> bytes:
-    """The picture in the format of that suffix; ``curve`` fills in what lies between the sizes of
-    the LRU pools.
+    """Return the picture in the format of the suffix.
+
+    ``curve`` gives the hit rates of LRU between the sizes of the pools.
     """
     trace = result.trace
     title = f"{trace.name}: {trace.num_requests:,} requests, blocks of {result.block_tokens} tokens"

@@ -1,4 +1,4 @@
-"""A replay for a person: what was replayed, and a line a pool."""
+"""A replay, for a person: the requests, and a line for each pool."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ LEGEND = (
 
 
 def kv_replay_page(result: KvReplayResult) -> Iterator[RenderableType]:
-    """What was replayed, the table, what its columns mean."""
+    """Yield the requests that were replayed, the table, and the meaning of its columns."""
     trace = result.trace
     block_bytes = result.block_tokens * result.bytes_per_token
     yield Text(
@@ -34,7 +34,7 @@ def kv_replay_page(result: KvReplayResult) -> Iterator[RenderableType]:
 
 
 def format_gib(num_bytes: int | None) -> str:
-    """A pool's size as people type it: ``64 GiB``; ``unlimited``."""
+    """Return a pool's size in GiB, such as ``64 GiB``, or ``unlimited`` for None."""
     if num_bytes is None:
         return UNLIMITED
     size = num_bytes / GIB

@@ -1,6 +1,4 @@
-"""Replaying requests against pools of KV blocks, in the quickest way that there is for the pools
-asked for.
-"""
+"""The replay of requests against pools of KV blocks, in the quickest way for the given pools."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,17 +13,18 @@ from sim.serving.kv import LruCurve, Pool, PoolResult, TouchOrder, lru_curve, re
 from sim.workload.requests import RequestsSpec
 
 MANY_POOLS = 4
-"""With at least that many pools, one pass for all LRU pools, and for all that hold everything, is
-quicker than a replay of each.
+"""The number of pools from which one pass over the trace is quicker than a replay of each pool.
+
+One pass gives all LRU pools, and all pools that hold everything.
 """
 
 SHARES = (0.5, 0.9, 0.99)
-"""Shares of the hits without limit for which people ask how much memory they take."""
+"""The shares of an unlimited pool's hits for which the smallest sufficient pool is reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """What is replayed, and how prompts are cut into blocks."""
+    """The requests of a replay, and how their prompts are cut into blocks."""
 
     spec: RequestsSpec
     block_tokens: int
@@ -35,9 +34,10 @@ class Replay:
     def run(
         self, pools: Sequence[Pool], curve: LruCurve | None, note: Callable[[str], None]
     ) -> list[PoolResult]:
-        """A result a pool, in their order, by the curve where it says all.
+        """Return the result of each pool, in order; the curve replaces a replay if it has the
+        result.
 
-        ``note`` is told what is waited for.
+        ``note`` receives a message before a long wait.
         """
         known = {}
         if curve is not None:
@@ -55,7 +55,7 @@ class Replay:
         return [known[pool] for pool in pools]
 
     def curve(self) -> LruCurve:
-        """All LRU pools at once."""
+        """Return the curve of all LRU pools, from one pass over the requests."""
         return lru_curve(
             self.spec.requests(self.seed),
             block_tokens=self.block_tokens,
@@ -74,7 +74,9 @@ class Replay:
 
 
 def is_nested(pool: Pool) -> bool:
-    """Whether a pool of that kind is part of every larger one, so that one pass serves all."""
+    """Return whether a larger pool of this kind always contains a smaller one, so that one pass
+    suffices.
+    """
     return pool.policy == "lru" and pool.touch_order is TouchOrder.HEAD_FIRST
 
 

@@ -1,6 +1,4 @@
-"""`rosin machines`: list the machines, show one with the provenance of every number, or write one
-from a line of parts.
-"""
+"""`rosin machines`: list the machines, show one, or write one from a line of parts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,7 +97,7 @@ def _list(output: Output, overrides: Sequence[str]) -> None:
 
 
 def _write(machine: "Machine", destination: Path, output: Output) -> None:
-    """Write the machine as a file named after it, and say what is in it."""
+    """Write the machine to a file and name it after the file; then print its contents."""
     from hwprofiles import machine_data, write_yaml
 
     named = machine.model_copy(update={"name": destination.stem})

@@ -25,8 +25,9 @@ SYSTEMS: Mapping[str, str] = MappingProxyType(
         "rtx_pro_6000_server": "RTX PRO 6000 Blackwell Server + EPYC 9354",
     }
 )
-"""The machine that a system's curves are put into where none is named. The last two cards are sold
-without a host; a usual one stands for it.
+"""The machine that receives a system's curves if no machine is named.
+
+The last two cards are sold without a host, so a usual host stands for it.
 """
 
 KINDS = ("aiconfigurator", "llmservingsim", "freetoken")
@@ -71,7 +72,7 @@ FileOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableOptions(OptionGroup):
-    """Which measurements are read."""
+    """The options that say which measurements are read."""
 
     kind: KindArgument
     path: PathArgument
@@ -124,7 +125,7 @@ def _base(name: str | None, kind: str) -> "Machine":
 
 
 def _layers(path: Path, system: str, base: "Machine", names: Sequence[str]) -> "ImportedLayers":
-    """The base with curves of those models' layers outside their experts."""
+    """Return the base machine with curves for the named models' layers, except their experts."""
     from sim.model.library import load_model
     from validation.kernel_tables import import_layers
 
@@ -174,7 +175,10 @@ def _import_profile(path: Path, base: "Machine", destination: Path, output: Outp
 
 
 def _write(machine: "Machine", destination: Path) -> "Machine":
-    """Write the machine as a file named after it. Raises InputError for another ending."""
+    """Write the machine to a file and name it after the file.
+
+    Raises InputError for an ending other than .yaml and .yml.
+    """
     from hwprofiles import InputError, machine_data, write_yaml
 
     if destination.suffix not in {".yaml", ".yml"}:

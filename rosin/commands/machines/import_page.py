@@ -1,4 +1,4 @@
-"""What was imported into a machine, and how far it can be trusted."""
+"""The page of an import into a machine: what was read, and how far off the prices are."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ _LEGEND = (
 def curves_page(
     machine: Machine, rows: "GroupedRows", errors: Sequence["FormatErrors"]
 ) -> Iterator[RenderableType]:
-    """A row for each format."""
+    """Yield a table with a row for each format: its shapes, its rows and its errors of prices."""
     yield Text(f"{machine.name}: {machine.gpu.name}\n")
     table = plain_table(
         name_column("format"),
@@ -55,7 +55,9 @@ _PRODUCTS_LEGEND = (
 
 
 def layers_page(layers: "ImportedLayers") -> Iterator[RenderableType]:
-    """The products that curves of a model's layers were made of, and what has none."""
+    """Yield the matrix products from which curves of a model's layers were made, and what has no
+    curve.
+    """
     yield Text(f"\n{layers.num_curves} curves of attention, dense blocks and heads\n")
     table = plain_table(
         name_column("products in"),
@@ -84,7 +86,7 @@ def _shares(values: tuple[float, float]) -> str:
 def profile_page(
     machine: Machine, read: Sequence[str], passed_over: Sequence[str]
 ) -> Iterator[RenderableType]:
-    """What was read of a computer, and what was not, in words."""
+    """Yield the lines of a computer's profile that were read, then those passed over."""
     yield Text(f"{machine.name}: {machine.gpu.name}\n")
     for line in read:
         yield Text(f"measured: {line}")

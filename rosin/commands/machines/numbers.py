@@ -1,6 +1,4 @@
-"""The numbers of a machine, flat: path, value, unit and provenance of each, and how many there are
-of each kind.
-"""
+"""The numbers of a machine as a flat list, each with path, value and provenance."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,18 +12,20 @@ EFFICIENCY = "efficiency"
 
 
 DERIVED_SIZES = ("kv_elements", "score_elements", "value_elements", "params")
-"""Sizes of a curve's shape that make its name long and tell it from others only where ``hidden``,
-``heads`` and ``sequences`` do not.
+"""Sizes of a curve's shape that are left out of its name.
+
+They make the name long, and tell curves apart only if ``hidden``, ``heads`` and ``sequences`` do
+not.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """One number of a machine file. ``value`` is what the source states; a curve counts as one
-    number and has None.
+    """One number of a machine file; a curve counts as one number.
 
-    ``effective_value`` is what is simulated, where an efficiency makes it differ from ``value``;
-    ``low`` and ``high`` are the spread of ``value``, None where none is stated.
+    ``value`` is what the source states, and None for a curve. ``effective_value`` is the simulated
+    value if an efficiency changes it. ``low`` and ``high`` are the stated spread of ``value``, or
+    None. ``num_points`` counts the points of a curve.
     """
 
     path: str
@@ -39,9 +39,9 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineSummary:
-    """A machine in one row; rates are effective ones.
+    """A machine in one row; its rates are effective rates.
 
-    ``num_numbers`` counts by kind, strongest first.
+    ``num_numbers`` counts the numbers by kind of provenance, the strongest kind first.
     """
 
     name: str
@@ -74,7 +74,7 @@ def machine_numbers(machine: Machine) -> list[Number]:
 
 
 def count_by_kind(numbers: Sequence[Number]) -> dict[Kind, int]:
-    """How many numbers are of each kind, all kinds named, strongest first."""
+    """Return the number of numbers of each kind of provenance, the strongest kind first."""
     counts = Counter(number.provenance.kind for number in numbers)
     return {kind: counts[kind] for kind in Kind}
 
@@ -125,8 +125,10 @@ def _children(node: object) -> Iterable[tuple[str, object]]:
 
 
 def _label(item: object, index: int) -> str:
-    """What an item of a list is called: curves by what they price, interference by two resources,
-    rates by threads, else its index.
+    """Return the name of an item of a list.
+
+    A curve is named by what it prices, interference by its two resources, and rates by their
+    threads. Any other item is named by its index.
     """
     if isinstance(item, Curve):
         threads = f"{item.threads}_threads" if item.threads else ""

@@ -26,7 +26,7 @@ LEGEND = (
 
 
 def machine_list(rows: Sequence[MachineSummary]) -> Iterator[RenderableType]:
-    """The list, two lines a machine, and what its columns mean."""
+    """Yield the list with two lines for each machine, and the meaning of its columns."""
     counts = [number_column(kind[0].upper()) for kind in Kind]
     table = plain_table(
         name_column("machine"),
@@ -53,8 +53,9 @@ def _gpu(row: MachineSummary) -> str:
 
 
 def machine_details(machine: Machine, numbers: Sequence[Number]) -> Iterator[RenderableType]:
-    """The machine in words, every number by part with its kind and the number of its source, and
-    the sources in full.
+    """Yield the machine in words, its numbers by part, and the sources in full.
+
+    Each number has its kind of provenance and the number of its source.
     """
     yield Text(f"{machine.name}: {machine.description}\n")
     sources = _numbered_sources(numbers)
@@ -69,7 +70,7 @@ def machine_details(machine: Machine, numbers: Sequence[Number]) -> Iterator[Ren
 
 
 def _numbered_sources(numbers: Sequence[Number]) -> dict[tuple[str, str], int]:
-    """Each (source, date), numbered from 1 in order of first use."""
+    """Return the number of each (source, date), counted from 1 in the order of first use."""
     used = dict.fromkeys((number.provenance.source, number.provenance.date) for number in numbers)
     return {source: index for index, source in enumerate(used, start=1)}
 
@@ -122,7 +123,7 @@ def _label(number: Number) -> str:
 
 
 def _spread(number: Number) -> tuple[str, str]:
-    """The lowest and the highest that is known of a number."""
+    """Return the lowest and the highest known value of a number, in words."""
     assert number.value is not None
     # Where a source states one end only, the number itself is the other.
     low, high = (number.value if bound is None else bound for bound in (number.low, number.high))
@@ -130,7 +131,7 @@ def _spread(number: Number) -> tuple[str, str]:
 
 
 def _values(number: Number) -> tuple[str, str]:
-    """What the source states, and what is simulated."""
+    """Return the value that the source states and the value that is simulated, in words."""
     if number.value is None:
         return f"{number.num_points} points", ""
     stated = format_quantity(number.path, number.value)

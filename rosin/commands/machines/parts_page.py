@@ -26,7 +26,7 @@ IN_COMMON = {
     "unified": "memory in common, what the GPU may take",
     "shared": "memory of a CPU, what the graphics inside it may take",
 }
-"""Shares of memory that no GPU has of its own, in words."""
+"""The kinds of memory that a GPU shares with a CPU, in words."""
 
 
 def parts_page(library: PartsLibrary) -> str:
@@ -51,7 +51,7 @@ def _share_lines() -> Iterator[str]:
 
 
 def _shares() -> Iterator[tuple[str, Efficiency | Quantity]]:
-    """Every share of the data file, with what it is applied to in words."""
+    """Yield every share of the data file, after words that name what the share applies to."""
     shares = efficiencies()
     for kind, share in shares.memory.items():
         yield (
@@ -129,7 +129,10 @@ def _cpu_lines(parts: Iterable[CpuPart]) -> Iterator[str]:
 
 
 def _shared(members: list[CpuPart]) -> Iterator[str]:
-    """What the family has in common, and its sources; where members differ, all that they have."""
+    """Yield the properties and the sources that a family of CPUs shares.
+
+    Where the members differ, a property lists all their values.
+    """
     # Channels, generation of PCIe and sources are in common, so the first has them for all.
     part = members[0]
     design = part.design
@@ -164,7 +167,7 @@ def _cpu_row(part: CpuPart) -> str:
 
 
 def _families(parts: Iterable[Part]) -> Iterator[tuple[str, list[Part]]]:
-    """Parts by family, in the order of the file."""
+    """Yield each family with its parts, in the order of the file."""
     found: dict[str, list[Part]] = {}
     for part in parts:
         found.setdefault(part.family, []).append(part)

@@ -1,4 +1,4 @@
-"""`rosin measure`: the computer at hand as a machine file."""
+"""`rosin measure`: this computer, measured and written as a machine file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ DEVICES = ("auto", "cuda", "cpu")
 DEFAULT_MODELS = MappingProxyType(
     {"cuda": "mixtral-8x7b,qwen3-30b-a3b,deepseek-v2-lite", "cpu": "granite-3-1b-a400m,olmoe-1b-7b"}
 )
-"""Models whose shapes are measured, by device. One core runs its models in a reasonable time."""
+"""Models whose shapes are measured, by device; a core runs its models in reasonable time."""
 
 FileOption = Annotated[Path | None, written("FILE", "The machine file to write.")]
 LinkOption = Annotated[
@@ -48,13 +48,16 @@ MemoryOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulationOptions(OptionGroup):
-    """What is stated of an accelerator that a core plays, as typed."""
+    """The stated link and memory of an emulated accelerator, as typed."""
 
     link_rate: LinkOption = "2GB/s"
     accelerator_memory: MemoryOption = "4GiB"
 
     def read(self) -> "Emulation":
-        """Return it in numbers. Raises InputError."""
+        """Return the emulated accelerator in numbers.
+
+        Raises InputError for a wrong size or without torch.
+        """
         rate = read_size("--link-bytes-per-s", self.link_rate, least=1)
         memory = read_size("--accelerator-memory", self.accelerator_memory, least=1)
         require_torch("measure runs operations")
@@ -98,7 +101,7 @@ def measure(
 
 
 def _measured(subject: SubjectOptions, emulation: "Emulation", output: Output) -> "Findings":
-    """What is found, with a line on the terminal that says how far it is."""
+    """Measure this computer, with the progress on the terminal, and return the findings."""
     from sim.model.library import load_model
     from validation.measuring import EFFORTS, Subject, check_dtypes, choose_device, measure
 
@@ -125,7 +128,10 @@ def _measured(subject: SubjectOptions, emulation: "Emulation", output: Output) -
 
 
 def writable_machine_file(path: Path | None) -> Path:
-    """Where the file goes, known to be writable before anything is measured. Raises InputError."""
+    """Return the path of the machine file, checked to be writable before anything is measured.
+
+    Raises InputError for a missing path, another ending, or a file that cannot be written.
+    """
     from hwprofiles import InputError
     from hwprofiles.text_file import check_target
 

@@ -9,12 +9,11 @@ from rosin.report.checking_documents import MeasureResult, NoisyPoint
 from validation.measuring import Findings
 
 NOISY_FRACTION = 0.12
-"""A spread beyond this is worth a warning: calibration runs that vary by as much end a validation.
-"""
+"""The spread beyond which a point is noisy; calibration runs that vary as much end a validation."""
 
 
 def measure_result(findings: Findings, machine: dict[str, Any], path: Path) -> MeasureResult:
-    """The machine file and how noisy its points are, the noisiest curves first."""
+    """Return the machine file and the noise of its points, the noisiest curves first."""
     worst = {
         key: max(points, key=lambda point: point.spread_fraction)
         for key, points in findings.curves.items()
@@ -40,7 +39,7 @@ def measure_result(findings: Findings, machine: dict[str, Any], path: Path) -> M
 
 
 def measure_warnings(findings: Findings) -> list[str]:
-    """What to know before trusting the file."""
+    """Return the warnings that a reader needs before trusting the machine file."""
     spreads = _spreads(findings)
     noisy = sum(spread > NOISY_FRACTION for spread in spreads)
     found = [f"left out, since it cannot be: {one.reason}" for one in findings.rejected]

@@ -34,13 +34,11 @@ RATES = (
 )
 LANES = ("gpu", "cpu", "h2d", "d2h")
 MOST_LEFT_OUT = 6
-"""Lines that are shown of what was not measured."""
+"""The most lines about what was not measured."""
 
 
 def measure_page(result: MeasureResult) -> Iterator[RenderableType]:
-    """Yield the page of a measurement: the computer, its rates, how much each lane slows each other,
-    and a line for each curve.
-    """
+    """Yield the computer, its rates, how much lanes slow each other, and a line for each curve."""
     yield Text(f"{result.description}\n")
     yield _rates(result.machine)
     yield Text("\nShare of its speed that a lane keeps while another is busy\n", style="bold")
@@ -125,7 +123,7 @@ def _curves(machine: dict[str, Any]) -> RenderableType:
 
 
 def _operation(curve: dict[str, Any]) -> str:
-    """The operation, its format and what tells its shape from others."""
+    """Return a curve's operation, its format, and the sizes that tell its shape from others."""
     shape = curve["shape"]
     operation = curve["operation"].replace("_", " ")
     if "vocab" in shape:

@@ -1,4 +1,4 @@
-"""`rosin measure --runtime`: the kernels of a program that people run models with, as laws."""
+"""`rosin measure --runtime`: the kernels of a runtime, measured and fitted as laws."""
 
 import tempfile
 from dataclasses import dataclass, replace
@@ -55,7 +55,7 @@ ThreadsOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeMeasure(OptionGroup):
-    """The program and how it is run, as typed."""
+    """The runtime and how it is run, as typed."""
 
     runtime: RuntimeOption = None
     binary: BinaryOption = None
@@ -65,8 +65,10 @@ class RuntimeMeasure(OptionGroup):
 def measure_runtime(
     subject: SubjectOptions, asked: RuntimeMeasure, path: Path, output: Output
 ) -> None:
-    """Measure, and write the laws into the machine file: into that one if it is there, else into one
-    of what the system says of itself. Raises InputError for what is wrong.
+    """Measure the kernels and write their laws into the machine file.
+
+    If the file does not exist, it is made from what the system says of this computer. Raises
+    InputError for wrong input.
     """
     from hwprofiles import machine_data, unknown_name, write_yaml
     from rosin.commands.measure.runtime_document import runtime_measure_result
@@ -100,7 +102,10 @@ def _machine(path: Path) -> "Machine":
 
 
 def threads_of(asked: RuntimeMeasure, machine: "Machine") -> int:
-    """As many as plans for that machine have, of those that this computer can run."""
+    """Return the number of threads asked for, or else of a plan for that machine.
+
+    A plan's number is limited to the threads that this computer can run.
+    """
     from sim.runtimes import runtime_host
     from validation.runtimes.llama_cpp.plan_run import threads_here
 
@@ -110,7 +115,7 @@ def threads_of(asked: RuntimeMeasure, machine: "Machine") -> int:
 def _measured(
     subject: SubjectOptions, asked: RuntimeMeasure, threads: int, output: Output
 ) -> "Measured":
-    """Run the small files, with a line on the terminal that says how far it is."""
+    """Run the small files, with the progress on the terminal, and return the measurements."""
     from sim.model.library import load_model
     from validation.runtimes.llama_cpp import (
         EFFORT,

@@ -19,7 +19,7 @@ class MeasuredFile(Document):
 
 
 class RuntimeMeasureResult(Document):
-    """What ``rosin measure --runtime`` answers."""
+    """The answer of ``rosin measure --runtime``."""
 
     path: str
     runtime: str
@@ -34,7 +34,9 @@ class RuntimeMeasureResult(Document):
 def runtime_measure_result(
     measured: Measured, kernels: RuntimeKernels, laws: FittedLaws, path: Path
 ) -> RuntimeMeasureResult:
-    """The laws, what each file took, and errors on shapes left out."""
+    """Return the laws, the times of each file, and the errors on shapes that were left out of the
+    fit.
+    """
     files = [
         MeasuredFile(
             name=point.name,

@@ -1,4 +1,4 @@
-"""Measured kernels of a program for a person."""
+"""The measured kernels of a runtime, for a person."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ from rosin.report.tables import format_share, name_column, number_column, plain_
 
 
 def runtime_measure_page(result: RuntimeMeasureResult) -> Iterator[RenderableType]:
-    """The laws by format, what each file took, and how far the laws are off."""
+    """Yield the laws by format, the times of each file, and the errors of the laws."""
     plural = "s" if result.threads > 1 else ""
     yield Text(f"{result.runtime} ({result.program}), {result.threads} thread{plural}\n")
     yield _laws(result)

@@ -1,4 +1,4 @@
-"""The options of `rosin measure` that say what is measured, with torch or with a program."""
+"""The options of `rosin measure` that say what is measured, by torch or by a runtime."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -41,7 +41,7 @@ DtypeOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectOptions(OptionGroup):
-    """What is measured, as typed."""
+    """The device, the models and the formats that are measured, as typed."""
 
     quick: QuickOption = False
     device: DeviceOption = "auto"

@@ -1,4 +1,4 @@
-"""A model in figures: what the list, the page of one model and their JSON show."""
+"""The figures of a model, for the list of models, the page of one model, and their JSON."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ class TensorSummary:
 class ModelSummary:
     """The figures of one model.
 
-    ``expert_bytes`` is of one routed expert, ``state_bytes`` of a sequence; ``kinds`` counts layers
-    by what they have; ``tensors`` has only classes that the model holds. ``left_out`` says what the
-    source describes besides the decoder.
+    ``expert_bytes`` is the size of one routed expert, and ``state_bytes`` that of one sequence's
+    state. ``kinds`` counts layers by what they have. ``tensors`` has only classes that the model
+    holds. ``left_out`` lists what the source describes besides the decoder.
     """
 
     name: str
@@ -84,14 +84,14 @@ def model_summary(model: Model) -> ModelSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportNotes:
-    """What a file holds and the model has not, and how many bytes of tensor data are not there."""
+    """The parts of a file that the model leaves out, and the bytes of missing tensor data."""
 
     ignored: tuple[Ignored, ...] = ()
     missing_bytes: int = 0
 
 
 def import_notes(path: Path) -> ImportNotes:
-    """The notes on a GGUF file; none on another, which counts no more than the model has."""
+    """Return the notes on a GGUF file; a file of another format gives no notes."""
     # Loading the model says what is wrong with a path that is not there.
     if path.suffix != ".gguf" or not path.exists():
         return ImportNotes()
@@ -100,7 +100,7 @@ def import_notes(path: Path) -> ImportNotes:
 
 
 def _kind(layer: Layer) -> str:
-    """What a layer has, in words."""
+    """Return in words what a layer has, such as attention, a dense feed-forward part or experts."""
     parts = [*_mixers(layer)]
     if TensorClass.DENSE_FFN in layer.params:
         parts.append("dense feed-forward")

@@ -11,11 +11,11 @@ from rosin.report.tables import name_column, number_column, plain_table, text_co
 
 DENSE = "dense"
 ROUNDS_UP = 0.9995
-"""The least share of 1000 that reads 1000 in three digits: the next unit is due."""
+"""The least share of a unit that three digits would print as 1000 of the smaller unit."""
 
 
 def model_list(rows: Sequence[ModelSummary]) -> Iterator[RenderableType]:
-    """The list, one line a model."""
+    """Yield the list, with one line for each model."""
     # What fits 80 columns beside the longest names: a model's own page has the rest.
     numbers = [number_column(name) for name in ("experts", "weights", "active", "size")]
     table = plain_table(name_column("model"), *numbers, text_column("stored"))
@@ -68,9 +68,7 @@ def model_details(model: ModelSummary) -> Iterator[RenderableType]:
 
 
 def import_details(model: ModelSummary, notes: ImportNotes) -> Iterator[RenderableType]:
-    """What a page shows of an imported model: the model, each layer, and what the file holds
-    besides.
-    """
+    """Yield the page of an imported model, and what its file holds besides."""
     yield from model_details(model)
     lines = [
         f"Left out: {part.what}, {format_params(part.params)} weights, {format_bytes(part.bytes)}."

@@ -78,7 +78,7 @@ BoundsOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoalOptions(OptionGroup):
-    """What the options say of the goal, as typed."""
+    """The options of the goal, as typed."""
 
     objective: ObjectiveOption = None
     max_ttft: MaxTtftOption = None
@@ -87,7 +87,7 @@ class GoalOptions(OptionGroup):
     amortize_hours: AmortizeOption = None
 
     def words(self) -> Iterator[str]:
-        """The words of the command line that say it again."""
+        """Yield the words of a command line that states the same goal."""
         pairs = (
             ("--objective", self.objective),
             ("--max-ttft", self.max_ttft),
@@ -134,7 +134,7 @@ def plan(
 
 
 def _refuse_with_runtime(*, lossless: bool | None, no_bounds: bool) -> None:
-    """Refuse what a plan for a runtime does not have. Raises InputError."""
+    """Raise InputError for an option that does not go with ``--runtime``."""
     from hwprofiles import InputError
 
     if lossless is not None:
@@ -151,7 +151,7 @@ def _plan_policies(
     *,
     has_bounds: bool,
 ) -> None:
-    """Find the best policy of any kind, write the plan, say it."""
+    """Find the best policy of any kind, write the plan, and print it."""
     from hwprofiles.text_file import write_bytes
     from planner.search.plan import save_plan
     from rosin.commands.plan.document import plan_result
@@ -191,7 +191,10 @@ def _plan_policies(
 def planned_best(
     options: ScenarioOptions, goal: "Goal", output: Output, kv_type: str | None
 ) -> "Run":
-    """Return the run of the best policy of any kind, without its bounds. Raises NoFeasiblePlan."""
+    """Return the run of the best policy of any kind, without bounds.
+
+    Raises NoFeasiblePlan if nothing fits.
+    """
     # The policy is compared with a runtime's plan, so both store keys and values alike.
     request = read_options(replace(options, kv_type=kv_type))
     _check_request(request)
@@ -199,7 +202,7 @@ def planned_best(
 
 
 def _page(best: "Run", result: "PlanResult") -> Iterator["RenderableType"]:
-    """What people read; what prints it is imported for them alone."""
+    """Yield the page that people read; the modules that print it are imported only then."""
     from rosin.commands.plan.nearest import nearest_lines
     from rosin.commands.plan.page import plan_page
 
@@ -208,8 +211,9 @@ def _page(best: "Run", result: "PlanResult") -> Iterator["RenderableType"]:
 
 
 def _goal(request: ScenarioRequest, wanted: GoalOptions) -> "Goal":
-    """The plan's goal, if one is named, with what the options say in its place. Raises InputError
-    for a number that is none.
+    """Return the named plan's goal, if any, with the values that the options replace.
+
+    Raises InputError for an impossible number.
     """
     from hwprofiles import InputError
     from planner.search.objectives import Goal, hourly_price_usd
@@ -244,8 +248,9 @@ def _goal(request: ScenarioRequest, wanted: GoalOptions) -> "Goal":
 def _planned(
     request: ScenarioRequest, goal: "Goal", output: Output, *, has_bounds: bool
 ) -> "Planned":
-    """The search, with its progress shown. Raises NoFeasiblePlan when nothing at all fits, or nothing
-    keeps to the constraints.
+    """Search for a plan and show the progress.
+
+    Raises NoFeasiblePlan if nothing fits, or nothing keeps to the constraints.
     """
     from hwprofiles.units import format_duration
     from planner.search.search import Unmet
@@ -273,7 +278,7 @@ def _planned(
 def _found(
     request: ScenarioRequest, goal: "Goal", progress: SearchProgress, *, has_bounds: bool
 ) -> "Planned | Unmet | NothingFits":
-    """What the search finds; on Ctrl-C, the best so far."""
+    """Return the result of the search; after Ctrl-C, the best so far."""
     from planner.search.make import make_plan, planned
     from planner.search.search import Search, SearchStopped
 
@@ -302,7 +307,7 @@ def _stopped(planned: "Planned") -> Iterator[str]:
 
 
 def _command(options: ScenarioOptions, words: Sequence[str], output_file: Path | None) -> str:
-    """What runs the plan again; without a file, what finds it again."""
+    """Return the command that runs the plan again, or, without a file, finds the plan again."""
     import shlex
 
     if output_file is None:
@@ -313,7 +318,7 @@ def _command(options: ScenarioOptions, words: Sequence[str], output_file: Path |
 
 
 def _check_request(request: ScenarioRequest) -> None:
-    """Refuse, before any search, what cannot be simulated or planned. Raises InputError."""
+    """Raise InputError, before any search, for a request that cannot be simulated or planned."""
     from hwprofiles import InputError, closest
     from planner.search.offers import offers_of
 

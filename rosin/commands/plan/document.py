@@ -1,4 +1,4 @@
-"""A search for a plan in figures: what its page and its JSON show."""
+"""The figures of a search for a plan, for its page and its JSON."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,9 +34,7 @@ def plan_result(
     command: str,
     runtimes: list[PlanRuntime],
 ) -> PlanResult:
-    """The figures of a plan, of the search it came from and of its rivals; ``path`` is where it was
-    written.
-    """
+    """Return the figures of a plan, of its search and of its rivals; ``path`` is the plan file."""
     plan = planned.plan
     found = planned.search
     best = found.best
@@ -78,7 +76,7 @@ def plan_result(
 
 
 def _offer(row: Mapping[str, Any], best: OfferBest, objective: str) -> PlanOffer:
-    """What the plan's file says of an offer, with all its metrics."""
+    """Return an offer as the plan file states it, with all its metrics."""
     # Keys that do not apply are null in JSON, so all begin as None.
     values: dict[str, Any] = dict.fromkeys(PlanOffer.model_fields) | {"num_draws": best.num_draws}
     values |= {name: value for name, value in row.items() if name in PlanOffer.model_fields}
@@ -111,8 +109,9 @@ def _rival(rival: NamedRival, objective: str) -> PlanRival:
 
 
 def speed_fraction(metrics: Metrics, best: Metrics, objective: str) -> float:
-    """How fast a run is by the objective, as a fraction of the best one: rates over rates, times
-    the other way round.
+    """Return the speed of a run as a fraction of the best run's, by the objective.
+
+    Rates are divided as own by best, and times as best by own.
     """
     own = OBJECTIVES[objective](metrics)
     goal = OBJECTIVES[objective](best)

@@ -8,8 +8,9 @@ from sim.step.simulate import Run
 
 
 def draw_plan(run: Run, result: PlanResult, suffix: str) -> bytes:
-    """Output speed of the plan and of each named system that fits, in the format of that suffix;
-    the same result gives the same bytes.
+    """Return a picture of the output speed of the plan and of each named system that fits.
+
+    ``suffix`` chooses the format; the same result gives the same bytes.
     """
     scenario = run.scenario
     batch = run.scenario.batch

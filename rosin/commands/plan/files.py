@@ -15,13 +15,13 @@ PlanFileOption = Annotated[Path | None, written("FILE", "Write the plan here (.y
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFiles(OptionGroup):
-    """The plan file and the figure, where they are asked for."""
+    """The plan file and the figure to write, if they are asked for."""
 
     output_file: PlanFileOption = None
     figure: PlanFigureOption = None
 
     def check(self) -> None:
-        """Refuse, before any search, files that cannot be written. Raises InputError."""
+        """Raise InputError, before any search, for a file that cannot be written."""
         from hwprofiles.text_file import check_yaml_target
         from rosin.report.figure_style import check_figure
 

@@ -1,4 +1,4 @@
-"""Which layers have how many experts on the GPU, for the page of a plan."""
+"""The number of experts on the GPU in each layer, for the page of a plan."""
 
 from rich.table import Table
 
@@ -7,12 +7,12 @@ from rosin.report.tables import number_column, plain_table, share_bar, text_colu
 from sim.step.simulate import Run
 
 MAX_GROUPS = 8
-"""Up to this many groups of layers stand line by line; more are a grid of counts."""
+"""The most groups of layers that are listed line by line; more groups become a grid of counts."""
 LAYERS_PER_LINE = 15
 
 
 def layer_table(run: Run) -> Table:
-    """How many experts of each MoE layer the GPU holds."""
+    """Return a table of how many experts of each MoE layer the GPU holds."""
     groups = layer_counts(run)
     return _layer_lines(run, groups) if len(groups) <= MAX_GROUPS else _layer_grid(run)
 
@@ -30,7 +30,7 @@ def _layer_lines(run: Run, groups: list[tuple[str, int]]) -> Table:
 
 
 def _layer_grid(run: Run) -> Table:
-    """The count of every MoE layer, in lines of layers."""
+    """Return a grid with the count of every MoE layer, LAYERS_PER_LINE layers on a line."""
     held = run.residency.experts.sum(axis=1)
     total = run.scenario.model.num_experts
     table = plain_table(

@@ -1,4 +1,4 @@
-"""Which program comes nearest to a plan of any policy, and what its missing features cost."""
+"""The runtime that comes nearest to a plan of any policy, and the speed that it lacks."""
 
 from collections.abc import Iterator
 
@@ -20,9 +20,9 @@ from sim.step.metrics import Metrics
 
 
 def nearest_runtimes(plan: Plan, metrics: Metrics) -> list[PlanRuntime]:
-    """Return what each runtime's own arguments reach on the plan's load, the nearest first.
+    """Return the best plan of each runtime for the load of ``plan``, the nearest first.
 
-    There are none for batches, beams and several GPUs: runtimes are planned for one user.
+    Batches, beams and several GPUs give an empty list, since a runtime is planned for one user.
     """
     setting = plan.setting
     if setting.batch_size > 1 or setting.beams > 1 or setting.gpus > 1:
@@ -62,7 +62,7 @@ def _timing(predicted: dict[str, float], output_tokens: int) -> Timing:
 
 
 def nearest_lines(result: PlanResult) -> Iterator[RenderableType]:
-    """Say which runtime comes nearest, how near, and how to get its command."""
+    """Yield the nearest runtime, how near it comes, and how to get its command."""
     if not result.runtimes:
         return
     nearest = result.runtimes[0]
@@ -77,7 +77,10 @@ def nearest_lines(result: PlanResult) -> Iterator[RenderableType]:
 
 
 def _both_speeds(nearest: PlanRuntime, result: PlanResult) -> str:
-    """Say how fast the runtime decodes, and the plan; of an answer of one token, when it comes."""
+    """Return in words how fast the runtime and the plan decode.
+
+    For an answer of one token, the times to the first token are compared.
+    """
     planned = result.predicted
     if planned.tpot_s and nearest.tpot_s:
         return (
@@ -91,7 +94,7 @@ def _both_speeds(nearest: PlanRuntime, result: PlanResult) -> str:
 
 
 def _loss_words(objective: str, lost_fraction: float) -> str:
-    """Say what is lost, where two models of cost can tell at all."""
+    """Return the loss in words; a loss of 0 or less counts as none."""
     if lost_fraction <= 0:
         return "nothing is lost that two models of cost can tell"
     return times_as_long(objective, lost_fraction)

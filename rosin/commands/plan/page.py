@@ -1,6 +1,4 @@
-"""A plan for a person: what was asked, what to do, how fast, against whom, what limits it, and on
-what it rests.
-"""
+"""A plan, for a person: the request, the plan, its speed, its rivals, its limits, and its basis."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -93,7 +91,7 @@ def plan_page(run: Run, result: PlanResult) -> Iterator[RenderableType]:
 
 
 def _asked(result: PlanResult) -> Iterator[str]:
-    """The goal, and what the plan keeps to."""
+    """Yield the goal, what was ruled out, and the constraints that the plan keeps to."""
     yield f"asked for: {OBJECTIVE_WORDS[result.objective]}; best of {result.num_tried} combinations"
     counts = asdict(result.num_ruled_out)
     ruled_out = [f"{counts[key]} {words}" for key, words in RULED_OUT_WORDS.items() if counts[key]]
@@ -112,7 +110,9 @@ def _asked(result: PlanResult) -> Iterator[str]:
 
 
 def _draws(result: PlanResult) -> Iterator[Text]:
-    """Over how much of the routing the figures are means, and what they cost."""
+    """Yield the number of draws behind the means, their confidence interval, and the price of
+    tokens.
+    """
     if result.num_draws > 1 and result.end_to_end_half_width_s is not None:
         width = f"± {result.end_to_end_half_width_s / result.predicted.end_to_end_s:.2%}".replace(
             "%", " %"
@@ -127,7 +127,7 @@ def _draws(result: PlanResult) -> Iterator[Text]:
 
 
 def _offers(result: PlanResult) -> Iterator[RenderableType]:
-    """What each offer would give, where there was a choice."""
+    """Yield a table with the best plan of each offer, if there was a choice."""
     if not result.offers:
         return
     columns = [number_column(name) for name in ("tokens/s", "TTFT", "a token", "of the plan")]
@@ -166,7 +166,7 @@ def _offers(result: PlanResult) -> Iterator[RenderableType]:
 
 
 def _offer_name(result: PlanResult, number: int) -> str:
-    """What tells an offer from the others."""
+    """Return the values of an offer that tell it from the other offers."""
     offers = result.offers
     offer = result.offers[number]
     schemes = {other.quantization for other in offers}
@@ -184,7 +184,7 @@ def _offer_name(result: PlanResult, number: int) -> str:
 
 
 def layout_words(layers_by_card: Sequence[int]) -> str:
-    """Where layers lie, in words: ``GPU 0``, or ``20 + 16 layers``."""
+    """Return in words on which cards the layers are: ``GPU 0 alone``, or ``20 + 16 layers``."""
     used = [card for card, count in enumerate(layers_by_card) if count]
     if len(used) == 1:
         return f"GPU {used[0]} alone"
@@ -192,8 +192,9 @@ def layout_words(layers_by_card: Sequence[int]) -> str:
 
 
 def _is_told(offer: PlanOffer) -> bool | None:
-    """Whether an offer differs from the plan by more than the draws vary; None where one draw
-    cannot say.
+    """Return whether an offer differs from the plan by more than the draws vary.
+
+    None: one draw cannot tell.
     """
     if offer.worse_fraction is None or offer.half_width_fraction is None:
         return None
@@ -201,7 +202,7 @@ def _is_told(offer: PlanOffer) -> bool | None:
 
 
 def _runner_up(result: PlanResult) -> Iterator[Text]:
-    """The best of what was not chosen, and whether the draws tell it apart."""
+    """Yield the best candidate that was not chosen, and whether the draws tell it from the plan."""
     second = result.runner_up
     if second is None:
         return
@@ -230,7 +231,7 @@ def _words(run: Run, result: PlanResult) -> Table:
 
 
 def _choices(result: PlanResult) -> Iterator[tuple[str, str]]:
-    """What was taken of what was offered."""
+    """Yield the choices among the offers: format of the weights, CPU threads, and cards."""
     own = next((offer for offer in result.offers if offer.is_chosen), None)
     if own is None:
         return
@@ -252,7 +253,7 @@ def _choices(result: PlanResult) -> Iterator[tuple[str, str]]:
 
 
 def _bounds(result: PlanResult) -> Iterator[Text]:
-    """How much faster anything could be, as far as it is proven."""
+    """Yield how near the plan is to the proven bounds."""
     within = [
         f"{format_share(max(gap, 0.0))} of {what}"
         for gap, what in (
@@ -307,7 +308,7 @@ def _overflows(rival: PlanRival, run: Run) -> bool:
 
 
 def _marks(run: Run, result: PlanResult) -> Iterator[Text]:
-    """Why some rivals that are faster are not the plan."""
+    """Yield the meaning of the marks behind rivals, some of which are faster than the plan."""
     shown = [rival for rival in result.rivals if rival.metrics is not None]
     if any(not rival.is_lossless for rival in shown):
         yield Text("* lossy: its tokens differ from a plain forward pass", style="dim")
@@ -325,7 +326,7 @@ def _marks(run: Run, result: PlanResult) -> Iterator[Text]:
 
 
 def _samples(run: Run, rivals: Sequence[PlanRival]) -> Iterator[Text]:
-    """On how many tokens the figures of runs rest that were not made whole."""
+    """Yield the number of tokens from which the figures of sampled rivals were estimated."""
     sampled = {rival.num_sampled_tokens for rival in rivals} - {None}
     for count in sampled:
         tokens = run.scenario.batch.output_tokens
@@ -357,8 +358,9 @@ def _limit(result: PlanResult) -> str:
 
 
 def _more_of_it(result: PlanResult) -> Iterator[str]:
-    """What a little more of each resource would save: the best fixed placement, by the bound's
-    prices, and this plan, simulated.
+    """Yield the time that a little more of each resource would save.
+
+    The bound's prices give it for the best fixed placement, and a simulation for this plan.
     """
     for prices, whom in (
         (result.shadow_prices, "the best fixed placement"),

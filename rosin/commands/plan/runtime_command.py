@@ -1,4 +1,4 @@
-"""`rosin plan --runtime`: the best that a program's own arguments can say, ready to paste."""
+"""`rosin plan --runtime`: the best plan that a runtime's own arguments can state, to paste."""
 
 import sys
 from contextlib import suppress
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sim.step.simulate import Run
 
 LLAMAS = ("llama.cpp", "ik_llama.cpp")
-"""Programs that store keys and values in the type that they are told."""
+"""Runtimes that store keys and values in a type that their arguments state."""
 
 USED = (
     "model",
@@ -47,7 +47,7 @@ USED = (
 
 
 def check_options(options: ScenarioOptions) -> None:
-    """Refuse what a plan for a runtime does not take. Raises InputError."""
+    """Raise InputError for an option that a plan for a runtime does not take."""
     from hwprofiles import InputError
 
     options.refuse_others(
@@ -67,11 +67,10 @@ def plan_for_runtime(
     output: Output,
     best_policy: "Callable[[str | None], Run]",
 ) -> None:
-    """Find the best arguments, write the plan, say them.
+    """Find the best arguments, write the plan, and print it.
 
-    ``best_policy`` searches all policies, given the type of keys and values.
-
-    Raises InputError and NoFeasiblePlan.
+    ``best_policy`` searches all policies, given the type of keys and values. Raises InputError for
+    wrong input, and NoFeasiblePlan if nothing fits.
     """
     from rosin.commands.plan.runtime_page import runtime_plan_page
 
@@ -114,7 +113,11 @@ SMALLER_FILES = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K")
 def _answer_or_smaller_file(
     setting: "Setting", said: RuntimePlanOptions, goal: "Goal"
 ) -> "RuntimeAnswer":
-    """Plan; where nothing fits and no format was asked for, name the first smaller file that does."""
+    """Return the plan; if nothing fits and no format was asked for, name a smaller file that fits.
+
+    The first of SMALLER_FILES that fits is named in the message. Raises NoFeasiblePlan if nothing
+    fits.
+    """
     try:
         return runtime_answer(setting, said, goal)
     except NoFeasiblePlan as error:
@@ -140,7 +143,7 @@ def _first_that_fits(setting: "Setting", said: RuntimePlanOptions, goal: "Goal")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeAnswer:
-    """A plan for a runtime, its file, and what a reader must know before trusting it."""
+    """A plan for a runtime, its file, and the notes that a reader needs before trusting it."""
 
     plan: "RuntimePlan"
     file: "RuntimePlanFile"
@@ -149,7 +152,7 @@ class RuntimeAnswer:
     def document(
         self, *, path: str | None = None, any_policy: "AnyPolicy | None" = None
     ) -> "RuntimePlanResult":
-        """Return the answer as JSON has it; ``path`` is where its file was written."""
+        """Return the answer as the JSON shows it; ``path`` is the plan file that was written."""
         from planner.runtimes.plan_text import command_of, text_of
         from rosin.commands.plan.runtime_document import runtime_plan_result
 
@@ -164,7 +167,10 @@ class RuntimeAnswer:
 
 
 def runtime_answer(setting: "Setting", said: RuntimePlanOptions, goal: "Goal") -> RuntimeAnswer:
-    """Plan a setting for a runtime. Raises InputError, and NoFeasiblePlan where nothing fits."""
+    """Plan a setting for a runtime.
+
+    Raises InputError for wrong input, and NoFeasiblePlan if nothing fits.
+    """
     from planner.runtimes.search import NoRuntimePlan, plan_runtime
     from sim.runtimes import notes_on
 
@@ -177,7 +183,7 @@ def runtime_answer(setting: "Setting", said: RuntimePlanOptions, goal: "Goal") -
 
 
 def _with_chosen_type(setting: "Setting", plan: "RuntimePlan") -> "Setting":
-    """Return the setting with the type of keys and values that was chosen, if several were allowed."""
+    """Return the setting with the chosen type of keys and values, if several were allowed."""
     from sim.runtimes.llama_cpp import LlamaArguments
 
     arguments = plan.best.arguments
@@ -189,10 +195,10 @@ def _with_chosen_type(setting: "Setting", plan: "RuntimePlan") -> "Setting":
 def plan_again(
     setting: "Setting", goal: "Goal", runtime: str, like: "RuntimePlanFile | None"
 ) -> "RuntimePlanFile":
-    """Plan a setting for a runtime, with the rounds, room and limits of another plan if there is
-    one.
+    """Plan a setting for a runtime, with the rounds, room and limits of the plan ``like``, if
+    given.
 
-    Raises InputError, and NoFeasiblePlan where nothing fits.
+    Raises InputError for wrong input, and NoFeasiblePlan if nothing fits.
     """
     said = RuntimePlanOptions(runtime=runtime) if like is None else _options_like(runtime, like)
     # Other runtimes have a type of their own, and refuse to be told another.
@@ -204,7 +210,7 @@ def plan_again(
 def answer_of_file(file: "RuntimePlanFile") -> RuntimeAnswer:
     """Price the arguments of a plan file anew, with its load and limits, beside its rivals.
 
-    Raises InputError where they are wrong, or do not fit the machine.
+    Raises InputError if the arguments are wrong, or do not fit the machine.
     """
     from planner.runtimes.search import stated_plan
     from sim.runtimes import notes_on
@@ -216,7 +222,7 @@ def answer_of_file(file: "RuntimePlanFile") -> RuntimeAnswer:
 
 
 def _options_like(runtime: str, like: "RuntimePlanFile") -> RuntimePlanOptions:
-    """Return what asks for a plan with the rounds, room and limits of another."""
+    """Return the options for a plan with the rounds, room and limits of the plan ``like``."""
     return RuntimePlanOptions(
         runtime=runtime,
         rounds=like.rounds,
@@ -227,7 +233,7 @@ def _options_like(runtime: str, like: "RuntimePlanFile") -> RuntimePlanOptions:
 
 
 def plan_file(plan: "RuntimePlan", setting: "Setting", goal: "Goal") -> "RuntimePlanFile":
-    """Return the plan as its file has it."""
+    """Return the plan as it stands in a plan file."""
     from pydantic import TypeAdapter
 
     from planner.runtimes.plan_file import RuntimePlanFile, call_of
@@ -260,8 +266,9 @@ def plan_file(plan: "RuntimePlan", setting: "Setting", goal: "Goal") -> "Runtime
 def asked_of(
     setting: "Setting", said: RuntimePlanOptions, goal: "Goal"
 ) -> tuple["Asked", tuple[str, ...]]:
-    """Return what is asked, and what is assumed of the model's file and of the machine. Raises
-    InputError.
+    """Return the question, and the assumptions about the model's file and the machine.
+
+    Raises InputError for wrong input.
     """
     from planner.runtimes.asked import Asked
     from planner.runtimes.load import RuntimeLoad
@@ -293,9 +300,10 @@ def asked_of(
 
 
 def _of_file(runtime: str | None, against: str | None) -> str | None:
-    """Return the arguments in a file, in the runtime's own form; other text as it is.
+    """Return the arguments in a file, if ``against`` names one; else return ``against`` itself.
 
-    Raises InputError for a file that cannot be read.
+    The arguments are returned in the runtime's own form. Raises InputError for a file that cannot
+    be read.
     """
     from hwprofiles.input_file import is_there, read_text
     from planner.export.runtimes import WRITERS
@@ -308,7 +316,7 @@ def _of_file(runtime: str | None, against: str | None) -> str | None:
 
 
 def _one_command(script: str) -> str:
-    """Return a script's only command: without comments, its broken lines put together."""
+    """Return a script's only command, without comments and with its broken lines joined."""
     lines = (line for line in script.splitlines() if not line.lstrip().startswith("#"))
     return "\n".join(lines).replace("\\\n", " ").strip()
 
@@ -327,7 +335,10 @@ def _limits(said: RuntimePlanOptions) -> "RuntimeLimits":
 
 
 def _loaded_bytes(names: str | None) -> int:
-    """Return the bytes of the weights of other models on the GPU. Raises InputError."""
+    """Return the bytes of the weights of the named models, which also lie on the GPU.
+
+    Raises InputError for an unknown model.
+    """
     from sim.model.library import load_model
 
     if names is None:
@@ -336,7 +347,7 @@ def _loaded_bytes(names: str | None) -> int:
 
 
 def _kv_types(said: RuntimePlanOptions, kv_type: str | None) -> tuple[str, ...]:
-    """Return the types of keys and values that are allowed. Raises InputError for an unknown one."""
+    """Return the allowed types of keys and values. Raises InputError for an unknown one."""
     from hwprofiles import InputError, unknown_name
     from sim.runtimes.llama_cpp.arguments import KV_TYPES
 
@@ -353,7 +364,7 @@ def _kv_types(said: RuntimePlanOptions, kv_type: str | None) -> tuple[str, ...]:
 
 
 def _any_policy(best: "Run") -> "AnyPolicy":
-    """Return what the best policy reaches."""
+    """Return the figures that the best policy reaches."""
     from rosin.commands.plan.runtime_document import AnyPolicy
 
     return AnyPolicy.of(best.metrics, policy=best.scenario.policy.name)

@@ -19,11 +19,11 @@ from rosin.commands.simulate.runtime_document import (
 from rosin.report.document import Document
 
 FULL = 0.999
-"""A share of a layer's experts from which on it counts as all."""
+"""The share of a layer's experts from which the layer counts as whole on the GPU."""
 
 
 class PredictedRound(Document):
-    """Both speeds, and the times of one round of the load by their middles."""
+    """The speeds with their ranges, and the times of one round of the load at the middle speeds."""
 
     decode: SpeedRange
     prefill: SpeedRange
@@ -34,9 +34,10 @@ class PredictedRound(Document):
 
 
 class RuntimeRivalRow(Document):
-    """Another way to start the runtime; ``speed_fraction`` is of the plan's, by the objective.
+    """Another way to start the runtime.
 
-    All but ``name`` are null where it has no option, for the ``reason`` said.
+    ``speed_fraction`` is its speed as a fraction of the plan's, by the objective. If it has no
+    setting that fits, all fields but ``name`` and ``reason`` are null.
     """
 
     name: str
@@ -60,7 +61,10 @@ class AnyPolicy(Document):
 
 
 class RuntimePlanResult(Document):
-    """What ``rosin plan --runtime`` found; ``plan`` as in its file, ``command`` its arguments."""
+    """The result of ``rosin plan --runtime``.
+
+    ``plan`` has the content of the plan file, and ``command`` the program's arguments.
+    """
 
     runtime: str
     command: list[str]

@@ -1,4 +1,4 @@
-"""A plan for a runtime beside the runtime's own ways, as a picture."""
+"""A plan for a runtime beside other ways to start the runtime, as a picture."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from rosin.report.figure_style import GREEN, INK, Picture
 from rosin.report.tables import format_count
 
 ROOM_FOR_WORDS = 1.45
-"""Axes reach that many times as far as the longest bar, for the number behind it."""
+"""The width of the axes, as a multiple of the longest bar; a number stands behind each bar."""
 
 
 def draw_runtime_plan(result: RuntimePlanResult, suffix: str) -> bytes:
@@ -31,7 +31,7 @@ def _picture(result: RuntimePlanResult) -> Picture:
 
 
 def _rivals(result: RuntimePlanResult) -> list[RuntimeRivalRow]:
-    """Return all that run, the user's own arguments among them, the fastest first."""
+    """Return all ways that run, the user's own arguments included, the fastest first."""
     rows = [row for row in (*result.rivals, result.against) if row is not None]
     return sorted(
         (row for row in rows if row.speed_fraction is not None),
@@ -62,7 +62,7 @@ def _draw(figure: Any, result: RuntimePlanResult, rivals: Sequence[RuntimeRivalR
 
 
 def _draw_speeds(axes: Any, plan: SpeedRange, rivals: Sequence[float | None]) -> None:
-    """Draw a bar a row, and on the plan's the range that its prediction holds for."""
+    """Draw a bar for each row, and the range of the prediction on the plan's bar."""
     speeds = [plan.tokens_per_s, *(speed or 0 for speed in rivals)]
     words = [format_count(speed) for speed in speeds]
     colors = [GREEN, *[OTHER_COLOR] * len(rivals)]

@@ -1,4 +1,4 @@
-"""The options of `rosin plan --runtime`, written once."""
+"""The options of `rosin plan --runtime`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -79,7 +79,7 @@ AnyPolicyOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimePlanOptions(OptionGroup):
-    """What the options of runtimes say, as typed."""
+    """The options of a plan for a runtime, as typed."""
 
     runtime: PlanRuntimeOption = None
     against: AgainstOption = None

@@ -1,4 +1,4 @@
-"""A plan for a runtime in a user's words: what to paste, how fast it is, what it beats."""
+"""A plan for a runtime in a user's words: the command to paste, its speed, and its rivals."""
 
 import shlex
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from rosin.report.tables import name_column, number_column, plain_table
 
 
 def runtime_plan_page(result: RuntimePlanResult) -> Iterator[RenderableType]:
-    """The plan in words, its rivals and the memory; the command is to follow, as it is."""
+    """Yield the plan in words, its rivals and the memory; the caller prints the command."""
     yield Text(f"{result.model} {result.quantization} with {result.runtime} on {result.machine}")
     yield Text(_load_words(result))
     yield Text(f"plan: {result.placed}\n")
@@ -54,7 +54,7 @@ def _speeds(result: RuntimePlanResult) -> Iterator[RenderableType]:
 
 
 def _rivals(result: RuntimePlanResult) -> Table:
-    """Every row that has speeds, best first, the plan at the top."""
+    """Return a table of speeds: the plan, the user's own arguments, then the rivals by speed."""
     columns = [number_column(name) for name in ("decode", "prefill", "whole", "of the plan")]
     table = plain_table(name_column("compared with"), *columns)
     both = result.predicted
@@ -89,7 +89,7 @@ def _rival_cells(row: RuntimeRivalRow) -> tuple[str, ...]:
 
 
 def _reasons(result: RuntimePlanResult) -> Iterator[RenderableType]:
-    """Why rivals have no row, and what the user's own arguments lack."""
+    """Yield why rivals have no row, and the bytes that the user's own arguments need too many."""
     for row in result.rivals:
         if row.reason is not None:
             yield Text(f"{row.name}: {row.reason}")
@@ -116,7 +116,7 @@ def _memory(result: RuntimePlanResult) -> Table:
 
 
 def _over(result: RuntimePlanResult) -> Iterator[RenderableType]:
-    """What of a mapped file does not stay in host memory."""
+    """Yield how many bytes of the mapped file do not stay in host memory."""
     over = sum(size for _, size in memory_parts(result.memory_bytes, "host"))
     over -= round(result.room_bytes.get("host", over))
     if over > 0:
@@ -127,7 +127,7 @@ def _over(result: RuntimePlanResult) -> Iterator[RenderableType]:
 
 
 def times_as_long(objective: str, lost_fraction: float) -> str:
-    """Say how much longer a run takes that loses this share of the speed, by the objective."""
+    """Return in words how much longer a run takes that loses this share of the speed."""
     longer = f"{1 / (1 - lost_fraction):.2f} times as long"
     # One user's other objectives all count the time of prompt and answer.
     match objective:
@@ -140,7 +140,7 @@ def times_as_long(objective: str, lost_fraction: float) -> str:
 
 
 def _best_possible(result: RuntimePlanResult) -> Iterator[RenderableType]:
-    """What the best policy of any kind would reach, where it was looked for."""
+    """Yield the speed of the best policy of any kind, if it was searched for."""
     best = result.any_policy
     if best is None or result.gain_lost_fraction is None:
         return

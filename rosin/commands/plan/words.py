@@ -1,4 +1,4 @@
-"""A plan in words: what each part of its policy does, for someone who has not read about policies."""
+"""A plan in words: what each part of its policy does, for a reader who does not know policies."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -44,7 +44,7 @@ PART_WORDS: Mapping[type, str] = {
 
 
 def plan_words(run: Run) -> Iterator[tuple[str, str]]:
-    """What the plan does, as (topic, sentence), in the order in which it matters."""
+    """Yield (topic, sentence) about what the plan does, the most important first."""
     policy = run.scenario.policy
     yield "start", _start(run)
     yield "later", _part_words(policy.cache)
@@ -60,8 +60,9 @@ def plan_words(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def layer_counts(run: Run) -> list[tuple[str, int]]:
-    """Experts on the GPU at the start, as (layers, how many in each): neighbours with as many stand
-    together. Only MoE layers.
+    """Return the experts on the GPU at the start as (layers, number in each of the layers).
+
+    Neighbouring layers with equal numbers are one entry. Only MoE layers are counted.
     """
     held = run.residency.experts.sum(axis=1)
     counts = [(layer, int(held[layer])) for layer in run.scenario.model.moe_layers]
@@ -112,7 +113,7 @@ def _miss_words(policy: Policy) -> str:
 
 
 def _spilled_words(run: Run) -> str:
-    """How much of what the GPU holds is computed by the CPU; empty where nothing is."""
+    """Return how much of the work on the GPU's experts the CPU does, in words; empty if none."""
     spilled = run.decisions.spilled
     if spilled is None or not spilled.any():
         return ""
@@ -121,9 +122,7 @@ def _spilled_words(run: Run) -> str:
 
 
 def _part_words(part: object) -> str:
-    """The words for a part; for one of somebody else's, the first line of what it says about
-    itself.
-    """
+    """Return the words for a part; for a user's own part, the first line of its docstring."""
     return (
         PART_WORDS.get(type(part)) or (inspect.getdoc(part) or type(part).__name__).splitlines()[0]
     )

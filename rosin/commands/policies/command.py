@@ -1,6 +1,4 @@
-"""`rosin policies`: list the named systems and the parts they are made of, or show one with its
-parameters.
-"""
+"""`rosin policies`: list the named systems and their parts, or show one with its parameters."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""A policy in words: its parts, and every parameter with its value and what else it may be."""
+"""A policy in words: its parts, and every parameter with its value and its allowed values."""
 
 import inspect
 from collections import Counter
@@ -15,7 +15,8 @@ from sim.policies import PARTS, Policy, parameter_names, part_name, settings_of
 class Parameter:
     """A parameter of a part.
 
-    ``key`` is what ``--set`` takes, None where only a plan file can change it.
+    ``key`` is its key for ``--set``; None: only a plan file can change the parameter. ``values``
+    describes the allowed values.
     """
 
     name: str
@@ -26,7 +27,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartDetails:
-    """One part: which, what it does, its parameters."""
+    """One part of a policy: its name, what it does, and its parameters."""
 
     part: str
     description: str
@@ -42,7 +43,7 @@ def policy_row(policy: Policy) -> PolicyRow[str]:
 
 
 def policy_details(policy: Policy) -> PolicyRow[PartDetails]:
-    """Everything about one policy, and how it feeds the model."""
+    """Return a policy's row with the details of its parts and of how it feeds the prompt."""
     settable = set(parameter_names(policy))
     uses = Counter(name.partition(".")[2] for name in settable)
     parts = {}
@@ -74,7 +75,7 @@ def _parameters(
     uses: Counter[str],
     inside: str = "",
 ) -> list[Parameter]:
-    """The parameters of a part; those of a nested group by their dotted names."""
+    """Return the parameters of a part; a parameter of a nested group has a dotted name."""
     found: list[Parameter] = []
     hints = get_type_hints(cls)
     for name, value in values.items():
@@ -91,7 +92,7 @@ def _parameters(
 
 
 def _allowed(hint: Any) -> str:
-    """The values of a type, in words."""
+    """Return the allowed values of a type, in words."""
     if get_origin(hint) is Literal:
         return " or ".join(str(value) for value in get_args(hint))
     arguments = get_args(hint)
@@ -105,6 +106,6 @@ def _allowed(hint: Any) -> str:
 
 
 def _description(cls: type) -> str:
-    """The docstring, as text in paragraphs."""
+    """Return the docstring of a class as one text, without its line breaks."""
     paragraphs = (inspect.getdoc(cls) or "").replace("``", "").split("\n\n")
     return " ".join(" ".join(paragraph.split()) for paragraph in paragraphs)

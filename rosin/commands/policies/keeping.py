@@ -12,7 +12,7 @@ from sim.policies import PARTS, POLICIES
 
 
 def listing() -> dict[str, Any]:
-    """The list as the policies say it."""
+    """Return the list of policies, made from the policies themselves."""
     return {
         "policies": [asdict(policy_row(policy)) for policy in POLICIES.values()],
         "parts": {kind: sorted(classes) for kind, classes in PARTS.items()},
@@ -20,7 +20,7 @@ def listing() -> dict[str, Any]:
 
 
 def listing_text() -> str:
-    """The text of the file."""
+    """Return the text of ``listing.json``."""
     return json.dumps(listing(), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""The list of policies as it is kept: it is shown at once, without loading what simulates them.
+"""The list of policies, kept in a file so that it is shown without loading the simulator.
 
-A test compares ``listing.json`` with the policies; `python -m rosin.commands.policies.keeping`
-writes it anew.
+A test compares ``listing.json`` with the policies. `python -m rosin.commands.policies.keeping`
+writes the file anew.
 """
 
 import json

@@ -26,7 +26,10 @@ KIND_MEANINGS = {
 def policy_list(
     rows: Sequence[PolicyRow[str]], parts: Mapping[str, Sequence[str]]
 ) -> Iterator[RenderableType]:
-    """The list, one line a policy, then what the kinds of part decide and which parts there are."""
+    """Yield the list with one line for each policy, then what each kind of part decides.
+
+    The names of the parts stand behind each kind.
+    """
     table = plain_table(name_column("policy"), *(text_column(kind) for kind in parts))
     for row in rows:
         table.add_row(row.name if row.is_lossless else f"{row.name} *", *row.parts.values())
@@ -42,7 +45,7 @@ def policy_list(
 
 
 def policy_page(details: "PolicyRow[PartDetails]") -> Iterator[RenderableType]:
-    """One policy: what it does, its source, and part by part what it does and its parameters."""
+    """Yield one policy's summary and source, and then each part with its parameters."""
     yield Text(f"{details.name}: {details.summary}")
     if not details.is_lossless:
         yield Text(

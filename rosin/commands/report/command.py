@@ -1,4 +1,4 @@
-"""`rosin report`: a result as one page of HTML that needs nothing else."""
+"""`rosin report`: a result as one page of HTML without other files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -54,7 +54,7 @@ def report(
 
 
 def _said(answer: str, path: Path, size: int):  # type: ignore[no-untyped-def]  # the type would load rich before help is shown
-    """What people read."""
+    """Yield the lines that people read: the answer, and the page's path and size."""
     from rich.text import Text
 
     from hwprofiles.units import format_bytes

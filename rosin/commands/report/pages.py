@@ -1,4 +1,4 @@
-"""Which page stands for which result."""
+"""The choice of the page for a result."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,10 @@ from sim.step.simulate import Run
 
 
 def page_of(source: Path, importable: Sequence[str]) -> Page:
-    """The page of a plan, of a result in JSON, or of a folder. Raises InputError for what is none."""
+    """Return the page of a plan, of a result in JSON, or of a folder.
+
+    Raises InputError for any other source.
+    """
     if source.is_dir():
         return _of_folder(source)
     if source.suffix.lower() in (".yaml", ".yml"):
@@ -38,7 +41,7 @@ def page_of(source: Path, importable: Sequence[str]) -> Page:
 
 
 def _of_plan_file(source: Path, importable: Sequence[str]) -> Page:
-    """The page of a plan of a policy, or for a runtime."""
+    """Return the page of a plan file, which is a policy's plan or a plan for a runtime."""
     if is_runtime_plan(source):
         from rosin.commands.report.runtime_plan import runtime_plan_file_page
 
@@ -51,7 +54,7 @@ def _of_plan_file(source: Path, importable: Sequence[str]) -> Page:
 def plan_page(
     plan: Plan, command: str, rivals: Sequence[Mapping[str, Any]], bounds: Mapping[str, Any]
 ) -> Page:
-    """The page of a plan: its run, its rivals where they are known, its limits."""
+    """Return the page of a plan with its run, its known rivals, and its bounds."""
     run = _run(plan.setting, plan)
     provenance = provenance_of(run)
     own = {
@@ -82,8 +85,9 @@ def plan_page(
 
 
 def _run(setting: Setting, plan: Plan) -> Run:
-    """The run of the plan, its metrics means over its draws. Raises InputError where it does not
-    fit.
+    """Return the run of the plan, with metrics that are means over its draws.
+
+    Raises InputError if the plan does not fit the machine.
     """
     scenario = setting.scenario(plan.policy)
     refuse_large_run(scenario)
@@ -112,7 +116,7 @@ def _answer(run: Run) -> str:
 
 
 def repeat_section(command: str, run: Run) -> Section:
-    """How to repeat the run, to the nanosecond."""
+    """Return the section that says how to repeat the run to the nanosecond."""
     rows = [
         ("version", __version__),
         ("seed", str(run.scenario.seed)),
@@ -123,7 +127,10 @@ def repeat_section(command: str, run: Run) -> Section:
 
 
 def _of_json(data: Mapping[str, Any], source: Path, importable: Sequence[str]) -> Page:
-    """The page of what a command wrote with --json, told by its keys."""
+    """Return the page of a document of ``--json``, whose keys tell what it is.
+
+    Raises InputError for a document without a page.
+    """
     for key, make in _KINDS.items():
         if key in data:
             if make is not _of_study and isinstance(data.get("rows"), JsonRows):
@@ -153,7 +160,7 @@ def _of_run_json(data: Mapping[str, Any], source: Path, importable: Sequence[str
 def _plan(
     setting: Mapping[str, Any], policy: Mapping[str, Any], source: Path, importable: Sequence[str]
 ) -> Plan:
-    """The plan of a result, as far as running it goes."""
+    """Return the plan of a result with only those fields that a run needs."""
     found = policy_from_data(policy, f"{source}: policy", importable=importable)
     return Plan(
         setting=validated(Setting, setting, f"{source}: setting"),
@@ -211,7 +218,10 @@ def _of_folder(folder: Path) -> Page:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    """JSON of that file; of a study, rows are read one by one. Raises InputError."""
+    """Return the JSON of a file; the rows of a study are read one by one.
+
+    Raises InputError for a file that cannot be read.
+    """
     return read_json_rows(path, "result", "rows")
 
 
@@ -231,4 +241,4 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any], Path, Sequence[str]], Page]] =
     "claims": _of_rows,
     "summary": _of_rows,
 }
-"""Who makes the page, by a key that only that result has; the first that is there counts."""
+"""The function that makes the page, by a key that only its result has; the first match counts."""

@@ -1,5 +1,6 @@
-"""Pages of what is measured or published beside what is predicted: a validation, an accuracy, a
-reproduction.
+"""Pages of measured or published figures beside predicted ones.
+
+They show a validation, an accuracy or a reproduction.
 """
 
 import shlex
@@ -16,14 +17,16 @@ from rosin.report.html.other_sections import MAX_ROWS, figures_section, rows_sec
 from rosin.report.html.page import Page
 
 ROWS = (("plans", "Every plan"), ("targets", "Targets"), ("summary", "Summary"))
-"""Lists of rows, of which a result has one: a validation's, a reproduction's, an accuracy's."""
+"""The keys and titles of lists of rows: a validation's, a reproduction's and an accuracy's."""
 LEAD = "As the command wrote it; `docs/reference/json.md` says what each column means."
 CLAIM_COLUMNS = ("figure", "paper", "verdict", "published", "simulated", "because", "assumed")
 
 
 def rows_page(data: Mapping[str, Any], source: Path) -> Page:
-    """The page of a validation, an accuracy or a reproduction: its rows and its folder's figures.
-    Raises InputError.
+    """Return the page of a validation, an accuracy or a reproduction.
+
+    The page has its rows, and the figures in its folder. Raises InputError for a document without
+    rows.
     """
     check_shape(RowsFound, data, source)
     sections = [*_claims(data), *_rows(data, source)]
@@ -53,7 +56,7 @@ def _title(data: Mapping[str, Any], source: Path) -> str:
 
 
 def _claims(data: Mapping[str, Any]) -> Iterator[Section]:
-    """What papers claim beside what is simulated, where there is any."""
+    """Yield the published claims beside the simulated figures, if the document has claims."""
     claims = data.get("claims")
     if claims:
         rows = [{key: claim.get(key) for key in CLAIM_COLUMNS} for claim in claims]
@@ -104,7 +107,7 @@ def _claim_words(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _summary_words(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """How far off each phase is; the first group of a phase is of all its rows."""
+    """Yield the error of each phase in words, from the phase's first group, which has all rows."""
     phases = set[str]()
     for group in groups:
         phase = group.get("phase")

@@ -1,4 +1,4 @@
-"""The page of a plan for a runtime, with sliders over plans that were worked out beforehand."""
+"""The page of a plan for a runtime, with sliders over plans that were computed beforehand."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,20 +28,23 @@ from rosin.report.html.page import Page
 from rosin.report.sliders import GPU_MEMORY, PROMPT, STEPS, shown
 
 WHOLE = ' class="whole"'
-"""Marks what is as wide as the page: commands are long."""
+"""The attribute of a cell that is as wide as the page, since commands are long."""
 COLUMNS = ("answer, tokens/s", "prompt, tokens/s", "whole answer after", "command")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliderPoint:
-    """One position of a slider: where it is, in words, and what the plan there says."""
+    """One position of a slider: its value in words, and the cells of the plan there."""
 
     words: str
     cells: tuple[str, ...]
 
 
 def runtime_plan_page(data: Mapping[str, Any], source: Path) -> Page:
-    """The page of what `rosin plan --runtime --json` wrote. Raises InputError."""
+    """Return the page of a document of `rosin plan --runtime --json`.
+
+    Raises InputError for a wrong document.
+    """
     keys = RuntimePlanResult.model_fields
     # The file also has the envelope's keys, which the result would refuse as unknown.
     result = validated(RuntimePlanResult, {key: data.get(key) for key in keys}, source)
@@ -135,7 +138,7 @@ def _rivals(result: RuntimePlanResult) -> str:
 
 
 def _sliders(plan: RuntimePlanFile) -> Iterator[Section]:
-    """One number moved at a time, all else as in the plan."""
+    """Yield sliders that each move one number, with all else as in the plan."""
     setting = plan.setting
     machine = setting.loaded_machine()
     own = GPU_MEMORY.own(machine)
@@ -157,7 +160,7 @@ def _sliders(plan: RuntimePlanFile) -> Iterator[Section]:
 
 
 def _point(plan: RuntimePlanFile, words: str, setting: Setting) -> SliderPoint:
-    """Plan one position, with the plan's own limits."""
+    """Return one position of a slider, planned with the plan's own limits."""
     try:
         found = plan_again(setting, plan.goal, plan.runtime.name, plan)
     except NoFeasiblePlan as error:
@@ -173,8 +176,9 @@ def _point(plan: RuntimePlanFile, words: str, setting: Setting) -> SliderPoint:
 
 
 def _slider(name: str, points: list[SliderPoint], start: int) -> Section:
-    """A slider over the rows of a table, which is there without the slider, too; it begins at the
-    plan's own number.
+    """Return a slider over the rows of a table, which is also shown without the slider.
+
+    The slider begins at the place ``start``, which is the plan's own number.
     """
     first = points[start]
     shown = "".join(

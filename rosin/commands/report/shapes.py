@@ -1,5 +1,6 @@
-"""What pages read of results: the keys that they need, each of the right type. Other keys may stand
-beside them, as later versions add some.
+"""The keys that pages need from results, each with its type.
+
+Other keys may stand beside them, since later versions add keys.
 """
 
 from collections.abc import Mapping
@@ -13,13 +14,13 @@ from planner.study.axes import Value
 
 
 class Shape(BaseModel):
-    """Part of a result, as far as a page reads it."""
+    """A part of a result, limited to the keys that a page reads."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, defer_build=True)
 
 
 class Figures(Shape):
-    """The figures of a run that stand in tables."""
+    """The figures of a run that tables show."""
 
     output_tokens_per_s: float
     ttft_s: float
@@ -47,7 +48,7 @@ class ComparedRow(RivalRow):
 
 
 class PlaceNames(Shape):
-    """What ran where."""
+    """The model and the machine of a run."""
 
     model: str
     machine: str
@@ -62,7 +63,7 @@ class ComparisonScenario(Shape):
 
 
 class Comparison(Shape):
-    """What ``compare`` wrote."""
+    """A document of ``compare``."""
 
     scenario: ComparisonScenario
     rows: list[ComparedRow]
@@ -71,14 +72,17 @@ class Comparison(Shape):
 
 
 class PlanParts(Shape):
-    """What runs again: as in a plan file, which is checked when it is read."""
+    """The parts of a result that run again: setting and policy as in a plan file.
+
+    Both are checked when they are read.
+    """
 
     setting: dict[str, Any]
     policy: dict[str, Any]
 
 
 class PlanFound(Shape):
-    """What ``plan`` wrote."""
+    """A document of ``plan``."""
 
     plan: PlanParts
     command: str | list[str] | None = None
@@ -94,13 +98,13 @@ class RunShape(PlanParts):
 
 
 class RunFound(Shape):
-    """What ``simulate`` wrote."""
+    """A document of ``simulate``."""
 
     scenario: RunShape
 
 
 class GainRow(Shape):
-    """What a number of the machine changes."""
+    """The gains from a fifth less and a fifth more of a number of the machine."""
 
     path: str
     base_value: float
@@ -109,7 +113,7 @@ class GainRow(Shape):
 
 
 class StudyFound(Shape):
-    """What ``whatif`` wrote, but its rows."""
+    """A document of ``whatif`` without its rows."""
 
     command: str
     objective: Literal["throughput", "latency", "ttft", "tpot"]
@@ -137,7 +141,7 @@ class CellTable(Shape):
 
 
 class AimReached(Shape):
-    """Whether what was aimed at was reached; null: it was not tried."""
+    """Whether a target is met; null: the target was not tried."""
 
     is_met: bool | None
 
@@ -159,14 +163,17 @@ class MedianError(Shape):
 
 
 class ErrorKinds(Shape):
-    """Errors, paired with calibration runs and plain."""
+    """Errors of predictions that are paired with calibration runs, and of plain predictions."""
 
     paired: MedianError
     plain: MedianError
 
 
 class RowsFound(Shape):
-    """What a validation, an accuracy or a reproduction wrote; other rows of it are lists of objects."""
+    """A document of a validation, an accuracy or a reproduction.
+
+    Its other lists of rows are lists of objects.
+    """
 
     tables: list[CellTable] | None = None
     targets: list[AimReached] | None = None
@@ -178,5 +185,5 @@ class RowsFound(Shape):
 
 
 def check_shape(shape: type[Shape], data: Mapping[str, Any], source: Path) -> None:
-    """Raise InputError, naming file and key, where a result lacks what its page needs."""
+    """Raise InputError, naming file and key, if a result lacks a key that its page needs."""
     validated(shape, dict(data), source)

@@ -24,9 +24,9 @@ from rosin.report.html.page import Page
 from rosin.report.tables import format_count
 
 SHOWN = ("output_tokens_per_s", "ttft_s", "tpot_s", "expert_hit_rate")
-"""Figures of a point that its row has."""
+"""The figures in the row of a point."""
 FIRST_FOUND = "price_usd"
-"""The column of a table behind those of what was varied."""
+"""The first column that every table has; the axes of the study stand before it."""
 FOLDER_ALONE = (
     "a folder says neither the command nor what was planned for, so points are ranked by their output; "
     "a page of `rosin whatif --json FILE` has both"
@@ -34,7 +34,10 @@ FOLDER_ALONE = (
 
 
 def study_page(data: Mapping[str, Any], source: Path) -> Page:
-    """The page of what `rosin whatif --json` wrote. Raises InputError."""
+    """Return the page of a document of `rosin whatif --json`.
+
+    Raises InputError for a wrong document.
+    """
     check_shape(StudyFound, data, source)
     if not isinstance(data.get("rows"), JsonRows):
         raise InputError(f"{source}: key rows must be a list")
@@ -65,7 +68,7 @@ def study_page(data: Mapping[str, Any], source: Path) -> Page:
 
 
 class _BestPoint:
-    """Which point is best at what the study was planned for; ties go to the first."""
+    """The best point of a study by its objective; the first wins a tie."""
 
     def __init__(self, objective: str) -> None:
         self._objective = objective
@@ -75,7 +78,7 @@ class _BestPoint:
         self._least = math.inf
 
     def look(self, row: Mapping[str, Any]) -> None:
-        """Compare one more point."""
+        """Compare one more point with the best so far."""
         self._num_points += 1
         value = row["metrics"][self.figure]
         cost = -value if self._objective == "throughput" else value
@@ -84,7 +87,7 @@ class _BestPoint:
             self._least = cost
 
     def words(self) -> str:
-        """Say in one sentence which point is best, and how good it is."""
+        """Return a sentence that names the best point and its figure."""
         objective = self._objective
         value = self._best["metrics"][self.figure]
         at = at_words(self._best["values"]).removeprefix("at ") or "the base"
@@ -98,8 +101,9 @@ class _BestPoint:
 
 
 def study_folder_page(folder: Path) -> Page:
-    """The page of a folder of `rosin whatif` that has its table and figures alone. Raises
-    InputError.
+    """Return the page of a folder of `rosin whatif` that has only the table and the figures.
+
+    Raises InputError for a folder without them.
     """
     figures = svg_figures(sorted(folder.glob("*.svg")))
     table = folder / "table.csv"
@@ -133,7 +137,7 @@ def study_folder_page(folder: Path) -> Page:
 
 
 def _points(table: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The feasible points of a table: what was varied, and what was found."""
+    """Return the feasible points of a table as (axis values, policy and metrics)."""
     # pandas is slow to import, and only such a folder needs it.
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Figures of a folder as SVG that may stand in a page."""
+"""The SVG figures of a folder, made fit for a page."""
 
 import re
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ _SCRIPT = re.compile(
 
 
 def svg_figures(files: Sequence[Path]) -> dict[str, str]:
-    """SVG files as they stand in a page: without declarations, scripts, or links elsewhere.
+    """Return the SVG files by name, without declarations, scripts and links to other files.
 
-    Raises InputError for one that is no text.
+    Raises InputError for a file that is not text.
     """
     from hwprofiles.input_file import read_text
 

@@ -1,4 +1,4 @@
-"""`rosin reproduce`: a publication's tables against the simulator."""
+"""`rosin reproduce`: the tables of publications beside the simulator's figures."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What ``rosin reproduce`` writes as JSON, key by key."""
+"""The JSON keys of ``rosin reproduce``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from validation.published import (
 
 
 class ReproduceResult(Document):
-    """What ``rosin reproduce`` found; ``paths`` are the files written."""
+    """The result of ``rosin reproduce``; ``paths`` are the files written."""
 
     name: str
     title: str
@@ -28,7 +28,7 @@ class ReproduceResult(Document):
 
 
 def reproduction_result(reproduction: Reproduction, paths: Sequence[Path]) -> ReproduceResult:
-    """Every target and every cell."""
+    """Return the document of one reproduction, with its targets, tables and claims."""
     return ReproduceResult(
         name=reproduction.name,
         title=reproduction.title,
@@ -41,7 +41,7 @@ def reproduction_result(reproduction: Reproduction, paths: Sequence[Path]) -> Re
 
 
 def overview_result(page: Overview, paths: Sequence[Path]) -> ReproduceResult:
-    """Every claim of every paper; the cells are in each paper's own document."""
+    """Return the document of all papers' claims; the cells are in each paper's own document."""
     return ReproduceResult(
         name=ALL,
         title="Published figures against the simulator",

@@ -1,4 +1,4 @@
-"""All papers for a person: the claims that are not confirmed, then those that are."""
+"""All papers, for a person: the claims that are not confirmed, then the confirmed ones."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ VERDICTS = ("refuted", "open", "confirmed")
 
 
 def overview_page(result: ReproduceResult, seed: int) -> Iterator[RenderableType]:
-    """Counts first; then each verdict's claims, the farthest off first; then where the page is."""
+    """Yield the counts, the claims of each verdict, the farthest off first, and the page's path."""
     yield Text(f"{result.title}, seed {seed}")
     counts = {word: _having(result, word) for word in VERDICTS}
     yield Text(", ".join(f"{len(claims)} {word}" for word, claims in counts.items()))

@@ -20,7 +20,7 @@ VERDICTS = (
 
 
 def reproduction_page(result: ReproduceResult, seed: int) -> Iterator[RenderableType]:
-    """Verdicts, those not met first; then a line a table; then where the files are."""
+    """Yield the targets by verdict, the missed first, a line for each table, and the files."""
     yield Text(f"{result.title}: published figures beside simulated ones, seed {seed}")
     yield Text(f"experts are selected by: {result.routing}")
     judged = [line for line in result.targets if line.is_met is not None]

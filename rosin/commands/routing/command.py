@@ -68,7 +68,10 @@ def import_(
 
 
 def _of_model(trace: "RecordedRouting", model: "Model") -> "RecordedRouting":
-    """The trace with the model's number of experts. Raises InputError where it is of another shape."""
+    """Return the trace with the model's number of experts.
+
+    Raises InputError for a trace of another shape.
+    """
     from dataclasses import replace
 
     trace.check(model)
@@ -77,7 +80,7 @@ def _of_model(trace: "RecordedRouting", model: "Model") -> "RecordedRouting":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions(OptionGroup):
-    """What the fitted generator is to be."""
+    """The options of the fitted generator."""
 
     task: Annotated[
         str | None, named("--task", "TEXT", "What the tokens are of; by default the file's name.")
@@ -179,7 +182,7 @@ def stats(
 
 
 def _label(source: str) -> str:
-    """A short column head: the end of a long file name says more than its start."""
+    """Return a short column head: the end of the file name, which says more than the start."""
     return Path(source).name[-24:]
 
 
@@ -193,7 +196,7 @@ def _draw(found: dict, figure: Path | None, output: Output) -> None:  # type: ig
 
 
 def _check_figure(figure: Path | None) -> None:
-    """Refuse, before any work, a figure that could not be drawn or written. Raises InputError."""
+    """Raise InputError, before any work, for a figure that cannot be drawn or written."""
     from rosin.report.figure_style import check_figure
 
     if figure is not None:

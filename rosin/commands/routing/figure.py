@@ -1,4 +1,4 @@
-"""Routing statistics as a figure: reuse by lag, experts of a batch, cache hits, and reuse by layer."""
+"""Routing statistics as a figure: reuse by lag and layer, experts of a batch, and cache hits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -59,7 +59,7 @@ def _draw(figure: Any, statistics: Mapping[str, RoutingStatistics]) -> None:
 
 
 def _draw_cache(axes: Any, found: RoutingStatistics, style: Mapping[str, Any]) -> None:
-    """Hits by the share of experts that are there, of LRU and of the best there can be."""
+    """Draw cache hits over the share of experts in the cache, for LRU and for Belady's optimum."""
     shares = [each.resident_fraction for each in found.cache_hits]
     for policy, line in (("lru", "-"), ("belady", "--")):
         hits = [np.mean(getattr(each, f"{policy}_fraction")) for each in found.cache_hits]

@@ -1,4 +1,4 @@
-"""Routing statistics as tables: one column for each routing, side by side."""
+"""Routing statistics as a table with a column for each routing."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ UNKNOWN = "-"
 
 
 def routing_tables(statistics: Mapping[str, RoutingStatistics]) -> Iterator[RenderableType]:
-    """Every statistic, the mean over layers, with a column for each named routing."""
+    """Yield a table of every statistic as a mean over layers, with a column for each routing."""
     table = plain_table(text_column("statistic"), *(number_column(name) for name in statistics))
     columns = [dict(rows(each)) for each in statistics.values()]
     # A trace without gate weights or token ids has fewer statistics than another.

@@ -1,4 +1,4 @@
-"""`rosin serve`: a local page on which a PC and a model are picked and moved, and the plan follows."""
+"""`rosin serve`: a local page with a PC and a model to choose and change; the plan follows."""
 
 import socket
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 FIRST_PORT = 8765
-"""The port that is tried where none is asked for; a link to the page then lasts."""
+"""The default port; it is fixed, so that a link to the page stays valid."""
 MAX_PORT = 65_535
 
 MachineStart = Annotated[
@@ -69,7 +69,10 @@ def serve(
 
 
 def _offered(machine: str | None, model: str | None, quantization: str | None) -> "Offered":
-    """What the page begins with. Raises InputError for what is unknown, before anything listens."""
+    """Return what the page begins with.
+
+    Raises InputError for an unknown machine, model or format, before anything listens.
+    """
     from hwprofiles import load_machine
     from rosin.web.question import EXAMPLE_PC, Offered
     from sim.model.library import load_model
@@ -88,7 +91,7 @@ def _offered(machine: str | None, model: str | None, quantization: str | None) -
 
 
 def _listening(port: int | None) -> socket.socket:
-    """A socket that listens on this computer alone. Raises InputError where the port is taken."""
+    """Return a socket that only this computer reaches. Raises InputError if the port is taken."""
     from hwprofiles import InputError
 
     number = FIRST_PORT if port is None else port
@@ -107,7 +110,10 @@ def _listening(port: int | None) -> socket.socket:
 
 
 def _server(offered: "Offered") -> Any:
-    """The server, with everything loaded that an answer needs. Raises InputError without the extra."""
+    """Return the server, with every module loaded that an answer needs.
+
+    Raises InputError, naming the missing module, without the extra ``serve``.
+    """
     from hwprofiles import InputError
 
     try:

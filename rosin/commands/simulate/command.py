@@ -1,4 +1,4 @@
-"""`rosin simulate`: one model on one machine, one batch under one policy or a workload over time."""
+"""`rosin simulate`: one batch under one policy, a workload over time, or a runtime."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,18 +59,18 @@ PolicyPlanOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Files(OptionGroup):
-    """What is written of one batch, besides the JSON."""
+    """The files that are written for one batch, besides the JSON."""
 
     trace: TraceOption = None
     output_file: PolicyPlanOption = None
 
     @property
     def are_none(self) -> bool:
-        """Whether nothing is written, so that a long run need not keep all its tasks."""
+        """Return whether no file is written, so that a long run need not keep all its tasks."""
         return self.trace is None and self.output_file is None
 
     def check(self) -> None:
-        """Refuse, before any work, what cannot be written. Raises InputError."""
+        """Raise InputError, before any work, for a file that cannot be written."""
         from hwprofiles.text_file import check_yaml_target
         from sim.engine.trace import check_trace
 
@@ -80,8 +80,9 @@ class _Files(OptionGroup):
             check_yaml_target(self.output_file, "a plan file")
 
     def check_unused(self, option: str) -> None:
-        """Refuse ``--trace`` and ``-o``, which write one batch, beside an option that runs something
-        else. Raises InputError.
+        """Raise InputError for ``--trace`` or ``-o``, which do not go with ``option``.
+
+        Both write one batch, and ``option`` runs something else.
         """
         from hwprofiles import InputError
 
@@ -90,7 +91,7 @@ class _Files(OptionGroup):
                 raise InputError(f"{name} writes one batch; it does not go with {option}")
 
     def write(self, run: "Run", request: ScenarioRequest, provenance: "RunProvenance") -> None:
-        """Write those that were asked for. Raises InputError."""
+        """Write the files that were asked for. Raises InputError if one cannot be written."""
         if self.trace is not None:
             from rosin.commands.simulate.trace import write_run_trace
 
@@ -134,7 +135,7 @@ def simulate(
 
 
 def _check_runtime(policy: str | None, files: _Files, workload: str | None) -> None:
-    """Refuse what does not go with a runtime. Raises InputError."""
+    """Raise InputError for an option that does not go with a runtime."""
     from hwprofiles import InputError
 
     files.check_unused("--runtime")
@@ -149,7 +150,7 @@ def _check_runtime(policy: str | None, files: _Files, workload: str | None) -> N
 def simulate_batch(
     options: ScenarioOptions, policy: str | None, files: _Files, said: OutputOptions
 ) -> None:
-    """Predict one batch."""
+    """Simulate one batch and print the result."""
     from rosin.commands.simulate.document import run_warnings
     from rosin.commands.simulate.page import run_page
 
@@ -174,7 +175,7 @@ def simulate_batch(
 def _simulated(
     request: ScenarioRequest, scenario: "Scenario", record: "ScenarioRecord", files: _Files
 ) -> tuple["Run", "RunProvenance", "SimulateResult"]:
-    """Run the scenario, all its tasks kept. Raises NoFeasiblePlan."""
+    """Run the scenario and keep all its tasks. Raises NoFeasiblePlan if the model does not fit."""
     from rosin.commands.simulate.document import run_result
     from rosin.report.tables import shortfall
     from sim.step.draws import simulate_draws
@@ -192,8 +193,10 @@ def _simulated(
 def _simulated_long(
     request: ScenarioRequest, scenario: "Scenario", record: "ScenarioRecord", waiting: "Waiting"
 ) -> tuple["LongRun", "RunProvenance", "SimulateResult"] | None:
-    """Run a long scenario part by part; None where it is not long, or does not come apart. Raises
-    NoFeasiblePlan.
+    """Run a long scenario part by part.
+
+    Returns None for a scenario that is not long, or that cannot be simulated in parts. Raises
+    NoFeasiblePlan if the model does not fit.
     """
     from rosin.commands.simulate.long import PartsSeen
     from rosin.report.tables import shortfall
@@ -206,7 +209,7 @@ def _simulated_long(
     num_tokens = scenario.batch.output_tokens
 
     def look(part: "Part") -> None:
-        """Add a part up, and say how far the run is."""
+        """Add up the figures of a part, and show how far the run is."""
         seen.look(part)
         waiting.step(f"simulating, {part.passes.step[-1] + 1:,} of {num_tokens:,} tokens")
 
@@ -222,7 +225,7 @@ def _simulated_long(
 
 
 def _policy(request: ScenarioRequest, name: str | None) -> "Policy":
-    """The policy of that name, or else the plan's. Raises InputError where neither is said."""
+    """Return the policy of that name, or the plan's. Raises InputError without either."""
     from hwprofiles import InputError
     from sim.policies import find_policy
 

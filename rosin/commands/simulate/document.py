@@ -1,4 +1,4 @@
-"""A simulated run in figures: what its page and its JSON show."""
+"""The figures of a simulated run, for its page and its JSON."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ IN_FLIGHT = "experts and layers in flight"
 
 
 def run_result(run: Run, provenance: RunProvenance, scenario: ScenarioRecord) -> SimulateResult:
-    """The figures of one run."""
+    """Return the document of one run."""
     return SimulateResult(
         scenario=scenario,
         metrics=run.metrics,
@@ -43,8 +43,10 @@ def run_result(run: Run, provenance: RunProvenance, scenario: ScenarioRecord) ->
 
 
 def run_warnings(run: Run | LongRun, provenance: RunProvenance) -> list[str]:
-    """What to know before trusting the figures: the run's own warnings, and where measured curves
-    were left; in the words of the options.
+    """Return the warnings that a reader needs before trusting the figures.
+
+    They are the run's own, with options in place of fields, and the measured curves that were
+    extrapolated.
     """
     return [*map(in_options, run.warnings), *provenance.extrapolated]
 
@@ -67,7 +69,7 @@ def resource_times(run: Run) -> list[ResourceTime]:
 
 
 def _kinds(timeline: Timeline, resource: str) -> Iterator[tuple[str, float]]:
-    """Busy seconds by kind of task on one resource, the most first."""
+    """Yield each kind of task on one resource with its busy seconds, the most first."""
     on_it = timeline.tasks.resource == timeline.platform.index(resource)
     totals = np.bincount(timeline.tasks.kind[on_it], weights=timeline.busy_ns[on_it])
     # Stable, so that equal times keep the order of the kinds and equal runs read alike.
@@ -77,7 +79,7 @@ def _kinds(timeline: Timeline, resource: str) -> Iterator[tuple[str, float]]:
 
 
 def run_memory(run: Run | LongRun) -> Memory:
-    """What GPU memory held, the largest first."""
+    """Return the items that GPU memory held, the largest first, and the most held at once."""
     held = dict(run.memory_items)
     # What is held at the peak beyond the items that stay was on its way.
     in_flight = run.metrics.peak_gpu_memory_bytes - sum(held.values())
@@ -94,8 +96,10 @@ def run_memory(run: Run | LongRun) -> Memory:
 
 
 def host_items(run: Run | LongRun) -> dict[str, int]:
-    """What host memory holds of the model throughout, by item: weights that the GPUs do not hold,
-    copies of those that they hold only for a time, and the KV cache that waits there.
+    """Return the bytes of the model that host memory holds throughout the run, by item.
+
+    The items are experts, other weights, and the KV cache of layers whose cache is not on a GPU.
+    Experts that the GPUs hold are included if the policy needs host copies.
     """
     scenario = run.scenario
     residency = run.residency
@@ -119,7 +123,7 @@ def host_items(run: Run | LongRun) -> dict[str, int]:
 
 
 def host_memory(run: Run | LongRun) -> HostMemory:
-    """What host memory holds of the model, the largest first, and what there is of it."""
+    """Return the size of host memory and the items of the model in it, the largest first."""
     stated = run.scenario.machine.cpu.memory_bytes
     held = host_items(run)
     return HostMemory(
@@ -133,7 +137,7 @@ def host_memory(run: Run | LongRun) -> HostMemory:
 
 
 def run_basis(provenance: RunProvenance) -> Basis:
-    """The numbers behind a run, counted by kind."""
+    """Return the numbers that a run rests on, counted by kind of provenance."""
     counts = Counter(number.provenance.kind for number in provenance.numbers)
     return Basis(
         num_numbers={kind: counts[kind] for kind in Kind},

@@ -1,4 +1,4 @@
-"""A run whose tasks are too many to keep, in figures: what its parts add up to."""
+"""The figures of a run whose tasks are too many to keep, added up from its parts."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 class PartsSeen:
-    """What the page and the JSON show of parts that are not kept."""
+    """The sums over the parts of a run, which are not kept, for the page and the JSON."""
 
     def __init__(self) -> None:
-        """No part was seen yet."""
+        """Start before the first part."""
         self._alone_ns: Counter[str] = Counter()
         self._kinds_ns: Counter[tuple[str, int]] = Counter()
         self._makespan_ns = 0
         self._outside: list[Outside] = []
 
     def look(self, part: "Part") -> None:
-        """Add up what is shown of a part."""
+        """Add the busy times of a part to the sums."""
         timeline = part.timeline
         shares = occupancy(part.busy)
         lasted_ns = part.busy.makespan_ns
@@ -52,13 +52,13 @@ class PartsSeen:
         self._outside += outside_of(part.scenario, part, devices_of(busy_ns))
 
     def provenance(self, run: "LongRun") -> RunProvenance:
-        """What the run rests on."""
+        """Return the provenance of the run, with the curves that any part extrapolated."""
         return provenance_with(run, self._outside)
 
     def result(
         self, run: "LongRun", provenance: RunProvenance, record: ScenarioRecord
     ) -> SimulateResult:
-        """The figures of the run."""
+        """Return the document of the run."""
         return SimulateResult(
             scenario=record,
             metrics=run.metrics,

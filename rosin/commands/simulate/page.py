@@ -1,6 +1,4 @@
-"""A simulated run for a person who has never seen one: what, how fast, where the time goes, why,
-and on what it rests.
-"""
+"""A simulated run, for a person who has never seen one: its speed, its time and its basis."""
 
 from collections.abc import Iterator, Mapping
 
@@ -56,7 +54,7 @@ KIND_NAMES: Mapping[str, str] = {
     "other": "other work",
 }
 EMULATED = "Emulated accelerator"
-"""How the description of a machine begins that ``rosin measure --device cpu`` wrote."""
+"""The beginning of a machine's description that ``rosin measure --device cpu`` writes."""
 NEARLY_ALL_FRACTION = 0.95
 NUM_WEAK_SHOWN = 3
 SOURCE_WIDTH = 34
@@ -90,13 +88,13 @@ def run_page(
 
 
 def resource_name(resource: str) -> str:
-    """What a person calls it."""
+    """Return a resource's name as people say it."""
     name, gpu = on_one_gpu(resource)
     return f"{RESOURCE_NAMES.get(name, name)} {gpu}" if gpu else RESOURCE_NAMES.get(name, name)
 
 
 def scenario_lines(scenario: Scenario) -> Iterator[str]:
-    """What is simulated, in three lines; the policy is not named."""
+    """Yield three lines on the model, the machine, the batch and the routing, not the policy."""
     model = scenario.model
     batch = scenario.batch
     yield f"{model.name} ({model.quantization}, {format_bytes(model.total_bytes)}) on {machine_words(scenario.machine)}"
@@ -108,13 +106,13 @@ def scenario_lines(scenario: Scenario) -> Iterator[str]:
 
 
 def machine_words(machine: Machine) -> str:
-    """A machine's name; of one whose accelerator is emulated, that too."""
+    """Return a machine's name, and whether its accelerator is emulated."""
     is_emulated = machine.description.startswith(EMULATED)
     return f"{machine.name} (emulated accelerator, no GPU)" if is_emulated else machine.name
 
 
 def speed_table(run: Run | LongRun) -> Table:
-    """How fast, in four figures."""
+    """Return a table of four figures: TTFT, TPOT, output speed and the time of the whole run."""
     metrics = run.metrics
     table = facts_table("Speed")
     prompt = f"prompt read at {format_count(metrics.prefill_tokens_per_s)} tokens/s"
@@ -152,7 +150,7 @@ def time_table(times: list[ResourceTime]) -> Table:
 
 
 def main_work(time: ResourceTime) -> str:
-    """What took most of a resource's time, and how much of it where that is not nearly all."""
+    """Return a resource's main work, and its share of the busy time unless that is nearly all."""
     kind, seconds = next(iter(time.kinds_s.items()))
     share = seconds / time.busy_s
     return KIND_NAMES.get(kind, kind) + (
@@ -161,7 +159,7 @@ def main_work(time: ResourceTime) -> str:
 
 
 def at_once(times: list[ResourceTime]) -> str:
-    """A legend to the table of time, and the share of work that overlaps."""
+    """Return a legend for the table of time, with how much work overlaps."""
     total = sum(time.busy_fraction for time in times)
     single = sum(time.alone_fraction for time in times)
     # Rounding may leave the sum a little below the part.
@@ -248,7 +246,7 @@ def basis_lines(basis: Basis) -> Iterator[str]:
 
 
 def weakest_table(basis: Basis, times: list[ResourceTime]) -> Table:
-    """The weakest numbers, those of the busiest resource first."""
+    """Return a table of the numbers with the weakest provenance, the busiest resource's first."""
     table = plain_table(
         text_column("number"), number_column("value"), text_column("source"), has_head=False
     )
@@ -283,7 +281,7 @@ def _resource_of(path: str) -> str:
 
 
 def facts_table(title: str) -> Table:
-    """A table of what, how much and a remark."""
+    """Return an empty table with columns for a name, a value and a remark."""
     return plain_table(
         text_column(title, width=32), number_column("", width=15), text_column("", width=31)
     )

@@ -1,6 +1,4 @@
-"""`rosin simulate --runtime`: what a program that people run models with does with its own
-arguments.
-"""
+"""`rosin simulate --runtime`: the speed of a runtime with the user's own arguments."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -51,7 +49,7 @@ USED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeOptions(OptionGroup):
-    """What the options of runtimes say, as typed."""
+    """The options of a runtime, as typed."""
 
     runtime: RuntimeOption = None
     runtime_args: RuntimeArgsOption = None
@@ -59,7 +57,7 @@ class RuntimeOptions(OptionGroup):
 
 
 def simulate_runtime(options: ScenarioOptions, asked: RuntimeOptions, said: OutputOptions) -> None:
-    """Predict the program. Raises InputError for what is wrong."""
+    """Predict the runtime's speeds and print them. Raises InputError for wrong input."""
     from hwprofiles import InputError
 
     if options.output_tokens is not None:
@@ -79,7 +77,7 @@ def simulate_runtime(options: ScenarioOptions, asked: RuntimeOptions, said: Outp
 
 
 def simulate_runtime_plan(options: ScenarioOptions, said: OutputOptions) -> None:
-    """Predict a plan for a runtime again, from its file. Raises InputError."""
+    """Predict a runtime's plan again from its file. Raises InputError for wrong input."""
     from planner.runtimes.load import with_room
     from planner.runtimes.plan_file import load_runtime_plan
     from sim.runtimes import RuntimeQuestion, host_assumptions, kernel_format, runtime_host
@@ -121,7 +119,7 @@ def _say(
     machine: str,
     output: Output,
 ) -> None:
-    """Predict a question and say it."""
+    """Predict the answer to a question and print it."""
     from rosin.commands.simulate.runtime_document import runtime_result
     from rosin.commands.simulate.runtime_page import runtime_page
     from sim.runtimes import notes_on, predict
@@ -149,7 +147,7 @@ def _say(
 def _question(
     options: ScenarioOptions, asked: RuntimeOptions
 ) -> tuple["RuntimeQuestion", tuple[str, ...]]:
-    """The question, and what is assumed of the model's file and of the machine."""
+    """Return the question, and the assumptions about the model's file and the machine."""
     from hwprofiles import InputError, load_machine
     from rosin.cli.settings import split_settings
     from sim.runtimes import (
@@ -188,7 +186,7 @@ def _question(
 
 
 def _check_memory(question: "RuntimeQuestion", prediction: "RuntimePrediction") -> None:
-    """Refuse what no GPU can load. Raises NoFeasiblePlan, naming every GPU that is too small."""
+    """Raise NoFeasiblePlan, naming every GPU that is too small for its weights and KV cache."""
     from hwprofiles.units import format_bytes
     from sim.runtimes.memory import overfull
 

@@ -10,7 +10,11 @@ from sim.runtimes.predict import RuntimePrediction, Speed
 
 
 class SpeedRange(Document):
-    """Tokens a second between ends that hold for a share of machines, and what they rest on."""
+    """A speed in tokens a second, with its range and its basis.
+
+    ``coverage_fraction`` is the share of cases for which the range holds, or null if it is unknown.
+    ``seconds`` has the time by part, and ``limit`` names the part that takes most.
+    """
 
     tokens_per_s: float
     low_tokens_per_s: float
@@ -43,7 +47,7 @@ MemoryByDevice = dict[str, Annotated[DeviceMemory, WrapSerializer(_without_no_ca
 
 
 class RuntimeResult(Document):
-    """What ``rosin simulate --runtime`` answers."""
+    """The answer of ``rosin simulate --runtime``."""
 
     runtime: str
     runtime_args: str
@@ -79,7 +83,7 @@ def runtime_result(prediction: RuntimePrediction, **asked: str | int) -> Runtime
 
 
 def basis_words(prediction: RuntimePrediction) -> str:
-    """Say what the speeds rest on."""
+    """Return in words what the speeds rest on."""
     # Kernels of the program itself tell more than the rate of the memory under them.
     if prediction.decode.is_by_measured_kernels:
         return KERNELS
@@ -89,7 +93,7 @@ def basis_words(prediction: RuntimePrediction) -> str:
 
 
 def speed_range(speed: Speed) -> SpeedRange:
-    """Return a speed as JSON has it."""
+    """Return a speed as the JSON shows it."""
     return SpeedRange.of(
         speed,
         assumption=speed.assumption.meaning,

@@ -26,7 +26,7 @@ WHOLE_FROM = 100
 
 
 def runtime_page(result: RuntimeResult) -> Iterator[RenderableType]:
-    """Both speeds, what limits them, what they rest on, and the memory."""
+    """Yield both speeds, their limits and their basis, and the memory."""
     both = result.runtime_prediction
     yield Text(f"{result.model} {result.quantization} with {result.runtime} on {result.machine}")
     yield Text(f"decode   {speed_words(both.decode)} after {result.context_tokens:,} tokens")
@@ -44,7 +44,7 @@ def runtime_page(result: RuntimeResult) -> Iterator[RenderableType]:
 
 
 def coverage_words(speed: SpeedRange) -> str:
-    """Say how often ranges hold."""
+    """Return in words how often the ranges hold."""
     if speed.coverage_fraction is None:
         return "ranges are as wide as llama.cpp's: no published speeds of this program were fitted"
     if speed.is_by_measured_kernels:
@@ -60,20 +60,20 @@ def speed_words(speed: SpeedRange) -> str:
 
 
 def range_words(speed: SpeedRange | SpeedInterval, unit: str = "") -> str:
-    """A speed with its range where the unit stands elsewhere: ``34 (28–41)``."""
+    """Return a speed and its range with ``unit`` between them: ``34 (28–41)``."""
     ends = f"{number_words(speed.low_tokens_per_s)}–{number_words(speed.high_tokens_per_s)}"
     return f"{number_words(speed.tokens_per_s)}{unit} ({ends})"
 
 
 def number_words(value: float) -> str:
-    """A number with two digits or more that count."""
+    """Return a number with at least two significant digits."""
     if value >= WHOLE_FROM:
         return f"{value:,.0f}"
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def limit_words(speed: SpeedRange) -> str:
-    """What takes most of the time, with its share."""
+    """Return in words the part that takes most of the time, with its share."""
     share = speed.seconds[speed.limit] / sum(speed.seconds.values())
     return f"{PART_WORDS[speed.limit]} ({share:.0%} of the time)"
 
@@ -84,8 +84,9 @@ def _assumption(speed: SpeedRange) -> str:
 
 
 def memory_parts(memory: Mapping[str, DeviceMemory], device: str) -> list[tuple[str, int]]:
-    """Return what a device holds, by what it is for; a cache of experts only where any device has
-    one.
+    """Return the items that a device holds, each with its bytes.
+
+    An expert cache is listed if any device has one.
     """
     own = memory[device]
     has_cache = any(each.expert_cache for each in memory.values())

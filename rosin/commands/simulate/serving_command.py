@@ -67,14 +67,14 @@ REFUSED: Mapping[str, str] = {
     "reserve_vram": "--set instance.gpu_memory_fraction=F says how much memory is used",
     "plan": "a plan is for one batch; name a policy",
 }
-"""Options of a scenario that do not go with a workload, and why."""
+"""Options of a scenario that do not go with a workload, with the reasons."""
 SPEC_PARTS = ("balancing", "disaggregation", "instance", "num_instances", "offload")
 """First words of the keys of a serving file that ``--set`` changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingOptions(OptionGroup):
-    """What the options of serving say, as typed."""
+    """The options of serving, as typed."""
 
     workload: WorkloadOption = None
     requests: RequestsOption = None
@@ -85,8 +85,9 @@ class ServingOptions(OptionGroup):
     trace_time_unit: TraceTimeOption = None
 
     def load(self) -> "RequestsSpec":
-        """Return the requests that are served, in a closed loop where a concurrency is given. Raises
-        InputError.
+        """Return the requests to serve, in a closed loop if a concurrency is given.
+
+        Raises InputError for a wrong workload.
         """
         from sim.workload.requests import load_requests, trace_units
 
@@ -96,7 +97,10 @@ class ServingOptions(OptionGroup):
         return requests if self.concurrency is None else requests.always(self.concurrency)
 
     def tier_sizes(self) -> dict[str, str | None]:
-        """Return the sizes of tiers by name, None for unlimited. Raises InputError."""
+        """Return the sizes of the KV tiers by name (None: unlimited).
+
+        Raises InputError for a wrong size.
+        """
         return dict(map(_tier_size, self.kv_tier or ()))
 
 
@@ -106,8 +110,9 @@ def simulate_serving(
     serving: ServingOptions,
     said: OutputOptions,
 ) -> None:
-    """Serve the workload and say how it went. Raises InputError for what is wrong, NoFeasiblePlan where
-    the model does not fit.
+    """Serve the workload and print the result.
+
+    Raises InputError for wrong input, and NoFeasiblePlan if the model does not fit.
     """
     from hwprofiles import load_machine
     from rosin.commands.simulate.serving_document import ServedWorkload
@@ -194,7 +199,7 @@ def _check(options: ScenarioOptions) -> None:
 def split_serving_settings(
     settings: Sequence[str],
 ) -> tuple[list[str], dict[str, Any], dict[str, str]]:
-    """Settings of the machine, of the serving file, and of the policy."""
+    """Return the assignments to the machine, as typed, to the serving file, and to the policy."""
     from hwprofiles import parse_yaml
     from rosin.cli.settings import split_settings
 

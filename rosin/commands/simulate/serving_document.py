@@ -1,6 +1,4 @@
-"""What the commands that serve write as JSON, key by key: the schema that docs/reference/json.md
-explains.
-"""
+"""The JSON keys of the commands that serve a workload, which docs/reference/json.md explains."""
 
 from typing import Any
 
@@ -12,7 +10,7 @@ from sim.step.provenance import UsedNumber
 
 
 class ServedWorkload(Document):
-    """Which requests were served: as they were named, and where they are from."""
+    """The requests that were served: their name, their source and its date."""
 
     name: str
     source: str
@@ -20,8 +18,9 @@ class ServedWorkload(Document):
 
 
 class ServeRecord(Document):
-    """All that is needed to repeat a served run; ``serving`` as in a serving file, with everything
-    that was left out.
+    """The record that repeats a served run.
+
+    ``serving`` has the keys of a serving file, with all defaults filled in.
     """
 
     command: str
@@ -34,8 +33,9 @@ class ServeRecord(Document):
 
 
 class ServeBasis(Document):
-    """What a served run rests on: the numbers of the machine and of the serving file, their kinds
-    counted, and the model.
+    """The basis of a served run: the numbers of the machine and of the serving file, and the model.
+
+    ``num_numbers`` counts the numbers by kind of provenance.
     """
 
     num_numbers: dict[Kind, int]
@@ -44,7 +44,9 @@ class ServeBasis(Document):
 
 
 class ServeResult(Document):
-    """What ``rosin simulate --workload`` found; the memory is that of one instance's GPUs together."""
+    """The result of ``rosin simulate --workload``; ``memory`` is that of one instance's GPUs
+    together.
+    """
 
     scenario: ServeRecord
     metrics: ServingMetrics
@@ -53,7 +55,7 @@ class ServeResult(Document):
 
 
 class TriedServing(Document):
-    """A way of serving that was tried: what it is in words, as a serving file, and what came of it."""
+    """A way of serving that was tried: in words, as a serving file, and with its metrics."""
 
     label: str
     num_gpus: int
@@ -63,7 +65,7 @@ class TriedServing(Document):
 
 
 class KvPlanResult(Document):
-    """What ``rosin kv-plan`` found; ``rows`` are the best first."""
+    """The result of ``rosin kv-plan``; ``rows`` has the best way of serving first."""
 
     machine: str
     model: str

@@ -1,6 +1,4 @@
-"""A served run for a person: how long requests waited, how much was served, where KV was found, on
-what it rests.
-"""
+"""A served run, for a person: waiting times, throughput, where KV was found, and the basis."""
 
 from collections.abc import Iterator
 
@@ -130,7 +128,7 @@ def _kv_table(metrics: ServingMetrics, setting: ServingSetting) -> Table:
 
 
 def _tier_table(tiers: tuple[TierUse, ...]) -> Table:
-    """Tiers behind the GPU, and how busy the way to them was."""
+    """Return a table of the tiers behind the GPU, and of how busy the way to each was."""
     columns = [
         number_column(name)
         for name in ("size", "most held", "written", "left", "read", "reads", "writes")

@@ -1,4 +1,4 @@
-"""A served run in figures: what its page and its JSON show."""
+"""The figures of a served run, for its page and its JSON."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ from sim.serving.spec import ServingSpec
 
 
 def serve_result(run: ServingRun, setting: ServingSetting, record: ServeRecord) -> ServeResult:
-    """The figures of one served run."""
+    """Return the document of one served run."""
     numbers = list(serving_numbers(setting))
     counts = Counter(number.provenance.kind for number in numbers)
     return ServeResult(
@@ -38,7 +38,7 @@ def serve_record(
     workload: ServedWorkload,
     policy: str | None,
 ) -> ServeRecord:
-    """What repeats the run."""
+    """Return the record that repeats the run."""
     return ServeRecord(
         command=command,
         machine=setting.machine.name,
@@ -51,9 +51,9 @@ def serve_record(
 
 
 def _memory(run: ServingRun, setting: ServingSetting) -> Memory:
-    """One instance's GPUs:
+    """Return the memory of one instance's GPUs together: KV blocks, resident weights and the rest.
 
-    KV, the weights that are there, and what is left for activations or unused.
+    The rest is for activations, or is unused.
     """
     total = int(setting.machine.gpu.memory_bytes.effective * setting.instance.num_gpus)
     kv_bytes = (

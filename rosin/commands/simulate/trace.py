@@ -12,10 +12,9 @@ from sim.step.simulate import Run
 
 
 def write_run_trace(run: Run, path: Path) -> None:
-    """Write the timeline for a trace viewer, named by model, machine and policy, with the memory in
-    use on GPU 0 and in the host.
+    """Write the timeline and the memory in use on GPU 0 and the host, for a trace viewer.
 
-    Raises InputError where it cannot be written.
+    The trace is named after model, machine and policy. Raises InputError if it cannot be written.
     """
     scenario = run.scenario
     instants, staged = staged_bytes(run.timeline, scenario.policy.overlap.staging_layer_share)

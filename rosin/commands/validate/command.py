@@ -1,4 +1,4 @@
-"""`rosin validate`: a plan run for real beside its prediction."""
+"""`rosin validate`: a plan that is run on this computer, beside its prediction."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,8 +87,9 @@ def _check_device(device: str) -> None:
 
 
 def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path) -> None:
-    """The result, a figure, and the timelines of one more run. Raises InputError where the folder
-    cannot be made.
+    """Write the result, a figure, and the timelines of one more run.
+
+    Raises InputError if the folder cannot be made.
     """
     from hwprofiles.text_file import make_folder, write_bytes
     from rosin.cli.json_output import write_json
@@ -106,7 +107,7 @@ def _write(validation: "PlanValidation", result: "ValidateResult", folder: Path)
 
 
 def with_seed(plan: "Plan", seed: int | None) -> "Plan":
-    """The plan with another seed, which draws weights and prompts; its own where none is given."""
+    """Return the plan with another seed for weights and prompts; None keeps the plan's own seed."""
     from dataclasses import replace
 
     return (

@@ -27,7 +27,10 @@ LIMITS: Mapping[Tier, str] = MappingProxyType(
 
 
 def validate_result(validation: PlanValidation) -> ValidateResult:
-    """The plan's own figures first; errors are over all runs of all plans."""
+    """Return the document of a validation, with the plan's own figures first.
+
+    The errors are over all runs of all plans.
+    """
     report = validation.report
     scenario = validation.scenario
     own = report.plans[0]
@@ -59,7 +62,7 @@ def validate_result(validation: PlanValidation) -> ValidateResult:
 
 
 def validate_warnings(validation: PlanValidation) -> list[str]:
-    """What a reader must know before trusting the figures."""
+    """Return the warnings that a reader needs before trusting the figures."""
     found = [LIMITS[validation.trial.tier]] if validation.trial.tier in LIMITS else []
     variation = validation.report.calibration_variation_fraction
     if validation.report.is_too_noisy:

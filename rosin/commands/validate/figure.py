@@ -1,6 +1,4 @@
-"""A validation as a picture: what was predicted against what was measured, and the two timelines of
-one decode step.
-"""
+"""A validation as a picture: predicted against measured times, and both timelines of a step."""
 
 from typing import Any
 
@@ -17,9 +15,9 @@ MEASURED_COLOR = VERMILION
 PLAIN_COLOR = "#999999"
 LANE_HEIGHT = 0.38
 SHORT_S = 0.5
-"""Runs that are shorter are drawn in milliseconds."""
+"""The time in seconds below which runs are drawn in milliseconds."""
 SHOWN_LAYERS = 4
-"""First layers that are drawn of the step: more cannot be told apart."""
+"""The number of layers that are drawn of the step, from the first; more cannot be told apart."""
 
 
 def draw(result: ValidateResult, predicted: Timeline, measured: Timeline, suffix: str) -> bytes:
@@ -39,7 +37,7 @@ def _draw(figure: Any, result: ValidateResult, predicted: Timeline, measured: Ti
 
 
 def _draw_plans(axes: Any, result: ValidateResult) -> None:
-    """A line a plan, so that no name covers another: what was measured, and two predictions."""
+    """Draw a line for each plan with the measured time and two predictions."""
     places = np.arange(len(result.plans))
     measured_s = np.array([plan.measured_s for plan in result.plans])
     # Ticks of short runs in seconds are rows of zeros.
@@ -72,8 +70,9 @@ def _legend_under(axes: Any) -> None:
 
 
 def _draw_lanes(axes: Any, predicted: Timeline, measured: Timeline) -> None:
-    """The last step of the plan, predicted above measured in every lane, both from where the step
-    begins.
+    """Draw the plan's last step, with predicted above measured in every lane.
+
+    Both timelines begin where the step begins.
     """
     tasks = predicted.tasks
     shown = np.flatnonzero(

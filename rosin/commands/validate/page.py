@@ -1,4 +1,4 @@
-"""A validation for a person: each plan's prediction beside what was measured."""
+"""A validation, for a person: each plan's prediction beside its measured time."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ LEGEND = (
 
 
 def validate_page(result: ValidateResult) -> Iterator[RenderableType]:
-    """What was run, a line a plan, the errors over all of them, and who was left out."""
+    """Yield the run, a line for each plan, the errors over all plans, and the plans left out."""
     yield Text(f"{result.model} on {result.machine}\n{result.tier}\n{result.host}\n")
     table = plain_table(
         name_column("plan"),

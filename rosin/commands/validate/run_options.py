@@ -50,7 +50,7 @@ WeightsOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions(OptionGroup):
-    """How the plan is run, as typed."""
+    """The options that say how the plan is run, as typed."""
 
     device: DeviceOption = "auto"
     rounds: RoundsOption = 5
@@ -61,13 +61,13 @@ class RunOptions(OptionGroup):
 
     @property
     def num_rounds(self) -> int:
-        """Runs of every plan."""
+        """Return the number of runs of every plan."""
         return 1 if self.quick else self.rounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeRun(OptionGroup):
-    """The program that runs the plan, as typed; none where torch does."""
+    """The runtime that runs the plan, as typed; without a runtime, torch runs the plan."""
 
     runtime: RuntimeOption = None
     runtime_args: RuntimeArgsOption = None

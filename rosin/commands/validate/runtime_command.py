@@ -1,4 +1,4 @@
-"""`rosin validate --runtime`: a plan run by the program that it is for."""
+"""`rosin validate --runtime`: a plan that is run by its runtime."""
 
 import os
 import tempfile
@@ -20,8 +20,9 @@ HISTORY = "history.csv"
 def validate_runtime(
     plan: Path, runs: RunOptions, asked: RuntimeRun, folder: Path | None, output: Output
 ) -> None:
-    """Run the plan and its rivals, and set measured beside predicted. Raises InputError for what is
-    wrong.
+    """Run the plan and its rivals, and print measured beside predicted speeds.
+
+    Raises InputError for wrong input.
     """
     from hwprofiles import load_machine, unknown_name
     from rosin.cli.json_output import write_json
@@ -69,13 +70,14 @@ def validate_runtime(
 
 
 MOST_NOISE_FRACTION = 0.12
-"""Two halves of one run's samples that are further apart say that speeds mean little; runs of the
-other backends are held to the same share.
+"""The most that the two halves of a run's samples may differ before speeds mean little.
+
+Runs of the other backends are held to the same fraction.
 """
 
 
 def warnings_of(ran: "PlanRun") -> list[str]:
-    """What a reader must know of where it ran, and of how quiet it was there."""
+    """Return the warnings about where the plan ran, and about the noise there."""
     found = [*_where_it_ran(ran)]
     timings = [timed for option in ran.options for timed in (option.decode, option.prefill)]
     noise = max(timed.noise_fraction for timed in timings)
@@ -109,9 +111,10 @@ def _where_it_ran(ran: "PlanRun") -> Iterator[str]:
 def _remember(
     folder: Path, own: Path | None, question: "PlanQuestion", ran: "PlanRun", file: Path
 ) -> Path | None:
-    """Add a row a set of arguments to the history in the folder; None where nothing ran that a
-    machine has. ``own`` is the file that the user
-    named; of a small random file the header is kept there.
+    """Add a row for each set of arguments to the history in the folder, and return its path.
+
+    ``own`` is the model file that the user named. For a small random file, a copy of its header is
+    kept in the folder. Returns None for a run on a loopback device, which no machine has.
     """
     from hwprofiles.text_file import make_folder
     from validation.runtimes.history import append_rows
@@ -130,7 +133,7 @@ def _remember(
 
 
 def _kept_header(file: Path, folder: Path, stamp: str) -> Path:
-    """A file of the same size with the same header and a hole for its weights."""
+    """Return a sparse copy of a model file: equal size and header, but a hole for the weights."""
     from validation.runtimes.llama_cpp import copy_sparse
 
     return copy_sparse(file, folder / f"{file.stem}-{stamp}.gguf")

@@ -5,14 +5,14 @@ from validation.runtimes.llama_cpp import PlanRun, RanOption
 
 
 class RuntimeSpeeds(Document):
-    """Tokens a second of an answer and of a prompt."""
+    """The speeds of writing an answer and of reading a prompt, in tokens a second."""
 
     decode_tokens_per_s: float
     prefill_tokens_per_s: float
 
 
 class RuntimeRival(Document):
-    """Other arguments that were run: both speeds, predicted and measured, and the noise."""
+    """Another set of arguments that was run: predicted and measured speeds, and the noise."""
 
     name: str
     predicted: RuntimeSpeeds
@@ -23,8 +23,8 @@ class RuntimeRival(Document):
 
 
 class RuntimePlacement(Document):
-    """Bytes of weights on the host, then on each device: by our evaluation, and as the runtime
-    says.
+    """Bytes of weights on the host, then on each device: as Rosin expects, and as the runtime
+    reports.
     """
 
     expected_bytes: list[float]
@@ -33,7 +33,7 @@ class RuntimePlacement(Document):
 
 
 class RuntimeValidateResult(Document):
-    """What ``rosin validate --runtime`` answers."""
+    """The answer of ``rosin validate --runtime``."""
 
     runtime: str
     program: str

@@ -13,7 +13,7 @@ PLAN = "the plan"
 
 
 def runtime_validate_page(result: RuntimeValidateResult) -> Iterator[RenderableType]:
-    """What ran, a line a set of arguments, the regret, and where the weights are."""
+    """Yield the runtime, a line for each set of arguments, the regret, and the placement."""
     yield Text(f"{result.model} with {result.runtime} ({result.program}) on {result.device}")
     yield Text(f"arguments: {result.arguments or 'none'}\n")
     table = plain_table(

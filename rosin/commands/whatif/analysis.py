@@ -1,6 +1,4 @@
-"""What the rows of a study say: which axis matters, where the best policy changes, where more stops
-helping.
-"""
+"""The analysis of a study: which axis matters, where the best policy changes, where gains end."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +16,13 @@ from rosin.commands.whatif.document import (
 from rosin.commands.whatif.rows import PointMark
 
 WORTHWHILE_GAIN = 0.1
-"""What twice as much of something must give to be called a gain."""
+"""The gain from a doubling (as a fraction) that counts as worthwhile."""
 
 
 def speed(figure: float | None, objective: str) -> float:
-    """How good a feasible point is by its figure: tokens a second, or the inverse of the time that
-    the objective names.
+    """Return how good a feasible point is: tokens a second, or the inverse of the objective's time.
+
+    ``figure`` is the point's metric for the objective.
     """
     assert figure is not None  # only what fits has a speed
     # With one output token, the time for each further one is 0, and no plan is better than another.
@@ -31,13 +30,14 @@ def speed(figure: float | None, objective: str) -> float:
 
 
 def speed_of(metrics: Mapping[str, float], objective: str) -> float:
-    """How good metrics are: see ``speed``."""
+    """Return how good metrics are by the objective: see ``speed``."""
     return speed(metrics[OBJECTIVE_FIGURES[objective]], objective)
 
 
 def lines_along(path: str, rows: Sequence[PointMark]) -> list[list[PointMark]]:
-    """The rows in groups that differ in this path alone, each ascending where the values are
-    numbers.
+    """Return the rows in groups that differ only in the value at ``path``.
+
+    Each group is sorted by that value if all values are numbers.
     """
     groups: dict[tuple[object, ...], list[PointMark]] = {}
     for row in rows:
@@ -53,8 +53,9 @@ def lines_along(path: str, rows: Sequence[PointMark]) -> list[list[PointMark]]:
 
 
 def effects(axes: Sequence[Axis], rows: Sequence[PointMark], objective: str) -> list[AxisEffect]:
-    """The axes, the one that changes most first; those along which fewer than two points are
-    feasible are left out.
+    """Return the effect of each axis, the largest first.
+
+    An axis is left out if no line along it has two feasible points.
     """
     found = []
     for axis in axes:
@@ -74,7 +75,7 @@ def effects(axes: Sequence[Axis], rows: Sequence[PointMark], objective: str) -> 
 
 
 def policy_changes(axes: Sequence[Axis], rows: Sequence[PointMark]) -> list[PolicyChange]:
-    """Every pair of neighbours on a numeric axis whose best policies differ."""
+    """Return every pair of neighbouring values on a numeric axis whose best policies differ."""
     return [
         change
         for axis in axes
@@ -100,8 +101,9 @@ def _changes(path: str, line: Sequence[PointMark]) -> Iterator[PolicyChange]:
 def saturations(
     axes: Sequence[Axis], rows: Sequence[PointMark], objective: str
 ) -> list[Saturation]:
-    """For each line of at least three feasible points along a number of the machine: beyond which
-    value more stops paying.
+    """Return the value beyond which more stops paying, for each line along a machine number.
+
+    A line needs at least three feasible points whose values are above 0.
     """
     # Only numbers of the machine have a dot in their path.
     machine_axes = [axis for axis in axes if "." in axis.path]
@@ -124,7 +126,10 @@ def saturations(
 
 
 def _saturation(path: str, line: Sequence[PointMark], objective: str) -> float | None:
-    """The smallest value after which no step gains at the rate of WORTHWHILE_GAIN a doubling."""
+    """Return the smallest value after which no step gains WORTHWHILE_GAIN for each doubling.
+
+    None: the last step still gains that much.
+    """
     found: float | None = None
     # From the end: after a step that gives little, a later one may still give much.
     for left, right in reversed(list(pairwise(line))):
@@ -140,13 +145,13 @@ def _saturation(path: str, line: Sequence[PointMark], objective: str) -> float |
 def sensitivities(
     base: Outcome, found: Sequence[tuple[Variation, Outcome, Outcome]], objective: str
 ) -> list[Sensitivity]:
-    """What each variation does to the base, the one that does most first.
+    """Return the gains of each variation over the base, the one that changes most first.
 
     The base must be feasible.
     """
 
     def gain(outcome: Outcome) -> float | None:
-        """The gain over the base; None where nothing fits."""
+        """Return the gain of an outcome over the base, or None if nothing fits."""
         return (
             speed_of(outcome.metrics, objective) / speed_of(base.metrics, objective) - 1
             if outcome.is_feasible
@@ -168,7 +173,7 @@ def sensitivities(
 
 
 def _swing(row: Sensitivity) -> float:
-    """How far the two gains lie apart; what makes the model not fit counts as losing everything."""
+    """Return the distance between the two gains; a model that does not fit has a gain of -1."""
     low, high = (
         -1.0 if gain is None else gain for gain in (row.low_gain_fraction, row.high_gain_fraction)
     )
@@ -176,8 +181,9 @@ def _swing(row: Sensitivity) -> float:
 
 
 def pareto_front(rows: Sequence[PointMark], objective: str) -> list[int]:
-    """Return the places of the rows that no other row beats at the same price or less, cheapest
-    first. Of equal rows the first counts.
+    """Return the places of the rows that no other row beats at the same price or less.
+
+    The cheapest row comes first. Of equal rows, only the first is returned.
     """
     priced = [
         (row.price_usd, -speed(row.figure, objective), place)

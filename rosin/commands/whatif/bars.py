@@ -1,4 +1,4 @@
-"""Price against speed, the tornado of sensitivities, and bars where only names vary."""
+"""Figures of price against speed, of sensitivities (a tornado), and of points as bars."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ MAX_KEYS = 24
 
 
 def draw_front(figure: Any, result: WhatifResult) -> None:
-    """Every priced point, and the front of those that nothing beats for the same money."""
+    """Draw every priced point, and the front of points that nothing beats for the same money."""
     axes = figure.subplots()
     _, factor, label = FIGURES[result.objective]
     marks = result.rows.marks
@@ -64,9 +64,7 @@ def draw_front(figure: Any, result: WhatifResult) -> None:
 def _number_front(
     axes: Any, front: Sequence[tuple[float, float, PointMark]]
 ) -> tuple[list[Any], list[str]]:
-    """A number at each point of the front; the handles and labels of a key that says what the
-    numbers are.
-    """
+    """Draw a number at each point of the front; return the handles and labels of their key."""
     labels = []
     # Where there are very many, those without an entry in the key stay without a number.
     for number, (x, y, mark) in enumerate(front[:MAX_KEYS], 1):
@@ -87,9 +85,7 @@ def _number_front(
 
 
 def draw_tornado(figure: Any, rows: Sequence[Sensitivity]) -> None:
-    """For each number of the machine, what a fifth less and a fifth more of it does; what matters
-    most is on top.
-    """
+    """Draw the gains from a fifth less and a fifth more of each number, the first row on top."""
     axes = figure.subplots()
     names = [f"{words(row.path)}\n{format_quantity(row.path, row.base_value)}" for row in rows]
     for color, label, gains in (
@@ -117,7 +113,7 @@ def draw_tornado(figure: Any, rows: Sequence[Sensitivity]) -> None:
 
 
 def draw_bars(figure: Any, result: WhatifResult) -> None:
-    """One bar a point, in the order of the study, with the best named system as a mark."""
+    """Draw a bar for each point, in the study's order, and a mark for the best named system."""
     axes = figure.subplots()
     name, factor, label = FIGURES[result.objective]
     rows = result.rows[:MAX_BARS]
@@ -155,5 +151,5 @@ def draw_bars(figure: Any, result: WhatifResult) -> None:
 
 
 def point_words(row: WhatifRow | PointMark) -> str:
-    """A point by its values."""
+    """Return a point's values in words."""
     return ", ".join(short(path, value) for path, value in row.values.items())

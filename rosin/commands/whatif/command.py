@@ -1,4 +1,4 @@
-"""`rosin whatif`: what would change if numbers of the machine or of the work were others."""
+"""`rosin whatif`: the best plans if numbers of the machine or of the work were others."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -65,7 +65,7 @@ FolderOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyOptions(OptionGroup):
-    """What is studied, as typed."""
+    """The axes and the objective of a study, as typed."""
 
     vary: VaryOption = None
     objective: StudyObjectiveOption = None
@@ -73,7 +73,7 @@ class StudyOptions(OptionGroup):
     no_bounds: NoBoundsOption = False
 
     def words(self) -> Iterator[str]:
-        """The words of the command line that say it again."""
+        """Yield the words of a command line that states the same study."""
         for text in self.vary or ():
             yield from ("--vary", text)
         if self.objective is not None:
@@ -108,7 +108,7 @@ def whatif(
 
 
 def _study(options: ScenarioOptions, asked: StudyOptions) -> tuple["Study", ScenarioRequest]:
-    """What is asked, checked at every point. Raises InputError."""
+    """Return the study, checked at every point. Raises InputError for a wrong study."""
     from hwprofiles import InputError
     from planner.study.axes import parse_axes
     from planner.study.study import Study
@@ -147,8 +147,9 @@ def _study(options: ScenarioOptions, asked: StudyOptions) -> tuple["Study", Scen
 
 
 def _check_size(study: "Study", request: ScenarioRequest, workers: "Workers") -> None:
-    """Refuse points that would not fit this computer's memory while they are planned: the largest
-    of each model. Raises InputError.
+    """Raise InputError for points that need more memory than is free while they are planned.
+
+    Only the largest point of each model is checked.
     """
     from planner.search.plan import Setting
     from planner.study.outcome import STUDY_DRAWS
@@ -185,8 +186,9 @@ def _report(
     command: str,
     output: Output,
 ) -> None:
-    """Write the table and the figures, then say what was found. Raises NoFeasiblePlan where nothing
-    fits anywhere.
+    """Write the table and the figures, then print the results.
+
+    Raises NoFeasiblePlan if nothing fits at any point.
     """
     from hwprofiles import weakest
     from rosin.commands.whatif.files import write_files

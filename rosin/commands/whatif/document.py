@@ -1,4 +1,4 @@
-"""What ``whatif`` writes as JSON, key by key: the schema that docs/reference/json.md explains."""
+"""The JSON keys of ``rosin whatif``, which docs/reference/json.md explains."""
 
 from typing import Any
 
@@ -12,15 +12,16 @@ from rosin.report.document import Document
 
 
 class WhatifAxis(Document):
-    """One path that varies, and its values."""
+    """One path that varies, and the values that it takes."""
 
     path: str
     values: list[Value]
 
 
 class AxisEffect(Document):
-    """How much one axis changes: the best by the worst along it, in speed, all else equal (geometric
-    mean), less one.
+    """The gain in speed from the worst to the best value of one axis.
+
+    It is the geometric mean over all lines along the axis, less 1.
     """
 
     path: str
@@ -28,8 +29,9 @@ class AxisEffect(Document):
 
 
 class PolicyChange(Document):
-    """Two neighbouring values of a numeric axis between which the best policy changes, all else
-    (``at``) equal.
+    """Two neighbouring values of a numeric axis between which the best policy changes.
+
+    ``at`` has the values of all other axes, which are equal for both.
     """
 
     path: str
@@ -41,8 +43,9 @@ class PolicyChange(Document):
 
 
 class Saturation(Document):
-    """The value of a numeric axis beyond which twice as much gives less than a tenth; null where
-    that is beyond the last.
+    """The value of a numeric axis beyond which twice as much gains less than a tenth.
+
+    ``value`` is null if the last value still gains more.
     """
 
     path: str
@@ -51,8 +54,9 @@ class Saturation(Document):
 
 
 class Sensitivity(Document):
-    """What a fifth less and a fifth more of one number does to the speed of the best plan; null
-    where nothing fits.
+    """The gains in speed of the best plan from a fifth less and a fifth more of one number.
+
+    A gain is null if nothing fits.
     """
 
     path: str
@@ -64,7 +68,7 @@ class Sensitivity(Document):
 
 
 class WhatifResult(Document):
-    """What ``rosin whatif`` found: the rows in the order of the study, and what they say."""
+    """The result of ``rosin whatif``: the rows in the order of the study, and their analysis."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -82,8 +86,9 @@ class WhatifResult(Document):
     files: list[str]
 
     def data(self) -> dict[str, Any]:
-        """Return all keys in their order, in plain values but for ``rows``: an iterator, which makes
-        each when it is asked for.
+        """Return all keys in their order, in plain values.
+
+        ``rows`` is an iterator that makes each row when it is asked for.
         """
         said = self.model_dump(mode="json", exclude={"rows"})
         said["rows"] = (row.model_dump(mode="json") for row in self.rows)

@@ -1,4 +1,4 @@
-"""The pictures of a study, chosen by what was varied; each as PNG and as SVG."""
+"""The figures of a study, chosen by what varies; each is written as PNG and as SVG."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,10 +16,11 @@ HEIGHT_INCHES = 4.2
 
 
 def whatif_figures(result: WhatifResult) -> Iterator[tuple[str, bytes]]:
-    """File names and contents: ``lines``, ``map`` or ``bars`` of what varies, ``front`` with
-    prices, ``tornado`` if asked for.
+    """Yield the name and the content of each file.
 
-    The same result gives the same bytes. No picture is drawn where no point is feasible.
+    ``lines``, ``map`` or ``bars`` shows what varies, ``front`` the prices, and ``tornado`` the
+    sensitivities if they were asked for. The same result gives the same bytes. No figure is drawn
+    if no point is feasible.
     """
     if not any(mark.is_feasible for mark in result.rows.marks):
         return
@@ -46,7 +47,10 @@ def whatif_figures(result: WhatifResult) -> Iterator[tuple[str, bytes]]:
 
 
 def _grid(result: WhatifResult) -> tuple[str, str, tuple[float, float], Callable[[Any], None]]:
-    """The picture of the grid: by how many of its axes are numbers of more than one value."""
+    """Return the figure of the axes as (name, title, size in inches, drawing function).
+
+    Its kind depends on how many axes are numbers with more than one value.
+    """
     numeric = [
         axis.path
         for axis in result.axes
@@ -86,7 +90,7 @@ def _grid(result: WhatifResult) -> tuple[str, str, tuple[float, float], Callable
 
 
 def _what(result: WhatifResult) -> str:
-    """The base of the study, without what varies."""
+    """Return the base of the study in words, without the values that vary."""
     setting = result.setting
     varied = {axis.path for axis in result.axes}
     model = f"{setting.model} ({_quantization(result)})"
@@ -105,7 +109,7 @@ def _what(result: WhatifResult) -> str:
 
 
 def _quantization(result: WhatifResult) -> str:
-    """How the base stores its weights."""
+    """Return the format in which the base stores its weights."""
     from sim.model.library import load_model
 
     setting = result.setting

@@ -1,4 +1,4 @@
-"""What a study leaves in its folder besides its points: the table and the figures."""
+"""The files of a study's folder besides its points: the table and the figures."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +12,9 @@ NO_PARQUET = "no table.parquet: pip install 'rosin[parquet]' to have it; table.c
 
 
 def write_files(result: WhatifResult, folder: Path) -> tuple[list[Path], list[str]]:
-    """Write table.csv, table.parquet where pyarrow is installed, and the figures; their paths, and
-    what a reader must know.
+    """Write the figures, table.csv, and table.parquet if pyarrow is installed.
+
+    Returns the paths of the files, and warnings for the reader.
     """
     table = study_table(result.rows)
     warnings = []

@@ -1,6 +1,4 @@
-"""One number varies: speed, time to the first token and time a token, of the plan and of the best
-named systems.
-"""
+"""The figure of one number that varies: speed, TTFT and TPOT of the plan and of named systems."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -34,14 +32,15 @@ MISFIT_COLOR = VERMILION
 MAX_NAMED = 3
 MAX_LINES = len(SERIES)
 MAX_LETTERS = 60
-"""Letters along a line that can still be told apart."""
+"""The most letters along a line that can still be told apart."""
 LOG_SPAN = 8.0
-"""Times that span more than this are drawn on a logarithmic axis."""
+"""The ratio of the longest to the shortest time from which an axis is logarithmic."""
 
 
 def draw_lines(figure: Any, result: WhatifResult, path: str) -> None:
-    """Three panels over one path; where names vary too, one line for each (at most MAX_LINES), of
-    the plan alone.
+    """Draw three panels over one path, with the plan and the leading named systems.
+
+    If other axes vary, too, each combination has a line of the plan alone (at most MAX_LINES).
     """
     groups = lines_along(path, result.rows.marks)[:MAX_LINES]
     panels = figure.subplots(1, len(PANELS))
@@ -64,8 +63,9 @@ def draw_lines(figure: Any, result: WhatifResult, path: str) -> None:
 
 
 def leading_names(line: Sequence[PointMark], rows: StudyRows) -> list[str]:
-    """The named systems that are best somewhere, then those next best at the first point, at most
-    MAX_NAMED.
+    """Return at most MAX_NAMED named systems.
+
+    Systems that are best at some point come first, then the ones next best at the first point.
     """
     feasible = [mark for mark in line if mark.is_feasible]
     best = [mark.best_named_policy for mark in feasible if mark.best_named_policy]
@@ -75,7 +75,7 @@ def leading_names(line: Sequence[PointMark], rows: StudyRows) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Series:
-    """Points of one line, and each panel's figure at each."""
+    """The points of one line, and the figure of each panel at each point."""
 
     marks: Sequence[PointMark]
     figures: Mapping[str, Sequence[float]]
@@ -83,7 +83,7 @@ class _Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
-    """One line: all its points, the plan where there is one, and named systems where they fit."""
+    """One line: all its points, the feasible points of the plan, and those of each named system."""
 
     marks: Sequence[PointMark]
     plan: _Series
@@ -91,7 +91,7 @@ class _Line:
 
 
 def _read(line: Sequence[PointMark], leading: Sequence[str], rows: StudyRows) -> _Line:
-    """Take out of the rows of a line what is drawn of them, one row after another."""
+    """Read the rows of a line one after another, and keep only the figures that are drawn."""
     feasible = [mark for mark in line if mark.is_feasible]
     found: dict[str | None, tuple[list[PointMark], dict[str, list[float]]]] = {
         name: ([], {panel: [] for panel, _, _ in PANELS}) for name in (None, *leading)
@@ -160,7 +160,7 @@ def _plot(
 
 
 def _draw_misfits(axes: Any, path: str, line: Sequence[PointMark]) -> None:
-    """A cross on the axis for each point where nothing fits."""
+    """Draw a cross on the axis for each point at which nothing fits."""
     xs = [_x(row, path) for row in line if not row.is_feasible]
     if xs:
         place: Mapping[str, Any] = {
@@ -200,17 +200,13 @@ def _finish(axes: Any, result: WhatifResult, path: str, label: str) -> None:
 
 
 def _widest_gap(values: Sequence[float]) -> float:
-    """The widest gap between neighbours, as a share of the whole: small where they are evenly
-    spread.
-    """
+    """Return the widest gap between neighbours as a share of the whole; small for even spacing."""
     gaps = [right - left for left, right in pairwise(values)]
     return max(gaps) / sum(gaps) if gaps else 1.0
 
 
 def _scale_up(axes: Any, *, is_time: bool) -> None:
-    """Draw from zero. Times that lie far apart get a logarithmic axis, on which the short ones can
-    be told apart.
-    """
+    """Let the y axis begin at zero, or be logarithmic for times that differ by LOG_SPAN or more."""
     drawn = [float(y) for line in axes.get_lines() for y in line.get_ydata() if y > 0]
     if is_time and drawn and max(drawn) / min(drawn) >= LOG_SPAN:
         axes.set_yscale("log")
@@ -220,8 +216,10 @@ def _scale_up(axes: Any, *, is_time: bool) -> None:
 
 
 def _letter_plans(axes: Any, line: _Line, path: str) -> list[str]:
-    """The letter of its policy above each point of the plan, of many points above those where it
-    changes; what the letters mean. None where even those are too many.
+    """Write a policy's letter above each point of the plan, and return what the letters mean.
+
+    If there are more than MAX_LETTERS points, only points at which the policy changes have letters.
+    If those are still too many, no letter is written, and the list is empty.
     """
     plan = line.plan
     points = list(zip(plan.marks, plan.figures["output_tokens_per_s"], strict=True))
@@ -250,7 +248,7 @@ def _x(mark: PointMark, path: str) -> float:
 
 
 def lines_title(result: WhatifResult, path: str) -> str:
-    """What the picture shows, and what it leaves out."""
+    """Return the figure's title: the path that varies, and the number of lines left out."""
     num_lines = len(lines_along(path, result.rows.marks))
     left_out = f" (first {MAX_LINES} of {num_lines} lines)" if num_lines > MAX_LINES else ""
     return f"{words(path)} varies{left_out}"

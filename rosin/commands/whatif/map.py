@@ -1,5 +1,6 @@
-"""Two numbers vary: the best plan's speed as a map, with the policy that reaches it and the borders
-between policies.
+"""The figure of two numbers that vary: a map of the best plan's speed and policy.
+
+Lines mark the borders between policies.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,11 +21,11 @@ FIGURES = {
 }
 MAX_PANELS = 4
 MAX_LABELLED = 12
-"""Cells along a side up to which each cell has its figure and its policy written in it."""
+"""The most cells along a side for which each cell shows its figure and its policy."""
 
 
 def map_panels(result: WhatifResult, x: str, y: str) -> list[list[PointMark]]:
-    """The points in groups that differ in these two paths alone."""
+    """Return the points in groups that differ only in the values of paths ``x`` and ``y``."""
     groups: dict[tuple[object, ...], list[PointMark]] = {}
     for row in result.rows.marks:
         groups.setdefault(
@@ -34,8 +35,9 @@ def map_panels(result: WhatifResult, x: str, y: str) -> list[list[PointMark]]:
 
 
 def draw_map(figure: Any, result: WhatifResult, x: str, y: str) -> None:
-    """One panel for each combination of what else varies, at most MAX_PANELS, in one scale of
-    colours.
+    """Draw a panel for each combination of the other axes, at most MAX_PANELS.
+
+    All panels share one colour scale.
     """
     panels = map_panels(result, x, y)[:MAX_PANELS]
     _, factor, label = FIGURES[result.objective]
@@ -95,7 +97,7 @@ def _figure(row: PointMark, factor: float) -> float:
 
 
 def _draw_borders(axes: Any, cells: dict[tuple[int, int], PointMark]) -> None:
-    """A heavy line between neighbours whose policies differ."""
+    """Draw a heavy line between neighbouring cells whose policies differ."""
     for (i, j), row in cells.items():
         right = (i + 1, j), (i + 0.5, i + 0.5), (j - 0.5, j + 0.5)
         above = (i, j + 1), (i - 0.5, i + 0.5), (j + 0.5, j + 0.5)

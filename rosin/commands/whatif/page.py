@@ -1,6 +1,4 @@
-"""A study for a person: the points, what changes most, where the best policy changes, and where
-more stops helping.
-"""
+"""A study, for a person: the points, the effects, changes of the best policy, where gains end."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import fill
@@ -70,7 +68,7 @@ def whatif_page(result: WhatifResult) -> Iterator[RenderableType]:
 
 
 def _instead(result: WhatifResult) -> str:
-    """A word on the base where the study replaces part of it."""
+    """Return in words which counts or names of the base the study varies; empty if none."""
     varied = sorted({axis.path for axis in result.axes} & {*COUNTS, *NAMES} - {"model", "machine"})
     return f"; {', '.join(varied)} {'vary' if len(varied) > 1 else 'varies'}" if varied else ""
 
@@ -81,7 +79,7 @@ def _overrides(result: WhatifResult) -> str:
 
 
 def _shown(result: WhatifResult) -> Sequence[WhatifRow]:
-    """All rows in order; of many rows, the best."""
+    """Return all rows in order, or only the best MAX_ROWS of many."""
     if len(result.rows) <= MAX_ROWS:
         return result.rows
     # A point without a plan has nothing to be sorted by.
@@ -116,7 +114,7 @@ def _points(result: WhatifResult, rows: Sequence[WhatifRow]) -> Table:
 
 
 def _width(result: WhatifResult, path: str) -> int:
-    """As wide as its values and the longest of its words."""
+    """Return the width of an axis's column in characters, by its values and its words."""
     values = next(axis.values for axis in result.axes if axis.path == path)
     texts = (*words(path).split(), *(short(path, value) for value in values))
     longest = max(len(text) for text in texts)
@@ -124,7 +122,7 @@ def _width(result: WhatifResult, path: str) -> int:
 
 
 def _figures(row: WhatifRow, objective: str) -> tuple[list[str], list[str]]:
-    """Speed and times, then the plan and what it is compared with."""
+    """Return the speed and times of a row, then its plan and the best named system."""
     if not row.is_feasible:
         return [""] * 3, [f"does not fit: {format_bytes(row.missing_bytes or 0)} short", ""]
     metrics = row.metrics
@@ -190,7 +188,7 @@ def _listed(title: str, lines: Sequence[str]) -> Iterator[RenderableType]:
 
 
 def _grouped(statements: Iterable[tuple[str, Mapping[str, Value]]]) -> list[str]:
-    """Return each statement once, with the first place where it holds and how many more there are."""
+    """Return each statement once, with the first place where it holds and the number of others."""
     places: dict[str, list[str]] = {}
     for statement, at in statements:
         places.setdefault(statement, []).append(at_words(at))

@@ -1,4 +1,4 @@
-"""A finished study in figures: its rows, and what they say."""
+"""A finished study as a document: its rows, and the analysis of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from rosin.commands.whatif.rows import StudyRows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tornado:
-    """The base of a study and its variations, planned."""
+    """The planned base of a study, and each variation with its two outcomes (low, high)."""
 
     base: Outcome
     variations: Sequence[tuple[Variation, Outcome, Outcome]]
@@ -33,7 +33,7 @@ def whatif_result(
     command: str,
     num_computed: int,
 ) -> WhatifResult:
-    """All of a finished study but the names of its files."""
+    """Return the document of a finished study, without the names of its files."""
     axes = study.axes
     objective = study.objective
     marks = rows.marks

@@ -1,4 +1,4 @@
-"""The points of a study: a row of each, read when it is asked for, and a mark of each, kept."""
+"""The points of a study: rows, which are read on demand, and marks, which are kept."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,15 +14,14 @@ from planner.study.study import Study
 from rosin.report.document import Document
 
 OutcomesAt = Callable[[Iterable[int]], Iterator[Outcome]]
-"""The outcomes at these places of a study, in the order in which the places are named."""
+"""A function that yields the outcomes at these places of a study, in the order of the places."""
 
 
 class WhatifRow(Document):
-    """One point: its value on each axis, its price where one is known, and the best plan there or
-    why there is none.
+    """One point: its value on each axis, its price if known, and its best plan.
 
-    ``best_named_policy`` is the best lossless named system there, by the objective; ``named`` has
-    all that fit.
+    If there is no plan, ``reason`` says why. ``best_named_policy`` is the best lossless named
+    system at the point, by the objective. ``named`` has the figures of all named systems that fit.
     """
 
     values: dict[str, Value]
@@ -42,9 +41,10 @@ class WhatifRow(Document):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointMark:
-    """What is kept of one point of a study, so that points can be compared without their rows.
+    """The part of a point that is kept, so that points can be compared without their rows.
 
-    ``place`` is its number in the study. ``figure`` is the metric that the objective looks at; null where nothing fits.
+    ``place`` is its number in the study. ``figure`` is the objective's metric; None if nothing
+    fits.
     """
 
     place: int
@@ -57,7 +57,7 @@ class PointMark:
 
     @property
     def is_feasible(self) -> bool:
-        """Whether there is a plan."""
+        """Return whether the point has a plan."""
         return self.figure is not None
 
 
@@ -68,7 +68,7 @@ class StudyRows(Sequence[WhatifRow]):
     """
 
     def __init__(self, study: Study, outcomes_at: OutcomesAt, prices: HardwarePrices) -> None:
-        """Rows of what ``outcomes_at`` finds; it must find the same for as long as they are read."""
+        """Make rows of what ``outcomes_at`` yields, which must not change while they are read."""
         self._study = study
         self._outcomes_at = outcomes_at
         self._prices = prices
@@ -84,7 +84,7 @@ class StudyRows(Sequence[WhatifRow]):
     def __getitem__(self, place: slice) -> list[WhatifRow]: ...
 
     def __getitem__(self, place: int | slice) -> WhatifRow | list[WhatifRow]:
-        """Return the row at that place, or those of a slice."""
+        """Return the row at a place, or the rows of a slice."""
         places = range(len(self))[place]
         if isinstance(places, range):
             return list(self.at(places))
@@ -107,12 +107,12 @@ class StudyRows(Sequence[WhatifRow]):
 
     @property
     def weakest(self) -> Sequence[Provenance]:
-        """The weakest provenance of each point, each different one once, in the order of the study."""
+        """Return the distinct weakest provenances of the points, in the order of the study."""
         return self._scan[1]
 
     @cached_property
     def _scan(self) -> tuple[list[PointMark], list[Provenance]]:
-        """Go through all points once."""
+        """Go through all points once; return their marks and their distinct weakest provenances."""
         marks = []
         stated: dict[Provenance, None] = {}
         points = zip(self._study.points(), self._outcomes_at(range(len(self))), strict=True)
@@ -147,7 +147,7 @@ class StudyRows(Sequence[WhatifRow]):
 
 
 def _shared(name: str | None) -> str | None:
-    """One text for all points that have that name."""
+    """Return one string object for all points with that name, to save memory."""
     return None if name is None else sys.intern(name)
 
 

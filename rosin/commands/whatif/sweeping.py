@@ -1,4 +1,4 @@
-"""Computing what a study lacks, and reading back what it has."""
+"""The computation of the points that a study's folder lacks, and the reading of its outcomes."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 STUDY_FILE = "study.sqlite"
 PLANS_WITH = "fast"
-"""The engine of every point."""
+"""The engine that plans every point."""
 
 WorkersOption = Annotated[
     int | None, named("--workers", "N", "Processes to plan in; otherwise one a core.", least=1)
@@ -45,14 +45,15 @@ SchedulerOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers(OptionGroup):
-    """Who computes: a Dask scheduler's workers, or processes here."""
+    """The workers that compute: those of a Dask scheduler, or processes on this computer."""
 
     workers: WorkersOption = None
     scheduler: SchedulerOption = None
 
     def most(self, num_points: int) -> int:
-        """Processes here that plan at once; where a scheduler's workers do, one stands for whatever
-        runs here.
+        """Return the number of processes on this computer that plan at once.
+
+        A scheduler counts as one process here, wherever its workers are.
         """
         if self.scheduler is not None:
             return 1
@@ -60,8 +61,9 @@ class Workers(OptionGroup):
 
     @contextmanager
     def crew(self, num_missing: int) -> Iterator["Crew"]:
-        """As many processes as are of use, none for one. Raises InputError where no scheduler
-        answers.
+        """Start as many processes as are of use, or none if one is enough.
+
+        Raises InputError if the scheduler does not answer.
         """
         from planner.search.inline import InlineExecutor
         from planner.study.cluster import Crew, cluster_crew
@@ -78,8 +80,9 @@ class Workers(OptionGroup):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """A finished sweep: the outcomes at places of the study, read when asked for, and those of the
-    tornado. ``let_go`` lets another command go on in the folder.
+    """A finished sweep: the outcomes of the study, read on demand, and those of the tornado.
+
+    ``let_go`` lets another command use the folder.
     """
 
     outcomes_at: "OutcomesAt"
@@ -92,7 +95,10 @@ class Swept:
 def swept_study(
     study: "Study", folder: Path, workers: Workers, output: Output, *, has_tornado: bool
 ) -> Iterator[Swept]:
-    """Compute what the folder lacks. What is then read is read from its file, which stays open."""
+    """Compute the points that the folder lacks, and give access to all outcomes.
+
+    The outcomes are read from the study's file, which stays open inside the ``with`` block.
+    """
     from planner.study.sensitivity import variations
     from planner.study.store import open_store
 
@@ -113,31 +119,34 @@ def swept_study(
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """All points of a command: those of the study in its order, then others."""
+    """All points of a command: those of the study in its order, then those of the tornado."""
 
     study: "Study"
     others: Sequence["Setting"]
     keys: "Keys"
 
     def settings(self) -> Iterator["Setting"]:
-        """Every setting, made anew: many would take much memory."""
+        """Yield every setting. Each is made anew, since many would take much memory."""
         yield from (point.setting for point in self.study.points())
         yield from self.others
 
     @cached_property
     def names(self) -> Sequence[str]:
-        """The key of each."""
+        """Return the key of each setting."""
         return [self.keys.key(setting) for setting in self.settings()]
 
     def jobs(self) -> Iterator["PointJob"]:
-        """The work of each."""
+        """Yield the job of each setting."""
         from planner.study.outcome import jobs_of
 
         return jobs_of(self.study, self.settings(), self.names)
 
 
 def _run(asked: _Asked, store: "PointStore", workers: Workers, output: Output) -> int:
-    """Compute the missing points. On Ctrl-C or SIGTERM, says how many are kept."""
+    """Compute the missing points and return their number.
+
+    After an interruption, print how many points are kept.
+    """
     from planner.study.sweep import sweep
 
     # A point of the tornado may be one of the study as well, and is planned once.
@@ -149,7 +158,7 @@ def _run(asked: _Asked, store: "PointStore", workers: Workers, output: Output) -
     progress = StudyProgress(len(wanted), len(wanted) - num_missing, is_shown=output.is_watched)
 
     def on_point(job: "PointJob", outcome: "Outcome") -> None:
-        """Say that a point is planned."""
+        """Show that a point is planned, and stop if somebody asked for it."""
         progress(job, outcome)
         # A signal that arrived inside one of Python's own callbacks raised nothing there.
         stop.check()

@@ -1,4 +1,4 @@
-"""The table of a study: a line a point."""
+"""The table of a study, with one line for each point."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -10,17 +10,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MISSING = float("nan")
-"""What stands where a point has no value in a column."""
+"""The value of a column that a point does not have."""
 
 CSV_ROWS = 100
-"""Rows whose texts pandas makes at a time; a row of texts takes ten times what its numbers do."""
+"""The rows that pandas writes as text at a time; text takes ten times the memory of numbers."""
 
 
 def study_table(rows: Iterable[WhatifRow]) -> "pd.DataFrame":
-    """One line a point, in the order of the study: values, price, plan, its figures and bounds, the
-    best named system, or the shortage.
+    """Return one line for each point, in the order of the study.
 
-    Rows are read one after another, and columns grow; of a row, its cells alone are kept.
+    A line has the point's values and price, its plan with figures and bounds, and the best named
+    system. An infeasible point has its missing bytes. Rows are read one after another, and only
+    their cells are kept.
     """
     import pandas as pd
 
@@ -45,8 +46,9 @@ def study_table(rows: Iterable[WhatifRow]) -> "pd.DataFrame":
 
 
 def table_csv(table: "pd.DataFrame") -> bytes:
-    """The table as a file has it: one line ending on every system, so that the same study gives the
-    same bytes.
+    """Return the table as CSV.
+
+    All systems use the same line ending, so that the same study gives the same bytes.
     """
     return table.to_csv(index=False, lineterminator="\n", chunksize=CSV_ROWS).encode()
 

@@ -10,12 +10,12 @@ WIDTH = 480
 CHARACTER_WIDTH = 9.0
 """The most that a character takes of a chart's width, with the larger type of a phone, too."""
 LEAST_BAR_SHARE = 0.35
-"""What bars have of a chart's width at least, however long the words beside them are."""
+"""The least share of a chart's width for the bars, however long the words beside them are."""
 LANE_WIDTH = 1000
 ROW_HEIGHT = 26
 BAR_HEIGHT = 18
 NUM_COLORS = 8
-"""Classes c0 … c7 of the style sheet: colours of Okabe and Ito, which the colour-blind can tell."""
+"""The number of colour classes, c0 … c7: colours of Okabe and Ito, for the colour-blind, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +30,13 @@ class Bar:
 
     @property
     def length(self) -> float:
-        """The length of all its parts."""
+        """Return the sum of the lengths of all parts."""
         return sum(length for _, length, _ in self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """A task on a lane: from when to when (0 to 1 of the whole), a colour's class, and its words."""
+    """A task on a lane: start and end (0 to 1 of the lane), a colour's class, and words."""
 
     start: float
     end: float
@@ -46,7 +46,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Widths:
-    """Of a chart of bars: the width of the names, of the longest bar, and of all with the values."""
+    """The widths of a bar chart: the names, the longest bar, and the whole chart with values."""
 
     names: float
     longest: float
@@ -78,7 +78,7 @@ def bars(title: str, rows: Sequence[Bar], whole: float | None = None) -> str:
 
 
 def widths(rows: Sequence[Bar]) -> Widths:
-    """How wide a chart's parts are; where words leave bars too little, the whole is wider."""
+    """Return the widths of a chart's parts; long words widen the chart, and do not shorten bars."""
     names = 16 + CHARACTER_WIDTH * max((len(row.name) for row in rows), default=0)
     values = 12 + CHARACTER_WIDTH * max((len(row.value) for row in rows), default=0)
     longest = max(WIDTH * LEAST_BAR_SHARE, WIDTH - names - values)
@@ -142,12 +142,12 @@ def lanes(title: str, rows: Sequence[tuple[str, Sequence[Slice]]]) -> str:
 
 
 def color(number: int) -> str:
-    """The class of the colour of that number."""
+    """Return the class of a colour's number; numbers repeat after NUM_COLORS."""
     return f"c{number % NUM_COLORS}"
 
 
 def _runs(colors: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Where each run of one colour begins, how long it is, and its colour."""
+    """Return each run of one colour as (first column, length, colour)."""
     found: list[tuple[int, int, int]] = []
     for place, number in enumerate(colors):
         if found and found[-1][2] == number:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from html import escape
 
 LONG_CHARACTERS = 28
-"""From here on a cell wraps: narrower columns of such text would be as high as a screen."""
+"""The most characters of a cell in a column without a least width.
+
+A narrow column of longer text would be as high as a screen.
+"""
 _NUMBER = re.compile(r"[(<>=~±+\-−$]*\s?\d")
 _CODE = re.compile(r"`([^`]+)`")
 
@@ -20,7 +23,7 @@ class Section:
     body: str
 
     def html(self, number: int) -> str:
-        """The section, which its title names for screen readers."""
+        """Return the section as HTML; its title is its name for screen readers."""
         return (
             f'<section aria-labelledby="s{number}"><h2 id="s{number}">{escape(self.title)}</h2>'
             f"<p>{prose(self.lead)}</p>{self.body}</section>"
@@ -28,14 +31,17 @@ class Section:
 
 
 def prose(text: str) -> str:
-    """A sentence; what stands between backticks is code."""
+    """Return text as HTML, with the words between backticks as code."""
     return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def table(
     caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, is_folded: bool = False
 ) -> str:
-    """A table; the first cell of a row is its head. ``is_folded``: shown when it is asked for."""
+    """Return a table; the first cell of each row is the row's head.
+
+    ``is_folded``: the table is shown only after a click.
+    """
     lines = [tuple(row) for row in rows]
     classes = [_class_of([line[place] for line in lines]) for place in range(len(columns))]
     head = "".join(
@@ -62,7 +68,7 @@ def _table_row(cells: Sequence[str], classes: Sequence[str]) -> str:
 
 
 def _class_of(cells: Sequence[str]) -> str:
-    """The class of a column: words stand to the left and may wrap, numbers to the right."""
+    """Return the class of a column: words are left-aligned and may wrap, numbers right-aligned."""
     said = [cell for cell in cells if cell]
     if any(len(cell) > LONG_CHARACTERS for cell in said):
         return ' class="words long"'
@@ -72,7 +78,7 @@ def _class_of(cells: Sequence[str]) -> str:
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:
-    """Names with their values, as a list of definitions."""
+    """Return names with their values, as a definition list."""
     return (
         "<dl>"
         + "".join(
@@ -91,7 +97,7 @@ def command_line(text: str) -> str:
 
 
 def legend(entries: Iterable[tuple[str, str]]) -> str:
-    """What colours mean: pairs of a colour's class and its words."""
+    """Return the legend of colours, from pairs of a colour's class and its words."""
     return (
         '<ul class="legend">'
         + "".join(

@@ -1,4 +1,4 @@
-"""What a page shows besides a run: policies side by side, bounds, sensitivities, figures, rows."""
+"""Sections of a page besides a run: policies, bounds, sensitivities, figures and rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -13,7 +13,7 @@ from rosin.report.html.markup import LONG_CHARACTERS, Section, table
 from rosin.report.tables import format_count, format_quantity, format_share
 
 MAX_ROWS = 500
-"""Rows of a result that a page shows."""
+"""The most rows of a result that a page shows."""
 _SHORT_NAMES = MappingProxyType(
     {"ttft": "TTFT", "tpot": "TPOT", "h2d": "to GPU", "d2h": "from GPU"}
 )
@@ -21,8 +21,9 @@ _UNIT_ENDINGS = ("_bytes_per_s", "_bytes", "_fraction", "_s", "_ns", "_usd", "_h
 
 
 def policies_section(rows: Sequence[Mapping[str, Any]], chosen: str | None = None) -> Section:
-    """Speed by policy, the fastest first; each row as JSON has it, without metrics where it does
-    not fit.
+    """Return the section of policies by speed, the fastest first.
+
+    ``rows`` are rows of the JSON; a policy that does not fit has no metrics.
     """
     running = [row for row in rows if row.get("metrics")]
     running.sort(key=lambda row: -row["metrics"]["output_tokens_per_s"])
@@ -62,7 +63,7 @@ def policies_section(rows: Sequence[Mapping[str, Any]], chosen: str | None = Non
 
 
 def bounds_section(bounds: Mapping[str, Any], end_to_end_s: float) -> Iterator[Section]:
-    """The run beside its proven limits, where there are any."""
+    """Yield a section with the run's time beside its proven bounds, if there are any."""
     named = {
         "static_bound_s": "no fixed placement is faster",
         "clairvoyant_bound_s": "nothing lossless is",
@@ -86,7 +87,7 @@ def bounds_section(bounds: Mapping[str, Any], end_to_end_s: float) -> Iterator[S
 
 
 def sensitivity_section(rows: Sequence[Mapping[str, Any]]) -> Section:
-    """What a fifth less and a fifth more of each number of the machine changes."""
+    """Return the section of gains from a fifth less and a fifth more of each machine number."""
     lines = [
         (
             words(row["path"]),
@@ -104,8 +105,9 @@ def sensitivity_section(rows: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def rows_section(title: str, lead: str, rows: Sequence[Mapping[str, Any]]) -> Section:
-    """A table of flat rows, with the keys of the first as its columns; what all rows share is said
-    once, above it. Without a column the table is empty.
+    """Return a table of flat rows, whose columns are the keys of the first row.
+
+    A value that all rows share is written once above the table. Without columns the table is empty.
     """
     columns = shown_columns(rows)
     shared = _shared(columns, rows)
@@ -128,7 +130,10 @@ def shown_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _shared(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Short cells that are the same in each of several rows; the first column names the row."""
+    """Return the short cells that are equal in all of several rows, by key.
+
+    The first column is left out, since it names the row.
+    """
     found = {key: {_cell(key, row.get(key)) for row in rows} for key in columns[1:]}
     if len(rows) < 2:
         return {}
@@ -148,7 +153,7 @@ def heading(key: str) -> str:
 
 
 def figures_section(figures: Mapping[str, str]) -> Iterator[Section]:
-    """Sections with the figures of a folder, as SVG in the page."""
+    """Yield a section with the figures of a folder, as SVG in the page."""
     if figures:
         body = "".join(
             f'<figure role="img" aria-label="{name}"><div class="scroll" tabindex="0" role="region" '
@@ -172,7 +177,7 @@ def _percent(gain: float | None) -> str:
 
 
 def _cell(key: str, value: Any) -> str:
-    """A value in the unit that its key states; nothing for what is none."""
+    """Return a value in the unit that its key states; empty for None and NaN."""
     # NaN is the one value that is not equal to itself.
     if value is None or value != value:
         return ""
@@ -186,6 +191,6 @@ def _cell(key: str, value: Any) -> str:
 
 
 def _has_unit(key: str) -> bool:
-    """Whether a quantity is printed by the end of its name, and not as a plain number."""
+    """Return whether a value is printed with a unit, which the ending of its key states."""
     # Tokens a second are no duration, though their name ends in the unit of one.
     return key.endswith(("_s", "_bytes", "_ns", "_usd", "_hz")) and "tokens_per_s" not in key

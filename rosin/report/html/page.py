@@ -1,4 +1,4 @@
-"""A whole page: one file, no request to anywhere."""
+"""A whole page of HTML in one file, which loads nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from rosin.report.html.markup import Section, command_line, prose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What a report says: a title, the answer in a sentence, the command to paste, and sections.
+    """The content of a report: a title, the answer in a sentence, the command, and sections.
 
-    ``warnings`` are what a reader must know before trusting it.
+    ``warnings`` are what a reader must know before trusting the report.
     """
 
     title: str
@@ -22,7 +22,7 @@ class Page:
     warnings: Sequence[str] = ()
 
     def html(self) -> str:
-        """The page; the same report gives the same text."""
+        """Return the page as HTML; the same report gives the same text."""
         folder = files("rosin.report.html")
         # Style and scripts are written into the page: the file then needs no other file beside it.
         style = (folder / "page.css").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a page shows of one simulated run: speed, time, memory, its timeline, hits, and provenance."""
+"""The sections of one simulated run: speed, time, memory, timeline, hits, and provenance."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from sim.step.provenance import RunProvenance
 from sim.step.simulate import Run
 
 MAX_SLICES = 2_500
-"""Tasks that are drawn of one step: more would make a page of many megabytes."""
+"""The most tasks of one step that are drawn; more would make a page of many megabytes."""
 MAX_HEAT_COLUMNS = 512
 KIND_COLORS: Mapping[str, str] = MappingProxyType(
     {
@@ -43,11 +43,11 @@ KIND_COLORS: Mapping[str, str] = MappingProxyType(
         "kv_copy": "c6",
     }
 )
-"""One colour for each kind of work, the same in every chart; c7 for what is none of these."""
+"""The colour of each kind of work, the same in every chart; c7 is for other kinds."""
 
 
 def run_sections(run: Run, provenance: RunProvenance) -> Iterator[Section]:
-    """The sections of a run, in the order in which questions come."""
+    """Yield the sections of a run, in the order in which a reader asks."""
     yield speed_section(run)
     yield time_section(run)
     yield memory_section(run)
@@ -58,7 +58,7 @@ def run_sections(run: Run, provenance: RunProvenance) -> Iterator[Section]:
 
 
 def speed_section(run: Run) -> Section:
-    """How fast, in four figures."""
+    """Return the section of the speed and the expert hit rate."""
     metrics = run.metrics
     rows = [
         ("time to first token", format_duration(metrics.ttft_s)),
@@ -140,7 +140,7 @@ def memory_section(run: Run) -> Section:
 
 
 def map_section(run: Run) -> Section:
-    """Where each expert is at the start: a row a layer."""
+    """Return the map of where each expert is at the start, with a row for each MoE layer."""
     model = run.scenario.model
     residency = run.residency
     layers = list(model.moe_layers)
@@ -165,7 +165,7 @@ def map_section(run: Run) -> Section:
 
 
 def timeline_sections(run: Run) -> Iterator[Section]:
-    """The prompt's first pass and the last decode step, task by task."""
+    """Yield the last decode step, if there is one, and the prompt's first pass, task by task."""
     tasks = run.timeline.tasks
     steps = [("The prompt, task by task", 0)]
     # The first output token comes out of the prompt's pass, so with one token there is no decode
@@ -228,8 +228,10 @@ def _slice(run: Run, number: int, classes: dict[str, str], begins_ns: int, span_
 
 
 def hits_by_layer(run: Run) -> list[float]:
-    """For each MoE layer, the share of (token, expert) selections whose weights were on a GPU when
-    the gate made them; what ``expert_hit_rate`` is over all layers.
+    """Return the expert hit rate of each MoE layer.
+
+    It is the share of (token, expert) selections whose weights were on a GPU when the gate made
+    them. ``expert_hit_rate`` is the same share over all layers.
     """
     decisions = run.decisions
     layers = list(run.scenario.model.moe_layers)
@@ -265,7 +267,7 @@ def hits_section(run: Run) -> Section:
 
 
 def provenance_section(provenance: RunProvenance) -> Section:
-    """Every number of the machine that the run was charged by, with its source."""
+    """Return the section of every number of the machine that prices the run, with its source."""
     rows = [
         (
             number.path,

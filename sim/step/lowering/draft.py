@@ -30,8 +30,9 @@ two ends that the next layer waits for. PLACE is where the hidden state is. STAG
 the buffers of experts and of layers used so far. IS_SERIAL says whether one task runs at a time.
 STEP is the output token. NUM_JOINS is the number of further ends to wait for.
 
-These further ends stand after the slots, those of further GPUs first. Then come, for each further
-GPU, its STAGED, and after all of these the copy that brings a layer's hidden states (NONE: none).
+The further ends stand after the slots, those of further GPUs first. Then comes STAGED of each
+further GPU. Last comes, for each further GPU, the copy that brings a layer's hidden states (NONE:
+there is none).
 """
 
 _ACTIVATIONS = int(TaskKind.ACTIVATION_COPY)

@@ -55,7 +55,7 @@ def fresh_rows(job: Job) -> EngineRows:
 
 
 def timeline_of(job: Job, rows: EngineRows, first: int, end: int) -> Timeline:
-    """Return the timeline of the tasks from number ``first`` up to ``end``, ``end`` left out."""
+    """Return the timeline of the tasks with numbers from ``first`` to ``end`` - 1."""
     return Timeline(
         platform=job.platform,
         tasks=table(job.draft, first, end, job.room),
@@ -67,9 +67,7 @@ def timeline_of(job: Job, rows: EngineRows, first: int, end: int) -> Timeline:
 
 
 def table(draft: Draft, first: int, end: int, room: Room = OWN_MEMORY) -> TaskTable:
-    """Return the table of the tasks emitted from number ``first`` up to ``end``,
-    ``end`` left out.
-    """
+    """Return the table of the emitted tasks with numbers from ``first`` to ``end`` - 1."""
     number = end - first
     before = int(draft.rows[first - 1]["end_of_dependencies"]) if first else 0
     offsets = room.empty("offsets", number + 1, np.int64)

@@ -230,7 +230,7 @@ def take_slot(cached, now, layer, expert, layers):
     number (NONE: nothing leaves). Experts on their way stay. An expert that the current gate needs
     stays until it has run. An expert that the gate SERVED selected leaves only if no other may. The
     score FORECAST_TIMES_VISITS keeps prefetched experts of layers within reach. The scores NEXT_USE
-    and SELECTIVE_GATE make no room for an expert that is worth no more than all that may leave.
+    and SELECTIVE_GATE make no room for an expert that is worth no more than any that may leave.
     That expert goes through a buffer. ``layers`` of LAYER give the bytes wasted when an unused
     prefetch leaves.
     """

@@ -61,7 +61,7 @@ class DrivenLive:
     def wasted_bytes(self) -> int:
         """Return the wasted bytes as in LiveJob, at the end of the run.
 
-        Unused copies of earlier parts count, because none of them was taken back.
+        An unused copy of an earlier part was not taken back, so it counts.
         """
         cached = self.job.cached
         layers, _ = np.nonzero(cached.slots["is_unused"] == 1)

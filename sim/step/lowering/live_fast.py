@@ -109,7 +109,7 @@ def _operate(cached, live, rows):
 def drive(draft, cached, live, rows, border):
     """Drive all passes of a draft; return why the engine stopped.
 
-    ``border`` says where the passes begin, and is filled with where they end.
+    ``border`` holds SUBMITTED, LAST and IS_OPEN; SUBMITTED is updated.
     """
     sheet = draft.sheet
     submitted = border[SUBMITTED]

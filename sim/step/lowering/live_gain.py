@@ -149,10 +149,10 @@ def _look_ahead(sheet, cached, live, now):
 
 @inner
 def _foreseen(sheet, live, index, ahead, step, idle):
-    """Return when a later layer is believed to end, when its copies on demand end, and its CPU
+    """Return the believed end of a later layer, the end of its copies on demand and its CPU
     experts.
 
-    The first two are in ns from the gate of that layer, the third is a number. Until that gate the
+    Both ends are in ns from the gate of that layer; the experts are a number. Until that gate the
     link has ``idle`` ns to spare.
     """
     expected = live.expected[step, index, ahead]

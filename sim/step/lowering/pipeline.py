@@ -1,12 +1,12 @@
 """Layers pipelined over micro-batches: compiled, one group of micro-batches after another.
 
 In every layer each micro-batch has two halves. If the CPU attends, the first half is the products
-before attention, the copy of queries down, attention on the CPU and the copy of its sums up. The
-second half is the products after attention, or the whole attention on the GPU, then the gate and
-the experts. The GPU takes the halves in turn, as MoE-Lightning's CGOPipe does (arXiv 2411.11217).
-First halves are two micro-batches ahead of second halves, across layers too. Meanwhile pages of a
-later layer's weights are copied, into as many buffers as there are. Activations go before pages, at
-the borders of pages. A group ends in one vocabulary projection.
+before attention, queries down, attention on the CPU, and its sums up. The second half is the
+products after attention, or the whole attention on the GPU, then the gate and the experts. The GPU
+takes the halves in turn, as MoE-Lightning's CGOPipe does (arXiv 2411.11217). First halves are two
+micro-batches ahead of second halves, across layers too. Meanwhile pages of a later layer's weights
+are copied, into as many buffers as there are. Activations go before pages, at the borders of pages.
+A group ends in one vocabulary projection.
 """
 
 from typing import NamedTuple

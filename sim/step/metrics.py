@@ -193,8 +193,8 @@ def metrics_of(
 
 
 def _copied_bytes(timeline: Timeline) -> dict[str, int]:
-    """Return the bytes over each direction of the link and those of prefetches; dropped copies are
-    left out.
+    """Return the bytes over each direction of the link and of prefetches, without
+    dropped copies.
     """
     tasks = timeline.tasks
     moved = np.zeros(len(timeline.platform.resources), np.int64)

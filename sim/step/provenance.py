@@ -56,7 +56,8 @@ class RunProvenance:
 class Outside:
     """How many operations of one kind lie outside what was measured.
 
-    These are ``num_outside`` of ``num_runs``. ``text`` is a sentence that their share begins.
+    These are ``num_outside`` of ``num_runs``. ``text`` completes a sentence that begins with their
+    share.
     """
 
     text: str

@@ -238,7 +238,7 @@ def _accept(
     first: int,
     heap_room: NDArray[np.int64],
 ) -> int:
-    """Return ACCEPTED or HEAP_TOO_SMALL. Raises InputError for tasks no engine accepts."""
+    """ACCEPTED or HEAP_TOO_SMALL. Raises InputError for tasks no engine accepts."""
     outcome = int(accept(columns, first, len(platform.resources), heap_room))
     if outcome == state.REFUSED or any(
         len(getattr(tasks, name)) != len(tasks) for name in _UNCHECKED_COLUMNS

@@ -106,7 +106,7 @@ class _Lane:
 
 
 class ReferenceSession:
-    """A run: the session that its process uses, and the loop over instants."""
+    """A run: the session that a process sees, and the loop over instants."""
 
     def __init__(self, platform: Platform) -> None:
         """Begin a run at time 0 with no tasks. Raises InputError for rate factors out of range."""

@@ -159,7 +159,7 @@ def tracks(timeline: Timeline, numbers: NDArray[np.int64]) -> Sequence[Sequence[
 def counters_of(
     timeline: Timeline, view: TraceView
 ) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
-    """Yield the counters of the links, then those of the view: a name, times in ns, and bytes."""
+    """The counters of the links, then those of the view: a name, times in ns, and bytes."""
     for index, resource in enumerate(timeline.platform.resources):
         yield from _link_counters(timeline, index, track_name(resource.name))
     for name, (times_ns, values) in view.counters.items():

@@ -326,7 +326,7 @@ def staged_bytes(
 
 
 def most_staged(timeline: Timeline, problem: Problem) -> tuple[int, ...]:
-    """Return the most bytes at once in the staging buffers of each GPU."""
+    """The most bytes at once in the staging buffers of each GPU."""
     layer_share = problem.overlap.staging_layer_share
     return tuple(
         round(peak_staged_bytes(timeline, layer_share, gpu) * problem.staged_fraction)
@@ -335,7 +335,7 @@ def most_staged(timeline: Timeline, problem: Problem) -> tuple[int, ...]:
 
 
 def peak_staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> int:
-    """Return the most bytes in a GPU's staging buffers at once."""
+    """The most bytes in a GPU's staging buffers at once."""
     return int(staged_bytes(timeline, layer_share, gpu)[1].max(initial=0))
 
 

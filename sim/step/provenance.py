@@ -189,7 +189,7 @@ def _curves(run: Charged, machine: Machine) -> Iterator[UsedNumber]:
 
 
 def _priced_by(run: Charged, device: Device) -> list[Curve]:
-    """Return the measured curves that price work on a device, each one once."""
+    """The measured curves that price work on a device, each once."""
     model = run.scenario.model
     costs = CostModel(machine=run.scenario.machine, model=model)
     found = [costs.expert_curve(device), costs.head_curve(device)]
@@ -208,7 +208,7 @@ def _priced_by(run: Charged, device: Device) -> list[Curve]:
 def outside_of(
     scenario: Scenario, executed: Executed, devices: Sequence[Device]
 ) -> tuple[Outside, ...]:
-    """Return where a run, or a part of one, leaves the measured curves of those devices."""
+    """Where a run, or a part of one, leaves the measured curves of those devices."""
     return (
         *_outside_experts(scenario, executed, devices),
         *_outside_attention(scenario, executed, devices),

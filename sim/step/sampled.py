@@ -155,7 +155,7 @@ class _Rest:
 
 
 def _rest(policy: Policy, problem: Problem, residency: Residency, passes: Passes) -> _Rest:
-    """Return what a sample leaves out of those passes."""
+    """What a sample leaves out of those passes."""
     modes = policy.dispatch.layer_modes(residency, passes.num_tokens)
     heads = policy.dispatch.head_modes(residency, passes.num_tokens)
     attention = price(problem, passes, modes, heads, 1).attention

@@ -126,7 +126,7 @@ def simulate(scenario: Scenario) -> Run | Infeasible:
 
 
 def tuned(scenario: Scenario, common_costs: CostModel | None = None) -> Scenario:
-    """Return the scenario under a policy with all parameters set."""
+    """The scenario under a policy with all parameters set."""
     policy = scenario.policy
     return (
         scenario

@@ -192,7 +192,7 @@ class Moment(NamedTuple):
 
 @inner
 def moment_of(sheet, index, layer):
-    """Return the moment of a layer in a pass."""
+    """The moment of a layer in a pass."""
     return Moment(np.int64(index), np.int64(layer), np.int64(index * sheet.work.shape[1] + layer))
 
 
@@ -254,7 +254,7 @@ def append_copy(draft, resource, duration_ns, kind, layer, num_bytes):
 
 @inner
 def append_weights(draft, resource, kind, layer, expert):
-    """Emit a copy of an expert's weights, to the host for an eviction and to the GPU otherwise."""
+    """Emit a copy of an expert's weights: to the host if it is evicted, else to the GPU."""
     copied = draft.sheet.layers[layer]
     duration_ns = copied.evict if kind == _EVICT else copied.fetch
     number = append_copy(draft, resource, duration_ns, kind, layer, copied.expert_bytes)

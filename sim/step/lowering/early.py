@@ -72,7 +72,7 @@ def early_of(
 
 
 def lead_ns(problem: Problem, passes: Passes) -> NDArray[np.int64]:
-    """Return the time from the start of a layer on the GPU to the end of its gate [pass, layer
+    """Return the ns from the start of a layer on the GPU to the end of its gate [pass, layer
     shape].
     """
     costs = problem.costs

@@ -17,9 +17,7 @@ from sim.step.lowering.draft import ROW, Draft, N
 
 
 class Job(Protocol):
-    """A run's resources, its tasks so far with room for more, and the memory of its
-    large arrays.
-    """
+    """A run's resources, its tasks so far with room for more, and where large arrays lie."""
 
     @property
     def platform(self) -> Platform:

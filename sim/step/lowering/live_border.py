@@ -90,7 +90,7 @@ def drive_part(
 
 
 def _joined(job: LiveJob, before: DrivenLive, num_left_out: int) -> tuple[LiveJob, EngineRows]:
-    """Return the job of the next passes with all that goes on, and the engine's rows for both."""
+    """The job of the next passes with all that goes on, and the engine's rows for both."""
     draft = joined_draft(job.draft, before.job.draft, num_left_out)
     cached = before.job.cached
     slots = cached.slots.copy()

@@ -163,7 +163,7 @@ def ask(sheet, live, enquiry, actions):
 
 @inner
 def _beside(sheet, live, enquiry):
-    """Return what the experts asked for run beside."""
+    """What the experts asked for run beside."""
     activations = sheet.activations[enquiry.shape]
     return Beside(enquiry.other_ns, enquiry.num_tokens, activations, live.fixed)
 

@@ -34,7 +34,7 @@ before (NONE: there is none). IS_OPEN says whether further passes are driven lat
 
 
 def run_live(job: LiveJob) -> Timeline:
-    """Run a job to its end. Raises InputError if it would outlast the clock."""
+    """Run a job to its end. Raises InputError when it would outlast the clock."""
     rows = fresh_rows(job)
     outcome = drive(job.draft, job.cached, job.live, rows, np.array([0, NONE, 0]))
     if outcome != FINISHED:
@@ -52,7 +52,7 @@ def _note_copies(cached, rows):
 
 @part
 def _look_at_copies(cached, rows):
-    """Do what ``_note_copies`` does, if any copy is awaited."""
+    """Do what ``_note_copies`` does, where any copy is awaited."""
     num_experts = cached.slots.shape[1]
     for place in range(cached.counters[NUM_COMING]):
         code = cached.coming[place]

@@ -152,9 +152,7 @@ def _by_layer(
 
 
 def _shares(costs: CostModel, problem: Problem) -> dict[str, Any]:
-    """Return the copies of what each GPU runs of a layer: its experts, and on GPU 0 the
-    dense part.
-    """
+    """Copies of what each GPU runs of a layer: its experts, and on GPU 0 the dense part."""
     layers = costs.model.layers
     exists = (
         np.arange(costs.model.num_experts)

@@ -203,7 +203,7 @@ def forget_block(cached, layer):
 
 @inner
 def pool_of(cached, layer, expert):
-    """Return the place in ``free`` of the slots that an expert of a layer may take."""
+    """The place in ``free`` of the slots that an expert of a layer may take."""
     num_layers = cached.slots.shape[0]
     num_gpus = len(cached.free) // (num_layers + 1)
     budget = num_layers if cached.rules[0].is_global else layer
@@ -232,7 +232,7 @@ def settle_arrivals(cached):
 
 @part
 def _settle_arrivals(cached):
-    """Do what ``settle_arrivals`` does, if any expert is on its way."""
+    """Do what ``settle_arrivals`` does, where anything is on its way."""
     # Moved at a gate, not when the copy ends: only gates ask, and both engines see the same then.
     num_experts = cached.slots.shape[1]
     num_left = 0

@@ -22,7 +22,7 @@ Recency weighs less than one visit. The sum is exact, up to 2³² uses and 2²�
 
 @inner
 def worth(cached, now, layer, expert):
-    """Return how much an expert of any layer is worth keeping at the moment ``now``."""
+    """How much an expert of any layer is worth keeping, at the moment ``now``."""
     score = cached.rules[0].score
     slot = cached.slots[layer, expert]
     if score in (_RECENCY, _SMOOTHED, _SELECTIVE):

@@ -31,7 +31,7 @@ class Loads(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Working room that each sample uses in turn; ``ends`` [residents from 0 to all] is in ns."""
+    """Working room that each sample uses in turn; ``ends`` [residents from 0 to all] in ns."""
 
     is_miss: Rows
     is_held: Rows

@@ -151,7 +151,7 @@ def _time_groups(priced, room, num_misses, fixed):
 
 @inner
 def _move_miss(case, fixed, room, split, step):
-    """Return the split with one more miss on the CPU (``step`` 1) or one less (-1)."""
+    """The split with one more miss on the CPU (``step`` 1) or one less (-1)."""
     misses = split.misses + step
     expert = room[_MISSES, min(misses, split.misses)]
     if split.num_misses <= fixed[BUFFERS]:
@@ -169,7 +169,7 @@ def _move_miss(case, fixed, room, split, step):
 
 @inner
 def _move_resident(case, room, split, step):
-    """Return the split with one more resident on the CPU (``step`` 1) or one less (-1)."""
+    """The split with one more resident on the CPU (``step`` 1) or one less (-1)."""
     residents = split.residents + step
     expert = room[_HELD, min(residents, split.residents)]
     return Split(
@@ -221,9 +221,7 @@ def _lanes_of_few_buffers(priced, room, split, on_gpu, fixed):
 
 @inner
 def _ends(case, beside, room, split):
-    """Return when GPU and link have done, and when the CPU's results are back (0:
-    nothing is sent).
-    """
+    """When GPU and link have done, and when the CPU's results are back (0: nothing is sent there)."""
     fixed = beside.fixed
     activations = beside.activations
     on_gpu = beside.dense_ns + split.held_ns

@@ -79,8 +79,8 @@ class Totals:
     counts: tuple[int, ...]
 
     def followed_by(self, later: "Totals") -> "Totals":
-        """Return the totals of this part and of a later one that begins when all of this part has
-        ended.
+        """Return the totals of this part and of a later one that begins when all of
+        this has ended.
         """
         return Totals(
             first_token_ns=self.first_token_ns,
@@ -132,10 +132,7 @@ def measure(
 
 
 def totals_of(execution: Execution, foresight: Foresight, selected: NDArray[np.int64]) -> Totals:
-    """Compute the totals of an execution, of a run or of a part of one.
-
-    ``selected`` are the indices of experts with tokens in its ``tokens``, flattened.
-    """
+    """Compute the totals of an execution of a run or a part; ``selected`` is as in ``measure``."""
     timeline = execution.timeline
     passes = foresight.passes
     ends_ns = timeline.end_ns[execution.last_task]
@@ -193,8 +190,8 @@ def metrics_of(
 
 
 def _copied_bytes(timeline: Timeline) -> dict[str, int]:
-    """Return the bytes over each direction of the link and of prefetches, without
-    dropped copies.
+    """Return the bytes over each direction of the link and of prefetches; dropped ones do not
+    count.
     """
     tasks = timeline.tasks
     moved = np.zeros(len(timeline.platform.resources), np.int64)
@@ -243,9 +240,7 @@ def expert_counts(
     decisions: Decisions,
     passes: Passes,
 ) -> tuple[int, ...]:
-    """Return the counts of _count_experts; ``selected`` are indices of experts with tokens,
-    flattened.
-    """
+    """Return the counts of ``_count_experts``; ``selected`` is as in ``measure``."""
     counts = np.zeros(5, np.int64)
     can_hit = (decisions.modes == LayerMode.GPU) | (decisions.modes == LayerMode.PIPELINE)
     spilled = np.zeros(0, np.bool_) if decisions.spilled is None else decisions.spilled.ravel()
@@ -273,10 +268,8 @@ class _Decided(NamedTuple):
 
 @kernel
 def _count_experts(selected: Rows, decided: _Decided, counts: Rows) -> None:
-    """Fill ``counts`` over the ``selected`` places.
-
-    The counts are tokens of hits, all tokens, misses while decoding, experts on the CPU, and all
-    experts.
+    """Fill ``counts`` over the ``selected`` places: tokens of hits, all tokens, misses while
+    decoding, experts on the CPU, and all experts.
     """
     tokens = decided.tokens
     can_hit = decided.can_hit
@@ -304,7 +297,7 @@ def _count_experts(selected: Rows, decided: _Decided, counts: Rows) -> None:
 def staged_bytes(
     timeline: Timeline, layer_share: float, gpu: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return instants (ns, ascending) and the bytes in a GPU's staging buffers from each instant
+    """Return instants (ns, ascending) and the bytes in a GPU's staging buffers from each of them
     on.
 
     Bytes are staged from the start of a copy to its last use. Of a layer that is copied whole, only

@@ -47,14 +47,13 @@ class Decisions:
     """What a policy does in every pass of a run.
 
     ``actions`` [pass, layer, expert] are of Action; ``modes`` [pass, layer] and ``head_modes``
-    [pass] are of LayerMode. If layers run by prediction, ``foretold`` [pass, layer] marks them, and
-    ``tokens`` [pass, layer, expert] are the tokens that experts get. ``pipelined`` is there if
-    layers are pipelined. ``spilled`` [pass, layer, expert] marks experts that run on the CPU
-    although the GPU holds them (None: there are none). ``early`` [pass, layer, expert] marks
-    experts whose copies begin before their gate, selected or not (None: there are none).
-    ``leaving`` [pass, layer, expert] is the expert whose slot an expert with the action SWAP takes
-    (NONE: the slot was free). ``shelf`` is what host memory holds at the start, if it has no room
-    for all experts (None: it has).
+    [pass] of LayerMode. If layers run by prediction, ``foretold`` [pass, layer] marks them, and
+    ``tokens`` [pass, layer, expert] are what experts get. ``pipelined`` is there if layers are. The
+    others but ``shelf`` are [pass, layer, expert]. ``spilled`` marks experts on the CPU that the
+    GPU holds (None: there are none). ``early`` marks experts whose copies begin before their gate,
+    selected or not (None: none). ``leaving`` is the expert whose slot one with the action SWAP
+    takes (NONE: a free slot). ``shelf`` is what host memory holds at the start, if it has no room
+    for all experts.
     """
 
     actions: NDArray[np.uint8]
@@ -74,8 +73,7 @@ def decide_all(
 ) -> Decisions:
     """Decide what the policy does in a run, including what it predicts and defers.
 
-    ``state`` is the state from which a cache without a score goes on; this call changes it. None
-    starts the cache anew.
+    A cache without a score goes on from ``state``, which this call changes; None starts it anew.
     """
     problem = foresight.problem
     passes = foresight.passes
@@ -100,9 +98,8 @@ def decide(
     tokens: NDArray[np.int32],
     state: CacheState | None = None,
 ) -> Decisions:
-    """Decide what the policy does, if experts get ``tokens`` [pass, layer, expert].
-
-    The policy's rules know nothing else of the routing. ``state`` is as in ``decide_all``.
+    """Decide what the policy does if experts get ``tokens`` [pass, layer, expert]; its rules know
+    nothing else of the routing. ``state`` is as in ``decide_all``.
     """
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
     actions = np.zeros(tokens.shape, np.uint8)
@@ -146,9 +143,7 @@ def decide(
 
 
 def shelf_of(problem: Problem, residency: Residency) -> HostShelf | None:
-    """Return the experts that host memory holds at the start; None if nothing is read
-    from a disk.
-    """
+    """Return the experts in host memory at the start; None if nothing is read from a disk."""
     machine = problem.machine
     model = problem.model
     keeps_copies = problem.keeps_host_copies
@@ -158,10 +153,7 @@ def shelf_of(problem: Problem, residency: Residency) -> HostShelf | None:
 
 
 def surroundings(policy: Policy, problem: Problem, num_tokens: NDArray[np.int32]) -> Around:
-    """Return what the policy's dispatch rule knows besides the prices of experts.
-
-    ``num_tokens`` [pass] are the tokens of each pass.
-    """
+    """Return what the dispatch rule knows besides expert prices; ``num_tokens`` is [pass]."""
     return around(
         problem,
         num_tokens,
@@ -172,9 +164,8 @@ def surroundings(policy: Policy, problem: Problem, num_tokens: NDArray[np.int32]
 def weighing_of(
     policy: Policy, problem: Problem, num_tokens: NDArray[np.int32], max_tokens: int
 ) -> Weighing:
-    """Return what the policy's dispatch rule knows in passes of ``num_tokens`` [pass].
-
-    No expert gets more than ``max_tokens``.
+    """Return what the dispatch rule knows in passes of ``num_tokens`` [pass]. No expert gets more
+    than ``max_tokens``.
     """
     return Weighing(
         rule=int(policy.dispatch.rule),
@@ -188,10 +179,8 @@ def weighing_of(
 def spilled_of(
     policy: Policy, actions: NDArray[np.uint8], modes: NDArray[np.uint8], is_held: NDArray[np.bool_]
 ) -> NDArray[np.bool_] | None:
-    """Return the experts [pass, layer, expert] that run on the CPU although the GPU held them at
-    the gate.
-
-    Return None unless the dispatch rule is SPILL.
+    """Return experts [pass, layer, expert] on the CPU that the GPU held at their gate; None unless
+    the dispatch rule is SPILL.
     """
     if policy.dispatch.rule != Rule.SPILL:
         return None
@@ -206,10 +195,7 @@ def spilled_of(
 def _pipelined(
     policy: Policy, problem: Problem, residency: Residency, modes: NDArray[np.uint8]
 ) -> Pipelined | None:
-    """Return what pipelined layers need; None if no layer is pipelined.
-
-    Raises InputError if residents change under pipelined layers.
-    """
+    """Return what pipelined layers need, or None. Raises InputError if their residents change."""
     if not (modes == LayerMode.PIPELINE).any():
         return None
     if not policy.keeps_residency:
@@ -259,9 +245,8 @@ class _Replay:
         actions: NDArray[np.uint8],
         is_held: NDArray[np.bool_],
     ) -> NDArray[np.int16]:
-        """Decide every pass from its gates: fill ``actions`` and ``is_held``, return ``leaving``.
-
-        ``is_held`` marks the selected experts that the GPU held. ``leaving`` is as in Decisions.
+        """Decide every pass from its gates: fill ``actions``, mark selected experts that the GPU
+        held in ``is_held``, and return ``leaving`` as in Decisions.
         """
         leaving = np.full(tokens.shape, NONE, np.int16)
         for index in range(len(tokens)):
@@ -376,10 +361,7 @@ def _foretelling(
 
 
 def _followed(problem: Problem, modes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which MoE layers on the GPU [pass, layer] another such layer follows.
-
-    The layer that follows can join what they start.
-    """
+    """Return the MoE layers on the GPU that another such layer follows and joins [pass, layer]."""
     is_moe = np.array([layer.is_moe for layer in problem.model.layers]) & (modes == LayerMode.GPU)
     return np.asarray(is_moe & np.append(is_moe[:, 1:], np.zeros((len(modes), 1), bool), axis=1))
 
@@ -387,11 +369,8 @@ def _followed(problem: Problem, modes: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def deferrable(
     foresight: Foresight, deferred: int, is_followed: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Return which experts may be deferred [pass, layer, expert].
-
-    An expert may be deferred in a decode step, if no token has it among its top_k − ``deferred``
-    experts of the largest weights. Another layer must follow, as ``is_followed`` [pass, layer]
-    says.
+    """Return which experts may be deferred [pass, layer, expert]: in a decode step, those that no
+    token has among its top_k − ``deferred`` weightiest. A layer must follow (``is_followed``).
     """
     model = foresight.problem.model
     passes = foresight.passes
@@ -407,10 +386,7 @@ def deferrable(
 def _follow_layers(
     actions: NDArray[np.uint8], modes: NDArray[np.uint8], tokens: NDArray[np.int32]
 ) -> None:
-    """Have experts run where their layer runs, if it runs on the CPU or is streamed.
-
-    Misses of a pipelined layer get the action PAGED.
-    """
+    """Run experts where their layer runs (CPU or streamed); page misses of pipelined layers."""
     if (modes == LayerMode.GPU).all():
         return
     is_active = tokens > 0

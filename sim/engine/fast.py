@@ -1,7 +1,7 @@
 """The fast engine: compiled code with the results of ``reference.py``.
 
-A program takes one pass over its table if its resources are in order and do not interfere. All
-other runs take the event loop.
+A program takes one pass over its table if all its tasks run on in-order resources and nothing
+interferes. All other runs take the event loop.
 """
 
 from collections.abc import Generator
@@ -46,7 +46,7 @@ _flat_pass = settled(flat_pass)
 
 
 def run_program(program: Program) -> Timeline:
-    """Run a program, in one pass over its table if its resources are in order and do not interfere.
+    """Run a program, in one pass over its table if all is in order and nothing interferes.
 
     Raises InputError for tasks no engine accepts.
     """

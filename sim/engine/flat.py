@@ -1,4 +1,4 @@
-"""The compiled one-pass engine, for programs whose resources are in order and do not interfere."""
+"""The compiled one-pass engine, for tasks on in-order resources without interference."""
 
 from typing import Any
 

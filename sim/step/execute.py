@@ -91,7 +91,7 @@ def _planned(
     engine_name: str,
     before: CacheState | None,
 ) -> Execution:
-    """Run the whole run as one program."""
+    """Plan and run everything as one program."""
     decisions = decide_all(policy, residency, foresight, before)
     tokens = foresight.tokens if decisions.tokens is None else decisions.tokens
     return execute_decided(foresight.problem, foresight.passes, tokens, decisions, engine_name)

@@ -146,8 +146,8 @@ class _Rest:
     """What a sample leaves out of a run.
 
     ``times`` is the number of tokens left out over the number of tokens that stand for them.
-    ``attention_ns`` compares, by resource, the attention of the tokens left out with ``times`` that
-    of the tokens that stand for them: it is the difference.
+    ``attention_ns`` is, by resource, the attention of the tokens left out, less ``times`` that of
+    the tokens that stand for them.
     """
 
     times: float

@@ -195,7 +195,9 @@ def spilled_of(
 def _pipelined(
     policy: Policy, problem: Problem, residency: Residency, modes: NDArray[np.uint8]
 ) -> Pipelined | None:
-    """Return what pipelined layers need, or None. Raises InputError if their residents change."""
+    """Return what pipelined layers need; None without any. Raises InputError if
+    residents change.
+    """
     if not (modes == LayerMode.PIPELINE).any():
         return None
     if not policy.keeps_residency:

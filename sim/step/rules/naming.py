@@ -59,11 +59,11 @@ def expect(
 ) -> None:
     """Fill ``expected`` [pass, layer, expert] with the tokens that a predictor expects.
 
-    A selected expert keeps its tokens if its chance is below its layer's accuracy. For each
-    selected expert that is missed, one unselected expert gets one token. It is the one of the
-    largest weight that is left; ties go to the lower number. An expert that is never selected, of
-    popularity 0, takes a place but gets no token. Passes that are ``is_apart`` [pass] and the first
-    layers stay as they are.
+    A selected expert is expected with its tokens if its chance is below its layer's accuracy. For
+    each selected expert that is missed, one unselected expert is expected with one token. It is the
+    one of the largest weight that is left; ties go to the lower number. An expert of popularity 0,
+    which is never selected, takes a place but gets no token. Passes that are ``is_apart`` [pass]
+    and the first layers stay as they are.
     """
     chance = guesses.chance
     weight = guesses.weight

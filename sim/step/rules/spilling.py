@@ -184,7 +184,7 @@ def _move_resident(case, room, split, step):
 
 @inner
 def _lanes(room, num_misses, on_gpu, fixed):
-    """Return when the GPU, busy until ``on_gpu``, and the link have done what is fetched.
+    """Return when the GPU, busy until ``on_gpu``, and the link have finished what is fetched.
 
     Copies go through buffers that never run out.
     """
@@ -197,7 +197,7 @@ def _lanes(room, num_misses, on_gpu, fixed):
 
 @inner
 def _lanes_of_few_buffers(priced, room, split, on_gpu, fixed):
-    """Return when the GPU, busy until ``on_gpu``, and the link have done what is fetched.
+    """Return when the GPU, busy until ``on_gpu``, and the link have finished what is fetched.
 
     Each copy waits for a buffer.
     """

@@ -1,7 +1,8 @@
-"""What is computed once and remembered while there is room: the one memory of the program.
+"""Values that are computed once and remembered while there is room: the one memory of the program.
 
-``functools.cache`` is for what takes no argument, such as a file that ships; what depends on
-arguments could grow for as long as a process lives, so it is remembered here, up to a limit.
+``functools.cache`` is for functions without arguments, such as one that reads a file that ships.
+Values that depend on arguments could grow for as long as a process lives. So they are remembered
+here, up to a limit.
 """
 
 from collections import OrderedDict
@@ -25,16 +26,16 @@ def one_each(value: object) -> int:
 
 
 class Memo:
-    """Values by a key that says all they depend on; at most ``max_size`` of them are kept, as
-    ``size_of`` measures each.
+    """Values by a key that says all they depend on.
 
-    What was asked for longest ago goes first, and what is larger by itself is never kept. Several
-    threads may ask; nobody may write to what they get. What one thread computes, others that ask
-    for it meanwhile wait for.
+    The sizes of the values, as ``size_of`` measures them, add up to at most ``max_size``. The value
+    asked for longest ago goes first. A value that is larger by itself is never kept. Several
+    threads may ask; none may write to what it gets. If a thread asks for a value that another
+    thread computes, it waits for that value.
     """
 
     def __init__(self, max_size: int, size_of: Callable[[object], int] = one_each) -> None:
-        """Nothing kept yet."""
+        """Begin with no value kept."""
         self.max_size = max_size
         self._size_of = size_of
         self._lock = Lock()
@@ -43,9 +44,9 @@ class Memo:
         self._under_way: dict[Hashable, Future[Any]] = {}
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """What ``make`` gives for that key.
+        """Return the value for a key, which ``make`` computes if it is not kept.
 
-        Raises what ``make`` raises; each that waited for it then makes its own.
+        Raises what ``make`` raises. Threads that waited for a ``make`` that failed call their own.
         """
         with self._lock:
             if key in self._kept:
@@ -77,7 +78,7 @@ class Memo:
         return value
 
     def _keep(self, key: Hashable, value: object) -> None:
-        """Keep the value, and drop what was asked for longest ago where that is too much."""
+        """Keep the value; drop the values asked for longest ago if all together are too large."""
         size = self._size_of(value)
         if size > self.max_size:
             return
@@ -91,15 +92,15 @@ class Memo:
 def remembered(
     max_size: int, size_of: Callable[[object], int] = one_each
 ) -> Callable[[Callable[Arguments, Value]], Callable[Arguments, Value]]:
-    """Make a function remember what it gives, by its arguments, in a memo of that size."""
+    """Make a function remember its results by its arguments, in a memo of that size."""
 
     def made(function: Callable[Arguments, Value]) -> Callable[Arguments, Value]:
-        """The function with a memo of its own."""
+        """Give the function a memo of its own."""
         memo = Memo(max_size, size_of)
 
         @wraps(function)
         def known(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
-            """What the function gives for those arguments."""
+            """Return the function's result for those arguments."""
             key = args, tuple(sorted(kwargs.items()))
             return memo.get(key, lambda: function(*args, **kwargs))
 
@@ -110,7 +111,7 @@ def remembered(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Same:
-    """An array as part of a key: equal to another where both are the very same array."""
+    """An array as part of a key, equal only to the very same array."""
 
     # Kept alive by its key, so that no other array can have its identity.
     array: NDArray[Any]

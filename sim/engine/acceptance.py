@@ -1,5 +1,6 @@
-"""The checks of ``submission.py``, compiled: tables of millions of tasks, and thousands of small
-ones, pass at next to no cost.
+"""Compiled forms of the checks in ``submission.py``.
+
+Their cost is negligible, for one table of millions of tasks and for thousands of small tables.
 """
 
 from typing import Any
@@ -14,7 +15,9 @@ Column = Any
 
 @inner
 def _are_columns_acceptable(columns: EngineColumns, num_resources: int) -> bool:
-    """Whether every number is within its limits."""
+    """Return whether resources, durations and chunk counts are within limits and offsets never
+    fall.
+    """
     # Loops without a way out, so that they are vectorised.
     is_good = True
     for row in range(len(columns.resource)):
@@ -35,7 +38,10 @@ def _are_columns_acceptable(columns: EngineColumns, num_resources: int) -> bool:
 
 @inner
 def _point_backwards(offsets: Column, dependencies: Column, first: int) -> bool:
-    """Whether all dependencies have smaller numbers than their tasks."""
+    """Return whether every dependency is at least 0 and below the number of its task.
+
+    ``first`` is the number of the first task.
+    """
     # Both differences are at least 0 where all is well, so that one sign bit gathers what is not.
     gathered = 0
     for row in range(len(offsets) - 1):
@@ -46,11 +52,11 @@ def _point_backwards(offsets: Column, dependencies: Column, first: int) -> bool:
 
 @kernel
 def accept(columns: EngineColumns, first: int, num_resources: int, heap_room: Column) -> int:
-    """Whether those tasks can be run, and if so whether their heaps have room; the first task gets
-    the number ``first``.
+    """Return REFUSED, ACCEPTED or HEAP_TOO_SMALL for tasks that are numbered from ``first`` on.
 
-    ``check_tasks`` says what is wrong with refused ones. ``heap_room`` is the number of free
-    entries by resource, and becomes what is left; it is empty where no heap is needed.
+    ``check_tasks`` names the fault of refused tasks. ``heap_room`` holds the number of free heap
+    entries of each resource. One entry is subtracted for every task that is not refused. An empty
+    ``heap_room`` says that no heap is needed.
     """
     n = len(columns.resource)
     offsets = columns.offsets

@@ -1,6 +1,7 @@
-"""Say which functions are compiled, and how. numba is loaded when the first of them is called.
+"""Decorators that mark functions for compilation with numba.
 
-So listing policies, which refer to kernels, takes no numba; see ``compiler`` for the compiling.
+numba is imported only when the first marked function is called. So policies, which refer to
+kernels, can be listed without numba. The module ``compiler`` does the compiling.
 """
 
 from collections.abc import Callable
@@ -14,9 +15,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def kernel(function: Function) -> Function:
-    """An entry point that allocates nothing: compiled at its first call and kept.
+    """Make a function an entry point that allocates no arrays.
 
-    Callable from Python and from compiled code.
+    The kernel is compiled at its first call and kept on disk. Python and compiled code may call it.
     """
     # Without numba's runtime no reference is counted: atomic counts of arrays took half the time of
     # the event loop.
@@ -24,49 +25,55 @@ def kernel(function: Function) -> Function:
 
 
 def allocating_kernel(function: Function) -> Function:
-    """An entry point that makes arrays of its own."""
+    """Make a function an entry point that may allocate arrays."""
     return _lazy(function, _kept)
 
 
 def kernels_of(package: Path) -> Callable[[Function], Function]:
-    """Return ``allocating_kernel`` for another package, whose kernels may be made of the
-    simulator too.
+    """Return the decorator ``allocating_kernel`` for kernels of another package.
+
+    Such a kernel may be made of that package's code and of the simulator's.
     """
     return lambda function: _lazy(function, _kept, package=package)
 
 
 def inner(function: Function) -> Function:
-    """A part of kernels that is always inlined. Called from Python, it is compiled by itself."""
+    """Make a function a part of kernels that is always inlined.
+
+    A call from Python compiles the function by itself.
+    """
     # Inlined, because a call passes each array as seven words: the event loop takes twice as long
     # with calls.
     return _lazy_part(function, forceinline=True, _nrt=False)
 
 
 def part(function: Function) -> Function:
-    """A part of kernels that LLVM may inline or call, allocating nothing."""
+    """Make a function a part of kernels that allocates nothing and that LLVM may inline or call."""
     return _lazy_part(function, _nrt=False)
 
 
 def allocating_part(function: Function) -> Function:
-    """A part of kernels that makes arrays of its own."""
+    """Make a function a part of kernels that may allocate arrays."""
     return _lazy_part(function)
 
 
 def by_itself(function: Function) -> Function:
-    """A part as a kernel of its own, for callers from Python."""
+    """Return a part as a kernel of its own, for calls from Python."""
     return kernel(cast(Function, cast(Any, function).py_func))
 
 
 def settled(function: Function) -> Function:
-    """A kernel for a caller whose arguments are always of the types of its first call: see
-    Kernel.settled.
+    """Return a kernel for a caller that always passes the argument types of its first call.
+
+    See ``Kernel.settled``.
     """
     return cast(Function, cast(Kernel, function).settled())
 
 
 def is_kept(function: Callable[..., Any]) -> bool:
-    """Whether this process has a compiled form of that kernel in memory, or this machine one on
-    disk for this code and processor.
+    """Return whether a compiled form of a kernel exists.
+
+    The form may be in this process's memory, or on this machine's disk for this code and processor.
     """
     import sim.engine.compiler as compiler
 

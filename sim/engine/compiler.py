@@ -1,10 +1,11 @@
-"""Compiling kernels with numba, once a machine: what is compiled is kept on disk beside the code,
-or in the user's cache folder.
+"""Compile kernels with numba, once on each machine.
 
-By itself, numba forgets a kept kernel when the file of that kernel changes, not when a file that it
-takes constants or parts from does. Kernels here call each other across files, so a kept kernel is
-stamped with every file of ``sim`` that it can be made of. Kernels of another package are stamped
-with its own files besides.
+Compiled kernels are kept on disk beside the code, or in the user's cache folder.
+
+On its own, numba discards a kept kernel only if the file of that kernel changes. It ignores changes
+in files from which the kernel takes constants or parts. Kernels here call each other across files,
+so a kept kernel is stamped with every file of ``sim`` that it can be made of. Kernels of another
+package are stamped with the files of that package, too.
 """
 
 import hashlib
@@ -34,15 +35,15 @@ MOST_PACKAGES = 100
 
 @typeof_impl.register(Kernel)
 def _type_of_kernel(kernel: Kernel, context: Any) -> Any:
-    """Have compiled code that names a kernel take in numba's dispatcher of it."""
+    """Return numba's type of a kernel's dispatcher, so that compiled code can call the kernel."""
     return types.Dispatcher(kernel.dispatcher)
 
 
 def source_stamp(package: Path) -> str:
     """Return a hash of every source file that a kernel of the package can be made of.
 
-    These are the modules that define kernels and all modules of the package that those import at
-    their top.
+    These are the modules that define kernels, and every module of the package that they import at
+    their top, directly or through others.
     """
     sources = _sources(package)
     waiting = [name for name, text in sources.items() if _HAS_KERNELS.search(text)]
@@ -86,7 +87,10 @@ def _imported(text: str) -> set[str]:
 
 
 def kept(function: Callable[..., Any], *, package: Path | None = None, **options: Any) -> Any:
-    """numba's dispatcher with those options, kept on disk, of the simulator or that ``package``."""
+    """Return numba's dispatcher of a function, with those options and with its code kept on disk.
+
+    The kept code is stamped with the files of the simulator and, if given, of ``package``.
+    """
     # No kernel is ever passed to compiled code as a value, which alone needs the C wrapper.
     options |= {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
     dispatcher = _njit(cache=True, **options)(function)
@@ -105,7 +109,7 @@ def kept(function: Callable[..., Any], *, package: Path | None = None, **options
 
 @remembered(MOST_PACKAGES)
 def stamp_of(package: Path | None) -> str:
-    """Return what a kept kernel of that package is bound to; None: one of the simulator."""
+    """Return the stamp of a package's kept kernels; None stands for the simulator."""
     if package is None:
         return source_stamp(SIMULATOR)
     both = f"{stamp_of(None)} {source_stamp(package)}"

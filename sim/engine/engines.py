@@ -1,5 +1,6 @@
-"""The engines by name, each imported when it is first asked for: the fast one brings a compiler
-along.
+"""The engines by name.
+
+An engine is imported when it is first asked for, because the fast engine imports a compiler.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +14,9 @@ from sim.engine.timeline import Timeline
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """Two functions of one meaning (``docs/explanation/time.md``); both raise InputError for tasks
-    no engine accepts.
+    """An engine: a function that runs a program and a function that runs a process.
+
+    Both follow ``docs/explanation/time.md`` and raise InputError for tasks that no engine accepts.
     """
 
     name: str
@@ -37,7 +39,7 @@ def _fast() -> Engine:
 ENGINES: Mapping[str, Callable[[], Engine]] = MappingProxyType(
     {"fast": _fast, "reference": _reference}
 )
-"""Loaders by name; see ``engine``."""
+"""Functions that import and return an engine, by its name; see ``engine``."""
 
 
 def engine(name: str) -> Engine:

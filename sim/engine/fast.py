@@ -1,6 +1,7 @@
-"""The fast engine: the meaning of ``reference.py``, compiled.
+"""The fast engine: compiled code with the results of ``reference.py``.
 
-In-order programs take one pass, all else the event loop.
+A program takes one pass over its table if all its tasks run on in-order resources and nothing
+interferes. All other runs take the event loop.
 """
 
 from collections.abc import Generator
@@ -45,7 +46,7 @@ _flat_pass = settled(flat_pass)
 
 
 def run_program(program: Program) -> Timeline:
-    """Run a program: in one pass where that is all there is to it.
+    """Run a program, in one pass over its table if all is in order and nothing interferes.
 
     Raises InputError for tasks no engine accepts.
     """
@@ -59,7 +60,7 @@ def run_program(program: Program) -> Timeline:
 
 
 def run_process(platform: Platform, process: Process) -> Timeline:
-    """Run a process to its end and all tasks to theirs.
+    """Run a process, and all tasks that it submits, to the end.
 
     Raises InputError for tasks or waits no engine accepts.
     """
@@ -73,12 +74,12 @@ def run_process(platform: Platform, process: Process) -> Timeline:
 
 
 class FastSession:
-    """A run: the session that a process sees, over arrays that grow."""
+    """The state of a run, in arrays that grow, and the session that its process uses."""
 
     def __init__(self, platform: Platform, room: int = 1024) -> None:
-        """At time 0, with nothing submitted and room for that many tasks.
+        """Begin a run at time 0 with no tasks, in arrays with room for ``room`` tasks.
 
-        ``platform`` has been checked.
+        The caller has checked ``platform``.
         """
         self._platform = platform
         self._tables: list[TaskTable] = []
@@ -103,9 +104,9 @@ class FastSession:
         return int(self._rows.clock[state.NOW])
 
     def submit(self, tasks: TaskTable) -> int:
-        """Append tasks; returns the number of the first.
+        """Append tasks and return the sequence number of the first.
 
-        Raises InputError at one that no engine accepts.
+        Raises InputError for a task that no engine accepts.
         """
         first = self.num_tasks
         columns = columns_of(tasks)
@@ -129,12 +130,13 @@ class FastSession:
         )
 
     def started_ns(self, number: int) -> int:
-        """When a task that has begun did so; of any other the answer means nothing."""
+        """Return when a task started; the answer is meaningless for a task that has not started."""
         return int(self._rows.times[state.START, check_number(number, self.num_tasks)])
 
     def promote(self, number: int, priority: int) -> bool:
-        """Give a task that has not started another priority; False, and no effect, if it has
-        started or was dropped.
+        """Change the priority of a task that has not started.
+
+        Return False, and change nothing, if the task has started or was dropped.
         """
         check_number(number, self.num_tasks)
         check_priority(priority)
@@ -143,13 +145,16 @@ class FastSession:
     def drop(self, number: int) -> bool:
         """Take back a task that has not started: it ends now.
 
-        False, and no effect, if it has started or was dropped.
+        Return False, and change nothing, if the task has started or was dropped.
         """
         check_number(number, self.num_tasks)
         return bool(_drop(self._rows, number))
 
     def advance(self, wait: Wait) -> None:
-        """Run until one of the tasks is done, or until all are if none is named."""
+        """Run until one task of ``wait`` is done; an empty ``wait`` runs until all tasks are done.
+
+        Raises InputError if a task would end at TIME_LIMIT_NS or later.
+        """
         numbers = np.array(wait, np.int64) if wait else _NO_WAIT
         reason = _run(self._rows, numbers)
         if reason == state.TOO_LATE:
@@ -186,8 +191,9 @@ class FastSession:
         rows.dependencies[used:needed] = dependencies
 
     def _make_heap_room(self) -> None:
-        """Give heaps that are too small twice the room, or as much as they lack; all heaps move,
-        each as a whole.
+        """Double every heap that is too small, or add what it lacks if that is more.
+
+        All heaps move into a new array, each as a whole.
         """
         old = self._heap_capacity
         lacking = np.maximum(-self._heap_room, 0)
@@ -243,7 +249,7 @@ def _accept(
 
 
 def refuse_late(time_ns: int) -> None:
-    """Raises InputError for a time that the clock cannot show."""
+    """Raises InputError for a time of TIME_LIMIT_NS or later."""
     if time_ns >= TIME_LIMIT_NS:
         raise InputError(f"the run must end before 2**62 ns, got to {time_ns} ns")
 
@@ -261,7 +267,7 @@ def _is_flat(program: Program) -> bool:
 
 
 def active_factors(platform: Platform) -> NDArray[np.int64]:
-    """The factors, 0 x 0 if none slows anything down."""
+    """Return the rate factors (int64, R x R), or a 0 x 0 array if no resource slows another."""
     factors = platform.rate_factors
     if factors is None or (factors[~np.eye(len(factors), dtype=np.bool_)] == FULL_RATE).all():
         return np.zeros((0, 0), np.int64)
@@ -269,8 +275,10 @@ def active_factors(platform: Platform) -> NDArray[np.int64]:
 
 
 def columns_of(tasks: TaskTable) -> EngineColumns:
-    """The columns an engine reads, of the types and layout that kernels are compiled for; copied
-    only where they are not.
+    """Return the columns that an engine reads, in the types and layout that kernels are compiled
+    for.
+
+    A column is copied only if its type or layout differs.
     """
     return EngineColumns(
         resource=_plain(tasks.resource, np.int16),
@@ -291,7 +299,7 @@ def _plain(column: Column, dtype: type[np.integer[Any]]) -> Column:
 
 
 def idle_lanes(platform: Platform) -> NDArray[np.void]:
-    """The resources at time 0, as compiled code sees them."""
+    """Return the resources at time 0 as rows of LANE, in index order."""
     lanes = np.zeros(len(platform.resources), state.LANE)
     lanes["running"] = state.NOBODY
     lanes["head"] = state.NOBODY
@@ -304,7 +312,11 @@ def idle_lanes(platform: Platform) -> NDArray[np.void]:
 
 
 def _grown(rows: NDArray[Any], num_used: int, num_needed: int) -> NDArray[Any]:
-    """Room for twice as many, or as many as needed, along the last axis."""
+    """Copy an array into one whose last axis is twice as long, or ``num_needed`` long if that is
+    more.
+
+    Only the first ``num_used`` entries are copied; the others are uninitialised.
+    """
     larger = np.empty((*rows.shape[:-1], max(num_needed, 2 * rows.shape[-1])), rows.dtype)
     larger[..., :num_used] = rows[..., :num_used]
     return larger

@@ -1,6 +1,4 @@
-"""The engine of the simplest programs, compiled: every task in order on its resource, no
-interference, one pass over the table.
-"""
+"""The compiled one-pass engine, for tasks on in-order resources without interference."""
 
 from typing import Any
 
@@ -17,9 +15,9 @@ Column = Any
 def flat_pass(
     columns: EngineColumns, num_resources: int, start_out: Column, end_out: Column
 ) -> int:
-    """Write start and end of all tasks into the arrays given; returns the makespan.
+    """Write the start and end of every task (ns) into the given arrays; return the makespan (ns).
 
-    A task starts when the one before it on its resource and all its dependencies have ended.
+    A task starts when the task before it on its resource and all its dependencies have ended.
     Nothing is checked.
     """
     free = np.zeros(num_resources, np.int64)

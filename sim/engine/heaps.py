@@ -1,7 +1,7 @@
-"""The heaps of ready tasks, one for each resource that goes by priority: compiled.
+"""Compiled heaps of ready tasks, one for each priority resource.
 
-All lie in one array, each from ``heap_base`` of its lane on. They are binary: the entries below the
-one in a slot are those in the slots 2 · slot + 1 and 2 · slot + 2.
+All heaps lie in one array, each from the ``heap_base`` of its lane on. The heaps are binary: the
+children of a slot are the slots 2 · slot + 1 and 2 · slot + 2.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def at(rows: Rows, index: int) -> Rows:
 
 @inner
 def _goes_before(entry: Rows, priority: int, requeue: int, number: int) -> bool:
-    """Whether an entry goes before one with those three."""
+    """Return whether an entry goes before one of that priority, requeue and number."""
     if entry.priority != priority:
         return bool(entry.priority < priority)
     if entry.requeue != requeue:
@@ -52,15 +52,16 @@ def _sift_up(heap: Rows, base: int, slot: int, priority: int, requeue: int, numb
 
 @inner
 def push(lane: Rows, heap: Rows, priority: int, requeue: int, number: int) -> None:
-    """Put a ready task in."""
+    """Push a ready task onto the heap of its lane."""
     lane.heap_size += 1
     _sift_up(heap, lane.heap_base, lane.heap_size - 1, priority, requeue, number)
 
 
 @inner
 def remove(lane: Rows, heap: Rows, slot: int) -> None:
-    """Take the entry at that slot out: the last one takes its place, sinks below smaller ones, or
-    rises.
+    """Remove the entry at a slot.
+
+    The last entry of the heap takes that slot and sinks or rises to its place.
     """
     lane.heap_size -= 1
     base = lane.heap_base
@@ -94,7 +95,7 @@ def remove(lane: Rows, heap: Rows, slot: int) -> None:
 
 @inner
 def slot_of(lane: Rows, heap: Rows, number: int) -> int:
-    """The place of a task in the heap of its lane, where it must be."""
+    """Return the slot of a task in the heap of its lane; the task must be in that heap."""
     # A promotion or a drop looks once; keeping the place of every task up to date would cost the
     # event loop at each move of an entry.
     slot = 0

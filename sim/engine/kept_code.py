@@ -1,8 +1,8 @@
-"""Reading kernels from disk: what numba's own loading does beyond what a kernel needs to run is
-left out, or put off until it is needed.
+"""Load kernels from disk quickly.
 
-What is compiled already needs numba's runtime alone. All that compiling takes besides, numba loads
-by itself when something is compiled.
+numba's own loader also prepares the compiler. This loader leaves that out, or puts it off until it
+is needed. A compiled kernel needs only numba's runtime. numba loads the compiler by itself when
+something is compiled.
 """
 
 import pickle
@@ -20,7 +20,7 @@ from sim.engine.shipped_code import shipped_file, shipped_key
 def load(cache: Any, signature: Any, context: Any) -> Any:
     """Load a kernel from disk; None if it is not there.
 
-    numba's ``Cache.load_overload`` first loads all that it could compile with, which takes a
+    numba's ``Cache.load_overload`` first loads everything that compiling needs, which takes a
     seventh of a second.
     """
     rtsys.initialize(context)
@@ -41,16 +41,17 @@ def _load_shipped(cache: Any, signature: Any, context: Any) -> Any:
 
 
 def read(cache_file: Any, name: str) -> Any:
-    """What that file of the cache holds, as numba's ``IndexDataCacheFile._load_data``."""
+    """Return the content of a cache file, in place of numba's ``IndexDataCacheFile._load_data``."""
     with open(cache_file._data_path(name), "rb") as file:
         return _Reader(file).load()
 
 
 class _KeptLibrary(JITCodeLibrary):
-    """Machine code; of a kernel from disk, its bitcode, which only kernels that take it in need, is
-    parsed when one does.
+    """A library of machine code that parses the bitcode of a kernel from disk only when it is
+    needed.
 
-    Parsing it, listing its names and, at the end, taking it apart took half of what loading takes.
+    Only kernels that link this kernel in need its bitcode. Parsing the bitcode, listing its names
+    and disposing of it at exit took half of the loading time.
     """
 
     _bitcode: bytes | None = None
@@ -73,28 +74,32 @@ class _KeptLibrary(JITCodeLibrary):
         return super()._get_module_for_linking()
 
     def get_pointer_to_function(self, name: str) -> int:
-        """Where that function begins; of what was compiled here, 0 where there is none."""
+        """Return the address of a function; 0 if code compiled in this process has no such
+        function.
+        """
         if self._bitcode is None:
             return int(super().get_pointer_to_function(name))
         return int(self._codegen._engine.get_function_address(name))
 
 
 class _Reader(pickle.Unpickler):
-    """Reads a kept kernel without importing modules. Numba keeps the module's name of each function
-    in it and would import it, for code that looks up globals.
+    """An unpickler of kept kernels that does not import the modules of their functions.
 
-    Kernels look up none: theirs are constants. Many are parts of numba itself, which took a
-    twentieth of a second to import.
+    A kept kernel names the module of each of its functions. numba would import these modules, for
+    code that looks up globals. Kernels look up no globals, because theirs are compiled as
+    constants. Many of the modules are numba's own, and importing them took a twentieth of a second.
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a file names."""
+        """Return the named object, with ``_environment`` in place of numba's ``_rebuild_env``."""
         found = super().find_class(module, name)
         return _environment if found is _rebuild_env else found
 
 
 def _environment(module: str, constants: Any, name: str) -> Any:
-    """As numba's ``_rebuild_env``, without its module."""
+    """Return a function's environment as numba's ``_rebuild_env`` does, without importing its
+    module.
+    """
     found = lookup_environment(name)
     if found is None:
         found = Environment({"__name__": module})

@@ -1,7 +1,7 @@
-"""The event-driven engine, compiled: one loop over instants, for programs and processes, with and
+"""The compiled event-driven engine: one loop over instants, for programs and processes, with and
 without interference.
 
-It means what ``reference.py`` means. All functions work on the ``EngineRows`` of a run.
+Its results equal those of ``reference.py``. All functions work on the ``EngineRows`` of a run.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ Row = Any
 
 @inner
 def _worked(task: Row, num_chunks: int) -> int:
-    """Work done when that many chunks are."""
+    """Return the work (ns at full rate) of a task's first ``num_chunks`` chunks."""
     # Most tasks are one chunk, and a division takes longer than all else here.
     if task.num_chunks == 1:
         return int(task.duration * num_chunks)
@@ -52,8 +52,9 @@ def _worked(task: Row, num_chunks: int) -> int:
 
 @inner
 def _make_ready(rows: EngineRows, lane: Row, number: int) -> None:
-    """Put a fresh task in the heap; what runs now, if over several chunks, yields to it at the next
-    border.
+    """Put a ready task into the heap of its lane.
+
+    The running task yields to it at the next chunk border, unless the running task is more urgent.
     """
     priority = at(rows.tasks, number).priority
     push(lane, rows.heap, priority, 0, number)
@@ -74,7 +75,7 @@ def _make_ready(rows: EngineRows, lane: Row, number: int) -> None:
 
 @inner
 def _look(rows: EngineRows, number: int) -> None:
-    """Watch the next unfinished dependency, or be ready."""
+    """Have a task watch its next unfinished dependency, or make it ready if there is none."""
     # A task watches one dependency at a time: nothing is counted down for the others, and most have
     # ended by the time they are looked at.
     task = at(rows.tasks, number)
@@ -99,7 +100,7 @@ def _look(rows: EngineRows, number: int) -> None:
 
 @inner
 def _release(rows: EngineRows, number: int) -> None:
-    """Have all that watch a task look for their next unfinished dependency."""
+    """Have all watchers of an ended task look for their next unfinished dependency."""
     watcher = at(rows.tasks, number).watcher
     while watcher != NOBODY:
         # Looking may put the watcher in the list of another task, so the next is read before.
@@ -112,8 +113,10 @@ def _release(rows: EngineRows, number: int) -> None:
 
 @kernel
 def admit(columns: EngineColumns, rows: EngineRows) -> None:
-    """Append acceptable tasks, to rows and heaps that have room; ``rows.dependencies`` has theirs
-    already, after those of earlier tasks.
+    """Append accepted tasks to rows and heaps that have room.
+
+    ``rows.dependencies`` already holds the dependencies of these tasks, after those of earlier
+    tasks.
     """
     for row in range(len(columns.resource)):
         number = rows.clock[NUM_TASKS] + row
@@ -149,7 +152,7 @@ def admit(columns: EngineColumns, rows: EngineRows) -> None:
 
 @kernel
 def promote(rows: EngineRows, number: int, priority: int) -> bool:
-    """Another priority for a task that has not started; False if it has, or was dropped."""
+    """Change the priority of a task that has not started; False if it started or was dropped."""
     task = at(rows.tasks, number)
     if task.state >= STARTED:
         return False
@@ -163,7 +166,7 @@ def promote(rows: EngineRows, number: int, priority: int) -> bool:
 
 @kernel
 def drop(rows: EngineRows, number: int) -> bool:
-    """End a task that has not started; False if it has, or was dropped."""
+    """End a task that has not started; False if it started or was dropped."""
     task = at(rows.tasks, number)
     if task.state >= STARTED:
         return False
@@ -179,7 +182,7 @@ def drop(rows: EngineRows, number: int) -> bool:
 
 @inner
 def _head(rows: EngineRows, lane: Row) -> int:
-    """Take the first task of an in-order lane, if it is ready."""
+    """Take the first task of an in-order lane and return its number; NOBODY if it is not ready."""
     while lane.head != NOBODY and at(rows.tasks, lane.head).state == DROPPED:
         lane.head = at(rows.tasks, lane.head).next_in_order
     number = lane.head
@@ -195,7 +198,7 @@ def _head(rows: EngineRows, lane: Row) -> int:
 
 @inner
 def _next(rows: EngineRows, lane: Row) -> int:
-    """Take the task that an idle lane runs next, if one is ready."""
+    """Take the task that an idle lane runs next and return its number; NOBODY if none is ready."""
     if not lane.is_priority:
         return _head(rows, lane)
     if lane.heap_size == 0:
@@ -207,8 +210,10 @@ def _next(rows: EngineRows, lane: Row) -> int:
 
 @inner
 def _until(rows: EngineRows, task: Row, lane: Row, can_run_on: bool) -> int:
-    """How many chunks are done when the piece that starts now ends: one more, or all, while nobody
-    waits to go before the rest.
+    """Return how many chunks of a task are done when the piece that starts now ends.
+
+    The piece takes all remaining chunks if it may run over borders and no ready task goes before
+    the rest. Otherwise the piece is one chunk.
     """
     # Running over borders saves an event each. With interference each border rounds the remaining
     # work, and chunks of no length take a round each: those stop everywhere.
@@ -223,7 +228,10 @@ def _until(rows: EngineRows, task: Row, lane: Row, can_run_on: bool) -> int:
 
 @inner
 def _start(rows: EngineRows, lane: Row, has_interference: bool) -> None:
-    """Start what an idle lane can start. Without interference a piece ends when its work does."""
+    """Start a piece on an idle lane if a task is ready.
+
+    Without interference the piece ends after its work; with interference, ``_retime`` sets its end.
+    """
     number = _next(rows, lane)
     now = rows.clock[NOW]
     if number == NOBODY:
@@ -245,7 +253,7 @@ def _start(rows: EngineRows, lane: Row, has_interference: bool) -> None:
 
 @inner
 def _start_all(rows: EngineRows, has_interference: bool) -> bool:
-    """Start what can start; whether any of it ends at this instant."""
+    """Start a piece on every idle lane that has a ready task; return whether a lane is due now."""
     is_any_due = False
     for index in range(len(rows.lanes)):
         lane = at(rows.lanes, index)
@@ -259,7 +267,7 @@ def _start_all(rows: EngineRows, has_interference: bool) -> bool:
 
 @inner
 def _retime(rows: EngineRows) -> None:
-    """Once an instant has settled: the rate of each busy lane, and when its piece now ends."""
+    """Set the rate of each busy lane and the end of its piece, once an instant has settled."""
     lanes = rows.lanes
     now = rows.clock[NOW]
     has_changed = False
@@ -290,7 +298,9 @@ def _retime(rows: EngineRows) -> None:
 
 @inner
 def _first_due(rows: EngineRows) -> int:
-    """The busy lane whose piece ends first, of several the one with the lowest task number."""
+    """Return the lane whose piece ends first, or NOBODY; on a tie, the one with the lowest task
+    number.
+    """
     # There are few lanes, and a heap of events would be sorted anew at the end of every piece.
     first = NOBODY
     due = NEVER
@@ -306,7 +316,7 @@ def _first_due(rows: EngineRows) -> int:
 
 @inner
 def _end_piece(rows: EngineRows, lane: Row) -> bool:
-    """End what a lane runs; whether the process awaits it."""
+    """End the piece that a lane runs; return whether this ends a task that the process awaits."""
     number = lane.running
     now = rows.clock[NOW]
     lane.running = NOBODY
@@ -327,7 +337,10 @@ def _end_piece(rows: EngineRows, lane: Row) -> bool:
 
 @inner
 def _advance(rows: EngineRows) -> int:
-    """Go from instant to instant until the process has what it waits for, or nothing is left."""
+    """Go from instant to instant until an awaited task is done, no work is left or time runs out.
+
+    Return AWAITED, FINISHED or TOO_LATE.
+    """
     clock = rows.clock
     has_interference = rows.factors.size > 0
     first = _first_due(rows)
@@ -356,7 +369,7 @@ def _advance(rows: EngineRows) -> int:
 
 @inner
 def _pass_ended(rows: EngineRows) -> None:
-    """Note up to where all tasks have ended."""
+    """Move FIRST_OPEN to the first task that has not ended."""
     first = rows.clock[FIRST_OPEN]
     while first < rows.clock[NUM_TASKS] and at(rows.tasks, first).state >= DONE:
         first += 1
@@ -365,8 +378,10 @@ def _pass_ended(rows: EngineRows) -> None:
 
 @kernel
 def run(rows: EngineRows, wait: Any) -> int:
-    """Run from the starts of this instant on, until a task of ``wait`` is done (at once, if one is)
-    or all are.
+    """Run until a task of ``wait`` is done or all tasks are; return AWAITED, FINISHED or TOO_LATE.
+
+    The run goes on with the starts of this instant. It returns at once if a task of ``wait`` is
+    done already.
     """
     for place in range(len(wait)):
         if at(rows.tasks, wait[place]).state >= DONE:

@@ -6,9 +6,10 @@ from typing import Any
 
 
 class Kernel:
-    """A function that numba compiles at its first call, or when compiled code takes it in.
+    """A function that numba compiles at its first call, or when it compiles a caller of the
+    function.
 
-    Every other attribute is that of numba's dispatcher.
+    Every attribute that is not defined here is that of numba's dispatcher.
     """
 
     def __init__(
@@ -17,8 +18,10 @@ class Kernel:
         compiled: Callable[..., Any],
         alone: Callable[..., Any] | None = None,
     ) -> None:
-        """``compiled`` makes numba's dispatcher of the function; ``alone`` makes what Python calls
-        instead, where that one has no way in from Python.
+        """Wrap a function without compiling it.
+
+        ``compiled`` makes numba's dispatcher of the function. If Python cannot call that
+        dispatcher, ``alone`` makes another for calls from Python.
         """
         update_wrapper(self, function)
         self.py_func = function
@@ -27,28 +30,29 @@ class Kernel:
 
     @cached_property
     def dispatcher(self) -> Any:
-        """numba's own object."""
+        """numba's dispatcher of the function, for calls from compiled code."""
         return self._compiled(self.py_func)
 
     @cached_property
     def entry(self) -> Any:
-        """What Python calls."""
+        """The dispatcher that Python calls."""
         return self.dispatcher if self._alone is None else self._alone(self.py_func)
 
     def __call__(self, *arguments: Any) -> Any:
-        """Run what numba compiled."""
+        """Call the compiled function."""
         return self.entry(*arguments)
 
     def settled(self) -> Callable[..., Any]:
-        """What a caller calls whose arguments are always of the types of its first call.
+        """Return a function for a caller whose arguments always have the types of its first call.
 
-        It asks for their types only then: for records of arrays that takes longer than a short
-        kernel runs. The caller answers for them, as others would be read as what they are not.
+        Only the first call looks up the types of the arguments. For records of arrays, the look-up
+        takes longer than a short kernel runs. Later calls check nothing, so other types would be
+        misread.
         """
         code: list[Callable[..., Any]] = []
 
         def run(*arguments: Any) -> Any:
-            """Run the code of the first call's types."""
+            """Run the code that was compiled for the types of the first call."""
             if not code:
                 types = tuple(self.entry.typeof_pyval(each) for each in arguments)
                 code.append(self.entry.compile(types))

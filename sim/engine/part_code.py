@@ -1,8 +1,8 @@
 """Compile parts of kernels cheaply: a part is optimised once, within the kernel that calls it.
 
-By itself, numba optimises every function by itself, with all that it calls, and turns it into machine
-code. Kernels here are made of parts within parts. So the innermost were optimised five times and more,
-which took two thirds of the time of compiling.
+On its own, numba optimises every function separately, with all that it calls, and turns it into
+machine code. Kernels here are made of parts within parts. So numba optimised the innermost parts
+five times or more, which took two thirds of the compilation time.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
 
 class _NoEngine:
-    """A part's code generator: the engine holds nothing of a part, so no environment is set there."""
+    """A part's code generator, which sets no environment: the engine holds no code of a part."""
 
     def __init__(self, codegen: Any) -> None:
         self._codegen = codegen
@@ -22,7 +22,7 @@ class _NoEngine:
         return getattr(self._codegen, name)
 
     def set_env(self, name: str, environment: Any) -> None:
-        """Do nothing: the kernel that takes the part in has the environment."""
+        """Do nothing: the kernel that contains the part has the environment."""
 
 
 class _PartLibrary(JITCodeLibrary):
@@ -59,8 +59,8 @@ class PartCompiler(CompilerBase):
 def without_literals(dispatcher: Any) -> Any:
     """Have a part compiled once for integers, not once for each constant that it is called with.
 
-    By itself, numba compiles a function anew for every set of constants: the one that appends a task,
-    forty times.
+    On its own, numba compiles a function anew for every set of constants. It compiled the function
+    that appends a task forty times.
     """
     find = dispatcher.get_call_template
 

@@ -1,5 +1,6 @@
-"""What an engine is given: resources and tasks, all known at once (a program) or submitted as time
-goes by (a process).
+"""An engine's input: resources and tasks.
+
+A program has all its tasks at once. A process submits tasks as time goes by.
 """
 
 from collections.abc import Callable, Generator
@@ -54,8 +55,9 @@ class Session(Protocol):
         """The current instant."""
 
     def submit(self, tasks: TaskTable) -> int:
-        """Append tasks (their dependencies are absolute sequence numbers); returns the number of
-        the first.
+        """Append tasks and return the sequence number of the first.
+
+        The dependencies of the tasks are absolute sequence numbers.
         """
 
     def is_done(self, number: int) -> bool:
@@ -65,27 +67,27 @@ class Session(Protocol):
         """Whether the task has begun to run."""
 
     def started_ns(self, number: int) -> int:
-        """When a task that has begun did so; of any other the answer means nothing."""
+        """Return when a task started; the answer is meaningless for a task that has not started."""
 
     def promote(self, number: int, priority: int) -> bool:
         """Give another priority to a task that has not started.
 
-        Return False, and change nothing, if it has.
+        Return False, and change nothing, if the task has started or was dropped.
         """
 
     def drop(self, number: int) -> bool:
         """Take back a task that has not started: it ends now, and has run nothing.
 
-        Return False, and change nothing, if it has started.
+        Return False, and change nothing, if the task has started or was dropped.
         """
 
 
 Wait = tuple[int, ...]
-"""Sequence numbers; the process goes on at the first instant at which any of them is done, at once
-if one is already.
+"""The sequence numbers of tasks that a process waits for.
+
+The process goes on at the first instant at which any of these tasks is done. It goes on at once if
+one is done already.
 """
 
 Process = Callable[[Session], Generator[Wait, None, None]]
-"""A policy at work: submits tasks freely and yields a Wait when it needs the clock or the state of
-a task.
-"""
+"""A generator function that submits tasks and yields a Wait whenever time must pass."""

@@ -1,7 +1,7 @@
-"""The engine by definition: SimPy keeps the clock and the queue of ends, one settling an instant
-does the rest.
+"""The reference engine, which defines the results of all engines.
 
-Read with ``docs/explanation/time.md``, whose numbers (1) to (4) stand in the comments here.
+SimPy keeps the clock and the queue of ends. ``_settle`` does everything else at each instant. Read
+this file with ``docs/explanation/time.md``: the comments here use its numbers (1) to (4).
 """
 
 from collections import deque
@@ -28,13 +28,13 @@ from sim.engine.timeline import Timeline
 
 
 def run_program(program: Program) -> Timeline:
-    """Run a program: the process that submits once and never yields.
+    """Run a program as a process that submits all tasks at once and never yields.
 
     Raises InputError for tasks no engine accepts.
     """
 
     def submit_all(session: Session) -> Generator[Wait, None, None]:
-        """The program as a process."""
+        """Submit all tasks of the program."""
         session.submit(program.tasks)
         yield from ()
 
@@ -42,7 +42,7 @@ def run_program(program: Program) -> Timeline:
 
 
 def run_process(platform: Platform, process: Process) -> Timeline:
-    """Run a process to its end and all tasks to theirs.
+    """Run a process, and all tasks that it submits, to the end.
 
     Raises InputError for tasks or waits no engine accepts.
     """
@@ -53,7 +53,11 @@ def run_process(platform: Platform, process: Process) -> Timeline:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Job:
-    """A task at run time. ``requeue`` is 0 until it has yielded at a chunk border."""
+    """A task at run time.
+
+    ``requeue`` is 0 until the task first stops at a chunk border. From then on it is the number of
+    its last stop, counted over all tasks of the run.
+    """
 
     number: int
     lane: "_Lane"
@@ -71,12 +75,12 @@ class _Job:
 
     @property
     def rank(self) -> tuple[int, int, int]:
-        """The smallest of the ready goes first."""
+        """The task's rank among the ready tasks of its lane; the smallest goes first."""
         return self.priority, self.requeue, self.number
 
     @property
     def piece_ns(self) -> int:
-        """Work up to the next chunk border, or the end."""
+        """Work up to the next chunk border, or to the end (ns at full rate)."""
         done = self.chunks_done
         total = self.duration_ns
         num = self.num_chunks
@@ -85,8 +89,9 @@ class _Job:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Lane:
-    """A resource at run time: what it runs, what waits for it, and the work left of the running
-    piece in ns * FULL_RATE.
+    """A resource at run time: the task that it runs and the tasks that wait for it.
+
+    ``remaining`` is the work left of the running piece at ``rated_ns``, in ns * FULL_RATE.
     """
 
     is_priority: bool
@@ -104,7 +109,7 @@ class ReferenceSession:
     """A run: the session that a process sees, and the loop over instants."""
 
     def __init__(self, platform: Platform) -> None:
-        """At time 0, with nothing submitted. Raises InputError for rate factors out of range."""
+        """Begin a run at time 0 with no tasks. Raises InputError for rate factors out of range."""
         check_platform(platform)
         self._platform = platform
         self._env = simpy.Environment()
@@ -126,9 +131,9 @@ class ReferenceSession:
         return int(self._env.now)
 
     def submit(self, tasks: TaskTable) -> int:
-        """Append tasks; returns the number of the first.
+        """Append tasks and return the sequence number of the first.
 
-        Raises InputError at one that no engine accepts.
+        Raises InputError for a task that no engine accepts.
         """
         first = len(self._jobs)
         check_tasks(self._platform, tasks, first)
@@ -162,12 +167,13 @@ class ReferenceSession:
         return job.start_ns is not None and not job.is_dropped
 
     def started_ns(self, number: int) -> int:
-        """When a task that has begun did so; of any other the answer means nothing."""
+        """Return when a task started; the answer is meaningless for a task that has not started."""
         return self._job(number).start_ns or 0
 
     def promote(self, number: int, priority: int) -> bool:
-        """Give a task that has not started another priority; False, and no effect, if it has
-        started or was dropped.
+        """Change the priority of a task that has not started.
+
+        Return False, and change nothing, if the task has started or was dropped.
         """
         job = self._job(number)
         check_priority(priority)
@@ -182,7 +188,7 @@ class ReferenceSession:
     def drop(self, number: int) -> bool:
         """Take back a task that has not started: it ends now.
 
-        False, and no effect, if it has started or was dropped.
+        Return False, and change nothing, if the task has started or was dropped.
         """
         job = self._job(number)
         if job.start_ns is not None:
@@ -197,7 +203,9 @@ class ReferenceSession:
         return True
 
     def run(self, process: Process) -> None:
-        """Instant by instant: let what falls due now fall due, then settle."""
+        """Run a process: at each instant, collect the lanes whose pieces end, then settle the
+        instant.
+        """
         self._process = process(self)
         self._settle()
         while (instant := self._env.peek()) != simpy.core.Infinity:
@@ -282,7 +290,7 @@ class ReferenceSession:
             self._due.append(lane)
 
     def _retime(self) -> None:
-        """Once an instant has settled: the rate of each busy lane, and when its piece now ends."""
+        """Set the rate of each busy lane and the end of its piece, once an instant has settled."""
         busy = [number for number, lane in enumerate(self._lanes) if lane.job is not None]
         for number in busy:
             lane = self._lanes[number]

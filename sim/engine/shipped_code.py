@@ -16,19 +16,21 @@ from numba.core.caching import IndexDataCacheFile
 
 PROCESSOR = "x86-64-v3"
 FEATURES = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave")
-"""What x86-64-v3 has beyond x86-64-v2, as LLVM names it (x86-64 psABI, section 3.1.1)."""
+"""The features that x86-64-v3 adds to x86-64-v2, by LLVM's names (x86-64 psABI, section 3.1.1)."""
 ROOT = Path(__file__).parent / "shipped"
 
 
 def folder_of(root: Path) -> Path:
-    """Return where kernels of this Python and this numba lie below ``root``."""
+    """Return the folder below ``root`` for kernels of this Python and this numba."""
     version = sys.version_info
     return root / f"py{version.major}{version.minor}-numba{numba.__version__}"
 
 
 @lru_cache(maxsize=1)
 def shipped_folder() -> Path | None:
-    """Return where the kernels lie that this process can use; None where it can use none."""
+    """Return the folder of the shipped kernels that this process can use, or None if it can use
+    none.
+    """
     folder = folder_of(ROOT)
     if not folder.is_dir():
         return None
@@ -36,13 +38,16 @@ def shipped_folder() -> Path | None:
 
 
 def missing_features() -> tuple[str, ...]:
-    """Return what this processor lacks to run kernels for x86-64-v3."""
+    """Return the features of x86-64-v3 that this processor lacks."""
     found = llvm.get_host_cpu_features()
     return tuple(feature for feature in FEATURES if not found.get(feature, False))
 
 
 def file_name(cache: Any) -> str:
-    """Return the name of a kernel's index file, below the folder: modules may have files alike."""
+    """Return the path of a kernel's index file below the folder.
+
+    The path begins with the package, because modules of several packages may share a file name.
+    """
     package = str(cache._py_func.__module__).rpartition(".")[0]
     return f"{package}/{cache._impl.filename_base}"
 

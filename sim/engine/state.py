@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 NEW, WATCHING, READY, STARTED, DONE, DROPPED = range(6)
-"""States of a task:
+"""States of a task.
 
-NEW waits in order, WATCHING waits for one unfinished dependency at a time, READY has none left.
+A NEW task waits for its turn on an in-order resource. A WATCHING task waits for one unfinished
+dependency at a time. A READY task has no unfinished dependency.
 """
 
 TASK = np.dtype(
@@ -35,7 +36,7 @@ TASK = np.dtype(
 """One task; numbers of other tasks are NOBODY where there is none."""
 
 START, END, BUSY = range(3)
-"""Rows of ``times``, which has a column a task."""
+"""Rows of ``times``, an array with one column for each task."""
 
 LANE = np.dtype(
     [
@@ -53,7 +54,7 @@ LANE = np.dtype(
             "settled_rate",
             "i8",
         ),  # with the resources that were busy when the last instant had settled
-        ("was_busy", "i8"),  # then
+        ("was_busy", "i8"),  # 1 if it was busy when the last instant had settled
         ("is_priority", "i8"),
         ("head", "i8"),  # in_order: the first task that has not started, and the last
         ("tail", "i8"),
@@ -72,25 +73,26 @@ NOBODY = -1
 NEVER = 2**63 - 1
 NOW, NEXT_BORDER, NUM_REQUEUES, NUM_TASKS, NUM_DEPENDENCIES, FIRST_OPEN = range(6)
 CLOCK_SIZE = 6
-"""Places in the clock array, and how many there are.
+"""Indices into the clock array, and its length.
 
-A chunk border before NEXT_BORDER is over: it is NOW until the starts of an instant, then NOW + 1.
-All tasks before FIRST_OPEN have ended.
+No task can stop at a chunk border before the time NEXT_BORDER. This time is NOW until the starts of
+an instant, then NOW + 1. All tasks before FIRST_OPEN have ended.
 """
 
 FINISHED, AWAITED, TOO_LATE = range(3)
-"""Why ``run`` returned."""
+"""Results of ``run``: all tasks are done, an awaited task is done, or the time limit was reached.
+"""
 
 REFUSED, ACCEPTED, HEAP_TOO_SMALL = range(3)
-"""What ``accept`` says."""
+"""Results of ``accept``."""
 
 
 class EngineRows(NamedTuple):
-    """All that a run works on.
+    """All arrays that a run works on.
 
-    ``tasks``, ``lanes`` and ``heap`` hold the rows above; ``times`` the starts, ends and busy times;
-    ``dependencies`` the task numbers of all tasks; ``factors`` is R x R, or 0 x 0 without
-    interference; ``clock`` the counters.
+    ``tasks``, ``lanes`` and ``heap`` hold rows of TASK, LANE and ENTRY. ``times`` (3 x tasks) holds
+    starts, ends and busy times in ns. ``dependencies`` holds the dependencies of all tasks, task
+    after task. ``factors`` is R x R, or 0 x 0 without interference. ``clock`` holds the counters.
     """
 
     tasks: Any
@@ -103,9 +105,9 @@ class EngineRows(NamedTuple):
 
 
 class EngineColumns(NamedTuple):
-    """What an engine reads of a task table, each column of the type that kernels are compiled for.
+    """The columns of a task table that an engine reads, in the types that kernels are compiled for.
 
-    ``offsets`` has one more than there are tasks: those of task t are
+    ``offsets`` has one entry more than there are tasks. The dependencies of task t are
     ``dependencies[offsets[t]:offsets[t + 1]]``.
     """
 

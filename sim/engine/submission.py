@@ -18,7 +18,7 @@ CHUNKS_LIMIT = 2**20
 """The most chunks of a task, so that duration * chunk fits 63 bits."""
 
 TIME_LIMIT_NS = 2**62
-"""Time ends here (146 years)."""
+"""Every run must end before this time (146 years)."""
 
 
 def check_platform(platform: Platform) -> None:
@@ -40,8 +40,10 @@ def check_platform(platform: Platform) -> None:
 
 
 def check_tasks(platform: Platform, tasks: TaskTable, first: int) -> None:
-    """Raises InputError at the first task that breaks a limit or depends on itself or a later one;
-    ``first`` is the number of the first.
+    """Raises InputError for the first task that breaks a limit, or depends on itself or a later
+    one.
+
+    ``first`` is the sequence number of the table's first task.
     """
     last = len(platform.resources) - 1
     durations = tasks.duration_ns
@@ -96,7 +98,7 @@ def _refuse(first: int, column: np.ndarray, wrong: np.ndarray, relation: str) ->
 
 
 def check_number(number: int, num_tasks: int) -> int:
-    """The number, or InputError when no such task was submitted."""
+    """Return the number. Raises InputError if no such task was submitted."""
     if not 0 <= number < num_tasks:
         raise InputError(f"no task {number}: {num_tasks} submitted")
     return number
@@ -109,8 +111,9 @@ def check_priority(priority: int) -> None:
 
 
 def check_wait(wait: Wait, num_tasks: int) -> Wait:
-    """The wait, or InputError when it names no task or one that was not submitted: it would last
-    for ever.
+    """Return the wait. Raises InputError if it names no task, or a task that was not submitted.
+
+    Such a wait would last for ever.
     """
     if not wait:
         raise InputError("a process must wait for at least one task, got an empty wait")
@@ -120,7 +123,7 @@ def check_wait(wait: Wait, num_tasks: int) -> Wait:
 
 
 def join_tables(tables: Sequence[TaskTable]) -> TaskTable:
-    """One table of all the rows, in order; dependencies are absolute already."""
+    """Return one table of all rows, in order; dependencies must be absolute sequence numbers."""
     if len(tables) == 1:
         return tables[0]
     columns = {

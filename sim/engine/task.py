@@ -41,17 +41,16 @@ class TaskKind(IntEnum):
     SLOT_FETCH = 14
     """A copy into a slot of the cache, where FETCH goes through a staging buffer."""
     PROJECTION = 15
-    """The products before or behind an attention that runs elsewhere than they do."""
+    """The matrix products before or after an attention that runs on another resource."""
     PAGE = 16
     """A part of the weights of a layer that are not resident, copied ahead."""
     KV_COPY = 17
-    """What a prompt leaves in the KV cache, copied to host memory."""
+    """A copy of a prompt's KV cache to host memory."""
     EARLY_FETCH = 18
-    """A copy into a staging buffer, ahead of the gate, of an expert that is all but sure to be
-    selected.
+    """A copy into a staging buffer, before the gate, of an expert that is almost surely selected.
     """
     DISK_READ = 19
-    """An expert from the disk to host memory, which has no room for all of them."""
+    """A read of an expert from the disk into host memory, which cannot hold all experts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +109,10 @@ class Task:
 
 
 def task_table(tasks: Sequence[Task]) -> TaskTable:
-    """The table of those tasks, numbered from 0 in the order given (or on, where ``after`` refers
-    to earlier tables).
+    """Return the table of the given tasks, in that order.
+
+    Sequence numbers start at 0. If ``after`` refers to earlier tables, they go on from those
+    tables.
     """
     offsets = np.zeros(len(tasks) + 1, np.int64)
     np.cumsum([len(task.after) for task in tasks], out=offsets[1:])

@@ -1,4 +1,4 @@
-"""What happened: start and end of every task, and what can be read off them."""
+"""Timelines: the start and end of every task, and the figures that follow from them."""
 
 import hashlib
 from dataclasses import dataclass, fields, replace
@@ -40,7 +40,7 @@ class Timeline:
         return shown_digest(made)
 
     def up_to(self, count: int) -> "Timeline":
-        """What happened to the first ``count`` tasks."""
+        """Return the timeline of the first ``count`` tasks."""
         tasks = self.tasks
         columns = {
             item.name: getattr(tasks, item.name)[:count]
@@ -74,7 +74,7 @@ class Timeline:
 
 
 def digest_rows(timeline: Timeline, before_ns: int = 0) -> memoryview:
-    """What the digest is made of, where the timeline begins at ``before_ns``."""
+    """Return the bytes that the digest hashes, with ``before_ns`` added to every start and end."""
     tasks = timeline.tasks
     columns = (
         tasks.resource,
@@ -91,5 +91,5 @@ def digest_rows(timeline: Timeline, before_ns: int = 0) -> memoryview:
 
 
 def shown_digest(made: "hashlib._Hash") -> str:
-    """The digest as it is shown."""
+    """Return the first 16 hexadecimal digits of a hash, which are shown as the digest."""
     return made.hexdigest()[:16]

@@ -17,13 +17,13 @@ _Writer = Callable[[Timeline, IO[bytes], TraceView], None]
 FORMATS: Mapping[str, _Writer] = MappingProxyType(
     {".pftrace": write_perfetto, ".perfetto-trace": write_perfetto, ".json": write_chrome}
 )
-"""Who writes a trace, by the ending of its name."""
+"""The function that writes a trace, by the ending of the file's name."""
 
 
 def check_trace(path: Path) -> None:
-    """Refuse, before any work, a file that cannot be written or whose ending is no format's.
+    """Check, before any work, that a trace can be written to a file.
 
-    Raises InputError.
+    Raises InputError if the file cannot be written or its ending names no format.
     """
     if path.suffix.lower() not in FORMATS:
         *others, last = FORMATS
@@ -34,10 +34,10 @@ def check_trace(path: Path) -> None:
 def write_trace(timeline: Timeline, path: Path | str, view: TraceView = TraceView()) -> None:  # noqa: B008  # frozen
     """Write the timeline to that file, whole or not at all.
 
-    A track for the prefill and the decode steps; a track a resource, on it a slice a task from its
-    start to its end (a chunked task that was overtaken at a border spans what overtook it) and a
-    mark for each dropped task; counters of the bytes that cross each link, and those of the view.
-    Raises InputError where the file cannot be written.
+    One track shows the prefill and the decode steps. Each resource has a track with one slice for
+    each task, from its start to its end. The slice of a chunked task spans any tasks that overtook
+    it at a border. A dropped task is a mark. Counters show the bytes that cross each link, and
+    those of the view. Raises InputError if the file cannot be written.
     """
     check_trace(Path(path))
     with whole_file(Path(path)) as file:

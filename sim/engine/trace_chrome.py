@@ -26,10 +26,10 @@ _BATCH_EVENTS = 10_000
 
 
 def write_chrome(timeline: Timeline, file: IO[bytes], view: TraceView) -> None:
-    """Write the trace: what a Perfetto trace has except for the arrows.
+    """Write a trace with all that a Perfetto trace has, except for the arrows.
 
-    Where slices of one resource cross, it has a second track: the format cannot say that two
-    tracks are one.
+    A resource whose slices cross gets further tracks, since the format cannot show two tracks as
+    one.
     """
     file.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
     separator = ""
@@ -100,7 +100,9 @@ def _duration(duration_ns: int) -> str:
 
 
 def _microseconds(time_ns: int) -> str:
-    """Exact: the viewer's unit is the microsecond, with as many decimals as one likes."""
+    """Return a time in microseconds, the viewer's unit, with three decimals, so that it
+    is exact.
+    """
     return f"{time_ns // NS_PER_US}.{time_ns % NS_PER_US:03d}"
 
 

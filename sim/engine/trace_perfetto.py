@@ -50,7 +50,7 @@ class _Writer:
         self._flows = _flows(timeline)
 
     def write(self, view: TraceView) -> None:
-        """All of it, in the order of the tracks."""
+        """Write the whole trace, track by track."""
         timeline = self._timeline
         self._process(title_of(timeline, view))
         steps = self._track("steps", rank=0)
@@ -79,7 +79,7 @@ class _Writer:
         self._builder.write_packet(packet)
 
     def _track(self, name: str, *, rank: int, is_counter: bool = False) -> int:
-        """Describe a track; returns its number."""
+        """Write the description of a track; return the number of the track."""
         packet = self._packet()
         descriptor = packet.track_descriptor
         descriptor.uuid = next(self._numbers)
@@ -92,7 +92,10 @@ class _Writer:
         return int(descriptor.uuid)
 
     def _slices(self, numbers: Any, track: int) -> None:
-        """The tasks of a track by start, each closed before what begins at its end."""
+        """Write the tasks of a track as slices, in the order of their starts.
+
+        A slice is closed before another slice begins at the same instant.
+        """
         timeline = self._timeline
         open_slices: list[int] = []
         for number in numbers:
@@ -156,7 +159,10 @@ class _Writer:
 
 
 def _flows(timeline: Timeline) -> dict[int, list[int]]:
-    """The arrows that begin or end at each task: one for each dependency across resources."""
+    """Return the numbers of the arrows that begin or end at each task.
+
+    Each dependency between tasks of different resources is one arrow.
+    """
     found: dict[int, list[int]] = {}
     for arrow, (before, after) in enumerate(_pairs(timeline), 1):
         found.setdefault(before, []).append(arrow)

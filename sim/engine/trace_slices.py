@@ -1,5 +1,5 @@
-"""What a trace viewer shows of a timeline: tracks, slices, steps and counters, whatever the format
-of the file.
+"""What a trace viewer shows of a timeline, in any file format: tracks, slices, steps
+and counters.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,15 +40,16 @@ TRACK_NAMES: Mapping[str, str] = MappingProxyType(
         "matcher": "expert-map matcher",
     }
 )
-"""What a person calls a resource."""
+"""The names under which people know the resources."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceView:
-    """What is shown beside the tasks.
+    """What a viewer shows besides the tasks.
 
-    ``title`` names the process that all tracks stand under (empty: how many tasks, how long).
-    ``counters`` have, by name, the times in ns and the bytes from then on.
+    ``title`` names the process above all tracks; an empty title stands for the number of tasks and
+    the makespan. ``counters`` holds two columns for each name: times in ns, and the bytes from each
+    time on.
     """
 
     title: str = ""
@@ -65,12 +66,12 @@ class StepSlice:
 
 
 def title_of(timeline: Timeline, view: TraceView) -> str:
-    """What the tracks stand under in a viewer."""
+    """Return the name that a viewer shows above all tracks."""
     return view.title or f"{len(timeline.tasks)} tasks, {timeline.makespan_ns / NS_PER_MS:.3f} ms"
 
 
 def track_name(resource: str) -> str:
-    """What a person calls it: ``h2d2`` is ``copies in 2``, those of GPU 2."""
+    """Return a resource's name for people: ``h2d2``, the copies to GPU 2, is ``copies in 2``."""
     name = resource.rstrip("0123456789")
     number = resource[len(name) :]
     word = TRACK_NAMES.get(name, name)
@@ -78,9 +79,10 @@ def track_name(resource: str) -> str:
 
 
 def task_name(timeline: Timeline, number: int) -> str:
-    """A name a person understands:
+    """Return a task's name for people.
 
-    ``layer 3 expert 5``, ``layer 3 expert 5 prefetch``, ``layer 0 attention``, ``head``.
+    Examples are ``layer 3 expert 5``, ``layer 3 expert 5 prefetch``, ``layer 0 attention`` and
+    ``head``.
     """
     tasks = timeline.tasks
     kind = TaskKind(int(tasks.kind[number]))
@@ -94,7 +96,7 @@ def task_name(timeline: Timeline, number: int) -> str:
 
 
 def task_facts(timeline: Timeline, number: int) -> dict[str, Any]:
-    """What a viewer shows of a task when it is clicked."""
+    """Return the facts that a viewer shows when a task is clicked."""
     tasks = timeline.tasks
     facts: dict[str, Any] = {
         "task": number,
@@ -111,8 +113,9 @@ def task_facts(timeline: Timeline, number: int) -> dict[str, Any]:
 
 
 def step_slices(timeline: Timeline) -> list[StepSlice]:
-    """The prefill and each decode step, side by side: a step ends with the last of its own tasks,
-    and begins where the step before it ended.
+    """Return the prefill and each decode step, without gaps.
+
+    A step begins where the step before it ended, and ends with the last of its own tasks.
     """
     tasks = timeline.tasks
     counts = ~np.isin(tasks.kind, AHEAD_KINDS) & ~timeline.is_dropped
@@ -127,8 +130,10 @@ def step_slices(timeline: Timeline) -> list[StepSlice]:
 
 
 def tracks(timeline: Timeline, numbers: NDArray[np.int64]) -> Sequence[Sequence[int]]:
-    """The tasks by start, on as few tracks as it takes for slices of one to lie side by side or
-    inside each other; at least one track.
+    """Spread tasks over tracks, in the order of their starts; at least one track is returned.
+
+    Slices of one track lie side by side or inside each other. A further track is opened only for a
+    slice that fits on no other.
     """
     order = numbers[np.lexsort((numbers, -timeline.end_ns[numbers], timeline.start_ns[numbers]))]
     found: list[list[int]] = [[]]
@@ -164,7 +169,10 @@ def counters_of(
 def _link_counters(
     timeline: Timeline, resource: int, name: str
 ) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
-    """The bytes in flight, and those that have arrived so far; nothing for what copies nothing."""
+    """Yield two counters of a resource: the bytes in flight and the bytes copied so far.
+
+    A resource that copies nothing has no counters.
+    """
     tasks = timeline.tasks
     is_copy = (
         (tasks.resource == resource)
@@ -186,7 +194,7 @@ def _link_counters(
 
 
 def _totals(times_ns: NDArray[np.int64], changes: NDArray[np.int64]) -> tuple[Any, Any]:
-    """Instants, ascending, and the sum of the changes up to each."""
+    """Return the instants, ascending, and the sum of all changes up to each instant."""
     instants_ns, places = np.unique(times_ns, return_inverse=True)
     totals = np.zeros(len(instants_ns), np.int64)
     np.add.at(totals, places, changes)
@@ -194,7 +202,9 @@ def _totals(times_ns: NDArray[np.int64], changes: NDArray[np.int64]) -> tuple[An
 
 
 def _has_place(open_ends: list[int], start: int, end: int) -> bool:
-    """Whether a slice fits inside what is open on a track at its start."""
+    """Return whether a slice fits on a track; ends of slices that are over at its start are
+    removed.
+    """
     while open_ends and open_ends[-1] <= start:
         open_ends.pop()
     return not open_ends or end <= open_ends[-1]

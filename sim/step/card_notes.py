@@ -8,7 +8,7 @@ from sim.costs.slices import SplitMode
 
 
 def card_notes(machine: Machine, split: CardSplit | None) -> Iterator[str]:
-    """Sentences on cards that are left out, and on what passes between those in use."""
+    """Yield sentences about the cards that are left out and about what the other cards exchange."""
     if split is None or split.layers is None:
         yield from _left_out(machine, 1 if split is None else split.num_cards)
     if machine.other_gpus:

@@ -12,8 +12,9 @@ from sim.step.metrics import Metrics
 from sim.step.simulate import Question, Run, Scenario, simulate
 
 SEED_STEP = 7_919_000_003
-"""Between the seeds of two draws: far enough apart that the seeds which people choose do not share
-any.
+"""The difference between the seeds of two draws.
+
+It is so large that runs with seeds that people choose share no draw.
 """
 
 
@@ -23,14 +24,14 @@ def seed_of(seed: int, number: int) -> int:
 
 
 def has_draws(question: Question) -> bool:
-    """Whether draws differ: a recorded trace is replayed as it is."""
+    """Return whether draws differ; a recorded trace is replayed as it is, so its draws do not."""
     return not isinstance(question.routing, RecordedRouting)
 
 
 def simulate_draws(scenario: Scenario, num_draws: int) -> Run | Infeasible:
-    """The first draw's run, its metrics the means over all draws.
+    """Return the run of the first draw, with its metrics averaged over all draws.
 
-    Infeasible as ``simulate`` says it.
+    Return Infeasible where ``simulate`` does.
     """
     first = simulate(scenario)
     if isinstance(first, Infeasible) or not has_draws(scenario):
@@ -48,9 +49,9 @@ def simulate_draws(scenario: Scenario, num_draws: int) -> Run | Infeasible:
 
 
 def mean_metrics(runs: Sequence[Metrics]) -> Metrics:
-    """The mean of every figure, whole numbers rounded; of peak memory the most.
+    """Return the mean of every figure; the mean of whole numbers is rounded to a whole number.
 
-    Rates are of the mean times.
+    ``peak_gpu_memory_bytes`` is the maximum, not the mean. Rates are computed from the mean times.
     """
     first = runs[0]
     if len(runs) == 1:

@@ -1,5 +1,7 @@
-"""Makes a timeline of a residency and a draw of the routing: planned as a whole, or live where
-residency changes with time.
+"""Run a policy from a residency over a draw of the routing, and return the timeline.
+
+A policy whose cache has a score runs live, gate by gate. Every other policy is planned as one
+program.
 """
 
 from dataclasses import dataclass, replace
@@ -36,8 +38,10 @@ COMPILATION_NOTICE = "compiling the simulator, once"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Execution:
-    """What was decided and when it happened; ``tokens`` [pass, layer, expert] is what experts got,
-    ``last_task`` [pass] ends each pass. ``cached`` is what a cache has come to.
+    """The decisions of a run and the timeline that they gave.
+
+    ``tokens`` [pass, layer, expert] are the tokens that each expert got. ``last_task`` [pass] is
+    the task that ends each pass.
     """
 
     decisions: Decisions
@@ -46,7 +50,7 @@ class Execution:
     last_task: NDArray[np.int64]
     wasted_prefetch_bytes: int
     cached: Cached | None = None
-    """What a cache has come to; None where residents stay."""
+    """The state of a cache with a score after the run; None for every other cache."""
 
 
 def execute(
@@ -59,9 +63,10 @@ def execute(
 ) -> Execution:
     """Run the policy. Raises InputError for parts that do not go together.
 
-    ``before``: a cache goes on from what it came to, all copies done, in another execution. One
-    without a score is a CacheState, which the execution changes. A cache's timeline lies in
-    ``room``, and so lasts until another run uses it.
+    ``before`` is the state of the cache after another execution, with all copies done; the cache
+    goes on from that state. A cache without a score has a CacheState, which the execution changes.
+    The timeline of a cache with a score lies in ``room``, so the next run in that room overwrites
+    it.
     """
     check_parts(policy)
     if policy.cache.score is not None:
@@ -86,7 +91,7 @@ def _planned(
     engine_name: str,
     before: CacheState | None,
 ) -> Execution:
-    """One program for the whole run."""
+    """Plan and run everything as one program."""
     decisions = decide_all(policy, residency, foresight, before)
     tokens = foresight.tokens if decisions.tokens is None else decisions.tokens
     return execute_decided(foresight.problem, foresight.passes, tokens, decisions, engine_name)
@@ -99,7 +104,7 @@ def execute_decided(
     decisions: Decisions,
     engine_name: str,
 ) -> Execution:
-    """Run what was decided for those passes, with what experts get: one program."""
+    """Run the decisions of those passes as one program; ``tokens`` are what experts get."""
     lowered = (lower if decisions.pipelined is None else lower_pipelined)(
         problem, passes, tokens, decisions
     )
@@ -127,7 +132,7 @@ def _live(
     before: Cached | None,
     room: Room,
 ) -> Execution:
-    """Gate by gate."""
+    """Run a policy whose cache has a score, gate by gate."""
     decisions = live_decisions(policy, residency, foresight)
     job = live_job(policy, residency, foresight, decisions, room=room)
     if before is not None:
@@ -150,7 +155,7 @@ def _live(
 
 
 def live_decisions(policy: Policy, residency: Residency, foresight: Foresight) -> Decisions:
-    """What is decided before a live run, with room for what its gates decide.
+    """Return what is decided before a live run, with empty actions that its gates fill in.
 
     Raises InputError for parts that do not go together.
     """
@@ -173,9 +178,9 @@ def live_decisions(policy: Policy, residency: Residency, foresight: Foresight) -
 
 
 def _going_on(fresh: Cached, before: Cached, *, is_global: bool) -> Cached:
-    """The cache of new passes, with what it had come to: its slots, and what they are worth.
+    """Return the cache of new passes with the slots and scores of the cache ``before``.
 
-    What it knew of tasks and of gates is of passes that have ended.
+    Numbers of tasks and gates are cleared, because they belong to passes that have ended.
     """
     # Task numbers begin anew: a copy under way would be another task.
     assert before.counters[NUM_COMING] == 0, "copies must have arrived before a run is taken apart"

@@ -1,9 +1,9 @@
-"""Long decodes in bounded memory: some passes at a time, and only totals are kept of them.
+"""Long decodes in bounded memory: passes are run in parts, and only the totals of a part are kept.
 
-Where nothing is copied ahead of a pass, every task of a pass waits, by way of
-others, for the last task of the pass before. So a run is the runs of its parts, one behind the
-other, to the nanosecond. Where copies go on from pass to pass, they are carried over: ``long_live``
-those of caches, ``long_static`` those of layers that are streamed or pipelined.
+If nothing is copied ahead of a pass, all its tasks wait, directly or not, for the last task of the
+pass before. So a run equals its parts run one after another, to the nanosecond. Copies that go on
+from pass to pass are carried over into the next part. ``long_live`` carries over those of caches,
+``long_static`` those of streamed or pipelined layers.
 """
 
 import hashlib
@@ -47,16 +47,16 @@ from sim.step.under_way import UnderWay
 from sim.workload.batch import Passes, forward_passes, passes_between
 
 GATE_SCORES = (Score.SMOOTHED_GATE, Score.SELECTIVE_GATE)
-"""What needs the gates of the part at hand."""
+"""Scores that are computed from the gates of the current part."""
 LONG_PASSES = 1_000
-"""A run of more is taken apart where it can be."""
+"""A run of more output tokens than this is run in parts, if its policy allows that."""
 PART_PASSES = 256
-"""Passes of a part: some tens of MB for models of today."""
+"""The number of passes in a part; they take some tens of MB for models of today."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LongRun:
-    """What is kept of a run whose tasks are too many to keep: as in Run."""
+    """What is kept of a run that has too many tasks to keep; the fields are as in Run."""
 
     scenario: Scenario
     residency: Residency
@@ -67,9 +67,9 @@ class LongRun:
 
 
 def reason_to_keep(policy: Policy) -> str | None:
-    """Why a run of the policy has to be kept whole; None where it may be the sum of its parts.
+    """Return why a run of the policy has to be kept whole; None if it may be the sum of its parts.
 
-    It depends on the scenario, too; ``simulate_long`` finds out.
+    The scenario may still forbid parts; ``simulate_long`` finds out.
     """
     reasons = {
         "what its predictor names is worked out for the whole run": policy.prefetch.is_active
@@ -93,10 +93,10 @@ def is_long(scenario: Scenario) -> bool:
 def simulate_long(
     scenario: Scenario, look: Callable[[Part], None], part_passes: int = PART_PASSES
 ) -> LongRun | Infeasible | None:
-    """Run the scenario part by part and show each to ``look``; the figures are those of
-    ``simulate``.
+    """Run the scenario part by part and pass each part to ``look``.
 
-    None where the run is not the sum of its parts. Infeasible as ``simulate`` says it.
+    The figures equal those of ``simulate``. Return None if the run is not the sum of its parts, and
+    Infeasible where ``simulate`` does.
     """
     check(scenario)
     scenario = tuned(scenario)
@@ -119,7 +119,7 @@ def simulate_long(
 
 
 def _parts_of(scenario: Scenario, problem: Problem, residency: Residency) -> "_Parts | None":
-    """What runs the parts; None where they do not add up to the run."""
+    """Return the object that runs the parts; None if the parts do not add up to the run."""
     policy = scenario.policy
     passes = forward_passes(scenario.batch, policy.feeding)
     if policy.prefetch.early(problem, residency, passes) is not None:
@@ -134,7 +134,7 @@ def _parts_of(scenario: Scenario, problem: Problem, residency: Residency) -> "_P
 
 
 def _goes_on(policy: Policy) -> bool:
-    """Whether anything but a cache goes on from pass to pass."""
+    """Return whether prefetches, experts in turn or gate scores carry on from pass to pass."""
     return (
         policy.prefetch.is_active
         or policy.overlap.in_turn
@@ -143,8 +143,10 @@ def _goes_on(policy: Policy) -> bool:
 
 
 def _may_go_on(scenario: Scenario) -> bool:
-    """Whether what is under way can be carried over a border: on one GPU, on the fast engine; and a
-    predictor draws for one sequence at a time.
+    """Return whether tasks under way can be carried over the border between two parts.
+
+    They can on one GPU and the fast engine. A predictor must also have a single sequence to
+    predict.
     """
     is_alone = scenario.split is None or scenario.split.num_cards == 1
     is_single = scenario.batch.num_sequences == 1 or not scenario.policy.prefetch.is_active
@@ -152,8 +154,10 @@ def _may_go_on(scenario: Scenario) -> bool:
 
 
 def _runs_ahead(policy: Policy, residency: Residency, passes: Passes) -> bool:
-    """Whether anything of a pass may begin before the one before it has ended, or the head leaves
-    the hidden state on the CPU.
+    """Return whether layers are streamed or pipelined, or the head does not run from GPU memory.
+
+    Then a task may begin before the pass before it has ended, or the head may leave the hidden
+    state on the CPU.
     """
     modes = policy.dispatch.layer_modes(residency, passes.num_tokens)
     heads = policy.dispatch.head_modes(residency, passes.num_tokens)
@@ -172,7 +176,11 @@ def _is_plain(policy: Policy) -> bool:
 
 
 def _borders(passes: Passes, part_passes: int) -> list[slice]:
-    """The prompts with the first passes behind them, then that many passes at a time, in whole groups."""
+    """Return the slices of passes that are the parts of a run; no group of passes is divided.
+
+    The first part is the prompts with ``part_passes`` passes after them. Each further part has
+    about ``part_passes`` passes.
+    """
     first = int(np.count_nonzero(passes.is_prefill)) + part_passes
     group = passes.group
     ahead = [
@@ -185,7 +193,7 @@ def _borders(passes: Passes, part_passes: int) -> list[slice]:
 
 
 class _Parts:
-    """The parts of a run so far."""
+    """The parts of a run so far, each of which begins when the one before has ended."""
 
     def __init__(
         self, scenario: Scenario, problem: Problem, residency: Residency, passes: Passes
@@ -205,7 +213,9 @@ class _Parts:
         self._totals: Totals | None = None
 
     def later_uses(self, borders: Sequence[slice]) -> Sequence[NDArray[np.int32] | None]:
-        """For each part, as in Foresight; None where the cache does not ask."""
+        """Return ``later_uses`` of each part, as in Foresight; None if the cache does not need
+        them.
+        """
         if self._scenario.policy.cache.score is not Score.NEXT_USE:
             return [None] * len(borders)
         model = self._scenario.model
@@ -225,7 +235,9 @@ class _Parts:
         return Drawn(passes=passes, expert_ids=self._ids, tokens=tokens)
 
     def _part_of(self, border: slice) -> PartOf:
-        """Where the passes of a part stand in the run; no draw is shared with passes before it."""
+        """Return where the passes of a part stand in the run, without the tokens of
+        earlier passes.
+        """
         model = self._scenario.model
         return PartOf(
             num_before=border.start,
@@ -239,7 +251,7 @@ class _Parts:
         later_uses: NDArray[np.int32] | None,
         look: Callable[[Part], None],
     ) -> bool:
-        """Run the next part; False where what comes behind it need not wait for all of it."""
+        """Run the next part; return False if a task of this part outlasts its last pass."""
         scenario = self._scenario
         drawn = self._drawn(border)
         foresight = replace(
@@ -273,7 +285,7 @@ class _Parts:
         return True
 
     def result(self) -> LongRun:
-        """Return the whole."""
+        """Return the figures of the whole run."""
         scenario = self._scenario
         residency = self._residency
         assert self._totals is not None
@@ -295,14 +307,14 @@ class _Parts:
 
 
 class _UnderWay(_Parts):
-    """The parts of a run so far whose tasks go on from one to the next; none need have ended with
-    its part.
-    """
+    """The parts of a run so far, whose tasks may go on in the next part."""
 
     _under_way: UnderWay
 
     def _take(self, foresight: Foresight, border: slice, look: Callable[[Part], None]) -> None:
-        """Drive the passes of a part, and take over what has been shown by then."""
+        """Drive the passes of a part; take over the hash and the totals of all passes
+        shown so far.
+        """
         is_last = border.stop == len(self.passes)
         self._under_way.add(foresight, look, border.stop - border.start, is_last=is_last)
         self._hash = self._under_way.hash
@@ -310,7 +322,7 @@ class _UnderWay(_Parts):
 
 
 class _GoingOn(_UnderWay):
-    """Those of a cache whose copies go on."""
+    """The parts of a run with a cache whose copies may go on in the next part."""
 
     def __init__(
         self, scenario: Scenario, problem: Problem, residency: Residency, passes: Passes
@@ -343,7 +355,7 @@ class _GoingOn(_UnderWay):
 
 
 class _Program(_UnderWay):
-    """Those of residents that stay, where layers are streamed or pipelined."""
+    """The parts of a run whose residents stay and whose layers are streamed or pipelined."""
 
     def __init__(
         self, scenario: Scenario, problem: Problem, residency: Residency, passes: Passes
@@ -357,7 +369,9 @@ class _Program(_UnderWay):
         later_uses: NDArray[np.int32] | None,
         look: Callable[[Part], None],
     ) -> bool:
-        """Run the next part; the groups behind it say which pages come ahead of them."""
+        """Run the next part; the groups of passes after it say which pages are copied ahead for
+        them.
+        """
         stop = border.stop
         if self._scenario.policy.feeding.is_pipelined:
             last_group = self.passes.group[stop - 1] + num_ahead(self._problem)
@@ -372,8 +386,9 @@ class _Program(_UnderWay):
 
 
 def _is_whole(execution: Execution) -> bool:
-    """Whether all of a part ends with its last pass: a later part begins where this one ends, so
-    that nothing may run on beyond it.
+    """Return whether no task of a part outlasts its last pass.
+
+    The next part begins when this part ends, so no task may run on beyond that instant.
     """
     timeline = execution.timeline
     return int(timeline.end_ns[execution.last_task[-1]]) == timeline.makespan_ns

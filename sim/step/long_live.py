@@ -1,5 +1,6 @@
-"""Long decodes of a cache whose copies go on from pass to pass: some passes at a time, with what is
-under way carried over each border.
+"""Long decodes of a cache whose copies go on from pass to pass.
+
+The passes are driven in parts, and tasks under way are carried over the border between two parts.
 """
 
 from dataclasses import replace
@@ -17,13 +18,13 @@ class LiveParts(UnderWay):
     """The parts of a live run so far."""
 
     def __init__(self, scenario: Scenario, residency: Residency) -> None:
-        """Nothing was driven yet."""
+        """Begin with no part driven."""
         super().__init__(scenario, residency)
         self._driven: DrivenLive | None = None
 
     @property
     def learnt(self) -> object | None:
-        """What the predictor goes on from; None before the first part."""
+        """What the predictor has learnt in the parts so far; None before the first part."""
         return None if self._driven is None else self._driven.job.learnt
 
     def _drive(

@@ -1,5 +1,7 @@
-"""Long decodes of residents that stay, whose layers are streamed or pipelined: some passes at a time,
-with the copies that go ahead carried over each border.
+"""Long decodes of residents that stay, with layers that are streamed or pipelined.
+
+The passes are driven in parts, and copies that run ahead are carried over the border between two
+parts.
 """
 
 from sim.costs.memory import Residency
@@ -17,10 +19,10 @@ from sim.step.under_way import UnderWay, UnshownPasses
 
 
 class ProgramParts(UnderWay):
-    """The parts of a program so far."""
+    """The parts of a planned run so far."""
 
     def __init__(self, scenario: Scenario, problem: Problem, residency: Residency) -> None:
-        """Nothing was driven yet."""
+        """Begin with no part driven."""
         self._num_ahead = num_ahead(problem)
         # What a buffer holds may be used so many passes later, and have come as many before.
         super().__init__(scenario, residency, num_kept=2 * self._num_ahead)

@@ -1,4 +1,4 @@
-"""What a run came to: times, hits, bytes, and how busy each resource was."""
+"""The figures of a run: times, hits, bytes, and how busy each resource was."""
 
 from dataclasses import dataclass, replace
 from operator import add
@@ -21,7 +21,7 @@ from sim.workload.batch import Batch, Passes
 
 Rows = NDArray[Any]
 STAGED = (TaskKind.FETCH, TaskKind.EARLY_FETCH, TaskKind.LAYER_FETCH, TaskKind.PAGE)
-"""Copies into staging buffers."""
+"""Kinds of copies that go into staging buffers."""
 _IS_STAGED = np.isin(np.arange(len(TaskKind)), STAGED)
 _IS_PREFETCH = np.isin(np.arange(len(TaskKind)), (TaskKind.PREFETCH, TaskKind.EARLY_FETCH))
 _IDLE = int(Action.IDLE)
@@ -61,10 +61,10 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """What the metrics of a run are made of, in whole numbers, so that those of parts add up.
+    """The whole numbers from which metrics are computed; those of parts can be added up.
 
-    ``first_token_ns`` is None in a part without a prompt. ``counts`` are those of _count_experts;
-    ``staged_bytes`` is the most at once, by GPU.
+    ``first_token_ns`` is None in a part without a prompt. ``counts`` are those of _count_experts.
+    ``staged_bytes`` [GPU] is the most bytes in staging buffers at once.
     """
 
     first_token_ns: int | None
@@ -79,7 +79,9 @@ class Totals:
     counts: tuple[int, ...]
 
     def followed_by(self, later: "Totals") -> "Totals":
-        """Return the totals of this part and of one that begins when its last task has ended."""
+        """Return the totals of this part and of a later one that begins when all of
+        this has ended.
+        """
         return Totals(
             first_token_ns=self.first_token_ns,
             end_ns=self.makespan_ns + later.end_ns,
@@ -94,8 +96,9 @@ class Totals:
         )
 
     def continued_by(self, later: "Totals") -> "Totals":
-        """Return the totals of this part and of one whose clock goes on, though some of this may
-        end in it.
+        """Return the totals of this part and of a later one on the same clock.
+
+        Tasks of this part may end during the later one.
         """
         joined = self.followed_by(later)
         return replace(
@@ -117,10 +120,10 @@ def measure(
     num_resident_experts: int,
     fixed_bytes: tuple[int, ...],
 ) -> Metrics:
-    """Read the metrics off an execution; ``selected`` are the places of experts with tokens in its
-    ``tokens``, flattened.
+    """Compute the metrics of an execution.
 
-    ``fixed_bytes`` of each GPU's memory are held throughout.
+    ``selected`` are the indices of experts with tokens in its ``tokens``, flattened.
+    ``fixed_bytes`` [GPU] are held throughout.
     """
     totals = totals_of(execution, foresight, selected)
     return metrics_of(
@@ -129,7 +132,7 @@ def measure(
 
 
 def totals_of(execution: Execution, foresight: Foresight, selected: NDArray[np.int64]) -> Totals:
-    """Read the totals off an execution, of a run or of a part of one."""
+    """Compute the totals of an execution of a run or a part; ``selected`` is as in ``measure``."""
     timeline = execution.timeline
     passes = foresight.passes
     ends_ns = timeline.end_ns[execution.last_task]
@@ -150,9 +153,9 @@ def totals_of(execution: Execution, foresight: Foresight, selected: NDArray[np.i
 def metrics_of(
     totals: Totals, batch: Batch, *, num_resident_experts: int, fixed_bytes: tuple[int, ...]
 ) -> Metrics:
-    """Work out the metrics of a run from its totals.
+    """Compute the metrics of a run from its totals.
 
-    Raises InputError for a prompt that takes no time: no speed can be stated of it.
+    Raises InputError for a prompt that takes no time, because it has no speed.
     """
     assert totals.first_token_ns is not None, "a run begins with its prompts"
     if not totals.first_token_ns:
@@ -187,7 +190,9 @@ def metrics_of(
 
 
 def _copied_bytes(timeline: Timeline) -> dict[str, int]:
-    """Bytes over each direction of the link, and of prefetches, without those that were taken back."""
+    """Return the bytes over each direction of the link and of prefetches; dropped ones do not
+    count.
+    """
     tasks = timeline.tasks
     moved = np.zeros(len(timeline.platform.resources), np.int64)
     prefetched = np.zeros(1, np.int64)
@@ -211,7 +216,7 @@ class _Copied(NamedTuple):
 
 @kernel
 def _count_bytes(tasks: _Copied, is_prefetch: Rows, moved: Rows, prefetched: Rows) -> None:
-    """Add up what each resource ``moved``, and of that what kinds of prefetches did."""
+    """Add up the bytes that each resource ``moved``, and the ``prefetched`` bytes among them."""
     for task in range(len(tasks.resource)):
         if not tasks.is_dropped[task]:
             num_bytes = tasks.num_bytes[task]
@@ -221,7 +226,7 @@ def _count_bytes(tasks: _Copied, is_prefetch: Rows, moved: Rows, prefetched: Row
 
 
 def _copiers(timeline: Timeline, way: str) -> list[int]:
-    """Numbers of the resources that copy that way, one a GPU."""
+    """Return the numbers of the resources that copy in the direction ``way``, one for each GPU."""
     return [
         number
         for number, resource in enumerate(timeline.platform.resources)
@@ -235,7 +240,7 @@ def expert_counts(
     decisions: Decisions,
     passes: Passes,
 ) -> tuple[int, ...]:
-    """What _count_experts counts over the ``selected`` places of experts with tokens, flattened."""
+    """Return the counts of ``_count_experts``; ``selected`` is as in ``measure``."""
     counts = np.zeros(5, np.int64)
     can_hit = (decisions.modes == LayerMode.GPU) | (decisions.modes == LayerMode.PIPELINE)
     spilled = np.zeros(0, np.bool_) if decisions.spilled is None else decisions.spilled.ravel()
@@ -248,8 +253,10 @@ def expert_counts(
 
 
 class _Decided(NamedTuple):
-    """What was decided, all of it flat: ``can_hit`` and ``is_decode`` [pass and layer], else [pass,
-    layer and expert]; ``spilled`` is empty for none.
+    """What was decided, as flat arrays.
+
+    ``can_hit`` and ``is_decode`` have an entry for each pass and layer, the others for each pass,
+    layer and expert. ``spilled`` is empty if no expert spills.
     """
 
     tokens: Rows
@@ -261,8 +268,8 @@ class _Decided(NamedTuple):
 
 @kernel
 def _count_experts(selected: Rows, decided: _Decided, counts: Rows) -> None:
-    """Fill ``counts``: tokens of hits, tokens, misses while decoding, experts on the CPU, and all,
-    over the ``selected`` places.
+    """Fill ``counts`` over the ``selected`` places: tokens of hits, all tokens, misses while
+    decoding, experts on the CPU, and all experts.
     """
     tokens = decided.tokens
     can_hit = decided.can_hit
@@ -290,10 +297,11 @@ def _count_experts(selected: Rows, decided: _Decided, counts: Rows) -> None:
 def staged_bytes(
     timeline: Timeline, layer_share: float, gpu: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Instants (ns, ascending) and the bytes in a GPU's staging buffers from then on: from a copy's
-    start to its last use.
+    """Return instants (ns, ascending) and the bytes in a GPU's staging buffers from each of them
+    on.
 
-    Of a layer that is copied whole, only that share is staged at a time.
+    Bytes are staged from the start of a copy to its last use. Of a layer that is copied whole, only
+    the share ``layer_share`` is staged at a time.
     """
     tasks = timeline.tasks
     is_there = tasks.resource == timeline.platform.index(f"h2d{gpu or ''}")
@@ -325,8 +333,9 @@ def peak_staged_bytes(timeline: Timeline, layer_share: float, gpu: int = 0) -> i
 
 
 def last_paged_use_ns(timeline: Timeline) -> NDArray[np.int64]:
-    """[task]: the end of the last work on the GPU in the step and layer of a task, which a page
-    waits for in its buffer.
+    """Return the end of the last work on the GPU in the step and layer of each task [task], in ns.
+
+    A page stays in its buffer until then.
     """
     tasks = timeline.tasks
     place = tasks.step.astype(np.int64) * (int(tasks.layer.max()) + 2) + tasks.layer + 1
@@ -337,11 +346,11 @@ def last_paged_use_ns(timeline: Timeline) -> NDArray[np.int64]:
 
 
 def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64], gpu: int) -> NDArray[np.int64]:
-    """When the weights of each copy were last used: the end of the latest task of the same pass
-    that needs them.
+    """Return when the weights of each copy were last used, in ns.
 
-    An expert's copy is used by the task after it, unless it came early; a layer's by every task of
-    that layer and pass on the GPU, and so is each of its pages.
+    This is the end of the latest task of the same pass that needs them. An expert's copy is used by
+    the task after it, unless it came early. A layer's copy is used by every task of that layer and
+    pass on the GPU, and so is each of its pages.
     """
     tasks = timeline.tasks
     ends = np.empty(len(copies), np.int64)
@@ -368,8 +377,10 @@ def _last_use_ns(timeline: Timeline, copies: NDArray[np.int64], gpu: int) -> NDA
 
 
 def _early_use_ns(timeline: Timeline, copies: NDArray[np.int64], gpu: int) -> NDArray[np.int64]:
-    """Return when each early copy has served: at the end of the next run of its expert, if that
-    comes before another copy; else at the end of the copy.
+    """Return when each early copy has served, in ns.
+
+    It has served at the end of the next run of its expert, if that comes before another copy.
+    Otherwise it has served at its own end.
     """
     tasks = timeline.tasks
     place = tasks.layer.astype(np.int64) * (int(tasks.expert.max()) + 1) + tasks.expert

@@ -13,10 +13,10 @@ from sim.workload.batch import Passes
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Part:
-    """Some passes of a run, as in Run.
+    """Some passes of a run; the fields are as in Run.
 
-    ``busy`` says who was busy from the end of the part before on, and begins there: it holds what
-    was still under way then, and what has begun since.
+    ``busy`` is a timeline of the busy resources, which begins at the end of the part before. It
+    holds what was still under way then, and what has begun since.
     """
 
     scenario: Scenario

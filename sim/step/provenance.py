@@ -22,13 +22,14 @@ from sim.workload.batch import Passes
 X_OF: Mapping[Operation, str] = MappingProxyType(
     {Operation.COPY: "bytes", Operation.ATTENTION_DECODE: "context tokens"}
 )
-"""What a curve's sizes are, where they are not tokens."""
+"""What the sizes of a curve count, for operations in which they are not tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsedNumber:
-    """A number of the machine that a run was charged by; ``value`` is the effective one, its unit
-    is in the path.
+    """A number of the machine that priced a run.
+
+    ``value`` is the effective number; ``path`` holds its unit.
     """
 
     path: str
@@ -38,10 +39,10 @@ class UsedNumber:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunProvenance:
-    """What a run rests on.
+    """The numbers that a run rests on, and how far to trust them.
 
-    ``weakest`` is the weakest of the machine's numbers and the routing; ``extrapolated`` says where
-    curves were left.
+    ``weakest`` is the weakest provenance of the machine's numbers and of the routing.
+    ``extrapolated`` says where measured curves were left.
     """
 
     weakest: Provenance
@@ -53,8 +54,10 @@ class RunProvenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """How many of so many runs of one kind lie where nothing was measured; ``text`` says so, the
-    share before it.
+    """How many operations of one kind lie outside what was measured.
+
+    These are ``num_outside`` of ``num_runs``. ``text`` completes a sentence that begins with their
+    share.
     """
 
     text: str
@@ -63,7 +66,7 @@ class Outside:
 
 
 class Executed(Protocol):
-    """What was decided in some passes: a run, or a part of one."""
+    """The decisions of some passes: of a run, or of a part of one."""
 
     @property
     def passes(self) -> Passes:
@@ -71,11 +74,11 @@ class Executed(Protocol):
 
     @property
     def tokens(self) -> NDArray[np.int32]:
-        """What experts got [pass, layer, expert]."""
+        """The tokens that experts got [pass, layer, expert]."""
 
     @property
     def decisions(self) -> Decisions:
-        """What was done with it."""
+        """The decisions about these experts."""
 
 
 class Charged(Protocol):
@@ -83,7 +86,7 @@ class Charged(Protocol):
 
     @property
     def scenario(self) -> Scenario:
-        """What was run."""
+        """The scenario that was run."""
 
     @property
     def metrics(self) -> Metrics:
@@ -91,12 +94,12 @@ class Charged(Protocol):
 
 
 def provenance_of(run: Run) -> RunProvenance:
-    """The numbers behind the resources that the run kept busy."""
+    """Return the numbers behind a run, without those of resources that were never busy."""
     return provenance_with(run, outside_of(run.scenario, run, devices_of(run.metrics.busy_s)))
 
 
 def provenance_with(run: Charged, outside: Iterable[Outside]) -> RunProvenance:
-    """The numbers behind a run; ``outside`` says which measured curves it left."""
+    """Return the numbers behind a run; ``outside`` says where it left measured curves."""
     numbers = tuple(_numbers(run))
     routing = run.scenario.routing.provenance
     return RunProvenance(
@@ -132,7 +135,7 @@ def _numbers(run: Charged) -> Iterator[UsedNumber]:
 
 
 def _kernel_numbers(run: Charged) -> Iterator[UsedNumber]:
-    """What the GPU's kernels take beside reading and arithmetic."""
+    """Yield the numbers for what the GPU's kernels take besides reading and arithmetic."""
     gpu = run.scenario.machine.gpu
     model = run.scenario.model
     if not run.scenario.policy.overlap.captures_graphs:

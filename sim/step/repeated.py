@@ -1,8 +1,8 @@
-"""The metrics of a run without its whole timeline: of the layers that decode alike, one is run.
+"""The metrics of a run without its whole timeline: one layer stands for all that decode alike.
 
-Where residents stay and one token is fed at a time, a layer begins when all of the layer before has
-ended, and every selected expert has one token. So what a layer takes depends on how many experts run
-where, not on which: one layer of each kind stands for all of its kind, to the nanosecond
+If residents stay and one token is fed at a time, a layer begins when all of the layer before has
+ended. Every selected expert then has one token. So a layer's time depends on how many experts run
+where, not on which. One layer of each kind stands for all of its kind, to the nanosecond
 (docs/decisions/0026-layers-that-decode-alike.md).
 """
 
@@ -55,7 +55,7 @@ from sim.step.simulate import (
 from sim.workload.batch import Passes
 
 COUNTED = (Action.CPU, Action.RESIDENT, Action.FETCH)
-"""What may become of a selected expert in a layer that stands for others."""
+"""The actions that selected experts may have in a layer that stands for others."""
 MAX_TASKS_PER_EXPERT = 2
 """A run, and the copy of its weights."""
 
@@ -63,8 +63,9 @@ MAX_TASKS_PER_EXPERT = 2
 def metrics_drawn(
     scenario: Scenario, problem: Problem, residency: Residency, drawn: Drawn, rooms: Rooms
 ) -> Metrics:
-    """The metrics of ``run_drawn``, by the shorter way where there is one; else in one of the rooms,
-    since nothing else of the run is kept.
+    """Return the metrics of ``run_drawn``, by the shorter way if there is one.
+
+    Otherwise the run takes one of the rooms, since only its metrics are kept.
     """
     policy = scenario.policy
     totals = None
@@ -84,7 +85,7 @@ def metrics_drawn(
 
 
 def repeats(policy: Policy, problem: Problem, residency: Residency, passes: Passes) -> bool:
-    """Whether layers of the run's decoding may stand for each other."""
+    """Return whether layers of the run's decode steps may stand for each other."""
     fed = passes.num_tokens[~passes.is_prefill]
     return (
         len(fed) > 1
@@ -106,10 +107,10 @@ def repeats(policy: Policy, problem: Problem, residency: Residency, passes: Pass
 def _totals(
     policy: Policy, foresight: Foresight, engine_name: str, selected: NDArray[np.int64]
 ) -> Totals | None:
-    """Return the totals of the run; None where a copy goes on after the prompt has ended, or where
-    copies begin ahead of their gates while decoding.
+    """Return the totals of the run, or None if they cannot be computed the shorter way.
 
-    ``selected`` are the places of experts with tokens, flattened.
+    This is so if a copy goes on after the prompt has ended, or copies begin before their gates
+    while decoding. ``selected`` are the indices of experts with tokens, flattened.
     """
     decisions = decide_all(policy, foresight.residency, foresight)
     num_prompt = int(np.count_nonzero(foresight.passes.is_prefill))
@@ -133,7 +134,9 @@ def _totals(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Part:
-    """Some passes of a run, and what is decided in them; ``selected`` are places in ``tokens``."""
+    """Some passes of a run and what is decided in them; ``selected`` are indices in flattened
+    ``tokens``.
+    """
 
     passes: Passes
     tokens: NDArray[np.int32]
@@ -144,7 +147,7 @@ class _Part:
     def of(
         cls, foresight: Foresight, decisions: Decisions, rows: slice, selected: NDArray[np.int64]
     ) -> "_Part":
-        """Return those passes of a run."""
+        """Return the passes ``rows`` of a run."""
         columns = {
             field.name: getattr(foresight.passes, field.name)[rows] for field in fields(Passes)
         }
@@ -163,8 +166,10 @@ class _Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Kinds:
-    """Layers of passes, numbered pass by pass, sorted into kinds: one ``cell`` of each kind, the
-    ``layer`` of that, and how many there are (``times``).
+    """The kinds into which the layers of all passes are sorted.
+
+    ``cell`` is one layer of each kind, numbered pass · layers + layer. ``layer`` is its number
+    within the pass. ``times`` is how many layers are of the kind.
     """
 
     cell: NDArray[np.int64]
@@ -173,7 +178,7 @@ class _Kinds:
 
 
 def _decode_totals(problem: Problem, part: _Part, engine_name: str) -> Totals:
-    """The totals of passes that decode, from a single pass that has a layer of each kind."""
+    """Return the totals of decode passes, computed from one pass that has a layer of each kind."""
     decisions = part.decisions
     prices = price(problem, part.passes, decisions.modes, decisions.head_modes, 1)
     once = _one_pass(problem, part, prices)
@@ -206,8 +211,9 @@ def _decode_totals(problem: Problem, part: _Part, engine_name: str) -> Totals:
 
 
 def _one_pass(problem: Problem, part: _Part, prices: Prices) -> Sheet:
-    """The first of the passes except for attention, which alone differs from pass to pass and next to
-    which nothing runs.
+    """Return the sheet of the first pass, with attention that takes no time.
+
+    Attention alone differs from pass to pass, and nothing runs beside it.
     """
     first = slice(1)
     decisions = part.decisions
@@ -255,7 +261,7 @@ def _kinds(part: _Part, once: Sheet) -> _Kinds:
 
 
 def _sheet_of_kinds(part: _Part, once: Sheet, kinds: _Kinds) -> Sheet:
-    """A pass with a layer of each kind, one after another."""
+    """Return the sheet of a pass that has a layer of each kind, one after another."""
     num_experts = part.tokens.shape[2]
     return once._replace(
         tokens=part.tokens.reshape(-1, num_experts)[kinds.cell][np.newaxis],
@@ -267,7 +273,7 @@ def _sheet_of_kinds(part: _Part, once: Sheet, kinds: _Kinds) -> Sheet:
 
 
 def _timeline(problem: Problem, sheet: Sheet, engine_name: str) -> Timeline:
-    """What happens in that pass."""
+    """Return the timeline of the pass on a sheet."""
     num_tasks = (
         sheet.work.size * MAX_TASKS_PER_LAYER
         + MAX_TASKS_PER_PASS
@@ -282,7 +288,10 @@ def _timeline(problem: Problem, sheet: Sheet, engine_name: str) -> Timeline:
 
 
 def _lasting_ns(timeline: Timeline, num_layers: int) -> NDArray[np.int64]:
-    """How long each layer lasts, and what ends the pass: each begins when all before has ended."""
+    """Return how long each layer lasts and, last, what ends the pass, in ns.
+
+    Each begins when everything before it has ended.
+    """
     ends = np.zeros(num_layers + 1, np.int64)
     np.maximum.at(ends, timeline.tasks.layer, timeline.end_ns)
     ends[-1] = timeline.makespan_ns

@@ -1,7 +1,7 @@
-"""The figures of a long run from its prompt and its first output tokens.
+"""The figures of a long run, from its prompt and its first output tokens.
 
-Once a cache is warm, one output token takes about as long as another, but for attention, whose price
-is known for every token. So a few of many tokens tell what all of them take.
+Once a cache is warm, one output token takes about as long as another, except for attention. The
+price of attention is known for every token. So a few of many tokens tell what all of them take.
 """
 
 from dataclasses import dataclass, replace
@@ -25,19 +25,23 @@ from sim.step.simulate import Drawn, Scenario, fixed_bytes, foresight_of, memory
 from sim.workload.batch import Passes, passes_between
 
 SAMPLED_TOKENS = 64
-"""Output tokens of a run that is not made whole."""
+"""The number of output tokens that are simulated of a sampled run."""
 WARM_TOKENS = 32
-"""Of these, so many may take longer because caches are cold; the others stand for all that follow."""
+"""The number of sampled tokens that may take longer because caches are cold.
+
+The other sampled tokens stand for all that follow.
+"""
 LEAST_PARTS = 4
-"""A run is worth sampling where it has so many times the tokens."""
+"""A run is worth sampling if it has at least this many times the sampled tokens."""
 
 
 def is_worth_sampling(
     policy: Policy, problem: Problem, residency: Residency, passes: Passes
 ) -> bool:
-    """Whether the run is long, and there is no shorter way to all of it.
+    """Return whether the run is long, and no shorter way gives all of it.
 
-    Micro-batches attend beside other work, so that what attention adds is not known.
+    Pipelined runs are not sampled: micro-batches attend beside other work, so the time that
+    attention adds is not known.
     """
     return (
         int(passes.step[-1]) >= LEAST_PARTS * SAMPLED_TOKENS
@@ -47,7 +51,7 @@ def is_worth_sampling(
 
 
 def first_tokens(drawn: Drawn, output_tokens: int) -> Drawn:
-    """The passes of a draw up to that output token."""
+    """Return the passes of a draw that give its first ``output_tokens`` tokens."""
     count = int(np.searchsorted(drawn.passes.step, output_tokens))
     return Drawn(
         passes=passes_between(drawn.passes, 0, count),
@@ -64,8 +68,9 @@ def metrics_sampled(
     draws: tuple[Drawn, Drawn],
     rooms: Rooms,
 ) -> Metrics:
-    """What the run over the first of the ``draws`` comes to, as the second foretells it: its prompt
-    and its first ``SAMPLED_TOKENS``.
+    """Return the metrics of a run over the first of the ``draws``, as the second foretells them.
+
+    The second draw is the prompt and the first ``SAMPLED_TOKENS`` tokens of the first.
     """
     whole, sample = draws
     policy = scenario.policy
@@ -93,7 +98,9 @@ def metrics_sampled(
 
 
 def _later_uses(policy: Policy, whole: Drawn, num_passes: int) -> NDArray[np.int32] | None:
-    """What a cache that knows the future knows of the passes that are left out, as in Foresight."""
+    """Return ``later_uses`` of the sampled passes, as in Foresight; None if the cache does not need
+    them.
+    """
     if policy.cache.score is not Score.NEXT_USE:
         return None
     left_out: NDArray[np.int32] = next_uses(whole.tokens[num_passes:])[0] + num_passes
@@ -103,7 +110,7 @@ def _later_uses(policy: Policy, whole: Drawn, num_passes: int) -> NDArray[np.int
 def _totals(
     execution: Execution, foresight: Foresight, selected: NDArray[np.int64], count: int
 ) -> Totals:
-    """The totals of the first passes of an execution."""
+    """Return the totals of the first ``count`` passes of an execution."""
     decisions = execution.decisions
     places = count * foresight.tokens[0].size
     first = Execution(
@@ -123,7 +130,10 @@ def _totals(
 
 
 def _end(execution: Execution, count: int) -> int:
-    """How many tasks the first passes have: what a pass leaves behind follows its last task."""
+    """Return how many tasks the first ``count`` passes have.
+
+    Tasks that a pass leaves running aside follow its last task, and belong to it.
+    """
     if count == len(execution.last_task):
         return len(execution.timeline.tasks)
     last = int(execution.last_task[count - 1])
@@ -133,8 +143,11 @@ def _end(execution: Execution, count: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rest:
-    """What is left out of a run: how many times the tokens that stand for it, and by how much its
-    attention lasts longer than so many times theirs, by resource.
+    """What a sample leaves out of a run.
+
+    ``times`` is the number of tokens left out over the number of tokens that stand for them.
+    ``attention_ns`` is, by resource, the attention of the tokens left out, less ``times`` that of
+    the tokens that stand for them.
     """
 
     times: float
@@ -157,12 +170,15 @@ def _rest(policy: Policy, problem: Problem, residency: Residency, passes: Passes
 
 
 def _foretold(warm: Totals, known: Totals, rest: _Rest) -> Totals:
-    """The totals of a whole run whose first passes came to ``known``, and the first of those to
-    ``warm``.
+    """Return the totals of a whole run from those of its first passes.
+
+    ``known`` are the totals of all sampled passes, ``warm`` those of the first of them.
     """
 
     def grown(name: str) -> int:
-        """That figure, with as much again for each token that is left out."""
+        """Return a figure of the whole run, as if each token left out added as much as those that
+        stand for it.
+        """
         first = getattr(warm, name)
         both = getattr(known, name)
         return int(both + round(rest.times * (both - first)))

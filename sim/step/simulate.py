@@ -1,4 +1,4 @@
-"""One run: a scenario in, everything that happened out."""
+"""One run: it takes a scenario and returns everything that happens."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -35,13 +35,14 @@ from sim.workload.batch import Batch, Feeding, Passes, forward_passes, with_shar
 class Question:
     """What runs where: all of a scenario but its policy, which a search looks for.
 
-    ``slots_per_layer`` imposes how many experts of each layer the GPU holds.
+    ``slots_per_layer`` fixes how many experts of each layer the GPU holds. ``expert_cache_bytes``
+    limits the experts that all cards hold together.
 
-    ``split`` says how the model lies over several cards (None: one has all). Where experts are dealt
-    out, each card has its own stream, copies and memory. Where all hold slices, one stands for all.
-    Where whole layers are laid out, the cards may be unlike; then ``machine`` is the first card's,
-    and ``model`` is laid out. Each way, hidden states cross from card to card by way of the host, or straight where the machine states a
-    ``gpu_link``. ``expert_cache_bytes`` limits what all of them hold of experts.
+    ``split`` says how the model lies on several cards (None: one card has all of it). If experts
+    are dealt out, each card has its own stream, copies and memory. If all cards hold slices, one
+    card stands for all. If whole layers are laid out, the cards may differ; then ``machine`` is
+    that of the first card, and ``model`` is laid out. In each mode, hidden states go from card to
+    card through the host, or directly if the machine states a ``gpu_link``.
     """
 
     machine: Machine
@@ -57,7 +58,7 @@ class Question:
 
     @property
     def num_gpus(self) -> int:
-        """GPUs that experts are dealt out to."""
+        """The number of GPUs that experts are dealt out to."""
         return 1 if self.split is None else self.split.num_gpus
 
     def under(self, policy: Policy) -> "Scenario":
@@ -75,7 +76,7 @@ class Scenario(Question):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Run:
-    """A simulated run: what was decided, when everything happened, and what it came to."""
+    """A simulated run: its decisions, its timeline and its figures."""
 
     scenario: Scenario
     residency: Residency
@@ -90,10 +91,10 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
-    """The passes of a batch under one feeding, and which experts their tokens select: ids and
-    tokens per expert, as in Foresight.
+    """The passes of a batch under one feeding, and the experts that their tokens select.
 
-    ``shared``, of one routing, keeps what several runs over the draw need alike.
+    ``expert_ids`` and ``tokens`` are as in Foresight. ``shared``, which belongs to one routing,
+    keeps what several runs over the draw have in common.
     """
 
     passes: Passes
@@ -103,16 +104,17 @@ class Drawn:
 
     @cached_property
     def selected(self) -> NDArray[np.int64]:
-        """Places in ``tokens``, flattened, of experts that have any, ascending: found once for all
-        runs over the draw.
+        """The indices in ``tokens``, flattened, of experts with tokens, ascending.
+
+        They are found once for all runs over the draw.
         """
         return np.flatnonzero(self.tokens.ravel() > 0)
 
 
 def simulate(scenario: Scenario) -> Run | Infeasible:
-    """Run the scenario.
+    """Run the scenario. Raises InputError for a scenario that cannot be run.
 
-    Infeasible, with its reason, when the policy finds no placement within memory.
+    Return Infeasible, with its reason, if the policy finds no placement within memory.
     """
     check(scenario)
     scenario = tuned(scenario)
@@ -144,7 +146,7 @@ def run_drawn(
 ) -> Run:
     """Run the scenario from a given residency, over a given draw of its routing.
 
-    The timeline may lie in ``room``, and so last until another run uses it.
+    The timeline may lie in ``room``, so the next run in that room may overwrite it.
     """
     foresight = foresight_of(scenario, problem, residency, drawn)
     execution = execute(scenario.policy, residency, foresight, scenario.engine, room=room)
@@ -177,9 +179,9 @@ def run_drawn(
 def fixed_bytes(
     problem: Problem, residency: Residency, items: Mapping[str, int]
 ) -> tuple[int, ...]:
-    """What is held throughout of each GPU's memory; ``items`` are those of GPU 0.
+    """Return the bytes that are held throughout of each GPU's memory; ``items`` are those of GPU 0.
 
-    Cards that layers are laid out on count as one, whose lanes stand for all.
+    Cards on which layers are laid out count as one GPU.
     """
     if problem.layer_split is not None:
         return (sum(items.values()),)
@@ -190,8 +192,8 @@ def fixed_bytes(
 def foresight_of(
     scenario: Scenario, problem: Problem, residency: Residency, drawn: Drawn
 ) -> Foresight:
-    """What a prefetcher may look at in that scenario, from a given residency, over a given draw of
-    its routing.
+    """Return what a prefetcher may look at, for a given residency and a given draw of
+    the routing.
     """
     return Foresight(
         problem=problem,
@@ -206,8 +208,10 @@ def foresight_of(
 
 
 def problem_of(scenario: Scenario, common_costs: CostModel | None = None) -> Problem:
-    """What the policy's parts may know before the run; it shares ``common_costs`` of that machine
-    and model with other problems.
+    """Return what the policy's parts may know before the run.
+
+    The problem shares ``common_costs``, which are of the same machine and model, with other
+    problems.
     """
     popularity = np.zeros((scenario.model.num_layers, scenario.model.num_experts))
     popularity[list(scenario.model.moe_layers)] = scenario.routing.popularity(scenario.model)
@@ -228,11 +232,10 @@ def problem_of(scenario: Scenario, common_costs: CostModel | None = None) -> Pro
 
 
 def draw(question: Question, feeding: Feeding) -> Drawn:
-    """Passes under that feeding and their experts, from the question's routing and seed: the same
-    tokens for every feeding.
+    """Return the passes under that feeding and their experts, from the question's routing and seed.
 
-    The hypotheses of a prompt (its number modulo the batch size) share its tokens, and so its
-    experts.
+    Every feeding gets the same tokens. The hypotheses of a prompt share its tokens, and so its
+    experts; sequence s is a hypothesis of prompt s modulo the batch size.
     """
     ids = draw_ids(question)
     passes = forward_passes(question.batch, feeding)
@@ -242,7 +245,7 @@ def draw(question: Question, feeding: Feeding) -> Drawn:
 
 
 def draw_ids(question: Question) -> NDArray[np.int16]:
-    """Which experts the question's tokens select, as in Foresight."""
+    """Return which experts the question's tokens select, as ``expert_ids`` in Foresight."""
     batch = question.batch
     ids = question.routing.experts(
         question.model, batch.num_sequences, batch.context_tokens - 1, question.seed
@@ -251,8 +254,10 @@ def draw_ids(question: Question) -> NDArray[np.int16]:
 
 
 def memory_items(problem: Problem, residency: Residency, policy: Policy) -> dict[str, int]:
-    """Memory of GPU 0 held throughout the run, by item: all that the run really needs, whatever the
-    policy budgeted. Where layers are laid out over cards, that of all of them.
+    """Return the bytes of GPU 0 that are held throughout the run, by item.
+
+    They are all that the run needs, whatever the policy budgeted. If layers are laid out over
+    cards, they are those of all cards.
     """
     # The policy's own rule may leave something out: what the run needs is counted by the default.
     budgeted = getattr(policy.placement, "memory", MemoryRule())
@@ -265,7 +270,7 @@ def memory_items(problem: Problem, residency: Residency, policy: Policy) -> dict
 
 
 def _items(problem: Problem, residency: Residency, rule: MemoryRule, card: int) -> dict[str, int]:
-    """What a card holds throughout, by item."""
+    """Return the bytes that a card holds throughout the run, by item."""
     held = DenseShare(
         dense=residency.dense, has_head=residency.has_head, staging_bytes=0, kv=residency.kv
     )
@@ -350,9 +355,9 @@ def shares_cards(scenario: Scenario) -> bool:
 
 
 def fits_cards(scenario: Scenario) -> bool:
-    """Whether the policy can run where the scenario lays layers out.
+    """Return whether the policy can run where the scenario lays layers out over cards.
 
-    With one cache over all layers, an expert would take the place of one on another card.
+    With one cache over all layers, an expert would take the slot of an expert on another card.
     """
     split = scenario.split
     policy = scenario.policy

@@ -1,5 +1,7 @@
-"""Long decodes whose tasks go on from one part to the next: whole passes whose tasks have all ended
-are shown and left out; the others are kept until they have.
+"""Long decodes whose tasks go on from one part to the next.
+
+Passes whose tasks have all ended are shown, and their tasks are left out of the next part. Other
+passes are kept until their tasks have ended.
 """
 
 import hashlib
@@ -29,25 +31,25 @@ class Driven(Protocol):
 
     @property
     def job(self) -> Job:
-        """What was driven, with the tasks that are left of earlier parts."""
+        """The job that was driven, with the tasks left over from earlier parts."""
 
     @property
     def rows(self) -> EngineRows:
-        """What the engine says of them."""
+        """The engine's rows of these tasks."""
 
     @property
     def num_tasks(self) -> int:
-        """Tasks emitted so far, those that are left of earlier parts among them."""
+        """The number of tasks emitted so far, including those left over from earlier parts."""
 
     @property
     def num_submitted(self) -> int:
-        """Tasks that the engine has; what it says of others means nothing."""
+        """The number of tasks that the engine has; its rows of other tasks mean nothing."""
 
     def first_needed(self) -> int:
         """The number of the first task that goes on in the next part."""
 
     def wasted_bytes(self) -> int:
-        """As in LiveJob, at the end of the run."""
+        """Return the wasted bytes as in LiveJob, at the end of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,7 +65,7 @@ class UnshownPasses:
         return len(self.last_task)
 
     def between(self, first: int, end: int) -> "UnshownPasses":
-        """The passes from number ``first`` up to ``end``."""
+        """Return the passes with numbers from ``first`` to ``end`` - 1."""
         return UnshownPasses(
             passes=passes_between(self.passes, first, end),
             tokens=self.tokens[first:end],
@@ -72,8 +74,10 @@ class UnshownPasses:
         )
 
     def followed_by(self, later: "UnshownPasses", num_left_out: int) -> "UnshownPasses":
-        """Return these passes with those of the next part, which numbers its tasks after leaving
-        ``num_left_out`` out.
+        """Return these passes followed by those of the next part.
+
+        The next part has left out ``num_left_out`` tasks, so the tasks of these passes are
+        renumbered.
         """
         columns = {
             item.name: np.concatenate(
@@ -98,14 +102,14 @@ class UnshownPasses:
 
 
 class UnderWay(ABC):
-    """The parts of a run so far: what is under way, and the totals of what has been shown.
+    """The parts of a run so far: what is under way, and the totals of the passes that were shown.
 
-    Of the passes that are shown, the last ``num_kept`` are kept with their tasks: what is in the
-    buffers of a GPU while one of them runs is known once those behind it are shown, too.
+    The last ``num_kept`` shown passes are kept with their tasks. What a GPU's buffers hold while
+    such a pass runs is known only once the passes after it are shown.
     """
 
     def __init__(self, scenario: Scenario, residency: Residency, num_kept: int = 0) -> None:
-        """Nothing was driven yet."""
+        """Begin with no part driven."""
         self.hash = hashlib.sha256()
         self.totals: Totals | None = None
         self._scenario = scenario
@@ -122,7 +126,9 @@ class UnderWay(ABC):
     def _drive(
         self, foresight: Foresight, num_left_out: int, num_passes: int, *, is_last: bool
     ) -> tuple[Driven, UnshownPasses]:
-        """Drive the next passes, going on without the first tasks of those before."""
+        """Drive the next passes, going on from the part before without its first ``num_left_out``
+        tasks.
+        """
 
     def add(
         self,
@@ -132,8 +138,9 @@ class UnderWay(ABC):
         *,
         is_last: bool,
     ) -> None:
-        """Drive the next ``num_passes`` passes, of which ``foresight`` is and of some behind them,
-        and show those that have ended.
+        """Drive the next ``num_passes`` passes, and show those that have ended.
+
+        ``foresight`` is of these passes and of some passes after them.
         """
         # The task before those that are needed is kept: it stands for all that have ended.
         is_more = len(self._shown_ends) > self._num_kept
@@ -192,7 +199,11 @@ class UnderWay(ABC):
         look(part)
 
     def _busy(self, driven: Driven, timeline: Timeline, end: int, until_ns: int) -> Timeline:
-        """What was busy since the passes shown before, up to the end of these, from time 0 on."""
+        """Return a timeline of the busy resources from the end of the passes shown before to
+        ``until_ns``.
+
+        The timeline begins at 0.
+        """
         started = np.flatnonzero(driven.rows.tasks["state"][end : driven.num_submitted] >= STARTED)
         started = started[driven.rows.times[START, end + started] < until_ns] + end
         has_ended = driven.rows.tasks["state"][started] >= DONE
@@ -214,7 +225,11 @@ class UnderWay(ABC):
 def _busy_rows(
     timeline: Timeline, rows: NDArray[np.int64], from_ns: int, until_ns: int
 ) -> Timeline:
-    """A timeline of nothing but who is busy: rows (resource, start, end), cut at both times."""
+    """Return a timeline that only says which resources are busy.
+
+    ``rows`` are (resource, start, end) in ns, cut at ``from_ns`` and ``until_ns``. The timeline
+    begins at ``from_ns``.
+    """
     starts = np.clip(rows[:, 1], from_ns, until_ns) - from_ns
     ends = np.clip(rows[:, 2], from_ns, until_ns) - from_ns
     kept = ends > starts

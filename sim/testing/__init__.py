@@ -1,6 +1,6 @@
-"""A conformance kit for policies: what every run keeps to.
+"""A conformance kit for policies: checks that every run must pass.
 
-A third party's policy passes through ``check_policy`` too.
+``check_policy`` checks a third party's policy, too.
 """
 
 from sim.testing.policies import check_infeasible, check_memory, check_policy, memory_rule

@@ -1,5 +1,6 @@
-"""What holds of a run's decisions, of the tasks they become and of the bytes they move: part of the
-conformance kit in ``sim.testing``.
+"""Checks of a run's decisions, of the tasks they become and of the bytes they move.
+
+They are part of the conformance kit in ``sim.testing``.
 """
 
 import numpy as np
@@ -35,7 +36,7 @@ def check_actions(run: Run) -> None:
 
 
 def _check_residents(run: Run) -> None:
-    """Where residents never change, only they count as held, and only they can spill."""
+    """Check that only residents count as held and only they spill, if residents never change."""
     actions = run.decisions.actions
     is_selected = run.tokens > 0
     after = held_after_prompt(
@@ -58,7 +59,7 @@ def _check_residents(run: Run) -> None:
 
 
 def check_expert_tasks(run: Run) -> None:
-    """Check that each action is one EXPERT task, on its device and as long as its tokens cost."""
+    """Check that each action has one EXPERT task, on its device and as long as its tokens cost."""
     tasks = run.timeline.tasks
     costs = problem_of(run.scenario).costs
     if run.scenario.policy.overlap.groups_experts:
@@ -142,8 +143,10 @@ def check_bytes(run: Run) -> None:
 
 
 def activation_tokens(run: Run, runs_head: NDArray[np.bool_]) -> tuple[int, int]:
-    """Tokens whose hidden state goes to the CPU and to the GPU: where it changes place between
-    layers, and for CPU experts.
+    """Return the tokens whose hidden state goes to the CPU, and those whose hidden state goes to
+    the GPU.
+
+    A hidden state moves if its place changes between layers, and for CPU experts.
     """
     down = up = 0
     on_cpu = False
@@ -168,8 +171,10 @@ def activation_tokens(run: Run, runs_head: NDArray[np.bool_]) -> tuple[int, int]
 
 
 def _split_tokens(run: Run, index: int) -> tuple[int, int]:
-    """Tokens sent to the CPU for experts of layers on the GPU, and those that come back, maybe in
-    another layer.
+    """Return the tokens sent to the CPU for experts of layers on the GPU, and the tokens that come
+    back.
+
+    Tokens may come back in another layer.
     """
     tokens = run.tokens[index]
     actions = run.decisions.actions[index]

@@ -1,5 +1,6 @@
-"""What a run of pipelined layers keeps to besides what every run does: part of the conformance kit
-in ``sim.testing``.
+"""Checks of runs with pipelined layers, besides those of every run.
+
+They are part of the conformance kit in ``sim.testing``.
 """
 
 import numpy as np
@@ -15,8 +16,9 @@ def is_pipelined(run: Run) -> bool:
 
 
 def extra_bytes(run: Run) -> dict[TaskKind, tuple[int, int]]:
-    """Bytes (to the GPU, to the host) of pages, of what attention on the CPU takes and gives, and
-    of KV cache, in pipelined layers.
+    """Return the bytes (to the GPU, to the host) that only pipelined layers copy, by kind.
+
+    They are pages, what attention on the CPU takes and gives, and the KV cache of prompts.
     """
     if not is_pipelined(run):
         return {}
@@ -55,8 +57,9 @@ def extra_bytes(run: Run) -> dict[TaskKind, tuple[int, int]]:
 
 
 def check_pages(run: Run) -> None:
-    """Check that paged experts run after the last page of their layer and step, and that buffers
-    hold no more layers than there are buffers.
+    """Check that paged experts run after the last page of their layer and step.
+
+    Also check that no more layers are paged in at once than there are buffers.
     """
     line = run.timeline
     tasks = run.timeline.tasks
@@ -89,8 +92,10 @@ def check_pages(run: Run) -> None:
 
 
 def check_groups(run: Run) -> None:
-    """Check that no step works, but for pages and the KV cache, before the vocabulary projection of
-    the step before has ended, and that this projection waits for all of its step.
+    """Check that each step works only after the vocabulary projection of the step before has ended.
+
+    Pages and copies of the KV cache are exempt. Also check that a vocabulary projection waits for
+    all of its step.
     """
     line = run.timeline
     tasks = run.timeline.tasks

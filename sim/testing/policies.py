@@ -1,6 +1,6 @@
-"""A conformance kit: what every policy keeps to, checked on a run.
+"""A conformance kit: what every policy must keep to, checked on a run.
 
-A third party's policy passes through ``check_policy`` too.
+``check_policy`` checks a third party's policy, too.
 """
 
 from dataclasses import replace
@@ -28,10 +28,10 @@ def check_policy(
     batch: Batch,
     **further: Any,
 ) -> Run | Infeasible:
-    """Simulate the policy and check all that this module checks; returns the run.
+    """Simulate the policy and run all CHECKS on it; return the run.
 
-    ``further`` are other fields of Scenario; experts are drawn uniformly unless it has a routing.
-    Raises AssertionError with a reason.
+    ``further`` are other fields of Scenario. Experts are drawn uniformly unless ``further`` has a
+    routing. Raises AssertionError with a reason.
     """
     asked = {"routing": uniform(), **further}
     scenario = Scenario(machine=machine, model=model, batch=batch, policy=policy, **asked)
@@ -45,10 +45,10 @@ def check_policy(
 
 
 def check_infeasible(scenario: Scenario, found: Infeasible) -> None:
-    """Check that the reason is one line, and that a GPU with exactly the missing bytes more is the
-    smallest on which the run is feasible.
+    """Check that the reason is one line, and that ``missing_bytes`` is exact.
 
-    The machine's host memory must be unstated, so that it holds whatever the GPU does not.
+    With that many bytes more on the GPU the run is feasible, with fewer it is not. The machine's
+    host memory must be unstated, so that it holds whatever the GPU does not.
     """
     assert found.reason and "\n" not in found.reason, (
         f"reason must be one line, got {found.reason!r}"
@@ -89,8 +89,9 @@ def check_repeats(run: Run) -> None:
 
 
 def check_memory(run: Run) -> None:
-    """Check that what the run holds at its peak is within what the policy may fill, where the
-    policy's rule budgets all of it.
+    """Check that the run's peak memory is within what the policy may fill.
+
+    A policy is checked only if its memory rule budgets the KV cache and the activations.
     """
     rule = memory_rule(run.scenario.policy)
     # A rule that leaves them out of its budget, as a released system may, can exceed memory.
@@ -103,7 +104,7 @@ def check_memory(run: Run) -> None:
 
 
 def check_metrics(run: Run) -> None:
-    """Check that the metrics are those of the timeline and the decisions, counted another way."""
+    """Check the metrics against the timeline and the decisions, counted another way."""
     metrics = run.metrics
     batch = run.scenario.batch
     tasks = run.timeline.tasks
@@ -144,7 +145,7 @@ CHECKS = (
     check_metrics,
     check_repeats,
 )
-"""What ``check_policy`` checks of a run, in order."""
+"""The checks of ``check_policy`` on a run, in order."""
 
 
 def memory_rule(policy: Policy) -> MemoryRule:

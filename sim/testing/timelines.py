@@ -1,5 +1,6 @@
-"""What holds of a run's timeline, whatever was decided: part of the conformance kit in
-``sim.testing``.
+"""Checks of a run's timeline, whatever was decided.
+
+They are part of the conformance kit in ``sim.testing``.
 """
 
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from sim.testing.pipelined import check_groups, check_pages, is_pipelined
 
 
 def check_timeline(run: Run) -> None:
-    """Check that dependencies hold, that a resource runs one task at a time, that busy and idle
-    time add up, and that nothing beats a lower bound.
+    """Check that dependencies hold, and that a resource runs one task at a time.
+
+    Also check that busy and idle time add up, and that nothing beats a lower bound.
     """
     line = run.timeline
     tasks = line.tasks
@@ -53,10 +55,10 @@ def check_timeline(run: Run) -> None:
 
 
 def check_order(run: Run) -> None:
-    """Check that a layer waits for all of the layer before, experts for their gate, and CPU experts
-    for the activations that they work on.
+    """Check that a layer waits for all of the layer before, and experts for their gate.
 
-    Pipelined layers wait micro-batch by micro-batch, so only their steps are in order.
+    Also check that CPU experts wait for the activations that they work on. Pipelined layers wait
+    micro-batch by micro-batch, so only their steps are in order.
     """
     line = run.timeline
     tasks = run.timeline.tasks
@@ -97,8 +99,10 @@ def _check_joins(run: Run) -> None:
 
 
 def carried_tasks(run: Run) -> NDArray[np.bool_]:
-    """Which tasks are experts that start in one layer and are joined in the next, or send
-    activations to one.
+    """Return which tasks carry experts from one layer to the next [task].
+
+    These are the experts that start in one layer and are joined in the next. The copies of
+    activations to them and the calls of their groups count, too.
     """
     tasks = run.timeline.tasks
     first = np.searchsorted(
@@ -141,8 +145,9 @@ def check_serial(run: Run) -> None:
 
 
 def check_copies(run: Run) -> None:
-    """Check that a copy starts after its gate, that what needs it starts after its end, and that
-    copies in use are no more than buffers.
+    """Check that a copy starts after its gate and ends before its uses start.
+
+    Also check that no more copies are in use at once than there are buffers.
     """
     overlap = run.scenario.policy.overlap
     check_pages(run)
@@ -162,8 +167,10 @@ def check_copies(run: Run) -> None:
 
 
 def _early_spans(run: Run) -> Iterator[tuple[int, int]]:
-    """(start of the copy, end of the run before the next copy of the same expert, or of the copy)
-    of every early copy.
+    """Yield the start of every early copy, and its end of use.
+
+    This is the end of the next run of the expert if no other copy comes before, else the copy's
+    end.
     """
     line = run.timeline
     tasks = line.tasks
@@ -186,8 +193,9 @@ def _early_spans(run: Run) -> Iterator[tuple[int, int]]:
 
 
 def _spans(run: Run, kind: TaskKind) -> Iterator[tuple[int, int]]:
-    """(start of the copy, end of the last use in its pass) of every copy of that kind; each is
-    used, and not before its end.
+    """Yield the start of every copy of that kind, and the end of its last use in its pass.
+
+    Check that each copy is used, and not before its end.
     """
     line = run.timeline
     tasks = line.tasks

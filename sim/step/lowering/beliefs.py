@@ -1,4 +1,4 @@
-"""What a policy's dispatch believes that an expert costs, as a table."""
+"""The costs of experts that a policy's dispatch believes, as a table."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,10 @@ from sim.policies.problem import Problem
 def beliefs(
     problem: Problem, dispatch: Dispatch, max_tokens: int, *, is_weighed: bool = False
 ) -> NDArray[np.int64]:
-    """What the dispatch believes [CPU, copy, GPU; layer shape; tokens]; zero where its rule weighs
-    nothing, unless another part does.
+    """Return the believed ns of an expert [CPU, copy, GPU; layer shape; tokens].
+
+    All are 0 if the dispatch rule weighs no costs, unless ``is_weighed`` says that another part
+    does.
     """
     representatives, _ = layer_shapes(problem.model)
     believed = np.zeros((3, len(representatives), max_tokens + 1), np.int64)

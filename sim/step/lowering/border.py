@@ -1,5 +1,7 @@
-"""Tasks that go on in the next part of a run: numbered anew, since all before the oldest that is
-needed are left out. What had ended there is waited for by nobody.
+"""Tasks that go on in the next part of a run.
+
+All tasks before the oldest needed one are left out, so the others are numbered anew. Every task
+that is left out has ended, so nothing has to wait for it.
 """
 
 from typing import Any
@@ -27,12 +29,14 @@ _OF_LANES = ("running", "head", "tail")
 
 
 def moved(numbers: NDArray[Any], num_left_out: int) -> NDArray[Any]:
-    """Numbers of tasks in the new order; NONE for those that are left out, and for none."""
+    """Return the new numbers of tasks; NONE for tasks that are left out, and for NONE itself."""
     return np.where(numbers >= num_left_out, numbers - num_left_out, NONE)
 
 
 def joined_draft(fresh: Draft, before: Draft, num_left_out: int) -> Draft:
-    """The draft of the next passes, behind what is kept of the one before."""
+    """Return the draft of the next passes, after the tasks that are kept of the draft
+    ``before``.
+    """
     num_tasks = int(before.state[N])
     num_dependencies = int(before.state[M])
     left_out = _end_of_dependencies(before, num_left_out)
@@ -60,13 +64,15 @@ def joined_draft(fresh: Draft, before: Draft, num_left_out: int) -> Draft:
 
 
 def _end_of_dependencies(draft: Draft, count: int) -> int:
-    """Dependencies of the first ``count`` tasks."""
+    """Return the number of dependencies of the first ``count`` tasks."""
     return int(draft.rows[count - 1]["end_of_dependencies"]) if count else 0
 
 
 def joined_rows(job: Job, before: Draft, old: EngineRows, num_left_out: int) -> EngineRows:
-    """The engine's rows with room for all of a job, and what it has of tasks that are kept of the
-    draft ``before``, whose rows are ``old``.
+    """Return engine rows with room for a whole job, filled with the state of the tasks that are
+    kept.
+
+    ``old`` are the engine's rows of the draft ``before``.
     """
     rows = fresh_rows(job)
     end = int(old.clock[NUM_TASKS])

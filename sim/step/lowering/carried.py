@@ -49,7 +49,9 @@ def _is_next_foretold(foretold, at):
 
 @inner
 def _gates(draft, foretold, at):
-    """The layer's gate, and the next one's where that is foretold; returns what its experts wait
+    """Emit attention, the layer's gate and, if the next layer is foretold, the next layer's gate.
+
+    A foretold layer has no gate of its own. Return the last task, which the layer's experts wait
     for.
     """
     work = draft.sheet.work
@@ -63,8 +65,10 @@ def _gates(draft, foretold, at):
 
 @inner
 def _layer(draft, foretold, at, pending, awaited):
-    """One MoE layer on the GPU that joins ``pending`` (the last carried task, of ``awaited``
-    tokens); returns what it carries on.
+    """Emit one MoE layer on the GPU; return the last task and the number of tokens that it carries
+    on.
+
+    The layer joins ``pending``, the last task that the layer before carried, of ``awaited`` tokens.
     """
     sheet = draft.sheet
     everyone = range(sheet.tokens.shape[2])
@@ -100,8 +104,9 @@ def _layer(draft, foretold, at, pending, awaited):
 
 @kernel
 def emit_carried_run(draft, foretold):
-    """All passes of a run; ``foretold`` [pass, layer] marks layers whose gate ran in the layer
-    before.
+    """Emit all passes of a run.
+
+    ``foretold`` [pass, layer] marks the layers whose gate runs in the layer before.
     """
     sheet = draft.sheet
     for index in range(len(sheet.passes)):

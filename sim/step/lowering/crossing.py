@@ -1,5 +1,6 @@
-"""Hidden states that go from one GPU to another, straight or by way of the host: to the card of the
-next layer, and to and from the further GPUs that have experts of a layer.
+"""Copies of hidden states from one GPU to another, directly or through the host.
+
+They go to the card of the next layer, and to and from further GPUs that hold experts of a layer.
 """
 
 from typing import NamedTuple
@@ -33,8 +34,9 @@ _NONE = NONE
 
 
 class Crossing(NamedTuple):
-    """Hidden states leave the card of a layer, GPU ``source``, for that of another (or the same)
-    layer, GPU ``target``.
+    """A copy of hidden states from the card of layer ``left`` to the card of layer ``entered``.
+
+    The first card is GPU ``source``, the second GPU ``target``. Both may belong to one layer.
     """
 
     left: Whole
@@ -45,8 +47,10 @@ class Crossing(NamedTuple):
 
 @inner
 def cross(draft, crossing, tokens):
-    """Copy that many tokens' hidden states from one card to another, straight or down to the host
-    and up; returns the last copy. What the first waits for is said before.
+    """Copy the hidden states of ``tokens`` tokens from one card to another; return the last copy.
+
+    The copy goes directly, or down to the host and up again. The caller has already said what the
+    first copy waits for.
     """
     sheet = draft.sheet
     down = lane_of(sheet, D2H, crossing.source)
@@ -64,8 +68,8 @@ def cross(draft, crossing, tokens):
 
 @inner
 def _tokens_on(draft, at, owner, experts):
-    """How many hidden states those ``experts`` of a layer ask a further GPU for: each token goes
-    there once.
+    """Return how many hidden states the ``experts`` of a layer need on GPU ``owner``, one a token
+    at most.
     """
     sheet = draft.sheet
     tokens = 0
@@ -103,11 +107,15 @@ def bring_back(draft, at, experts):
 
 @inner
 def _sent_slot(draft, owner):
-    """The place in ``state`` of what brings hidden states to a further GPU."""
+    """Return the index in ``state`` of the copy that brings hidden states to GPU ``owner``."""
     return STATE_SIZE + draft.state[NUM_JOINS] + draft.sheet.run[0].num_gpus + owner - 2
 
 
 @inner
 def hidden_on(draft, owner, gate):
-    """What a run on a GPU waits for besides weights: the ``gate``, or the hidden states' copy."""
+    """Return what a run on a GPU waits for besides weights.
+
+    This is ``gate`` on GPU 0, and on a further GPU the later of ``gate`` and the hidden states'
+    copy.
+    """
     return gate if owner == 0 else max(gate, draft.state[_sent_slot(draft, owner)])

@@ -32,9 +32,10 @@ _FETCHING = int(Rule.FETCH)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pipelined:
-    """What pipelined layers need to know besides actions:
+    """What pipelined layers need besides actions.
 
-    ``paged`` [layer, expert] comes whatever the gates say; ``kv_on_gpu`` [layer].
+    ``paged`` [layer, expert] marks experts that are copied whatever the gates select. ``kv_on_gpu``
+    [layer] says whether the KV cache of a layer is on the GPU.
     """
 
     paged: NDArray[np.bool_]
@@ -43,15 +44,16 @@ class Pipelined:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decisions:
-    """``actions`` [pass, layer, expert] (Action), ``modes`` [pass, layer] and ``head_modes`` [pass]
-    (LayerMode).
+    """What a policy does in every pass of a run.
 
-    Where layers run by prediction, ``foretold`` [pass, layer] marks them, and ``tokens`` [pass,
-    layer, expert] are what experts get. ``pipelined`` is there where layers are. ``spilled`` [pass,
-    layer, expert] marks experts on the CPU that the GPU holds (None: there is none); ``early``
-    those whose copies begin ahead of their gate, selected or not (None: none does). ``leaving``
-    [pass, layer, expert] is the expert whose place one with the action SWAP takes (NONE: a place
-    that was free). ``shelf`` is what host memory holds at the start, where it has no room for all.
+    ``actions`` [pass, layer, expert] are of Action; ``modes`` [pass, layer] and ``head_modes``
+    [pass] of LayerMode. If layers run by prediction, ``foretold`` [pass, layer] marks them, and
+    ``tokens`` [pass, layer, expert] are what experts get. ``pipelined`` is there if layers are. The
+    others but ``shelf`` are [pass, layer, expert]. ``spilled`` marks experts on the CPU that the
+    GPU holds (None: there are none). ``early`` marks experts whose copies begin before their gate,
+    selected or not (None: none). ``leaving`` is the expert whose slot one with the action SWAP
+    takes (NONE: a free slot). ``shelf`` is what host memory holds at the start, if it has no room
+    for all experts.
     """
 
     actions: NDArray[np.uint8]
@@ -69,9 +71,9 @@ class Decisions:
 def decide_all(
     policy: Policy, residency: Residency, foresight: Foresight, state: CacheState | None = None
 ) -> Decisions:
-    """What the policy does in a run, what it predicts and defers included.
+    """Decide what the policy does in a run, including what it predicts and defers.
 
-    ``state``: a cache without a score goes on from it, and it from the cache; None: it starts.
+    A cache without a score goes on from ``state``, which this call changes; None starts it anew.
     """
     problem = foresight.problem
     passes = foresight.passes
@@ -96,8 +98,8 @@ def decide(
     tokens: NDArray[np.int32],
     state: CacheState | None = None,
 ) -> Decisions:
-    """What the policy does with those tokens per expert [pass, layer, expert], by rules that know
-    nothing else of the routing; ``state`` as in ``decide_all``.
+    """Decide what the policy does if experts get ``tokens`` [pass, layer, expert]; its rules know
+    nothing else of the routing. ``state`` is as in ``decide_all``.
     """
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
     actions = np.zeros(tokens.shape, np.uint8)
@@ -141,7 +143,7 @@ def decide(
 
 
 def shelf_of(problem: Problem, residency: Residency) -> HostShelf | None:
-    """What host memory holds of the experts at the start; None where nothing is read from a disk."""
+    """Return the experts in host memory at the start; None if nothing is read from a disk."""
     machine = problem.machine
     model = problem.model
     keeps_copies = problem.keeps_host_copies
@@ -151,9 +153,7 @@ def shelf_of(problem: Problem, residency: Residency) -> HostShelf | None:
 
 
 def surroundings(policy: Policy, problem: Problem, num_tokens: NDArray[np.int32]) -> Around:
-    """What the policy's dispatch rule knows besides the prices of experts, for passes of that many
-    tokens.
-    """
+    """Return what the dispatch rule knows besides expert prices; ``num_tokens`` is [pass]."""
     return around(
         problem,
         num_tokens,
@@ -164,8 +164,8 @@ def surroundings(policy: Policy, problem: Problem, num_tokens: NDArray[np.int32]
 def weighing_of(
     policy: Policy, problem: Problem, num_tokens: NDArray[np.int32], max_tokens: int
 ) -> Weighing:
-    """What the policy's dispatch rule knows, for passes of those numbers of tokens. No expert gets
-    more than ``max_tokens``.
+    """Return what the dispatch rule knows in passes of ``num_tokens`` [pass]. No expert gets more
+    than ``max_tokens``.
     """
     return Weighing(
         rule=int(policy.dispatch.rule),
@@ -179,8 +179,8 @@ def weighing_of(
 def spilled_of(
     policy: Policy, actions: NDArray[np.uint8], modes: NDArray[np.uint8], is_held: NDArray[np.bool_]
 ) -> NDArray[np.bool_] | None:
-    """Experts [pass, layer, expert] on the CPU though the GPU held them when their gate asked; None
-    without a rule that does so.
+    """Return experts [pass, layer, expert] on the CPU that the GPU held at their gate; None unless
+    the dispatch rule is SPILL.
     """
     if policy.dispatch.rule != Rule.SPILL:
         return None
@@ -195,7 +195,9 @@ def spilled_of(
 def _pipelined(
     policy: Policy, problem: Problem, residency: Residency, modes: NDArray[np.uint8]
 ) -> Pipelined | None:
-    """Raises InputError for residents that change under pipelined layers."""
+    """Return what pipelined layers need; None without any. Raises InputError if
+    residents change.
+    """
     if not (modes == LayerMode.PIPELINE).any():
         return None
     if not policy.keeps_residency:
@@ -245,8 +247,8 @@ class _Replay:
         actions: NDArray[np.uint8],
         is_held: NDArray[np.bool_],
     ) -> NDArray[np.int16]:
-        """Every pass by its gates; notes which of the selected experts the GPU held, and returns
-        what leaves for whom, as in Decisions.
+        """Decide every pass from its gates: fill ``actions``, mark selected experts that the GPU
+        held in ``is_held``, and return ``leaving`` as in Decisions.
         """
         leaving = np.full(tokens.shape, NONE, np.int16)
         for index in range(len(tokens)):
@@ -255,7 +257,7 @@ class _Replay:
         return leaving
 
     def held(self) -> NDArray[np.bool_]:
-        """What the GPU holds [layer, expert]."""
+        """Return which experts the GPU holds [layer, expert]."""
         if self._state.residents is not None:
             return self._state.residents
         everything = np.arange(self._problem.model.num_experts)
@@ -276,7 +278,7 @@ class _Replay:
         is_prefill: bool,
         is_foretold: bool,
     ) -> None:
-        """One pass [layer, expert]; what it foretells sends its misses to the CPU."""
+        """Decide one pass [layer, expert]; if the pass is foretold, its misses go to the CPU."""
         # The common case of a prediction, and a loop over layers is what takes its time.
         if is_foretold and not is_prefill and self._state.residents is not None:
             self._step_at_once(tokens, actions, is_held, self._state.residents)
@@ -326,7 +328,7 @@ class _Replay:
 def _foretelling(
     policy: Policy, residency: Residency, foresight: Foresight, state: CacheState | None
 ) -> Decisions:
-    """What the policy does, asked before each pass what it runs by prediction."""
+    """Decide a run in which the policy says before each pass what it runs by prediction."""
     passes = foresight.passes
     tokens = foresight.tokens.copy()
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
@@ -361,10 +363,7 @@ def _foretelling(
 
 
 def _followed(problem: Problem, modes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """[pass, layer]:
-
-    MoE layers on the GPU that another such layer follows, which can join what they start.
-    """
+    """Return the MoE layers on the GPU that another such layer follows and joins [pass, layer]."""
     is_moe = np.array([layer.is_moe for layer in problem.model.layers]) & (modes == LayerMode.GPU)
     return np.asarray(is_moe & np.append(is_moe[:, 1:], np.zeros((len(modes), 1), bool), axis=1))
 
@@ -372,8 +371,8 @@ def _followed(problem: Problem, modes: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def deferrable(
     foresight: Foresight, deferred: int, is_followed: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """[pass, layer, expert]: no token of a decode step has it among its top_k − ``deferred``
-    weightiest, and a layer follows.
+    """Return which experts may be deferred [pass, layer, expert]: in a decode step, those that no
+    token has among its top_k − ``deferred`` weightiest. A layer must follow (``is_followed``).
     """
     model = foresight.problem.model
     passes = foresight.passes
@@ -389,9 +388,7 @@ def deferrable(
 def _follow_layers(
     actions: NDArray[np.uint8], modes: NDArray[np.uint8], tokens: NDArray[np.int32]
 ) -> None:
-    """Let the experts of a layer that runs on the CPU or is streamed whole go with it; page what a
-    pipelined layer misses.
-    """
+    """Run experts where their layer runs (CPU or streamed); page misses of pipelined layers."""
     if (modes == LayerMode.GPU).all():
         return
     is_active = tokens > 0

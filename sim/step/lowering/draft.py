@@ -1,4 +1,8 @@
-"""A run while it is written down as tasks: what it is made from, and what one task is. Compiled."""
+"""A run while it is written down as tasks: the records that it is made from, and how a task is
+made.
+
+The functions are compiled.
+"""
 
 from typing import NamedTuple
 
@@ -10,20 +14,25 @@ from sim.engine.task import NONE, TaskKind
 from sim.step.rules.around import Whole
 
 GPU, H2D, D2H, CPU, HOST = range(5)
-"""Resource numbers of the step scale, GPU and copies being those of GPU 0; ``lane_of`` those of
-further ones.
+"""Resource numbers of a run on one GPU; GPU, H2D and D2H are those of GPU 0.
+
+``lane_of`` gives the numbers for further GPUs.
 """
 
 STATE_SIZE = 11
 N, M, PREVIOUS, JOIN_A, JOIN_B, PLACE, STAGED, STREAMED, IS_SERIAL, STEP, NUM_JOINS = range(
     STATE_SIZE
 )
-"""Slots of the running state, in order: tasks so far, dependencies so far, the last task, the two
-ends to wait for, where the hidden state is, buffers of experts and of layers used so far, whether
-one thing runs at a time, the output token, and how many further ends to wait for.
+"""Slots of the running state.
 
-Those further ends stand behind the slots, those of further GPUs first; then STAGED of each further
-GPU, and what brings a layer's hidden states to each (NONE: nothing does).
+N and M are the tasks and dependencies so far, PREVIOUS is the last task. JOIN_A and JOIN_B are the
+two ends that the next layer waits for. PLACE is where the hidden state is. STAGED and STREAMED are
+the buffers of experts and of layers used so far. IS_SERIAL says whether one task runs at a time.
+STEP is the output token. NUM_JOINS is the number of further ends to wait for.
+
+The further ends stand after the slots, those of further GPUs first. Then comes STAGED of each
+further GPU. Last comes, for each further GPU, the copy that brings a layer's hidden states (NONE:
+there is none).
 """
 
 _ACTIVATIONS = int(TaskKind.ACTIVATION_COPY)
@@ -55,18 +64,20 @@ LAYER = np.dtype(
         for name in ("shape", "is_moe", "fetch", "evict", "expert_bytes", "is_border", "read")
     ]
 )
-"""What a layer is, what copies of its experts cost (ns) and move (bytes), whether the layer before
-lies on another card, and what reading one of its experts from the disk takes (ns).
+"""A layer: its shape, the price of copies of its experts (ns) and their size (bytes).
+
+``is_border`` says whether the layer before lies on another card. ``read`` is the time of reading
+one expert from the disk, in ns.
 """
 
 TO_GPU, FROM_GPU, ACROSS = range(3)
-"""Which copy of hidden states: up from the host, down to it, or from one GPU to another."""
+"""Kinds of copies of hidden states: from the host, to the host, and from one GPU to another."""
 
 SHARE = np.dtype([(name, "i8") for name in ("fetch", "num_bytes")])
-"""What a copy of all that one GPU runs of a layer costs (ns) and moves (bytes)."""
+"""The copy of everything that one GPU runs of a layer: its time (ns) and its size (bytes)."""
 
 WORK = np.dtype([(name, "i8") for name in ("mode", "attention", "gate", "ffn")])
-"""Where a layer runs in a pass (LayerMode) and what it costs there, in ns."""
+"""Where a layer runs in a pass (``mode``, of LayerMode), and what its work takes there, in ns."""
 
 PASS = np.dtype(
     [
@@ -74,8 +85,9 @@ PASS = np.dtype(
         for name in ("step", "num_tokens", "num_sequences", "is_serial", "head_mode", "head")
     ]
 )
-"""A pass: what it feeds, whether one thing runs at a time, and its vocabulary projection (0 ns:
-none).
+"""A pass: what it feeds, whether one task runs at a time, and its vocabulary projection.
+
+``head`` is in ns; it is NONE if the pass has no vocabulary projection.
 """
 
 RUN = np.dtype(
@@ -96,36 +108,41 @@ RUN = np.dtype(
         )
     ]
 )
-"""What holds for the whole run; ``first_peer`` is the resource number of GPU 1, which its two
-directions of copies follow.
+"""What holds for the whole run.
 
-``hand_over``: what every MoE layer on the GPU takes to reach the CPU pool, in ns; 0: only those go
-there that have experts there. ``is_direct``: whether hidden states go straight from one GPU to
-another (1), or by way of the host (0).
+``first_peer`` is the resource number of GPU 1; its two directions of copies follow. ``hand_over``
+is the time (ns) in which every MoE layer on the GPU reaches the CPU pool. If it is 0, only layers
+with experts on the CPU reach the pool. ``is_direct`` says whether hidden states go directly from
+one GPU to another (1) or through the host (0).
 """
 
 
 SHELF = np.dtype([(name, "i8") for name in ("is_there", "read", "older", "newer")])
-"""An expert in host memory: whether it is there (1), the task that read it from the disk (NONE: it
-was there at the start), and its neighbours in the order in which experts were last asked for, as
-layer · experts + expert (NONE: there is none).
+"""An expert in host memory.
+
+``is_there`` is 1 if host memory holds the expert. ``read`` is the task that read it from the disk
+(NONE: it was there at the start). ``older`` and ``newer`` are its neighbours in the order of last
+use, as layer · experts + expert (NONE: there is none).
 """
 
 DISK = np.dtype([(name, "i8") for name in ("resource", "left_bytes", "keeps", "oldest", "newest")])
-"""The disk's resource number, the room left on the shelf, whether what is read takes the place of what
-was asked for longest ago (1) or is not kept (0), and both ends of the order of what is there.
+"""The disk and the shelf in host memory before it.
+
+``resource`` is the disk's resource number, ``left_bytes`` the free room on the shelf. ``keeps`` is
+1 if an expert that is read replaces the least recently used ones, 0 if it is not kept. ``oldest``
+and ``newest`` are both ends of the order of last use.
 """
 
 
 class Sheet(NamedTuple):
     """What compiled code reads of a run: few arrays of records, for the same reason as ROW.
 
-    ``tokens`` and ``actions`` are [pass, layer, expert], and so is ``leaving``, as in Decisions,
-    where anything is swapped; ``work`` is [pass, layer]; ``experts`` is ns [GPU or CPU, layer
-    shape, tokens]; ``activations`` is ns [layer shape; TO_GPU, FROM_GPU or ACROSS; tokens];
-    ``shares`` is [layer, GPU] of SHARE; ``run`` has one record. ``shelf`` [layer, expert] of SHELF
-    is what host memory holds, where it has no room for all (else it is empty), and ``disk`` has one
-    record of DISK; both change as tasks are emitted.
+    ``tokens`` and ``actions`` are [pass, layer, expert]. ``leaving`` has the same shape, as in
+    Decisions; it is empty if nothing is swapped. ``work`` is [pass, layer]. ``experts`` is ns [GPU
+    or CPU; layer shape; tokens]. ``activations`` is ns [layer shape; TO_GPU, FROM_GPU or ACROSS;
+    tokens]. ``shares`` is [layer, GPU] of SHARE. ``run`` has one record. ``shelf`` [layer, expert]
+    of SHELF is what host memory holds, if it has no room for all experts; else it is empty.
+    ``disk`` has one record of DISK. ``shelf`` and ``disk`` change as tasks are emitted.
     """
 
     tokens: NDArray[np.int32]
@@ -143,11 +160,12 @@ class Sheet(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """A run under way from decisions to tasks.
+    """A run on its way from decisions to tasks.
 
-    ``rows`` of ROW, and the ``dependencies`` of all of them one after another; ``state`` is the
-    running state; ``expert_ring`` and ``layer_ring`` [GPU, buffer] hold what last used each staging
-    buffer; ``last_task`` [pass] gets the task whose end completes each.
+    ``rows`` are of ROW, and ``dependencies`` are those of all rows, one row after another.
+    ``state`` is the running state. ``expert_ring`` and ``layer_ring`` [GPU, buffer] hold the task
+    that last used each staging buffer. ``last_task`` [pass] is filled with the task that completes
+    each pass.
     """
 
     rows: NDArray[np.void]
@@ -160,10 +178,11 @@ class Draft(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A layer of a pass, numbered by ``pass_index``; ``stamp`` numbers all of them in order.
+    """A layer of a pass, whose number is ``pass_index``; ``stamp`` numbers the layers of all
+    passes.
 
-    The start of a pass, before any of its layers, has the layer NONE, and a stamp behind those of
-    all layers.
+    The start of a pass, before any of its layers, has the layer NONE. Its stamp is larger than
+    those of all layers.
     """
 
     pass_index: Whole
@@ -179,21 +198,21 @@ def moment_of(sheet, index, layer):
 
 @inner
 def start_of_pass(sheet, index):
-    """The moment before a pass has any gate."""
+    """Return the moment before any gate of a pass."""
     # Its stamp stands behind those of the gates, so that what is indexed by gates keeps its places.
     return Moment(np.int64(index), np.int64(_NONE), np.int64(sheet.work.size + index))
 
 
 @inner
 def begin_pass(draft, index):
-    """What is emitted from now on belongs to that pass."""
+    """Make all tasks that are emitted from now on belong to a pass."""
     draft.state[IS_SERIAL] = draft.sheet.passes[index].is_serial
     draft.state[STEP] = draft.sheet.passes[index].step
 
 
 @inner
 def wait_for(draft, task):
-    """The task about to be emitted waits for that one (NONE: for nothing)."""
+    """Make the task that is emitted next wait for ``task``; NONE adds nothing."""
     if task >= 0:
         draft.dependencies[draft.state[M]] = task
         draft.state[M] += 1
@@ -201,8 +220,9 @@ def wait_for(draft, task):
 
 @inner
 def append(draft, resource, duration_ns, kind, layer):
-    """Emit one task, which is no expert's and moves nothing; in a serial pass it also waits for the
-    task before it.
+    """Emit a task that belongs to no expert and moves no bytes; return its number.
+
+    In a serial pass the task also waits for the task before it.
     """
     state = draft.state
     number = state[N]
@@ -226,7 +246,7 @@ def append(draft, resource, duration_ns, kind, layer):
 
 @inner
 def append_copy(draft, resource, duration_ns, kind, layer, num_bytes):
-    """Emit a copy of that many bytes, which are no expert's weights."""
+    """Emit a copy of ``num_bytes`` bytes that belongs to no expert; return its number."""
     number = append(draft, resource, duration_ns, kind, layer)
     draft.rows[number].num_bytes = num_bytes
     return number
@@ -244,8 +264,9 @@ def append_weights(draft, resource, kind, layer, expert):
 
 @inner
 def append_activations(draft, way, tokens, layer):
-    """Emit a copy of that many tokens' hidden states between the host and GPU 0, or the layer's
-    card.
+    """Emit a copy of ``tokens`` tokens' hidden states between the host and the card of the layer.
+
+    ``way`` is H2D or D2H.
     """
     duration_ns = hidden_ns(draft.sheet, TO_GPU if way == H2D else FROM_GPU, tokens, layer)
     return append_hidden(draft, way, duration_ns, tokens, layer)
@@ -253,15 +274,16 @@ def append_activations(draft, way, tokens, layer):
 
 @inner
 def append_hidden(draft, lane, duration_ns, tokens, layer):
-    """Emit a copy of that many tokens' hidden states on a lane."""
+    """Emit a copy of ``tokens`` tokens' hidden states on a lane."""
     num_bytes = tokens * draft.sheet.run[0].activation_bytes
     return append_copy(draft, lane, duration_ns, _ACTIVATIONS, layer, num_bytes)
 
 
 @inner
 def hidden_ns(sheet, which, tokens, layer):
-    """What a copy of that many tokens' hidden states takes the layer's card, for TO_GPU, FROM_GPU or
-    ACROSS.
+    """Return the time (ns) of a copy of ``tokens`` tokens' hidden states on the card of a layer.
+
+    ``which`` is TO_GPU, FROM_GPU or ACROSS. The layer NONE stands for the head.
     """
     # The head is on the card of the last layer.
     own = layer if layer >= 0 else sheet.layers.shape[0] - 1
@@ -270,7 +292,9 @@ def hidden_ns(sheet, which, tokens, layer):
 
 @inner
 def leave_order(draft):
-    """Let the next task take no part in a serial pass; returns what ``return_to_order`` is told."""
+    """Exempt the next tasks from the order of a serial pass; return what
+    ``return_to_order`` needs.
+    """
     before = draft.state[PREVIOUS], draft.state[IS_SERIAL]
     draft.state[IS_SERIAL] = 0
     return before
@@ -278,14 +302,19 @@ def leave_order(draft):
 
 @inner
 def return_to_order(draft, before):
-    """Go on as if nothing had been emitted since: nothing waits unasked for what was."""
+    """Restore the order of a serial pass, without the tasks emitted since ``leave_order``.
+
+    No later task waits for these tasks unless it is told to.
+    """
     draft.state[PREVIOUS] = before[0]
     draft.state[IS_SERIAL] = before[1]
 
 
 @inner
 def wait_for_join(draft):
-    """The task about to be emitted waits for the last of each lane of the layer before."""
+    """Make the task that is emitted next wait for the last task of each lane in the
+    layer before.
+    """
     state = draft.state
     wait_for(draft, state[JOIN_A])
     wait_for(draft, state[JOIN_B])
@@ -295,14 +324,14 @@ def wait_for_join(draft):
 
 @inner
 def set_join(draft, first, second):
-    """What the next layer waits for."""
+    """Set the two tasks that the next layer waits for; either may be NONE."""
     draft.state[JOIN_A] = first
     draft.state[JOIN_B] = second
 
 
 @inner
 def owner_of(sheet, layer, expert):
-    """The GPU that an expert is on: they are dealt out in turn, layer after layer."""
+    """Return the GPU that holds an expert; experts are dealt out in turn, layer after layer."""
     # Going on from layer to layer spreads the experts where a layer has no multiple of the GPUs.
     return (layer * sheet.tokens.shape[2] + expert) % sheet.run[0].num_gpus
 
@@ -315,8 +344,9 @@ def lane_of(sheet, first, owner):
 
 @inner
 def note_last(draft, owner, task, last):
-    """What was last on GPU 0, now that a task was emitted to a GPU; what was last on another is a
-    further end to wait for.
+    """Note that ``task`` is the last one on GPU ``owner``; return the last task on GPU 0.
+
+    ``last`` was the last one on GPU 0. The last task on a further GPU is a further end to wait for.
     """
     if owner == 0:
         return task
@@ -326,5 +356,5 @@ def note_last(draft, owner, task, last):
 
 @inner
 def last_on(draft, owner, last):
-    """What was last on a GPU, where ``last`` was on GPU 0."""
+    """Return the last task on GPU ``owner``; ``last`` is the one on GPU 0."""
     return last if owner == 0 else draft.state[STATE_SIZE + owner - 1]

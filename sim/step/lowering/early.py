@@ -1,5 +1,6 @@
-"""Copies that begin with their layer, ahead of its gate: which ones, and what that means for the
-dispatch of the others.
+"""Copies of experts that begin with their layer, before its gate.
+
+This module says which experts are copied so, and what that means for the dispatch of the others.
 """
 
 from typing import NamedTuple
@@ -21,8 +22,10 @@ _ON_GPU = 2
 
 
 class Early(NamedTuple):
-    """``experts`` [pass, layer, expert] copied from their layer's start on (no pass: none);
-    ``lead`` ns [pass, layer shape] to its gate.
+    """Early copies: ``experts`` [pass, layer, expert] are copied from the start of their layer on.
+
+    ``experts`` has no passes if there are no such copies. ``lead`` [pass, layer shape] is the time
+    from the start of a layer to the end of its gate, in ns.
     """
 
     experts: NDArray[np.bool_]
@@ -35,11 +38,11 @@ NO_EARLY = Early(experts=np.zeros((0, 0, 0), np.bool_), lead=np.zeros((0, 0), np
 def early_of(
     policy: Policy, problem: Problem, residency: Residency, passes: Passes, modes: NDArray[np.uint8]
 ) -> Early:
-    """What the policy copies early in passes where GPU and link work at once, of layers that run
-    from GPU memory [pass, layer].
+    """Return what the policy copies early.
 
-    Raises InputError where residents do not stay, experts are carried into another layer, or there
-    are several GPUs.
+    Only layers that run from GPU memory (``modes`` [pass, layer]) in passes that are not serial
+    have early copies. Raises InputError if residents do not stay, experts are carried into another
+    layer, there are several GPUs, or a layer's early copies outnumber the buffers.
     """
     named = policy.prefetch.early(problem, residency, passes)
     if named is None:
@@ -69,7 +72,9 @@ def early_of(
 
 
 def lead_ns(problem: Problem, passes: Passes) -> NDArray[np.int64]:
-    """[pass, layer shape]: from the start of a layer on the GPU to the end of its gate."""
+    """Return the ns from the start of a layer on the GPU to the end of its gate [pass, layer
+    shape].
+    """
     costs = problem.costs
     representatives, _ = layer_shapes(problem.model)
     lead = np.full((len(passes), len(representatives)), costs.layer_overhead_ns(), np.int64)
@@ -88,10 +93,11 @@ def lead_ns(problem: Problem, passes: Passes) -> NDArray[np.int64]:
 
 @inner
 def begun(is_early, selected, priced, lead, dense_ns):
-    """(when the GPU has run shared experts and early ones, when the link has brought those), in ns
-    behind the gate.
+    """Return when the GPU has run shared and early experts, and when the link has copied the early
+    ones.
 
-    They come by number, each as soon as the one before; the first begins with the layer.
+    Both times are in ns after the gate. The copies run one after another by expert number, and the
+    first begins with the layer.
     """
     on_link = -lead
     on_gpu = dense_ns

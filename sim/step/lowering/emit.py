@@ -1,4 +1,4 @@
-"""Makes tasks of decisions: what passes are made of, compiled. ``passes`` puts it together.
+"""Compiled functions that turn the decisions of a layer into tasks; ``passes`` puts them together.
 
 Order of a layer on the GPU: host overhead · copy of the whole layer (if streamed), or of experts
 that come early · attention · gate · activations to the CPU · CPU experts · shared experts · early
@@ -55,7 +55,7 @@ _NONE = NONE
 
 @inner
 def emit_overhead(draft, duration_ns, layer):
-    """Host time that the next task waits for, if there is any."""
+    """Emit host time that the next task waits for; a duration of 0 emits nothing."""
     if duration_ns > 0:
         wait_for_join(draft)
         set_join(draft, append(draft, HOST, duration_ns, _OVERHEAD, layer), _NONE)
@@ -63,8 +63,10 @@ def emit_overhead(draft, duration_ns, layer):
 
 @inner
 def move_hidden(draft, place, tokens, layer):
-    """Bring the hidden state to the GPU or the CPU if it is not there, once the layer before has
-    ended; from card to card, if it is on another.
+    """Bring the hidden state to ``place`` (GPU or CPU), once the layer before has ended.
+
+    Nothing is emitted if the hidden state is there already. If the layer before lies on another
+    card, the hidden state goes from card to card.
     """
     before = max(layer - 1, 0) if layer >= 0 else layer
     if draft.state[PLACE] != place:
@@ -83,14 +85,14 @@ def move_hidden(draft, place, tokens, layer):
 
 @inner
 def emit_shared(draft, at, last):
-    """Shared experts of a layer on the GPU, if it has any; returns the last task there."""
+    """Emit the shared experts of a layer on the GPU, if it has any; return the last task there."""
     duration_ns = draft.sheet.work[at.pass_index, at.layer].ffn
     return append(draft, GPU, duration_ns, _SHARED, at.layer) if duration_ns > 0 else last
 
 
 @inner
 def emit_expert(draft, at, expert, resource):
-    """One routed expert on a GPU or the CPU."""
+    """Emit the run of one routed expert on a GPU or the CPU; return its number."""
     sheet = draft.sheet
     tokens = sheet.tokens[at.pass_index, at.layer, expert]
     device = 1 if resource == CPU else 0
@@ -102,8 +104,9 @@ def emit_expert(draft, at, expert, resource):
 
 @inner
 def emit_fetched_expert(draft, at, expert, gate, last):
-    """Copy a missing expert into the next free buffer, or into the slot of the expert that leaves,
-    and run it; returns GPU 0's last run.
+    """Emit the copy of a missing expert and its run; return the last run on GPU 0.
+
+    The copy goes into the next free buffer or, in a swap, into the slot of the expert that leaves.
     """
     sheet = draft.sheet
     state = draft.state
@@ -136,7 +139,7 @@ def emit_fetched_expert(draft, at, expert, gate, last):
 
 @inner
 def _num_early(sheet, at):
-    """How many experts of a layer come early."""
+    """Return how many experts of a layer are copied early."""
     number = 0
     for expert in range(sheet.actions.shape[2]):
         number += sheet.actions[at.pass_index, at.layer, expert] == _EARLY
@@ -145,10 +148,9 @@ def _num_early(sheet, at):
 
 @inner
 def emit_early_copies(draft, at):
-    """Copy a layer's early experts into the next free buffers of GPU 0, whatever its gate will say;
-    returns the first copy, NONE if there is none.
+    """Copy a layer's early experts into the next free buffers of GPU 0, before its gate.
 
-    The copies are consecutive tasks.
+    Return the first copy, or NONE if there is none. The copies are consecutive tasks.
     """
     if _num_early(draft.sheet, at) == 0:
         return _NONE
@@ -174,7 +176,10 @@ def emit_early_copies(draft, at):
 
 @inner
 def emit_early_runs(draft, at, first, last):
-    """Run those of them that were selected; ``first`` is the first copy. Returns the last run."""
+    """Run the early experts that were selected; return the last run.
+
+    ``first`` is the first early copy, ``last`` the last task on the GPU so far.
+    """
     sheet = draft.sheet
     ring = draft.expert_ring
     # No buffer has been taken since the copies, so that theirs are the last ones.
@@ -194,7 +199,7 @@ def emit_early_runs(draft, at, first, last):
 
 @inner
 def count_sent(draft, at, tokens):
-    """How many hidden states go to the CPU for that many selections, or come back."""
+    """Return how many hidden states go to the CPU, or come back, for ``tokens`` selections."""
     # A token that selects several CPU experts is sent once.
     count = draft.sheet.passes[at.pass_index].num_tokens
     return count if draft.sheet.run[0].hand_over > 0 else min(tokens, count)
@@ -202,8 +207,11 @@ def count_sent(draft, at, tokens):
 
 @inner
 def send_down(draft, at, gate, tokens):
-    """Activations of those tokens to the CPU, of all where every layer hands over, and the
-    hand-over; returns its last task, how many.
+    """Copy hidden states to the CPU and hand them over; return the last task and the number of
+    tokens.
+
+    ``tokens`` selections are on the CPU. If every layer hands over, the hidden states of all tokens
+    go.
     """
     hand_over = draft.sheet.run[0].hand_over
     count = count_sent(draft, at, tokens)
@@ -217,7 +225,10 @@ def send_down(draft, at, gate, tokens):
 
 @inner
 def send_up(draft, at, last_on_cpu, tokens):
-    """Results of those tokens from the CPU to the GPU, if anything ran there; returns the copy."""
+    """Copy results of ``tokens`` tokens from the CPU to the GPU; return the copy.
+
+    Return NONE if nothing ran on the CPU (``last_on_cpu`` is NONE).
+    """
     if last_on_cpu < 0:
         return _NONE
     wait_for(draft, last_on_cpu)
@@ -226,7 +237,7 @@ def send_up(draft, at, last_on_cpu, tokens):
 
 @inner
 def tokens_of(sheet, at, action, experts):
-    """Tokens of those among the experts of a layer with that action."""
+    """Return the tokens of those ``experts`` of a layer that have the action."""
     found = 0
     for expert in experts:
         if sheet.actions[at.pass_index, at.layer, expert] == action:
@@ -236,11 +247,10 @@ def tokens_of(sheet, at, action, experts):
 
 @inner
 def run_on_cpu(draft, at, action, experts, ready, last):
-    """Run those among the experts of a layer with that action on the CPU; returns the last, ``last``
-    if there is none.
+    """Run those ``experts`` of a layer that have the action on the CPU; return the last run.
 
-    ``ready`` is what runs wait for, and what reads from the disk wait for. Where experts run in
-    groups, these are one call.
+    Return ``last`` if none has the action. ``ready`` holds the task that runs wait for and the task
+    that reads from the disk wait for. If experts run in groups, these experts are one call.
     """
     sheet = draft.sheet
     sent, known = ready
@@ -258,9 +268,9 @@ def run_on_cpu(draft, at, action, experts, ready, last):
 
 @inner
 def emit_cpu_experts(draft, at, gate, experts):
-    """Send activations down and run the CPU experts among those of the layer.
+    """Send activations to the CPU and run those ``experts`` of the layer that have the action CPU.
 
-    Returns the last of that, NONE where nothing is sent, and the tokens sent.
+    Return the last of these tasks, NONE if nothing is sent, and the number of tokens sent.
     """
     sheet = draft.sheet
     hands_over = sheet.run[0].hand_over > 0
@@ -275,10 +285,11 @@ def emit_cpu_experts(draft, at, gate, experts):
 
 @inner
 def emit_gpu_experts(draft, at, gate, streamed, early):
-    """Shared experts and what a layer's GPUs run of its routed ones; returns GPU 0's last run.
+    """Run a layer's shared experts and the routed experts of its GPUs; return the last run on GPU
+    0.
 
-    ``streamed``: the whole layer's copy to GPU 1; ``early``: the first copy of an early expert; NONE
-    where there is none.
+    ``streamed`` is the copy of a streamed layer to GPU 1, ``early`` the first copy of an early
+    expert; NONE says that there is none.
     """
     sheet = draft.sheet
     everyone = range(sheet.tokens.shape[2])
@@ -303,8 +314,10 @@ def emit_gpu_experts(draft, at, gate, streamed, early):
 
 @inner
 def emit_group_launch(draft, at, gate, experts):
-    """Where those ``experts`` of a layer on a GPU run as one call: what it lasts beyond the work of
-    all of them; on each GPU.
+    """Emit what one call for the ``experts`` of a layer takes on each GPU beyond the work of the
+    experts.
+
+    Nothing is emitted unless experts run in groups.
     """
     sheet = draft.sheet
     run = sheet.run[0]

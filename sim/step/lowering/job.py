@@ -1,4 +1,6 @@
-"""What an engine is given of a run that is emitted as it goes, and what it makes of it."""
+"""What an engine gets of a run that is emitted step by step, and the timeline that it
+makes of it.
+"""
 
 from typing import Any, Protocol
 
@@ -19,19 +21,19 @@ class Job(Protocol):
 
     @property
     def platform(self) -> Platform:
-        """The resources."""
+        """The run's resources."""
 
     @property
     def draft(self) -> Draft:
-        """The tasks."""
+        """The run's tasks so far, with room for more."""
 
     @property
     def room(self) -> Room:
-        """The memory."""
+        """The memory in which large arrays lie."""
 
 
 def fresh_rows(job: Job) -> EngineRows:
-    """What the engine works on before the first task of a job."""
+    """Return the engine's rows before the first task of a job, with room for all its tasks."""
     # All that a run may need at once: growing would move arrays under a run that is compiled whole.
     num_tasks = len(job.draft.rows)
     lanes = idle_lanes(job.platform)
@@ -51,7 +53,7 @@ def fresh_rows(job: Job) -> EngineRows:
 
 
 def timeline_of(job: Job, rows: EngineRows, first: int, end: int) -> Timeline:
-    """What happened to the tasks from number ``first`` up to ``end``."""
+    """Return the timeline of the tasks with numbers from ``first`` to ``end`` - 1."""
     return Timeline(
         platform=job.platform,
         tasks=table(job.draft, first, end, job.room),
@@ -63,7 +65,7 @@ def timeline_of(job: Job, rows: EngineRows, first: int, end: int) -> Timeline:
 
 
 def table(draft: Draft, first: int, end: int, room: Room = OWN_MEMORY) -> TaskTable:
-    """The tasks emitted from number ``first`` up to ``end``."""
+    """Return the table of the emitted tasks with numbers from ``first`` to ``end`` - 1."""
     number = end - first
     before = int(draft.rows[first - 1]["end_of_dependencies"]) if first else 0
     offsets = room.empty("offsets", number + 1, np.int64)
@@ -78,7 +80,7 @@ def table(draft: Draft, first: int, end: int, room: Room = OWN_MEMORY) -> TaskTa
 
 
 def submit(draft: Draft, first: int, session: Session) -> int:
-    """Give the session the tasks emitted from number ``first`` on; return how many there are now."""
+    """Submit the tasks emitted from number ``first`` on; return how many are submitted by now."""
     end = int(draft.state[N])
     session.submit(table(draft, first, end))
     return end
@@ -95,12 +97,14 @@ _PLAIN = (
     "expert",
     "num_bytes",
 )
-"""Columns that a task table has as they are."""
+"""Columns that a task table and ROW have in common."""
 
 
 @kernel
 def _spread(rows: Any, before: int, ends: Any, plain: Any) -> None:
-    """Copy records to columns, and where their dependencies end, counted from ``before``."""
+    """Copy records to columns; write the end of each record's dependencies, counted from
+    ``before``.
+    """
     resource, duration_ns, priority, num_chunks, kind, step, layer, expert, num_bytes = plain
     for task in range(len(rows)):
         row = rows[task]

@@ -1,7 +1,7 @@
 """Which expert leaves a cache when room is needed: compiled.
 
-A look through all experts of a layer lists several that may leave, and what happens later keeps the
-list right or has it forgotten: else every miss would need a look of its own.
+A search through the experts of a layer lists several that may leave. Later events correct the list
+or discard it. Without the list, every miss would need a search of its own.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ _NONE = NONE
 
 @inner
 def _lists_last(cached):
-    """Whether a list holds for one question alone."""
+    """Return whether a list of leavers may serve more than one search."""
     # Lists are of a layer, not of the GPUs that share its experts, and random worth is drawn anew
     # at each look.
     num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
@@ -41,7 +41,7 @@ def _lists_last(cached):
 
 @inner
 def _list_leavers(cached, now, layer, owner):
-    """List who may leave of a layer on that GPU."""
+    """List the experts of a layer that may leave GPU ``owner``."""
     num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
     known = cached.known[layer]
     known.stamp = now.stamp
@@ -69,7 +69,7 @@ def _list_leavers(cached, now, layer, owner):
 
 @inner
 def _list(cached, layer, expert, value):
-    """List one more that may leave, if it is among the least."""
+    """Add an expert to the list of leavers of its layer, if it is among the least worthy."""
     known = cached.known[layer]
     leavers = cached.leavers[layer]
     is_last = _leaves_last(cached, layer, expert)
@@ -94,7 +94,7 @@ def _list(cached, layer, expert, value):
 
 @inner
 def _leaves_last(cached, layer, expert):
-    """Whether the gate whose misses find room selected the expert too."""
+    """Return 1 if the gate whose misses need room selected the expert too, else 0."""
     # Making room for one expert of a token with another of the same token gains nothing. Belady's
     # cache, which knows the future, needs no such rule.
     served = cached.counters[SERVED]
@@ -107,7 +107,7 @@ def _leaves_last(cached, layer, expert):
 
 @inner
 def _leaves_first(expert, value, is_last, other):
-    """Whether an expert leaves before one that is listed."""
+    """Return whether an expert leaves before the listed expert ``other``."""
     if is_last != other.is_last:
         return is_last < other.is_last
     return value < other.worth or (value == other.worth and expert < other.expert)
@@ -122,7 +122,9 @@ def _note_leaver(leaver, expert, value, is_last):
 
 @inner
 def note_run(cached, now, expert):
-    """An expert of the layer at hand has run: what the GPU holds may leave from now on."""
+    """Note that an expert of the current layer has run: if the GPU holds it, it may leave from now
+    on.
+    """
     layer = now.layer
     slot = cached.slots[layer, expert]
     slot.used_at = now.stamp
@@ -135,7 +137,7 @@ def note_run(cached, now, expert):
 
 @inner
 def _is_known(cached, now, layer):
-    """Whether what is listed of a layer holds at this moment, and has not been used up."""
+    """Return whether the list of a layer is valid at this moment and not used up."""
     known = cached.known[layer]
     is_known = known.stamp == now.stamp or (
         known.is_lasting == 1 and known.row == forecast_row(cached, now, layer)
@@ -145,8 +147,9 @@ def _is_known(cached, now, layer):
 
 @inner
 def _least_worthy(cached, now, layer, expert):
-    """Who leaves for an expert of a layer: (its layer, its number, its worth), both NONE if nobody
-    may.
+    """Return which expert leaves for an expert of a layer: its layer, its number and its worth.
+
+    Layer and number are NONE if no expert may leave.
     """
     owner = gpu_of(cached, layer, expert)
     found = np.int64(_NONE)
@@ -169,7 +172,10 @@ def _least_worthy(cached, now, layer, expert):
 
 @inner
 def _goes_before(cached, layer, other):
-    """Whether the first of a layer to leave goes before that of a lower layer, whom ties go to."""
+    """Return whether the first leaver of a layer goes before that of ``other``, a lower layer.
+
+    Ties go to the lower layer.
+    """
     own = cached.leavers[layer, 0]
     its = cached.leavers[other, 0]
     return own.is_last < its.is_last or (own.is_last == its.is_last and own.worth < its.worth)
@@ -177,7 +183,7 @@ def _goes_before(cached, layer, other):
 
 @inner
 def _is_block_known(cached, now, number):
-    """Whether what was noted of a block of layers holds at this moment."""
+    """Return whether the first leaver noted for a block of layers is valid at this moment."""
     block = cached.blocks[number]
     if not _lists_last(cached):
         return False
@@ -195,7 +201,9 @@ def _is_block_known(cached, now, number):
 
 @inner
 def _look_through(cached, now, number, owner):
-    """Note who leaves first of a block of layers, each of which is looked at where it has to be."""
+    """Note which layer of a block has the expert that leaves first; layers without a valid list are
+    searched.
+    """
     block = cached.blocks[number]
     first = number * LAYERS_PER_BLOCK
     last = min(first + LAYERS_PER_BLOCK, cached.slots.shape[0])
@@ -216,14 +224,15 @@ def _look_through(cached, now, number, owner):
 
 @inner
 def take_slot(cached, now, layer, expert, layers):
-    """Make room for one expert of a layer: (whether there is any, the task that last read what
-    leaves, the layer, the expert that leaves).
+    """Make room for an expert on its GPU: return whether there is room, and what leaves for it.
 
-    On the GPU of that expert. What is on its way stays, and what the gate at hand needs until it
-    has run. What the gate SERVED selected leaves only where no other is left. Of what was fetched
-    ahead, FORECAST_TIMES_VISITS keeps what is for a layer within reach. NEXT_USE, which knows, and
-    SELECTIVE_GATE make room for nothing that is worth no more than all they hold: that goes through
-    a buffer. ``layers`` of LAYER say what is wasted when an unused prefetch leaves.
+    The full answer is whether there is room, the task that last read what leaves, its layer and its
+    number (NONE: nothing leaves). Experts on their way stay. An expert that the current gate needs
+    stays until it has run. An expert that the gate SERVED selected leaves only if no other may. The
+    score FORECAST_TIMES_VISITS keeps prefetched experts of layers within reach. The scores NEXT_USE
+    and SELECTIVE_GATE make no room for an expert that is worth no more than any that may leave.
+    That expert goes through a buffer. ``layers`` of LAYER give the bytes wasted when an unused
+    prefetch leaves.
     """
     place = pool_of(cached, layer, expert)
     if cached.free[place] > 0:
@@ -245,7 +254,7 @@ def take_slot(cached, now, layer, expert, layers):
 
 @inner
 def _strike_first(cached, now, layer, expert):
-    """The first that is listed of a layer leaves the GPU; the others stay listed."""
+    """Remove the first listed expert of a layer from the GPU; the others stay listed."""
     known = cached.known[layer]
     leavers = cached.leavers[layer]
     # Releasing an expert has its layer's list forgotten, as if any of those listed might have left.

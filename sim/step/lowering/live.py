@@ -1,11 +1,12 @@
-"""What is decided and emitted at a gate when residency changes over time: hits, promotions,
-fetches, prefetches.
+"""What is decided and emitted at a gate when residency changes over time: hits, promotions, fetches
+and prefetches.
 
-A pass begins with ``emit_start_of_pass``, which fetches ahead what is named before any gate. A
-layer goes in two parts. ``emit_to_gate`` emits what leads to its gate. Once that has ended, and the
-caller has noted which copies have started or arrived, ``emit_after_gate`` classifies all selected
-experts together, asks the dispatch rule about the misses, makes room, emits runs and copies, and
-then the prefetches that the gate calls for. Both engines are driven by these functions.
+A pass begins with ``emit_start_of_pass``, which prefetches the experts that are named before any
+gate. A layer has two parts. ``emit_to_gate`` emits the tasks up to its gate. The caller waits for
+the gate and notes which copies have started or arrived. Then ``emit_after_gate`` classifies all
+selected experts together, asks the dispatch rule about the misses, makes room, and emits runs and
+copies. The prefetches that the gate calls for come last. Both engines are driven by these
+functions.
 """
 
 import numpy as np
@@ -59,7 +60,7 @@ from sim.step.lowering.worth import note_gate
 from sim.step.rules.split import find_selected
 
 MATCHER = 5
-"""The resource that looks predictions up, beside those of ``draft``."""
+"""The number of the resource that looks up predictions; the other numbers are in ``draft``."""
 
 _RESIDENT = int(Action.RESIDENT)
 _FETCH = int(Action.FETCH)
@@ -73,8 +74,9 @@ _NONE = NONE
 
 @part
 def emit_start_of_pass(draft, cached, live, last, index):
-    """The prefetches named before the pass has any gate, once the pass before has ended with task
-    ``last``.
+    """Emit the prefetches that are named before a pass has any gate.
+
+    ``last`` is the task with which the pass before has ended.
     """
     now = start_of_pass(draft.sheet, index)
     cached.counters[NUM_OPERATIONS] = 0
@@ -85,17 +87,18 @@ def emit_start_of_pass(draft, cached, live, last, index):
 
 @inner
 def emit_to_gate(draft, at):
-    """Overhead, attention and gate of a layer on the GPU; returns the gate.
+    """Emit overhead, attention and gate of a layer on the GPU; return the gate.
 
-    A dense layer is emitted whole, and returns NONE.
+    A dense layer is emitted whole, and NONE is returned.
     """
     return begin_layer(draft, at)[0]
 
 
 @inner
 def emit_after_gate(draft, cached, live, now, gate):
-    """Everything that the gate sets off; the session is to be told the operations, then given the
-    tasks.
+    """Emit everything that a gate sets off.
+
+    The caller must pass the operations to the session first, and then the tasks.
     """
     sheet = draft.sheet
     layer = now.layer
@@ -134,7 +137,7 @@ def emit_after_gate(draft, cached, live, now, gate):
 def _classify(sheet, cached, live, now):
     """Set the action of every expert asked for: held, late, or what the dispatch rule says.
 
-    Returns what ``dispatch_missing`` does.
+    Return what ``dispatch_missing`` returns.
     """
     layer = now.layer
     tokens = sheet.tokens[now.pass_index, layer]
@@ -162,7 +165,10 @@ def _classify(sheet, cached, live, now):
 
 @inner
 def _look_up(draft, live, now, gate):
-    """Time that finding this gate's prefetches takes, if there are any; returns what they wait for."""
+    """Emit the time that finding a gate's prefetches takes; return the task that they wait for.
+
+    If there are no prefetches or no such time, that task is the gate.
+    """
     rules = live.rules[0]
     if rules.lookup_ns == 0 or live.first[now.stamp] == live.first[now.stamp + 1]:
         return gate
@@ -174,7 +180,7 @@ def _look_up(draft, live, now, gate):
 
 @inner
 def _append_aside(draft, duration_ns, layer):
-    """Emit work of the matcher, for which a serial pass does not wait."""
+    """Emit work of the matcher, outside the order of a serial pass; return its number."""
     before = leave_order(draft)
     number = append(draft, MATCHER, duration_ns, _LOOKUP, layer)
     return_to_order(draft, before)
@@ -183,9 +189,10 @@ def _append_aside(draft, duration_ns, layer):
 
 @inner
 def _emit_experts(draft, cached, live, now, ready):
-    """Runs and on-demand copies of a layer whose gate, and what else it waits for, is ``ready``:
+    """Emit the runs and on-demand copies of a layer, then set what the next layer waits for.
 
-    CPU experts, shared experts, held ones, late ones in their order, fetched ones; then the join.
+    ``ready`` is the last task that the layer waits for, its gate or the lookup. The order is CPU
+    experts, shared experts, held experts, late ones and fetched ones.
     """
     sheet = draft.sheet
     asked = live.asked[: live.num_asked[0]]
@@ -216,8 +223,10 @@ def _emit_experts(draft, cached, live, now, ready):
 
 @inner
 def _run(draft, cached, live, now, expert, last):
-    """One selected expert on its GPU, behind the ``turn`` of a live run, its copy first where it is
-    missing; returns the last run on GPU 0.
+    """Run one selected expert on its GPU, after its copy if it is missing; return the last run on
+    GPU 0.
+
+    The run waits for ``live.turn``.
     """
     turn = live.turn[0]
     slot = cached.slots[now.layer, expert]
@@ -242,8 +251,9 @@ def _run(draft, cached, live, now, expert, last):
 
 @inner
 def _fetch(draft, cached, live, now, expert):
-    """Copy a missing expert into a slot, in place of the least worthy; False if every slot is
-    needed now.
+    """Copy a missing expert into a slot, in place of the least worthy expert.
+
+    Return False if the expert gets no slot.
     """
     sheet = draft.sheet
     turn = live.turn[0]
@@ -273,9 +283,9 @@ def _fetch(draft, cached, live, now, expert):
 
 @part
 def emit_end_of_pass(draft, live, index):
-    """What follows the last layer of a pass.
+    """Emit what follows the last layer of a pass.
 
-    What was learnt from the pass is stored aside.
+    The matcher stores what was learnt from the pass, without delaying the next pass.
     """
     end_pass(draft, index)
     if live.rules[0].update_ns > 0:

@@ -1,6 +1,7 @@
 """What a gate fetches ahead: candidates that a prefetcher has named.
 
-All compiled. ``live`` calls ``fetch_ahead`` once the experts of the gate's own layer are emitted.
+Everything is compiled. ``live`` calls ``fetch_ahead`` once it has emitted the experts of the gate's
+own layer.
 """
 
 from typing import NamedTuple
@@ -48,8 +49,9 @@ class Ahead(NamedTuple):
 
 @part
 def hold_back(draft, cached, live, layer):
-    """A miss pauses prefetching on every link: what is queued for later layers is taken back, and
-    queued anew behind the missing copies.
+    """Pause prefetching on every link for the misses of a gate.
+
+    Queued prefetches for other layers are taken back, and queued anew behind the missing copies.
     """
     num_experts = cached.slots.shape[1]
     latest = np.int64(_NONE)
@@ -71,16 +73,14 @@ def hold_back(draft, cached, live, layer):
 
 @inner
 def fetch_ahead(draft, cached, live, now, lookup):
-    """Fetch ahead what this gate's candidates name and the GPU neither holds nor awaits, as many as
-    may wait.
-    """
+    """Prefetch the gate's candidates that the GPU neither holds nor awaits, as many as may wait."""
     if live.first[now.stamp] < live.first[now.stamp + 1]:
         _fetch_named(draft, cached, live, now, np.int64(lookup))
 
 
 @part
 def _fetch_named(draft, cached, live, now, lookup):
-    """Do what ``fetch_ahead`` does, where the gate names anything."""
+    """Do what ``fetch_ahead`` does, for a gate that has candidates."""
     # All that is named is kept first: a copy must not take the place of what comes later in the list.
     end = _keep_named(cached, live, now.stamp)
     for place in range(live.first[now.stamp], end):
@@ -94,8 +94,9 @@ def _fetch_named(draft, cached, live, now, lookup):
 
 @inner
 def _keep_named(cached, live, stamp):
-    """Pin what this gate names, in its order, until so many are missing that no more prefetches may
-    wait; returns the end of what is considered.
+    """Pin a gate's candidates in their order, until no more prefetches may wait.
+
+    Return the end of the candidates that are considered.
     """
     room = live.rules[0].max_waiting - cached.counters[NUM_COMING]
     for place in range(live.first[stamp], live.first[stamp + 1]):
@@ -112,7 +113,7 @@ def _keep_named(cached, live, stamp):
 
 @inner
 def bring(draft, cached, live, now, lookup, ahead):
-    """Fetch an expert ahead, once ``lookup`` has ended; False if no slot can be had for it."""
+    """Prefetch an expert once ``lookup`` has ended; return False if it gets no slot."""
     layer = ahead.layer
     expert = ahead.expert
     copied = draft.sheet.layers
@@ -135,7 +136,7 @@ def bring(draft, cached, live, now, lookup, ahead):
 
 @inner
 def _queue(draft, live, slot, ahead):
-    """Emit the prefetch of an expert, behind the copies on demand where they pause it."""
+    """Emit the prefetch of an expert, behind the copies on demand if they pause prefetching."""
     state = draft.state
     rules = live.rules[0]
     owner = owner_of(draft.sheet, ahead.layer, ahead.expert)

@@ -1,5 +1,6 @@
-"""A live run driven in parts: what is under way between two passes goes on in the next part, and so
-does what the cache has come to.
+"""A live run that is driven in parts.
+
+Tasks under way between two passes go on in the next part, and so does the state of the cache.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +24,9 @@ _OF_GATES = ("pinned_at", "used_at")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DrivenLive:
-    """A part that was driven: its job, the engine's rows, and what the driver said of the border."""
+    """A part that was driven: its job, the engine's rows, and what ``drive`` wrote about its
+    border.
+    """
 
     job: LiveJob
     rows: EngineRows
@@ -36,11 +39,14 @@ class DrivenLive:
 
     @property
     def num_submitted(self) -> int:
-        """Tasks that the engine has; what it says of others means nothing."""
+        """The number of tasks that the engine has; its rows of other tasks mean nothing."""
         return int(self.border[SUBMITTED])
 
     def first_needed(self) -> int:
-        """The number of the first task that has not ended, or whose end no gate has seen."""
+        """Return the number of the first task that the next part needs.
+
+        This is the first task that has not ended, or an earlier copy whose end no gate has seen.
+        """
         submitted = self.num_submitted
         unfinished = np.flatnonzero(self.rows.tasks["state"][:submitted] < DONE)
         cached = self.job.cached
@@ -53,7 +59,10 @@ class DrivenLive:
         )
 
     def wasted_bytes(self) -> int:
-        """As in LiveJob, at the end of the run: copies of earlier parts were not taken back."""
+        """Return the wasted bytes as in LiveJob, at the end of the run.
+
+        An unused copy of an earlier part was not taken back, so it counts.
+        """
         cached = self.job.cached
         layers, _ = np.nonzero(cached.slots["is_unused"] == 1)
         unused_bytes = self.job.sheet.layers["expert_bytes"][layers].sum()
@@ -63,9 +72,9 @@ class DrivenLive:
 def drive_part(
     job: LiveJob, before: DrivenLive | None, num_left_out: int, *, is_last: bool
 ) -> DrivenLive:
-    """Drive the passes of a job, going on from ``before`` without its first tasks.
+    """Drive the passes of a job, going on from ``before`` without its first ``num_left_out`` tasks.
 
-    Raises InputError when the run would outlast the clock.
+    Raises InputError if the run would outlast the clock.
     """
     border = np.array([0, NONE, not is_last], np.int64)
     if before is None:

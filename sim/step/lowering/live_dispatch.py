@@ -1,6 +1,6 @@
-"""What a dispatch rule is told at a gate of a live run, and what it says: compiled.
+"""What a dispatch rule is told at a gate of a live run, and what it decides: compiled.
 
-``live`` calls it once hits are known.
+``live`` calls this module once hits are known.
 """
 
 from typing import NamedTuple
@@ -31,11 +31,12 @@ END, LINK, RESULTS = range(3)
 
 
 class Enquiry(NamedTuple):
-    """What a rule is asked about: the experts ``asked`` for of a layer of that ``shape``;
-    ``num_misses`` of them are missing.
+    """A question to a dispatch rule about experts of a layer of that ``shape``.
 
-    ``other_ns`` is the GPU's work besides routed experts; ``copy_ns`` the copy of every miss, where
-    all experts have as many tokens (NONE: they differ); ``busy_ns`` how long the link is not free.
+    ``asked`` are the experts; ``num_misses`` of them are missing. ``tokens`` [expert] are what they
+    get, ``num_tokens`` those of the pass. ``other_ns`` is the GPU's work besides routed experts.
+    ``copy_ns`` is the time to copy one miss, if all experts have the same number of tokens and are
+    copied whole (NONE: they differ). ``busy_ns`` is how long the link is not free.
     """
 
     shape: Whole
@@ -50,8 +51,9 @@ class Enquiry(NamedTuple):
 
 @inner
 def copy_left_ns(sheet, cached, layer, expert):
-    """What is believed to be left of the copy of an awaited expert: all of it, or what its time
-    since it began leaves.
+    """Return how much of an awaited expert's copy is believed to be left, in ns.
+
+    A copy that has not begun counts whole; one that has begun counts less the time since its start.
     """
     slot = cached.slots[layer, expert]
     whole = np.int64(sheet.layers[layer].fetch)
@@ -65,7 +67,9 @@ def copy_left_ns(sheet, cached, layer, expert):
 
 @inner
 def _link_busy_ns(sheet, cached, live):
-    """How long a copy under way holds the link: to its end, or to the next border of its pieces."""
+    """Return how long copies under way hold the link: to their end or to the next border of a
+    piece.
+    """
     num_experts = cached.slots.shape[1]
     busy = np.int64(0)
     for place in range(cached.counters[NUM_COMING]):
@@ -81,12 +85,13 @@ def _link_busy_ns(sheet, cached, live):
 
 @inner
 def dispatch_missing(sheet, cached, live, now):
-    """Ask the rule about misses and experts still on their way.
+    """Ask the rule about missing experts and about experts on their way.
 
-    Returns when the layer (END) and its copies (LINK) are believed to end, in ns, and how many
-    experts the CPU computes (RESULTS). One on its way is a miss with less to copy: the rule may
-    prefer the CPU for it. What has begun to be copied then arrives all the same; what has not is
-    unpinned, so that it may be taken back. With the rule CPU those on their way are waited for.
+    Return when the layer (END) and its copies (LINK) are believed to end, in ns, and how many
+    experts the CPU computes (RESULTS). An expert on its way is a miss with less to copy: the rule
+    may choose the CPU for it. Then a copy that has begun arrives all the same. A copy that has not
+    begun is unpinned, so that it may be taken back. The rule CPU waits for all experts on their
+    way.
     """
     layer = now.layer
     tokens = sheet.tokens[now.pass_index, layer]
@@ -125,10 +130,10 @@ def dispatch_missing(sheet, cached, live, now):
 
 @inner
 def ask(sheet, live, enquiry, actions):
-    """Have the rule write its actions for the experts asked for, as ``is_miss``, ``is_held`` and
-    ``copies`` of ``live`` say.
+    """Have the rule write its actions for the experts asked for.
 
-    Returns the layer's end, what is left to the link, both in ns, and how many experts to the CPU.
+    ``is_miss``, ``is_held`` and ``copies`` of ``live`` describe these experts. Return the layer's
+    end, the link's end (both in ns) and the number of experts on the CPU.
     """
     asked = enquiry.asked
     rule = live.rules[0].dispatch
@@ -165,7 +170,7 @@ def _beside(sheet, live, enquiry):
 
 @inner
 def _price(live, enquiry):
-    """Fill in what is believed of the experts asked for, with their own copies."""
+    """Write the believed prices of the experts asked for, with the copies of ``live``."""
     believed = live.believed
     for expert in enquiry.asked:
         tokens = enquiry.tokens[expert]
@@ -176,8 +181,10 @@ def _price(live, enquiry):
 
 @inner
 def _spill_alike(sheet, live, enquiry, actions):
-    """Do what ``ask`` does, for experts that differ only in who is missing, the link being free: as
-    it was noted of an equal case.
+    """Do what ``ask`` does for experts that differ only in which are missing, while the link is
+    free.
+
+    The split is looked up in the notes of an equal case, or noted if there is none.
     """
     asked = enquiry.asked
     each = np.int64(enquiry.tokens[asked[0]])
@@ -197,7 +204,9 @@ def _spill_alike(sheet, live, enquiry, actions):
 
 @inner
 def _settle_late(cached, live, layer, tokens, actions):
-    """Promote what stays late; unpin what goes to the CPU."""
+    """Promote prefetches that the layer waits for; unpin the experts on their way that go to the
+    CPU.
+    """
     for expert in live.asked[: live.num_asked[0]]:
         slot = cached.slots[layer, expert]
         if tokens[expert] > 0 and slot.status == COMING:

@@ -1,5 +1,6 @@
-"""The live driver of the fast engine: decisions and event loop in one compiled run, task for task
-what ``live_run.process`` does.
+"""The live driver of the fast engine: decisions and event loop in one compiled run.
+
+It emits the same tasks as ``live_run.process``.
 """
 
 import numpy as np
@@ -25,8 +26,10 @@ from sim.step.lowering.slots import ARRIVED, NOW_NS, NUM_COMING, NUM_OPERATIONS,
 
 _NONE = NONE
 SUBMITTED, LAST, IS_OPEN = range(3)
-"""Places in what ``drive`` is told of a border: the tasks that the engine has already, the task that
-ended the pass before (NONE: there is none), and whether passes follow that are driven later.
+"""Places in what ``drive`` is told about a border.
+
+SUBMITTED is the number of tasks that the engine has already. LAST is the task that ended the pass
+before (NONE: there is none). IS_OPEN says whether further passes are driven later.
 """
 
 
@@ -41,7 +44,7 @@ def run_live(job: LiveJob) -> Timeline:
 
 @inner
 def _note_copies(cached, rows):
-    """Which of the awaited copies have started, and when, or arrived."""
+    """Note which awaited copies have arrived, and which have started and when."""
     cached.counters[NOW_NS] = rows.clock[NOW]
     if cached.counters[NUM_COMING] > 0:
         _look_at_copies(cached, rows)
@@ -64,7 +67,7 @@ def _look_at_copies(cached, rows):
 
 @inner
 def _submit(draft, first, offsets, rows):
-    """Give the engine the tasks emitted from number ``first`` on; returns how many there are now."""
+    """Submit the tasks emitted from number ``first`` on; return how many are submitted by now."""
     return _admit_from(draft.rows, draft.dependencies, draft.state[N], first, offsets, rows)
 
 
@@ -92,7 +95,7 @@ def _admit_from(emitted, dependencies, end, first, offsets, rows):
 
 @part
 def _operate(cached, live, rows):
-    """Promote and drop what the gate asks for."""
+    """Promote and drop the tasks that the gate asks for."""
     for place in range(cached.counters[NUM_OPERATIONS]):
         task = live.operations[place, 0]
         operation = live.operations[place, 1]
@@ -104,7 +107,10 @@ def _operate(cached, live, rows):
 
 @allocating_kernel
 def drive(draft, cached, live, rows, border):
-    """All passes, from one border to the next; returns why the engine stopped."""
+    """Drive all passes of a draft; return why the engine stopped.
+
+    ``border`` holds SUBMITTED, LAST and IS_OPEN; SUBMITTED is updated.
+    """
     sheet = draft.sheet
     submitted = border[SUBMITTED]
     wait = np.zeros(1, np.int64)

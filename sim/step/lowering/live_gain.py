@@ -1,8 +1,7 @@
-"""What a gate fetches ahead because a simulation of the layers to come says that it is worth it
-(HybriMoE, arXiv 2504.05897).
+"""Prefetches that a gate chooses by simulating the layers to come (HybriMoE, arXiv 2504.05897).
 
-All compiled. The simulation is what the dispatch rule believes of each layer, one behind another: it
-need not be right, but it must be the same that the policy would do.
+Everything is compiled. The simulation applies the beliefs of the dispatch rule to one layer after
+another. It need not be right, but it must match what the policy would do.
 """
 
 import numpy as np
@@ -16,20 +15,22 @@ from sim.step.rules.split import find_selected
 
 _NONE = NONE
 THERE, NOT_COMING, NO_ROOM = -1, 2**62, 2**62 + 1
-"""Instead of the link's work until an expert has arrived: the GPU holds it; it is not on its way;
-and its layer has no slot for it.
+"""Values of ``due`` other than the link's work (ns) until an expert has arrived.
+
+THERE: the GPU holds the expert. NOT_COMING: it is not on its way. NO_ROOM: its layer has no slot
+for it.
 """
 
 
 @part
 def fetch_gainful(draft, cached, live, now, lookup, believed):
-    """Fetch ahead what makes the next layers end sooner, the most gainful first, as long as
-    anything does.
+    """Prefetch the experts that make the next layers end sooner, the most gainful first.
 
-    ``believed`` is what the dispatch says of this layer. A copy is there at a layer's gate if until
-    then the link has as much time left, beside copies on demand, as all prefetches before it and
-    itself take; else what is left of it counts as its copy, which the rule may find too long. Gains
-    count for the chance that such a prediction is right; against them stands what the copy delays.
+    ``believed`` is what ``dispatch_missing`` returned for this layer. The link has some time left
+    until a layer's gate, beside copies on demand. A copy is there at that gate if this time is
+    enough for the copy and all prefetches before it. Otherwise the rest of the copy counts as the
+    expert's copy, which the rule may find too long. A gain is multiplied by the chance that such a
+    prediction is right, and the delay that the copy causes is subtracted.
     """
     layers = draft.sheet.layers
     queued = _look_ahead(draft.sheet, cached, live, now)
@@ -51,8 +52,10 @@ def fetch_gainful(draft, cached, live, now, lookup, believed):
 
 @inner
 def _most_gainful(sheet, live, now, believed, queued):
-    """The copy that gains most behind ``queued`` ns of others: how many layers ahead, less one, and
-    the expert; NONE where none gains anything.
+    """Return the most gainful copy behind ``queued`` ns of others: its layer and its expert.
+
+    The layer is given as the number of layers ahead, less one. Both are NONE if no copy gains
+    anything.
     """
     best_gain = 0.0
     best_step = np.int64(_NONE)
@@ -90,8 +93,9 @@ def _most_gainful(sheet, live, now, believed, queued):
 
 @inner
 def _note_need(live, number, is_needed, idle):
-    """Note, if it is, that the link is needed at once when it has had that many ns to spare;
-    returns how many such needs there are.
+    """Note that the link is needed after ``idle`` ns to spare, unless ``is_needed`` is 0.
+
+    Return the number of such needs.
     """
     if is_needed == 0:
         return number
@@ -101,8 +105,9 @@ def _note_need(live, number, is_needed, idle):
 
 @inner
 def _delay_ns(live, num_needs, queued, copy):
-    """What a copy is believed to delay: each need that comes while it holds the link waits for half
-    a piece, on average.
+    """Return how much a copy is believed to delay others, in ns.
+
+    A need of the link while the copy holds it waits for half a piece of the copy, on average.
     """
     delay = 0.0
     for number in range(num_needs):
@@ -113,8 +118,10 @@ def _delay_ns(live, num_needs, queued, copy):
 
 @inner
 def _look_ahead(sheet, cached, live, now):
-    """Note what the next layers may need and when the link will have brought it, and keep what of
-    it is there; returns the link's work in hand.
+    """Note what the next layers may need and when the link has brought it; return the link's work
+    (ns).
+
+    Needed experts that the GPU holds are pinned.
     """
     layer = now.layer
     num_experts = cached.slots.shape[1]
@@ -142,10 +149,11 @@ def _look_ahead(sheet, cached, live, now):
 
 @inner
 def _foreseen(sheet, live, index, ahead, step, idle):
-    """When a layer to come is believed to end, from its gate on, its copies on demand, and what it
-    sends to the CPU.
+    """Return the believed end of a later layer, the end of its copies on demand and its CPU
+    experts.
 
-    Until that gate the link has ``idle`` ns to spare.
+    Both ends are in ns from the gate of that layer; the experts are a number. Until that gate the
+    link has ``idle`` ns to spare.
     """
     expected = live.expected[step, index, ahead]
     # The rule is asked about the experts expected there alone: most of a layer are not.
@@ -176,8 +184,10 @@ def _foreseen(sheet, live, index, ahead, step, idle):
 
 @inner
 def _heaviest_missing(live, index, ahead, step):
-    """Return the expert with the most tokens among those expected there that may come and are not
-    on their way; ties to the lower number.
+    """Return the expert with the most tokens that is expected, missing and not on its way.
+
+    Ties go to the lower number. Experts whose layer has no slot for them are left out; NONE if no
+    expert is left.
     """
     expected = live.expected[step, index, ahead]
     heaviest = np.int64(_NONE)

@@ -54,7 +54,7 @@ LIVE_RESOURCES = (
     *RESOURCES[H2D + 1 :],
     MATCHER_RESOURCE,
 )
-"""As RESOURCES, but copies to the GPU go by priority, and predictions are looked up aside."""
+"""RESOURCES and the matcher, with copies to the GPU that go by priority."""
 assert LIVE_RESOURCES[MATCHER].name == "matcher"
 
 _emit_start_of_pass = by_itself(emit_start_of_pass)
@@ -89,7 +89,7 @@ class LiveJob:
 
     @property
     def spilled(self) -> NDArray[np.bool_] | None:
-        """As in Decisions, once the run has ended."""
+        """The spilled experts as in Decisions, complete once the run has ended."""
         return self.live.spilled if self.live.spilled.size else None
 
     def wasted_bytes(self, timeline: Timeline) -> int:
@@ -110,10 +110,10 @@ def live_job(
     is_foreseen: bool = True,
     room: Room = OWN_MEMORY,
 ) -> LiveJob:
-    """Set a live run up; ``decisions.actions`` is filled in as it goes.
+    """Prepare a live run; its gates fill in ``decisions.actions``.
 
-    Unless ``is_foreseen``, the tokens of a gate may turn out others than foreseen: there is room
-    and a price for any.
+    Unless ``is_foreseen``, gates may select other experts than foreseen. Then there is room and a
+    price for any selection.
     """
     problem = foresight.problem
     passes = foresight.passes
@@ -163,7 +163,7 @@ def live_job(
 
 
 def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
-    """The policy at work, for any engine's session."""
+    """Run the policy of a live job on any engine's session, yielding at every gate."""
     draft = job.draft
     sheet = draft.sheet
     num_layers = sheet.work.shape[1]
@@ -196,7 +196,7 @@ def process(job: LiveJob, session: Session) -> Generator[Wait, None, None]:
 
 
 def _note_copies(cached: Cached, session: Session) -> None:
-    """Which of the awaited copies have started, and when, or arrived."""
+    """Note which awaited copies have arrived, and which have started and when."""
     cached.counters[NOW_NS] = session.now_ns
     num_experts = cached.slots.shape[1]
     for code in cached.coming[: cached.counters[NUM_COMING]].tolist():

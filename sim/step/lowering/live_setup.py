@@ -38,8 +38,10 @@ NO_LIMIT = 2**62
 
 
 def most_queued(predictions: Predictions, shape: tuple[int, ...]) -> int:
-    """How often prefetches are queued at most: each once at every gate from the one that names it
-    to the one it is for.
+    """Return how often prefetches can be queued at most.
+
+    Each prefetch is queued at most once at every gate from the one that names it to the one it is
+    for.
     """
     num_gates = shape[0] * shape[1]
     named_at = np.repeat(np.arange(len(predictions.first) - 1), np.diff(predictions.first))
@@ -68,8 +70,10 @@ def predicted(prefetch: Prefetch, foresight: Foresight) -> Predictions:
 def fresh_cache(
     policy: Policy, residency: Residency, predictions: Predictions, foresight: Foresight
 ) -> Cached:
-    """The cache before the first pass: it holds what the placement chose, or nothing where it is to
-    be filled by misses, with as many free slots.
+    """Return the cache before the first pass.
+
+    It holds the experts that the placement chose. A cache that starts empty or is emptied after
+    each pass has as many free slots instead.
     """
     cache = policy.cache
     shape = residency.experts.shape
@@ -114,7 +118,7 @@ def fresh_cache(
 
 
 def _cache_rules(cache: Cache, problem: Problem) -> NDArray[np.void]:
-    """What the cache says of itself, as compiled code reads it."""
+    """Return the cache's settings as compiled code reads them, one record of CACHE_RULES."""
     rules = np.zeros(1, CACHE_RULES)
     rules["score"] = int(Score.RECENCY if cache.score is None else cache.score)
     rules["is_global"] = cache.is_global
@@ -133,8 +137,10 @@ def _known(foresight: Foresight) -> NDArray[np.float32]:
 def next_uses(
     tokens: NDArray[np.int32], later_uses: NDArray[np.int32] | None = None
 ) -> NDArray[np.int32]:
-    """The first pass from each pass on that selects an expert [pass + 1, layer, expert], behind the
-    last as ``later_uses`` says; without these, the number of passes where none does.
+    """Return the next pass that selects each expert, from each pass on [pass + 1, layer, expert].
+
+    The last row is ``later_uses`` [layer, expert]. Without it, the number of passes says that no
+    further pass selects the expert.
     """
     num_passes = len(tokens)
     following = np.empty((num_passes + 1, *tokens.shape[1:]), np.int32)
@@ -145,9 +151,10 @@ def next_uses(
 
 
 def _rules(policy: Policy, problem: Problem) -> NDArray[np.void]:
-    """What the parts but the cache say of a run, as compiled code reads it.
+    """Return the settings of dispatch, prefetch and overlap as compiled code reads them, one
+    record.
 
-    Raises InputError for what does not go together.
+    Raises InputError for settings that do not go together.
     """
     prefetch = policy.prefetch
     values = {
@@ -180,8 +187,9 @@ def fresh_live(
     passes: Passes,
     most_tokens: int,
 ) -> Live:
-    """Rules, candidates and working room of a run over tokens of that shape, no expert getting more
-    than ``most_tokens``.
+    """Return the rules, candidates and working room of a run; ``shape`` is [pass, layer, expert].
+
+    No expert gets more than ``most_tokens``.
     """
     num_experts = shape[2]
     num_gates = shape[0] * shape[1]

@@ -9,20 +9,21 @@ from sim.step.rules.spill_notes import SpillNotes
 
 
 class Live(NamedTuple):
-    """What a live run works on.
+    """What a live run works on besides its cache.
 
-    ``rules`` has one record: what prefetch, dispatch and overlap say of the run, times in ns.
-    ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer,
-    behind the gates those of the starts of passes; ``believed`` is ns [CPU, copy, GPU; layer shape;
-    tokens]; ``operations`` [n, 2] (task, PROMOTE or DROP) is what the gate just handled asks of the
-    session; ``on_demand`` [GPU] is the gate's last copy of a missing expert to each; ``turn`` [1]
-    is what the next in turn waits for; ``fixed`` is as in Around; ``spilled`` [pass, layer, expert]
-    (empty without such a rule) is filled in as it goes; ``asked[:num_asked[0]]`` are the experts
-    that the gate at hand asks for, ascending. ``is_miss``, ``is_held``, ``copies`` and ``plan``
-    [expert], ``priced`` [3, expert], ``room`` [ROOM, expert], ``named`` and ``due`` [step, expert],
-    ``num_named`` [step] and ``needs`` are working room; ``notes`` are of spills. Where prefetches
-    are weighed by simulation, ``expected`` [step, pass, layer, expert] and ``chances`` [step] are as
-    in Predictions.
+    ``rules`` has one record: the settings of prefetch, dispatch and overlap, times in ns.
+    ``candidates[first[g]:first[g + 1]]`` are the prefetches of gate g = pass · layers + layer.
+    After the gates come those of the starts of passes. ``believed`` is ns [CPU, copy, GPU; layer
+    shape; tokens]. ``operations`` [n, 2] (task, PROMOTE or DROP) is what the current gate asks of
+    the session. ``on_demand`` [GPU] is the gate's last copy of a missing expert to each GPU.
+    ``turn`` [1] is the task that the next expert in turn waits for. ``fixed`` is as in Around.
+    ``spilled`` [pass, layer, expert] is filled in during the run; it is empty unless the rule is
+    SPILL. ``asked[:num_asked[0]]`` are the experts that the current gate asks for, ascending.
+
+    ``is_miss``, ``is_held``, ``copies`` and ``plan`` [expert], ``priced`` [3, expert], ``room``
+    [ROOM, expert], ``named`` and ``due`` [step, expert], ``num_named`` [step] and ``needs`` are
+    working room. ``notes`` are those of spills. If prefetches are weighed by simulation,
+    ``expected`` [step, pass, layer, expert] and ``chances`` [step] are as in Predictions.
     """
 
     rules: NDArray[np.void]

@@ -1,4 +1,4 @@
-"""A scenario's decisions as one program."""
+"""Turn a scenario's decisions into one program."""
 
 from dataclasses import dataclass, replace
 from itertools import product
@@ -42,7 +42,10 @@ from sim.step.lowering.prices import Prices, price
 from sim.workload.batch import Passes
 
 RESOURCES = tuple(Resource(name=name) for name in ("gpu", "h2d", "d2h", "cpu", "host"))
-"""One GPU and its host, all in order; their places are the numbers in ``emit``."""
+"""The resources of one GPU and its host, all in order.
+
+Their numbers are GPU, H2D, D2H, CPU and HOST of ``draft``.
+"""
 FIRST_PEER = 6
 """Resource number of GPU 1: behind those of one GPU, its host, and the matcher of a live run."""
 _FETCH = int(Action.FETCH)
@@ -52,7 +55,7 @@ MAX_TASKS_PER_LAYER = 15
 """Tasks of a layer besides experts: overhead, layer copy, move, attention, two gates, feed-forward,
 two activation copies, a hand-over, four calls of groups of experts, and one to spare."""
 MAX_TASKS_PER_PEER = 6
-"""What a layer adds on each further GPU: a copy, a call, and hidden states there and back."""
+"""The tasks of a layer on each further GPU: a copy, a call, and hidden states there and back."""
 MAX_TASKS_PER_PASS = 4
 MAX_DEPENDENCIES = 4
 """A task waits for at most two ends of the layer before, a copy, and in a serial pass for the task
@@ -105,7 +108,7 @@ def emit(
     decisions: Decisions,
     prices: Prices,
 ) -> Lowered:
-    """Return all tasks of the run, with the prices at hand."""
+    """Return all tasks of the run, given their prices."""
     gpus = problem.num_gpus
     draft = unemitted(problem, passes, tokens, decisions, prices)
     if decisions.foretold is not None or (decisions.actions == Action.DEFERRED).any():
@@ -132,7 +135,7 @@ def unemitted(
     decisions: Decisions,
     prices: Prices,
 ) -> Draft:
-    """A draft without a task, with room for all that was decided."""
+    """Return a draft without tasks, with room for all tasks of the decisions."""
     gpus = problem.num_gpus
     num_resources = len(with_peers(RESOURCES, gpus))
     sheet = sheet_of(problem, passes, tokens, decisions, (prices, num_resources))
@@ -148,10 +151,10 @@ def fresh_draft(
     num_copies: int = 0,
     room: Room = OWN_MEMORY,
 ) -> Draft:
-    """A draft without a task, with room for that many.
+    """Return a draft without tasks, with room for ``num_tasks`` of them.
 
-    A layer's end waits for ``num_awaited`` tasks besides the last of each lane, and a task for up
-    to ``num_copies`` copies besides what any task may wait for.
+    The end of a layer waits for ``num_awaited`` tasks besides the last task of each lane. A task
+    waits for up to ``num_copies`` copies besides what any task may wait for.
     """
     gpus = problem.num_gpus
     overlap = problem.overlap
@@ -177,8 +180,9 @@ def fresh_draft(
 def resources_of(
     problem: Problem, decisions: Decisions, resources: tuple[Resource, ...]
 ) -> tuple[Resource, ...]:
-    """The resources of one GPU with those of further ones, and the disk behind them where it is
-    read; it picks its next read as the link its next copy.
+    """Return the resources of all GPUs and, if the disk is read, the disk as the last one.
+
+    The disk picks its next read by the discipline of copies to the GPU.
     """
     found = with_peers(resources, problem.num_gpus)
     if decisions.shelf is None:
@@ -187,8 +191,9 @@ def resources_of(
 
 
 def with_peers(resources: tuple[Resource, ...], num_gpus: int) -> tuple[Resource, ...]:
-    """The resources, with those of further GPUs behind: each its stream and two directions of
-    copies, as GPU 0 has them.
+    """Return the resources of one GPU and its host, followed by those of further GPUs.
+
+    Each further GPU has a stream and two directions of copies, as GPU 0 has them.
     """
     if num_gpus == 1:
         return resources
@@ -203,8 +208,9 @@ def with_peers(resources: tuple[Resource, ...], num_gpus: int) -> tuple[Resource
 
 
 def platform(machine: Machine, resources: tuple[Resource, ...]) -> Platform:
-    """The resources with the machine's interference; that of GPU 0 and its link holds for each GPU
-    and its link.
+    """Return the resources with the machine's interference.
+
+    The interference of GPU 0 and its link holds for each GPU and its link.
     """
     if not machine.interference:
         return Platform(resources=resources)
@@ -223,8 +229,10 @@ def sheet_of(
     decisions: Decisions,
     priced: tuple[Prices, int],
 ) -> Sheet:
-    """Decisions and prices as compiled code reads them: what is copied early has that action,
-    selected or not. ``priced`` has how many resources there are, behind which a disk stands.
+    """Return decisions and prices as compiled code reads them.
+
+    An expert that is copied early has the action EARLY, selected or not. ``priced`` holds the
+    prices and the number of resources, which is also the resource number of the disk.
     """
     prices, num_resources = priced
     is_moe = np.array([layer.is_moe for layer in problem.model.layers])
@@ -286,9 +294,11 @@ def sheet_of(
 
 
 def _shelved(problem: Problem, shelf: HostShelf | None, resource: int) -> dict[str, Any]:
-    """Host memory's experts and the disk, whose resource has that number; all of it empty where
-    memory holds every expert. What is there at the start counts as asked for the less popular, the
-    longer ago.
+    """Return ``shelf`` and ``disk`` of a Sheet; the shelf is empty if host memory holds every
+    expert.
+
+    ``resource`` is the disk's resource number. Of the experts that are there at the start, the less
+    popular ones count as used longer ago.
     """
     if shelf is None:
         return {"shelf": np.zeros((0, 0), SHELF), "disk": np.zeros(1, DISK)}
@@ -324,7 +334,7 @@ def _records(dtype: np.dtype[np.void], **columns: NDArray[Any]) -> NDArray[np.vo
 
 
 def _named(resources: tuple[Resource, ...], name: str) -> list[int]:
-    """Numbers of the resource of that name, on each GPU that has one."""
+    """Return the numbers of the resources of that name, one for each GPU that has it."""
     return [
         number
         for number, resource in enumerate(resources)
@@ -345,8 +355,9 @@ def _most_tasks(decisions: Decisions, num_gpus: int) -> int:
 
 
 def _most_reads(decisions: Decisions) -> int:
-    """Return the most reads: each expert that is asked for may have to be read, and every one of a
-    layer that is streamed.
+    """Return the most reads from the disk that a run may need.
+
+    Each expert that is asked for may have to be read, and so may every expert of a streamed layer.
     """
     num_experts = decisions.actions.shape[2]
     streamed = np.count_nonzero(decisions.modes == LayerMode.STREAM)
@@ -356,7 +367,9 @@ def _most_reads(decisions: Decisions) -> int:
 
 @kernel
 def _tasks_of_experts(actions: Any) -> int:
-    """Tasks of experts with those actions: a run each, and the copies of weights."""
+    """Return the number of tasks of experts with those actions: a run each, and the copies of
+    weights.
+    """
     number = 0
     for place in range(len(actions)):
         action = actions[place]

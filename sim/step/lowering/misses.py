@@ -1,6 +1,4 @@
-"""What the experts of every layer meet where residents never change: hits, and what the rule says of
-misses.
-"""
+"""The actions of experts if residents never change: hits, and what the rule says about misses."""
 
 from typing import NamedTuple
 
@@ -31,9 +29,11 @@ _SPILL = int(Rule.SPILL)
 
 
 class Weighing(NamedTuple):
-    """What a rule (of Rule) knows of a run: the layers' shapes ``shape_of`` [layer], what is
-    ``believed`` of experts in ns [CPU, copy, GPU; layer shape; tokens], what they run beside, and
-    of how many experts at most spills are noted.
+    """What a dispatch rule knows of a run.
+
+    ``rule`` is of Rule, and ``shape_of`` [layer] are the layers' shapes. ``believed`` is the ns of
+    experts [CPU, copy, GPU; layer shape; tokens]. ``beside`` is what the experts run beside.
+    ``most_alike`` is the largest number of selected experts for which spills are noted.
     """
 
     rule: int
@@ -44,8 +44,10 @@ class Weighing(NamedTuple):
 
 
 class Desk(NamedTuple):
-    """Working room: ``is_miss``, ``is_held`` and ``places`` [expert], ``priced`` [3, expert],
-    ``room`` [ROOM, expert]; and the ``notes`` of spills.
+    """Working room of ``decide_misses``, and the ``notes`` of spills.
+
+    ``is_miss`` and ``is_held`` are [expert], ``places`` [expert + 1], ``priced`` [3, expert] and
+    ``room`` [ROOM, expert].
     """
 
     is_miss: NDArray[np.bool_]
@@ -58,7 +60,7 @@ class Desk(NamedTuple):
 
 @part
 def _decide_alike(tokens, experts_LE, missing, early, actions):
-    """Decide where every miss meets the same fate: fill actions [pass, layer, expert]."""
+    """Fill ``actions`` [pass, layer, expert] if every miss gets the action ``missing``."""
     has_early = early.experts.shape[0] > 0
     for index in range(actions.shape[0]):
         for layer in range(actions.shape[1]):
@@ -71,9 +73,11 @@ def _decide_alike(tokens, experts_LE, missing, early, actions):
 
 @part
 def _look_up(case, is_there, believed, chosen):
-    """Mark and price a layer's selected experts; return the misses and what residents take, in ns.
+    """Mark and price a layer's selected experts; return the number of misses and the residents'
+    time.
 
-    ``believed`` is ns [CPU, copy, GPU; tokens]; ``is_there`` says whom the GPU holds.
+    The time is the GPU's, in ns. ``believed`` is ns [CPU, copy, GPU; tokens]; ``is_there`` [expert]
+    says which experts the GPU holds.
     """
     misses = 0
     resident = np.int64(0)
@@ -91,7 +95,7 @@ def _look_up(case, is_there, believed, chosen):
 
 @part
 def _spill(case, beside, desk, shape, misses, chosen):
-    """Split a layer by ``spill_row``, or as it was noted of an equal case."""
+    """Split a layer by ``spill_row``, or as noted for an equal case."""
     num_selected = len(case.selected)
     each = _tokens_of_each(case)
     if each == 0 or num_selected >= desk.notes.found.shape[1]:
@@ -110,8 +114,10 @@ def _spill(case, beside, desk, shape, misses, chosen):
 
 @part
 def _decide_layer(case, beside, weighing, desk, found, chosen):
-    """Have the rule decide on the misses of a layer; ``found`` is its shape, how many misses it has,
-    and what the GPU runs besides them, in ns.
+    """Have the rule decide on the misses of a layer.
+
+    ``found`` is the layer's shape, its number of misses, and the time (ns) of what the GPU runs
+    besides the misses.
     """
     shape, misses, resident = found
     if weighing.rule == _SPILL and len(case.selected) > 0:
@@ -122,7 +128,7 @@ def _decide_layer(case, beside, weighing, desk, found, chosen):
 
 @part
 def _decide_each(tokens, experts_LE, weighing, early, desk, actions):
-    """Decide layer by layer: fill actions [pass, layer, expert]."""
+    """Fill ``actions`` [pass, layer, expert], one layer after another."""
     known = weighing.beside
     has_early = early.experts.shape[0] > 0
     # Few of many are selected: everything but finding them is done for those alone.
@@ -163,8 +169,9 @@ def _decide_each(tokens, experts_LE, weighing, early, desk, actions):
 
 @allocating_kernel
 def decide_misses(tokens, experts_LE, weighing, early, actions):
-    """Hits, and what the rule says, for residents that never change [layer, expert]; fills actions
-    [pass, layer, expert].
+    """Fill ``actions`` [pass, layer, expert] with hits and with what the rule says about misses.
+
+    ``experts_LE`` [layer, expert] are the residents, which never change.
     """
     num_experts = experts_LE.shape[1]
     num_shapes = weighing.believed.shape[1]
@@ -191,7 +198,9 @@ def decide_misses(tokens, experts_LE, weighing, early, actions):
 
 @inner
 def _take_early(case, is_early, actions):
-    """What comes early is no miss that a rule decides on; returns the GPU's work on it, in ns."""
+    """Take early experts out of the misses that the rule decides on; return the GPU's time for them
+    (ns).
+    """
     work = np.int64(0)
     for expert in case.selected:
         if is_early[expert]:

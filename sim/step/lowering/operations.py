@@ -1,4 +1,6 @@
-"""What is undone at a gate: prefetches promoted or taken back, caches emptied."""
+"""What a gate changes of earlier decisions: prefetches are promoted or taken back,
+caches emptied.
+"""
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from sim.step.lowering.slots import (
 )
 
 PROMOTE, DROP = range(2)
-"""What a gate asks of the session for a task."""
+"""Operations on a task that a gate asks of the session."""
 
 
 @inner
@@ -29,8 +31,9 @@ def operate(cached, live, task, operation):
 
 @inner
 def take_back(cached, live, layer, kept):
-    """Take back prefetches of this layer that have not started: all, or all except those pinned by the
-    gate with the stamp ``kept``.
+    """Take back the prefetches of a layer that have not started.
+
+    Those that the gate with the stamp ``kept`` has pinned stay; with NONE, none stays.
     """
     if cached.counters[NUM_COMING] > 0:
         _take_back(cached, live, np.int64(layer), np.int64(kept))
@@ -62,8 +65,9 @@ def _take_back(cached, live, layer, kept):
 
 @part
 def empty(sheet, cached):
-    """Give up all that is held, once the pass has no further gate; what is on its way arrives all
-    the same.
+    """Release all experts that the GPU holds, once the pass has no further gate.
+
+    Experts on their way arrive all the same.
     """
     num_experts = cached.slots.shape[1]
     for layer in range(cached.slots.shape[0]):

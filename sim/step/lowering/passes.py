@@ -1,5 +1,7 @@
-"""Forward passes as tasks: layers on the GPU, copied there whole, or on the CPU, then the
-vocabulary projection. Compiled.
+"""Compiled functions that turn forward passes into tasks.
+
+A layer runs on the GPU, on the GPU after it was copied there whole, or on the CPU. The vocabulary
+projection follows.
 """
 
 import numpy as np
@@ -50,7 +52,9 @@ _NONE = NONE
 
 @inner
 def _stream(draft, duration_ns, num_bytes, layer):
-    """Copy a whole layer (or the head) into the next free layer buffer of GPU 0."""
+    """Copy a whole layer (or the head) into the next free layer buffer of GPU 0; return
+    the copy.
+    """
     ring = draft.layer_ring
     # With one buffer, nothing is copied ahead of its turn: the layer before runs from that buffer.
     if ring.shape[1] == 1:
@@ -61,10 +65,9 @@ def _stream(draft, duration_ns, num_bytes, layer):
 
 @inner
 def _stream_peers(draft, layer):
-    """Copy the experts of further GPUs to them; the runs there follow the last of these copies on
-    each, which is returned as a number.
+    """Copy a streamed layer's experts to further GPUs; return the copy to GPU 1 (NONE: one GPU).
 
-    The copies to GPUs 1, 2, … are consecutive tasks.
+    The copies to GPUs 1, 2, … are consecutive tasks. Runs on a further GPU wait for the copy to it.
     """
     ring = draft.layer_ring
     first = _NONE
@@ -81,8 +84,10 @@ def _stream_peers(draft, layer):
 
 @inner
 def _read_layer(draft, layer):
-    """Have all experts of a layer in host memory, no sooner than the buffer is free that they go
-    to; returns the last read, behind all others in the disk's order.
+    """Have all experts of a layer in host memory; return the last read (NONE: all were there).
+
+    Reads begin no sooner than the buffer that the layer goes to is free. In the disk's order, the
+    last read is behind all others.
     """
     after = draft.layer_ring[0, draft.state[STREAMED] % draft.layer_ring.shape[1]]
     read = np.int64(_NONE)
@@ -93,11 +98,11 @@ def _read_layer(draft, layer):
 
 @inner
 def begin_layer(draft, at):
-    """A layer up to its gate: overhead, the copy of the whole layer if it is streamed, experts that
-    come early, attention, gate. A layer without experts is emitted whole.
+    """Emit a layer up to its gate.
 
-    Returns the gate, the first copy of a streamed layer to further GPUs, and the first early copy;
-    NONE where there is none.
+    The order is overhead, the copy of the whole layer if it is streamed, early copies, attention
+    and gate. A layer without experts is emitted whole. Return the gate, the first copy of a
+    streamed layer to further GPUs, and the first early copy; NONE where there is none.
     """
     sheet = draft.sheet
     layer = at.layer
@@ -127,7 +132,10 @@ def begin_layer(draft, at):
 
 @inner
 def end_layer(draft, at, gate, streamed, early):
-    """What the gate of a layer sets off; takes what ``begin_layer`` returned."""
+    """Emit what the gate of a layer sets off.
+
+    ``gate``, ``streamed`` and ``early`` are what ``begin_layer`` returned.
+    """
     everyone = range(draft.sheet.tokens.shape[2])
     if draft.sheet.work[at.pass_index, at.layer].mode == _ON_CPU:
         _experts_on_cpu(draft, at, gate)
@@ -144,7 +152,7 @@ def end_layer(draft, at, gate, streamed, early):
 
 @inner
 def _experts_on_cpu(draft, at, gate):
-    """Shared experts and all routed ones of a layer that runs on the CPU, one after another."""
+    """Emit the shared and the routed experts of a layer on the CPU, one after another."""
     sheet = draft.sheet
     last = gate
     ffn_ns = sheet.work[at.pass_index, at.layer].ffn
@@ -161,7 +169,7 @@ def _experts_on_cpu(draft, at, gate):
 
 @inner
 def _free_layer(draft, at):
-    """The buffers of a layer that was streamed are free once their last uses have ended."""
+    """Note the last uses of the buffers of a streamed layer, after which the buffers are free."""
     sheet = draft.sheet
     if sheet.work[at.pass_index, at.layer].mode == _STREAM:
         ring = draft.layer_ring
@@ -173,7 +181,7 @@ def _free_layer(draft, at):
 
 @inner
 def emit_head(draft, index):
-    """The vocabulary projection of each sequence's last position, if this pass ends in one."""
+    """Emit the vocabulary projection of each sequence's last position, if the pass has one."""
     sheet = draft.sheet
     fed = sheet.passes[index]
     if fed.head < 0:
@@ -196,7 +204,7 @@ def emit_head(draft, index):
 
 @inner
 def emit_layer(draft, at):
-    """All tasks of one layer of a pass."""
+    """Emit all tasks of one layer of a pass."""
     gate, streamed, early = begin_layer(draft, at)
     if gate >= 0:
         end_layer(draft, at, gate, streamed, early)
@@ -204,7 +212,7 @@ def emit_layer(draft, at):
 
 @inner
 def end_pass(draft, index):
-    """What follows the last layer of a pass; notes the task that ends it."""
+    """Emit what follows the last layer of a pass; note the task that ends the pass."""
     emit_head(draft, index)
     emit_overhead(draft, draft.sheet.run[0].step_overhead, _NONE)
     draft.last_task[index] = draft.state[N] - 1
@@ -212,7 +220,7 @@ def end_pass(draft, index):
 
 @kernel
 def emit_run(draft):
-    """All passes of a run."""
+    """Emit all passes of a run."""
     for index in range(len(draft.sheet.passes)):
         begin_pass(draft, index)
         for layer in range(draft.sheet.work.shape[1]):

@@ -1,11 +1,12 @@
 """Layers pipelined over micro-batches: compiled, one group of micro-batches after another.
 
-In every layer each micro-batch has a first half (where the CPU attends: products before, queries
-down, attention on the CPU, sums up) and a second (products behind, or the whole attention on the
-GPU; gate, experts). The GPU takes them in turn, the first half two micro-batches ahead of the
-second, across layers too, as MoE-Lightning's CGOPipe does (arXiv 2411.11217). Meanwhile pages of a
-later layer's weights are copied, into as many buffers as there are; activations go before pages, at
-their borders. A group ends in one vocabulary projection.
+In every layer each micro-batch has two halves. If the CPU attends, the first half is the products
+before attention, queries down, attention on the CPU, and its sums up. The second half is the
+products after attention, or the whole attention on the GPU, then the gate and the experts. The GPU
+takes the halves in turn, as MoE-Lightning's CGOPipe does (arXiv 2411.11217). First halves are two
+micro-batches ahead of second halves, across layers too. Meanwhile pages of a later layer's weights
+are copied, into as many buffers as there are. Activations go before pages, at the borders of pages.
+A group ends in one vocabulary projection.
 """
 
 from typing import NamedTuple
@@ -43,10 +44,12 @@ from sim.step.lowering.emit import (
 from sim.step.lowering.passes import emit_head
 
 AHEAD = 2
-"""How many micro-batches the first halves are ahead of the second."""
+"""How many micro-batches first halves are ahead of second halves."""
 IS_BEGUN, NUM_GROUPS, PAGED_UNITS, USED_UNITS = range(4)
-"""Places in the progress of a flow: whether the first pages are emitted, how many groups are to be
-emitted now, and how many units were paged, and used, so far.
+"""Places in the ``progress`` of a Flow.
+
+IS_BEGUN says whether the first pages are emitted. NUM_GROUPS is the number of groups to emit now.
+PAGED_UNITS and USED_UNITS are the units (one layer of one group) paged and used so far.
 """
 
 _RESIDENT = int(Action.RESIDENT)
@@ -64,10 +67,11 @@ _NONE = NONE
 class Flow(NamedTuple):
     """What pipelined layers need besides a draft.
 
-    ``pipe`` [pass, layer] are their prices; the passes of group g, one for each micro-batch, are
-    those from ``firsts[g]`` up to ``firsts[g + 1]``. Working room: ``ends`` [micro-batch, 2], what
-    each waits for; ``last_use`` and ``last_page`` [buffer] of pages. ``progress`` has the numbers
-    above; groups behind those to be emitted are known for their pages, which come ahead of them.
+    ``pipe`` [pass, layer] of PIPE are their prices. The passes of group g, one for each
+    micro-batch, are those from ``firsts[g]`` up to ``firsts[g + 1]``. ``ends`` [micro-batch, 2] are
+    the tasks that each micro-batch waits for. ``last_use`` and ``last_page`` [buffer] are the last
+    use and the last page of each buffer. ``progress`` has the numbers above. Groups after those to
+    be emitted are known for their pages, which are copied before the groups.
     """
 
     pipe: NDArray[np.void]
@@ -80,8 +84,9 @@ class Flow(NamedTuple):
 
 @part
 def _emit_pages(draft, flow, unit, num_paged):
-    """Copy what a unit (group · layers + layer) misses into the next buffer, page by page; returns
-    how many units were paged so far.
+    """Copy what a unit misses into the next buffer, page by page; return the units paged so far.
+
+    A unit is numbered group · layers + layer.
     """
     pipe = flow.pipe
     group = unit // pipe.shape[1]
@@ -106,8 +111,10 @@ def _emit_pages(draft, flow, unit, num_paged):
 
 @part
 def _first_half(draft, flow, at, place):
-    """Host overhead before a group's first micro-batch; where the CPU attends, everything up to
-    what comes back from it.
+    """Emit the first half of a layer for the micro-batch at ``place`` of its group.
+
+    The first micro-batch begins with the host overhead. If the CPU attends, all tasks up to the
+    copy of its sums follow.
     """
     ends = flow.ends[place]
     layer = at.layer
@@ -131,8 +138,9 @@ def _first_half(draft, flow, at, place):
 
 @part
 def _second_half(draft, flow, at, place, page):
-    """Emit from the attention's result (or the attention itself) to the layer's end; experts that
-    were paged wait for their last page.
+    """Emit the second half of a layer for the micro-batch at ``place`` of its group.
+
+    Experts that were paged wait for their last ``page``.
     """
     sheet = draft.sheet
     layer = at.layer
@@ -169,7 +177,7 @@ def _second_half(draft, flow, at, place, page):
 
 @part
 def _emit_group(draft, flow, group, emitted, used):
-    """All layers of one group of micro-batches; returns how many units were paged, and used."""
+    """Emit all layers of one group of micro-batches; return the units paged and used so far."""
     pipe = flow.pipe
     ends = flow.ends
     last_use = flow.last_use
@@ -207,8 +215,9 @@ def _emit_group(draft, flow, group, emitted, used):
 
 @kernel
 def emit_pipelined_run(draft, flow):
-    """The passes of a run that are to be emitted now, in groups; ``last_task`` of a pass is that of
-    its group.
+    """Emit the passes that are to be emitted now, group by group.
+
+    ``last_task`` of a pass is the last task of its group.
     """
     progress = flow.progress
     emitted = progress[PAGED_UNITS]

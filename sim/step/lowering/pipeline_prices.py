@@ -20,16 +20,16 @@ PIPE = np.dtype(
         )
     ]
 )
-"""A layer of a micro-batch, in ns and bytes.
+"""Prices of a layer for one micro-batch, in ns and bytes.
 
-``is_split``: the CPU attends, between the products ``before`` and ``after`` on the GPU, queries,
-keys and values going ``down`` and what is summed ``up``. ``kv`` of a prompt goes to host memory.
-``page`` is this micro-batch's share of the copy of the layer.
+``is_split`` says that the CPU attends (``core``), between the products ``before`` and ``after`` on
+the GPU. Queries, keys and values are copied ``down``, and the sums are copied ``up``. The ``kv`` of
+a prompt is copied to host memory. ``page`` is the micro-batch's share of the copy of the layer.
 """
 
 
 def pipeline_prices(problem: Problem, passes: Passes, pipelined: Pipelined) -> NDArray[np.void]:
-    """PIPE records [pass, layer]."""
+    """Return the prices of pipelined layers as records of PIPE [pass, layer]."""
     costs = problem.costs
     model = problem.model
     pipe = np.zeros((len(passes), model.num_layers), PIPE)
@@ -51,8 +51,9 @@ def pipeline_prices(problem: Problem, passes: Passes, pipelined: Pipelined) -> N
 
 
 def page_bytes(problem: Problem, passes: Passes, paged: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """[pass, layer]: of the paged experts of a layer, the share that each micro-batch of a group
-    has copied; they add up.
+    """Return the bytes of a layer's paged experts that each micro-batch has copied [pass, layer].
+
+    The shares of a group's micro-batches add up to all paged experts of the layer.
     """
     model = problem.model
     missing = paged.sum(axis=1) * np.array([layer.expert_bytes for layer in model.layers])

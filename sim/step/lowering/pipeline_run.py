@@ -1,4 +1,4 @@
-"""Decisions of pipelined layers as one program."""
+"""Turn the decisions of pipelined layers into one program."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ PIPELINE_RESOURCES = tuple(
     else resource
     for resource in RESOURCES
 )
-"""As RESOURCES, but on the way to the GPU activations go before pages."""
+"""RESOURCES with copies to the GPU that go by priority: activations go before pages."""
 
 MAX_TASKS_PER_LAYER = 16
 MAX_TASKS_PER_GROUP = 4
@@ -54,8 +54,10 @@ def pipelined_draft(
     decisions: Decisions,
     num_emitted: int,
 ) -> tuple[Draft, Flow]:
-    """A draft without a task, with room for those of the first ``num_emitted`` passes, and what
-    emits them. Raises InputError for pages without a buffer.
+    """Return a draft without tasks, and the flow that emits the first ``num_emitted`` passes into
+    it.
+
+    Raises InputError for pages without a buffer.
     """
     assert decisions.pipelined is not None, "pipelined layers without what they need to know"
     assert problem.num_gpus == 1, "pipelined layers on several GPUs"

@@ -17,16 +17,19 @@ from sim.workload.batch import Passes
 
 
 class Prices(NamedTuple):
-    """Durations in ns. [pass, layer] where each layer runs: attention, gate, ffn (dense or shared
-    experts); [pass]: head (NONE: not run).
+    """The prices of everything that a run may do; durations are in ns.
 
-    ``expert_gpu`` and ``expert_cpu`` are [shape, tokens] with ``shape_of`` [layer]; copies are
-    [layer] with their bytes, ``share_fetch`` and ``share_bytes`` [layer, GPU] those of what one of
-    several GPUs runs of a layer; ``activations`` are [shape; to the GPU, from it, from one GPU to
-    another; tokens], with ``activation_bytes`` for one token, and straight from one GPU to another
-    where ``is_direct``.
-    ``group_gpu`` and ``group_cpu``: what a layer's experts cost together besides, where they run as
-    one call (0: they do not); ``least_gpu`` is the least that such a call lasts on the GPU.
+    ``attention``, ``gate`` and ``ffn`` (dense or shared experts) are [pass, layer], each where its
+    layer runs. ``head`` is [pass] (NONE: not run). ``expert_gpu`` and ``expert_cpu`` are [layer
+    shape, tokens], with ``shape_of`` [layer]. ``fetch``, ``evict`` and ``layer_fetch`` are the
+    copies [layer] of an expert and of a whole layer, with their bytes. ``share_fetch`` and
+    ``share_bytes`` [layer, GPU] are the copies of what one GPU runs of a layer.
+
+    ``activations`` are [layer shape; to the GPU, from the GPU, from one GPU to another; tokens];
+    ``activation_bytes`` are those of one token. ``is_direct`` says whether activations go directly
+    from one GPU to another. ``group_gpu`` and ``group_cpu`` are what one call for a layer's experts
+    takes besides the experts (0: there are no such calls). ``least_gpu`` is the least that such a
+    call lasts on the GPU.
     """
 
     attention: NDArray[np.int64]
@@ -62,11 +65,11 @@ def price(
     head_modes: NDArray[np.uint8],
     max_tokens: int,
 ) -> Prices:
-    """Everything a run over those passes may be charged; ``max_tokens`` is the most that one expert
-    gets. No array is to be changed.
+    """Return the price of everything that a run over those passes may do.
 
-    What depends on neither modes nor the policy is priced once for all runs that share the
-    problem's costs.
+    No expert gets more than ``max_tokens``. Prices that depend on neither modes nor policy are
+    computed once for all runs that share the problem's costs. So callers must not change the
+    arrays.
     """
     costs = problem.costs
     model = problem.model
@@ -110,13 +113,13 @@ def price(
 
 
 def _chosen(is_on_cpu: NDArray[np.bool_], prices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the prices [device, …] of where something runs."""
+    """Choose the prices of the device that runs each entry from ``prices`` [GPU or CPU, …]."""
     # Most policies run no layer on the CPU.
     return np.asarray(np.where(is_on_cpu, prices[1], prices[0]) if is_on_cpu.any() else prices[0])
 
 
 def _copies(costs: CostModel, is_pinned: bool, max_tokens: int) -> dict[str, Any]:
-    """Copies of weights, and of the activations of up to that many tokens."""
+    """Return the copies of weights, and those of the activations of 0 to ``max_tokens`` tokens."""
     layers = costs.model.layers
     top = costs.model.head_bytes
     last = costs.at(len(layers) - 1)
@@ -139,7 +142,7 @@ def _copies(costs: CostModel, is_pinned: bool, max_tokens: int) -> dict[str, Any
 def _by_layer(
     costs: CostModel, way: Way, num_bytes: NDArray[np.int64], *, is_pinned: bool
 ) -> NDArray[np.int64]:
-    """Copies [layer] over the link of each layer's own card."""
+    """Return the ns of copies [layer], each over the link of its layer's card."""
     shapes, shape_of = layer_shapes(costs.model)
     found = np.zeros(len(num_bytes), np.int64)
     for shape, layer in enumerate(shapes):
@@ -179,10 +182,11 @@ _DEVICES: tuple[Device, Device] = ("gpu", "cpu")
 def _by_device(
     costs: CostModel, passes: Passes, representatives: list[int], shape_of: NDArray[np.int64]
 ) -> dict[str, NDArray[Any]]:
-    """Everything but experts [GPU or CPU, pass, layer], the head [GPU or CPU, pass], and which
-    passes run it.
+    """Return what is priced once for each device.
 
-    Of a prompt in chunks, only the last pass does, over each sequence's last position.
+    Attention, gate and feed-forward are ns [GPU or CPU, pass, layer], the head is ns [GPU or CPU,
+    pass]. ``is_head_run`` [pass] says which passes run the head. Of a prompt in chunks only the
+    last pass does, over each sequence's last position.
     """
     found: dict[str, NDArray[Any]] = {}
     for name, pricer in _BY_LAYER.items():
@@ -217,7 +221,9 @@ def _gate(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArr
 
 
 def _ffn(costs: CostModel, device: Device, layer: int, passes: Passes) -> NDArray[np.int64]:
-    """Shared experts, and a dense feed-forward, which may stand beside experts."""
+    """Return the ns [pass] of shared experts and of a dense feed-forward, which may stand beside
+    experts.
+    """
     shared = _class_price(costs, device, layer, TensorClass.SHARED_EXPERT, passes)
     return shared + _class_price(costs, device, layer, TensorClass.DENSE_FFN, passes)
 

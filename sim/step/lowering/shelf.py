@@ -16,10 +16,11 @@ _NONE = NONE
 
 @inner
 def bring_in(draft, layer, expert, after, priority):
-    """Have the expert in host memory once task ``after`` has ended; returns the read that its use
-    waits for, NONE where it was there from the start.
+    """Have an expert in host memory once task ``after`` has ended; return the read that its use
+    waits for.
 
-    One whose read is still under way is not read twice.
+    Return NONE if the expert was there from the start. An expert whose read is under way is not
+    read twice.
     """
     # Asked here, because a call of a part that takes a draft costs more than a task.
     if draft.sheet.shelf.shape[0] == 0:
@@ -54,14 +55,14 @@ def _take_down(draft, layer, expert, after, priority):
 
 @inner
 def _at(sheet, place):
-    """The expert of that place in the order."""
+    """Return the record of the expert at ``place`` (layer · experts + expert)."""
     num_experts = sheet.shelf.shape[1]
     return sheet.shelf[place // num_experts, place % num_experts]
 
 
 @inner
 def _take_out(sheet, place):
-    """Leave an expert out of the order; its neighbours become each other's."""
+    """Take an expert out of the order of last use, and link its neighbours to each other."""
     older, newer = _at(sheet, place).older, _at(sheet, place).newer
     if older < 0:
         sheet.disk[0].oldest = newer
@@ -75,7 +76,7 @@ def _take_out(sheet, place):
 
 @inner
 def _put_newest(sheet, place):
-    """Put an expert that is not in the order behind all others."""
+    """Put an expert at the newest end of the order of last use."""
     newest = sheet.disk[0].newest
     _at(sheet, place).older = newest
     _at(sheet, place).newer = _NONE
@@ -88,7 +89,9 @@ def _put_newest(sheet, place):
 
 @part
 def _make_room(sheet, num_bytes):
-    """Drop what was asked for longest ago, one after another, until that many bytes are free."""
+    """Drop the least recently used experts, one after another, until ``num_bytes``
+    bytes are free.
+    """
     disk = sheet.disk[0]
     while disk.left_bytes < num_bytes and disk.oldest >= 0:
         place = disk.oldest

@@ -35,25 +35,33 @@ fewer: a gate looks at slots of many experts, which should lie close together.
 """
 
 LEAVER = np.dtype([("expert", "i8"), ("worth", "f8"), ("is_last", "i8")], align=True)
-"""One that may leave; ``is_last``: only where no other is left, since the gate at hand selected it
-too.
+"""An expert that may leave a cache.
+
+``is_last`` is 1 if it leaves only when no other is left, because the current gate selected it too.
 """
 KNOWN = np.dtype([(name, "i8") for name in ("stamp", "row", "is_lasting", "num", "is_all")])
-"""How many leavers of a layer are listed, and whether they are all: for the gate with that stamp
-(NONE: for none), and if ``is_lasting`` for those after it too, while the layer's forecast is that
-of the same ``row``."""
+"""The state of the list of a layer's leavers.
+
+``num`` of them are listed; ``is_all`` is 1 if no other expert may leave. The list is valid for the
+gate with the ``stamp`` (NONE: for none). If ``is_lasting`` is 1, the list is valid for later gates
+too, while the layer's forecast is that of the same ``row``.
+"""
 BLOCK = np.dtype([(name, "i8") for name in ("stamp", "row", "is_lasting", "layer")])
-"""Which of a block of layers has the one that leaves first (NONE: none of them has any), and for
-which gates that holds: as in KNOWN.
+"""The ``layer`` of a block of layers that has the expert that leaves first (NONE: none has one).
+
+``stamp``, ``row`` and ``is_lasting`` say for which gates this is valid, as in KNOWN.
 """
 LAYERS_PER_BLOCK = 8
-"""Where one budget serves all layers: so that a look for who leaves does not ask each of them."""
+"""The number of layers in a block, if one budget serves all layers.
+
+A search for the expert that leaves first asks each block instead of each layer.
+"""
 LISTED = 4
 """How many experts that may leave are listed for each layer.
 
-A gate mostly makes room for several at once, so that one look serves them all; keeping a longer list
-in order takes as long as looking again. With one budget for all layers the list has one, because
-the leavers spread over the layers.
+A gate mostly makes room for several experts at once, so one search serves them all. Keeping a
+longer list in order would take as long as a new search. With one budget for all layers only one
+expert is listed for each layer, because the leavers spread over the layers.
 """
 
 CACHE_RULES = np.dtype(
@@ -61,10 +69,12 @@ CACHE_RULES = np.dtype(
     + [("alpha", "f8")],
     align=True,
 )
-"""How a cache keeps experts: by which Score, whether one budget serves all layers, whether what
-leaves is copied back, and whether all is given up behind the last layer of a pass.
+"""How a cache keeps experts.
 
-``alpha`` and ``kept`` are the weight of a new gate in SMOOTHED_GATE and how many of its shares count.
+``score`` is of Score. ``is_global`` says whether one budget serves all layers. ``writes_back`` says
+whether an expert that leaves is copied back. ``is_emptied`` says whether all experts are released
+after the last layer of a pass. ``alpha`` is the weight of a new gate in SMOOTHED_GATE, and ``kept``
+is how many of its largest shares count.
 """
 
 (
@@ -79,8 +89,10 @@ leaves is copied back, and whether all is given up behind the last layer of a pa
     NOW_NS,
     SERVED,
 ) = range(10)
-"""Places in the counters; NOW_NS is when the gate at hand ended, SERVED its stamp while its misses
-find room (else NONE).
+"""Places in the counters.
+
+NOW_NS is when the current gate ended. SERVED is the stamp of the current gate while its misses find
+room, else NONE.
 """
 NUM_COUNTERS = 10
 
@@ -90,15 +102,17 @@ _NONE = NONE
 class Cached(NamedTuple):
     """A cache at work.
 
-    ``slots`` [layer, expert] of SLOT, and their ``scores``; ``free`` slots by layer, the last for a
-    budget over all layers, of each GPU in turn; ``coming`` lists awaited experts as layer · experts
-    + expert. ``forecast`` holds predicted shares as in Predictions, or one row for all passes;
-    ``gates`` [pass, layer, expert] the true ones, ``next_use`` [pass, layer, expert] the next pass
-    that selects; empty where no score needs them. ``held[layer, :num_held[layer]]`` are the experts with status HELD, ascending:
-    few of many, so that no search looks at all slots. ``leavers[layer, :known[layer].num]`` of
-    LEAVER are those of them that may leave and are worth least, the least first (ties to the lower
-    number), as ``known`` [layer] of KNOWN says. ``blocks`` of BLOCK, of layers one after
-    another, is empty where each layer has a budget of its own. ``rules`` has one record of
+    ``slots`` [layer, expert] are of SLOT, and ``scores`` are theirs. ``free`` counts the free slots
+    [layer, GPU], flattened; a budget over all layers is in the last row. ``coming`` lists awaited
+    experts as layer · experts + expert. ``forecast`` holds predicted shares as in Predictions, or
+    one row for all passes. ``gates`` [pass, layer, expert] are the true shares, ``next_use`` [pass,
+    layer, expert] is the next pass that selects; both are empty if no score needs them.
+
+    ``held[layer, :num_held[layer]]`` are the experts with the status HELD, ascending. They are few
+    of many, so no search looks at all slots. ``leavers[layer, :known[layer].num]`` of LEAVER are
+    those of them that may leave and are worth least. The least worthy stands first; ties go to the
+    lower number. ``known`` [layer] is of KNOWN. ``blocks`` of BLOCK are blocks of consecutive
+    layers; there are none if each layer has a budget of its own. ``rules`` has one record of
     CACHE_RULES.
     """
 
@@ -119,8 +133,10 @@ class Cached(NamedTuple):
 
 
 def held_of(slots: NDArray[np.void], *, is_global: bool) -> dict[str, NDArray[Any]]:
-    """``held``, ``num_held``, ``leavers``, ``known`` and ``blocks`` of a cache with those slots, in
-    which nothing has been looked for.
+    """Return ``held``, ``num_held``, ``leavers``, ``known`` and ``blocks`` of a cache with those
+    slots.
+
+    No search has been made: no leavers are listed.
     """
     is_held = slots["status"] == HELD
     known = np.zeros(len(slots), KNOWN)
@@ -138,7 +154,7 @@ def held_of(slots: NDArray[np.void], *, is_global: bool) -> dict[str, NDArray[An
 
 @inner
 def hold(cached, layer, expert):
-    """An expert is on the GPU from now on."""
+    """Note that the GPU holds an expert from now on."""
     cached.slots[layer, expert].status = HELD
     # Ascending, so that ties go to the lower number in whatever order experts came.
     held = cached.held[layer]
@@ -156,7 +172,7 @@ def hold(cached, layer, expert):
 
 @inner
 def release(cached, layer, expert):
-    """An expert is no longer on the GPU."""
+    """Note that the GPU no longer holds an expert."""
     cached.slots[layer, expert].status = ABSENT
     held = cached.held[layer]
     place = 0
@@ -170,7 +186,7 @@ def release(cached, layer, expert):
 
 @inner
 def forget(cached, layer):
-    """Who may leave of a layer, or what they are worth, is not what it was."""
+    """Discard the list of a layer's leavers: who may leave, or what they are worth, has changed."""
     cached.known[layer].stamp = _NONE
     cached.known[layer].is_lasting = 0
     forget_block(cached, layer)
@@ -178,7 +194,7 @@ def forget(cached, layer):
 
 @inner
 def forget_block(cached, layer):
-    """Who leaves first of the block of a layer is not who it was."""
+    """Discard what is noted of a layer's block: another expert may leave first."""
     if len(cached.blocks) > 0:
         block = cached.blocks[layer // LAYERS_PER_BLOCK]
         block.stamp = _NONE
@@ -196,20 +212,20 @@ def pool_of(cached, layer, expert):
 
 @inner
 def gpu_of(cached, layer, expert):
-    """The GPU that an expert is on: as ``owner_of`` deals them out."""
+    """Return the GPU that holds an expert, dealt out as in ``owner_of``."""
     num_gpus = len(cached.free) // (cached.slots.shape[0] + 1)
     return (layer * cached.slots.shape[1] + expert) % num_gpus
 
 
 @inner
 def give_back(cached, layer, expert):
-    """The slot of an expert, of its layer (or of the common budget), is free again."""
+    """Count the slot of an expert as free again, in its layer's budget or the common one."""
     cached.free[pool_of(cached, layer, expert)] += 1
 
 
 @inner
 def settle_arrivals(cached):
-    """What has arrived is held from now on."""
+    """Mark awaited experts whose copies have arrived as held."""
     if cached.counters[NUM_COMING] > 0:
         _settle_arrivals(cached)
 

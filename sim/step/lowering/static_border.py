@@ -1,9 +1,9 @@
-"""A program run in parts where copies go ahead of their pass: layers that are streamed, and pages of
-pipelined ones.
+"""A program that is run in parts, although copies run ahead of their pass.
 
-What a pass begins with waits, by way of others, for the end of the pass before; a copy waits for the
-last use of its buffer. So no task of a pass begins before the end of one that lies as many passes
-back as there are buffers: to have the tasks of those passes emitted by then is to have them all.
+These are the copies of streamed layers, and the pages of pipelined layers. The first tasks of a
+pass wait, directly or not, for the end of the pass before. A copy waits for the last use of its
+buffer. So no task begins before the end of the pass that lies as many passes back as there are
+buffers. Once the passes in between are emitted, all tasks that can begin by then are known.
 """
 
 from dataclasses import dataclass, replace
@@ -36,9 +36,10 @@ from sim.workload.batch import Passes
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ProgramJob:
-    """Passes that are to be emitted and run, behind those of earlier parts; ``flow`` where layers
-    are pipelined. ``num_passes`` of the draft's passes are of this part: the others are known for
-    their pages.
+    """Passes that are to be emitted and run, after those of earlier parts.
+
+    ``flow`` is there if layers are pipelined. Only the first ``num_passes`` of the draft's passes
+    are of this part. The others are known for their pages.
     """
 
     platform: Platform
@@ -50,8 +51,10 @@ class ProgramJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DrivenProgram:
-    """A part that was driven: its job, the engine's rows, and the tasks that end the latest groups of
-    passes, which the engine may not have reached.
+    """A part that was driven: its job, the engine's rows, and ``ends``.
+
+    ``ends`` are the tasks that end the latest groups of passes. The engine may not have reached
+    them.
     """
 
     job: ProgramJob
@@ -60,12 +63,12 @@ class DrivenProgram:
 
     @property
     def num_tasks(self) -> int:
-        """Tasks emitted so far, those that are left of earlier parts among them."""
+        """The number of tasks emitted so far, including those left over from earlier parts."""
         return int(self.job.draft.state[N])
 
     @property
     def num_submitted(self) -> int:
-        """Tasks that the engine has: all of them."""
+        """The number of tasks that the engine has: all emitted tasks."""
         return self.num_tasks
 
     def first_needed(self) -> int:
@@ -74,12 +77,14 @@ class DrivenProgram:
         return int(unfinished[0]) if len(unfinished) else self.num_tasks
 
     def wasted_bytes(self) -> int:
-        """Nothing is fetched that might not be used."""
+        """Return 0: nothing is fetched that might not be used."""
         return 0
 
 
 def num_ahead(problem: Problem) -> int:
-    """How many passes, or groups of them, must be emitted behind the one whose end is awaited."""
+    """Return how many passes, or groups of them, must be emitted after the one whose end is
+    awaited.
+    """
     return 1 + max(1, problem.overlap.staging_layers)
 
 
@@ -90,7 +95,7 @@ def program_job(
     decisions: Decisions,
     num_passes: int,
 ) -> ProgramJob:
-    """Set the first ``num_passes`` of those passes up. Raises InputError for copies without a
+    """Prepare the first ``num_passes`` of those passes. Raises InputError for copies without a
     buffer.
     """
     if decisions.pipelined is None:
@@ -118,9 +123,10 @@ def drive_program(
     num_behind: int,
     is_last: bool,
 ) -> DrivenProgram:
-    """Emit the passes of a job and run up to the end of the group that so many groups follow, or
-    all there is where they are the last; ``before`` goes on without its first tasks.
+    """Emit the passes of a job and run until the group before the last ``num_behind`` groups has
+    ended.
 
+    The last part is run to its end. ``before`` goes on without its first ``num_left_out`` tasks.
     Raises InputError when the run would outlast the clock.
     """
     ends = np.zeros(0, np.int64)
@@ -151,7 +157,7 @@ def _run(rows: EngineRows, wait: NDArray[np.int64], expected: int) -> None:
 
 
 def _joined(job: ProgramJob, before: DrivenProgram, num_left_out: int) -> ProgramJob:
-    """The job of the next passes with all that goes on."""
+    """Return the job of the next passes with all that goes on of the part ``before``."""
     flow = job.flow
     if flow is not None:
         earlier = before.job.flow

@@ -54,7 +54,7 @@ class StaticJob:
     early: Early
 
     def decide(self, index: int, layer: int) -> None:
-        """Fill in the actions of a layer whose gate is known, in the pass of that number."""
+        """Fill in the actions of a layer whose gate is known, in the pass with number ``index``."""
         sheet = self.draft.sheet
         tokens = sheet.tokens[index, layer]
         actions = sheet.actions[index, layer]
@@ -99,7 +99,7 @@ class StaticJob:
 
 
 def static_job(policy: Policy, problem: Problem, residency: Residency, passes: Passes) -> StaticJob:
-    """Set a run on one GPU up, with room and a price for whatever its gates may select."""
+    """Prepare a run on one GPU, with room and a price for whatever its gates may select."""
     model = problem.model
     most_tokens = int(passes.num_tokens.max())
     modes = np.ascontiguousarray(policy.dispatch.layer_modes(residency, passes.num_tokens))
@@ -126,7 +126,7 @@ def static_job(policy: Policy, problem: Problem, residency: Residency, passes: P
 
 
 def process(job: StaticJob, session: Session) -> Generator[Wait, None, None]:
-    """The policy at work, for any engine's session."""
+    """Run the policy of a static job on any engine's session, yielding at every gate."""
     draft = job.draft
     passes = draft.sheet.passes
     num_layers = draft.sheet.work.shape[1]

@@ -14,8 +14,9 @@ _TIMES_VISITS = int(Score.FORECAST_TIMES_VISITS)
 _SMOOTHED = int(Score.SMOOTHED_GATE)
 _SELECTIVE = int(Score.SELECTIVE_GATE)
 TIE_BREAK = 2.0**-32
-"""Weight of recency where frequency decides: below one visit, and exact, up to 2³² uses and 2²⁰
-visits of an expert.
+"""The weight of recency in the score FREQUENCY, where it breaks ties of visits.
+
+Recency weighs less than one visit. The sum is exact, up to 2³² uses and 2²⁰ visits of an expert.
 """
 
 
@@ -44,8 +45,9 @@ def worth(cached, now, layer, expert):
 
 @inner
 def forecast_row(cached, now, layer):
-    """Which forecast holds for a layer; row 0 stands before the first pass, and the last row for
-    all passes behind it.
+    """Return the row of ``forecast`` that is valid for a layer.
+
+    Row 0 is the forecast before the first pass. The last row serves all passes after it.
     """
     # A pass's own forecast reaches only that many layers ahead of the gate that it is made at.
     row = now.pass_index + 1 if layer <= now.layer + cached.counters[REACH] else now.pass_index
@@ -66,8 +68,10 @@ def random_fraction(counters):
 
 @inner
 def note_gate(cached, now, asked, tokens):
-    """Tell the scores of a layer that its gate has selected those ``asked`` for with tokens: held
-    or awaited ones first, then the missing.
+    """Tell the scores of a layer which experts its gate has selected: those of ``asked`` with
+    tokens.
+
+    Held and awaited experts are told first, then the missing ones.
     """
     layer = now.layer
     for expert in asked:
@@ -84,8 +88,10 @@ def note_gate(cached, now, asked, tokens):
 
 @inner
 def _smooth(cached, now):
-    """S = alpha · TopP(s) + (1 − alpha) · S, where TopP keeps the ``kept`` largest shares (HybriMoE,
-    arXiv 2504.05897).
+    """Set the scores of a layer to S = alpha · TopP(s) + (1 − alpha) · S (HybriMoE, arXiv
+    2504.05897).
+
+    TopP keeps the ``kept`` largest shares of s.
     """
     rules = cached.rules[0]
     shares = cached.gates[now.pass_index, now.layer]
@@ -104,14 +110,14 @@ def _smooth(cached, now):
 
 @inner
 def note_use(cached, layer, expert):
-    """An expert is the most recently used from now on."""
+    """Note that an expert is the most recently used from now on."""
     cached.counters[TICK] += 1
     cached.scores[layer, expert] = cached.counters[TICK]
 
 
 @inner
 def note_arrival(cached, layer, expert):
-    """An expert fetched ahead comes in as the most recently used: else it would leave before it is."""
+    """Note a prefetched expert as the most recently used; else it would leave before its use."""
     # Smoothed gates have a score for every expert, on the GPU or not, and nothing to add to it.
     if cached.rules[0].score != _SMOOTHED:
         note_use(cached, layer, expert)

@@ -1,1 +1,1 @@
-"""What policies decide by, compiled: the rules of dispatches, placements and predictors."""
+"""Compiled rules by which policies decide: those of dispatches, placements and predictors."""

@@ -1,6 +1,4 @@
-"""What the experts of a layer run beside, and the experts that a rule decides on: as records that
-compiled rules read.
-"""
+"""Records that compiled rules read: the experts of a layer, and what these experts run beside."""
 
 from typing import Any, NamedTuple
 
@@ -17,14 +15,15 @@ Whole = int | np.int64
 """A whole number: Python's, or one that compiled code has made."""
 
 ON_CPU, COPIES, ON_GPU = range(3)
-"""Rows of what is believed of experts, in ns."""
+"""Rows of believed times of experts, in ns."""
 
 
 class LayerCase(NamedTuple):
     """The experts of one layer that a rule decides on.
 
-    Those that are ``selected``, ascending, are missing or held [expert]; they have ``tokens``
-    [expert], and are believed to take ``priced`` ns [CPU, copy, GPU; expert].
+    ``selected`` are these experts, ascending. ``is_miss`` and ``is_held`` [expert] say which of
+    them are missing or held. ``tokens`` [expert] are theirs. ``priced`` is their believed ns [CPU,
+    copy, GPU; expert].
     """
 
     selected: NDArray[np.int64]
@@ -35,8 +34,9 @@ class LayerCase(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """What the experts of one layer run beside: one layer's part of ``Around``, of ``activations``
-    [to or from the GPU, tokens].
+    """What the experts of one layer run beside: one layer's part of ``Around``.
+
+    ``activations`` is ns [to the GPU, from it, from one GPU to another; tokens].
     """
 
     dense_ns: Whole
@@ -49,11 +49,12 @@ class Around(NamedTuple):
     """What the experts of a layer run beside, and what it costs to hand some to the CPU; times in
     ns.
 
-    ``dense`` [pass, layer shape] is the GPU's work on shared experts; ``num_tokens`` [pass];
-    ``activations`` [layer shape, to or from the GPU, tokens]; ``fixed``: what one call for a
-    layer's experts takes on the GPU besides, what it lasts there at least, what it takes on the CPU; buffers that
-    copies go through; whether residents may go to the CPU at all (1 or 0); how long the link is not
-    free (0, but where copies ahead of gates hold it).
+    ``dense`` [pass, layer shape] is the GPU's work on shared experts. ``num_tokens`` is [pass].
+    ``activations`` is [layer shape; to the GPU, from it, from one GPU to another; tokens].
+    ``fixed`` has the places GROUP_GPU and the others above. GROUP_GPU and GROUP_CPU are what one
+    call for a layer's experts takes besides the experts. LEAST_GPU is what it lasts on the GPU at
+    least. BUFFERS is how many buffers copies go through. MAY_SPILL is 1 if residents may go to the
+    CPU, else 0. LINK_BUSY is how long the link is not free: 0, unless copies before gates hold it.
     """
 
     dense: NDArray[np.int64]
@@ -63,7 +64,7 @@ class Around(NamedTuple):
 
 
 def around(problem: Problem, num_tokens: NDArray[Any], *, may_spill: bool) -> Around:
-    """True prices around the experts of passes of that many tokens."""
+    """Return the true prices of what experts run beside, in passes of ``num_tokens`` [pass]."""
     costs = problem.costs
     model = problem.model
     overlap = problem.overlap
@@ -95,10 +96,10 @@ def around(problem: Problem, num_tokens: NDArray[Any], *, may_spill: bool) -> Ar
 
 
 def hidden_copies(costs: CostModel, max_tokens: int, *, is_pinned: bool) -> NDArray[np.int64]:
-    """What copies of the hidden states of 0, 1, …, max_tokens tokens take, in ns [layer shape; to
-    the GPU, from it, from one GPU to another; tokens].
+    """Return the ns of copies of the hidden states of 0, 1, …, ``max_tokens`` tokens.
 
-    Where they cannot go straight from one GPU to another, the last is 0.
+    The shape is [layer shape; to the GPU, from it, from one GPU to another; tokens]. The last kind
+    is 0 if hidden states cannot go directly from one GPU to another.
     """
     model = costs.model
     sizes = np.arange(max_tokens + 1) * model.hidden * model.activation_bytes
@@ -113,8 +114,9 @@ def hidden_copies(costs: CostModel, max_tokens: int, *, is_pinned: bool) -> NDAr
 
 
 def has_host_copies(problem: Problem) -> bool:
-    """Whether host memory, where it is stated, holds all weights of the model: then the CPU can run
-    experts that the GPU holds too.
+    """Return whether host memory holds all weights of the model, or its size is not stated.
+
+    Then the CPU can also run experts that the GPU holds.
     """
     stated = problem.machine.cpu.memory_bytes
     return stated is None or problem.model.total_bytes <= stated.effective

@@ -1,4 +1,4 @@
-"""Which of random numbers are largest, compiled."""
+"""Compiled search for the largest of random numbers."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,12 @@ _USED_UP = np.iinfo(np.int64).min
 
 @kernel
 def list_largest(bits: NDArray[np.int64], order: NDArray[np.int64]) -> None:
-    """Fill ``order`` [token, layer, rank] with the largest of [token, layer, expert], the larger
-    first, ties by number.
+    """Fill ``order`` [token, layer, rank] with the experts of the largest numbers, the largest
+    first.
 
-    They are the ``bits``, used up, of numbers of at least 0, or -1: in the order of the numbers,
-    and the largest is found many at a time.
+    Ties go to the lower expert. ``bits`` [token, layer, expert] are the bits of numbers of at least
+    0, or -1; they are overwritten. The bits have the order of the numbers, and processors find the
+    largest of integers many at a time.
     """
     for token, layer in np.ndindex(order.shape[:2]):
         left = bits[token, layer]

@@ -1,4 +1,4 @@
-"""How a store of expert maps is searched and filled, compiled."""
+"""Compiled functions that search and fill a store of expert maps."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,17 @@ from sim.engine.compilation import kernel
 
 Array = NDArray[np.float32]
 TIE = np.float32(1e-5)
-"""Cosines that differ by no more are equal: how they are rounded depends on the machine, and ties
-go to the earlier entry.
+"""Cosines that differ by no more than this are equal.
+
+Their rounding depends on the machine. Ties go to the earlier entry.
 """
 
 
 class StoredMaps(NamedTuple):
-    """The entries of a store: maps ``by_expert`` [layer, expert, entry], and the ``lengths`` [layer,
-    entry] of the flattened layers up to each.
+    """The entries of a store of expert maps.
+
+    ``by_expert`` [layer, expert, entry] are the maps. ``lengths`` [layer, entry] are the Euclidean
+    lengths of the flattened layers up to each layer.
     """
 
     by_expert: Array
@@ -24,10 +27,10 @@ class StoredMaps(NamedTuple):
 
 
 class CosineRoom(NamedTuple):
-    """Room for the ``cosines`` [entry] of a layer, and their ``bits``, which lie in the same place.
+    """Room for the ``cosines`` [entry] of a layer; ``bits`` are the same memory, read as integers.
 
-    Of numbers of at least 0 the bits are in the order of the numbers, and the largest of integers
-    is found many at a time.
+    The bits of numbers of at least 0 have the order of the numbers. Processors find the largest of
+    integers many at a time.
     """
 
     cosines: Array
@@ -35,8 +38,10 @@ class CosineRoom(NamedTuple):
 
 
 class Nearest(NamedTuple):
-    """What is found: the products with whole maps ``trajectory`` [iteration, entry], the ``best``
-    entry [iteration, layer] and its cosine, the ``score`` [iteration, layer].
+    """What a search finds.
+
+    ``trajectory`` [iteration, entry] are the cosines with whole maps. ``best`` [iteration, layer]
+    is the nearest entry, and ``score`` [iteration, layer] its cosine.
     """
 
     trajectory: Array
@@ -48,9 +53,10 @@ class Nearest(NamedTuple):
 def follow(
     maps: Array, own: Array, stored: StoredMaps, distance: int, room: CosineRoom, found_of: Nearest
 ) -> None:
-    """Find the nearest entry by the layers up to ``distance`` before, ties to the earlier one.
+    """Find the nearest entry for each layer, by the layers up to ``distance`` before it.
 
-    ``own`` [iteration, layer] are the lengths of the flattened layers of ``maps`` up to each.
+    Ties go to the earlier entry. ``maps`` are [iteration, layer, expert]. ``own`` [iteration,
+    layer] are the Euclidean lengths of their flattened layers up to each layer.
     """
     by_expert = stored.by_expert
     lengths = stored.lengths
@@ -95,13 +101,18 @@ def follow(
 
 ROWS_TOGETHER = 8
 ENTRIES_TOGETHER = 512
-"""What is added up at once: a few KB, which stay in a processor's nearest cache."""
+"""How many rows and entries are added up at once: a few KB, which stay in a processor's nearest
+cache.
+"""
 
 
 @kernel
 def multiply_in_order(rows: Array, by_dimension: Array, products: Array) -> None:
-    """Add to ``products`` [row, entry], which are zeros, those of ``rows`` [row, dimension] with
-    entries ``by_dimension`` [dimension, entry], one dimension after another.
+    """Add the products of ``rows`` and entries to ``products`` [row, entry], dimension after
+    dimension.
+
+    ``products`` are zeros at first. ``rows`` are [row, dimension], ``by_dimension`` is [dimension,
+    entry].
     """
     num_rows, count = products.shape
     for first_row in range(0, num_rows, ROWS_TOGETHER):
@@ -121,8 +132,9 @@ def multiply_in_order(rows: Array, by_dimension: Array, products: Array) -> None
 
 @kernel
 def transpose_all(by_expert: Array, maps: Array, place: int) -> None:
-    """Entries from ``place`` on of [layer, expert, entry], which are zeros, from maps [entry,
-    layer, expert].
+    """Write ``maps`` [entry, layer, expert] into ``by_expert`` [layer, expert, entry].
+
+    The entries from ``place`` on are written; they are zeros at first.
     """
     for layer in range(maps.shape[1]):
         for number in range(len(maps)):
@@ -133,7 +145,10 @@ def transpose_all(by_expert: Array, maps: Array, place: int) -> None:
 
 @kernel
 def transpose_into(by_expert: Array, before: Array, after: Array, place: int) -> None:
-    """Entry ``place`` of [layer, expert, entry], where another map [layer, expert] was."""
+    """Write the map ``after`` [layer, expert] into the entry ``place`` of [layer, expert, entry].
+
+    ``before`` is the map that the entry holds so far.
+    """
     for layer in range(before.shape[0]):
         for expert in range(before.shape[1]):
             if before[layer, expert] != after[layer, expert]:
@@ -144,8 +159,11 @@ def transpose_into(by_expert: Array, before: Array, after: Array, place: int) ->
 def select_by_threshold(
     left: Array, bits: NDArray[np.int32], threshold: Array, least: int, chosen: NDArray[np.bool_]
 ) -> None:
-    """Choose experts for each case [case, expert] from what is ``left``; ``bits`` are as in
-    ``follow``.
+    """Choose experts for each case until their shares add up to the case's ``threshold``.
+
+    The largest shares go first, and at least ``least`` experts are chosen. ``left`` [case, expert]
+    are the shares, which are overwritten. ``bits`` are the same memory, as in CosineRoom.
+    ``chosen`` [case, expert] is filled.
     """
     for case in range(len(left)):
         total = np.float32(0.0)

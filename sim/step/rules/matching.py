@@ -1,4 +1,4 @@
-"""Which past request is most like the one at hand, gate by gate: compiled."""
+"""Compiled search for the past request that is most like the current one, gate by gate."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,9 @@ from sim.engine.compilation import inner, kernel
 
 
 class PastRequests(NamedTuple):
-    """The ``counts`` [layer, expert, request] of past requests, and the ``lengths`` [layer, request]
-    of these rows.
+    """Past requests: their tokens ``counts`` [layer, expert, request].
+
+    ``lengths`` [layer, request] are the Euclidean lengths of these counts.
     """
 
     counts: NDArray[np.int64]
@@ -18,11 +19,11 @@ class PastRequests(NamedTuple):
 
 
 class SoFar(NamedTuple):
-    """The request at hand: its ``counts`` [layer, expert], the ``squares`` [layer] of their lengths,
-    their ``products`` [layer, request] with past requests, and the ``cosines`` [layer, request].
+    """The current request, compared with past requests.
 
-    All but the cosines are whole numbers, so that they are the same wherever a run is cut, and on
-    any machine.
+    ``counts`` [layer, expert] are its tokens so far, ``squares`` [layer] their squared lengths.
+    ``products`` and ``cosines`` [layer, request] are those with past requests. All but the cosines
+    are whole numbers, so they are the same wherever a run is cut, and on any machine.
     """
 
     counts: NDArray[np.int64]
@@ -32,8 +33,10 @@ class SoFar(NamedTuple):
 
 
 class Matched(NamedTuple):
-    """The nearest past request ``before`` [pass] each pass begins, and ``during`` it [pass, layer],
-    once each layer's gate is known; ``likeness`` [layer + 1, request] is working room.
+    """The nearest past request at each moment.
+
+    ``before`` [pass] is the nearest before the pass begins, ``during`` [pass, layer] the nearest
+    once the layer's gate is known. ``likeness`` [layer + 1, request] is working room.
     """
 
     before: NDArray[np.int64]
@@ -43,7 +46,7 @@ class Matched(NamedTuple):
 
 @inner
 def _first_of_most(likeness: NDArray[np.float64]) -> int:
-    """The place of the largest number, the first of several."""
+    """Return the place of the largest number; on a tie, the first."""
     nearest = 0
     for place in range(1, len(likeness)):
         if likeness[place] > likeness[nearest]:
@@ -53,7 +56,7 @@ def _first_of_most(likeness: NDArray[np.float64]) -> int:
 
 @inner
 def _count(row: NDArray[np.int32], past: PastRequests, own: SoFar, layer: int) -> None:
-    """Take the tokens [expert] of a layer into the request at hand."""
+    """Add the tokens [expert] of a layer to the current request."""
     counts = own.counts[layer]
     products = own.products[layer]
     for expert in range(len(row)):
@@ -68,11 +71,11 @@ def _count(row: NDArray[np.int32], past: PastRequests, own: SoFar, layer: int) -
 
 @kernel
 def match(tokens: NDArray[np.int32], past: PastRequests, own: SoFar, found: Matched) -> None:
-    """Match passes one after another with past requests, given the ``tokens`` [pass, layer, expert]
-    of their gates; ``own`` is what it was before them, and then what it has come to.
+    """Match passes, one after another, with past requests.
 
-    A layer of a pass counts as soon as its gate is known; the layers behind it, as the pass before
-    left them. Ties go to the earlier request.
+    ``tokens`` [pass, layer, expert] are those of the passes' gates. ``own`` is the request before
+    these passes, and is updated. A layer of a pass counts as soon as its gate is known. The layers
+    after it count as the pass before left them. Ties go to the earlier request.
     """
     num_layers = tokens.shape[1]
     num_requests = past.lengths.shape[1]

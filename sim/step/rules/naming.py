@@ -1,4 +1,4 @@
-"""What a predictor of stated accuracy names, compiled."""
+"""Compiled functions that say what a predictor of stated accuracy names."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,9 @@ from sim.engine.compilation import kernel
 
 
 class Listed(NamedTuple):
-    """The ``experts`` that tokens select, one layer behind another; those of each begin at ``first``
-    [pass · layers + layer].
+    """The ``experts`` that tokens select, one layer after another.
+
+    Those of a layer begin at ``first`` [pass · layers + layer].
     """
 
     first: NDArray[np.int64]
@@ -18,11 +19,12 @@ class Listed(NamedTuple):
 
 
 class Guesses(NamedTuple):
-    """What a predictor draws: a ``chance`` and a ``weight`` [pass, layer, expert], which have no rows
-    for the first layers, how often it is right [layer], and how popular experts are [layer, expert].
+    """What a predictor draws and knows.
 
-    Weights are the bits of numbers of at least 0, which are in the order of the numbers: the largest
-    of integers is found many at a time.
+    ``chance`` and ``weight`` [pass, layer, expert] are drawn; they have no rows for the first
+    layers. ``accuracy`` [layer] is how often the predictor is right. ``popularity`` is [layer,
+    expert]. Weights are the bits of numbers of at least 0, which have the order of the numbers.
+    Processors find the largest of integers many at a time.
     """
 
     chance: NDArray[np.float64]
@@ -33,7 +35,7 @@ class Guesses(NamedTuple):
 
 @kernel
 def list_selected(tokens: NDArray[np.int32], listed: Listed) -> None:
-    """List the experts that ``tokens`` [pass, layer, expert] select."""
+    """Fill ``listed`` with the experts that ``tokens`` [pass, layer, expert] select."""
     first = listed.first
     experts = listed.experts
     count = 0
@@ -55,12 +57,13 @@ def expect(
     guesses: Guesses,
     expected: NDArray[np.int32],
 ) -> None:
-    """Fill ``expected`` [pass, layer, expert]: a selected expert's tokens where its chance is below
-    its layer's accuracy; for each one missed, one token for the unselected expert of the largest
-    weight that is left, ties to the lower number.
+    """Fill ``expected`` [pass, layer, expert] with the tokens that a predictor expects.
 
-    An expert that is never selected, of no popularity, takes a place without being named. Passes
-    that are ``is_apart`` stay.
+    A selected expert is expected with its tokens if its chance is below its layer's accuracy. For
+    each selected expert that is missed, one unselected expert is expected with one token. It is the
+    one of the largest weight that is left; ties go to the lower number. An expert of popularity 0,
+    which is never selected, takes a place but gets no token. Passes that are ``is_apart`` [pass]
+    and the first layers stay as they are.
     """
     chance = guesses.chance
     weight = guesses.weight

@@ -1,4 +1,4 @@
-"""Candidates of gates that name the same, written out for each gate. Compiled."""
+"""Compiled function that writes out the candidates of gates that name the same experts."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,9 @@ def repeat_blocks(
     case: NDArray[np.int64],
     rows: NDArray[np.int32],
 ) -> None:
-    """Fill the beginning of ``rows`` with that block for each ``case``; blocks lie one behind the
-    other, each from its ``first`` row on.
+    """Fill the beginning of ``rows`` with the block of each ``case``, one after another.
+
+    ``blocks`` lie one after another; block b has ``sizes[b]`` rows from the row ``first[b]`` on.
     """
     place = 0
     for number in case:

@@ -1,8 +1,8 @@
-"""Notes of what spills came to, so that equal cases are split once: compiled.
+"""Notes on splits by ``spill_row``, so that equal cases are split once: compiled.
 
-Where all selected experts get as many tokens, a spill depends on how many of them miss and hit
-alone, and of both the lowest numbers go to the CPU. So it is in decoding one sequence, and above all
-in simulating the layers ahead of each gate.
+If all selected experts get the same number of tokens, a split depends only on the numbers of misses
+and hits. Of both, the experts with the lowest numbers go to the CPU. This is so when one sequence
+is decoded, and above all when a gate simulates the layers ahead of it.
 """
 
 from typing import NamedTuple
@@ -20,10 +20,10 @@ _FETCH = int(Action.FETCH)
 
 
 class SpillNotes(NamedTuple):
-    """``found`` [layer shape, misses, hits; end in ns, misses and hits on the CPU] is what spills
-    came to (end -1: not known) in the ``cases`` [layer shape; as in Alike].
+    """Notes on splits for one case of each layer shape at a time; another case discards them.
 
-    They are of one case of each layer shape at a time: in another, notes are forgotten.
+    ``cases`` [layer shape; fields of Alike] are the cases. ``found`` [layer shape, misses, hits]
+    has three entries: the end in ns (-1: not known), the misses and the hits on the CPU.
     """
 
     cases: NDArray[np.int64]
@@ -31,7 +31,7 @@ class SpillNotes(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """A layer's case whose selected experts get ``tokens`` each and take ``copy_ns`` to copy.
+    """A case of a layer whose selected experts all get ``tokens`` and take ``copy_ns`` to copy.
 
     ``other_ns`` is the GPU's work besides them, ``num_tokens`` the tokens of the pass.
     """
@@ -43,13 +43,15 @@ class Alike(NamedTuple):
 
 
 def most_alike(problem: Problem, num_tokens: NDArray[np.int32]) -> int:
-    """The most experts of a layer for which notes are kept: as many as the smallest pass selects."""
+    """Return the most selected experts for which notes are kept: as many as the smallest pass
+    selects.
+    """
     return min(problem.model.num_experts, problem.model.top_k * int(num_tokens.min(initial=1)))
 
 
 @inner
 def open_notes(notes, shape, alike):
-    """Make the notes of that layer shape those of this case: forget them if they are of another."""
+    """Open the notes of a layer shape for a case; notes on another case are discarded."""
     before = notes.cases[shape]
     if (
         before[0] != alike.tokens
@@ -77,8 +79,9 @@ def write_note(note, end_ns, selected, is_miss, actions):
 
 @inner
 def spill_as_noted(note, selected, is_miss, actions):
-    """Send as many misses and hits to the CPU, from the lowest number; the other misses are
-    fetched.
+    """Send as many misses and hits to the CPU as noted, from the lowest number on.
+
+    The other misses are fetched.
     """
     misses = note[1]
     hits = note[2]

@@ -1,5 +1,6 @@
-"""The expected time of a layer whose experts are split over GPU, link and CPU, residents included,
-by how many it holds. Compiled.
+"""The expected time of a layer by its number of residents: compiled.
+
+Its experts, residents too, are split over GPU, link and CPU.
 """
 
 from typing import Any, NamedTuple
@@ -15,11 +16,14 @@ from sim.step.rules.split import find_selected
 Rows = NDArray[Any]
 _HALVINGS = 24
 _ROUNDING_NS = 1e-3
-"""What sums of floats may leave over."""
+"""The rounding error that sums of floats may leave, in ns."""
 
 
 class Loads(NamedTuple):
-    """What experts take of the three lanes together, in ns, each lane by itself."""
+    """The total ns of some experts on each lane by itself.
+
+    ``copies`` are those of the link, ``runs`` those of the GPU, ``works`` those of the CPU.
+    """
 
     copies: float
     runs: float
@@ -40,11 +44,11 @@ class Scratch(NamedTuple):
 
 @allocating_kernel
 def spill_times(tokens: Rows, priced: Rows, beside: Beside, most_split: int, times: Rows) -> None:
-    """Fill ``times`` [residents from 0 to all] with the mean ns over samples [sample, expert from
-    the most popular]; ``priced`` is ns [CPU, copy, GPU; sample, expert].
+    """Fill ``times`` [residents from 0 to all] with the mean ns of a layer over samples.
 
-    Up to ``most_split`` selected experts are split as SpillDispatch splits them; more are taken as
-    divisible.
+    ``tokens`` is [sample, expert], experts from the most popular on. ``priced`` is ns [CPU, copy,
+    GPU; sample, expert]. Up to ``most_split`` selected experts are split as SpillDispatch splits
+    them; more are taken as divisible.
     """
     num_experts = tokens.shape[1]
     scratch = Scratch(
@@ -65,7 +69,7 @@ def spill_times(tokens: Rows, priced: Rows, beside: Beside, most_split: int, tim
 
 @part
 def _time_sample(tokens, priced, beside, most_split, scratch):
-    """Fill in when one sample ends, from no resident to all of them."""
+    """Fill ``scratch.ends`` with the end of one sample, from no resident to all of them."""
     num_experts = len(tokens)
     is_miss = scratch.is_miss
     is_held = scratch.is_held
@@ -108,7 +112,9 @@ def _time_sample(tokens, priced, beside, most_split, scratch):
 
 @part
 def _divisible_ns(missing, kept, tokens, beside):
-    """The earliest end of link, GPU and CPU when misses and residents can be divided at will."""
+    """Return the earliest end of link, GPU and CPU (ns), if misses and residents can be divided at
+    will.
+    """
     rows = min(beside.num_tokens, tokens.sum())
     handing = beside.activations[0, rows] + beside.activations[1, rows] + beside.fixed[GROUP_CPU]
     spillable = kept.runs if beside.fixed[MAY_SPILL] == 1 else 0.0

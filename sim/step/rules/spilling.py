@@ -1,9 +1,9 @@
-"""Which experts of a layer, missing or resident, the CPU computes so that the layer ends first: the
-compiled rule behind SpillDispatch.
+"""The compiled rule behind SpillDispatch: which experts the CPU computes so that a layer ends
+first.
 
-A split is timed task by task, as the simulator would run it, so that the rule promises what comes
-true. Misses are fetched by number, in the order in which they are submitted; those that the CPU takes
-are the ones of fewest tokens.
+The CPU may compute missing and resident experts. A split is timed task by task, as the simulator
+would run it, so that the promised time comes true. Misses are fetched by number, in the order in
+which they are submitted. The CPU takes the misses of fewest tokens.
 """
 
 from typing import Any, NamedTuple
@@ -33,12 +33,17 @@ ROOM = 9
 _BY_NUMBER, _MISSES, _HELD, _RANK, _ENDS, _PLACE, _GROUP_COPIES, _GROUP_RUNS, _GROUP_END = range(
     ROOM
 )
-"""Rows of the working room [ROOM, expert]: misses by number; misses and residents from the fewest
-tokens; of a miss, its places there; …
+"""Rows of the working room [ROOM, expert].
+
+_BY_NUMBER lists the misses by number. _MISSES and _HELD list misses and residents from the fewest
+tokens on. _PLACE and _RANK are the places of a miss in _BY_NUMBER and _MISSES. _ENDS is when each
+buffer is free again. _GROUP_COPIES, _GROUP_RUNS and _GROUP_END are the copies, the runs and the
+last end of each group of misses. All times are in ns.
 """
 _GROUP = 12
-"""Misses by number are timed in groups: of many misses most groups stay as they are when one more
-goes to the CPU.
+"""How many misses, by number, are timed as one group.
+
+Of many misses, most groups stay as they are when one more goes to the CPU.
 """
 _NEVER = -(2**62)
 _CPU = int(Action.CPU)
@@ -47,10 +52,11 @@ _UP, _DOWN = range(2)
 
 
 class Split(NamedTuple):
-    """How the experts of a layer are split: of ``num_misses``, and of the residents, the CPU takes
-    the first by tokens.
+    """A split of a layer's experts, of which ``num_misses`` are missing.
 
-    ``held_ns`` is the GPU's work on residents, ``core_ns`` the CPU's, over ``num_sent`` tokens.
+    The CPU takes the first ``misses`` of these and the first ``residents`` of the residents, from
+    the fewest tokens on. ``held_ns`` is the GPU's time for residents and ``core_ns`` the CPU's
+    time. ``num_sent`` are the tokens of the experts on the CPU.
     """
 
     num_misses: Whole
@@ -71,8 +77,9 @@ class Best(NamedTuple):
 
 @inner
 def _insert(row, size, expert, tokens, copies):
-    """Put the expert into an ascending row of that size: behind those of as many tokens, before
-    those of shorter copies among them.
+    """Insert an expert into an ascending row of ``size`` experts.
+
+    It goes behind experts of as many tokens, but before those among them with shorter copies.
     """
     place = size
     while place > 0:
@@ -88,8 +95,9 @@ def _insert(row, size, expert, tokens, copies):
 
 @inner
 def _all_on_gpu(case, fixed, room, actions):
-    """Fill the room with who may move, all misses to be fetched; returns how many residents may
-    move, and that split.
+    """Fill the room with the experts that may move to the CPU, and set all misses to be fetched.
+
+    Return how many residents may move, and the split with all experts on the GPU.
     """
     num_misses = 0
     num_held = 0
@@ -114,8 +122,9 @@ def _all_on_gpu(case, fixed, room, actions):
 
 @inner
 def _time_group(priced, room, num_misses, to_cpu, group):
-    """Note what fetching a group's misses by number, less the first ``to_cpu`` by tokens, comes to:
-    copies, runs, its last end.
+    """Note the copies, the runs and the last end of a group, if its misses are fetched by number.
+
+    The first ``to_cpu`` misses by tokens are left out, because the CPU takes them.
     """
     copies = np.int64(0)
     runs = np.int64(0)
@@ -133,7 +142,7 @@ def _time_group(priced, room, num_misses, to_cpu, group):
 
 @inner
 def _time_groups(priced, room, num_misses, fixed):
-    """Time all groups, every miss being fetched."""
+    """Time all groups, if every miss is fetched."""
     # Where buffers run out, a copy waits for a run that another group may hold: groups say nothing.
     if num_misses <= fixed[BUFFERS]:
         for group in range((num_misses + _GROUP - 1) // _GROUP):
@@ -175,8 +184,9 @@ def _move_resident(case, room, split, step):
 
 @inner
 def _lanes(room, num_misses, on_gpu, fixed):
-    """When the GPU, busy until ``on_gpu``, and the link have done with what is fetched, copies
-    going through buffers that never run out.
+    """Return when the GPU, busy until ``on_gpu``, and the link have finished what is fetched.
+
+    Copies go through buffers that never run out.
     """
     on_link = fixed[LINK_BUSY]
     for group in range((num_misses + _GROUP - 1) // _GROUP):
@@ -187,7 +197,10 @@ def _lanes(room, num_misses, on_gpu, fixed):
 
 @inner
 def _lanes_of_few_buffers(priced, room, split, on_gpu, fixed):
-    """When GPU and link have done with what is fetched, each copy waiting for a buffer."""
+    """Return when the GPU, busy until ``on_gpu``, and the link have finished what is fetched.
+
+    Each copy waits for a buffer.
+    """
     on_link = fixed[LINK_BUSY]
     buffers = fixed[BUFFERS]
     # counted round: dividing took most of the time
@@ -234,20 +247,21 @@ def _ends(case, beside, room, split):
 
 @inner
 def _better(best, ends, split):
-    """The better of the best so far and a split with those ends."""
+    """Return the better of the best split so far and a split with those ends."""
     end_ns = max(ends[0], ends[1])
     return Best(end_ns, split.misses, split.residents) if end_ns < best.end_ns else best
 
 
 @part
 def spill_row(case, beside, room, actions):
-    """Write CPU or FETCH for every miss of one layer [expert], and CPU for residents that go there;
-    returns when the layer ends, in ns. ``room`` [ROOM, expert] is working room.
+    """Write CPU or FETCH for every miss of one layer [expert], and CPU for residents that go there.
+
+    Return when the layer ends, in ns. ``room`` [ROOM, expert] is working room.
 
     The CPU takes the m misses and the r residents of fewest tokens, with m and r for which the
-    layer ends first. The more misses it takes, the fewer residents are needed to keep it as busy as
-    the others, so that the pairs that matter lie on one walk of at most misses + residents steps.
-    At each step the layer is timed task by task.
+    layer ends first. The more misses the CPU takes, the fewer residents keep it as busy as the
+    other lanes. So the pairs (m, r) that matter lie on one walk of at most misses + residents
+    steps. At each step the layer is timed task by task.
     """
     fixed = beside.fixed
     num_held, split = _all_on_gpu(case, fixed, room, actions)
@@ -289,10 +303,11 @@ def spill_rows(
     around: Around,
     actions: NDArray[np.uint8],
 ) -> None:
-    """``spill_row`` for every case [case, expert] in which all experts but the missing are held.
+    """Apply ``spill_row`` to every case [case, expert]; selected experts that are not missing are
+    held.
 
-    ``priced`` is [case, 3, expert]; of ``around``, ``dense`` and ``num_tokens`` are [case], and
-    ``activations`` those of one layer shape.
+    ``priced`` is [case, 3, expert]. Of ``around``, ``dense`` and ``num_tokens`` are [case], and
+    ``activations`` are those of one layer shape.
     """
     num_experts = tokens.shape[1]
     everyone = np.arange(num_experts)

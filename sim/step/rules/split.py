@@ -25,9 +25,9 @@ _BALANCED = int(Rule.BALANCED)
 
 @part
 def find_selected(tokens, places):
-    """Fill ``places`` with the experts that have tokens, ascending; returns how many.
+    """Fill ``places`` with the experts that have tokens, ascending; return how many there are.
 
-    There is room for one more than there are experts.
+    ``places`` needs room for one more than there are experts.
     """
     number = 0
     for expert in range(len(tokens)):  # without a branch that a processor could mispredict
@@ -38,11 +38,11 @@ def find_selected(tokens, places):
 
 @part
 def split_row(rule, case, resident, link_busy, actions):
-    """Write CPU or FETCH for every miss of one layer [expert]; returns when its lanes are believed
-    to end, in ns.
+    """Write CPU or FETCH for every miss of one layer [expert]; return the believed end of its lanes
+    (ns).
 
-    ``resident`` is the GPU's other work, ``link_busy`` how long the link is not free. Of experts
-    with as many tokens, the CPU takes those of the longest copies first.
+    ``resident`` is the GPU's other work, ``link_busy`` how long the link is not free, both in ns.
+    Of experts with equally many tokens, the CPU takes those of the longest copies first.
     """
     tokens = case.tokens
     is_miss = case.is_miss
@@ -102,7 +102,10 @@ def _goes_first(tokens, copies, expert, other):
 
 @inner
 def _fetched(rule, waits, on_link, on_stream, resident):
-    """When link and GPU end; the link counts where an expert waits for it."""
+    """Return when link and GPU end; the link counts only if an expert waits for it.
+
+    With the rule BALANCED, copies and runs of misses are added up.
+    """
     link = on_link if waits > 0 else 0
     return link + on_stream - resident if rule == _BALANCED else max(link, on_stream)
 
@@ -116,8 +119,9 @@ def split_rows(
     priced: Rows,
     actions: Rows,
 ) -> None:
-    """``split_row`` for every case [case, expert], with no other work on the GPU; ``priced`` is
-    [case, 3, expert].
+    """Apply ``split_row`` to every case [case, expert], with no other work on the GPU.
+
+    ``priced`` is [case, 3, expert].
     """
     for number in range(len(tokens)):
         row = is_miss[number]

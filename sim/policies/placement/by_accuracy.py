@@ -18,9 +18,9 @@ class ByAccuracyPlacement(RankedPlacement):
     predicted.
 
     The sum of (1 - accuracy) · popularity of the experts not held is least. Accuracy is AdapMoE's
-    of Mixtral's next gate, by depth; no gate precedes the first layer, whose accuracy is 0. AdapMoE
-    solves this by dynamic programming. Here the largest gain per byte is taken again and again. The
-    result is the same, as each further slot of a layer gains less.
+    of Mixtral's next gate, by depth. No gate precedes the first MoE layer, so its accuracy is 0.
+    AdapMoE solves this by dynamic programming. Here the largest gain per byte is taken again and
+    again. The result is the same, as each further slot of a layer gains less.
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:

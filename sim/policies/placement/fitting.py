@@ -240,8 +240,8 @@ def _checked(
 
 
 def host_checked(problem: Problem, residency: Residency) -> Residency | Infeasible:
-    """Return the residency; Infeasible if host memory is too small for the weights that it has to
-    hold, and no disk is stated that experts could be read from.
+    """Return the residency. It is Infeasible if host memory cannot hold the weights that it has to,
+    and no disk is stated that experts could be read from.
 
     These weights are those that the GPU does not hold, and all experts with ``keeps_host_copies``.
     """

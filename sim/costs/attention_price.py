@@ -49,12 +49,12 @@ class FromCurves:
 
 
 def from_curves(curves: Sequence[Curve], work: AttentionWork, formula: Formula) -> FromCurves:
-    """Price passes by the nearest curve: with the measured duration of the very pass, or with that
-    of the nearest pass, scaled by the ratio of rooflines.
+    """Price passes by the nearest curve, in the number of sequences and in the pass.
 
-    One token a sequence is decoding, priced by its context. More are a prompt, priced by its tokens
-    as if from position 0. Passes for which there is no curve are priced by ``formula``. ``work``
-    has one dimension.
+    Where the very pass was measured, its duration is taken; elsewhere that of the nearest pass,
+    scaled by the ratio of rooflines. One token a sequence is decoding, priced by its context. More
+    are a prompt, priced by its tokens as if from position 0. Passes for which there is no curve are
+    priced by ``formula``. ``work`` has one dimension.
     """
     ns = formula(work)
     is_measured = np.zeros(len(work.end), bool)

@@ -1,10 +1,10 @@
 """A model over several cards: what each holds, and what work costs there.
 
 There are three ways. Each layer lies whole on one card, with its attention, KV cache and experts,
-as llama.cpp's ``-sm layer`` has it, and one card works at a time. Or the experts of every layer are
-dealt out, and the cards work at once. Or every card holds a slice of each matrix (``slices``).
-Between cards, hidden states pass through host memory, or directly where the machine states a link
-from card to card.
+as in llama.cpp's ``-sm layer``; one card works at a time. Or the experts of every layer are dealt
+out, and the cards work at once. Or every card holds a slice of each matrix (``slices``). Between
+cards, hidden states pass through host memory, or directly where the machine states a link from card
+to card.
 """
 
 from collections.abc import Sequence
@@ -64,10 +64,10 @@ class CardSplit:
 
 
 def cards_of(machine: Machine) -> tuple[Machine, ...]:
-    """Return every card of a machine, as a machine whose one GPU it is: first those of its own
-    kind, then the others as they were named.
+    """Return every card of a machine, as a machine whose one GPU it is.
 
-    Measured curves are of the machine's own kind of GPU; other kinds keep only the CPU's.
+    The cards of its own kind come first, then the others as they were named. Measured curves are of
+    the machine's own kind of GPU; other kinds keep only the CPU's.
     """
     own = _with_card(machine, machine.gpu, machine.link, machine.curves)
     curves = tuple(curve for curve in machine.curves if curve.device == "cpu")

@@ -21,7 +21,7 @@ def copied(
     latency = direction.latency_ns
 
     def linear(size: Sizes) -> Sizes:
-        """Return the ns of a copy of that many bytes without a curve."""
+        """ns of a copy of that many bytes without a curve."""
         return latency.effective + size / rate.effective * NS_PER_S
 
     # A copy of nothing takes its latency, and a curve needs a size above 0.

@@ -113,7 +113,7 @@ class CostModel(Roofline):
         return price_of(self.expert_curve(device), counts, lambda count: law(*own, count), rates)
 
     def run_as(self, *, is_fused: bool, captures_graphs: bool) -> "CostModel":
-        """Return the prices of the same operations with the GPU's kernels run that way."""
+        """Prices of the same operations with the GPU's kernels run that way."""
         # Itself, so that what it keeps is shared.
         if (is_fused, captures_graphs) == (self.is_fused, self.captures_graphs):
             return self
@@ -191,7 +191,7 @@ class CostModel(Roofline):
         """
 
         def priced() -> NDArray[np.int64]:
-            """Return the table, from one price of all numbers of tokens."""
+            """The table, from one price of all numbers of tokens."""
             table = self.expert(device, layer, np.maximum(np.arange(max_tokens + 1), 1)).ns
             # The curve has no price for nothing: it is asked for one token, and that entry set to 0.
             table[0] = 0
@@ -227,7 +227,7 @@ class CostModel(Roofline):
             return price_of(None, count, lambda _: ns, rates)
 
         def formula(work: AttentionWork) -> Sizes:
-            """Return the ns of that work without a curve."""
+            """ns of that work without a curve."""
             fed = work.sequences * (work.end - work.first)
             return self._attention_roofline(
                 device, layer, fed, work.sequences, work.first, work.end
@@ -353,7 +353,7 @@ class CostModel(Roofline):
 
     def _product(self, device: Device, product: PlainProduct, tokens: ArrayLike) -> Price:
         def roofline(count: Sizes) -> Sizes:
-            """Return the ns over that many tokens without a curve."""
+            """ns over that many tokens without a curve."""
             # Read and written once each.
             activations = 2 * count * self.model.hidden * self.model.activation_bytes
             weights = self.as_read(device, product.num_bytes, product.params, product.dtype)

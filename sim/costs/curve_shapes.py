@@ -76,8 +76,10 @@ def find_curve(
     dtype: str | None,
     shape: Mapping[str, int] | None,
 ) -> Curve | None:
-    """Return the first curve of that operation, device, format (None: any) and shape, with as many
-    threads as the machine computes with; None if there is none.
+    """Return the first curve of that operation, device, format (None: any) and shape, measured with
+    as many threads as the machine computes with.
+
+    It is None if there is no such curve.
     """
     # Measured with another number of threads, a curve tells nothing of these.
     for curve in machine.curves:

@@ -21,8 +21,8 @@ for pages beside 8.3 GB in use (llama.cpp, Llama-4-Maverick read from NVMe, r/Lo
 class DiskReads(StrEnum):
     """What becomes of experts that are read from the disk.
 
-    CACHED: they stay in host memory in place of the experts asked for longest ago, as in a page
-    cache. DIRECT: they go through a buffer, and host memory keeps what it held at the start.
+    CACHED: they stay in host memory in place of what was asked for longest ago, as in a page cache.
+    DIRECT: they go through a buffer, and host memory keeps what it held at the start.
     """
 
     CACHED = "cached"

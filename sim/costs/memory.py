@@ -94,7 +94,7 @@ class Residency:
 
 
 def weight_bytes(model: Model, residency: Residency) -> int:
-    """Return the bytes of the weights that the GPU holds."""
+    """Bytes of the weights that the GPU holds."""
     experts = int(
         (residency.experts.sum(axis=1) * [layer.expert_bytes for layer in model.layers]).sum()
     )

@@ -33,7 +33,7 @@ def price_of(
     formula: Callable[[Sizes], Sizes],
     rates: tuple[Provenance, ...],
 ) -> Price:
-    """Price an operation by its measured curve; by the formula where there is none.
+    """Price an operation by its measured curve, by the formula where there is none.
 
     Outside the measured range the nearest end of the curve is scaled by the ratio of formulas.
     ``rates`` are the sources of what the formula reads. Raises InputError for a time beyond what

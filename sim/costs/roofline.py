@@ -22,8 +22,8 @@ EAGER_KERNELS: Mapping[str, int] = {
     **{"attention": 10, "gate": 4, "dense_ffn": 4, "shared_expert": 5, "expert": 5, "head": 2},
     **{"attention_input": 6, "attention_core": 2, "attention_output": 2},
 }
-"""GPU kernels that an unfused decoder launches per operation. Assumed: counted from the eager
-Mixtral block of transformers.
+"""GPU kernels an unfused decoder launches per operation: assumed, counted from the eager Mixtral
+block of transformers.
 """
 
 FUSED_KERNELS: Mapping[str, int] = {
@@ -106,7 +106,7 @@ class Roofline:
         )
 
     def as_read(self, device: Device, weight_bytes: float, num_weights: int, dtype: str) -> float:
-        """Return the bytes that take as long to read at the memory rate as those weights do."""
+        """Bytes that take as long to read at the memory rate as those weights do."""
         gpu = self.machine.gpu
         # Weights of fewer than 8 bits are unpacked as they are read, which on a GPU falls short of
         # its memory rate except for those that its units multiply as they are

@@ -103,7 +103,7 @@ def is_compressed(attention: Attention) -> bool:
 
 
 def _attention_slice(attention: Attention, num_cards: int) -> Attention:
-    """Return the heads of one card, with the keys and values that they read."""
+    """The heads of one card, with the keys and values that they read."""
     cached = attention.kv_elements_per_token
     if not is_compressed(attention) and cached:
         # A key and a value of one head: cards beyond the number of such heads have copies.
@@ -129,7 +129,7 @@ def _shared(
 
 
 def _share(count: int, num_cards: int) -> int:
-    """Return the largest card's part of a count."""
+    """The largest card's part of a count."""
     return -(-count // num_cards)
 
 

@@ -34,13 +34,13 @@ class Overlap:
     deferral is.
 
     ``in_turn``: the experts of a layer run one after another by number, on whichever GPU, and each
-    is copied only when its turn has come. So does a loop over experts that waits for every copy. It
-    needs a cache with a score. ``loads_all``: that loop asks for every expert of the layer,
-    selected or not.
+    is copied only when its turn has come. A loop over experts that waits for every copy does the
+    same. It needs a cache with a score. ``loads_all``: that loop asks for every expert of the
+    layer, selected or not.
 
     ``hand_over_ns`` is what the host takes to hand a layer's tokens to the CPU pool and back,
-    besides copies and experts. If it is not 0, every MoE layer on the GPU pays it, even if the pool
-    has nothing to run, as in KTransformers' wrapper of SGLang.
+    besides copies and experts. If it is not 0, every MoE layer on the GPU pays it, even with
+    nothing to run on the pool. KTransformers' wrapper of SGLang does so.
     """
 
     prefill: Concurrency = "lanes"

@@ -66,7 +66,7 @@ class PipelineTuning(Tuning):
 
 
 def with_choice(policy: Policy, choice: PipelineChoice) -> Policy:
-    """Return the policy with the parameters of that point, and no tuning."""
+    """The policy with the parameters of that point, and no tuning."""
     placement, dispatch, overlap = _parts(policy)
     return replace(
         policy,

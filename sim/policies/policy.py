@@ -100,7 +100,7 @@ PART_FIELDS = ("placement", "cache", "prefetch", "dispatch", "overlap", "feeding
 
 
 def with_settings(policy: Policy, settings: Mapping[str, str]) -> Policy:
-    """Return the policy with parameters of its parts set: ``believed_cost=code``, or
+    """The policy with parameters of its parts set: ``believed_cost=code``, or
     ``overlap.decode=serial`` where two parts share a name.
 
     Raises InputError for a parameter that no part has, or a value of the wrong type.

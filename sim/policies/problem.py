@@ -22,7 +22,7 @@ class Problem:
     layers.
 
     ``split`` says how the model lies over several cards (None: one card has all). If whole layers
-    lie on the cards, one card works at a time: the cards share the lanes of one GPU, and
+    lie on the cards, one card works at a time. Then the cards share the lanes of one GPU, and
     ``machine`` is the first card's. If every card holds slices, all do the same, and they share
     these lanes too.
 

@@ -2,10 +2,12 @@
 closed form.
 
 Some bytes of an operation x on device i come from a memory j behind a link. The operation runs at
-min(P_i, B_i · I_x^i, B_ji · I_x^j): P is the peak in FLOP/s, B in bytes/s, I the FLOPs per byte of
-that memory. A layer takes as long as the longest of its lanes. Two terms are added to the paper's.
-One is the time of launches and calls. The other is an nth of the sum of GPU and CPU: n
-micro-batches in turn hide the two behind each other only up to that.
+min(P_i, B_i · I_x^i, B_ji · I_x^j). P is the peak in FLOP/s, B in bytes/s, I the FLOPs per byte of
+that memory. A layer takes as long as the longest of its lanes.
+
+Two terms are added to the paper's. One is the time of launches and calls. The other is an nth of
+the sum of GPU and CPU: no layer takes less, as n micro-batches in turn hide the two behind each
+other only so far.
 """
 
 from dataclasses import dataclass

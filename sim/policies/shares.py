@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def drawn(foresight: Foresight) -> "Draw":
-    """Return the run's choices with what the routing knows of their gates and embeddings."""
+    """The run's choices with what the routing knows of their gates and embeddings."""
     from sim.routing.base import Draw
 
     problem = foresight.problem

@@ -187,8 +187,8 @@ def _beams_apart(
 
 
 def _micro_batches(batch: Batch, feeding: Feeding) -> Passes:
-    """Return the passes of whole prompts and decode steps, cut into micro-batches of sequences; the
-    last of each may be smaller.
+    """The passes of whole prompts and decode steps, cut into micro-batches of sequences; the last of
+    each may be smaller.
     """
     total = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
     most = micro_batches(batch, feeding)[0]

@@ -32,7 +32,7 @@ class SwapsCache(Cache):
     writes_back = True
 
     def start(self, residency: Residency) -> CacheState:
-        """Return the residents before the first prompt."""
+        """The residents before the first prompt."""
         return _Swapping(self, residency)
 
 

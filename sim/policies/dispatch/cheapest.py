@@ -1,4 +1,6 @@
-"""Whichever of the CPU and a copy is believed cheaper: Fiddler's algorithm 1 (arXiv 2402.07033)."""
+"""Each miss on the side that is believed cheaper, the CPU or a copy: Fiddler's algorithm 1 (arXiv
+2402.07033).
+"""
 
 from dataclasses import dataclass
 

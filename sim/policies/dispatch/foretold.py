@@ -1,6 +1,4 @@
-"""Experts that run by prediction, those on the CPU a layer ahead, as DAOP has it (arXiv
-2501.10375).
-"""
+"""Experts run by prediction, those on the CPU a layer ahead, as DAOP has it (arXiv 2501.10375)."""
 
 from dataclasses import dataclass
 
@@ -23,9 +21,10 @@ class ForetoldDispatch(Dispatch):
 
     The prediction is the layer's own gate on the hidden state of the layer before; it replaces the
     gate. A selected expert is named with the accuracy that the routing knows for (layer, distance
-    1), else with ``accuracy`` (0.87: AdapMoE's mean for Mixtral, arXiv 2408.10284). For each one
-    that is not named, another runs, drawn in proportion to popularity. ``degrades``: if all experts
-    predicted for a token lie on the CPU, the least weighted gives way to a resident.
+    1), else with ``accuracy``. Its default of 0.87 is AdapMoE's mean for Mixtral (arXiv
+    2408.10284). For each expert that is not named, another runs, drawn in proportion to popularity.
+    ``degrades``: if all experts predicted for a token lie on the CPU, the least weighted gives way
+    to a resident.
 
     A prompt follows its gates. Its misses are split by ``believed_cost``, as in Fiddler's algorithm
     1.

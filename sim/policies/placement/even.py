@@ -11,8 +11,8 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvenPlacement(RankedPlacement):
-    """Keeps the experts of the lowest numbers, as many in every layer; what is left over goes to
-    the first layers (KTransformers' uniform, which knows no popularity).
+    """Keeps the experts of the lowest numbers, as many in every layer. What is left over goes to
+    the first layers. (KTransformers' uniform, which knows no popularity.)
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:

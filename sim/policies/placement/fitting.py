@@ -89,8 +89,8 @@ class RankedPlacement(Placement):
         return _checked(problem, chosen, budgets, self.memory)
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
-        """Return experts [layer, expert] within ``left`` bytes of one GPU: in order of preference
-        over all layers, each that still fits.
+        """Experts [layer, expert] within ``left`` bytes of one GPU: in order of preference over all
+        layers, each that still fits.
 
         A score of minus infinity stands for an expert of another GPU.
         """
@@ -198,7 +198,7 @@ def bytes_by_gpu(problem: Problem, chosen: NDArray[np.bool_]) -> list[int]:
 
 
 def spelt(items: Mapping[str, int]) -> str:
-    """Return items of a budget in words: ``weights outside experts 3.21 GB, KV cache 0.10 GB``."""
+    """Items of a budget in words: ``weights outside experts 3.21 GB, KV cache 0.10 GB``."""
     return ", ".join(f"{name} {format_bytes(size)}" for name, size in items.items() if size)
 
 

@@ -84,8 +84,9 @@ def layer_times_ns(problem: Problem, misses: Misses) -> NDArray[np.float64]:
 
 
 def _distinct_layers(problem: Problem) -> tuple[list[int], NDArray[np.int64]]:
-    """Return the MoE layers that differ in shape or in how popular their experts are, and for each
-    MoE layer the place of its like among these.
+    """Return the MoE layers that differ in shape or in how popular their experts are.
+
+    With them, for each MoE layer, comes the place of its like among these.
     """
     layers = np.array(problem.model.moe_layers)
     shapes = layer_shapes(problem.model)[1][layers]
@@ -124,9 +125,7 @@ def _spill_times(
 
 
 def by_popularity(problem: Problem) -> NDArray[np.int64]:
-    """Return the experts of every layer [layer, rank], the most popular first, ties to the lower
-    number.
-    """
+    """Experts of every layer [layer, rank], the most popular first, ties to the lower number."""
     return np.argsort(-problem.popularity, axis=1, kind="stable")
 
 
@@ -228,8 +227,9 @@ def _split_ns(cpu: NDArray[np.float64], fetched: NDArray[np.float64]) -> NDArray
 
 
 def _best_split(cpu: NDArray[np.float64], fetched: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for each sample the earliest end of max(CPU, link), in ns, over all m: the m experts
-    that are cheapest on the CPU run there.
+    """Return for each sample the earliest end of max(CPU, link), in ns, over all m.
+
+    The m experts that are cheapest on the CPU run there; the others are fetched.
     """
     order = np.argsort(cpu, axis=1)
     on_cpu = _from_start(np.take_along_axis(cpu, order, 1))

@@ -1,4 +1,4 @@
-"""Every limit of memory that a problem breaks, not only the first."""
+"""Every limit of memory that a problem breaks, not the first alone."""
 
 from hwprofiles.units import format_bytes
 from sim.costs.memory import Infeasible, Residency, machine_bytes
@@ -35,8 +35,9 @@ HOST_WORDS = "host memory would hold"
 
 
 def _host_shortage(problem: Problem) -> Infeasible | None:
-    """Return how many bytes host memory lacks even if the GPUs held nothing but weights; None where
-    it is enough, not stated, or backed by a disk.
+    """Return how many bytes host memory lacks even if the GPUs held nothing but weights.
+
+    It is None where host memory is enough, not stated, or backed by a disk.
     """
     stated = problem.machine.cpu.memory_bytes
     model = problem.model

@@ -126,7 +126,7 @@ def resident_counts(problem: Problem, total: int | None, left: int) -> NDArray[n
 
 
 def held_bytes(problem: Problem, counts: NDArray[np.int64]) -> int:
-    """Return the bytes of that many experts [layer] and of the page buffers for the rest."""
+    """Bytes of that many experts [layer] and of the page buffers for the rest."""
     sizes = expert_sizes(problem)
     missing = (_experts_by_layer(problem) - counts) * sizes
     return int((counts * sizes).sum() + problem.overlap.staging_layers * missing.max())

@@ -1,4 +1,4 @@
-"""Experts drawn at random."""
+"""Experts at random."""
 
 from dataclasses import dataclass
 

@@ -23,7 +23,7 @@ class UniformPlacement(RankedPlacement):
         return problem.popularity
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
-        """Fill every layer alike; on several GPUs, also use what an equal number leaves over."""
+        """Fill every layer alike; on several GPUs also what an equal number leaves over."""
         layers = np.array(problem.model.moe_layers)
         layers = layers[np.isfinite(score[layers]).any(axis=1)]  # others lie on another card
         if not len(layers):

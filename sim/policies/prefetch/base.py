@@ -65,7 +65,7 @@ class Prefetch:
     """Time to store what a pass has shown, in ns; it runs aside."""
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """Return the candidates of every gate of the run."""
+        """The candidates of every gate of the run."""
         raise NotImplementedError
 
     def early(

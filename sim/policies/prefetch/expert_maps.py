@@ -112,7 +112,7 @@ class ExpertMapPrefetch(Prefetch):
         )
 
     def _learnt(self, foresight: Foresight) -> "_Learnt":
-        """Return what is known before the first of these passes."""
+        """What is known before the first of these passes."""
         before = foresight.part_of.learnt if foresight.part_of else None
         if before is None:
             return _Learnt()

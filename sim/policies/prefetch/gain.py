@@ -17,10 +17,10 @@ class GainPrefetch(Prefetch):
     """Names, at every gate, the experts of the next ``distance`` layers that a simulation says are
     worth fetching, the most gainful first.
 
-    Each of these layers is simulated as the dispatch would run it, with the experts and tokens
-    predicted for it, with and without the expert (``sim/step/lowering/live_gain.py``). An expert
-    that gains nothing is not fetched: the CPU or a copy on demand is as quick. A gain counts for
-    accuracy to the power of the distance, the probability that the prediction is right. The
+    Each of these layers is simulated as the dispatch would run it, on the experts and tokens
+    predicted for it, with and without the expert. (See ``sim/step/lowering/live_gain.py``.) An
+    expert that gains nothing is not fetched: the CPU or a copy on demand is as quick. A gain counts
+    for accuracy to the power of the distance, the probability that the prediction is right. The
     accuracy of 0.87 is AdapMoE's mean for Mixtral (arXiv 2408.10284).
     """
 

@@ -1,4 +1,4 @@
-"""A predictor trained for each layer that looks a stride ahead, as ProMoE has it (arXiv
+"""A predictor for each layer that looks a stride of layers ahead, as ProMoE has it (arXiv
 2410.22134).
 """
 

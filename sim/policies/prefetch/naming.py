@@ -147,8 +147,8 @@ def named(expected: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def _heaviest(tokens: NDArray[np.int32], count: int) -> NDArray[np.int32]:
-    """Return the tokens [pass, layer, expert] of the ``count`` experts of each layer that have
-    most, 0 for the others.
+    """The tokens [pass, layer, expert] of the ``count`` experts of each layer that have most, 0
+    elsewhere.
     """
     found = tokens.copy()
     is_crowded = np.count_nonzero(tokens, axis=2) > count

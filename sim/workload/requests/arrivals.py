@@ -64,7 +64,7 @@ def with_arrivals(requests: Iterable[Request], arrivals_ns: Iterator[int]) -> It
 
 
 def at_speed(requests: Iterable[Request], speed: float) -> Iterator[Request]:
-    """Yield the requests at their own times divided by ``speed``.
+    """The requests at their own times divided by ``speed``.
 
     Raises InputError for a speed that is not above 0.
     """

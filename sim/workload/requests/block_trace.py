@@ -36,7 +36,7 @@ them.
 
 
 def read_mooncake(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """Yield the requests of a trace, in its order. Raises InputError when it comes to a wrong line.
+    """The requests of a trace, in its order. Raises InputError when it comes to a wrong line.
 
     Equal hashes stand for equal blocks, since a hash covers all tokens before its block too.
     """

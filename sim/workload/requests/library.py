@@ -16,7 +16,7 @@ def request_names() -> list[str]:
 
 
 def load_requests(name_or_path: str, units: TraceUnits = AS_FORMAT) -> RequestsSpec:
-    """Return the requests of that name, of a request file (``.yaml``), or of a trace (``.jsonl``,
+    """The requests of that name, of a request file (``.yaml``), or of a trace (``.jsonl``,
     ``.json``, ``.csv``).
 
     ``units`` that are stated take the place of a file's. Raises InputError, one line, for an

@@ -56,7 +56,7 @@ def _lengths(item: Any, where: str) -> Lengths:
 
 
 def _as_row(item: Any, where: str) -> Mapping[str, Any]:
-    """Return an item by the names of its lengths. A pair may have its text ahead of it."""
+    """An item by the names of its lengths. A pair may have its text ahead of it."""
     if isinstance(item, list) and len(item) in (2, 3):
         # From the end: vLLM's sampled requests are (prompt, prompt length, output length).
         return dict(zip(PAIR, item[-2:], strict=True))
@@ -72,7 +72,7 @@ def _as_row(item: Any, where: str) -> Mapping[str, Any]:
 
 
 def _count(turn: Any, where: str) -> Any:
-    """Return how many tokens a turn has. Raises InputError where it is a text alone."""
+    """How many tokens a turn has. Raises InputError where it is a text alone."""
     key = next((name for name in COUNTS if isinstance(turn, dict) and name in turn), None)
     if key is None:
         what = "turns are texts, whose tokens a tokenizer must count first"

@@ -158,9 +158,7 @@ class Conversation:
     first_question: int = 0
 
     def request(self, round_number: int, number: int, arrival_ns: int) -> Request:
-        """Return the request of a round, counted from 0; ``number`` is its place among all
-        requests.
-        """
+        """The request of a round, counted from 0; ``number`` is its place among all requests."""
         scenario = self.scenario
         pieces = [
             (SYSTEM_CONTENT, scenario.system_tokens),
@@ -184,8 +182,10 @@ class Conversation:
         )
 
     def next_arrival_ns(self, arrival_ns: int, end_ns: int) -> int:
-        """Return when the next round is asked, after a round that arrived and ended at those times:
-        a gap after its arrival, but never before its end.
+        """Return when the next round is asked, after one that arrived and ended at those times, in
+        ns.
+
+        It is a gap after the arrival, but never before the end.
         """
         return max(arrival_ns + self.scenario.gap_ns, end_ns)
 

@@ -55,7 +55,7 @@ class Lengths:
 
 
 def from_lengths(found: Iterable[Lengths]) -> Iterator[Request]:
-    """Yield the requests in order of arrival, the first at time 0; equal times keep their order.
+    """The requests in order of arrival, the first at time 0; equal times keep their order.
 
     Each prompt is its own content.
     """

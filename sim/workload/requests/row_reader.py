@@ -28,10 +28,8 @@ class RowReader:
     starts_at_zero: bool = True
 
     def requests(self, rows: Iterable[tuple[str, Row]]) -> Iterator[Request]:
-        """Yield a request for each row, given with its place, in their order.
-
-        Raises InputError when it comes to a wrong row, or to one that is earlier than the row
-        before.
+        """A request for each row with its place, in their order. Raises InputError when it comes to
+        a wrong row, or to one that is earlier than the row before.
         """
         start_ns: int | None = None
         previous_ns = 0

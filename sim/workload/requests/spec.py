@@ -178,7 +178,7 @@ class RequestsSpec(FilePart):
         )
 
     def requests(self, seed: int = 0) -> Iterator[Request]:
-        """Return the requests in order of arrival; the same seed gives the same.
+        """The requests in order of arrival; the same seed gives the same.
 
         Raises InputError when it comes to a wrong line of a trace.
         """

@@ -171,10 +171,11 @@ FORMATS: Sequence[TraceFormat] = (
 
 
 def read_trace(path: Path, units: TraceUnits = AS_FORMAT) -> Iterator[Request]:
-    """Return the answered requests of a trace in any format that Rosin reads, numbered from 0.
+    """The answered requests of a trace in any format that Rosin reads, numbered from 0.
 
-    The first is read at once, the others as they are asked for. An unknown format, or a file
-    without an answered request, raises InputError at once; a wrong line does when it is reached.
+    The first is read at once, the others as they are asked for. Raises InputError at once for an
+    unknown format or a file without an answered request, and later for a wrong line, when it is
+    reached.
     """
     requests = _answered(_checked(path, units).read(path, units))
     first = next(requests, None)
@@ -266,7 +267,7 @@ def _names(path: Path) -> tuple[str, ...]:
 
 
 def _names_of_value(path: Path) -> tuple[str, ...]:
-    """Return the keys of an object, or of the first item of a list."""
+    """The keys of an object, or of the first item of a list."""
     found = read_json_value(path, "request trace")
     if not isinstance(found, list):
         return tuple(found) if isinstance(found, dict) else ()

@@ -17,7 +17,7 @@ _WHOLE = re.compile(r"\s*[0-9]{1,20}\s*", re.ASCII)  # int() takes no other blan
 
 
 def text_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield every line that is not blank, with its place (``file:line``).
+    """Every line that is not blank, with its place (``file:line``).
 
     Raises InputError where the file cannot be read.
     """

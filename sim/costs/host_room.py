@@ -44,7 +44,7 @@ def disk_read_ns(machine: Machine, num_bytes: NDArray[np.int64]) -> NDArray[np.i
 class HostShelf:
     """The ``experts`` [layer, expert] that host memory holds at the start.
 
-    ``num_bytes`` is its room for experts in all, and ``left_bytes`` is what they leave of that.
+    ``num_bytes`` is the room for experts in all, and ``left_bytes`` what these experts leave of it.
     """
 
     experts: NDArray[np.bool_]

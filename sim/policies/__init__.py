@@ -3,7 +3,7 @@
 A part is frozen configuration: its fields are its parameters. The base class of each kind stands in
 the folder of that kind; ``Overlap`` is a single class.
 
-A run calls ``placement.place`` once. A cache whose code is its own is then started
+A run calls ``placement.place`` once. A cache that decides by code of its own is then started
 (``cache.start``). At every gate, in the order of passes and layers, its state says which experts
 are resident (``classify``). The rule of the dispatch decides over the misses, and the state takes
 in what is fetched (``admit``). Compiled code does the same for a cache with a ``score``.

@@ -53,7 +53,8 @@ class Foresight:
 
     ``part_of`` says where the passes stand in a longer run (None: they are the run, or its first
     passes). ``later_uses`` [layer, expert] is the pass that next selects each expert after these
-    passes. It counts from the first of them (None: no pass follows, or no cache asks).
+    passes. The number counts from the first of these passes (None: no pass follows, or no cache
+    asks).
     """
 
     problem: Problem

@@ -29,14 +29,13 @@ class Overlap:
     kernels are replayed as a captured graph, so that launches take no time; it needs
     ``groups_experts``.
 
-    ``deferred`` is a number of each token's selected experts, the least weighted: where the CPU
-    computes them, the next layer does not wait for them. That is lossy, as KTransformers' expert
-    deferral is.
+    ``deferred`` is how many of a token's selected experts, the least weighted, the next layer does
+    not wait for where the CPU computes them. That is lossy, as KTransformers' expert deferral is.
 
     ``in_turn``: the experts of a layer run one after another by number, on whichever GPU, and each
     is copied only when its turn has come. A loop over experts that waits for every copy does the
-    same. It needs a cache with a score. ``loads_all``: that loop asks for every expert of the
-    layer, selected or not.
+    same. ``in_turn`` needs a cache with a score. ``loads_all``: that loop asks for every expert of
+    the layer, selected or not.
 
     ``hand_over_ns`` is what the host takes to hand a layer's tokens to the CPU pool and back,
     besides copies and experts. If it is not 0, every MoE layer on the GPU pays it, even with

@@ -90,8 +90,8 @@ class Policy:
 
     @property
     def knows_future(self) -> bool:
-        """Whether the policy decides by the future. Such a policy says what a system could reach at
-        best, and is no system.
+        """Whether the policy decides by the future. Such a policy is no system: it says what a
+        system could reach at best.
         """
         return self.cache.score is Score.NEXT_USE
 

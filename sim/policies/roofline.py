@@ -5,8 +5,8 @@ Some bytes of an operation x on device i come from a memory j behind a link. The
 min(P_i, B_i · I_x^i, B_ji · I_x^j). P is the peak in FLOP/s, B in bytes/s, I the FLOPs per byte of
 that memory. A layer takes as long as the longest of its lanes.
 
-Two terms are added to the paper's. One is the time of launches and calls. The other is an nth of
-the sum of GPU and CPU: no layer takes less, as n micro-batches in turn hide the two behind each
+Two terms are added to the paper's. One is the time of launches and calls. The other is the least
+that n micro-batches in turn take: an nth of the sum of GPU and CPU. GPU and CPU hide behind each
 other only so far.
 """
 

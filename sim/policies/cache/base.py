@@ -18,7 +18,7 @@ class Cache:
 
     @property
     def score(self) -> Score | None:
-        """The score by which compiled code keeps experts; None: it does not decide."""
+        """The score by which compiled code keeps experts; None: compiled code does not decide."""
         return None
 
     is_global: bool = False

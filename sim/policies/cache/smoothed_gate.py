@@ -29,7 +29,5 @@ class SmoothedGateCache(Cache):
 
     @property
     def score(self) -> Score:
-        """The smoothed gate; with ``is_selective``, in the form that need not keep what was
-        fetched.
-        """
+        """SMOOTHED_GATE, or with ``is_selective`` SELECTIVE_GATE."""
         return Score.SELECTIVE_GATE if self.is_selective else Score.SMOOTHED_GATE

@@ -14,8 +14,8 @@ class BalancedDispatch(Dispatch):
 
     The m missing experts of fewest tokens go to the CPU, and m grows as long as the end comes
     earlier. That is optimal where every expert takes as long over the link and the GPU, since the
-    CPU's cost grows with tokens. Ties: the smaller m; among experts of as many tokens, the longer
-    copy, then the lower expert.
+    CPU's cost grows with tokens. Ties: the smaller m; of experts of as many tokens, the one of the
+    longer copy goes to the CPU first, then the lower expert.
     """
 
     believed_cost: Source = "priced"

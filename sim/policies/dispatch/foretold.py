@@ -57,7 +57,7 @@ class ForetoldDispatch(Dispatch):
         held: NDArray[np.bool_],
         can_precede: NDArray[np.bool_],
     ) -> Foretold | None:
-        """Return what a decode step runs by prediction; a prompt follows its gates, so None."""
+        """Return what a decode step runs by prediction; None for a prompt."""
         passes = foresight.passes
         moe_layers = np.array(foresight.problem.model.moe_layers)
         if passes.is_prefill[index]:

@@ -33,7 +33,9 @@ class PagedDispatch(Dispatch):
         return Rule.CPU if self.ffn_on_gpu is False else Rule.FETCH
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """Pipeline every layer [pass, layer], if the GPU holds all of the model but experts."""
+        """Return PIPELINE for every layer [pass, layer] if the GPU holds all of the model but
+        experts, else the default.
+        """
         # A pipeline takes turns on the GPU: a layer elsewhere would break it.
         if residency.dense.all() and residency.has_head:
             return np.full((len(num_tokens), len(residency.dense)), LayerMode.PIPELINE, np.uint8)

@@ -57,7 +57,7 @@ class RankedPlacement(Placement):
     def place_ranked(
         self, problem: Problem, ranking: Callable[[Problem], NDArray[np.float64]]
     ) -> Residency | Infeasible:
-        """Place by a given ranking. A search over many policies can so rank the experts once."""
+        """Place by a given ranking. So a search over many policies can rank the experts once."""
         budgets = expert_budgets(problem, self.memory, np.ones(problem.model.num_layers, bool))
         if isinstance(budgets, Infeasible):
             return budgets
@@ -122,7 +122,7 @@ def expert_budgets(
     kv: NDArray[np.bool_] | None = None,
 ) -> list[int] | Infeasible:
     """Return the bytes for routed experts on each card. Where a card has no room for all else,
-    return Infeasible with the bytes that it lacks most. See ``room_by_card``.
+    return Infeasible, with the bytes that the worst card lacks. See ``room_by_card``.
     """
     room = room_by_card(problem, rule, dense, has_head=has_head, kv=kv)
     least = min(room)
@@ -167,8 +167,10 @@ def room_by_card(
 def items_of_card(
     problem: Problem, rule: MemoryRule, card: int, held: DenseShare
 ) -> Mapping[str, int]:
-    """Return the bytes that one card holds besides experts, by item, where ``held`` is on all cards
-    together. A card has its own layers; the last card also has the head.
+    """Return the bytes that one card holds besides experts, by item.
+
+    ``held`` is what all cards hold together. A card has its own layers; the last card also has the
+    head.
     """
     split = problem.layer_split
     own = np.ones(len(held.dense), bool) if split is None else split.card_of_layer == card

@@ -54,7 +54,7 @@ def hull_slopes(times: NDArray[np.float64]) -> NDArray[np.float64]:
     a step, never increasing.
 
     Values are exactly equal along a segment, and equal to those of another layer with the same
-    times. A ranking in which ties go by layer so fills one segment after another.
+    times. So a ranking whose ties go by layer fills one segment after another.
     """
     corners: list[int] = []
     for step in range(len(times)):

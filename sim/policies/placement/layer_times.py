@@ -164,7 +164,7 @@ def _samples(popularity_bytes: bytes, size: int, top_k: int) -> NDArray[np.int64
 
 
 def _lanes(problem: Problem, layer: int, tokens: NDArray[np.int64]) -> _Lanes:
-    """Return the work of every expert in every sample, given its ``tokens`` [sample, rank of
+    """Return the work of every expert in every sample, in ns, given its ``tokens`` [sample, rank of
     popularity].
     """
     costs = problem.expert_costs

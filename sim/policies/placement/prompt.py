@@ -18,7 +18,7 @@ class PromptPlacement(PopularityPlacement):
 
     This is KTransformers' dynamic expert update. Ties, and experts that no token selected, go by
     the lower number, whatever their popularity. Prompts of fewer than ``min_prompt_tokens`` tokens,
-    all prompts of the batch together, move nothing. Its default of 512 is that of the documented
+    all prompts of the batch together, move nothing. The default of 512 is that of the documented
     command.
     """
 

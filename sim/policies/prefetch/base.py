@@ -38,8 +38,8 @@ class Prefetch:
     """
 
     max_waiting: int | None = None
-    """Most prefetches that may be on their way at once, times the number of GPUs (None: any
-    number). A gate's further candidates are passed over.
+    """Most prefetches that may be on their way at once (None: any number); with several GPUs, times
+    their number. A gate's further candidates are passed over.
     """
 
     lookup_ns: int = 0

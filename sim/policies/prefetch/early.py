@@ -21,10 +21,10 @@ class EarlyPrefetch(Prefetch):
     of at least ``least_probability``.
 
     Of a layer's missing experts that are so sure, the copies of the most popular begin with the
-    layer. They are as many as the link can begin until the gate is known. They are at most
-    ``experts`` (None: any number), and at most the buffers of single experts. The probability takes
-    tokens to choose independently, by popularity. Ties go to the lower expert. Residents have to
-    stay.
+    layer. There are as many copies as the link can begin until the gate is known. There are at most
+    ``experts`` (None: any number), and no more than buffers of single experts. The probability
+    takes tokens to choose independently, by popularity. Ties go to the lower expert. Residents have
+    to stay.
     """
 
     experts: int | None = None

@@ -28,7 +28,7 @@ def expected_tokens(
     by_token: bool = False,
     names_top_k: bool = False,
 ) -> NDArray[np.int32]:
-    """Return how many tokens a predictor expects of each expert 1, 2, … layers before its gate
+    """Return how many tokens a predictor expects for each expert 1, 2, … layers before its gate
     [step, pass, layer, expert]; 0: not named.
 
     ``accuracy`` holds for each step the probability [layer] that a selected expert is named. For

@@ -32,12 +32,12 @@ class RequestCountsPrefetch(Prefetch):
     request's layer, times 1 - (i - l)/(L + 1). The layer waits for the lookup, of ``lookup_ns``
     (0.1 ms: assumed), which here follows the gate of the layer before. ``num_stored`` past requests
     (100: assumed) come from the same routing. A whole batch has one matrix. At most ``max_waiting``
-    copies are queued at once, times the number of GPUs (8: assumed).
+    copies are queued at once (8: assumed), times the number of GPUs.
 
     ``most_named``: of each layer, only that many experts, the most used, are candidates (None:
     all). ``distance``: only experts of so many layers ahead are candidates (None: of all).
-    ``names_at_start``: when a pass starts, it names so, for its first layers, the experts that all
-    past requests together used most. All three are so where fMoE's authors rebuilt MoE-Infinity
+    ``names_at_start``: the start of a pass names, for the first layers, the experts that all past
+    requests together used most. All three are so where fMoE's authors rebuilt MoE-Infinity
     (github.com/IntelliSys-Lab/FineMoE-EuroSys26).
     """
 

@@ -31,7 +31,7 @@ def read_azure(path: Path, units: TraceUnits) -> Iterator[Request]:
     comes to a wrong line.
 
     The trace does not say what prompts have in common, so each is its own content. Its times are
-    dates, and no units change them.
+    dates, so ``units`` plays no part.
     """
     reader = RowReader(
         time=TIME,

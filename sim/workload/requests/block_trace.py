@@ -44,8 +44,8 @@ def read_mooncake(path: Path, units: TraceUnits) -> Iterator[Request]:
 
 
 def read_bailian(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """Yield the requests as ``read_mooncake`` does. Each line holds its whole prompt, so its
-    ``chat_id`` plays no part.
+    """Yield the requests as ``read_mooncake`` does. Each line holds its whole prompt, so earlier
+    requests of a chat play no part.
     """
     return _read(path, units.tokens_per_block(BAILIAN_BLOCK_TOKENS), units.ns_per_time(NS_PER_S))
 

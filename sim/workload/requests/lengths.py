@@ -24,7 +24,7 @@ def read_lengths(path: Path, units: TraceUnits) -> Iterator[Request]:
     Raises InputError at a wrong line.
 
     The list does not say what prompts have in common, so each is its own content. Its keys state
-    their units, and no others are asked for.
+    their units, so ``units`` plays no part.
     """
     reader = RowReader(
         time=ARRIVAL,

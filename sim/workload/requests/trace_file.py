@@ -50,8 +50,8 @@ Reader = Callable[[Path, TraceUnits], Iterator[Request]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceFormat:
-    """A format: the ending of its files, ``marks``, keys that each tell it apart, and the reader
-    ``read``.
+    """A format: the ending of its files, the keys that each tell it apart (``marks``), and what
+    reads it.
 
     ``read`` gives every request, those without an answer too. ``fields`` are all keys that are
     used. ``shared`` is the key that says what prompts have in common (None: no key does). ``units``
@@ -287,7 +287,7 @@ def _answered(requests: Iterator[Request]) -> Iterator[Request]:
 
 def _counts(requests: Iterator[Request], num_requests: int | None) -> tuple[int, int]:
     """Return how many requests have no answer, and how many have one, until ``num_requests`` had
-    one.
+    one (None: all).
     """
     num_failed = 0
     num_answered = 0

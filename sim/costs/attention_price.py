@@ -1,5 +1,5 @@
-"""What attention costs by measured curves: one for decoding, one for prompts, for each number of
-sequences that was measured.
+"""The price of attention by measured curves: for each number of sequences that was measured, one
+for decoding and one for prompts.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,27 +15,31 @@ Sizes = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AttentionWork:
-    """Passes over ``sequences``, each from position ``first`` to ``end``; arrays of one shape."""
+    """Passes over ``sequences`` sequences, each from position ``first`` to ``end`` (exclusive);
+    arrays of one shape.
+    """
 
     sequences: Sizes
     first: Sizes
     end: Sizes
 
     def at(self, chosen: NDArray[np.bool_]) -> "AttentionWork":
-        """Some of the passes."""
+        """Return the chosen passes."""
         return AttentionWork(
             sequences=self.sequences[chosen], first=self.first[chosen], end=self.end[chosen]
         )
 
 
 Formula = Callable[[AttentionWork], Sizes]
-"""Roofline durations in ns."""
+"""Durations in ns by the roofline, for given passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FromCurves:
-    """Durations in ns, where they were taken from a curve at all, where that curve was left, and
-    where the curves come from.
+    """Durations of passes in ns, and the ``provenances`` of the curves that gave them.
+
+    ``is_measured``: a curve gave the duration. ``is_outside``: the curve does not cover the very
+    pass, so its nearest duration was scaled.
     """
 
     ns: Sizes
@@ -45,11 +49,12 @@ class FromCurves:
 
 
 def from_curves(curves: Sequence[Curve], work: AttentionWork, formula: Formula) -> FromCurves:
-    """The measured duration where the very pass was measured; elsewhere that of the nearest, scaled
-    by the ratio of rooflines.
+    """Price passes by the nearest curve, in the number of sequences and in the pass.
 
-    One token a sequence is decoding, priced by its context; more are a prompt, priced by its tokens
-    as if from position 0. ``work`` has one dimension.
+    Where the very pass was measured, its duration is taken; elsewhere that of the nearest pass,
+    scaled by the ratio of rooflines. One token a sequence is decoding, priced by its context. More
+    are a prompt, priced by its tokens as if from position 0. Passes for which there is no curve are
+    priced by ``formula``. ``work`` has one dimension.
     """
     ns = formula(work)
     is_measured = np.zeros(len(work.end), bool)

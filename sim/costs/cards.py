@@ -1,9 +1,10 @@
 """A model over several cards: what each holds, and what work costs there.
 
-Either each layer lies whole on one card, its attention, KV cache and experts, as llama.cpp's ``-sm
-layer`` has it, and one card works at a time. Or the experts of every layer are dealt out, and the
-cards work at once. Or every card holds a slice of each matrix (``slices``). Between cards, hidden
-states pass through host memory, or straight where the machine states a link from card to card.
+There are three ways. Each layer lies whole on one card, with its attention, KV cache and experts,
+as in llama.cpp's ``-sm layer``; one card works at a time. Or the experts of every layer are dealt
+out, and the cards work at once. Or every card holds a slice of each matrix (``slices``). Between
+cards, hidden states pass through host memory, or directly where the machine states a link from card
+to card.
 """
 
 from collections.abc import Sequence
@@ -27,8 +28,8 @@ class CardSplit:
     """The cards in use, each as a machine whose one GPU it is, and how many ``layers`` each holds,
     in the order of the layers.
 
-    None: the cards share every layer, as ``mode`` says. Experts are dealt out to them in turn,
-    layer after layer, and all else is on the first; or all hold slices.
+    ``layers`` None: the cards share every layer, as ``mode`` says. Either experts are dealt out to
+    them in turn, layer after layer, and all else is on the first card; or all cards hold slices.
     """
 
     machines: tuple[Machine, ...]
@@ -47,26 +48,26 @@ class CardSplit:
 
     @property
     def num_gpus(self) -> int:
-        """GPUs with lanes of their own: those that experts are dealt out to."""
+        """The number of GPUs with lanes of their own: those that experts are dealt out to, or 1."""
         return self.num_cards if self.layers is None and not self.is_sliced else 1
 
     @cached_property
     def card_of_layer(self) -> NDArray[np.int64]:
-        """The number of each layer's card among those in use, where layers lie whole."""
+        """The number of each layer's card [layer] among those in use, where layers lie whole."""
         assert self.layers is not None, "experts that are dealt out"
         return np.repeat(np.arange(self.num_cards), self.layers)
 
     @property
     def borders(self) -> NDArray[np.bool_]:
-        """[layer]: whether the layer before lies on another card."""
+        """Whether the layer before lies on another card [layer]."""
         return np.asarray(np.diff(self.card_of_layer, prepend=0) != 0)
 
 
 def cards_of(machine: Machine) -> tuple[Machine, ...]:
-    """Every card of a machine, as a machine whose one GPU it is: its own kind first, then the
-    others as they were named.
+    """Return every card of a machine, as a machine whose one GPU it is.
 
-    Measured curves are of the machine's own kind of GPU; for other kinds those of the CPU are kept.
+    The cards of its own kind come first, then the others as they were named. Measured curves are of
+    the machine's own kind of GPU; other kinds keep only the CPU's.
     """
     own = _with_card(machine, machine.gpu, machine.link, machine.curves)
     curves = tuple(curve for curve in machine.curves if curve.device == "cpu")
@@ -81,9 +82,11 @@ def cards_of(machine: Machine) -> tuple[Machine, ...]:
 def shared(
     machine: Machine, num_gpus: int, mode: SplitMode = SplitMode.EXPERTS
 ) -> CardSplit | None:
-    """Every layer shared by that many of the machine's GPUs in that mode; None for one, which has all.
+    """Return the split of every layer over ``num_gpus`` of the machine's GPUs in that mode; None
+    for one GPU, which has all.
 
-    Raises InputError where there are not that many of its own kind, and for slices on one.
+    Raises InputError where the machine has not that many GPUs of its own kind, and for slices on
+    one.
     """
     if num_gpus == 1 and mode is not SplitMode.EXPERTS:
         raise InputError(f"`split_mode` {mode} needs `gpus` of at least 2, got 1")
@@ -98,10 +101,11 @@ def shared(
 
 
 def layer_split(machine: Machine, model: Model, layers: Sequence[int]) -> CardSplit:
-    """The cards with that many layers each, in the order of ``cards_of``; a card with 0 is not used.
+    """Return the split with that many layers on each card, in the order of ``cards_of``; a card
+    with 0 is not used.
 
-    The slower a card reads its memory, the earlier are its layers: the last card has the head, which
-    every token reads whole.
+    The slower a card reads its memory, the earlier are its layers: the last card has the head,
+    which every token reads whole.
 
     Raises InputError where there are not that many cards, or layers.
     """
@@ -123,7 +127,7 @@ def layer_split(machine: Machine, model: Model, layers: Sequence[int]) -> CardSp
 
 
 def gpu_bytes(machine: Machine, split: CardSplit | None) -> int:
-    """Memory of all cards that layers are laid out over, or of one GPU."""
+    """Return the bytes of memory of all cards that layers are laid out over, or of one GPU."""
     cards = (machine,) if split is None or split.layers is None else split.machines
     return sum(machine_bytes(card) for card in cards)
 
@@ -143,10 +147,10 @@ def laid_out(model: Model, split: CardSplit) -> Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardCosts(CostModel):
-    """Prices where layers lie on unlike cards: each layer's are those of its own card.
+    """Prices where layers lie on unlike cards: each layer has those of its own card.
 
-    ``machine`` is the first card's. What belongs to no layer, a call's kernels, is the dearest of all
-    cards'; the vocabulary projection is the last card's.
+    ``machine`` is the first card's. A price that belongs to no layer, of a copy or of a call's
+    kernels, is the dearest of all cards. The vocabulary projection is the last card's.
     """
 
     machines: tuple[Machine, ...]
@@ -218,8 +222,8 @@ class CardCosts(CostModel):
 
 
 def cost_model(machine: Machine, model: Model, split: CardSplit | None) -> CostModel:
-    """Prices of a model on a machine; by layer where its layers lie on unlike cards, of slices
-    where cards hold those.
+    """Return the prices of a model on a machine: by layer where layers lie on unlike cards, of
+    slices where cards hold slices.
     """
     if split is not None and split.is_sliced:
         return SlicedCosts(machine=machine, model=model, num_cards=split.num_cards, mode=split.mode)
@@ -230,7 +234,7 @@ def cost_model(machine: Machine, model: Model, split: CardSplit | None) -> CostM
 
 
 def _kinds(split: CardSplit) -> tuple[Machine, ...]:
-    """The cards in use, those that are alike once."""
+    """Return the cards in use; of cards that are alike, one."""
     kinds: list[Machine] = []
     for machine in split.machines:
         if machine not in kinds:

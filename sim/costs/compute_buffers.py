@@ -1,9 +1,9 @@
-"""GPU memory that an engine sets aside for one pass: the compute buffers of a graph that is
+"""GPU memory that a runtime sets aside for one pass: the compute buffers of a graph that is
 allocated once, for its largest pass.
 
 The terms are those of llama.cpp and ik_llama.cpp, whose graphs reuse one buffer from stage to
-stage: so the largest stage counts, not the sum. ``benchmarks/published_memory.py`` compares them
-with the bytes that those engines print.
+stage. So the largest stage counts, not the sum. ``benchmarks/published_memory.py`` compares them
+with the bytes that those runtimes print.
 """
 
 from hwprofiles.units import MIB
@@ -11,24 +11,25 @@ from sim.model.model import Attention, Model, TensorClass
 
 FP32_BYTES = 4
 FP16_BYTES = 2
-"""Graphs compute in 32 bit; attention masks, keys and values that a graph expands are 16 bit."""
+"""Graphs compute in 32 bits. Attention masks, and keys and values that a graph expands, have 16
+bits.
+"""
 
 MICRO_BATCH_TOKENS = 512
 """llama.cpp's and ik_llama.cpp's ``-ub`` where nobody sets it."""
 
 LATENT_PIECE_BYTES = 512 * MIB
-"""Keys and values are expanded from a latent cache in pieces of this size:
-
-``-amb 512``, as published DeepSeek runs have it.
+"""Size of the pieces in which keys and values are expanded from a latent cache: ``-amb 512``, as
+published DeepSeek runs have it.
 """
 
 
 def compute_buffer_bytes(model: Model, tokens: int, context_tokens: int, *, has_head: bool) -> int:
-    """Bytes of one GPU's compute buffers for passes of at most ``tokens`` tokens over sequences of
-    at most ``context_tokens``.
+    """Return the bytes of one GPU's compute buffers for passes of at most ``tokens`` tokens over
+    sequences of at most ``context_tokens``.
 
-    Beside two copies of the hidden states, the largest of three stages: the logits of all tokens,
-    where the GPU has the head; the experts' results; attention.
+    They hold two copies of the hidden states and the largest of three stages. The stages are the
+    logits of all tokens, where the GPU has the head; the feed-forward's results; and attention.
     """
     hidden_states = 2 * tokens * model.hidden * FP32_BYTES
     logits = tokens * model.vocab * FP32_BYTES if has_head else 0
@@ -38,8 +39,8 @@ def compute_buffer_bytes(model: Model, tokens: int, context_tokens: int, *, has_
 
 
 def _feed_forward_bytes(model: Model, tokens: int) -> int:
-    """The widest feed-forward: gate and up products of the selected experts, or their results
-    before and after they are weighted.
+    """Return the bytes of the widest feed-forward: gate and up products of the selected experts, or
+    their results before and after they are weighted.
     """
     dense_width = max(layer.params.get(TensorClass.DENSE_FFN, 0) for layer in model.layers) // (
         3 * model.hidden
@@ -49,11 +50,11 @@ def _feed_forward_bytes(model: Model, tokens: int) -> int:
 
 
 def _attention_bytes(attention: Attention, tokens: int, context_tokens: int) -> int:
-    """Queries and the mask of one layer, in 32 bit and in 16; attention is fused, so no score
-    matrix is kept.
+    """Return the bytes of one layer's queries, in 32 bits, and masks, in 32 and in 16. Attention is
+    fused, so no score matrix is kept.
 
-    A prompt over a latent cache also has the keys and values of all heads expanded, in 16 bit,
-    piece by piece from 32 bit.
+    A prompt over a latent cache also has the keys and values of all heads expanded, in 16 bits.
+    They are made of pieces in 32 bits, one piece at a time.
     """
     seen = context_tokens
     if attention.window_tokens is not None:

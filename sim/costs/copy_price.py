@@ -1,4 +1,6 @@
-"""What a copy over a link takes: its latency and its bytes at the link's rate, or a measured curve."""
+"""The price of a copy over a link: its latency and its bytes at the link's rate, or a measured
+curve.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,7 +13,9 @@ from sim.costs.price import Price, Sizes, price_of
 def copied(
     direction: Direction, curve: Curve | None, num_bytes: ArrayLike, *, is_pinned: bool
 ) -> Price:
-    """A copy of that many bytes in one direction of a link, from page-locked memory or not."""
+    """Return the price of a copy of ``num_bytes`` in one direction of a link, from page-locked
+    memory or not.
+    """
     pageable = direction.pageable_bytes_per_s
     rate = direction.bytes_per_s if is_pinned or pageable is None else pageable
     latency = direction.latency_ns

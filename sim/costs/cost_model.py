@@ -1,8 +1,8 @@
-"""What an operation costs on a machine: a measured curve where there is one, else a roofline with
-overhead.
+"""What an operation costs on a machine: by a measured curve where there is one, else by a roofline
+with overhead.
 
 There are curves of experts, dense feed-forwards, the vocabulary projection, gates, attention and
-copies: ``sim.costs.curve_shapes`` says for which shapes, ``sim.costs.roofline`` what is charged
+copies. ``sim.costs.curve_shapes`` says for which shapes, and ``sim.costs.roofline`` what is charged
 without one. Outside a curve's measured range its nearest end is scaled by the ratio of rooflines,
 and the price says that it is extrapolated.
 """
@@ -35,7 +35,7 @@ Way = Literal["h2d", "d2h"]
 Priced = TypeVar("Priced")
 
 MOST_KEPT = 1000
-"""Prices that a model of costs keeps. A plan asks for some dozens of prices; served requests ask
+"""Most prices that a cost model keeps. A plan asks for some dozens of prices; served requests ask
 for new ones all the time.
 """
 
@@ -44,8 +44,9 @@ for new ones all the time.
 class PlainProduct:
     """A product of activations with the weights of one kind.
 
-    ``kernels`` is a key of FUSED_KERNELS, ``dtype`` the format of the weights, and ``curve`` the
-    measured curve that prices it, if there is one.
+    ``num_bytes`` and ``params`` are those of the weights. ``kernels`` is a key of FUSED_KERNELS,
+    ``dtype`` the format of the weights, and ``curve`` the measured curve that prices the product,
+    if there is one.
     """
 
     num_bytes: float
@@ -60,8 +61,8 @@ class CostModel(Roofline):
     """Prices of a model's operations on a machine. Token counts and contexts may be arrays; prices
     have their shape.
 
-    What is asked for ``once`` is kept while the model of costs lives and has room: runs that share
-    one share those prices.
+    What is asked for with ``once`` is kept while the cost model lives and has room. Runs that share
+    a cost model share those prices.
     """
 
     model: Model
@@ -70,19 +71,21 @@ class CostModel(Roofline):
     )
 
     def once(self, key: tuple[object, ...], priced: Callable[[], Priced]) -> Priced:
-        """What ``priced`` gives, computed when first asked for by that key, which says all that it
-        depends on besides these costs.
+        """Return what ``priced`` gives, computed when first asked for with that key. The key says
+        all that it depends on besides these costs.
 
-        Nobody may change it.
+        Nobody may change what is returned.
         """
         return self._kept.get(key, priced)
 
     def at(self, layer: int) -> "CostModel":
-        """Prices on the GPU that the layer lies on: these, unless layers lie on unlike ones."""
+        """Return the prices on the GPU that the layer lies on: these, unless layers lie on unlike
+        GPUs.
+        """
         return self
 
     def expert(self, device: Device, layer: int, tokens: ArrayLike) -> Price:
-        """One routed expert of the layer over that many tokens."""
+        """Return the price of one routed expert of the layer over that many tokens."""
         model = self.model
         spec = self.model.layers[layer]
         dtype = model.dtype(TensorClass.EXPERT)
@@ -92,7 +95,9 @@ class CostModel(Roofline):
         rates = self.rates(device, dtype)
 
         def law(hidden: int, intermediate: int, count: Sizes) -> Sizes:
-            """ns for that many tokens of an expert of that shape, its weights stored as here."""
+            """Return the ns of that many tokens over an expert of that shape, its weights stored as
+            in this layer.
+            """
             weights = params if (hidden, intermediate) == own else 3 * hidden * intermediate
             num_bytes = spec.expert_bytes * weights / params
             activations = 2 * (hidden + 2 * intermediate) * model.activation_bytes
@@ -118,22 +123,22 @@ class CostModel(Roofline):
         )
 
     def in_groups(self) -> "CostModel":
-        """Prices of experts that run together in one call, whose kernels or hand-over are not
-        theirs; measured curves stay as measured.
+        """Return the prices of experts that run together in one call, without the call's kernels or
+        hand-over. Measured curves stay as measured.
         """
         return self.once(("in groups",), lambda: replace(self, is_in_group=True))
 
     def group_overhead_ns(self, device: Device) -> int:
-        """What one call for the experts of a layer takes beside their work: the GPU's kernels, or
-        the hand-over to the CPU pool.
+        """Return the ns that one call for the experts of a layer takes beside their work: the GPU's
+        kernels, or the hand-over to the CPU pool.
         """
         if device == "cpu":
             return round(self.machine.cpu.call_overhead_ns.effective)
         return round(self.kernels_ns("expert"))
 
     def group_least_ns(self) -> int:
-        """The least that such a call lasts on the GPU in all: its launches, where no graph is
-        replayed.
+        """Return the least ns that one call for the experts of a layer lasts on the GPU: its
+        launches, where no graph is replayed.
         """
         return round(self.launches_ns("expert"))
 
@@ -180,9 +185,9 @@ class CostModel(Roofline):
         )
 
     def expert_table(self, device: Device, layer: int, max_tokens: int) -> NDArray[np.int64]:
-        """Prices in ns of one expert over 0, 1, …, max_tokens tokens; 0 for none.
+        """Return the prices in ns of one expert over 0, 1, …, max_tokens tokens; no tokens cost 0.
 
-        Kept: not to be changed.
+        The table is kept: nobody may change it.
         """
 
         def priced() -> NDArray[np.int64]:
@@ -203,11 +208,11 @@ class CostModel(Roofline):
         first: ArrayLike,
         end: ArrayLike,
     ) -> Price:
-        """Norm, projections and attention of a layer: ``tokens`` over ``sequences``, each from
-        position ``first`` to ``end``.
+        """Return the price of a layer's norm, projections and attention: ``tokens`` over
+        ``sequences``, each from position ``first`` to ``end`` (exclusive).
 
-        A state is read and written once a pass, and a recurrent one updated for every token. A
-        layer with neither costs 0.
+        A state is read and written once a pass, and a recurrent one is updated for every token. A
+        layer without attention, a state or weights in their place costs 0.
         """
         count, many, start, stop = np.broadcast_arrays(
             *(np.asarray(value, np.float64) for value in (tokens, sequences, first, end))
@@ -240,8 +245,10 @@ class CostModel(Roofline):
         first: ArrayLike,
         end: ArrayLike,
     ) -> Price:
-        """Scores and weighted values alone, as where the CPU attends over a KV cache in host
-        memory: it reads the cache once a sequence.
+        """Return the price of scores and weighted values alone, as where the CPU attends over a KV
+        cache in host memory.
+
+        The cache is read once for all tokens of a sequence.
         """
         spec = self.model.layers[layer]
         dtype = self.model.dtype(TensorClass.ATTENTION)
@@ -286,9 +293,8 @@ class CostModel(Roofline):
         return self._product("gpu", product, tokens)
 
     def weights(self, device: Device, layer: int, which: TensorClass, tokens: ArrayLike) -> Price:
-        """A plain product with the weights of one class of a layer:
-
-        ROUTER, DENSE_FFN or SHARED_EXPERT.
+        """Return the price of a plain product with the weights of one class of a layer: ROUTER,
+        DENSE_FFN or SHARED_EXPERT.
         """
         spec = self.model.layers[layer]
         kernels = {
@@ -306,7 +312,9 @@ class CostModel(Roofline):
         return self._product(device, product, tokens)
 
     def head(self, device: Device, tokens: ArrayLike) -> Price:
-        """Final norm and vocabulary projection of that many positions."""
+        """Return the price of the final norm and the vocabulary projection for that many
+        positions.
+        """
         model = self.model
         which = model.head_class
         product = PlainProduct(
@@ -319,26 +327,28 @@ class CostModel(Roofline):
         return self._product(device, product, tokens)
 
     def copy(self, way: Way, num_bytes: ArrayLike, *, is_pinned: bool) -> Price:
-        """A copy between host and GPU."""
+        """Return the price of a copy of ``num_bytes`` between host and GPU."""
         curve = self.copy_curve(way, is_pinned=is_pinned)
         direction: Direction = getattr(self.machine.link, way)
         return copied(direction, curve, num_bytes, is_pinned=is_pinned)
 
     def copy_hidden(self, way: Way, num_bytes: ArrayLike, *, is_pinned: bool) -> Price:
-        """A copy of hidden states between host and GPU."""
+        """Return the price of a copy of hidden states, of ``num_bytes``, between host and GPU."""
         return self.copy(way, num_bytes, is_pinned=is_pinned)
 
     def copy_across(self, num_bytes: ArrayLike) -> Price | None:
-        """A copy from one GPU to another; None where it goes by way of the host."""
+        """Return the price of a copy from one GPU to another; None where it goes by way of the
+        host.
+        """
         direction = self.machine.gpu_link
         return None if direction is None else copied(direction, None, num_bytes, is_pinned=True)
 
     def layer_overhead_ns(self) -> int:
-        """Host time per layer that nothing hides."""
+        """Return the host's ns per layer that nothing hides."""
         return round(self.machine.host.layer_overhead_ns.effective)
 
     def step_overhead_ns(self) -> int:
-        """Host time per forward pass that nothing hides."""
+        """Return the host's ns per forward pass that nothing hides."""
         return round(self.machine.host.step_overhead_ns.effective)
 
     def _product(self, device: Device, product: PlainProduct, tokens: ArrayLike) -> Price:
@@ -376,8 +386,8 @@ class CostModel(Roofline):
 
 
 def output_params(model: Model, layer: int) -> int:
-    """Weights of an attention's output product: those of a plain one, but at most half of all (MLA
-    keeps it in other shapes): assumed.
+    """Return the number of weights of an attention's output product. Assumed: those of a plain
+    product, but at most half of the attention's, as MLA keeps it in other shapes.
     """
     spec = model.layers[layer]
     mixing = spec.params.get(TensorClass.ATTENTION, 0)

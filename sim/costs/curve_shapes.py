@@ -1,4 +1,6 @@
-"""Which measured curve prices an operation: the shapes that curves state, read off a model."""
+"""The measured curve that prices an operation, found by the shape that a curve states and a model
+has.
+"""
 
 from collections.abc import Mapping
 
@@ -14,8 +16,9 @@ def expert_shape(model: Model) -> Shape:
 
 
 def ffn_shape(model: Model, layer: int, which: TensorClass) -> Shape | None:
-    """The shape of a layer's shared experts together, or of its dense feed-forward; None where it
-    is not three matrices (and a share's gate).
+    """Return the shape of a layer's shared experts together, or of its dense feed-forward.
+
+    It is None where the weights are not three matrices (and the gate of shared experts).
     """
     params = model.layers[layer].params.get(which, 0)
     intermediate, rest = divmod(params, 3 * model.hidden)
@@ -45,8 +48,9 @@ def norm_shape(model: Model) -> Shape:
 def attention_shape(
     hidden: int, attention: Attention, params: int, state: State | None = None
 ) -> Shape:
-    """The shape of a layer's attention with its projections, which have ``params`` weights; the
-    curve's own key ``sequences`` is the number of sequences.
+    """Return the shape of a layer's attention with its projections, which have ``params`` weights.
+
+    A curve also has the key ``sequences``, the number of sequences, which is left out here.
     """
     shape = {
         "hidden": hidden,
@@ -72,8 +76,10 @@ def find_curve(
     dtype: str | None,
     shape: Mapping[str, int] | None,
 ) -> Curve | None:
-    """The first curve of that operation, device, format (None: any) and shape, with as many threads
-    as the machine computes with.
+    """Return the first curve of that operation, device, format (None: any) and shape, measured with
+    as many threads as the machine computes with.
+
+    It is None if there is no such curve.
     """
     # Measured with another number of threads, a curve tells nothing of these.
     for curve in machine.curves:
@@ -89,8 +95,8 @@ def find_curve(
 
 
 def attention_curves(machine: Machine, model: Model, device: str, layer: int) -> list[Curve]:
-    """Curves of the layer's attention, decode and prefill, for any number of sequences; none where
-    it has no attention.
+    """Return the curves of a layer's attention, decode and prefill, for any number of sequences;
+    none where the layer has no attention.
     """
     spec = model.layers[layer]
     if spec.attention is None:

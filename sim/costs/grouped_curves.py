@@ -1,5 +1,6 @@
-"""One expert of a call that runs all experts of a layer, priced by measured curves: of its own shape,
-or of the nearest that was measured.
+"""The price of one expert in a call that runs all experts of a layer, by measured curves.
+
+A curve is of the expert's own shape, or of the nearest shape that was measured.
 """
 
 from collections.abc import Callable
@@ -12,13 +13,13 @@ from hwprofiles import Curve, Machine, Operation
 
 Sizes = NDArray[np.float64]
 ShapeLaw = Callable[[int, int, Sizes], Sizes]
-"""ns by the roofline for an expert of that hidden and intermediate size over those tokens."""
+"""ns by the roofline for an expert, given its hidden size, its intermediate size and its tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FromGroups:
-    """ns, the curve that they rest on, and where they are not measured: another shape, or outside
-    the curve's range.
+    """Durations in ns, the curve that they rest on, and which of them are not measured: for another
+    shape, or outside the curve's range.
     """
 
     ns: Sizes
@@ -27,10 +28,11 @@ class FromGroups:
 
 
 def grouped_curve(machine: Machine, dtype: str, hidden: int, intermediate: int) -> Curve | None:
-    """The curve that prices experts of that format and shape within a call on the GPU: of that shape,
-    else the one that covers others and whose weights are most alike in number, if any.
+    """Return the curve that prices experts of that format and shape within a call on the GPU; None
+    if there is none.
 
-    Of equal ones the first.
+    It is the curve of that shape. Else it is, of those that cover other shapes, the one whose
+    weights are most alike in number. Of equal ones, the first.
     """
     shape = {"hidden": hidden, "intermediate": intermediate}
     curves = [
@@ -42,7 +44,9 @@ def grouped_curve(machine: Machine, dtype: str, hidden: int, intermediate: int) 
     ]
 
     def distance(curve: Curve) -> tuple[bool, float]:
-        """How far its shape is: another one first, then the ratio of weights."""
+        """Return whether the curve is of another shape, and how far the ratio of weights
+        is from 1.
+        """
         weights = curve.shape["hidden"] * curve.shape["intermediate"] / (hidden * intermediate)
         return curve.shape != shape, abs(float(np.log(weights)))
 
@@ -52,8 +56,8 @@ def grouped_curve(machine: Machine, dtype: str, hidden: int, intermediate: int) 
 def from_grouped_curve(
     curve: Curve, hidden: int, intermediate: int, tokens: Sizes, law: ShapeLaw
 ) -> FromGroups:
-    """The measured duration; for another shape, and outside the curve's range, scaled by the ratio of
-    rooflines.
+    """Return measured durations; for another shape, and outside the curve's range, they are scaled
+    by the ratio of rooflines.
     """
     other = curve.shape["hidden"], curve.shape["intermediate"]
     inside = np.clip(tokens, *curve.range)

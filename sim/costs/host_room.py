@@ -1,4 +1,4 @@
-"""What host memory holds of the experts where it has no room for all; the rest is on the disk."""
+"""The experts that host memory holds where it has no room for all; the disk has the rest."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -12,9 +12,9 @@ from sim.costs.memory import Residency, weight_bytes
 from sim.model.model import Model
 
 RESERVED_BYTES = 4 * GB
-"""Host memory that the system and the program's own buffers take: a host of 65.5 GB kept 57.5 GB
+"""Host memory that the system and the program's own buffers take. A host of 65.5 GB kept 57.5 GB
 for pages beside 8.3 GB in use (llama.cpp, Llama-4-Maverick read from NVMe, r/LocalLLaMA, April
-2025). 4 GB of these are others'.
+2025). 4 GB of the 8.3 GB are others'.
 """
 
 
@@ -30,8 +30,8 @@ class DiskReads(StrEnum):
 
 
 def disk_read_ns(machine: Machine, num_bytes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Reads of those bytes from the disk to host memory, in ns. Raises InputError for a machine that
-    states no disk.
+    """Return the ns of reads of ``num_bytes`` from the disk to host memory. Raises InputError for a
+    machine that states no disk.
     """
     disk = machine.disk
     if disk is None:
@@ -42,8 +42,9 @@ def disk_read_ns(machine: Machine, num_bytes: NDArray[np.int64]) -> NDArray[np.i
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HostShelf:
-    """The experts [layer, expert] that host memory holds at the start, and the bytes left beside
-    them; ``num_bytes`` is room for experts in all.
+    """The ``experts`` [layer, expert] that host memory holds at the start.
+
+    ``num_bytes`` is the room for experts in all, and ``left_bytes`` what these experts leave of it.
     """
 
     experts: NDArray[np.bool_]
@@ -52,8 +53,8 @@ class HostShelf:
 
 
 def behind_bytes(model: Model, residency: Residency, *, keeps_copies: bool) -> int:
-    """Weights that lie behind the GPU: all it does not hold, or all experts where host memory keeps
-    copies.
+    """Return the bytes of weights that host memory or a disk has to hold: all that the GPU does
+    not, and with ``keeps_copies`` all experts.
     """
     stays = residency
     if keeps_copies:
@@ -62,8 +63,8 @@ def behind_bytes(model: Model, residency: Residency, *, keeps_copies: bool) -> i
 
 
 def reads_disk(machine: Machine, model: Model, residency: Residency, *, keeps_copies: bool) -> bool:
-    """Whether experts have to be read from the disk: host memory is too small for what lies behind
-    the GPU, and the machine states a disk.
+    """Whether experts have to be read from the disk: host memory is too small for ``behind_bytes``,
+    and the machine states a disk.
     """
     stated = machine.cpu.memory_bytes
     if stated is None or machine.disk is None:
@@ -72,8 +73,8 @@ def reads_disk(machine: Machine, model: Model, residency: Residency, *, keeps_co
 
 
 def shelf_bytes(machine: Machine, model: Model, residency: Residency) -> int:
-    """Room for experts in host memory beside all else that lies there; negative where even that has
-    no room.
+    """Return the bytes for experts in host memory beside all else that lies there; negative where
+    even that has no room.
     """
     assert machine.cpu.memory_bytes is not None
     no_experts = replace(residency, experts=np.zeros_like(residency.experts))
@@ -85,8 +86,10 @@ def shelf_bytes(machine: Machine, model: Model, residency: Residency) -> int:
 def first_shelf(
     machine: Machine, model: Model, residency: Residency, popularity: NDArray[np.float64]
 ) -> HostShelf:
-    """What a run that has gone on for long finds there: the most popular experts that the GPU does
-    not hold, then those that it does; as many of every layer, where all are as popular.
+    """Return what host memory holds in a run that has gone on for long.
+
+    The most popular experts that the GPU does not hold come first, then those that it does. Where
+    all are equally popular, host memory holds as many of every layer.
     """
     room = shelf_bytes(machine, model, residency)
     counts = np.array([layer.num_experts for layer in model.layers])

@@ -14,25 +14,26 @@ from sim.model.model import Model, TensorClass, layer_shapes
 from sim.workload.batch import Batch, Feeding, forward_passes
 
 TABLES_AT_LOAD = ("mixtral", 32_768)
-"""The family, with its longest context, whose rotary tables exist whole once the model is loaded.
+"""The family of models whose rotary tables exist whole once the model is loaded, and the longest
+context of such a model.
 
-It is the model that Fiddler's released code runs, on transformers 4.36.2 (its requirements.txt).
+Fiddler's released code runs a model of that family on transformers 4.36.2 (its requirements.txt).
 Other families, and longer contexts, run on later versions.
 """
 
 CUDA_CONTEXT_BYTES = 555 * MIB
-"""What a CUDA context takes of a GPU whose machine file states no ``context_bytes``: the most that
-is published, for 188 processors.
+"""Bytes that a CUDA context takes of a GPU whose machine file states no ``context_bytes``: the most
+that is published, for 188 processors.
 
-It grows with the card's processors: 107 MiB on an RTX 4060 Ti, 555 MiB on an RTX PRO 6000
-(github.com/ggml-org/llama.cpp pull request 23604, 2026-05-24, read before and after the context was
-made); "120-550 MB depending on GPU" (pull request 20595, 2026-03-15).
+A context grows with the card's processors: 107 MiB on an RTX 4060 Ti, 555 MiB on an RTX PRO 6000.
+Source: github.com/ggml-org/llama.cpp pull request 23604, 2026-05-24, read before and after the
+context was made. Also "120-550 MB depending on GPU" (pull request 20595, 2026-03-15).
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Infeasible:
-    """No placement exists: why, and by how many bytes."""
+    """The answer that no placement exists: the reason, and how many bytes are missing."""
 
     reason: str
     missing_bytes: int
@@ -44,15 +45,17 @@ class MemoryRule:
 
     The default budgets all that a run needs: a CUDA context, weights, the KV cache at full length,
     compute buffers and the buffers that copies go through. Compute buffers are those of passes of
-    ``micro_batch_tokens``, as an engine reserves them at its start; a larger pass goes through each
-    layer by as many tokens at a time. A feeding with a chunk size of its own overrides it.
+    ``micro_batch_tokens``, as a runtime reserves them at its start. A larger pass goes through each
+    layer that many tokens at a time. A feeding with a chunk size of its own overrides
+    ``micro_batch_tokens``.
 
     The input embedding lies in host memory, as llama.cpp and ik_llama.cpp have it.
 
     Fiddler's released code fills a share of the card instead: ``usable_fraction`` of it, the
     context included where ``has_context_apart`` is false. ``is_eager``: operations run one by one,
     all tokens of a pass at once, and the embedding lies on the GPU, as in transformers.
-    ``counts_rotary_tables``: cosine and sine tables, see ``rotary_table_bytes``.
+    ``counts_rotary_tables``: tables of cosines and sines are set aside too, see
+    ``rotary_table_bytes``.
     """
 
     usable_fraction: float = 1.0
@@ -70,11 +73,12 @@ class MemoryRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Residency:
-    """What the GPU holds at time 0: routed experts [layer, expert], the rest of each layer [layer],
-    the head.
+    """What the GPU holds at time 0: routed ``experts`` [layer, expert], the rest of each layer
+    (``dense`` [layer]), the head.
 
-    ``kv`` [layer]: whose KV cache it holds; None stands for that of the layers in ``dense``.
-    ``has_embedding``: with the head, the input embedding too. A token reads one row of it.
+    ``kv`` [layer] marks the layers whose KV cache it holds; None: the layers in ``dense``.
+    ``has_embedding``: with the head, it holds the input embedding too. A token reads one row of the
+    embedding.
     """
 
     experts: NDArray[np.bool_]
@@ -99,8 +103,8 @@ def weight_bytes(model: Model, residency: Residency) -> int:
 
 
 def top_bytes(model: Model, *, has_embedding: bool) -> int:
-    """Bytes of the vocabulary's weights: all, or all but an input embedding that is not the head's
-    matrix too.
+    """Return the bytes of the vocabulary's weights. Without ``has_embedding`` the input embedding
+    is left out, unless it is the head's matrix too.
     """
     held = model.head_bytes
     return (
@@ -111,12 +115,12 @@ def top_bytes(model: Model, *, has_embedding: bool) -> int:
 
 
 def activation_bytes(model: Model, batch: Batch, feeding: Feeding) -> int:
-    """Working memory of the largest pass of an eager system: six hidden-sized and two wide buffers
-    a token, and logits in 32 bit.
+    """Return the bytes that the largest pass of an eager system works in: six hidden-sized and two
+    wide buffers a token, and logits in 32 bits.
 
-    The wide buffers are those of the widest feed-forward a token meets (its top-k experts or a
-    dense layer's). Attention is taken to be fused, so no score matrix is kept. Of a pass in
-    micro-batches only the hidden states of the others wait.
+    The wide buffers are those of the widest feed-forward that a token meets (its top-k experts or a
+    dense layer's). Attention is taken to be fused, so no score matrix is kept. While one
+    micro-batch of a pass is computed, the others keep only their hidden states.
     """
     # One decode step stands for all: each is as wide.
     passes = forward_passes(replace(batch, output_tokens=min(batch.output_tokens, 2)), feeding)
@@ -137,10 +141,10 @@ def activation_bytes(model: Model, batch: Batch, feeding: Feeding) -> int:
 def working_bytes(
     model: Model, batch: Batch, feeding: Feeding, rule: MemoryRule, *, has_head: bool = True
 ) -> int:
-    """Bytes that the passes of a run work in: compute buffers, or the activations of an eager
-    system.
+    """Return the bytes that the passes of a run work in: compute buffers, or the activations of an
+    eager system.
 
-    The hidden states of tokens that a micro-batch leaves aside, in the same pass or in others of
+    While a micro-batch is computed, the hidden states of the other tokens, of the same pass or of
     its group, wait in the GPU's memory.
     """
     if rule.is_eager:
@@ -158,7 +162,7 @@ def working_bytes(
 class DenseShare:
     """What the GPU holds of a model besides routed experts: ``dense`` and ``kv`` as in Residency.
 
-    ``staging_bytes`` are the buffers that copies go through.
+    ``staging_bytes`` are the bytes of the buffers that copies go through.
     """
 
     dense: NDArray[np.bool_]
@@ -175,7 +179,9 @@ def fixed_items(
     rule: MemoryRule,
     held: DenseShare,
 ) -> Mapping[str, int]:
-    """Bytes that stand before any routed expert, by item, in reading order."""
+    """Return the bytes that a GPU holds besides routed experts, by item, in the order in which they
+    are shown.
+    """
     dense = held.dense
     has_head = held.has_head
     items = {}
@@ -201,7 +207,9 @@ def fixed_items(
 
 
 def _kv_bytes(model: Model, context_tokens: int, held: NDArray[np.bool_]) -> int:
-    """Bytes of one sequence's keys and values in the layers that are held."""
+    """Return the bytes of one sequence's keys and values in the layers marked in ``held``
+    [layer].
+    """
     # A search asks this of hundreds of placements, and layers of one shape keep as much.
     shapes, shape_of = layer_shapes(model)
     counts = np.bincount(shape_of[held], minlength=len(shapes)).tolist()
@@ -212,11 +220,11 @@ def _kv_bytes(model: Model, context_tokens: int, held: NDArray[np.bool_]) -> int
 
 
 def rotary_table_bytes(model: Model, batch: Batch) -> int:
-    """Bytes of the cosines and sines that rotate queries and keys: one pair a position and
-    dimension.
+    """Return the bytes of the cosines and sines that rotate queries and keys: one pair a position
+    and dimension.
 
-    Transformers computes them in each pass, and all layers share them (since July 2024): charged
-    are the run's tokens. The version that the released Fiddler pins builds them for the longest
+    Transformers computes them in each pass, and all layers share them (since July 2024), so the
+    run's tokens are charged. The version that the released Fiddler pins builds them for the longest
     context, in every layer: see TABLES_AT_LOAD.
     """
     attentions = [layer.attention for layer in model.layers if layer.attention is not None]
@@ -231,19 +239,21 @@ def rotary_table_bytes(model: Model, batch: Batch) -> int:
 
 
 def machine_bytes(machine: Machine) -> int:
-    """Memory of one GPU."""
+    """Return the bytes of one GPU's memory."""
     return int(machine.gpu.memory_bytes.effective)
 
 
 def context_bytes(machine: Machine) -> int:
-    """What the driver takes of a GPU for one process, before it allocates anything."""
+    """Return the bytes that the driver takes of a GPU for one process, before it allocates
+    anything.
+    """
     stated = machine.gpu.context_bytes
     return CUDA_CONTEXT_BYTES if stated is None else int(stated.effective)
 
 
 def usable_bytes(machine: Machine, rule: MemoryRule) -> int:
-    """What of a GPU the rule lets a process allocate; negative where its context alone does not
-    fit.
+    """Return the bytes of a GPU that the rule lets a process allocate; negative where its context
+    alone does not fit.
     """
     aside = context_bytes(machine) if rule.has_context_apart else 0
     return int(machine.gpu.memory_bytes.effective * rule.usable_fraction) - aside

@@ -18,8 +18,8 @@ Sizes = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """Durations in ns (int64) with the weakest provenance that went in, and where a curve was left
-    behind.
+    """Durations in ns (int64), the weakest provenance that went into them, and which of them lie
+    outside what a curve measured.
     """
 
     ns: NDArray[np.int64]
@@ -62,7 +62,9 @@ def price_of(
 def attention_price(
     found: FromCurves, rates: tuple[Provenance, ...], shape: tuple[int, ...]
 ) -> Price:
-    """Return what curves of attention gave, in that shape, with the sources that went in."""
+    """Return the price that curves of attention gave, in that shape, with the weakest source that
+    went in.
+    """
     # Only a time that is measured throughout owes nothing to the rates of the formula.
     is_all_measured = bool(found.is_measured.all()) and not found.is_outside.any()
     provenance = weakest(

@@ -1,9 +1,9 @@
 """A roofline with overhead, and how the GPU's kernels are run.
 
-On the CPU an operation takes the longer of bytes / memory rate and FLOPs / compute rate, and a call.
-On the GPU the longer one hides most of the shorter (``serial_fraction`` says what shows), and each
-kernel adds ``kernel_ns``. Where kernels are launched one by one rather than replayed as a captured
-graph, the launches run ahead of the stream and show only when they are the longer.
+On the CPU an operation takes the longer of bytes / memory rate and FLOPs / compute rate, plus a
+call. On the GPU the longer of these hides most of the shorter (``serial_fraction`` says what
+shows), and each kernel adds ``kernel_ns``. Kernels that are not replayed as a captured graph are
+launched one by one. The launches run ahead of the stream, and show only when they take longer.
 """
 
 from collections.abc import Mapping
@@ -30,23 +30,23 @@ FUSED_KERNELS: Mapping[str, int] = {
     **{"attention": 7, "gate": 2, "dense_ffn": 4, "shared_expert": 3, "expert": 7, "head": 2},
     **{"attention_input": 4, "attention_core": 2, "attention_output": 1},
 }
-"""GPU kernels of a decoder with fused kernels, "expert" those of one call for all experts of a
-layer.
+"""GPU kernels per operation of a decoder with fused kernels; "expert" counts those of one call for
+all experts of a layer.
 
-Assumed, counted from vLLM 0.24: norm, one product for queries, keys and values, their norms and
-rotation, the cache's write, attention and its reduction, the output · norm, router · norm, up and
-gate together, activation, down · of shared experts the last three · of experts top-k, sorting by
-expert (2), the three of a feed-forward, the weighted sum.
+Assumed, counted from vLLM 0.24. Attention: norm, one product for queries, keys and values, their
+norms and rotation, the cache's write, attention and its reduction, the output. Gate: norm, router.
+Dense feed-forward: norm, up and gate together, activation, down; shared experts: the last three.
+Experts: top-k, sorting by expert (2), the three of a feed-forward, the weighted sum.
 """
 
 FLOPS_PER_WEIGHT = 2
-"""A multiply and an add for each weight and token."""
+"""FLOPs for each weight and token: a multiply and an add."""
 
 FLOPS_PER_STATE_ELEMENT = 7
-"""Operations of the gated delta rule for each token: decay 1, what the key recalls 2, its
-correction 2, what the query reads 2.
+"""FLOPs of the gated delta rule for each element of the state and each token.
 
-Source: arXiv 2412.06464, section 3.
+Decay takes 1, what the key recalls 2, its correction 2, what the query reads 2. Source: arXiv
+2412.06464, section 3.
 """
 
 
@@ -54,10 +54,9 @@ Source: arXiv 2412.06464, section 3.
 class Roofline:
     """A machine's rates, with the GPU's kernels run in one way.
 
-    ``is_fused``: the GPU runs fused kernels, the experts of a layer in one call;
-    ``captures_graphs``: they are replayed as a graph, so that launches take no time.
-    ``is_in_group``: an expert is priced as part of a call that others share, without what the call
-    takes.
+    ``is_fused``: the GPU runs fused kernels, the experts of a layer in one call.
+    ``captures_graphs``: the kernels are replayed as a graph, so that launches take no time.
+    ``is_in_group``: an expert is priced as one of several in a call, without what the call takes.
     """
 
     machine: Machine
@@ -68,8 +67,10 @@ class Roofline:
     def roofline_ns(
         self, device: Device, num_bytes: Sizes, flops: Sizes, operation: str, dtype: str
     ) -> Sizes:
-        """ns of an operation that reads that many bytes, as ``as_read`` counts them, and computes
-        in that format's type.
+        """Return the ns of an operation that reads ``num_bytes``, as ``as_read`` counts them, and
+        computes ``flops`` in the type of weights of that format.
+
+        ``operation`` is a key of FUSED_KERNELS.
         """
         memory, compute = self.device_rates(device, dtype)
         reading = num_bytes / memory.effective * NS_PER_S
@@ -85,19 +86,19 @@ class Roofline:
         return np.asarray(np.maximum(reading, computing) + call_ns)
 
     def num_kernels(self, operation: str) -> int:
-        """GPU kernels of an operation, as the keys of FUSED_KERNELS name it; 0 for an expert within
-        a group.
+        """Return the number of GPU kernels of an operation, a key of FUSED_KERNELS; 0 for an expert
+        within a group.
         """
         if operation == "expert" and self.is_in_group:
             return 0
         return (FUSED_KERNELS if self.is_fused else EAGER_KERNELS)[operation]
 
     def kernels_ns(self, operation: str) -> float:
-        """What the kernels of an operation take on the GPU beside their work."""
+        """Return the ns that the kernels of an operation take on the GPU beside their work."""
         return self.num_kernels(operation) * self.machine.gpu.kernel_ns.effective
 
     def launches_ns(self, operation: str) -> float:
-        """The host's time for the launches of an operation; 0 where a graph is replayed."""
+        """Return the host's ns for the launches of an operation; 0 where a graph is replayed."""
         return (
             0.0
             if self.captures_graphs
@@ -136,8 +137,8 @@ class Roofline:
 
 
 def compute_type(rates: Mapping[str, Quantity], dtype: str) -> str:
-    """The compute type that weights of that format run at: their own where the device has it, else
-    bf16.
+    """Return the type in which weights of that format are computed: their own where the device has
+    it, else bf16.
 
     Raises InputError for a device that states neither.
     """

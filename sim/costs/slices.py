@@ -1,12 +1,12 @@
-"""A model that is sliced over cards, which run their slices at once: what a card holds,
-and what passes between the cards.
+"""A model that is sliced over cards, which run their slices at once: what a card holds, and what
+passes between the cards.
 
-``tensor``: heads and the width of feed-forwards are split, routed experts too; partial sums are
-added up behind attention and behind the feed-forward, as in vLLM, SGLang and KTransformers
-(``--tensor-parallel-size``). ``row``: the rows of every matrix beside routed experts are split, and
-each matrix sends its input out and collects its rows, as in llama.cpp (``-sm row``, ggml-cuda.cu,
-ggml_cuda_op_mul_mat) and fastllm (``--device multicuda``, multicudadevice.cpp). All else lies on the
-first card there.
+``tensor``: heads, the width of feed-forwards and routed experts are split. Partial sums are added
+up behind attention and behind the feed-forward, as in vLLM, SGLang and KTransformers
+(``--tensor-parallel-size``). ``row``: the rows of every matrix besides routed experts are split,
+and all else lies on the first card. Each matrix sends its input out and collects its rows, as in
+llama.cpp (``-sm row``, ggml-cuda.cu, ggml_cuda_op_mul_mat) and fastllm (``--device multicuda``,
+multicudadevice.cpp).
 """
 
 from collections.abc import Mapping
@@ -34,25 +34,26 @@ class SplitMode(StrEnum):
 
 
 SPLIT_CLASSES = (TensorClass.ATTENTION, TensorClass.DENSE_FFN, TensorClass.SHARED_EXPERT)
-"""Classes of a layer that cards share; norms and routers are whole on each."""
+"""Classes of a layer that are split over cards; norms and routers are not."""
 
 MATRICES: Mapping[TensorClass, int] = {
     TensorClass.DENSE_FFN: 3,
     TensorClass.SHARED_EXPERT: 3,
 }
-"""Matrices of a feed-forward: gate, up and down."""
+"""Number of matrices of a feed-forward: gate, up and down."""
 
 GROUPED_MATRICES = 4
 COMPRESSED_MATRICES = 5
-"""Matrices of attention: queries, keys, values, output; where keys and values are compressed (MLA),
-queries down and up, keys and values down and up, output."""
+"""Number of matrices of attention: queries, keys, values, output. Where keys and values are
+compressed (MLA): queries down and up, keys and values down and up, output.
+"""
 
 
 def slice_of(model: Model, num_cards: int, mode: SplitMode) -> Model:
-    """The model as one of so many cards holds it; in ROW mode as the first does.
+    """Return the model as one of ``num_cards`` cards holds it; in ROW mode as the first does.
 
-    A compressed cache (MLA) and what makes it are whole on every card in TENSOR mode; the
-    projection that compresses queries is taken to be split, for its size is not known.
+    In TENSOR mode a compressed cache (MLA), and the projection that makes it, are whole on every
+    card. The projection that compresses queries is taken to be split, as its size is not known.
     """
     is_tensor = mode is SplitMode.TENSOR
     layers = tuple(_layer_slice(model, layer, num_cards, mode) for layer in model.layers)
@@ -96,7 +97,7 @@ def _layer_slice(model: Model, layer: Layer, num_cards: int, mode: SplitMode) ->
 
 def is_compressed(attention: Attention) -> bool:
     """Whether all heads read one compressed cache (MLA): scores are taken over more elements than
-    values are summed.
+    values are summed over.
     """
     return attention.score_elements > attention.value_elements > 0
 
@@ -134,13 +135,13 @@ def _share(count: int, num_cards: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlicedCosts(CostModel):
-    """Prices where the GPU stands for ``num_cards`` alike that run slices at once: those of a
+    """Prices where the GPU stands for ``num_cards`` equal cards that run slices at once: those of a
     slice, and of what passes between the cards. The CPU computes whole experts.
 
-    An exchange takes a copy down to the host and up again, each with its latency, or one over the
-    machine's ``gpu_link``, and a kernel that joins what came. In TENSOR mode each layer has two,
-    charged to attention: of what the layer before left, and of what attention leaves. In ROW mode
-    each matrix has two, charged to the operation that it belongs to.
+    An exchange takes a copy down to the host and one up again, each with its latency, or one copy
+    over the machine's ``gpu_link``. Then a kernel joins what came. In TENSOR mode each layer has
+    two exchanges, charged to attention: of what the layer before left, and of what attention
+    leaves. In ROW mode each matrix has two, charged to the operation that it belongs to.
     """
 
     num_cards: int
@@ -159,7 +160,9 @@ class SlicedCosts(CostModel):
         first: ArrayLike,
         end: ArrayLike,
     ) -> Price:
-        """See CostModel; with the exchanges of the layer in TENSOR mode."""
+        """See CostModel; with the exchanges of the layer in TENSOR mode, of its attention's
+        matrices in ROW mode.
+        """
         price = self._on(device).attention(device, layer, tokens, sequences, first, end)
         if device == "cpu":
             return price
@@ -172,15 +175,15 @@ class SlicedCosts(CostModel):
         return self._exchanged(price, number, self._hidden_bytes(tokens))
 
     def weights(self, device: Device, layer: int, which: TensorClass, tokens: ArrayLike) -> Price:
-        """See CostModel."""
+        """See CostModel; with the exchanges of each matrix in ROW mode."""
         price = self._on(device).weights(device, layer, which, tokens)
         if device == "cpu" or self.mode is SplitMode.TENSOR:
             return price
         return self._exchanged(price, 2 * MATRICES.get(which, 0), self._hidden_bytes(tokens))
 
     def head(self, device: Device, tokens: ArrayLike) -> Price:
-        """See CostModel; with the last hidden states on their way to the cards, and the scores of
-        each card's part of the vocabulary on their way back.
+        """See CostModel; with two exchanges: of the last hidden states, and of the scores of each
+        card's part of the vocabulary.
         """
         price = self._on(device).head(device, tokens)
         if device == "cpu":
@@ -190,7 +193,9 @@ class SlicedCosts(CostModel):
         return self._exchanged(price, 1, np.asarray(tokens, np.float64) * share)
 
     def copy(self, way: Way, num_bytes: ArrayLike, *, is_pinned: bool) -> Price:
-        """See CostModel; each card copies its slice of the weights over its own link."""
+        """See CostModel; in TENSOR mode each card copies its slice of the weights over its own
+        link.
+        """
         links = self.num_cards if self.mode is SplitMode.TENSOR else 1
         sizes = np.asarray(num_bytes, np.float64) / links
         return self._on("cpu").copy(way, sizes, is_pinned=is_pinned)
@@ -216,10 +221,12 @@ class SlicedCosts(CostModel):
         return self._on(device).attention_curves(device, layer)
 
     def _on(self, device: Device) -> CostModel:
-        """Prices of what a device runs, alone: a slice on the GPU, the whole on the CPU."""
+        """Return the prices of what a device runs, without exchanges: a slice on the GPU, the whole
+        on the CPU.
+        """
 
         def made() -> CostModel:
-            """Prices without exchanges."""
+            """Return the prices."""
             model = self.model
             if device == "gpu":
                 model = slice_of(model, self.num_cards, self.mode)
@@ -238,7 +245,7 @@ class SlicedCosts(CostModel):
         return np.asarray(tokens, np.float64) * size
 
     def _exchanged(self, price: Price, number: int, num_bytes: NDArray[np.float64]) -> Price:
-        """The price with so many exchanges of that many bytes of each card."""
+        """Return the price with ``number`` exchanges added, each of ``num_bytes`` of each card."""
         if not number:
             return price
         joining_ns = round(self.machine.gpu.kernel_ns.effective)

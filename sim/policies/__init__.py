@@ -1,10 +1,13 @@
 """Policies: five parts that combine freely, and the table of named systems made of them.
 
-A part is configuration: frozen, its parameters are its fields. The base of each kind stands in the
-folder of its kind. A run calls, in this order: ``placement.place`` once; ``cache.start`` once; then
-for every layer of every forward pass, when its gate is known, ``classify`` of the cache, the rule
-of the dispatch for the misses, ``admit`` of the cache for what is fetched. ``overlap`` says what may
-run at once.
+A part is frozen configuration: its fields are its parameters. The base class of each kind stands in
+the folder of that kind; ``Overlap`` is a single class.
+
+A run calls ``placement.place`` once. A cache that decides by code of its own is then started
+(``cache.start``). At every gate, in the order of passes and layers, its state says which experts
+are resident (``classify``). The rule of the dispatch decides over the misses, and the state takes
+in what is fetched (``admit``). Compiled code does the same for a cache with a ``score``.
+``overlap`` says which lanes may be busy at once.
 """
 
 from sim.policies.actions import Action, LayerMode

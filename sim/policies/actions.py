@@ -15,23 +15,24 @@ class Action(IntEnum):
     FETCH = 3
     SWAP = 4
     LATE = 5
-    """A prefetch of it has not ended when the gate asks for it: the run waits for the rest of the
-    copy.
+    """The selected expert's prefetch has not ended when the gate asks: the run waits for the rest
+    of the copy.
     """
     DEFERRED = 6
-    """Run on the CPU, and joined one layer late: the next layer works without its result. Lossy."""
+    """The expert runs on the CPU, and its result is added one layer late: the next layer works
+    without it. Lossy.
+    """
     AHEAD = 7
-    """Run on the CPU, started by the layer before on a prediction, with that layer's hidden state.
-
-    Lossy.
+    """The expert runs on the CPU. The layer before starts it on a prediction, with its own hidden
+    state. Lossy.
     """
     PAGED = 8
-    """Run on the GPU, with weights that come page by page while the layer before runs, whatever its
-    gate says.
+    """The expert runs on the GPU. Its weights come page by page while the layer before runs,
+    whatever the gate selects.
     """
     EARLY = 9
-    """Run on the GPU, with weights whose copy through a buffer began ahead of the gate, whatever
-    that says. Counts as a miss.
+    """The expert runs on the GPU. Its copy, through a staging buffer, began before its gate was
+    known. Counts as a miss.
     """
 
 
@@ -40,11 +41,11 @@ ON_CPU = (Action.CPU, Action.DEFERRED, Action.AHEAD)
 
 
 class LayerMode(IntEnum):
-    """Where a layer's dense part runs: from GPU memory, on the CPU, or on the GPU after the whole
-    layer was copied there.
+    """Where the dense part of a layer runs.
 
-    PIPELINE: from GPU memory, micro-batch by micro-batch, attention where the KV cache lies,
-    experts that are not resident paged in.
+    GPU: from GPU memory. CPU: on the CPU. STREAM: on the GPU, after the whole layer was copied
+    there. PIPELINE: from GPU memory, micro-batch by micro-batch. There, attention runs where the KV
+    cache lies, and experts that are not resident are paged in or run on the CPU.
     """
 
     GPU = 0

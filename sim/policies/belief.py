@@ -1,4 +1,6 @@
-"""What a dispatch believes that things cost, which may differ from what they do cost."""
+"""The costs that a dispatch assumes when it decides. They may differ from the costs that are
+simulated.
+"""
 
 from typing import Literal, NamedTuple
 
@@ -18,12 +20,14 @@ src/fiddler/mixtral.py (latency_cpu, latency_gpu).
 
 CPP_COPY_NS = 40 * NS_PER_MS
 CPP_GPU_NS = round(0.6 * NS_PER_MS)
-"""The example of its branch cppExpert (copy_latency, gpu_latency); its cpu_latency is 7 ms too."""
+"""The example in Fiddler's branch cppExpert (copy_latency, gpu_latency); its cpu_latency is 7 ms
+too.
+"""
 
 
 class Belief(NamedTuple):
-    """Believed ns of one expert over 0, 1, … tokens: on the CPU, the copy of its weights, its run
-    on the GPU.
+    """Believed ns of one expert over 0, 1, … tokens: its run on the CPU, the copy of its weights,
+    its run on the GPU.
     """
 
     on_cpu: NDArray[np.int64]
@@ -32,11 +36,12 @@ class Belief(NamedTuple):
 
 
 def belief(source: Source, layer: int, max_tokens: int, problem: Problem) -> Belief:
-    """``priced``: the machine's own prices. ``measured``: Fiddler's line, prices of one token
-    scaled (CPU) or kept (copy, GPU).
+    """Return what a source of costs believes of one expert of a layer.
 
-    ``code``: the same line with the released code's constants; ``cpp``: with those of its branch
-    cppExpert. Each array has max_tokens + 1 entries.
+    ``priced``: the machine's own prices. ``measured``: Fiddler's line, made of prices of one token.
+    The CPU's price grows with the tokens; the copy and the GPU keep theirs. ``code``: the same line
+    with the constants of the released code. ``cpp``: with those of its branch cppExpert. Each array
+    has max_tokens + 1 entries.
     """
     count = np.arange(max_tokens + 1)
     if source in ("code", "cpp"):

@@ -1,4 +1,4 @@
-"""What a part may know of a run that is to come, and what it says of it."""
+"""What a prefetch or a dispatch may know of the run ahead, and what it predicts."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 CANDIDATE = np.dtype([("layer", "i4"), ("expert", "i4"), ("priority", "i4")])
-"""An expert to fetch ahead; a smaller priority (0 or more) goes first, all behind fetches on
-demand.
+"""An expert to fetch ahead. A smaller priority (0 or more) goes first; every fetch on demand goes
+before all of them.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PartOf:
-    """Where passes stand in the run that they are a part of: behind ``num_before`` of its
-    ``num_passes``.
+    """Where passes stand in a longer run: behind the first ``num_before`` of its ``num_passes``
+    passes.
 
-    ``crowded`` [pass, layer, expert] are the tokens of those before that feed several tokens;
-    ``learnt`` is what the predictor had learnt from those before, as its Predictions of them say.
+    ``crowded`` [pass, layer, expert] are the tokens of those earlier passes that feed several
+    tokens. ``learnt`` is what the predictor had learnt by the end of the earlier passes, as its
+    Predictions of them state.
     """
 
     num_before: int
@@ -40,16 +41,20 @@ class PartOf:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Foresight:
-    """What a prefetcher may look at. The future in it is for predictors of stated accuracy: no
-    system sees it.
+    """What a predictor may look at. The future in it is for predictors of stated accuracy alone: no
+    real system sees it.
 
-    ``residency`` is that at time 0; ``tokens`` [pass, layer, expert]; ``expert_ids`` [sequence,
-    token, MoE layer, rank], drawn from ``routing`` with ``seed``: what a system has seen of other
-    requests comes from its ``other_requests``. ``shared`` keeps what depends on these alone, and on
-    model, popularity and batch, for other runs over the draw; a store serves draws of one routing.
+    ``residency`` is the residency at time 0. ``tokens`` [pass, layer, expert] are the tokens that
+    experts get. ``expert_ids`` [sequence, token, MoE layer, rank] were drawn from ``routing`` with
+    ``seed``. What a system has seen of other requests comes from ``routing.other_requests``.
 
-    Where ``passes`` are a part of a run, ``part_of`` says which, and ``later_uses`` [layer, expert] is the pass that next selects
-    each expert once they are over, counted from the first of them; None: none follows.
+    ``shared`` keeps, for other runs over the draw, what depends on nothing but the draw, model,
+    popularity and batch (None: nothing is kept). One memo serves draws of one routing.
+
+    ``part_of`` says where the passes stand in a longer run (None: they are the run, or its first
+    passes). ``later_uses`` [layer, expert] is the pass that next selects each expert after these
+    passes. The number counts from the first of these passes (None: no pass follows, or no cache
+    asks).
     """
 
     problem: Problem
@@ -64,8 +69,10 @@ class Foresight:
     part_of: PartOf | None = None
 
     def once(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """What ``make`` gives, which must not depend on machine, residency or budgets; runs over
-        the draw have it in common by ``key``.
+        """Return what ``make`` gives, computed once for all runs over the draw that ask with the
+        same ``key``.
+
+        The value must not depend on machine, residency or budgets.
         """
         if self.shared is None:
             return make()
@@ -74,20 +81,20 @@ class Foresight:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Predictions:
-    """What to fetch after each gate, and what is known for eviction.
+    """What a prefetch names at each gate, and what it forecasts for eviction.
 
-    ``candidates[first[g]:first[g + 1]]`` belong to gate g = pass · layers + layer; behind the gates
-    there may be one more entry a pass, for what is named when it starts. ``forecast`` [pass + 1,
-    layer, expert] holds predicted shares (None: there are none): row 0 before the run, row p + 1
-    those of pass p. A gate knows those of the layers up to ``reach`` beyond its own; of the others
-    it knows the row before.
+    ``candidates[first[g]:first[g + 1]]`` belong to gate g = pass · layers + layer. Behind the gates
+    there may be one more entry a pass, for the candidates named when the pass starts.
 
-    Where there are ``chances`` [step], a gate also weighs for itself, by simulating the next
-    layers, what to fetch for them: ``expected`` [step, pass, layer, expert] tokens, as foreseen
-    step + 1 layers before. Each expert of it is right with that chance.
+    ``forecast`` [pass + 1, layer, expert] holds predicted shares of tokens (None: there is no
+    forecast). Row 0 stands before the run, and row p + 1 is that of pass p. A gate of pass p knows
+    row p + 1 for the layers up to ``reach`` beyond its own, and row p for the others.
 
-    ``learnt`` is what the predictor goes on from where these are predictions of a part of a run
-    (None: nothing that it has to be told).
+    With ``chances`` [step], each gate also weighs what to fetch by simulating the next layers.
+    ``expected`` [step, pass, layer, expert] are the tokens expected step + 1 layers before the
+    gate. Each expert expected at a step is right with the chance of that step.
+
+    ``learnt`` is what the predictor goes on from in the next part of a run (None: nothing).
     """
 
     first: NDArray[np.int64]
@@ -101,11 +108,11 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Foretold:
-    """What a pass runs by prediction: ``tokens`` [layer, expert] of experts in all its layers;
-    which ``layers`` [layer] are predicted.
+    """What a pass runs by prediction: the ``tokens`` [layer, expert] of experts in all its layers,
+    and which ``layers`` [layer] are predicted.
 
-    A predicted layer runs no gate of its own: the layer before runs it, and starts the experts that
-    go to the CPU.
+    A predicted layer runs no gate of its own. The layer before runs that gate, and starts the
+    experts that go to the CPU.
     """
 
     tokens: NDArray[np.int32]

@@ -9,10 +9,11 @@ from hwprofiles import InputError, closest
 
 
 def imported(path: str, where: str) -> object:
-    """What that module calls that name; modules are looked for in the current folder too.
+    """Return what ``package.module:NAME`` stands for; modules are looked for in the current folder
+    too.
 
-    Raises InputError, one line, for a module that cannot be imported or has no such name; ``where``
-    says who asked.
+    Raises InputError, one line, for a module that cannot be imported or has no such name. In its
+    message, ``where`` says who asked.
     """
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
@@ -39,8 +40,9 @@ def imported(path: str, where: str) -> object:
 
 
 def _place_of(error: Exception) -> str:
-    """The file and line of the module that raised the error, and the kind of error; nothing where
-    the module was not found.
+    """Return the file and line of the user's code that raised the error, and the kind of error.
+
+    The text is empty where no such code ran, as for a module that was not found.
     """
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: "

@@ -17,29 +17,29 @@ class Overlap:
     """Decides what may run at once, in ``prefill`` and in ``decode``.
 
     ``serial``: one thing at a time. ``lanes``: GPU, CPU and each direction of the link work at
-    once, and join at the end of a layer. ``is_pinned`` says whether copies start from page-locked
-    memory.
+    once, and join at the end of a layer. ``is_pinned``: copies start from page-locked memory.
 
-    ``staging_experts`` buffers receive copies; ``staging_layers`` buffers receive whole layers, and
-    each need hold only the share ``staging_layer_share`` of one at a time (1, unless a layer is
-    copied and computed matrix by matrix).
+    ``staging_experts`` buffers of one expert each receive copies of experts. ``staging_layers``
+    buffers receive whole layers. Each of these holds the share ``staging_layer_share`` of the
+    largest layer: 1, unless a layer is copied and computed matrix by matrix.
 
-    ``groups_experts``: the GPU runs fused kernels and the experts of a layer as one call on each
-    device, so that a call's kernels, or the hand-over to the CPU pool, are paid once; without it,
-    kernels are those of an eager decoder, an expert after another. ``captures_graphs``: the GPU's
+    ``groups_experts``: the GPU runs fused kernels, and each device runs the experts of a layer as
+    one call. So a call's kernels, or the hand-over to the CPU pool, are paid once. Without it,
+    kernels are those of an eager decoder, one expert after another. ``captures_graphs``: the GPU's
     kernels are replayed as a captured graph, so that launches take no time; it needs
     ``groups_experts``.
 
     ``deferred`` is how many of a token's selected experts, the least weighted, the next layer does
-    not wait for where the CPU computes them: that is lossy, as KTransformers' expert deferral is.
-    ``in_turn``: the experts of a layer run one after another by number, on whichever GPU, each
-    copied only when its turn has come, as a loop over experts does that waits for every copy; it
-    needs a cache with a score. ``loads_all``: that loop asks for every expert of the layer,
-    selected or not.
+    not wait for where the CPU computes them. That is lossy, as KTransformers' expert deferral is.
 
-    ``hand_over_ns``, where it is not 0, is what the host takes to hand a layer's tokens to the CPU
-    pool and back, copies and experts aside: every MoE layer on the GPU then does so, though the
-    pool may have nothing to run, as in KTransformers' wrapper of SGLang.
+    ``in_turn``: the experts of a layer run one after another by number, on whichever GPU, and each
+    is copied only when its turn has come. A loop over experts that waits for every copy does the
+    same. ``in_turn`` needs a cache with a score. ``loads_all``: that loop asks for every expert of
+    the layer, selected or not.
+
+    ``hand_over_ns`` is what the host takes to hand a layer's tokens to the CPU pool and back,
+    besides copies and experts. If it is not 0, every MoE layer on the GPU pays it, even with
+    nothing to run on the pool. KTransformers' wrapper of SGLang does so.
     """
 
     prefill: Concurrency = "lanes"
@@ -69,11 +69,13 @@ class Overlap:
 
     @property
     def manner(self) -> str:
-        """Say in a word or two what may run at once."""
+        """A word or two for what may run at once, such as ``serial decode``."""
         if self.prefill == self.decode:
             return self.prefill
         return "serial decode" if self.decode == "serial" else "serial prefill"
 
     def is_serial(self, is_prefill: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Per pass, whether one thing runs at a time."""
+        """Return for each pass [pass] whether one thing runs at a time, given which passes are
+        prefill.
+        """
         return np.where(is_prefill, self.prefill == "serial", self.decode == "serial")

@@ -106,7 +106,9 @@ PARTS: Mapping[str, Mapping[str, type]] = {
 
 
 def part_name(kind: str, part: object) -> str:
-    """The name under which the part's class stands in PARTS; its dotted path for a third party's."""
+    """Return the name of the part's class in PARTS, or ``module:class`` for a class that is not
+    there.
+    """
     for name, cls in PARTS[kind].items():
         if type(part) is cls:
             return name

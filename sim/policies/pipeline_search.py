@@ -1,5 +1,5 @@
-"""MoE-Lightning's policy search: micro-batches, where attention and experts run, and what of
-weights and KV cache is resident.
+"""MoE-Lightning's policy search: the sizes of micro-batches, where attention and experts run, and
+which share of experts and KV caches is resident.
 """
 
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ from sim.policies.roofline import Stage, layer_seconds
 from sim.workload.batch import Feeding, micro_batches
 
 KV_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Shares of the layers whose KV cache may lie on the GPU that are tried."""
+"""The search tries these shares of the layers as those whose KV cache lies on the GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineChoice:
-    """A point of the search: what it needs beyond GPU memory (0: it fits), its predicted seconds,
-    and its parameters.
+    """A point of the search: its parameters, its predicted seconds, and the bytes that it needs
+    beyond GPU memory (0: it fits).
     """
 
     missing_bytes: int
@@ -42,12 +42,12 @@ class PipelineChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineTuning(Tuning):
-    """The point of least time by the hierarchical roofline among those that fit; all sequences of
-    the batch go together.
+    """Chooses, among the points that fit, that of least time by the hierarchical roofline; all
+    sequences of the batch go together.
 
-    Micro-batches are powers of two, of prompts and of decode steps apart; residents take what
-    memory is left. Parameters that are set are kept. Where nothing fits, the point that is short of
-    least.
+    A micro-batch has all sequences, or a power of two below that; prompts and decode steps have
+    sizes of their own. Resident experts take what memory is left. Parameters that are set are kept.
+    Where no point fits, the one that lacks the fewest bytes is chosen.
     """
 
     def tune(self, policy: Policy, problem: Problem) -> Policy:
@@ -81,7 +81,7 @@ def with_choice(policy: Policy, choice: PipelineChoice) -> Policy:
 
 
 def choices(policy: Policy, problem: Problem) -> Iterator[PipelineChoice]:
-    """All points of the search, with what they take and lack."""
+    """Yield all points of the search, with their predicted seconds and the bytes that they lack."""
     placement, dispatch, overlap = _parts(policy)
     layers = problem.model.num_layers
     kv_options = (
@@ -114,8 +114,8 @@ def choices(policy: Policy, problem: Problem) -> Iterator[PipelineChoice]:
 
 
 def run_seconds(problem: Problem, kv_layers: int, experts_held: int, *, ffn_on_gpu: bool) -> float:
-    """The whole run by the roofline: the prompt, and decode steps at their mean context; the
-    vocabulary projection left out.
+    """Return the seconds of the whole run by the roofline: the prompt, and decode steps at their
+    mean context. The vocabulary projection is left out.
     """
     batch = problem.batch
     model = problem.model
@@ -156,7 +156,7 @@ def run_seconds(problem: Problem, kv_layers: int, experts_held: int, *, ffn_on_g
 
 
 def _feedings(feeding: Feeding, problem: Problem) -> Iterator[Feeding]:
-    """Every pair of micro-batch sizes, larger ones first."""
+    """Yield the feeding with every pair of micro-batch sizes, larger ones first."""
     most = micro_batches(problem.batch, feeding)
     prompts, sequences = (
         [size] if size is not None else _powers_of_two(limit)

@@ -21,24 +21,26 @@ from sim.workload.batch import Feeding
 
 
 class Tuning(ABC):
-    """How a system chooses those of its parameters that are not set, once it knows machine, model
-    and batch.
+    """The way in which a system chooses its unset parameters, once it knows machine, model and
+    batch.
     """
 
     @abstractmethod
     def tune(self, policy: "Policy", problem: Problem) -> "Policy":
-        """The policy with every parameter set, and no tuning; called before anything else of a run.
+        """Return the policy with every parameter set, and no tuning. A run calls it before anything
+        else.
 
-        ``problem`` has the untuned feeding.
+        ``problem`` has the feeding as it is before tuning.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A system as a row: what it is called, its parts, and where its rules are described.
+    """A system as a row of the table: its name, its parts, and the source of its rules.
 
-    Unless it says otherwise, no resident leaves the GPU, nothing is fetched ahead, and lanes overlap.
-    ``is_lossless``: the tokens are those of a plain forward pass.
+    Unless the row says otherwise, no resident leaves the GPU, nothing is fetched ahead, and lanes
+    overlap. ``is_lossless``: the tokens are those of a plain forward pass. It is always false with
+    deferred or foretold experts.
     """
 
     name: str
@@ -60,21 +62,21 @@ class Policy:
 
     @property
     def keeps_residency(self) -> bool:
-        """Whether the GPU holds throughout what the placement put there."""
+        """Whether the GPU holds, throughout the run, what the placement put there."""
         return self.cache.is_static and not self.placement.is_remade
 
     @property
     def needs_host_copies(self) -> bool:
-        """Whether host memory has to hold experts that the GPU holds too: where one leaves the GPU
-        without being copied back.
+        """Whether host memory has to hold experts that the GPU holds too: an expert may leave the
+        GPU without being copied back.
         """
         # A prefetched expert takes a place without anything being copied back.
         return not self.keeps_residency and (not self.cache.writes_back or self.prefetch.is_active)
 
     @property
     def knows_one_gpu(self) -> bool:
-        """Whether it runs on one GPU only: what moves experts without a score, carries them into
-        the next layer, or pipelines layers.
+        """Whether the policy runs on one GPU only. It does if it moves experts without a score,
+        carries them into the next layer, pipelines layers, or has a tuning.
         """
         # Code of a policy's own that moves experts knows nothing of a second GPU.
         moves = self.placement.is_remade or (not self.cache.is_static and self.cache.score is None)
@@ -88,7 +90,9 @@ class Policy:
 
     @property
     def knows_future(self) -> bool:
-        """Whether it decides by the future: it says what a system could reach at best, and is none."""
+        """Whether the policy decides by the future. Such a policy is no system: it says what a
+        system could reach at best.
+        """
         return self.cache.score is Score.NEXT_USE
 
 
@@ -110,12 +114,12 @@ def with_settings(policy: Policy, settings: Mapping[str, str]) -> Policy:
 
 
 def settings_of(policy: Policy) -> dict[str, dict[str, Any]]:
-    """Every parameter of every part, by kind of part."""
+    """Return the value of every parameter of every part, by kind of part, then by name."""
     return {kind: _values(getattr(policy, kind)) for kind in PART_FIELDS}
 
 
 def parameter_names(policy: Policy) -> list[str]:
-    """Parameters that ``with_settings`` takes, as ``kind.name``."""
+    """Return the names of the parameters that ``with_settings`` takes, as ``kind.name``."""
     settings = settings_of(policy)
     return [
         f"{kind}.{name}"

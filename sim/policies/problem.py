@@ -21,13 +21,17 @@ class Problem:
     """What the parts may know before a run. ``popularity`` is [layer, expert], zero in dense
     layers.
 
-    ``split`` says how the model lies over several cards (None: one has all). Where whole layers do,
-    the cards share the lanes of one GPU, for one works at a time, and ``machine`` is the first's.
-    Where all hold slices, they share them too, for all do the same.
-    ``expert_cache_bytes``, all GPUs together, is the most that may hold experts (None: as much as
-    there is room for). ``keeps_host_copies``: host memory holds every expert, those on a GPU too.
-    ``disk_reads``: what becomes of experts read from the disk, where host memory has no room for
-    all. ``common_costs``: prices that several problems share, where they are of this machine and model.
+    ``split`` says how the model lies over several cards (None: one card has all). If whole layers
+    lie on the cards, one card works at a time. Then the cards share the lanes of one GPU, and
+    ``machine`` is the first card's. If every card holds slices, all do the same, and they share
+    these lanes too.
+
+    ``slots_per_layer`` imposes the number of experts that the GPU holds of each MoE layer (None:
+    the placement decides). ``expert_cache_bytes`` is the most that experts may take on all GPUs
+    together (None: as much as there is room for). ``keeps_host_copies``: host memory holds every
+    expert, those on a GPU too. ``disk_reads`` says what becomes of experts read from the disk,
+    where host memory has no room for all. ``common_costs`` are prices that several problems share;
+    they are used if they are of this machine and model.
     """
 
     machine: Machine
@@ -45,7 +49,9 @@ class Problem:
 
     @cached_property
     def costs(self) -> CostModel:
-        """True prices on this machine."""
+        """The prices that are simulated on this machine, with the GPU's kernels run as ``overlap``
+        says.
+        """
         common = self.common_costs
         # A search may vary the machine: prices of another one are not shared.
         if common is None or common.machine is not self.machine or common.model is not self.model:
@@ -56,19 +62,19 @@ class Problem:
 
     @property
     def expert_costs(self) -> CostModel:
-        """Prices of one routed expert: within its layer's call where experts are grouped, else by
-        itself.
+        """Prices of one routed expert: as one of its layer's call where experts are grouped, else
+        by itself.
         """
         return self.costs.in_groups() if self.overlap.groups_experts else self.costs
 
     @property
     def layer_split(self) -> CardSplit | None:
-        """The split, where whole layers lie on the cards."""
+        """The split if whole layers lie on the cards, else None."""
         return None if self.split is None or self.split.layers is None else self.split
 
     @property
     def num_gpus(self) -> int:
-        """GPUs with lanes of their own: those that experts are dealt out to."""
+        """The number of GPUs with lanes of their own: those that experts are dealt out to, or 1."""
         return 1 if self.split is None else self.split.num_gpus
 
     @cached_property
@@ -87,7 +93,7 @@ class Problem:
 
     @property
     def staged_fraction(self) -> float:
-        """What of a copied weight goes through the buffers of one card."""
+        """The share of a copied weight that goes through the buffers of one card."""
         split = self.split
         if split is None or not split.is_sliced or split.mode is not SplitMode.TENSOR:
             return 1.0
@@ -95,7 +101,9 @@ class Problem:
 
     @property
     def num_cards(self) -> int:
-        """Cards whose memory holds experts of their own; those that hold slices are as one."""
+        """The number of cards whose memory holds experts of their own; cards that hold slices count
+        as one.
+        """
         return 1 if self.split is None or self.split.is_sliced else self.split.num_cards
 
     @cached_property
@@ -107,7 +115,7 @@ class Problem:
 
     @property
     def staging_bytes(self) -> int:
-        """GPU memory that copies go through."""
+        """Bytes of GPU memory in the buffers that copies go through."""
         layers = (
             layer.dense_bytes + layer.num_experts * layer.expert_bytes
             for layer in self.gpu_model.layers

@@ -1,10 +1,13 @@
 """MoE-Lightning's hierarchical roofline (arXiv 2411.11217): how long a pipelined layer takes, in
 closed form.
 
-An operation x on device i, some of whose bytes come from a memory j behind a link, runs at min(P_i,
-B_i · I_x^i, B_ji · I_x^j): P peak FLOP/s, B bytes/s, I FLOPs per byte of that memory. A layer takes
-as long as the longest of its lanes. Two terms are added to the paper's: launches and calls, and
-that n micro-batches in turn hide GPU and CPU behind each other only up to an nth of their sum.
+Some bytes of an operation x on device i come from a memory j behind a link. The operation runs at
+min(P_i, B_i · I_x^i, B_ji · I_x^j). P is the peak in FLOP/s, B in bytes/s, I the FLOPs per byte of
+that memory. A layer takes as long as the longest of its lanes.
+
+Two terms are added to the paper's. One is the time of launches and calls. The other is the least
+that n micro-batches in turn take: an nth of the sum of GPU and CPU. GPU and CPU hide behind each
+other only so far.
 """
 
 from dataclasses import dataclass
@@ -26,11 +29,12 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One pass of a group in micro-batches: the prompt of all sequences, or a decode step.
-    ``context_tokens`` are seen on average.
+    """One pass of all sequences in micro-batches: their prompts, or a decode step. A query looks
+    back at ``context_tokens`` tokens on average.
 
-    ``kv_on_gpu``: attention runs there; in a prompt it always does, and its cache goes to host
-    memory if that is where it lies.
+    ``micro_batch`` is a number of sequences. ``kv_on_gpu``: attention runs on the GPU. In a prompt
+    it always runs there; without ``kv_on_gpu`` the prompt's cache is then copied to host memory.
+    ``experts_held`` is the mean number of resident experts of an MoE layer.
     """
 
     sequences: int
@@ -50,7 +54,11 @@ def attainable_flops_per_s(
     link_bytes_per_s: float = inf,
     moved_bytes: float = 0.0,
 ) -> float:
-    """min(P_i, B_i · I_i, B_ji · I_j)."""
+    """Return min(P_i, B_i · I_i, B_ji · I_j) in FLOP/s for an operation of ``flops`` FLOPs.
+
+    ``local_bytes`` come from the device's own memory, ``moved_bytes`` over the link. A term without
+    bytes is left out.
+    """
     bound = (
         min(level.flops_per_s, level.bytes_per_s * flops / local_bytes)
         if local_bytes
@@ -60,7 +68,7 @@ def attainable_flops_per_s(
 
 
 def layer_seconds(problem: Problem, layer: int, stage: Stage) -> float:
-    """One layer of a group: the longest of link, CPU and GPU."""
+    """Return the seconds of one layer over all micro-batches: the longest of link, CPU and GPU."""
     spec = problem.model.layers[layer]
     number = ceil(stage.sequences / stage.micro_batch)
     link = problem.machine.link.h2d
@@ -83,8 +91,10 @@ def layer_seconds(problem: Problem, layer: int, stage: Stage) -> float:
 def _gpu_seconds(
     problem: Problem, spec: Layer, stage: Stage, number: int, on_gpu: float, moved_bytes: float
 ) -> float:
-    """All of the GPU's work of a layer, launches included; ``on_gpu`` is the share of its experts
-    that run there.
+    """Return the seconds of all the GPU's work of a layer, launches included.
+
+    ``on_gpu`` is the share of the layer's experts that run there; ``moved_bytes`` come over the
+    link.
     """
     tokens = stage.sequences * stage.tokens_per_sequence
     params = spec.dense_params + spec.top_k * spec.params.get(TensorClass.EXPERT, 0) * on_gpu
@@ -114,7 +124,9 @@ def _gpu_seconds(
 
 
 def _cpu_seconds(problem: Problem, spec: Layer, stage: Stage, number: int, share: float) -> float:
-    """Attention over a KV cache in host memory, and that share of the experts."""
+    """Return the seconds of the CPU's work of a layer: attention over a KV cache in host memory,
+    and that share of the experts.
+    """
     level = _level(problem, "cpu")
     calls = 0.0
     seconds = 0.0
@@ -134,7 +146,9 @@ def _cpu_seconds(problem: Problem, spec: Layer, stage: Stage, number: int, share
 
 
 def _moved_bytes(problem: Problem, spec: Layer, stage: Stage, held: float) -> float:
-    """Bytes to the GPU: pages, and what attention or experts on the CPU give back."""
+    """Return the bytes copied to the GPU: pages, and the results of attention or of experts on the
+    CPU.
+    """
     tokens = stage.sequences * stage.tokens_per_sequence
     element = problem.model.activation_bytes
     pages = (1.0 - held) * spec.num_experts * spec.expert_bytes if stage.ffn_on_gpu else 0.0
@@ -144,7 +158,7 @@ def _moved_bytes(problem: Problem, spec: Layer, stage: Stage, held: float) -> fl
 
 
 def _touched(spec: Layer, stage: Stage) -> float:
-    """Experts that a micro-batch selects, were all equally popular."""
+    """Return how many experts a micro-batch selects on average, if all are equally popular."""
     if not spec.is_moe:
         return 0.0
     tokens = min(stage.micro_batch, stage.sequences) * stage.tokens_per_sequence
@@ -152,8 +166,8 @@ def _touched(spec: Layer, stage: Stage) -> float:
 
 
 def _pair_flops(spec: Layer, stage: Stage) -> float:
-    """Scores and weighted sums of all tokens. Each token looks at what is kept of
-    ``context_tokens``.
+    """Return the FLOPs of scores and weighted sums for all tokens. Each token looks at what the
+    caches keep of ``context_tokens`` tokens.
     """
     tokens = stage.sequences * stage.tokens_per_sequence
     return (
@@ -164,13 +178,15 @@ def _pair_flops(spec: Layer, stage: Stage) -> float:
 
 
 def _kv_bytes(problem: Problem, spec: Layer, stage: Stage) -> float:
-    """The cache of all sequences in a layer: what a prompt leaves, or a decode step reads."""
+    """Return the bytes of a layer's KV cache for all sequences: what a prompt leaves, or a decode
+    step reads.
+    """
     elements = sum(_entries(cache, stage) * cache.elements for cache in spec.caches)
     return stage.sequences * elements * problem.model.kv_element_bytes
 
 
 def _seen(cache: AttentionCache, stage: Stage) -> float:
-    """Entries that a query looks at."""
+    """Return the number of a cache's entries that a query looks at."""
     limit = cache.looks_at_tokens
     tokens = stage.context_tokens if limit is None else min(stage.context_tokens, limit)
     return tokens / cache.tokens_per_entry

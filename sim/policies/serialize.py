@@ -19,7 +19,7 @@ from sim.policies.prefetch.base import Prefetch
 from sim.workload.batch import Feeding
 
 MAX_NUMBER = 2**53
-"""The largest parameter: as a float, a larger whole number is not exact."""
+"""The largest number of a parameter: larger whole numbers are not exact as floats."""
 KINDS: Mapping[str, type] = {
     "placement": Placement,
     "cache": Cache,
@@ -27,11 +27,13 @@ KINDS: Mapping[str, type] = {
     "dispatch": Dispatch,
     "overlap": Overlap,
 }
-"""What a part of each kind is an instance of."""
+"""The base class of the parts of each kind."""
 
 
 def policy_to_data(policy: Policy) -> dict[str, Any]:
-    """Name, description and the parts, each with its name and every parameter."""
+    """Return the name, the description, the parts, each with its name and every parameter, and the
+    feeding.
+    """
     data: dict[str, Any] = {
         "name": policy.name,
         "summary": policy.summary,
@@ -49,7 +51,7 @@ class ImportNotAllowed(InputError):
     """A file names code of ``module``, which nobody allowed it to import."""
 
     def __init__(self, where: str, part: str, module: str) -> None:
-        """``where`` names the key and ``part`` the value that asks for it."""
+        """``where`` is the key, and ``part`` is its value, which names code of ``module``."""
         super().__init__(
             f"{where}: {shortened(repr(part))} is code of the module {shortened(module)}, which this file may not import"
         )
@@ -59,11 +61,11 @@ class ImportNotAllowed(InputError):
 def policy_from_data(
     data: Mapping[str, Any], where: str, *, importable: Collection[str] = ()
 ) -> Policy:
-    """The policy that ``policy_to_data`` wrote. Raises InputError naming the key; ``where`` names
-    the file.
+    """Return the policy that ``policy_to_data`` wrote. Raises InputError naming the key; ``where``
+    names the file.
 
-    Parts that are no part of Rosin's are imported from the modules in ``importable``, and from no
-    other: ImportNotAllowed.
+    Parts that are not Rosin's are imported from the modules in ``importable``. For a part of any
+    other module it raises ImportNotAllowed.
     """
     known = {field.name for field in fields(Policy)}
     for key in data:
@@ -121,8 +123,9 @@ def _part(kind: str, data: Any, where: str, importable: Collection[str]) -> Any:
 
 
 def _built(cls: type, data: Any, where: str) -> Any:
-    """The dataclass from its fields, nested ones included; types are checked, and numbers are of a
-    size that arrays hold.
+    """Return the dataclass made of its fields, nested ones included.
+
+    Raises InputError for an unknown key, a value of the wrong type, and a number beyond MAX_NUMBER.
     """
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: a mapping expected, got {shortened(repr(data))}")

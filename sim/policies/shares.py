@@ -1,4 +1,4 @@
-"""What the gates of a run gave to experts."""
+"""The shares that the gates of a run gave to experts."""
 
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ def drawn(foresight: Foresight) -> "Draw":
 
 
 def maps_of(foresight: Foresight, *, by_token: bool = False) -> "ExpertMaps":
-    """The expert maps of the run, one an iteration or one a token."""
+    """Return the expert maps of the run: one for each iteration, or one for each token."""
     from sim.routing.base import expert_maps
 
     popularity = foresight.problem.popularity[list(foresight.problem.model.moe_layers)]
@@ -38,8 +38,8 @@ def maps_of(foresight: Foresight, *, by_token: bool = False) -> "ExpertMaps":
 
 
 def gate_shares(foresight: Foresight) -> NDArray[np.float32]:
-    """A gate's mean distribution over the tokens of a pass [pass, layer, expert]; shares of the
-    choices where only those are known.
+    """Return each gate's mean distribution over the tokens of a pass [pass, layer, expert]; where a
+    routing gives no weights, the shares of the choices.
     """
     return foresight.once("gate shares", lambda: _gate_shares(foresight))
 

@@ -50,8 +50,8 @@ _FIDDLER_MEMORY = MemoryRule(
     is_eager=True,
 )
 _EAGER_MEMORY = MemoryRule(usable_fraction=0.95, has_context_apart=False, is_eager=True)
-"""Systems on eager transformers, or DeepSpeed, that Fiddler measured: the same share of the card,
-KV cache and activations within it.
+"""Memory of systems on eager transformers, or DeepSpeed, that Fiddler measured. They fill the same
+share of the card, with KV cache and activations within it.
 """
 _CAPTURED = Overlap(groups_experts=True, captures_graphs=True, staging_experts=0)
 """Fused kernels in a captured graph, as SGLang runs KTransformers' models and as every serving

@@ -26,7 +26,8 @@ CLASHES: tuple[tuple[Callable[[Policy], bool], str], ...] = (
         "experts that the CPU carries into another layer need residents that the clock does not change",
     ),
 )
-"""When parts clash, and what is wrong with them, in the order in which they are looked at."""
+"""Conditions under which parts clash, each with its reason, in the order in which they are checked.
+"""
 
 
 def check_parts(policy: Policy) -> None:

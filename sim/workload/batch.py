@@ -64,12 +64,15 @@ class Batch:
 class Feeding:
     """How a system feeds a batch to the model.
 
-    ``prefill_chunk_tokens`` bounds the tokens of one prefill pass (None: all at once);
-    ``replicates_prompt`` runs the prompt once per beam; ``decodes_beams_apart`` runs one pass for
-    each sequence of a decode step: a beam feeds again its last ``beam_lag_tokens``, all those that
-    the beams do not share, and one more pass moves the end of what they share. Micro-batches of so
-    many sequences, where either number is set, go through every layer one after another: a layer's
-    weights serve them all.
+    ``prefill_chunk_tokens`` bounds the tokens of one prefill pass, but each prompt gets at least
+    one (None: all at once). ``replicates_prompt`` runs the prompt once per beam.
+    ``decodes_beams_apart`` runs one pass for each sequence of a decode step. There, a beam feeds
+    again its last ``beam_lag_tokens``, all those that the beams do not share. One more pass for
+    each prompt moves the end of what they share.
+
+    ``micro_batch_sequences`` and ``prefill_micro_batch_sequences`` are the sequences of a
+    micro-batch in decode steps and in prompts. Where either is set, micro-batches go through every
+    layer one after another, and a layer's weights serve them all.
     """
 
     prefill_chunk_tokens: int | None = None
@@ -102,10 +105,10 @@ class Passes:
     """P forward passes in order, one column a field (int32 or bool, length P).
 
     ``step`` is the output token that a pass works towards (0: prefill). A pass feeds ``num_tokens``
-    tokens of ``num_sequences`` sequences, numbered from ``first_sequence``; each sequence's tokens
+    tokens of ``num_sequences`` sequences, numbered from ``first_sequence``. Each sequence's tokens
     are its positions ``first_position`` up to ``context_tokens`` (exclusive). Passes of the same
-    ``group`` are micro-batches that go layer by layer together; groups are numbered in order, and
-    one ends in one vocabulary projection.
+    ``group`` are micro-batches that go layer by layer together. Groups are numbered in order, and
+    each ends in one vocabulary projection.
     """
 
     step: NDArray[np.int32]
@@ -122,19 +125,21 @@ class Passes:
 
     @cached_property
     def contents(self) -> tuple[bytes, ...]:
-        """Equal for equal passes: what depends on nothing else may be kept by it."""
+        """The bytes of all columns: equal for equal passes. What depends on nothing else may be
+        kept by them.
+        """
         return tuple(getattr(self, field.name).tobytes() for field in fields(self))
 
 
 def passes_between(passes: Passes, first: int, end: int) -> Passes:
-    """Some of the passes."""
+    """Return the passes from number ``first`` up to ``end`` (exclusive)."""
     columns = {item.name: getattr(passes, item.name)[first:end] for item in fields(Passes)}
     return replace(passes, **columns)
 
 
 def forward_passes(batch: Batch, feeding: Feeding) -> Passes:
-    """The passes of a batch under that feeding: prefill chunks first, then one (or one per beam)
-    for each later token.
+    """Return the passes of a batch under that feeding: prefill chunks first, then one (or one for
+    each sequence) for each later token.
     """
     if feeding.is_pipelined:
         return _micro_batches(batch, feeding)
@@ -162,7 +167,7 @@ def forward_passes(batch: Batch, feeding: Feeding) -> Passes:
 def _beams_apart(
     batch: Batch, step: int, lag: int
 ) -> list[tuple[int, int, int, int, int, int, bool]]:
-    """The passes of a decode step that feeds every sequence by itself (llama.cpp b2956,
+    """Return the rows of a decode step that feeds every sequence by itself (llama.cpp b2956,
     llama_beam_search).
     """
     end = batch.prompt_tokens + step
@@ -203,8 +208,8 @@ def _micro_batches(batch: Batch, feeding: Feeding) -> Passes:
 
 
 def micro_batches(batch: Batch, feeding: Feeding) -> tuple[int, int]:
-    """Sequences of the largest micro-batch of a prompt and of a decode step; a size that is not set
-    means all.
+    """Return how many sequences the largest micro-batch of a prompt has, and that of a decode step;
+    a size that is not set means all.
     """
     prompts = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
     sizes = (
@@ -233,8 +238,8 @@ def _passes(
 
 
 def with_shared_prompts(rows: NDArray[T], batch: Batch) -> NDArray[T]:
-    """Rows [sequence, token, …] in which the hypotheses of a prompt (its number modulo the batch
-    size) share its tokens' rows.
+    """Return rows [sequence, token, …] in which all hypotheses of a prompt share the rows of its
+    tokens. A hypothesis belongs to the prompt of its number modulo the batch size.
     """
     if batch.beams == 1:
         return rows

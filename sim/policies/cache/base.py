@@ -6,25 +6,26 @@ from sim.policies.cache.state import CacheState
 
 
 class Cache:
-    """Decides what stays and what is evicted: nothing ever (``is_static``), the worthless by a
-    compiled ``score``, or code of its own.
+    """Decides which experts stay on the GPU, and which are evicted.
 
-    A part of your own need not be scored: then it implements ``start``.
+    A static cache (``is_static``) evicts none. A cache with a ``score`` evicts, in compiled code,
+    the expert that is worth least. Any other cache decides by code of its own: it implements
+    ``start``.
     """
 
     is_static: bool = False
-    """Whether what starts on the GPU stays there."""
+    """Whether the experts that start on the GPU stay there."""
 
     @property
     def score(self) -> Score | None:
-        """What experts are kept for, where compiled code decides."""
+        """The score by which compiled code keeps experts; None: compiled code does not decide."""
         return None
 
     is_global: bool = False
-    """Whether one budget serves all layers."""
+    """Whether one budget of slots serves all layers."""
 
     is_emptied: bool = False
-    """Whether all that is held is given up once a pass has run; such a cache starts empty."""
+    """Whether the cache gives up every expert once a pass has run. Such a cache starts empty."""
 
     starts_empty: bool = False
     """Whether no slot holds an expert at time 0."""
@@ -33,13 +34,17 @@ class Cache:
     """Whether an expert that leaves is copied to the host."""
 
     alpha: float = 0.0
-    """The weight of a new gate, for the gate scores."""
+    """The weight of a new gate in the gate scores."""
 
     kept_per_choice: int = 0
-    """How many shares count for each expert that a token selects, for the gate scores."""
+    """How many of a gate's largest shares count in the gate scores, for each expert that a token
+    selects.
+    """
 
     def start(self, residency: Residency) -> CacheState:
-        """The cache at time 0, for a cache that is neither static nor scored; it knows no clock, so
-        it goes with no prefetch.
+        """Return the state of the cache at time 0. A run asks for it where compiled code does not
+        decide.
+
+        The state knows no clock, so a cache without a score goes with no prefetch.
         """
         raise NotImplementedError

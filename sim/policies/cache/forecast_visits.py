@@ -1,4 +1,4 @@
-"""Worth by a forecast and by visits: fMoE's eviction."""
+"""Eviction by forecast and visits, as in fMoE."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,13 @@ from sim.policies.cache.score import Score
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastVisitsCache(Cache):
-    """The largest 1 / (p · visits) leaves, p being the prefetcher's forecast (fMoE, arXiv
-    2502.05370); popularity where it makes none.
+    """Evicts the expert of the largest 1 / (p · visits), where p is the prefetch's forecast (fMoE,
+    arXiv 2502.05370), or the popularity without one.
 
-    Two things the paper does not say are assumed: to come in counts as a visit, and what was
-    fetched ahead stays until its layer's gate. ``is_global``: one budget over all layers, as fMoE
-    has it. ``is_emptied``: as in Cache.
+    Two things that the paper leaves open are assumed. An expert that has come in counts as visited,
+    and an expert fetched ahead stays until its layer's gate. ``is_global``: one budget over all
+    layers, as fMoE has it. ``is_emptied``: the cache starts empty, and gives up every expert once a
+    pass has run.
     """
 
     is_global: bool = True

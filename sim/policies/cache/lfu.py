@@ -8,11 +8,11 @@ from sim.policies.cache.score import Score
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LfuCache(Cache):
-    """The expert selected in the fewest passes since the run began leaves first, ties to the one
-    selected longest ago.
+    """Evicts the expert that was selected in the fewest passes since the run began; of several, the
+    one that was selected longest ago.
 
-    Passes are counted for absent experts too. ``is_global``: one budget over all layers;
-    ``starts_empty``: as in Cache.
+    Passes are counted for absent experts too. ``is_global``: one budget over all layers.
+    ``starts_empty``: no slot holds an expert at time 0.
     """
 
     is_global: bool = False

@@ -8,12 +8,13 @@ from sim.policies.cache.score import Score
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LruCache(Cache):
-    """Holds as many experts as at the start, in each layer or over all layers. The expert that was
-    selected longest ago leaves first.
+    """Evicts the expert that was selected longest ago. The cache holds as many experts as at the
+    start, in each layer or over all layers (``is_global``).
 
-    Of experts selected together, those held are used first, then the missing, each by number.
-    ``writes_back``: an expert that leaves is copied back to the host first, as Mixtral-Offloading's
-    swap does. ``is_emptied``, ``starts_empty``: as in Cache.
+    Of experts selected together, the held ones count as used first, then the missing ones, each by
+    number. ``writes_back``: an expert that leaves is copied back to the host first, as in
+    Mixtral-Offloading's swap. ``is_emptied``: the cache starts empty, and gives up every expert
+    once a pass has run. ``starts_empty``: no slot holds an expert at time 0.
     """
 
     writes_back: bool = False

@@ -1,4 +1,4 @@
-"""Any one leaves: the bound from below."""
+"""Eviction at random: what a cache should at least beat."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from sim.policies.cache.score import Score
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomCache(Cache):
-    """An expert drawn at random leaves, by the seed of the run.
+    """Evicts an expert drawn at random, by the seed of the run.
 
-    ``is_global``: one budget over all layers; ``starts_empty``: as in Cache.
+    ``is_global``: one budget over all layers. ``starts_empty``: no slot holds an expert at time 0.
     """
 
     is_global: bool = False

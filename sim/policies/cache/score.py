@@ -1,11 +1,11 @@
-"""What a cache keeps experts for: the scores that compiled code knows."""
+"""The scores by which compiled code keeps experts in a cache."""
 
 from enum import IntEnum
 
 
 class Score(IntEnum):
-    """What an expert is worth keeping for; the least worthy leaves first, ties by layer, then
-    expert.
+    """What an expert is worth keeping for. The expert that is worth least leaves first; remaining
+    ties go to the lower layer, then the lower expert.
     """
 
     RECENCY = 0
@@ -16,6 +16,6 @@ class Score(IntEnum):
     FORECAST_BY_DEPTH = 5
     SMOOTHED_GATE = 6
     SELECTIVE_GATE = 7
-    """As SMOOTHED_GATE, and what is worth no more than all that is held goes through a buffer, and
-    is not kept.
+    """As SMOOTHED_GATE, but a newcomer that is worth no more than any expert held goes through a
+    buffer, and is not kept.
     """

@@ -9,13 +9,14 @@ from sim.policies.cache.score import Score
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmoothedGateCache(Cache):
-    """The least S leaves, where each gate sets S to alpha · TopP(s) + (1 - alpha) · S (HybriMoE,
-    arXiv 2504.05897).
+    """Evicts the expert of the smallest S. Each gate sets S to alpha · TopP(s) + (1 - alpha) · S
+    (HybriMoE, arXiv 2504.05897).
 
-    s is the gate's distribution; TopP keeps its largest ``kept_per_choice`` · top-k shares
-    (the paper's p = 2K). Where the routing gives no gate weights, s is the shares of the choices.
-    The paper states no alpha; the released code has 0.5. There whatever is fetched is kept in place
-    of another; ``is_selective``: only if its S is not the least of all.
+    s is the gate's distribution. TopP keeps its ``kept_per_choice`` · top-k largest shares (the
+    paper's p = 2K). Where the routing gives no gate weights, s is the shares of the choices. The
+    paper states no alpha; the released code has 0.5. In that code every fetched expert is kept in
+    place of another. ``is_selective``: a fetched expert is kept only if its S is above the smallest
+    S held.
     """
 
     alpha: float = 0.5
@@ -28,5 +29,5 @@ class SmoothedGateCache(Cache):
 
     @property
     def score(self) -> Score:
-        """The smoothed gate, with or without the choice not to keep what was fetched."""
+        """SMOOTHED_GATE, or with ``is_selective`` SELECTIVE_GATE."""
         return Score.SELECTIVE_GATE if self.is_selective else Score.SMOOTHED_GATE

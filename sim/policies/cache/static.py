@@ -1,4 +1,4 @@
-"""What starts on the GPU stays there."""
+"""The cache that evicts nothing: what starts on the GPU stays there."""
 
 from dataclasses import dataclass
 
@@ -12,23 +12,25 @@ from sim.policies.cache.state import CacheState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticCache(Cache):
-    """No expert ever leaves; a fetched one is used from its staging buffer and forgotten."""
+    """Keeps the experts that start on the GPU. A fetched expert is used from its staging buffer and
+    forgotten.
+    """
 
     is_static = True
 
     def start(self, residency: Residency) -> CacheState:
-        """The residents, which never change: for a dispatch that is asked pass by pass."""
+        """Return residents that never change, for a dispatch that is asked pass by pass."""
         return Unchanging(residency)
 
 
 class Unchanging(CacheState):
-    """What the GPU held at time 0."""
+    """The state of a cache that always holds what the GPU held at time 0."""
 
     def __init__(self, residency: Residency) -> None:
         self._experts = residency.experts
 
     def classify(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of them were there from the start."""
+        """Return which of the experts the GPU held at time 0."""
         return np.asarray(self._experts[layer, experts])
 
     def admit(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -37,5 +39,5 @@ class Unchanging(CacheState):
 
     @property
     def residents(self) -> NDArray[np.bool_]:
-        """What the GPU held at time 0."""
+        """The experts [layer, expert] that the GPU held at time 0."""
         return self._experts

@@ -1,4 +1,4 @@
-"""Residents that each prompt brings in once, as DAOP has it (arXiv 2501.10375)."""
+"""Residents that each prompt chooses anew by swaps, as DAOP has it (arXiv 2501.10375)."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ class SwapsCache(Cache):
     """Pairs the layer's hottest missing experts with its coldest residents at each gate of a
     prefill pass, up to ``most_swaps`` pairs.
 
-    A pair changes places if the missing one has more than ``threshold`` times the tokens. Both
-    copies are made (the one that leaves goes back to the host), and the newcomer runs on the GPU at
+    A pair changes places if the missing expert has more than ``threshold`` times the resident's
+    tokens. Both are copied: the resident goes back to the host, and the newcomer runs on the GPU at
     once. After the prompt nothing moves. Threshold, pairs and moment are those of the released
-    code, github.com/ecolab-nus/DAOP (swap_in_out 1.05, largest_num 4); a whole batch counts as one
-    prompt: assumed.
+    code, github.com/ecolab-nus/DAOP (swap_in_out 1.05, largest_num 4). Assumed: a whole batch
+    counts as one prompt.
     """
 
     threshold: float = 1.05
@@ -37,25 +37,25 @@ class SwapsCache(Cache):
 
 
 class _Swapping(CacheState):
-    """The residents of every layer."""
+    """The residents of every layer after the swaps so far."""
 
     def __init__(self, part: SwapsCache, residency: Residency) -> None:
         self._part = part
         self._held = residency.experts.copy()
 
     def classify(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of them are held after the swaps so far."""
+        """Return which of the experts are held after the swaps so far."""
         return np.asarray(self._held[layer, experts])
 
     def admit(self, layer: int, experts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Keep nothing: what is fetched for one layer's run is used from a buffer."""
+        """Keep nothing: an expert that is fetched for one layer's run is used from a buffer."""
         return np.empty(0, np.int64)
 
     def reallocate(
         self, layer: int, tokens: NDArray[np.int32], *, is_prefill: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Pair the hottest missing experts of a prompt with the coldest residents, ties by the lower
-        expert.
+        """Swap the hottest missing experts of a prompt for the coldest residents; ties go to the
+        lower expert.
         """
         if not is_prefill:
             return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -73,5 +73,5 @@ class _Swapping(CacheState):
 
     @property
     def residents(self) -> NDArray[np.bool_]:
-        """What is held: only prompts change it."""
+        """The experts held [layer, expert]; only prompts change them."""
         return self._held

@@ -12,9 +12,10 @@ class BalancedDispatch(Dispatch):
     """Minimises max(sum on the CPU, sum of copies and GPU work), the aim stated in Fiddler's
     released code.
 
-    The m experts of fewest tokens go to the CPU, m growing as long as the end comes earlier. That
-    is optimal where copies cost the same for any expert, since the CPU's cost grows with tokens.
-    Ties: the smaller m; the lower expert.
+    The m missing experts of fewest tokens go to the CPU, and m grows as long as the end comes
+    earlier. That is optimal where every expert takes as long over the link and the GPU, since the
+    CPU's cost grows with tokens. Ties: the smaller m; of experts of as many tokens, the one of the
+    longer copy goes to the CPU first, then the lower expert.
     """
 
     believed_cost: Source = "priced"

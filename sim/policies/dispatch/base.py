@@ -1,4 +1,4 @@
-"""The dispatch: where a missing expert is computed, and a layer that is not resident."""
+"""The dispatch: where a missing expert runs, and where a layer runs that is not resident."""
 
 from abc import ABC, abstractmethod
 
@@ -16,14 +16,14 @@ class Dispatch(ABC):
     """Decides what happens to a missing expert, and where a layer that is not resident runs."""
 
     believed_cost: Source = "priced"
-    """Whose prices the rule weighs; by default those of the machine."""
+    """Where the prices come from that the rule weighs; by default they are the machine's own."""
 
     foretells: bool = False
-    """Whether ``foretell`` is asked; such a policy is lossy."""
+    """Whether a run asks ``foretell`` before each pass. Such a policy is lossy."""
 
     foretells_in_parts: bool = False
-    """Whether what it says of a pass is the same where ``foresight`` is of a part of the run, whose
-    ``part_of`` says where it stands; else a long run is kept whole.
+    """Whether ``foretell`` says the same of a pass when ``foresight`` is of a part of the run,
+    which ``foresight.part_of`` places. If not, a long run is kept whole.
     """
 
     def foretell(
@@ -33,18 +33,18 @@ class Dispatch(ABC):
         held: NDArray[np.bool_],
         can_precede: NDArray[np.bool_],
     ) -> Foretold | None:
-        """What pass ``index`` runs by prediction, given what the GPU holds [layer, expert] before
-        it; None: it follows its gates.
+        """Return what pass ``index`` runs by prediction; None: it follows its gates.
 
-        Only layers of ``can_precede`` [layer] may be predicted. Every expert that such a pass does
-        not find on the GPU goes to the CPU.
+        ``held`` [layer, expert] are the experts that the GPU holds before the pass. Only layers
+        marked in ``can_precede`` [layer] may be predicted. Every expert that such a pass does not
+        find on the GPU goes to the CPU.
         """
         return None
 
     @property
     @abstractmethod
     def rule(self) -> Rule:
-        """Which compiled rule decides over misses."""
+        """The compiled rule that decides over misses."""
 
     @property
     def spills_residents(self) -> bool:
@@ -52,14 +52,16 @@ class Dispatch(ABC):
         return False
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """A LayerMode [pass, layer], given the tokens of each pass; by default a layer that is not
-        resident runs on the CPU.
+        """Return a LayerMode for each layer of each pass [pass, layer], given the tokens of each
+        pass. By default a layer that is not resident runs on the CPU.
         """
         modes = np.where(residency.dense, LayerMode.GPU, LayerMode.CPU).astype(np.uint8)
         return np.broadcast_to(modes, (len(num_tokens), len(modes)))
 
     def head_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """A LayerMode [pass] for the vocabulary projection; by default it runs where it lies."""
+        """Return a LayerMode for the vocabulary projection of each pass [pass]; by default it runs
+        where it lies.
+        """
         return np.full(
             len(num_tokens), LayerMode.GPU if residency.has_head else LayerMode.CPU, np.uint8
         )

@@ -1,4 +1,4 @@
-"""Every miss meets the same fate: computed on the CPU, or fetched."""
+"""One decision for every miss: computed on the CPU, or fetched."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from sim.policies.dispatch.rule import Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuDispatch(Dispatch):
-    """A missing expert is computed where it lies, on the CPU."""
+    """Computes every missing expert where it lies, on the CPU."""
 
     rule = Rule.CPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchDispatch(Dispatch):
-    """A missing expert is copied to the GPU and computed there."""
+    """Copies every missing expert to the GPU, and computes it there."""
 
     rule = Rule.FETCH

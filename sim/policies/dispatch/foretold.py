@@ -16,19 +16,23 @@ from sim.step.rules.largest import list_largest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForetoldDispatch(Dispatch):
-    """Decode steps run layers from ``first_layer`` on (counted from 0) by what the layer before
-    predicts, misses on the CPU.
+    """Runs the layers of a decode step from ``first_layer`` on (counted from 0) by a prediction;
+    their misses go to the CPU.
 
     The prediction is the layer's own gate on the hidden state of the layer before; it replaces the
     gate. A selected expert is named with the accuracy that the routing knows for (layer, distance
-    1), else ``accuracy`` (0.87: AdapMoE's mean for Mixtral, arXiv 2408.10284); in place of one that
-    is missed runs another, drawn in proportion to popularity. ``degrades``: where all that a token
-    is predicted to select lie on the CPU, the least weighted gives way to a resident. A prompt,
-    whose misses are split by ``believed_cost`` as in Fiddler's algorithm 1, follows its gates.
+    1), else with ``accuracy``. Its default of 0.87 is AdapMoE's mean for Mixtral (arXiv
+    2408.10284). For each expert that is not named, another runs, drawn in proportion to popularity.
+    ``degrades``: if all experts predicted for a token lie on the CPU, the least weighted gives way
+    to a resident.
+
+    A prompt follows its gates. Its misses are split by ``believed_cost``, as in Fiddler's algorithm
+    1.
+
     First layer, prompt rule and degradation are those of the released code,
-    github.com/ecolab-nus/DAOP, for top-2 of Mixtral and Phi-3.5. Assumed: the same for any top-k
-    above 1, and that the resident is drawn in proportion to popularity, where the code takes the
-    one of the highest predicted weight, which is not simulated.
+    github.com/ecolab-nus/DAOP, for top-2 of Mixtral and Phi-3.5. Two things are assumed. Any top-k
+    above 1 works in the same way. The resident is drawn in proportion to popularity: the code takes
+    the one of the highest predicted weight, which is not simulated.
     """
 
     first_layer: int = 5
@@ -53,7 +57,7 @@ class ForetoldDispatch(Dispatch):
         held: NDArray[np.bool_],
         can_precede: NDArray[np.bool_],
     ) -> Foretold | None:
-        """What a decode step runs by prediction; a prompt follows its gates."""
+        """Return what a decode step runs by prediction; None for a prompt."""
         passes = foresight.passes
         moe_layers = np.array(foresight.problem.model.moe_layers)
         if passes.is_prefill[index]:
@@ -82,7 +86,9 @@ class ForetoldDispatch(Dispatch):
         held: NDArray[np.bool_],
         generator: np.random.Generator,
     ) -> NDArray[np.int64]:
-        """What runs in place of ``chosen`` [token, layer, rank], which the gates would select."""
+        """Return the experts that run [token, layer, rank], in place of the ``chosen`` ones that
+        the gates would select.
+        """
         gates = NextGatePrefetch(accuracy=self.accuracy, accuracy_source="routing")
         accuracy = foresight.once(("accuracy", gates), lambda: gates.accuracy_at(foresight, 1))[
             layers

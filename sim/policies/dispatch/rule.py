@@ -1,15 +1,16 @@
-"""Which experts that a layer misses the CPU computes: the rules that compiled code knows."""
+"""The rules of compiled code for the misses of a layer: which ones the CPU computes."""
 
 from enum import IntEnum
 
 
 class Rule(IntEnum):
-    """The rules, numbered for compiled code.
+    """Rules for misses, numbered for compiled code.
 
-    CHEAPEST: fetched if the CPU is believed dearer (strictly); CHEAPEST_OR_TIE: or as dear.
-    BALANCED: the fewest tokens to the CPU, so many that max(sum on the CPU, sum of fetches) is
-    least. THREE_LANES: the same with the GPU's resident work in the second lane, copies and GPU
-    runs overlapping. SPILL: residents may go to the CPU too, see ``spilling``.
+    CPU: all run on the CPU. FETCH: all are fetched. CHEAPEST: an expert is fetched if the CPU is
+    believed to take longer; CHEAPEST_OR_TIE: or as long. BALANCED: the experts of fewest tokens go
+    to the CPU, so many that max(sum on the CPU, sum of copies and GPU runs) is least. THREE_LANES:
+    so many that max(CPU, link, GPU) is least, where the GPU's resident work counts and copies
+    overlap with runs. SPILL: residents may go to the CPU too, see ``sim/step/rules/spilling.py``.
     """
 
     CPU = 0

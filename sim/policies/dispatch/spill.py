@@ -1,4 +1,4 @@
-"""Experts split over GPU, link and CPU, residents too: an idle CPU takes some of what the GPU
+"""Experts split over GPU, link and CPU, residents too: an idle CPU computes some that the GPU
 holds.
 """
 
@@ -11,16 +11,18 @@ from sim.policies.dispatch.rule import Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpillDispatch(Dispatch):
-    """As ThreeLanesDispatch, but where the GPU would end last, resident experts spill to the idle
-    CPU too, which has their weights as well.
+    """Splits experts as ThreeLanesDispatch does. Where the GPU would end last, residents go to the
+    idle CPU too: host memory has their weights as well.
 
     The CPU takes the misses and the residents of fewest tokens, so many of each that the layer ends
-    first, counting shared experts, copies through the buffers, and activations to the CPU and back.
-    Of all splits into such groups it finds the best, as one GPU without interference and with
-    residents that stay would run it. A resident that spills keeps its place and counts as a hit.
-    Residents stay on the GPU where stated host memory does not hold the whole model, or where a
-    cache moves experts rather than copies them, and without ``takes_residents``: then only misses
-    are split, counted as exactly.
+    first. The end counts shared experts, copies through the buffers, and activations to the CPU and
+    back. The rule finds the best of all splits into such groups, as one GPU without interference
+    and with residents that stay would run them. A resident that spills keeps its place and counts
+    as a hit.
+
+    Without ``takes_residents``, residents stay on the GPU. They also stay if stated host memory
+    does not hold the whole model, or if a cache moves experts rather than copies them. Then only
+    misses are split, counted as exactly.
     """
 
     believed_cost: Source = "priced"
@@ -30,5 +32,5 @@ class SpillDispatch(Dispatch):
 
     @property
     def spills_residents(self) -> bool:
-        """Whether residents may go to the CPU, as the part says."""
+        """Whether residents may go to the CPU: as ``takes_residents`` says."""
         return self.takes_residents

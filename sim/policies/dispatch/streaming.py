@@ -16,11 +16,12 @@ from sim.policies.dispatch.rule import Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerStreamingDispatch(Dispatch):
-    """A layer outside the GPU is copied there whole for passes of at least ``min_tokens`` tokens,
-    and runs on the CPU below.
+    """Copies a layer outside the GPU there whole for passes of at least ``min_tokens`` tokens. For
+    smaller passes the layer runs on the CPU.
 
-    llama.cpp b2956: 32 tokens (GGML_OP_OFFLOAD_MIN_BATCH's default since), its vocabulary
-    projection always on the CPU. ZeRO-3 offload: 0, whatever the router says, and ``streams_head``.
+    llama.cpp b2956: 32 tokens (GGML_OP_OFFLOAD_MIN_BATCH's default since), with its vocabulary
+    projection always on the CPU. ZeRO-3 offload: 0 tokens, whatever the router says, and
+    ``streams_head``: the projection is copied too.
     """
 
     min_tokens: int = 32
@@ -33,14 +34,16 @@ class LayerStreamingDispatch(Dispatch):
     rule = Rule.CPU
 
     def layer_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """A layer outside the GPU is copied there for passes of enough tokens."""
+        """Return STREAM for layers outside the GPU in passes of enough tokens [pass, layer]."""
         elsewhere = np.where(num_tokens >= self.min_tokens, LayerMode.STREAM, LayerMode.CPU)[
             :, None
         ]
         return np.where(residency.dense, LayerMode.GPU, elsewhere).astype(np.uint8)
 
     def head_modes(self, residency: Residency, num_tokens: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """A projection outside the GPU is copied there if the head is streamed."""
+        """Return STREAM for a vocabulary projection outside the GPU [pass], if the head is
+        streamed.
+        """
         elsewhere = LayerMode.STREAM if self.streams_head else LayerMode.CPU
         return np.full(
             len(num_tokens), LayerMode.GPU if residency.has_head else elsewhere, np.uint8

@@ -9,10 +9,10 @@ from sim.policies.dispatch.rule import Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreeLanesDispatch(Dispatch):
-    """HybriMoE's greedy (arXiv 2504.05897): experts of fewest tokens go to the CPU as long as
-    max(CPU, link, GPU) falls.
+    """Gives the experts of fewest tokens to the CPU as long as max(CPU, link, GPU) falls:
+    HybriMoE's greedy rule (arXiv 2504.05897).
 
-    The GPU's resident work counts; copies overlap with its runs. Within a lane experts go by
+    The GPU's work on residents counts; copies overlap with its runs. Within a lane experts go by
     number, not by tokens.
     """
 

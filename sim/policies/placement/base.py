@@ -14,8 +14,8 @@ class Placement(ABC):
 
     @abstractmethod
     def place(self, problem: Problem) -> Residency | Infeasible:
-        """The residency, within GPU memory as the part accounts for it; Infeasible, with the bytes
-        missing, when there is none.
+        """Return the residency, within GPU memory as the part accounts for it. Where none fits,
+        return Infeasible with the bytes that are missing.
         """
 
     @property
@@ -26,10 +26,10 @@ class Placement(ABC):
     def after_prompt(
         self, problem: Problem, residency: Residency, tokens: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """The experts [layer, expert] held from the first decoded token on, given the ``tokens``
-        [layer, expert] of the prompt.
+        """Return the experts [layer, expert] held from the first decoded token on, given the
+        ``tokens`` [layer, expert] of the prompt.
 
-        As many of every layer as at time 0; where it moves any, the prompt's misses are fetched. By
-        default nothing moves.
+        Every layer holds as many as at time 0. If the part moves any, the prompt's misses are
+        fetched. By default nothing moves.
         """
         return residency.experts

@@ -14,16 +14,19 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByAccuracyPlacement(RankedPlacement):
-    """The slots that minimise the expected experts neither held nor predicted: the sum of (1 -
-    accuracy) · popularity of those not held.
+    """Splits slots over layers so that the fewest experts are expected to be neither held nor
+    predicted.
 
-    Accuracy is AdapMoE's of Mixtral's next gate, by depth; the first layer has no gate before it.
-    AdapMoE solves this by dynamic programming; as each further slot of a layer gains less, taking
-    the largest gain per byte again and again gives the same.
+    The sum of (1 - accuracy) · popularity of the experts not held is least. Accuracy is AdapMoE's
+    of Mixtral's next gate, by depth. No gate precedes the first MoE layer, so its accuracy is 0.
+    AdapMoE solves this by dynamic programming. Here the largest gain per byte is taken again and
+    again. The result is the same, as each further slot of a layer gains less.
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """Expected experts neither held nor predicted that each saves, per byte."""
+        """Return what each expert saves [layer, expert]: expected experts neither held nor
+        predicted, per byte.
+        """
         accuracy = mixtral_accuracy(problem.model.num_layers)
         # No gate precedes the first layer, so that nothing of it is predicted.
         accuracy[problem.model.moe_layers[0]] = 0.0

@@ -11,8 +11,10 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommonSlotsPlacement(RankedPlacement):
-    """As many slots as fit, each as large as the largest expert, so that any expert may take any
-    slot; the most popular start in them.
+    """Makes one budget of slots over all layers, as many as fit. The most popular experts start in
+    them.
+
+    Each slot is as large as the largest expert, so that any expert may take any slot.
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
@@ -20,7 +22,7 @@ class CommonSlotsPlacement(RankedPlacement):
         return problem.popularity
 
     def fill(self, problem: Problem, score: NDArray[np.float64], left: int) -> NDArray[np.bool_]:
-        """Fill as many slots of the largest expert's size as there is room for."""
+        """Fill as many slots of the largest expert's size as ``left`` bytes have room for."""
         chosen = np.zeros(score.shape, bool)
         counts = np.array([layer.num_experts for layer in problem.model.layers])
         # Layers may have fewer experts than the widest: the rest of their row is no expert.

@@ -11,12 +11,12 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvenPlacement(RankedPlacement):
-    """The lowest numbers of every layer, what is left over in the first layers (KTransformers'
-    uniform, which knows no popularity).
+    """Keeps the experts of the lowest numbers, as many in every layer. What is left over goes to
+    the first layers. (KTransformers' uniform, which knows no popularity.)
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """The lowest numbers first, all layers alike."""
+        """Rank experts by their numbers, the lowest first, in all layers alike."""
         # Ties between layers go to the lower one: what is left over fills the first layers.
         return np.repeat(
             -np.arange(float(problem.model.num_experts))[None], problem.model.num_layers, axis=0

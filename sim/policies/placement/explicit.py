@@ -1,4 +1,4 @@
-"""A residency stated outright, as a plan file does."""
+"""A placement that names its experts, as a plan file does."""
 
 from dataclasses import dataclass, field
 

@@ -25,11 +25,10 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedPlacement(Placement):
-    """A placement that keeps all dense parts on the GPU and fills what is left with experts, best
-    first.
+    """Keeps all dense parts on the GPU, and fills what memory is left with experts, best first.
 
-    ``gpu_experts_fraction`` states how much of all experts' bytes to hold (KTransformers'
-    --kt-gpu-experts-ratio); None: what fits.
+    ``gpu_experts_fraction`` is the share of all experts' bytes to hold (KTransformers'
+    --kt-gpu-experts-ratio); None: as much as fits.
     """
 
     memory: MemoryRule = field(default_factory=MemoryRule)
@@ -40,12 +39,14 @@ class RankedPlacement(Placement):
 
     @property
     def weighs_buffers(self) -> bool:
-        """Whether the ranking depends on how many buffers copies of experts go through."""
+        """Whether the ranking depends on the number of buffers that copies of experts go
+        through.
+        """
         return False
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """Preference [layer, expert], larger first; ties go to the lower layer, then the lower
-        expert.
+        """Return the preference for each expert [layer, expert], larger first; ties go to the lower
+        layer, then the lower expert.
         """
         raise NotImplementedError
 
@@ -56,7 +57,7 @@ class RankedPlacement(Placement):
     def place_ranked(
         self, problem: Problem, ranking: Callable[[Problem], NDArray[np.float64]]
     ) -> Residency | Infeasible:
-        """Place by a given ranking, so that a search over many policies ranks the experts once."""
+        """Place by a given ranking. So a search over many policies can rank the experts once."""
         budgets = expert_budgets(problem, self.memory, np.ones(problem.model.num_layers, bool))
         if isinstance(budgets, Infeasible):
             return budgets
@@ -120,8 +121,8 @@ def expert_budgets(
     has_head: bool = True,
     kv: NDArray[np.bool_] | None = None,
 ) -> list[int] | Infeasible:
-    """Bytes for routed experts on each card, or by how many one of them falls short of everything
-    else: see ``room_by_card``.
+    """Return the bytes for routed experts on each card. Where a card has no room for all else,
+    return Infeasible, with the bytes that the worst card lacks. See ``room_by_card``.
     """
     room = room_by_card(problem, rule, dense, has_head=has_head, kv=kv)
     least = min(room)
@@ -143,10 +144,11 @@ def room_by_card(
     has_head: bool = True,
     kv: NDArray[np.bool_] | None = None,
 ) -> list[int]:
-    """Bytes that each card has left for routed experts, negative where it lacks room for all else.
+    """Return the bytes that each card has left for routed experts, negative where it lacks room for
+    all else.
 
-    Where experts are dealt out, GPU 0 holds all else, and the others nothing but the buffers of
-    copies. Each holds an equal part of ``expert_cache_bytes`` at most.
+    Where experts are dealt out, GPU 0 holds all else. The others hold nothing besides experts but
+    the buffers of copies. Each card takes an equal part of ``expert_cache_bytes`` at most.
     """
     held = DenseShare(dense=dense, has_head=has_head, staging_bytes=problem.staging_bytes, kv=kv)
     num_filled = 1 if problem.layer_split is None else problem.num_cards
@@ -165,8 +167,10 @@ def room_by_card(
 def items_of_card(
     problem: Problem, rule: MemoryRule, card: int, held: DenseShare
 ) -> Mapping[str, int]:
-    """What a card holds besides experts, by item, of what all of them hold: its own layers, and the
-    head on the last.
+    """Return the bytes that one card holds besides experts, by item.
+
+    ``held`` is what all cards hold together. A card has its own layers; the last card also has the
+    head.
     """
     split = problem.layer_split
     own = np.ones(len(held.dense), bool) if split is None else split.card_of_layer == card
@@ -182,13 +186,15 @@ def items_of_card(
 
 
 def card_machine(problem: Problem, card: int) -> Machine:
-    """The machine as that card sees it."""
+    """Return the machine whose one GPU is that card, if whole layers lie on cards; else the
+    machine.
+    """
     split = problem.layer_split
     return problem.machine if split is None else split.machines[card]
 
 
 def bytes_by_gpu(problem: Problem, chosen: NDArray[np.bool_]) -> list[int]:
-    """Bytes of experts [layer, expert] on each card."""
+    """Return the bytes of the chosen experts [layer, expert] on each card."""
     sizes = expert_sizes(problem)[:, None] * chosen
     return [int(sizes[problem.card_of_expert == card].sum()) for card in range(problem.num_cards)]
 
@@ -199,12 +205,14 @@ def spelt(items: Mapping[str, int]) -> str:
 
 
 def expert_sizes(problem: Problem) -> NDArray[np.int64]:
-    """Bytes of one routed expert on its card, by layer."""
+    """Bytes of one routed expert on its card [layer]."""
     return np.array([layer.expert_bytes for layer in problem.gpu_model.layers], np.int64)
 
 
 def top_per_layer(problem: Problem, score: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
-    """The ``count`` best experts of every MoE layer."""
+    """Return the ``count`` best experts of every MoE layer [layer, expert]; minus infinity is never
+    chosen.
+    """
     chosen = np.zeros(score.shape, bool)
     best = np.argsort(-score, axis=1, kind="stable")[:, :count]
     for layer in problem.model.moe_layers:
@@ -215,7 +223,9 @@ def top_per_layer(problem: Problem, score: NDArray[np.float64], count: int) -> N
 def _checked(
     problem: Problem, chosen: NDArray[np.bool_], budgets: list[int], rule: MemoryRule
 ) -> Residency | Infeasible:
-    """The residency, unless what stays behind exceeds the host's memory."""
+    """Return the residency; Infeasible if its experts exceed a GPU's budget, or host memory cannot
+    hold what it has to.
+    """
     model = problem.model
     dense = np.ones(model.num_layers, bool)
     residency = Residency(experts=chosen, dense=dense, has_head=True, has_embedding=rule.is_eager)
@@ -232,8 +242,10 @@ def _checked(
 
 
 def host_checked(problem: Problem, residency: Residency) -> Residency | Infeasible:
-    """The residency, unless the host's stated memory cannot hold the weights that the GPU does not,
-    or not for good, and no disk is stated that experts could be read from.
+    """Return the residency. It is Infeasible if host memory cannot hold the weights that it has to,
+    and no disk is stated that experts could be read from.
+
+    These weights are those that the GPU does not hold, and all experts with ``keeps_host_copies``.
     """
     stated = problem.machine.cpu.memory_bytes
     behind = behind_bytes(problem.model, residency, keeps_copies=problem.keeps_host_copies)
@@ -248,8 +260,8 @@ def host_checked(problem: Problem, residency: Residency) -> Residency | Infeasib
 
 
 def _beside_disk(problem: Problem, residency: Residency) -> Residency | Infeasible:
-    """The residency, unless host memory is too small even for what is no expert: that is not read
-    from the disk again and again.
+    """Return the residency; Infeasible if host memory has no room for the weights that are no
+    experts. Those are not read from the disk again and again.
     """
     room = shelf_bytes(problem.machine, problem.model, residency)
     if room >= 0:

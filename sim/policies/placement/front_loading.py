@@ -11,12 +11,12 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontLoadingPlacement(RankedPlacement):
-    """The experts of the first layers, whole layers as far as memory goes (KTransformers'
-    front-loading).
+    """Keeps the experts of the first layers, one layer after another as far as memory goes
+    (KTransformers' front-loading).
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """The first layers first, each layer's experts alike."""
+        """Rank the first layers first, each layer's experts alike."""
         # Whole numbers tie within a layer, and ties go by the lower expert.
         return np.repeat(
             -np.arange(float(problem.model.num_layers))[:, None], problem.model.num_experts, axis=1

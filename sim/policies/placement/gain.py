@@ -1,6 +1,4 @@
-"""Experts by what keeping them saves: expected layer time, per byte, with the lanes of a layer
-ending together.
-"""
+"""Experts ranked by what keeping them saves: expected layer time, per byte."""
 
 from dataclasses import dataclass
 
@@ -14,23 +12,28 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GainPlacement(RankedPlacement):
-    """The number of residents of each layer that minimises the sum of expected layer times within
-    memory.
+    """Chooses the number of residents of each layer so that the sum of expected layer times is
+    least within memory.
 
-    Within a layer the most popular experts; over layers, the steepest segments of each layer's
-    lower convex hull of time against bytes: optimal for the hulls up to the last, partly filled
-    segment. ``misses`` says what happens to the others.
+    Within a layer the most popular experts are kept. Over layers, the steepest segments of each
+    layer's lower convex hull of time against bytes go first. That is optimal for the hulls, up to
+    the last, partly filled segment. ``misses`` says what is foreseen to happen to the other
+    experts.
     """
 
     misses: Misses = "cheapest"
 
     @property
     def weighs_buffers(self) -> bool:
-        """Whether misses are split or spilled, which are timed copy by copy."""
+        """Whether misses are split or spilled: such layers are timed copy by copy, through the
+        buffers.
+        """
         return self.misses in ("split", "spill")
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """The ns per byte that each expert saves, on the hull of its layer."""
+        """Return the ns per byte that each expert saves [layer, expert], along the hull of its
+        layer.
+        """
         times = layer_times_ns(problem, self.misses)
         order = by_popularity(problem)
         saved = np.zeros(order.shape)
@@ -47,11 +50,11 @@ class GainPlacement(RankedPlacement):
 
 
 def hull_slopes(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Decrease per step along the lower convex hull of ``times`` over 0, 1, …: one value a step,
-    never increasing.
+    """Return the decrease per step along the lower convex hull of ``times`` over 0, 1, …: one value
+    a step, never increasing.
 
-    Exactly the same all along a segment, also of another layer with the same times: what goes by
-    ties then fills one segment after another.
+    Values are exactly equal along a segment, and equal to those of another layer with the same
+    times. So a ranking whose ties go by layer fills one segment after another.
     """
     corners: list[int] = []
     for step in range(len(times)):

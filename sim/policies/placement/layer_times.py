@@ -15,13 +15,13 @@ from sim.step.rules.spill_times import spill_times
 from sim.workload.batch import forward_passes
 
 Misses = Literal["cpu", "fetch", "cheapest", "balanced", "split", "spill"]
-"""What is foreseen to happen to missing experts; ``split``: split exactly, see SpillDispatch;
-``spill``: residents too.
+"""What is foreseen to happen to missing experts. ``split``: they are split exactly, see
+SpillDispatch; ``spill``: residents too.
 """
 
 SAMPLE_SEED = 20240207
-"""Seed of the sampled tokens: a placement depends on the popularity, not on the routing it will be
-tried on.
+"""Seed of the sampled tokens, always the same: a placement depends on the popularity, not on the
+routing that it will be tried on.
 """
 MAX_SAMPLED_TOKENS = 1024
 """Passes of more tokens are weighed at the expected tokens of each expert; smaller ones by
@@ -29,19 +29,24 @@ sampling.
 """
 MAX_SAMPLES = 64
 RENAMINGS = 16
-"""Where all experts of a layer are equally popular, each sample stands for that many, its experts
-renamed at random.
+"""Copies of each sample, with its experts renamed at random, where all experts of a layer are
+equally popular.
 """
 MOST_SAMPLES_BYTES = 64 * MIB
-"""Kept of sampled tokens: one for all fates of misses, ways of feeding, and machines."""
+"""Memory for samples of tokens. A sample serves all fates of misses, ways of feeding, and
+machines.
+"""
 MAX_SPLIT_EXPERTS = 16
-"""Up to this many selected experts of a layer, every split over CPU and link is tried."""
+"""Up to this many selected experts of a layer, misses are split expert by expert; more are taken as
+divisible.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Lanes:
-    """Work in ns [sample, expert from the most to the least popular] of one layer: by lane, and per
-    missing expert's copy.
+    """Work in ns of the experts of one layer, by lane: runs on the GPU, runs on the CPU, copies.
+
+    Each is [sample, expert from the most to the least popular].
     """
 
     gpu: NDArray[np.float64]
@@ -50,12 +55,12 @@ class _Lanes:
 
 
 def layer_times_ns(problem: Problem, misses: Misses) -> NDArray[np.float64]:
-    """Expected ns over the whole batch [layer, number of residents from 0 to all], the most popular
-    experts being resident.
+    """Return the expected ns over the whole batch [layer, number of residents from 0 to all], the
+    most popular experts being resident.
 
-    Sampled on tokens drawn independently from the popularity. Lanes end together in a layer; with a
-    serial overlap they add up. Layers of one shape and popularity are one, and have exactly the
-    same times.
+    Tokens are sampled, drawn independently by popularity. A layer takes as long as its longest
+    lane; with a serial overlap the lanes add up. Layers of one shape and popularity have exactly
+    the same times.
     """
     first, same = _distinct_layers(problem)
     passes = forward_passes(problem.batch, problem.feeding)
@@ -79,8 +84,9 @@ def layer_times_ns(problem: Problem, misses: Misses) -> NDArray[np.float64]:
 
 
 def _distinct_layers(problem: Problem) -> tuple[list[int], NDArray[np.int64]]:
-    """MoE layers that differ in shape or in how popular their experts are, and which of those each
-    MoE layer is like.
+    """Return the MoE layers that differ in shape or in how popular their experts are.
+
+    With them, for each MoE layer, comes the place of its like among these.
     """
     layers = np.array(problem.model.moe_layers)
     shapes = layer_shapes(problem.model)[1][layers]
@@ -100,7 +106,9 @@ def _spill_times(
     *,
     may_spill: bool,
 ) -> NDArray[np.float64]:
-    """Mean ns [residents] of a pass of that many tokens."""
+    """Return the mean ns [number of residents] of a layer in a pass of ``size`` tokens, with misses
+    split exactly; ``may_spill``: residents too.
+    """
     beside = around(problem, np.array([size], np.int64), may_spill=may_spill)
     times = np.zeros(problem.model.num_experts + 1)
     shape = layer_shapes(problem.model)[1][layer]
@@ -122,7 +130,9 @@ def by_popularity(problem: Problem) -> NDArray[np.int64]:
 
 
 def _sampled_tokens(problem: Problem, layer: int, size: int) -> NDArray[np.int64]:
-    """Tokens per expert [sample, rank of popularity] of that layer in passes of that many tokens."""
+    """Return the tokens of each expert [sample, rank of popularity] of a layer in passes of
+    ``size`` tokens. Large passes have one sample, of the expected tokens.
+    """
     popularity = -np.sort(-problem.popularity[layer])
     top_k = problem.model.top_k
     # So many tokens come close to their mean, and a sample of them takes long.
@@ -154,7 +164,9 @@ def _samples(popularity_bytes: bytes, size: int, top_k: int) -> NDArray[np.int64
 
 
 def _lanes(problem: Problem, layer: int, tokens: NDArray[np.int64]) -> _Lanes:
-    """What every sample is for the lanes."""
+    """Return the work of every expert in every sample, in ns, given its ``tokens`` [sample, rank of
+    popularity].
+    """
     costs = problem.expert_costs
     num_bytes = problem.model.layers[layer].expert_bytes
     gpu, cpu = (
@@ -167,7 +179,7 @@ def _lanes(problem: Problem, layer: int, tokens: NDArray[np.int64]) -> _Lanes:
 
 
 def _mean_time(lanes: _Lanes, misses: Misses, *, is_serial: bool) -> NDArray[np.float64]:
-    """Mean ns over the samples for 0, 1, … all residents."""
+    """Return the mean ns over the samples [number of residents from 0 to all]."""
     resident = _from_start(lanes.gpu)
     fetched = lanes.copy + lanes.gpu
     if misses == "balanced" and not is_serial:
@@ -187,10 +199,11 @@ def _mean_time(lanes: _Lanes, misses: Misses, *, is_serial: bool) -> NDArray[np.
 
 
 def _split_ns(cpu: NDArray[np.float64], fetched: NDArray[np.float64]) -> NDArray[np.float64]:
-    """When the best split of the misses over CPU and link ends [sample, residents].
+    """Return when the best split of the misses over CPU and link ends, in ns [sample, number of
+    residents].
 
-    Few selected experts: every split is tried. Many: they are taken as divisible, so that both
-    lanes end together.
+    Up to MAX_SPLIT_EXPERTS selected experts, ``_best_split`` finds it. More are taken as divisible,
+    so that both lanes end together.
     """
     is_active = cpu > 0
     most = int(is_active.sum(axis=1).max())
@@ -214,8 +227,9 @@ def _split_ns(cpu: NDArray[np.float64], fetched: NDArray[np.float64]) -> NDArray
 
 
 def _best_split(cpu: NDArray[np.float64], fetched: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Per sample, the earliest end of max(CPU, link) when the m cheapest on the CPU stay there,
-    over all m.
+    """Return for each sample the earliest end of max(CPU, link), in ns, over all m.
+
+    The m experts that are cheapest on the CPU run there; the others are fetched.
     """
     order = np.argsort(cpu, axis=1)
     on_cpu = _from_start(np.take_along_axis(cpu, order, 1))
@@ -225,10 +239,10 @@ def _best_split(cpu: NDArray[np.float64], fetched: NDArray[np.float64]) -> NDArr
 
 
 def _from_start(work: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum of the first r experts, for r from 0 to all."""
+    """Return the sums of the first r experts [sample, r], for r from 0 to all."""
     return np.concatenate([np.zeros((len(work), 1)), np.cumsum(work, axis=1)], axis=1)
 
 
 def _to_end(work: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum of all but the first r experts, for r from 0 to all."""
+    """Return the sums of all but the first r experts [sample, r], for r from 0 to all."""
     return np.asarray(work.sum(axis=1, keepdims=True) - _from_start(work))

@@ -21,10 +21,11 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastLayersPlacement(Placement):
-    """The last layers, experts and KV included; embedding and head stay with the CPU.
+    """Keeps the last layers on the GPU, experts and KV cache included; embedding and head stay with
+    the CPU.
 
-    ``num_gpu_layers`` imposes their number (llama.cpp's ``-ngl``); by default as many as fit. Where
-    layers lie on several cards, the last of each card's own.
+    ``num_gpu_layers`` imposes their number (llama.cpp's ``-ngl``). By default as many as fit are
+    kept: on several cards, the last of each card's own layers.
     """
 
     num_gpu_layers: int | None = None
@@ -56,10 +57,12 @@ class LastLayersPlacement(Placement):
     def _filled(
         self, problem: Problem, dense: NDArray[np.bool_], own: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """The layers marked, and as many as fit of the last of one card's own."""
+        """Return the marked layers, and of ``own``, one card's layers, as many of the
+        last as fit.
+        """
 
         def with_last(count: int) -> NDArray[np.bool_]:
-            """The layers marked, and that many of the card's last ones."""
+            """Return the marked layers, and that many of the card's last ones."""
             return dense | np.isin(np.arange(len(dense)), own[len(own) - count :])
 
         # Each further layer needs more memory, so where they stop to fit is found by halving.
@@ -76,7 +79,7 @@ class LastLayersPlacement(Placement):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoLayersPlacement(Placement):
-    """No weight: all wait in host memory (ZeRO-3 offload).
+    """Keeps no weight on the GPU: all wait in host memory (ZeRO-3 offload).
 
     The KV cache of every layer stays on the GPU, which runs the attention.
     """
@@ -110,7 +113,7 @@ class NoLayersPlacement(Placement):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllLayersPlacement(Placement):
-    """Everything on the GPU, where it fits."""
+    """Keeps everything on the GPU, where it fits."""
 
     memory: MemoryRule = field(default_factory=MemoryRule)
 
@@ -130,7 +133,7 @@ class AllLayersPlacement(Placement):
 
 
 def all_experts(problem: Problem, dense: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Every expert of the layers marked."""
+    """Return every expert of the marked layers [layer, expert]."""
     counts = np.array([layer.num_experts for layer in problem.model.layers])
     return dense[:, None] & (np.arange(problem.model.num_experts) < counts[:, None])
 

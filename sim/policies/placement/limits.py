@@ -12,10 +12,11 @@ def placed(placement: Placement, problem: Problem) -> Residency | Infeasible:
 
 
 def with_every_limit(problem: Problem, found: Residency | Infeasible) -> Residency | Infeasible:
-    """What was found; a shortage of GPU memory also names that of host memory, where there is one.
+    """Return what was found. If it is a shortage of GPU memory, its reason also names a shortage of
+    host memory, where there is one.
 
-    The largest shortage stands last, and its bytes are the answer's. A placement looks at host
-    memory only once the GPU's is enough, so a shortage of both is seen here.
+    The larger shortage stands last, and its bytes are the answer's. A placement looks at host
+    memory only once the GPU's is enough, so a shortage of both is seen only here.
     """
     if not isinstance(found, Infeasible) or not found.missing_bytes:
         return found
@@ -34,8 +35,9 @@ HOST_WORDS = "host memory would hold"
 
 
 def _host_shortage(problem: Problem) -> Infeasible | None:
-    """Return by how many bytes host memory falls short even if the GPUs held weights alone; None
-    where it is enough, unknown, or backed by a disk.
+    """Return how many bytes host memory lacks even if the GPUs held nothing but weights.
+
+    It is None where host memory is enough, not stated, or backed by a disk.
     """
     stated = problem.machine.cpu.memory_bytes
     model = problem.model

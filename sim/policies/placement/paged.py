@@ -1,6 +1,5 @@
-"""As many experts as fit beside page buffers, and the KV cache of some layers:
-
-MoE-Lightning's shares of weights and KV cache.
+"""As many experts as fit beside page buffers, and the KV cache of some layers: MoE-Lightning's
+shares of weights and KV cache.
 """
 
 from dataclasses import dataclass, field
@@ -26,13 +25,14 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PagedPlacement(Placement):
-    """All dense parts, ``resident_experts`` spread evenly (of each layer the most popular), the KV
+    """Keeps all dense parts, ``resident_experts`` experts spread evenly over the layers, and the KV
     cache of the first ``kv_layers`` layers.
 
-    The first layers hold one expert more where the number does not divide. The KV cache of other
-    layers lies in host memory except for recurrent states. None: as many experts as fit beside the
-    buffers, the KV cache of all layers. There are ``staging_layers`` buffers for what the GPU lacks
-    of a layer.
+    Of each layer the most popular experts are kept. Where the number does not divide, the first
+    layers hold one expert more. The KV cache of the other layers lies in host memory, except for
+    recurrent states. None stands for as many experts as fit beside the buffers, and for the KV
+    cache of all layers. ``staging_layers`` page buffers (overlap) each hold what the GPU lacks of a
+    layer.
     """
 
     resident_experts: int | None = None
@@ -68,7 +68,7 @@ class PagedPlacement(Placement):
 
 
 def fixed_bytes(problem: Problem, rule: MemoryRule, kv_layers: int) -> dict[str, int]:
-    """What GPU memory holds besides experts and page buffers, by item."""
+    """Return the bytes that GPU memory holds besides experts and page buffers, by item."""
     model = problem.model
     held = DenseShare(
         dense=np.ones(model.num_layers, bool),
@@ -79,8 +79,8 @@ def fixed_bytes(problem: Problem, rule: MemoryRule, kv_layers: int) -> dict[str,
 
 
 def kv_on_gpu(problem: Problem, kv_layers: int) -> NDArray[np.bool_]:
-    """[layer]: the first ones have their KV cache on the GPU; so do those with a state, of constant
-    size, and those without KV.
+    """Return the layers whose KV cache lies on the GPU [layer]: the first ``kv_layers``, those with
+    a state, of constant size, and those without KV.
     """
     stays = np.array(
         [layer.attention is None or layer.state is not None for layer in problem.model.layers]
@@ -89,15 +89,19 @@ def kv_on_gpu(problem: Problem, kv_layers: int) -> NDArray[np.bool_]:
 
 
 def imposed_experts(problem: Problem, resident_experts: int | None) -> int | None:
-    """How many experts the GPU is to hold, if that is said."""
+    """Return how many experts the GPU is to hold in all, or None if nobody says so.
+    ``slots_per_layer`` goes before ``resident_experts``.
+    """
     if problem.slots_per_layer is None:
         return resident_experts
     return problem.slots_per_layer * len(problem.model.moe_layers)
 
 
 def resident_counts(problem: Problem, total: int | None, left: int) -> NDArray[np.int64]:
-    """Experts to hold [layer]: that many in all; or as many as those bytes are enough for, or need
-    least where they are not.
+    """Return how many experts to hold of each layer [layer]: ``total`` in all, spread evenly.
+
+    Without a total, it is as many as ``left`` bytes are enough for, page buffers for the rest
+    included. Where they never are, it is the number that needs the fewest bytes.
     """
     num_experts = _experts_by_layer(problem)
     moe_layers = problem.model.moe_layers
@@ -133,8 +137,8 @@ def _experts_by_layer(problem: Problem) -> NDArray[np.int64]:
 
 
 def _host_checked(problem: Problem, residency: Residency) -> Residency | Infeasible:
-    """The residency, unless the host's stated memory cannot hold the weights and the KV cache that
-    the GPU does not.
+    """Return the residency; Infeasible if stated host memory cannot hold the weights and the KV
+    cache that the GPU does not hold.
     """
     stated = problem.machine.cpu.memory_bytes
     model = problem.model

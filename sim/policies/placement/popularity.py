@@ -11,7 +11,7 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PopularityPlacement(RankedPlacement):
-    """Experts in order of popularity, all layers in one list, no quota per layer."""
+    """Keeps the most popular experts, all layers in one list, without a quota for a layer."""
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
         """Rank experts by popularity."""

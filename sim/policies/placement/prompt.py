@@ -1,4 +1,4 @@
-"""The most popular experts, until a prompt shows which it needs."""
+"""The most popular experts, until a prompt shows which experts it needs."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,13 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptPlacement(PopularityPlacement):
-    """Places experts by popularity over all layers. After a prompt each layer has as many as
+    """Places experts by popularity over all layers. After a prompt each layer holds as many as
     before: those that the prompt's tokens selected most.
 
-    KTransformers' dynamic expert update: ties, and experts that no token selected, go by the lower
-    number, whatever their popularity. A prompt shorter than ``min_prompt_tokens`` moves nothing.
-    The 512 are those of the documented command.
+    This is KTransformers' dynamic expert update. Ties, and experts that no token selected, go by
+    the lower number, whatever their popularity. Prompts of fewer than ``min_prompt_tokens`` tokens,
+    all prompts of the batch together, move nothing. The default of 512 is that of the documented
+    command.
     """
 
     min_prompt_tokens: int = 512
@@ -32,7 +33,9 @@ class PromptPlacement(PopularityPlacement):
     def after_prompt(
         self, problem: Problem, residency: Residency, tokens: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """Hold what the prompt selected most, if it is long enough."""
+        """Return the experts that the prompt selected most [layer, expert], if it is long
+        enough.
+        """
         # Each token selects top_k experts, so that the selections of a layer count the tokens.
         if (
             tokens.max(initial=0) == 0

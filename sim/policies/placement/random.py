@@ -12,7 +12,7 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomPlacement(RankedPlacement):
-    """Experts drawn at random over all layers (KTransformers' random)."""
+    """Keeps experts drawn at random over all layers (KTransformers' random)."""
 
     placement_seed: int = 0
 
@@ -21,6 +21,6 @@ class RandomPlacement(RankedPlacement):
         check_at_least(self, placement_seed=0)
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
-        """Random numbers of the part's own seed."""
+        """Return random numbers of the part's own seed [layer, expert]."""
         # A seed of its own: the placement is part of the policy, not of the tokens that it is tried on.
         return np.random.default_rng(self.placement_seed).random(problem.popularity.shape)

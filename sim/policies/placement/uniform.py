@@ -11,11 +11,11 @@ from sim.policies.problem import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UniformPlacement(RankedPlacement):
-    """The largest equal number of experts per MoE layer that fits; within a layer by popularity,
-    ties to the lower expert.
+    """Keeps the largest equal number of experts per MoE layer that fits: within a layer the most
+    popular, ties to the lower expert.
 
-    Of several GPUs each holds few experts of a layer: there, what an equal number leaves over goes
-    to layers spread evenly in depth.
+    With several GPUs, each holds only a few experts of a layer. There, what an equal number leaves
+    over goes to layers spread evenly in depth.
     """
 
     def ranking(self, problem: Problem) -> NDArray[np.float64]:
@@ -42,8 +42,11 @@ class UniformPlacement(RankedPlacement):
 def _add_evenly(
     chosen: NDArray[np.bool_], score: NDArray[np.float64], layers: NDArray[np.int64], num_more: int
 ) -> None:
-    """One more expert, the best, in layers spread evenly in depth, again and again while there are
-    any; minus infinity is none.
+    """Add to ``chosen`` the best expert left of layers spread evenly in depth, again and again,
+    until ``num_more`` are added or none is left.
+
+    A ``score`` [layer, expert] of minus infinity is no expert that can be added. Both arrays
+    change.
     """
     # Evenly in depth, so that no part of the model has all the misses.
     while num_more > 0:

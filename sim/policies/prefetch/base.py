@@ -10,59 +10,59 @@ from sim.workload.batch import Passes
 
 
 class Prefetch:
-    """Decides what is fetched ahead of its gate.
+    """Decides which experts are fetched ahead of their gates.
 
-    What it names, or expects, depends on gates alone, not on the clock: which of it is fetched,
-    promoted or dropped is settled when the gate is known in time.
+    What it names, or expects, depends on gates alone, not on the clock. Whether a candidate is
+    fetched, promoted or dropped is settled in the run, once the time of a gate is known.
     """
 
     is_active: bool = True
-    """Whether anything is ever fetched ahead."""
+    """Whether any gate, or the start of a pass, names candidates."""
 
     is_of_draw: bool = False
-    """Whether ``predict`` looks neither at machine nor residency nor budgets; then runs over
-    the same draw share what it says.
+    """Whether ``predict`` looks neither at machine nor residency nor budgets. Then runs over the
+    same draw share its predictions.
     """
 
     comes_in_parts: bool = False
     """Whether ``predict`` says of a part of the passes what it says of them in the whole run, where
-    one sequence is decoded; of what it needs to know from the parts before, ``part_of`` tells it.
+    one sequence is decoded. ``part_of`` holds what it needs to know from the parts before.
     """
 
     num_chunks: int = 1
-    """Pieces of a copy, between which one on demand may go first."""
+    """Pieces of a copy; between two of them a copy on demand may go first."""
 
     drops_stale: bool = True
-    """Whether a prefetch that has not begun when its layer's gate does not want it is taken
-    back.
+    """Whether a gate takes back the prefetches of its layer that have not begun and that it does
+    not want.
     """
 
     max_waiting: int | None = None
-    """Most prefetches that may be on their way at once (None: any number): a gate's further
-    candidates are passed over.
+    """Most prefetches that may be on their way at once (None: any number); with several GPUs, times
+    their number. A gate's further candidates are passed over.
     """
 
     lookup_ns: int = 0
-    """Time to find a gate's candidates."""
+    """Time to find a gate's candidates, in ns."""
 
     is_lookup_awaited: bool = False
-    """Whether the layer waits for the lookup, or it runs aside."""
+    """Whether the experts of the gate's layer wait for the lookup. If not, it runs aside."""
 
     is_copy_awaited: bool = False
     """Whether the next layer waits for what was fetched ahead."""
 
     copies_in_turn: bool = False
-    """Whether what is fetched ahead comes one by one over all links, behind the experts of the
-    layer where those run in turn.
+    """Whether experts are fetched ahead one by one over all links. Where the experts of a layer run
+    in turn, prefetches come behind them.
     """
 
     pauses_on_miss: bool = False
-    """Whether no prefetch begins on the link of any GPU while a missing expert is copied to
-    one; each link by itself always does so.
+    """Whether no prefetch begins on the link of any GPU while a missing expert is copied to one. On
+    the link of that copy none ever begins.
     """
 
     update_ns: int = 0
-    """Time that storing what a pass has shown takes, aside."""
+    """Time to store what a pass has shown, in ns; it runs aside."""
 
     def predict(self, foresight: Foresight) -> Predictions:
         """The candidates of every gate of the run."""
@@ -71,10 +71,10 @@ class Prefetch:
     def early(
         self, problem: Problem, residency: Residency, passes: Passes
     ) -> NDArray[np.bool_] | None:
-        """Experts [pass, layer, expert] whose copies begin with their layer, ahead of its gate,
-        where residents stay; None: never any.
+        """Return the experts [pass, layer, expert] whose copies begin with their layer, ahead of
+        its gate; None: never any. They go with residents that stay.
 
-        None of them is resident; a layer has no more of them than there are buffers. What the gate
-        then does not select was copied in vain.
+        None of the experts is resident, and a layer has no more of them than there are buffers. The
+        copy of an expert that the gate then does not select is wasted.
         """
         return None

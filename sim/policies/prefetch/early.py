@@ -1,5 +1,5 @@
-"""Experts that a long prompt needs all but surely, copied while their layer attends: no gate has to
-say so.
+"""Experts that a long prompt almost surely needs, copied while their layer attends, before a gate
+selects them.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from sim.workload.batch import Passes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyPrefetch(Prefetch):
-    """Begins copies of a prompt's pass before the gate, for experts that the pass selects with a
-    probability of at least ``least_probability``.
+    """Begins to copy experts before their gate, if a prompt's pass selects them with a probability
+    of at least ``least_probability``.
 
-    Of each layer's missing experts that are so sure, the copies of the most popular begin with the
-    layer, so many that the link has something to copy until the gate is known (a copy begun
-    counts), but at most ``experts`` (None: any number) and the buffers of single experts. The
-    probability takes tokens to choose independently, by popularity. Ties: the lower expert. Goes
-    with residents that stay.
+    Of a layer's missing experts that are so sure, the copies of the most popular begin with the
+    layer. There are as many copies as the link can begin until the gate is known. There are at most
+    ``experts`` (None: any number), and no more than buffers of single experts. The probability
+    takes tokens to choose independently, by popularity. Ties go to the lower expert. Residents have
+    to stay.
     """
 
     experts: int | None = None
@@ -38,7 +38,9 @@ class EarlyPrefetch(Prefetch):
     is_active = False
 
     def early(self, problem: Problem, residency: Residency, passes: Passes) -> NDArray[np.bool_]:
-        """Choose for each layer of a prompt the missing experts that it almost surely needs."""
+        """Return for each layer of a prompt the missing experts that it almost surely needs [pass,
+        layer, expert].
+        """
         model = problem.model
         found = np.zeros((len(passes), model.num_layers, model.num_experts), bool)
         # Passes of one size are equally sure of an expert.
@@ -68,7 +70,9 @@ class EarlyPrefetch(Prefetch):
 
     @staticmethod
     def _copies_while_attending(problem: Problem, layer: int, passes: Passes) -> NDArray[np.int64]:
-        """[pass]: how many copies begin between the start of the layer and the end of its gate."""
+        """Return how many copies begin between the start of a layer and the end of its
+        gate [pass].
+        """
         costs = problem.costs
         where = (
             passes.num_tokens,

@@ -1,4 +1,4 @@
-"""Expert maps of past iterations predict this one's: fMoE (arXiv 2502.05370)."""
+"""A prefetch by the expert maps of past iterations: fMoE (arXiv 2502.05370)."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,30 +25,35 @@ if TYPE_CHECKING:
     from sim.routing.base import ExpertMaps
 
 FLOOR = 1e-6
-"""Weight of popularity in the forecast, so that experts to which a map gives nothing differ in
-worth.
-"""
+"""Weight of popularity in the forecast. It ranks the experts to which a map gives nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpertMapPrefetch(Prefetch):
-    """Searches a store of ``capacity`` expert maps and fetches what the nearest gives weight to,
-    ``distance`` layers ahead.
+    """Searches a store of ``capacity`` expert maps, and fetches the experts to which the nearest
+    map gives weight, ``distance`` layers ahead.
 
-    A map is the gate's mean distribution in every layer over an iteration's tokens (shares of the
-    choices where a routing gives no weights). The first layers go by semantic likeness, when a pass
-    starts: of the embeddings, means over the pass's tokens; where a routing gives none, of the mean
-    map of the request's earlier iterations (never in the first pass). Later layers go by the
-    trajectory so far. Fetched are the fewest experts with a sum of shares of clip(1 - score, 0, 1),
-    at least top-k; priority share / layers ahead. The store has seen ``num_stored`` maps of other
-    requests of the same routing (0: it is empty) and takes in the run's. Lookups, of ``lookup_ns``,
-    and what stores a map, of ``update_ns``, run aside (0.1 ms each: assumed). A miss pauses
-    prefetching (``pauses_on_miss``) on the links of all GPUs; a copy that has begun is not
-    interrupted. ``by_token``: every token of a prompt is an iteration with a map of its own, and
-    what any of them names is fetched. ``names_all``: all experts of a layer are named, in the order
-    of their priorities. Both are so in the authors' released code
-    (github.com/IntelliSys-Lab/FineMoE-EuroSys26). ``most_named``: of each layer, only that many of
-    the experts with the greatest shares.
+    A map is the gate's mean distribution in every layer over an iteration's tokens. Where a routing
+    gives no weights, it is the shares of the choices. The first ``distance`` layers are searched
+    when a pass starts, by semantic likeness: that of the embeddings, means over the pass's tokens.
+    Where a routing gives none, the mean map of the request's earlier iterations stands for them,
+    and a first iteration finds nothing. Later layers are searched by the trajectory: the maps of
+    the layers so far.
+
+    Of each layer the experts of the largest shares are fetched: the fewest whose sum reaches clip(1
+    - score, 0, 1), at least top-k. Their priority is share / layers ahead. The store has seen
+    ``num_stored`` maps of other requests of the same routing (0: it is empty), and takes in the
+    run's.
+
+    Lookups, of ``lookup_ns``, and updates of the store, of ``update_ns``, run aside (0.1 ms each:
+    assumed). A miss pauses prefetching (``pauses_on_miss``) on the links of all GPUs; a copy that
+    has begun is not interrupted.
+
+    ``by_token``: every token of a prompt is an iteration with a map of its own, and the experts
+    that any of these maps names are fetched. ``names_all``: all experts of a layer are named, in
+    the order of their priorities. Both are so in the authors' released code
+    (github.com/IntelliSys-Lab/FineMoE-EuroSys26). ``most_named``: of each layer, only that many
+    experts of the largest shares are named (None: any number).
     """
 
     distance: int = 3
@@ -71,7 +76,9 @@ class ExpertMapPrefetch(Prefetch):
     comes_in_parts = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """Search the store pass by pass, and name what the maps found give weight to."""
+        """Search the store pass by pass, and name the experts to which the maps found
+        give weight.
+        """
         model = foresight.problem.model
         moe_layers = np.array(model.moe_layers)
         maps = maps_of(foresight, by_token=self.by_token)
@@ -113,7 +120,7 @@ class ExpertMapPrefetch(Prefetch):
         return before
 
     def _named(self, found: Found, top_k: int) -> NDArray[np.bool_]:
-        """The experts [map, layer, expert] that the maps found name."""
+        """Return the experts that each map found names [map, layer, expert]."""
         num_experts = found.shares.shape[-1]
         least = num_experts if self.names_all else top_k
         named = select(found.shares, found.score, least) & (found.score > 0)[:, :, None]
@@ -124,7 +131,7 @@ class ExpertMapPrefetch(Prefetch):
         return named & (rank < self.most_named)
 
     def filled(self, foresight: Foresight) -> MapStore:
-        """The store before the run."""
+        """Return the store before the run, with up to ``num_stored`` maps of other requests."""
         model = foresight.problem.model
         shape = (len(model.moe_layers), model.num_experts)
         past = None
@@ -150,8 +157,8 @@ class ExpertMapPrefetch(Prefetch):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Learnt:
-    """What the search goes on from: the ``store``, the ``sums`` of the maps of each sequence, and the
-    ``forecast`` [layer, expert] of the latest pass; None before the first.
+    """What the search goes on from: the ``store``, the ``sums`` of the maps of each sequence, and
+    the ``forecast`` [layer, expert] of the latest pass. Each is None before the first pass.
     """
 
     store: MapStore | None = None
@@ -162,7 +169,9 @@ class _Learnt:
 def _embeddings(
     maps: "ExpertMaps", before: Running | None = None
 ) -> tuple[NDArray[np.float32], Running | None]:
-    """The embeddings of iterations, or what stands for them, with what this goes on from."""
+    """Return the embeddings of iterations [iteration, dimension], or what stands for them, and the
+    sums that later iterations need (None: they have embeddings).
+    """
     if maps.embeddings is not None:
         return maps.embeddings, None
     return embeddings_of(maps.shares, maps.of_sequence, before)
@@ -176,8 +185,8 @@ def _rows(
     moe_layers: NDArray[np.int64],
     foresight: Foresight,
 ) -> NDArray[np.int64]:
-    """Rows (gate, priority, layer, expert) for one pass; what several maps name has the highest
-    priority.
+    """Return rows (gate, priority, layer, expert) for one pass. An expert that several maps name
+    gets its highest priority.
     """
     num_layers = foresight.tokens.shape[1]
     named = np.nonzero(is_named)

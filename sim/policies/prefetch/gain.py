@@ -1,4 +1,4 @@
-"""The experts of the next layers whose being there would end those layers sooner, as HybriMoE
+"""The experts of the next layers whose presence would end those layers sooner, as HybriMoE
 prefetches (arXiv 2504.05897).
 """
 
@@ -14,14 +14,14 @@ from sim.policies.prefetch.naming import expected_tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GainPrefetch(Prefetch):
-    """Names, at every gate, what a simulation of the next ``distance`` layers says is worth
-    fetching, the most gainful first.
+    """Names, at every gate, the experts of the next ``distance`` layers that a simulation says are
+    worth fetching, the most gainful first.
 
-    Each of these layers is simulated as the dispatch would run it, with the experts and tokens
-    predicted for it, with and without the expert (``sim/step/lowering/live_gain.py``). What brings
-    nothing is not fetched: where the CPU or a copy on demand is as quick. A gain counts for
-    accuracy to the power of the distance, the probability of being right. 0.87: AdapMoE's mean for
-    Mixtral (arXiv 2408.10284).
+    Each of these layers is simulated as the dispatch would run it, on the experts and tokens
+    predicted for it, with and without the expert. (See ``sim/step/lowering/live_gain.py``.) An
+    expert that gains nothing is not fetched: the CPU or a copy on demand is as quick. A gain counts
+    for accuracy to the power of the distance, the probability that the prediction is right. The
+    accuracy of 0.87 is AdapMoE's mean for Mixtral (arXiv 2408.10284).
     """
 
     accuracy: float = 0.87
@@ -37,7 +37,9 @@ class GainPrefetch(Prefetch):
     comes_in_parts = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """State what the next layers are expected to select; gates weigh for themselves."""
+        """Return the tokens that the next layers are expected to get. No candidates are named: each
+        gate weighs by itself.
+        """
         num_passes, num_layers, _ = foresight.tokens.shape
         generator = np.random.default_rng(foresight.seed + 1)
         steps = range(1, min(self.distance, num_layers - 1) + 1)

@@ -1,4 +1,4 @@
-"""A predictor trained for each layer that looks a stride ahead, as ProMoE has it (arXiv
+"""A predictor for each layer that looks a stride of layers ahead, as ProMoE has it (arXiv
 2410.22134).
 """
 
@@ -15,14 +15,17 @@ from sim.policies.prefetch.naming import asking_layer, by_load, expected_tokens,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedPrefetch(Prefetch):
-    """Every gate names the experts of the layer ``stride`` further on, heaviest first; the first
-    gate of a pass also those in between.
+    """Names, at every gate, the experts of the layer ``stride`` further on, heaviest first. The
+    first gate of a pass also names those of the layers in between.
 
     A selected expert is named with probability ``accuracy`` (0.847: ProMoE's mean of its learned
-    predictors), whatever the stride; for each one missed, another is named, in proportion to
-    popularity. A copy goes in ``num_chunks`` pieces, between which one on demand goes first. The
-    stride that the paper uses is not known here: 2 is assumed. ``by_token`` and ``names_top_k`` as
-    in NextGatePrefetch.
+    predictors), whatever the stride. For each one missed, another is named, drawn in proportion to
+    popularity. A copy goes in ``num_chunks`` pieces; between two of them a copy on demand goes
+    first. The stride that the paper uses is not known here: 2 is assumed.
+
+    ``by_token``: a prompt's tokens are predicted one by one, and the experts that any of them is
+    predicted to select are fetched. ``names_top_k``: in a prompt too, no more than top_k experts of
+    a layer are named.
     """
 
     accuracy: float = 0.847

@@ -26,11 +26,11 @@ TOGETHER = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Found:
-    """What a search says of each iteration: for MoE layer l, ``shares`` [iteration, layer, expert]
-    of the map found and its ``score``.
+    """What a search finds for each iteration: the ``shares`` [iteration, layer, expert] of the maps
+    found, and their ``score`` [iteration, layer], for each MoE layer.
 
-    ``semantic`` and ``trajectory`` hold the likeness [iteration, entry] over the whole: they say
-    what is redundant.
+    ``semantic`` and ``trajectory`` [iteration, entry] are the likeness to every entry: of
+    embeddings, and of whole maps. They say which entry is redundant.
     """
 
     shares: Array
@@ -40,7 +40,9 @@ class Found:
 
 
 class MapStore:
-    """Up to ``capacity`` pairs of an embedding and an expert map; the one state of the search."""
+    """A store of up to ``capacity`` pairs of an embedding and an expert map: the only state of the
+    search.
+    """
 
     def __init__(
         self,
@@ -50,7 +52,9 @@ class MapStore:
         distance: int,
         dimension: int | None = None,
     ) -> None:
-        """Empty; embeddings of that ``dimension``, by default that of a flattened map."""
+        """Make an empty store for embeddings of ``dimension`` numbers; None: as many as a flattened
+        map has.
+        """
         self.distance = distance
         self.count = 0
         self._maps = np.zeros((capacity, num_layers, num_experts), np.float32)
@@ -63,19 +67,20 @@ class MapStore:
         self._by_dimension = np.zeros((dimension, capacity), np.float32)
 
     def search(self, embeddings: Array, maps: Array) -> Found:
-        """Top-1 by cosine for every iteration, given its ``embeddings`` [iteration, dimension] and
-        ``maps`` [iteration, layer, expert].
+        """Find the nearest entry by cosine for every iteration, given its ``embeddings``
+        [iteration, dimension] and ``maps`` [iteration, layer, expert].
 
-        Layers 0 … d - 1 by embedding, layer l from d on by the flattened map of layers 0 … l - d. A
-        score of 0 says that nothing was found: an empty store, or an embedding of zeros.
+        With d the distance, layers 0 … d - 1 go by embedding. Layer l from d on goes by the
+        flattened map of layers 0 … l - d. A score of 0 says that nothing was found: the store is
+        empty, or the embedding is zeros.
         """
         return self._found(self._likeness(_units(embeddings)), maps)
 
     def replay(self, embeddings: Array, maps: Array, borders: NDArray[np.int64]) -> Iterator[Found]:
-        """For each group of iterations in turn, from one border to the next, what ``search`` finds;
-        then they are inserted.
+        """Yield for each group of iterations, from one border to the next, what ``search`` finds;
+        then insert the group.
 
-        Of several groups, the likeness of embeddings is computed together. What is found does not
+        The likeness of embeddings is computed for several groups together. What is found does not
         depend on how many these are, to the last digit.
         """
         group = 0
@@ -110,10 +115,11 @@ class MapStore:
             group = end
 
     def insert(self, embeddings: Array, maps: Array, found: Found | None = None) -> None:
-        """Add iterations; in a full store each overwrites the entry it makes redundant.
+        """Add iterations; in a full store each overwrites the entry that it makes redundant.
 
-        That is argmax of (d/L) · semantic + ((L - d)/L) · trajectory likeness. ``found`` is what
-        ``search`` gave for them; it is not asked while there is room.
+        That entry is the argmax of (d/L) · semantic + ((L - d)/L) · trajectory likeness. ``found``
+        is what ``search`` gave for these iterations. It is not needed while there is room; in a
+        full store, iterations are left out without it.
         """
         room = len(self._maps) - self.count
         self._append(embeddings[:room], maps[:room])
@@ -127,8 +133,8 @@ class MapStore:
             self._put(place, units[number], maps[room + number])
 
     def fill(self, embeddings: Array, maps: Array) -> None:
-        """Add iterations of earlier requests one after another, as ``insert`` does; of many at
-        once, likeness is computed together.
+        """Add iterations of earlier requests one after another, as ``insert`` does. The likeness of
+        many is computed together.
         """
         room = len(self._maps) - self.count
         self.insert(embeddings[:room], maps[:room])
@@ -151,11 +157,15 @@ class MapStore:
             self._put(place, _units(embeddings[number]), maps[number])
 
     def _likeness(self, units: Array) -> Array:
-        """Cosines [iteration, entry] of embeddings of length 1 with the entries' own."""
+        """Return the cosines [iteration, entry] of embeddings of length 1 with those of the
+        entries.
+        """
         return products_of(units, self._by_dimension, self.count)
 
     def _found(self, semantic: Array, maps: Array) -> Found:
-        """What the trajectories say, and that likeness [iteration, entry] of embeddings."""
+        """Return what a search finds, given the likeness of embeddings, ``semantic`` [iteration,
+        entry].
+        """
         num_iterations, num_layers, _ = maps.shape
         trajectory = np.zeros((num_iterations, self.count), np.float32)
         best = np.zeros((num_iterations, num_layers), np.int64)
@@ -181,7 +191,9 @@ class MapStore:
         return Found(shares=shares, score=score, semantic=semantic, trajectory=trajectory)
 
     def _places(self, number: int, found: Found | None) -> Iterator[tuple[int, int]]:
-        """Where that many iterations go; those that find no place stay out."""
+        """Yield (iteration, entry) for each of ``number`` iterations; those that find no place are
+        left out.
+        """
         num_layers = self._maps.shape[1]
         # Each likeness weighs as many layers as it decides.
         weight = min(self.distance, num_layers) / num_layers
@@ -202,7 +214,9 @@ class MapStore:
                 return
 
     def _joint(self, embeddings: Array, maps: Array) -> Array:
-        """Vectors whose products are what says how redundant a pair is."""
+        """Return a vector for each pair of embedding and map. The product of two says how redundant
+        one pair makes the other.
+        """
         weight = min(self.distance, maps.shape[1]) / maps.shape[1]
         flat = maps.reshape(len(maps), -1)
         # A product of such vectors is the weighted sum of both cosines.
@@ -211,7 +225,7 @@ class MapStore:
         ).astype(np.float32)
 
     def _append(self, embeddings: Array, maps: Array) -> None:
-        """Entries behind the others, while there is room."""
+        """Put entries behind the others; there must be room."""
         new = slice(self.count, self.count + len(maps))
         transpose_all(self._by_expert, np.ascontiguousarray(maps), self.count)
         # Few enough at a time to stay in the processor's cache.
@@ -225,7 +239,7 @@ class MapStore:
         self.count += len(maps)
 
     def _put(self, place: int, unit: Array, expert_map: Array) -> None:
-        """An entry: its embedding, of length 1, and its map."""
+        """Write an entry: its embedding, of length 1, and its map."""
         transpose_into(self._by_expert, self._maps[place], expert_map, place)
         self._maps[place] = expert_map
         self._embeddings[place] = unit
@@ -234,10 +248,10 @@ class MapStore:
 
 
 def select(shares: Array, score: Array | float, top_k: int) -> NDArray[np.bool_]:
-    """The experts [..., expert] of a layer to fetch: the shortest prefix by descending share that
-    adds up to 1 - score, at least top_k.
+    """Return the experts [..., expert] of a layer to fetch: the fewest, by descending share, that
+    add up to 1 - score, at least ``top_k``.
 
-    Ties go to the lower number. ``score`` [...] is of each case.
+    Ties go to the lower number. ``score`` [...] has one number for each case.
     """
     # Less a millionth: sums of shares in 32 bits may fall just short of what they should add up to.
     threshold = np.asarray(
@@ -255,7 +269,9 @@ def select(shares: Array, score: Array | float, top_k: int) -> NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Running:
-    """The sum of the maps of each sequence so far [sequence, dimension], and their number."""
+    """The sum of the maps of each sequence so far [sequence, dimension], and the number of these
+    maps [sequence].
+    """
 
     sums: Array
     counts: NDArray[np.int64]
@@ -264,9 +280,11 @@ class Running:
 def embeddings_of(
     maps: Array, of_sequence: NDArray[np.int64], before: Running | None = None
 ) -> tuple[Array, Running]:
-    """What stands for an iteration's embedding [iteration, dimension], and the sums that those
-    behind them go on from: the mean map of its sequence's earlier iterations, of those ``before``
-    too; zeros for the first.
+    """Return what stands for the embeddings of iterations [iteration, dimension], and the sums that
+    later iterations go on from.
+
+    The mean map of its sequence's earlier iterations, those ``before`` included, stands for an
+    iteration's embedding; zeros for the first.
     """
     flat = maps.reshape(len(maps), -1)
     embeddings = np.zeros_like(flat)
@@ -285,8 +303,8 @@ def embeddings_of(
 
 
 def products_of(units: Array, by_dimension: Array, count: int) -> Array:
-    """Products [row, entry] of rows [row, dimension] with the first ``count`` columns [dimension,
-    entry], each added up in the order of the dimensions.
+    """Return products [row, entry] of ``units`` [row, dimension] with the first ``count`` columns
+    of ``by_dimension`` [dimension, entry]. Each is added up in the order of the dimensions.
 
     The digits of a product of matrices depend on how many rows come together. These do not.
     """
@@ -296,7 +314,9 @@ def products_of(units: Array, by_dimension: Array, count: int) -> Array:
 
 
 def _nearest(likeness: Array) -> NDArray[np.intp]:
-    """The first entry [...] of those nearest by likeness [..., entry]."""
+    """Return the entry [...] of the largest likeness [..., entry]; of several within TIE, the
+    first.
+    """
     return np.asarray(np.argmax(likeness >= likeness.max(axis=-1, keepdims=True) - TIE, axis=-1))
 
 
@@ -308,5 +328,7 @@ def _units(vectors: Array) -> Array:
 
 
 def _lengths(maps: Array) -> Array:
-    """Norms [layer, map] of the flattened layers up to each."""
+    """Return the norms [layer, map] of the flattened layers up to each, of ``maps`` [layer, map,
+    expert].
+    """
     return np.asarray(np.sqrt(np.cumsum((maps**2).sum(axis=2), axis=0)))

@@ -15,9 +15,9 @@ from sim.step.rules.naming import Guesses, Listed, expect, list_selected
 PRIORITY_SCALE = 1_000_000
 """Priorities are whole numbers: fractions are kept to a millionth."""
 BLOCK_PASSES = 32
-"""Passes whose numbers are drawn together: of models of today some MB."""
+"""Passes whose numbers are drawn together: some MB for models of today."""
 NO_OVERFLOW = 2.0**62
-"""Rows are put in order by one whole number each."""
+"""Limit of the one whole number that stands for a row when rows are put in order."""
 
 
 def expected_tokens(
@@ -28,15 +28,17 @@ def expected_tokens(
     by_token: bool = False,
     names_top_k: bool = False,
 ) -> NDArray[np.int32]:
-    """How many tokens a predictor expects 1, 2, … layers before their gates [step, pass, layer,
-    expert]; 0: not named.
+    """Return how many tokens a predictor expects for each expert 1, 2, … layers before its gate
+    [step, pass, layer, expert]; 0: not named.
 
-    ``accuracy`` is for each step the probability [layer] that a selected expert is named; for each
-    one missed, another is named in its place, drawn in proportion to popularity and expected to get
-    one token. Of ``step`` the first ``step`` layers have no gate so early. ``by_token``: so it is
-    for every token of a pass of several, and what any of them names is named. ``names_top_k``: of
-    such a pass, only the top_k experts of a layer that most tokens select (ties to the lower
-    number) are looked for.
+    ``accuracy`` holds for each step the probability [layer] that a selected expert is named. For
+    each one missed, another is named in its place, drawn in proportion to popularity and expected
+    to get one token. The first ``step`` layers have no gate that many layers before them, and
+    nothing is expected of them.
+
+    ``by_token``: in a pass of several tokens, each token is predicted by itself, and the experts
+    that any of them names are named. ``names_top_k``: in such a pass, only the top_k experts of a
+    layer that most tokens select count as selected (ties to the lower number).
     """
     tokens = foresight.tokens
     popularity = foresight.problem.popularity
@@ -70,7 +72,9 @@ def expected_tokens(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Guess:
-    """What a predictor looks at that many layers before the gates, and how often it is right."""
+    """What a predictor knows ``step`` layers before the gates, and how often it is right
+    [layer].
+    """
 
     selected: Listed
     accuracy: NDArray[np.float64]
@@ -85,11 +89,11 @@ def _expect_blocks(
     drawn_from: tuple[np.random.Generator, PartOf],
     expected: NDArray[np.int32],
 ) -> None:
-    """Fill ``expected`` as ``expect`` does, some passes at a time: two numbers for each expert of a
+    """Fill ``expected`` as ``expect`` does, some passes at a time. Two numbers for each expert of a
     long run would take more memory than a processor's caches have.
 
-    The generator stays as it is. The draws of the whole run begin at it: a chance for each expert
-    of all passes, then as many weights.
+    The generator stays as it is. From its state come the draws of the whole run: a chance for each
+    expert of all passes, then as many weights.
     """
     generator, part_of = drawn_from
     num_passes, num_layers, num_experts = tokens.shape
@@ -120,7 +124,7 @@ def _expect_blocks(
 
 
 def _from_there(generator: np.random.Generator, count: int) -> np.random.Generator:
-    """A generator of what that one draws behind that many numbers between 0 and 1."""
+    """Return a copy of the generator that leaves out the next ``count`` numbers between 0 and 1."""
     found = copy.deepcopy(generator)
     _skip(found, count)
     return found
@@ -133,8 +137,8 @@ def _skip(generator: np.random.Generator, count: int) -> None:
 
 
 def named(expected: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return what a step of ``expected_tokens`` names, as rows (pass, layer, expert), and the
-    tokens of each.
+    """Return the experts that a step of ``expected_tokens`` names, as rows (pass, layer, expert),
+    and the tokens of each.
     """
     places = np.flatnonzero(expected.ravel() > 0)
     return np.stack(np.unravel_index(places, expected.shape), axis=1), expected.ravel()[
@@ -159,8 +163,8 @@ def _by_token(
     popularity: NDArray[np.float64],
     generator: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """How many tokens name each expert [pass, layer, expert]: of those that select it, and of those
-    that mistake it for another.
+    """Return how many tokens name each expert [pass, layer, expert]: those that select it and are
+    predicted right, and those that name it by mistake.
     """
     right = np.zeros(tokens.shape, np.int64)
     index, layer, expert = np.nonzero(tokens)
@@ -175,10 +179,10 @@ def _by_token(
 
 
 def gathered(rows: list[NDArray[np.int64]], shape: tuple[int, ...]) -> Predictions:
-    """Predictions from rows (gate, priority, layer, expert) in order of gate and priority, then
-    layer and expert.
+    """Return predictions made of rows (gate, priority, layer, expert), put in this order.
 
-    Behind the gates of all passes stand the starts of passes.
+    The gates of all passes come first, then the starts of passes. ``shape`` begins with the numbers
+    of passes and layers.
     """
     all_rows = np.concatenate([np.zeros((0, 4), np.int64), *rows])
     width = 1 + all_rows.max(axis=0, initial=0)
@@ -205,8 +209,8 @@ def gathered(rows: list[NDArray[np.int64]], shape: tuple[int, ...]) -> Predictio
 
 
 def asking_layer(foresight: Foresight, layers: NDArray[np.int64], step: int) -> NDArray[np.int64]:
-    """The last MoE layer at least ``step`` before each of those layers: only MoE layers have gates.
-    -1 where there is none.
+    """Return the last MoE layer at least ``step`` before each of ``layers``, as only MoE layers
+    have gates; -1 where there is none.
     """
     # A dense layer has no gate: the last MoE layer before it is asked.
     is_moe = np.isin(np.arange(foresight.tokens.shape[1]), foresight.problem.model.moe_layers)
@@ -220,8 +224,9 @@ def by_load(
     load: NDArray[np.int64],
     expert: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Priorities: fewer layers ahead first, then more tokens, then the lower expert; none alike, or
-    chunked copies alternate.
+    """Return priorities: fewer layers ahead first, then more tokens, then the lower expert.
+
+    No two are equal for one layer: chunked copies of equal priority would alternate.
     """
     heaviest = int(foresight.tokens.max(initial=0))
     if foresight.part_of is not None:

@@ -24,18 +24,20 @@ MIXTRAL_NEXT_GATE_ACCURACY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextGatePrefetch(Prefetch):
-    """Names, at every gate, the experts of the next ``distance`` layers, as a gate applied to an
-    earlier hidden state would name them.
+    """Names, at every gate, the experts of the next ``distance`` layers, as their own gates would
+    name them on this layer's hidden state.
 
-    Of a layer's selected experts, each is named with probability a to the power of the distance;
-    for each one missed, another is named, in proportion to popularity. Heaviest first, nearer
-    layers first. ``accuracy_source`` says where a is from: ``stated`` is ``accuracy`` (0.87:
-    AdapMoE's mean for Mixtral at distance 1, arXiv 2408.10284), ``mixtral`` AdapMoE's figure for
-    each layer, by depth, and ``routing`` what the routing knows for layer and distance
-    (``accuracy`` where it knows none). ``is_copy_awaited``: the next layer begins when all of it
-    has arrived. ``copies_in_turn``: it comes one by one over all links. ``by_token``: a prompt's
-    tokens are predicted one by one, and what any of them is predicted to select is fetched.
-    ``names_top_k``: of a prompt too, no more than top_k of a layer are named.
+    Each selected expert of a layer is named with a probability that ``accuracy_source`` gives.
+    ``stated``: ``accuracy`` to the power of the distance (0.87: AdapMoE's mean for Mixtral at
+    distance 1, arXiv 2408.10284). ``mixtral``: AdapMoE's figure for each layer, by depth, to the
+    power of the distance. ``routing``: what the routing knows for layer and distance, else as
+    ``stated``. For each expert missed, another is named, drawn in proportion to popularity. Nearer
+    layers go first, then heavier experts.
+
+    ``is_copy_awaited``: the next layer begins when all that is fetched ahead has arrived.
+    ``copies_in_turn``: prefetches come one by one over all links. ``by_token``: a prompt's tokens
+    are predicted one by one, and the experts that any of them is predicted to select are fetched.
+    ``names_top_k``: in a prompt too, no more than top_k experts of a layer are named.
     """
 
     accuracy: float = 0.87
@@ -60,7 +62,9 @@ class NextGatePrefetch(Prefetch):
     comes_in_parts = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """Name at every gate what the next layers are predicted to select, for each distance apart."""
+        """Name at every gate the experts that the next layers are predicted to select, each
+        distance by itself.
+        """
         shape = foresight.tokens.shape
         generator = np.random.default_rng(foresight.seed + 1)
         manner = {"by_token": self.by_token, "names_top_k": self.names_top_k}
@@ -85,7 +89,9 @@ class NextGatePrefetch(Prefetch):
         return gathered(rows, shape)
 
     def accuracy_at(self, foresight: Foresight, step: int) -> NDArray[np.float64]:
-        """Probability [layer] that a selected expert is named ``step`` layers before."""
+        """Return the probability [layer] that a selected expert is named ``step`` layers before its
+        gate.
+        """
         model = foresight.problem.model
         if self.accuracy_source == "mixtral":
             return np.asarray(mixtral_accuracy(model.num_layers) ** step)
@@ -98,8 +104,8 @@ class NextGatePrefetch(Prefetch):
 
 
 def mixtral_accuracy(num_layers: int) -> NDArray[np.float64]:
-    """AdapMoE's accuracies [layer] for a model of that many layers, by depth; the first layer,
-    which no gate precedes, has the second's.
+    """Return AdapMoE's accuracies [layer] for a model of ``num_layers`` layers, by depth. The first
+    layer, which no gate precedes, has the first of these figures.
     """
     published = np.array(MIXTRAL_NEXT_GATE_ACCURACY)
     return np.asarray(

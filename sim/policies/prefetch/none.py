@@ -1,4 +1,4 @@
-"""Nothing is fetched ahead."""
+"""The prefetch that fetches nothing ahead."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,6 @@ from sim.policies.prefetch.base import Prefetch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoPrefetch(Prefetch):
-    """An expert moves only once its gate has selected it."""
+    """Fetches nothing ahead: an expert moves only once its gate has selected it."""
 
     is_active = False

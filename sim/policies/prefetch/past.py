@@ -9,14 +9,15 @@ if TYPE_CHECKING:
     from sim.routing.base import Draw
 
 MAX_PAST_TOKENS = 100_000
-"""Earlier requests are as long as the run's; of long ones, only so many that this many tokens are
-drawn.
+"""Most tokens drawn for earlier requests. These are as long as the run's, so of long ones there are
+fewer.
 """
 
 
 def past_requests(foresight: Foresight, count: int) -> "tuple[Draw, Batch]":
-    """Up to ``count`` requests of the run's lengths and routing that are not its own; the batch
-    says how many there are.
+    """Return up to ``count`` requests of the run's lengths and routing that are not its own.
+
+    The batch says how many they are, and 1 if there are none.
     """
     batch = foresight.problem.batch
     sequences = foresight.expert_ids.shape[:2]

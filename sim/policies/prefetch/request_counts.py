@@ -1,4 +1,6 @@
-"""Request-level counts matched to past requests, as MoE-Infinity prefetches (arXiv 2401.14361)."""
+"""Expert counts of the request at hand, matched to past requests, as MoE-Infinity prefetches (arXiv
+2401.14361).
+"""
 
 from dataclasses import dataclass, replace
 
@@ -15,25 +17,27 @@ from sim.step.rules.repeating import repeat_blocks
 
 Array = NDArray[np.float32]
 MAX_NAMED = 256
-"""Candidates kept of a gate: beyond them nothing would be fetched before the next gate names them
+"""Most candidates kept of a gate, ties aside: no more are fetched before the next gate names them
 anew.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestCountsPrefetch(Prefetch):
-    """Before each layer, the past request most like this one so far; every expert that it used in a
-    remaining layer is a candidate.
+    """Finds, before each layer, the past request most like this one so far. Every expert that it
+    used in a remaining layer is a candidate.
 
     Likeness is the mean over layers of the cosine between rows of the two count matrices (layers
-    without counts add 0). An expert of layer i counts for its share in the past request's layer
-    times 1 - (i - l)/(L + 1), l being the layer at hand. The layer waits for the lookup, of
-    ``lookup_ns`` (0.1 ms: assumed), which here follows the gate of the layer before. ``num_stored``
-    past requests (100: assumed) come from the same routing. A whole batch has one matrix.
-    ``max_waiting`` copies are queued at once (8: assumed). ``most_named``: of each layer, only that
-    many, the most used, are candidates (none: all). ``distance``: only those of so many layers
-    ahead (none: all). ``names_at_start``: a pass starts by naming so, for its first layers, what
-    all past requests together used most. All three are so where fMoE's authors rebuilt it
+    without counts add 0). At layer l of L, an expert of layer i counts for its share in the past
+    request's layer, times 1 - (i - l)/(L + 1). The layer waits for the lookup, of ``lookup_ns``
+    (0.1 ms: assumed), which here follows the gate of the layer before. ``num_stored`` past requests
+    (100: assumed) come from the same routing. A whole batch has one matrix. At most ``max_waiting``
+    copies are queued at once (8: assumed), times the number of GPUs.
+
+    ``most_named``: of each layer, only that many experts, the most used, are candidates (None:
+    all). ``distance``: only experts of so many layers ahead are candidates (None: of all).
+    ``names_at_start``: the start of a pass names, for the first layers, the experts that all past
+    requests together used most. All three are so where fMoE's authors rebuilt MoE-Infinity
     (github.com/IntelliSys-Lab/FineMoE-EuroSys26).
     """
 
@@ -52,7 +56,9 @@ class RequestCountsPrefetch(Prefetch):
     comes_in_parts = True
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """Name at every gate what the most similar past request used in the layers to come."""
+        """Name at every gate the experts that the most similar past request used in the layers to
+        come.
+        """
         moe_layers = np.array(foresight.problem.model.moe_layers)
         learnt = self._learnt(foresight)
         stored = learnt.stored
@@ -99,8 +105,8 @@ class RequestCountsPrefetch(Prefetch):
         )
 
     def _liked(self, shares: Array) -> Array:
-        """Shares [request, MoE layer, expert] of what may be named, 0 elsewhere; ties to the lower
-        number.
+        """Return the shares [request, MoE layer, expert] of the ``most_named`` experts of each
+        layer, 0 for the others; ties to the lower number.
         """
         if self.most_named is None:
             return shares
@@ -109,7 +115,7 @@ class RequestCountsPrefetch(Prefetch):
 
 
 def stored_counts(foresight: Foresight, count: int) -> Array:
-    """Count matrices [request, MoE layer, expert] of past requests."""
+    """Return the count matrices [request, MoE layer, expert] of up to ``count`` past requests."""
     model = foresight.problem.model
     if not count:
         return np.zeros((0, len(model.moe_layers), model.num_experts), np.float32)
@@ -122,8 +128,11 @@ def stored_counts(foresight: Foresight, count: int) -> Array:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Learnt:
-    """Past requests ``stored`` [request, MoE layer, expert], what this one has come to, and the
-    ``forecast`` [layer, expert] of its latest pass. ``so_far`` changes from pass to pass.
+    """What the matching goes on from, after the passes so far.
+
+    ``stored`` [request, MoE layer, expert] are the counts of past requests. ``so_far`` is the
+    request at hand, which changes from pass to pass. ``forecast`` [layer, expert] is that of its
+    latest pass.
     """
 
     stored: Array
@@ -133,14 +142,16 @@ class _Learnt:
 
 
 def past_of(stored: Array) -> PastRequests:
-    """Count matrices [request, MoE layer, expert] as they are compared with."""
+    """Return count matrices [request, MoE layer, expert] in the form in which requests are
+    compared.
+    """
     counts = np.ascontiguousarray(stored.transpose(1, 2, 0)).astype(np.int64)
     squares = (counts * counts).sum(axis=1)
     return PastRequests(counts=counts, lengths=np.sqrt(squares.astype(np.float64)))
 
 
 def nothing_yet(past: PastRequests) -> SoFar:
-    """A request before its first pass."""
+    """Return the state of a request before its first pass."""
     num_layers, num_experts, num_requests = past.counts.shape
     return SoFar(
         counts=np.zeros((num_layers, num_experts), np.int64),
@@ -152,7 +163,7 @@ def nothing_yet(past: PastRequests) -> SoFar:
 
 def matches(tokens: NDArray[np.int32], past: PastRequests, so_far: SoFar) -> Matched:
     """Match passes of those ``tokens`` [pass, MoE layer, expert] with past requests; ``so_far``
-    goes on with them.
+    takes the passes in.
     """
     num_layers, num_requests = past.lengths.shape
     found = Matched(
@@ -165,8 +176,8 @@ def matches(tokens: NDArray[np.int32], past: PastRequests, so_far: SoFar) -> Mat
 
 
 def _forecast(foresight: Foresight, learnt: _Learnt, matched: Array) -> Array:
-    """The forecasts [pass + 1, layer, expert] of passes whose nearest requests had the shares
-    ``matched`` [pass, MoE layer, expert] of their choices.
+    """Return the forecasts [pass + 1, layer, expert] of passes. ``matched`` [pass, MoE layer,
+    expert] are the shares of the past request that is nearest before each pass.
     """
     # Row p + 1 is of pass p, matched by the passes before it. Nothing comes before the first pass of
     # a run, whose forecast stays the popularity.
@@ -187,10 +198,10 @@ def _named(
     reach: int,
     at_start: NDArray[np.void],
 ) -> Predictions:
-    """What the gates name: each gate finds the request that ``matched`` [pass, MoE layer] says, of
-    ``shares`` [request, MoE layer, expert].
+    """Return what the gates name. Each gate finds the request that ``matched`` [pass, MoE layer]
+    gives, of those with ``shares`` [request, MoE layer, expert].
 
-    Gates of one layer that find the same request name the same; every pass begins with
+    Gates of one layer that find the same request name the same experts. Every pass begins with
     ``at_start``.
     """
     count = len(moe_layers)
@@ -221,10 +232,11 @@ def _rows(candidates: NDArray[np.void]) -> NDArray[np.int32]:
 def _of_gate(
     shares: Array, place: int, moe_layers: NDArray[np.int64], reach: int
 ) -> NDArray[np.void]:
-    """What the gate of the MoE layer at that place (-1: the start) names of a request's ``shares``
-    [MoE layer, expert].
+    """Return the candidates that one gate names, by a request's ``shares`` [MoE layer, expert], up
+    to ``reach`` MoE layers ahead.
 
-    Up to ``reach`` MoE layers ahead; heaviest first, then by layer.
+    ``place`` is the number of the gate's layer among MoE layers (-1: the start of a pass). The
+    heaviest go first, then lower layers.
     """
     count = len(moe_layers)
     ahead = np.arange(count) - place

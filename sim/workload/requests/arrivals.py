@@ -20,11 +20,12 @@ DRAWS = 1024
 def gamma_arrivals_ns(
     requests_per_s: float, shape: float, generator: np.random.Generator
 ) -> Iterator[int]:
-    """Arrivals without end whose gaps are gamma-distributed around 1 / requests_per_s.
+    """Yield arrivals without end, in ns, whose gaps are gamma-distributed around 1 /
+    requests_per_s.
 
-    The gaps' coefficient of variation is 1 / sqrt(shape): 1 is Poisson, less comes in bursts, more
-    is more even (``--burstiness`` of vLLM's benchmark). Raises InputError for a rate or a shape
-    that is not above 0.
+    The gaps' coefficient of variation is 1 / sqrt(shape). A shape of 1 is Poisson; with a smaller
+    one requests come in bursts, with a larger one more evenly (``--burstiness`` of vLLM's
+    benchmark). Raises InputError for a rate or a shape that is not above 0.
     """
     _check_rate(requests_per_s)
     if not 0 < shape < float("inf"):
@@ -38,7 +39,7 @@ def gamma_arrivals_ns(
 
 
 def poisson_arrivals_ns(requests_per_s: float, generator: np.random.Generator) -> Iterator[int]:
-    """Arrivals without end whose gaps are exponential.
+    """Yield arrivals without end, in ns, whose gaps are exponential.
 
     Raises InputError for a rate that is not above 0.
     """
@@ -46,7 +47,7 @@ def poisson_arrivals_ns(requests_per_s: float, generator: np.random.Generator) -
 
 
 def even_arrivals_ns(requests_per_s: float) -> Iterator[int]:
-    """Arrivals without end, evenly spaced from time 0 on.
+    """Yield arrivals without end, in ns, evenly spaced from time 0 on.
 
     Raises InputError for a rate that is not above 0.
     """
@@ -57,7 +58,7 @@ def even_arrivals_ns(requests_per_s: float) -> Iterator[int]:
 
 
 def with_arrivals(requests: Iterable[Request], arrivals_ns: Iterator[int]) -> Iterator[Request]:
-    """The requests in their order at those times."""
+    """Yield the requests in their order, each at the next of those times."""
     for request, arrival_ns in zip(requests, arrivals_ns, strict=False):
         yield replace(request, arrival_ns=_in_range(arrival_ns))
 
@@ -74,7 +75,7 @@ def at_speed(requests: Iterable[Request], speed: float) -> Iterator[Request]:
 
 
 def _in_range(arrival_ns: int) -> int:
-    """The time. Raises InputError for one that no run reaches."""
+    """Return the time. Raises InputError for a time that no run reaches."""
     if arrival_ns > MAX_TIME_S * NS_PER_S:
         raise InputError(
             f"a request arrives after {arrival_ns / NS_PER_S:,.0f} s, at most {MAX_TIME_S:,} s are simulated"

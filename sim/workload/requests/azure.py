@@ -27,11 +27,11 @@ _TIMESTAMP = re.compile(
 
 
 def read_azure(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """The requests of a trace, in its order, the first at time 0. Raises InputError when it comes
-    to a wrong line.
+    """Yield the requests of a trace, in its order, the first at time 0. Raises InputError when it
+    comes to a wrong line.
 
-    The trace says nothing of what prompts have in common: each is its own content. Its times are
-    dates, whatever the units.
+    The trace does not say what prompts have in common, so each is its own content. Its times are
+    dates, so ``units`` plays no part.
     """
     reader = RowReader(
         time=TIME,

@@ -1,9 +1,9 @@
-"""What benchmarks write of their requests: arrivals and lengths, to be served again.
+"""What benchmarks write of their requests: arrivals and lengths, which can be served again.
 
-``vllm bench serve --save-result --save-detailed`` (vllm/benchmarks/serve.py): one object with
+``vllm bench serve --save-result --save-detailed`` (vllm/benchmarks/serve.py) writes one object with
 ``input_lens``, ``output_lens``, ``start_times`` (seconds of a clock of its own) and ``errors``.
-AIPerf's ``profile_export.jsonl`` (docs/tutorials/working-with-profile-exports.md): a line for each
-request, in the order in which they ended, with ``metadata``, ``metrics`` and ``error``.
+AIPerf's ``profile_export.jsonl`` (docs/tutorials/working-with-profile-exports.md) has a line for
+each request, in the order in which they ended, with ``metadata``, ``metrics`` and ``error``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,9 +30,10 @@ OUTPUT_METRIC = "output_sequence_length"
 
 
 def read_vllm_result(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """The requests of a run, by their starts; all at time 0 where no starts are stated.
+    """Yield the requests of a run, in the order of their starts; all at time 0 where no starts are
+    stated.
 
-    Raises InputError.
+    Raises InputError for a key that is missing or a wrong value.
     """
     result = read_json(path, "request trace")
     inputs = _list(result, INPUTS, None, str(path))
@@ -60,15 +61,15 @@ def read_vllm_result(path: Path, units: TraceUnits) -> Iterator[Request]:
 
 
 def read_aiperf(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """The requests of a run, by their starts; those of its warm-up are left out.
+    """Yield the requests of a run, in the order of their starts; those of its warm-up are left out.
 
-    Raises InputError.
+    Raises InputError for a wrong line.
     """
     return from_lengths(found for where, row in json_rows(path) for found in _record(row, where))
 
 
 def _record(row: Mapping[str, Any], where: str) -> Iterator[Lengths]:
-    """The request of one line; none for one of the warm-up."""
+    """Yield the request of one line; nothing for a request of the warm-up."""
     metadata = _object(row, METADATA, where)
     if metadata.get(PHASE) == WARMUP:
         return
@@ -88,7 +89,7 @@ def _record(row: Mapping[str, Any], where: str) -> Iterator[Lengths]:
 
 
 def _metric(metrics: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
-    """The value of a metric, under its name."""
+    """Return the value of a metric, under its name; a float that is whole becomes an int."""
     value = value_of(_object(metrics, name, where), "value", f"{where}: {name}")
     # AIPerf writes every metric as a float, counts too.
     is_whole = isinstance(value, float) and value.is_integer()

@@ -30,7 +30,9 @@ PUBLISHED_BLOCKS: Mapping[int, str] = {
     256: "",
     1024: "",
 }
-"""Sizes of blocks that a wrong number of hashes is compared with, and whose they are."""
+"""Published sizes of blocks, and whose they are. A message compares a wrong number of hashes with
+them.
+"""
 
 
 def read_mooncake(path: Path, units: TraceUnits) -> Iterator[Request]:
@@ -42,7 +44,9 @@ def read_mooncake(path: Path, units: TraceUnits) -> Iterator[Request]:
 
 
 def read_bailian(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """Read as read_mooncake does. Each line holds its whole prompt: who asked before plays no part."""
+    """Yield the requests as ``read_mooncake`` does. Each line holds its whole prompt, so earlier
+    requests of a chat play no part.
+    """
     return _read(path, units.tokens_per_block(BAILIAN_BLOCK_TOKENS), units.ns_per_time(NS_PER_S))
 
 
@@ -78,7 +82,7 @@ def _prompt(row: Mapping[str, Any], number: int, where: str, block_tokens: int) 
 
 
 def _wrong_hashes(hashes: Any, tokens: int, where: str, block_tokens: int) -> str:
-    """What is wrong with the number of hashes, and the size of blocks that it fits."""
+    """Return the message for a wrong number of hashes, with the size of blocks that it fits."""
     due = f"{HASHES} must list {-(-tokens // block_tokens)} hashes for an input_length of {tokens}"
     if not isinstance(hashes, list):
         return f"{where}: {due}, got {hashes!r}"

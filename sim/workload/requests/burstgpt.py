@@ -1,4 +1,4 @@
-"""BurstGPT: what users asked of ChatGPT and GPT-4, arrivals and lengths
+"""BurstGPT: arrivals and lengths of what users asked of ChatGPT and GPT-4
 (github.com/HPMLL/BurstGPT).
 
 ``Timestamp`` counts seconds from the first day on; a request that failed has 0 response tokens.
@@ -20,9 +20,9 @@ OUTPUT = "Response tokens"
 
 
 def read_burstgpt(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """The requests of a trace, in its order, the first at time 0.
+    """Yield the requests of a trace, in its order, the first at time 0.
 
-    The trace says nothing of what prompts have in common: each is its own content. Raises
+    The trace does not say what prompts have in common, so each is its own content. Raises
     InputError when it comes to a wrong line.
     """
     ns_per_time = units.ns_per_time(NS_PER_S)

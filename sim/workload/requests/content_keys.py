@@ -4,8 +4,8 @@ from sim.workload.requests.request import Span
 
 
 def content_keys(prompt: tuple[Span, ...], block_tokens: int) -> tuple[int, ...]:
-    """Key i names tokens i·block_tokens to (i + 1)·block_tokens − 1; a last block that is not full
-    has none.
+    """Return a key for each full block: key i names tokens i·block_tokens to (i + 1)·block_tokens −
+    1.
 
     Two blocks share a key exactly if their tokens are equal in (content, offset), up to collisions
     of hashes.

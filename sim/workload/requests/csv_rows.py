@@ -10,9 +10,9 @@ from sim.workload.requests.trace_lines import text_lines
 
 
 def header_of(path: Path) -> tuple[str, ...]:
-    """The names of the columns; empty for an empty file.
+    """Return the names of the columns; none for an empty file.
 
-    Raises InputError where it cannot be read.
+    Raises InputError where the file cannot be read, or two columns have one name.
     """
     _, line = next(text_lines(path), ("", ""))
     names = tuple(name.strip() for name in csv_fields(line, f"{path}:1"))
@@ -30,10 +30,10 @@ def csv_rows(
     *,
     takes_others: bool = False,
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Every row with its place. Raises InputError for a column that is missing or unknown, and for
-    a row of another length.
+    """Yield every row with its place (``file:line``).
 
-    ``takes_others`` lets unknown columns be.
+    Raises InputError for a column that is missing or unknown, and for a row of another length than
+    the header. With ``takes_others``, unknown columns are no error.
     """
     header = header_of(path)
     for name in required:

@@ -20,10 +20,11 @@ ARRIVAL = "arrival_s"
 
 
 def read_lengths(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """The requests of a list, in its order; without ``arrival_s`` all arrive at time 0. Raises
-    InputError at a wrong line.
+    """Yield the requests of a list, in its order; without ``arrival_s`` all arrive at time 0.
+    Raises InputError at a wrong line.
 
-    Nothing is known of what prompts have in common: each is its own content. Keys say the units.
+    The list does not say what prompts have in common, so each is its own content. Its keys state
+    their units, so ``units`` plays no part.
     """
     reader = RowReader(
         time=ARRIVAL,

@@ -25,7 +25,7 @@ PAIR = ("prompt_tokens", "output_tokens")
 
 
 def items_of(path: Path) -> list[Any]:
-    """The items of a file that holds a list. Raises InputError."""
+    """Return the items of a JSON file that holds a list. Raises InputError for any other file."""
     found = read_json_value(path, "request trace")
     if not isinstance(found, list):
         raise InputError(f"{path}: a list of lengths is a JSON list, got {type(found).__name__}")
@@ -33,7 +33,10 @@ def items_of(path: Path) -> list[Any]:
 
 
 def read_listed_lengths(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """The requests of a list; without ``arrival_s`` all arrive at time 0. Raises InputError."""
+    """Yield the requests of a list in order of arrival; without ``arrival_s`` all arrive at time 0.
+
+    Raises InputError for a wrong item.
+    """
     if path.suffix == ".json":
         rows = ((f"{path}: item {number}", item) for number, item in enumerate(items_of(path)))
         return from_lengths(_lengths(item, where) for where, item in rows)

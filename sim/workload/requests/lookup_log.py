@@ -1,4 +1,4 @@
-"""LMCache's own logs of what was looked up: one line a request, with the hashes of its full chunks.
+"""LMCache's own logs of lookups: one line a request, with the hashes of its full chunks.
 
 ``lmcache server --lookup-hash-log-dir`` writes them (LMCache 0.5.6,
 lmcache/tools/cache_simulator/README.md).
@@ -21,11 +21,11 @@ HEXADECIMAL = 16
 
 
 def read_lookup_log(path: Path, units: TraceUnits) -> Iterator[Request]:
-    """The requests of a log, in its order, the first at time 0. Raises InputError when it comes to
-    a wrong line.
+    """Yield the requests of a log, in its order, the first at time 0. Raises InputError when it
+    comes to a wrong line.
 
-    The log does not say how long answers were: each stands as one token. What follows the last full
-    chunk is shared by nobody.
+    The log does not say how long answers were, so each counts as one token. No other prompt shares
+    the tokens behind the last full chunk.
     """
     ns_per_time = units.ns_per_time(NS_PER_S)
     reader = RowReader(

@@ -1,9 +1,9 @@
 """Multi-round question answering with the parameters and the timing of LMBenchmark's generator.
 
-github.com/LMCache/LMBenchmark, synthetic-multi-round-qa, as vllm-project/production-stack,
-benchmarks/multi-round-qa, has it too: each user has a context of their own behind a system prompt
-that all share, and asks round after round; every prompt holds all earlier questions and answers. So
-many users are active at a time; who leaves is replaced by a new one.
+That is github.com/LMCache/LMBenchmark, synthetic-multi-round-qa; vllm-project/production-stack,
+benchmarks/multi-round-qa, has it too. Each user has a context of their own behind a system prompt
+that all share, and asks round after round. Every prompt holds all earlier questions and answers. A
+fixed number of users are active at a time: a new one replaces each who leaves.
 """
 
 from collections.abc import Iterator
@@ -32,12 +32,13 @@ PIECES_PER_ROUND = 2
 
 
 class MultiRound(FilePart):
-    """What users ask, and how often. A user asks each num_users / ``requests_per_s``.
+    """What users ask, and how often: each user asks once every num_users / ``requests_per_s``
+    seconds.
 
-    With the original's joining of new users, num_rounds / (num_rounds - 1) times ``requests_per_s``
-    come in the long run. The first ``num_warmup_users`` users ask their first question before the
-    clock of the others starts, at ``warmup_requests_per_s``: what they leave in caches is what a
-    warm-up run leaves there.
+    New users join as in the original. So in the long run, num_rounds / (num_rounds - 1) times
+    ``requests_per_s`` requests come a second. The first ``num_warmup_users`` users ask their first
+    question before the clock of the others starts, at ``warmup_requests_per_s``. They leave in
+    caches what a warm-up run leaves there.
     """
 
     num_users: Annotated[int, Field(ge=1, le=MAX_USERS, strict=True)]
@@ -63,12 +64,12 @@ class MultiRound(FilePart):
 
     @property
     def gap_ns(self) -> int:
-        """The time from one request of a user to the next."""
+        """The time from one request of a user to the next, in ns."""
         return round(self.num_users * NS_PER_S / self.requests_per_s)
 
     @property
     def warmup_ns(self) -> int:
-        """How long the warm-up takes."""
+        """The time that the warm-up takes, in ns."""
         return round(self.num_warmup_users * NS_PER_S / self.warmup_requests_per_s)
 
     def sessions(self) -> Iterator["Conversation"]:
@@ -90,8 +91,8 @@ class MultiRound(FilePart):
         yield from merge(sorted(self._under_way(join_gap_ns), key=_start), joining, key=_start)
 
     def requests(self) -> Iterator[Request]:
-        """Every request in order of arrival, without end, each round one gap after the one before
-        (as if every answer were in time).
+        """Yield every request in order of arrival, without end. Each round comes one gap after the
+        one before, as if every answer were in time.
         """
         sessions = self.sessions()
         coming = next(sessions)
@@ -110,8 +111,8 @@ class MultiRound(FilePart):
                 heappush(due, (arrival_ns + self.gap_ns, session.number, round_number + 1, session))
 
     def _under_way(self, join_gap_ns: float) -> Iterator["Conversation"]:
-        """The sessions that the start of the clock finds: user i joined (num_users − i) joins
-        before it.
+        """Yield the sessions that are under way when the clock starts: user i joined (num_users −
+        i) joins before it.
         """
         for user in range(self.num_users):
             age_ns = (self.num_users - user) * join_gap_ns
@@ -143,9 +144,10 @@ class MultiRound(FilePart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """One conversation: ``num_rounds`` requests, the first at ``start_ns``. ``number`` tells it
-    apart; ``user`` and ``first_question`` (the number of its first question among the user's)
-    decide its content.
+    """One conversation: ``num_rounds`` requests, the first at ``start_ns``.
+
+    Each conversation has a ``number`` of its own. Its content depends on ``user`` and on
+    ``first_question``, the number of its first question among the user's.
     """
 
     scenario: MultiRound
@@ -180,8 +182,10 @@ class Conversation:
         )
 
     def next_arrival_ns(self, arrival_ns: int, end_ns: int) -> int:
-        """When the round after one that arrived and ended then is asked: a gap after its arrival,
-        but never before its end.
+        """Return when the next round is asked, after one that arrived and ended at those times, in
+        ns.
+
+        It is a gap after the arrival, but never before the end.
         """
         return max(arrival_ns + self.scenario.gap_ns, end_ns)
 
@@ -192,7 +196,9 @@ class Conversation:
         return self._content(2 + PIECES_PER_ROUND * (self.first_question + round_number))
 
     def _content(self, piece: int) -> int:
-        """Pieces of one user are numbered on; the first of all is the system prompt's."""
+        """Return the content of a piece of this user. Contents are numbered user by user, behind
+        the system prompt's.
+        """
         return 1 + self.user * (1 + PIECES_PER_ROUND * self.scenario.num_rounds) + piece
 
 

@@ -1,17 +1,17 @@
-"""Names for the prefixes of a prompt: one key for each full block, equal for equal tokens from the
-first one on.
+"""Names for the prefixes of a prompt: one key for each full block. Keys are equal if all tokens
+from the first on are.
 """
 
 from sim.workload.requests.request import Span
 
 
 def prefix_keys(prompt: tuple[Span, ...], block_tokens: int) -> tuple[int, ...]:
-    """Key i names the first (i + 1)·block_tokens tokens; a last block that is not full has none.
+    """Return a key for each full block: key i names the first (i + 1)·block_tokens tokens.
 
-    Two prompts share key i exactly if those tokens are equal in (content, offset), whatever spans
-    the prompts are cut into by the size of a block. (Up to collisions of 62-bit hashes: about 1
-    chance in 50,000 for ten million keys.) The hash of a tuple of integers depends on no seed: a
-    key is the same in every process.
+    Two prompts share key i exactly if those tokens are equal in (content, offset), wherever blocks
+    cut the spans. Keys are hashes of 62 bits and may collide: about 1 chance in 50,000 for ten
+    million keys. The hash of a tuple of integers depends on no seed: a key is the same in every
+    process.
     """
     keys: list[int] = []
     chain = before = 0

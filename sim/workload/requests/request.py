@@ -26,8 +26,8 @@ class Request:
     """One request. ``number`` counts from 0 in order of arrival; ``prompt`` runs from the first
     token on.
 
-    ``answer`` is the identity of the tokens that it generates, so that a later prompt can contain
-    them (None: nobody asks); ``session`` is the user or the conversation that it belongs to.
+    ``answer`` is the content of the answer's tokens, so that a later prompt can contain them (None:
+    none does). ``session`` is the number of the user or conversation that the request belongs to.
     """
 
     number: int
@@ -45,7 +45,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """When a request came, and how long its prompt and its answer are; 0 output tokens: it failed."""
+    """When a request came, in ns, and how long its prompt and its answer are; 0 output tokens: it
+    failed.
+    """
 
     time_ns: int
     prompt_tokens: int
@@ -69,8 +71,8 @@ def from_lengths(found: Iterable[Lengths]) -> Iterator[Request]:
 
 
 def private_content(number: int) -> int:
-    """An identity for content that only the request of that number has: of 61 bits, apart from
-    hashes and from small numbers.
+    """Return an identity for content that only the request of that number has. It has 61 bits, so
+    as to differ from the hashes of traces and from small numbers.
     """
     # Masked, since contents are never negative.
     return hash((_PRIVATE, number)) & _CONTENT_BITS

@@ -12,12 +12,13 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowReader:
-    """What a format's rows say.
+    """How the rows of a format are read.
 
-    ``time_ns`` reads the time of a row at a place (None: that of the row before), under the key
-    ``time``; ``prompt`` the prompt of the request of that number. ``output`` is the key of the
-    answer's tokens (None: no key says it, and each answer stands as one token). ``starts_at_zero``
-    says whether times count from the first row.
+    ``time_ns`` reads the time of a row at a place (None: it is that of the row before), which
+    stands under the key ``time``. ``prompt`` reads the prompt of a row; it also takes the request's
+    number and the place. ``output`` is the key of the answer's tokens (None: no key says it, and
+    each answer counts as one token). ``starts_at_zero`` says whether times count from the first
+    row.
     """
 
     time: str
@@ -50,7 +51,7 @@ class RowReader:
 
 
 def own_content(key: str) -> Callable[[Row, int, str], tuple[Span, ...]]:
-    """A reader of prompts that are known by their length alone, under ``key``. Each prompt has
+    """Return a reader of prompts of which only the length is known, under ``key``. Each prompt has
     content of its own, so no cache holds any of it.
     """
     return lambda row, number, where: (Span(content=number, num_tokens=count_of(row, key, where)),)

@@ -42,7 +42,7 @@ PROCESS_KEYS: Mapping[str, frozenset[str]] = {
     "closed": frozenset({"in_flight"}),
     "trace": frozenset(),
 }
-"""What each process of arrivals needs."""
+"""The keys that each process of arrivals needs."""
 ARRIVAL_KEYS = ("requests_per_s", "shape", "in_flight", "speed")
 InFlight = Annotated[int, Field(ge=1, le=MAX_SEQUENCES, strict=True)]
 
@@ -55,7 +55,7 @@ class LengthsSpec(FilePart):
 
 
 class ArrivalsSpec(FilePart):
-    """When they arrive: at the rate of a process, or as in the trace, ``speed`` times as fast.
+    """When requests arrive: at the rate of a process, or as in the trace, ``speed`` times as fast.
 
     ``shape`` is of the gamma process: 1 would be Poisson, less comes in bursts. A closed loop keeps
     ``in_flight`` requests under way: each answer lets the next request in.
@@ -80,8 +80,8 @@ class ArrivalsSpec(FilePart):
         return self
 
     def apply(self, requests: Iterator[Request], seed: int) -> Iterator[Request]:
-        """The requests, at these times; those of a closed loop as they are, since answers say when
-        each is let in.
+        """Return the requests at the times of the process. Those of a closed loop stay as they are,
+        since answers say when each is let in.
         """
         if self.process == "closed":
             return requests
@@ -104,9 +104,9 @@ class RequestsSpec(FilePart):
     """A request file. Exactly one of ``multi_round``, ``lengths`` and ``trace`` is given; a trace's
     path is relative to the file.
 
-    ``num_requests`` is how many there are, those of a warm-up included; a trace may leave it out
-    and is then run whole. ``trace_units`` state what the trace's numbers count in, where it is not
-    what its format says.
+    ``num_requests`` is the number of requests, those of a warm-up included. A trace may leave it
+    out and is then run whole. ``trace_units`` state what the trace's numbers count in, where that
+    is not what its format says.
     """
 
     format: Literal["rosin-requests/1"] = FORMAT
@@ -146,7 +146,9 @@ class RequestsSpec(FilePart):
 
     @property
     def says_what_is_shared(self) -> bool:
-        """Whether it is known what prompts have in common; else nothing can be found in any cache."""
+        """Whether it is known what prompts have in common. If not, no prompt finds anything in a
+        cache.
+        """
         return self.multi_round is not None or (
             self.trace is not None and says_what_is_shared(self.trace)
         )
@@ -159,9 +161,9 @@ class RequestsSpec(FilePart):
         return None if self.arrivals is None else self.arrivals.in_flight
 
     def always(self, in_flight: int) -> Self:
-        """Return these requests in a closed loop, whatever their times were.
+        """Return these requests in a closed loop of ``in_flight``, whatever their times were.
 
-        Raises InputError where rounds have their own timing.
+        Raises InputError where rounds have their own timing, and for a number out of range.
         """
         if self.multi_round is not None:
             raise InputError(
@@ -187,8 +189,8 @@ class RequestsSpec(FilePart):
         )
 
     def notes(self, num_requests: int | None = None) -> tuple[str, ...]:
-        """What was ignored or left out of a trace, which is read once more for that. Raises
-        InputError at a wrong line.
+        """Return notes on what of a trace is ignored or left out. The trace is read once more for
+        them. Raises InputError at a wrong line.
 
         ``num_requests`` takes the place of the file's.
         """

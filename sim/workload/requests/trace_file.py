@@ -1,4 +1,6 @@
-"""Which format a trace has: told by its ending, then by the keys of its first line."""
+"""The formats of traces: a file's ending, then the keys of its first line, tell which one
+it has.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -48,11 +50,12 @@ Reader = Callable[[Path, TraceUnits], Iterator[Request]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceFormat:
-    """A format: the ending of its files, the keys that each tell it apart, and what reads it.
+    """A format: the ending of its files, the keys that each tell it apart (``marks``), and what
+    reads it.
 
     ``read`` gives every request, those without an answer too. ``fields`` are all keys that are
-    used, ``shared`` is the one that says what prompts have in common, ``units`` are those that
-    may be stated, ``names_others`` is whether other keys are worth a word.
+    used. ``shared`` is the key that says what prompts have in common (None: no key does). ``units``
+    are the units that may be stated. ``names_others``: a note names the other keys of a file.
     """
 
     name: str
@@ -73,7 +76,7 @@ BAILIAN_MARKS = ("chat_id", "parent_chat_id")
 LISTED_MARKS = ("prompt_len", "input_len", CONVERSATIONS)
 LISTED_FIELDS = (*PROMPTS, *LISTED_OUTPUTS, *ARRIVALS, CONVERSATIONS)
 PAIRS = "pairs of lengths"
-"""Stands for the keys of a list whose items have none."""
+"""A word in place of keys, for a list whose items are pairs without keys."""
 
 # Bailian before Mooncake: it has all of Mooncake's keys besides its own. Likewise the own format of
 # lengths comes before lists of lengths.
@@ -164,14 +167,15 @@ FORMATS: Sequence[TraceFormat] = (
         read=read_lengths,
     ),
 )
-"""Every format; of those that fit a file, the first."""
+"""Every format. If several fit a file, the first of them is taken."""
 
 
 def read_trace(path: Path, units: TraceUnits = AS_FORMAT) -> Iterator[Request]:
     """The answered requests of a trace in any format that Rosin reads, numbered from 0.
 
-    The first is read at once, the others as they are asked for. Raises InputError for an unknown
-    format or a file without an answered request at once, for a wrong line when it comes to it.
+    The first is read at once, the others as they are asked for. Raises InputError at once for an
+    unknown format or a file without an answered request, and later for a wrong line, when it is
+    reached.
     """
     requests = _answered(_checked(path, units).read(path, units))
     first = next(requests, None)
@@ -182,9 +186,10 @@ def read_trace(path: Path, units: TraceUnits = AS_FORMAT) -> Iterator[Request]:
 
 
 def trace_notes(path: Path, units: TraceUnits, num_requests: int | None) -> Iterator[str]:
-    """Which keys of a trace are ignored, and how many requests without an answer are left out.
+    """Yield notes on a trace: which keys are ignored, and how many requests without an answer are
+    left out.
 
-    Counted are those ahead of the last of ``num_requests`` (None: all). Raises InputError as
+    Requests count until ``num_requests`` of them had an answer (None: all). Raises InputError as
     read_trace does.
     """
     found = _checked(path, units)
@@ -206,7 +211,10 @@ def says_what_is_shared(path: Path) -> bool:
 
 
 def trace_format(path: Path) -> TraceFormat:
-    """The format of a trace, told by its first line. Raises InputError: which one it looks like."""
+    """Return the format of a trace, told by its ending and its first line.
+
+    Raises InputError for an unknown format; the message says which one it looks like.
+    """
     formats = [each for each in FORMATS if each.suffix == path.suffix]
     if not formats:
         endings = " or ".join(sorted({each.suffix for each in FORMATS}, reverse=True))
@@ -219,7 +227,9 @@ def trace_format(path: Path) -> TraceFormat:
 
 
 def _checked(path: Path, units: TraceUnits) -> TraceFormat:
-    """The format. Raises InputError where a unit is stated that it says itself."""
+    """Return the format of a trace. Raises InputError where a unit is stated that the format states
+    itself.
+    """
     found = trace_format(path)
     surplus = sorted(units.stated - found.units)
     if surplus:
@@ -229,7 +239,9 @@ def _checked(path: Path, units: TraceUnits) -> TraceFormat:
 
 
 def _unknown(path: Path, names: Sequence[str], formats: Sequence[TraceFormat]) -> str:
-    """What is wrong with a file of no known format; the format most of whose keys it has."""
+    """Return the message for a file of no known format. It names the format that has most of the
+    file's keys.
+    """
     kind = "columns" if path.suffix == ".csv" else "keys"
     what = f"{path}:1: no request trace has the {kind} {shortened(', '.join(names) or '(none)')}"
     # With one misspelt mark, most other keys are still right and tell what was meant.
@@ -241,7 +253,9 @@ def _unknown(path: Path, names: Sequence[str], formats: Sequence[TraceFormat]) -
 
 
 def _names(path: Path) -> tuple[str, ...]:
-    """The columns or the keys of the first line."""
+    """Return the columns, or the keys, of the first line; for ``.json``, of the object or the first
+    item.
+    """
     if path.suffix == ".csv":
         return header_of(path)
     if path.suffix == ".json":
@@ -262,7 +276,7 @@ def _names_of_value(path: Path) -> tuple[str, ...]:
 
 
 def _answered(requests: Iterator[Request]) -> Iterator[Request]:
-    """Yield the requests that have an answer, numbered on."""
+    """Yield the requests that have an answer, numbered without gaps."""
     number = 0
     for request in requests:
         if request.output_tokens:
@@ -272,7 +286,9 @@ def _answered(requests: Iterator[Request]) -> Iterator[Request]:
 
 
 def _counts(requests: Iterator[Request], num_requests: int | None) -> tuple[int, int]:
-    """How many have no answer until that many had one, and how many had one."""
+    """Return how many requests have no answer, and how many have one, until ``num_requests`` had
+    one (None: all).
+    """
     num_failed = 0
     num_answered = 0
     for request in requests:

@@ -1,4 +1,4 @@
-"""Reading traces line by line: only what is asked for is in memory, and whatever is wrong is one
+"""Reading traces line by line: only the line that is asked for is in memory, and an error is one
 line with its place.
 """
 
@@ -25,20 +25,26 @@ def text_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every line as a JSON object, with its place. Raises InputError."""
+    """Yield every line as a JSON object, with its place. Raises InputError for a line
+    that is none.
+    """
     for where, line in text_lines(path):
         yield where, parse_json(line, where)
 
 
 def value_of(row: Mapping[str, Any], key: str, where: str) -> Any:
-    """The value of a key. Raises InputError that names what is there instead."""
+    """Return the value of a key. Raises InputError where it is missing; the message names the
+    nearest key.
+    """
     if key not in row:
         raise InputError(f"{where}: key {key} is missing{closest(key, map(str, row))}")
     return row[key]
 
 
 def count_of(row: Mapping[str, Any], key: str, where: str, at_least: int = 1) -> int:
-    """A whole number of tokens, from JSON or from the text of a CSV field. Raises InputError."""
+    """Return a whole number of tokens, from JSON or from the text of a CSV field. Raises InputError
+    for anything else, or fewer than ``at_least``.
+    """
     value = value_of(row, key, where)
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         value = int(value)
@@ -50,14 +56,16 @@ def count_of(row: Mapping[str, Any], key: str, where: str, at_least: int = 1) ->
 
 
 def answer_of(row: Mapping[str, Any], key: str, where: str) -> int:
-    """The tokens of an answer, 0 where a request failed and has none. Raises InputError."""
+    """Return the tokens of an answer, 0 where a request failed and has none. Raises InputError for
+    anything else.
+    """
     return count_of(row, key, where, at_least=0)
 
 
 def time_ns_of(row: Mapping[str, Any], key: str, where: str, ns_per_unit: int) -> int:
-    """A time in nanoseconds, from a number of units (JSON, or text of a CSV field).
+    """Return a time in ns, from a number of units (JSON, or the text of a CSV field).
 
-    Raises InputError.
+    Raises InputError for anything else, and for a time out of range.
     """
     value = value_of(row, key, where)
     try:
@@ -74,7 +82,7 @@ def time_ns_of(row: Mapping[str, Any], key: str, where: str, ns_per_unit: int) -
 
 
 def in_order(arrival_ns: int, previous_ns: int, key: str, where: str) -> int:
-    """The time. Raises InputError where it is before the previous request's."""
+    """Return the time. Raises InputError where it is before the time of the request before."""
     if arrival_ns < previous_ns:
         raise InputError(
             f"{where}: {key} must not be earlier than on the line before; sort the trace by {key}"

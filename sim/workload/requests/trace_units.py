@@ -1,4 +1,6 @@
-"""What a trace's numbers count in, where its format does not say it or a file differs from it."""
+"""The units of a trace's numbers, where its format does not state them or a file differs
+from it.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -22,24 +24,24 @@ class TraceUnits(FilePart):
 
     @property
     def stated(self) -> frozenset[str]:
-        """Names of what is stated."""
+        """Names of the units that are stated."""
         return frozenset(self.model_dump(exclude_none=True))
 
     def ns_per_time(self, own: int) -> int:
-        """Nanoseconds of a unit of time; ``own`` is the format's."""
+        """Return the ns of one unit of time: the stated one, or else ``own``, the format's."""
         return own if self.time_unit is None else TIME_UNITS[self.time_unit]
 
     def tokens_per_block(self, own: int) -> int:
-        """Tokens of a block; ``own`` is the format's."""
+        """Return the tokens of a block: the stated number, or else ``own``, the format's."""
         return own if self.block_tokens is None else self.block_tokens
 
 
 AS_FORMAT = TraceUnits()
-"""Nothing is stated: everything is as the format says."""
+"""No unit is stated: all are those of the format."""
 
 
 def trace_units(block_tokens: int | None, time_unit: str | None) -> TraceUnits:
-    """The units from what was typed. Raises InputError for an unknown unit."""
+    """Return the units that were typed. Raises InputError for an unknown unit of time."""
     if time_unit is not None and time_unit not in TIME_UNITS:
         raise InputError(f"no unit of time {time_unit!r}{closest(time_unit, TIME_UNITS)}")
     return TraceUnits.model_validate({"block_tokens": block_tokens, "time_unit": time_unit})

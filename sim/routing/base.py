@@ -32,12 +32,12 @@ class Draw:
     embeddings: NDArray[np.float32] | None = None
 
     def distribution(self, popularity: NDArray[np.float64]) -> NDArray[np.float32] | None:
-        """Return the gate's distribution [sequence, token, MoE layer, expert]; None where no
-        weights are known.
+        """Return the gate's distribution [sequence, token, MoE layer, expert].
 
-        Where only the weights of selected experts are known, the rest of 1 is spread over the other
-        experts. Their shares are then in proportion to ``popularity`` [MoE layer, expert], which is
-        an assumption. Weights that sum to more than 1 leave nothing to spread.
+        It is None where no weights are known. Where only the weights of selected experts are known,
+        the rest of 1 is spread over the other experts. Their shares are then in proportion to
+        ``popularity`` [MoE layer, expert], which is an assumption. Weights that sum to more than 1
+        leave nothing to spread.
         """
         if self.full is not None:
             return self.full
@@ -113,8 +113,7 @@ def expert_maps(
 def _share_choices(
     ids: NDArray[np.int16], spans: NDArray[np.int64], shares: NDArray[np.float32]
 ) -> None:
-    """Fill ``shares`` [span, layer, expert] with each expert's share of a span's choices in a
-    layer.
+    """Fill ``shares`` [span, layer, expert] with each expert's share of a span's choices.
 
     ``ids`` is [sequence, token, layer, rank], ``spans`` as ``_spans`` returns it. ``shares`` must
     hold zeros before the call.
@@ -180,8 +179,7 @@ class Routing(ABC):
 
     @abstractmethod
     def popularity(self, model: Model) -> NDArray[np.float64]:
-        """Return the share of selections [MoE layer, expert], as profiling offline would have shown
-        it.
+        """Return the share of selections [MoE layer, expert], as profiling offline would show it.
 
         Rows sum to 1.
         """
@@ -198,8 +196,7 @@ class Routing(ABC):
     def gate_distribution(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """Return the gate's softmax over all experts for the tokens of ``experts`` with the same
-        arguments.
+        """Return the gate's softmax for the tokens that ``experts`` draws with the same arguments.
 
         Its shape is that of ``Draw.full``; None where it is unknown.
         """
@@ -255,9 +252,7 @@ class Routing(ABC):
 
     @property
     def treats_experts_alike(self) -> bool:
-        """Whether the distribution of all choices stays the same if experts are renamed within
-        layers.
-        """
+        """Whether renaming experts within layers keeps the distribution of all choices."""
         return False
 
     @property
@@ -314,8 +309,7 @@ def _count_tokens(
     spans: NDArray[np.int32],
     counts: NDArray[np.int32],
 ) -> None:
-    """Add to ``counts`` [span, layer, expert] the number of tokens of the span that select the
-    expert.
+    """Add to ``counts`` [span, layer, expert] how many tokens of each span select each expert.
 
     A row of ``spans`` is (first sequence, number of sequences, first position, end).
     """

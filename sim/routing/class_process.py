@@ -93,11 +93,10 @@ def _chain(
     chain: Array,
     share: Array,
 ) -> Array:
-    """Return the chain [class before, class] of greatest likelihood, given the copy probabilities
-    ``kept``.
+    """Return the chain [class before, class] of greatest likelihood, given the copies.
 
-    Expectation and maximisation start from ``chain``. Every round keeps the classes' frequencies
-    ``share``.
+    ``kept`` [lag] is the probability of a copy. Expectation and maximisation start from ``chain``.
+    Every round keeps the classes' frequencies ``share``.
     """
     position = np.arange(len(classes)) - np.repeat(borders[:-1], np.diff(borders))
     rows = np.flatnonzero(position > 0)
@@ -117,10 +116,9 @@ def _chain(
 
 
 def _balanced(counts: Array, share: Array) -> Array:
-    """Return the chain nearest to ``counts`` [class before, class] that keeps the frequencies
-    ``share``.
+    """Return the chain nearest to ``counts`` that keeps the classes' frequencies ``share``.
 
-    Its rows and columns are scaled in turn (Sinkhorn).
+    Both are [class before, class]. Rows and columns are scaled in turn (Sinkhorn).
     """
     joint = counts
     # More than enough for a few classes to settle; no step costs more than a few dozen numbers.

@@ -245,8 +245,7 @@ def _likeliest(cumulative, taken):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def fill_gate_weights(log_mean, log_spread, correlation, key, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` [token, layer, rank] with gate weights, which descend by rank and sum to at most
-    1.
+    """Fill ``out`` [token, layer, rank] with gate weights, descending by rank, of sum at most 1.
 
     ``log_mean`` and ``log_spread`` [layer, rank] are of the weights' natural logarithms; any two
     ranks have the same ``correlation``.

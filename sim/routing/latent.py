@@ -123,8 +123,7 @@ class LatentRouting(StatedRouting):
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """Return the ids [sequence, token, MoE layer, rank] of the experts of the largest scores.
-        """
+        """Return the ids [sequence, token, MoE layer, rank] of the experts that score highest."""
         chosen = np.empty((num_sequences, num_tokens, len(model.moe_layers), model.top_k), np.int16)
         for sequence in range(num_sequences):
             select(self._scores(model, sequence, num_tokens, seed), chosen[sequence])

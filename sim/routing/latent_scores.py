@@ -19,10 +19,9 @@ def _pair(bits):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def fill_popularity(spread, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` [layer, expert] with normal numbers of the standard deviation ``spread``
-    [layer].
+    """Fill ``out`` [layer, expert] with normal numbers, the same in every call.
 
-    Every call gives the same numbers, scaled by ``spread``.
+    Their standard deviation is ``spread`` [layer].
     """
     for layer in range(out.shape[0]):
         for expert in range(out.shape[1]):

@@ -12,8 +12,9 @@ from sim.routing.trace_lines import Imported, is_by_layer, layer_of
 
 
 def has_layer_arrays(path: Path) -> bool:
-    """Whether the name of every array in the file holds exactly one number; False for a damaged
-    file.
+    """Whether the name of every array in the file holds exactly one number.
+
+    False for a damaged file.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -24,8 +25,7 @@ def has_layer_arrays(path: Path) -> bool:
 
 
 def read_layer_arrays(path: Path) -> Imported:
-    """Return the trace of a file of arrays [token, rank], one for each layer, in order of their
-    numbers.
+    """Return the trace of arrays [token, rank] by layer, in the order of their numbers.
 
     Raises InputError.
     """

@@ -1,7 +1,8 @@
-"""Matrices split by rows over the GPUs (llama.cpp's -sm row): each reads its rows, and each matrix passes work twice.
+"""Matrices split by rows over the GPUs (llama.cpp's -sm row).
 
-The main GPU runs everything else: it sends a matrix's input to the others and collects their rows
-(ggml-cuda.cu, ggml_cuda_op_mul_mat, at 0c1e57098). Routed experts are not split.
+Each GPU reads its own rows. The main GPU runs everything else: it sends a matrix's input to the
+others and collects their rows (ggml-cuda.cu, ggml_cuda_op_mul_mat, at 0c1e57098). Routed experts
+are not split.
 """
 
 from dataclasses import replace
@@ -16,11 +17,11 @@ from sim.runtimes.tensors import EXPERT_PARTS, tensors_of
 from sim.runtimes.work import StepWork
 
 PASSES = 2
-"""Changes of device for each matrix and further GPU: its input goes out, its rows come back."""
+"""Changes of device for each matrix and each further GPU: the input goes out, rows come back."""
 
 
 def row_shares(question: RuntimeQuestion) -> np.ndarray | None:
-    """Each GPU's share of the rows; None where nothing is split by rows."""
+    """Return each GPU's share of the rows [GPU]; None where nothing is split by rows."""
     arguments = question.arguments
     gpus = question.host.gpus
     if not isinstance(arguments, LlamaArguments) or arguments.split_mode != "row":
@@ -34,7 +35,7 @@ def row_shares(question: RuntimeQuestion) -> np.ndarray | None:
 
 
 def with_rows_placed(question: RuntimeQuestion, placement: DevicePlacement) -> DevicePlacement:
-    """The placement with the bytes of split matrices on the GPUs that hold their rows."""
+    """Return the placement with the bytes of split matrices on the GPUs that hold their rows."""
     shares = row_shares(question)
     if shares is None:
         return placement
@@ -49,7 +50,7 @@ def with_rows_placed(question: RuntimeQuestion, placement: DevicePlacement) -> D
 def with_rows_worked(
     question: RuntimeQuestion, placement: DevicePlacement, work: StepWork, num_tokens: int
 ) -> StepWork:
-    """The work of one pass with every split matrix read and multiplied by all GPUs at once."""
+    """Return the work of one pass in which all GPUs compute every split matrix at once."""
     shares = row_shares(question)
     if shares is None:
         return work
@@ -81,7 +82,7 @@ def _main(question: RuntimeQuestion) -> int:
 
 
 def _split_bytes(model: Model, placement: DevicePlacement, main: int) -> float:
-    """Bytes of the matrices beside routed experts that lie on the main GPU."""
+    """Return the bytes of the matrices beside routed experts that lie on the main GPU."""
     here = placement.dense == main
     dense = sum(layer.dense_bytes for layer, is_in in zip(model.layers, here, strict=True) if is_in)
     head = model.top_bytes.get(model.head_class, 0) if placement.head == main else 0
@@ -98,7 +99,7 @@ def _split_params(model: Model, placement: DevicePlacement, main: int) -> float:
 
 
 def _num_matrices(model: Model, placement: DevicePlacement, main: int) -> int:
-    """Matrices that are split; norms and routers are not."""
+    """Return how many matrices are split; norms and routers are not."""
     found = sum(
         tensor.part not in EXPERT_PARTS and "norm" not in tensor.name and "inp" not in tensor.name
         for tensors, device in zip(tensors_of(model), placement.dense, strict=True)

@@ -1,7 +1,8 @@
-"""The arguments of programs that cache experts on a GPU: FreeToken and three forks of llama.cpp.
+"""Arguments of programs that cache experts on a GPU: FreeToken and three forks of llama.cpp.
 
-Read from FreeToken's ``ft serve`` (0.1.2), moe-speed-of-light's patch on llama.cpp 4da6337, llama.cpp
-b11549 (``--moe-cache-mib``) and thecodacus/llama.cpp pull request 5 (``--moe-cache-slots``).
+Read from FreeToken's ``ft serve`` (0.1.2), moe-speed-of-light's patch on llama.cpp 4da6337,
+llama.cpp b11549 (``--moe-cache-mib``) and thecodacus/llama.cpp pull request 5
+(``--moe-cache-slots``).
 """
 
 import shlex
@@ -23,12 +24,15 @@ STATIC_CACHE = "llama.cpp-static-expert-cache"
 
 FREETOKEN_MISSES = {"offload": MissRule.FETCH, "hybrid": MissRule.SHARED, "cpu": MissRule.CPU}
 CACHE_POLICIES = {"dfa": "decayed", "lru": "lru", "static": "static", "none": "static"}
-"""moe-speed-of-light's names of policies: dfa is decayed frequency with admission."""
+"""Policies by the names of moe-speed-of-light; dfa is decayed frequency with admission."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachingArguments:
-    """A cache, and the arguments of everything else as llama.cpp's. ``share`` None: what memory has room for."""
+    """A cache, and all other arguments as those of llama.cpp.
+
+    ``is_sized`` says whether the arguments state the cache's size.
+    """
 
     cached: CachedExperts
     is_sized: bool
@@ -36,9 +40,9 @@ class CachingArguments:
 
 
 def read_caching_arguments(runtime: str, line: str, model: Model) -> CachingArguments:
-    """Read a line of arguments of one of those programs for that model.
+    """Read a line of arguments of one of those programs for a model.
 
-    Raises InputError for an unknown program, and for what is missing or malformed.
+    Raises InputError for an unknown program, and for arguments that are missing or malformed.
     """
     if runtime not in CACHING_READERS:
         raise unknown_name("runtime", runtime, CACHING_READERS)
@@ -47,21 +51,21 @@ def read_caching_arguments(runtime: str, line: str, model: Model) -> CachingArgu
 
 @dataclass(slots=True)
 class _Words:
-    """The words of a line. Each reader takes its own of them."""
+    """The words of a line, from which each reader takes its own."""
 
     runtime: str
     words: list[str]
 
     @classmethod
     def of(cls, runtime: str, line: str) -> "_Words":
-        """Split as a shell splits it. Raises InputError for a quote that is not closed."""
+        """Split a line as a shell splits it. Raises InputError for a quote that is not closed."""
         try:
             return cls(runtime, shlex.split(line))
         except ValueError as error:
             raise InputError(f"{runtime} arguments {line!r}: {str(error).lower()}") from None
 
     def variable(self, name: str) -> str | None:
-        """Take a leading ``NAME=value``; None where there is none."""
+        """Take a word ``NAME=value`` and return its value; None where there is none."""
         found = next((word for word in self.words if word.startswith(f"{name}=")), None)
         if found is None:
             return None
@@ -69,7 +73,10 @@ class _Words:
         return found.partition("=")[2]
 
     def option(self, *names: str) -> str | None:
-        """Take an option and its value; None where it is not said. Raises InputError without a value."""
+        """Take an option and return its value; None where it is not there.
+
+        Raises InputError where no value follows.
+        """
         for name in names:
             if name in self.words:
                 place = self.words.index(name)
@@ -80,11 +87,14 @@ class _Words:
         return None
 
     def drop(self, *names: str) -> None:
-        """Take switches that change no prediction."""
+        """Take off switches that change no prediction."""
         self.words = [word for word in self.words if word not in names]
 
     def number(self, *names: str) -> float | None:
-        """Take an option whose value is a number of at least 0. Raises InputError for another."""
+        """Take an option whose value is a number of at least 0; None where it is not there.
+
+        Raises InputError for any other value.
+        """
         text = self.option(*names)
         if text is None:
             return None
@@ -99,7 +109,10 @@ class _Words:
         return number
 
     def others(self) -> LlamaArguments:
-        """What is left, read as llama.cpp's, with every layer on the GPU and every expert off it."""
+        """Return the words that are left as llama.cpp's arguments.
+
+        Every layer is then on the GPU, and every expert in host memory.
+        """
         # What a fork adds is taken off the line first; all else means what it means in llama.cpp.
         read = read_llama_arguments(shlex.join(self.words))
         return replace(
@@ -189,4 +202,4 @@ CACHING_READERS: Mapping[str, Callable[[_Words, Model], CachingArguments]] = {
     POOLED_CACHE: _pooled_cache,
     STATIC_CACHE: _static_cache,
 }
-"""How each program's arguments are read, by its name in measured rows."""
+"""The function that reads each program's arguments, by the program's name in measured rows."""

@@ -1,4 +1,4 @@
-"""Replays of a stream against caches: every policy by name, with what it misses and copies."""
+"""Replays of a stream against caches: the misses and copies of every policy."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,12 +11,15 @@ from sim.runtimes.caching import kernels
 from sim.runtimes.caching.stream import ExpertStream, IntArray
 
 HALF_LIFE_TOKENS = 16.0
-"""The half-life of a decayed count: the memory of the slower fading part of the stated locality."""
+"""The half-life of a decayed count, in tokens.
+
+It is the memory of the slower fading part of the stated locality.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """What one cache did: choices, those that missed, and experts copied in."""
+    """Counts of one replay: choices, choices that missed, and experts copied in."""
 
     num_choices: int
     num_misses: int
@@ -29,24 +32,24 @@ class Replayed:
 
     @property
     def admitted_fraction(self) -> float:
-        """Experts copied in over misses; 0 where nothing missed."""
+        """Experts copied in, over misses; 0 where nothing missed."""
         return self.num_copies / self.num_misses if self.num_misses else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReplayedStream:
-    """A stream with what several policies need of it, computed once."""
+    """A stream, with data that several policies need computed once."""
 
     stream: ExpertStream
 
     @cached_property
     def following(self) -> IntArray:
-        """The token of the next use of each choice."""
+        """The token at which each choice is made again [token, rank]."""
         found: IntArray = kernels.next_uses(self.stream.ids, self.stream.num_experts)
         return found
 
     def replay(self, policy: str, slots: int) -> Replayed:
-        """Replay one policy with so many experts cached.
+        """Replay one policy with ``slots`` experts cached.
 
         Raises InputError for an unknown policy, and unless 1 <= slots < num_experts.
         """
@@ -103,4 +106,7 @@ POLICIES: Mapping[str, Kernel] = {
     "static": partial(_fixed, is_hindsight=False),
     "static-hindsight": partial(_fixed, is_hindsight=True),
 }
-"""Every policy: MIN with bypass, two windows of foresight, and what runtimes can do without any."""
+"""Every policy by name: MIN with bypass, windows of foresight, and policies without foresight.
+
+``static-hindsight`` is the best fixed set for the very stream.
+"""

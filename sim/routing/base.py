@@ -269,9 +269,9 @@ class Routing(ABC):
 def tokens_per_expert(
     model: Model, expert_ids: NDArray[np.int16], passes: Passes
 ) -> NDArray[np.int32]:
-    """Return how many tokens each expert gets [pass, layer, expert]; dense layers are all zero.
+    """Tokens that each expert gets [pass, layer, expert]; dense layers are all zero.
 
-    ``expert_ids`` is [sequence, token, MoE layer, rank], as ``Routing.experts`` returns it.
+    ``expert_ids`` is [sequence, token, MoE layer, rank] as ``Routing.experts`` gives it.
     """
     counts = np.zeros((len(passes), model.num_layers, model.num_experts), np.int32)
     spans = np.stack(
@@ -290,7 +290,7 @@ def tokens_per_expert(
 
 
 def choices_of_sequences(expert_ids: NDArray[np.int16], num_experts: int) -> NDArray[np.int32]:
-    """Return how often each whole sequence selects each expert [sequence, MoE layer, expert]."""
+    """How often each whole sequence chose each expert [sequence, MoE layer, expert]."""
     num_sequences, num_tokens, num_layers, _ = expert_ids.shape
     counts = np.zeros((num_sequences, num_layers, num_experts), np.int32)
     # A whole sequence is a span like a pass's: it alone, from its first token to its last.

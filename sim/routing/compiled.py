@@ -27,7 +27,7 @@ MAX_ATTEMPTS = 64
 
 @inner
 def hashed(key, a, b):  # type: ignore[no-untyped-def]
-    """Return 64 random bits for (key, a, b)."""
+    """64 random bits for (key, a, b)."""
     x = key + GOLDEN * (np.uint64(a) + np.uint64(1)) + MIX_1 * np.uint64(b + 1)
     x = (x ^ (x >> np.uint64(30))) * MIX_1
     x = (x ^ (x >> np.uint64(27))) * MIX_2
@@ -42,7 +42,7 @@ def sequence_key(seed, sequence):  # type: ignore[no-untyped-def]
 
 @inner
 def low(bits):  # type: ignore[no-untyped-def]
-    """Return a number in [0, 1) from the lowest 24 bits."""
+    """A number in [0, 1) from the lowest 24 bits."""
     return np.float32(bits & LOW_24) * SCALE_24
 
 
@@ -54,7 +54,7 @@ def middle(bits):  # type: ignore[no-untyped-def]
 
 @inner
 def normal(bits):  # type: ignore[no-untyped-def]
-    """Return a standard normal number (Box and Muller)."""
+    """A standard normal number (Box and Muller)."""
     # Half a step up, as the logarithm of 0 has no value.
     return np.sqrt(-2.0 * np.log(low(bits) + 0.5 * SCALE_24)) * np.cos(2.0 * np.pi * middle(bits))
 

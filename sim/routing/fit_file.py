@@ -1,4 +1,4 @@
-"""Fits a routing file to a trace file, and records what both are of."""
+"""Fits a generator to a trace file, and states in its routing file what it was fitted to."""
 
 from datetime import UTC, datetime
 from pathlib import Path

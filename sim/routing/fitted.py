@@ -36,7 +36,7 @@ class FittedRouting(StatedRouting):
     embedded_fraction: float = 1.0
 
     def popularity(self, model: Model) -> Array:
-        """Return the share of selections [MoE layer, expert], over all classes."""
+        """Share of selections [MoE layer, expert], over all classes."""
         self._check(model)
         return np.asarray(
             np.tensordot(self.numbers.class_share, self.numbers.inclusion, 1) / self.numbers.top_k
@@ -57,7 +57,7 @@ class FittedRouting(StatedRouting):
     def gate_weights(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """Return gate weights by the fitted profile; None where the fitted trace had none."""
+        """Gate weights by the fitted profile; None where the trace had none."""
         self._check(model)
         flat = self.weigh(np.full(num_sequences, num_tokens), seed)
         return None if flat is None else flat.reshape(num_sequences, num_tokens, *self._shape)
@@ -82,7 +82,7 @@ class FittedRouting(StatedRouting):
         ]
 
     def choose(self, lengths: NDArray[np.int64], seed: int) -> NDArray[np.int16]:
-        """Return choices [token, layer, rank] of sequences of these lengths, one after another."""
+        """Choices [token, layer, rank] of sequences of these lengths, one after another."""
         borders = np.concatenate([[0], np.cumsum(lengths)])
         out = np.empty((borders[-1], *self._shape), np.int16)
         # Preferences of both kinds add up in the logarithm, so their variances do.
@@ -129,10 +129,7 @@ class FittedRouting(StatedRouting):
         return out
 
     def draw_lengths(self, lengths: NDArray[np.int64], seed: int) -> Draw:
-        """Return ids and weights [1, token, layer, rank] of sequences of these lengths.
-
-        The sequences stand one after another.
-        """
+        """Ids and weights [1, token, layer, rank] of sequences of these lengths, one after another."""
         weights = self.weigh(lengths, seed)
         return Draw(
             ids=self.choose(lengths, seed)[None], weights=None if weights is None else weights[None]

@@ -41,7 +41,7 @@ def _within(table: Array, most: float, rounding: float) -> Array:
 
 
 Table: TypeAlias = Annotated[Array, PlainValidator(_table), PlainSerializer(np.ndarray.tolist)]
-"""An array that a file states as nested lists."""
+"""An array that a file states as lists in lists."""
 Shares: TypeAlias = Annotated[Table, AfterValidator(_shares)]
 Weights: TypeAlias = Annotated[Table, AfterValidator(_weights)]
 TokensOfTrace = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
@@ -49,7 +49,7 @@ TokensOfTrace = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 
 @file_part
 class GateProfile:
-    """The law of gate weights: their natural logarithms are normal.
+    """How gate weights are drawn: their natural logarithms are normal.
 
     ``log_mean`` and ``log_spread`` are [MoE layer, rank]. Any two ranks have the same
     ``correlation``.

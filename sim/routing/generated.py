@@ -52,7 +52,7 @@ class GeneratedRouting(StatedRouting):
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """Return expert ids [sequence, token, MoE layer, rank], drawn sequence by sequence."""
+        """Expert ids [sequence, token, MoE layer, rank], drawn sequence by sequence."""
         generator = np.random.default_rng(seed)
         popularity = self.popularity(model)
         shape = (num_sequences, num_tokens, len(model.moe_layers), model.top_k)

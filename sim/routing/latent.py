@@ -95,10 +95,10 @@ class LatentRouting(StatedRouting):
     numbers: LatentNumbers
 
     def popularity(self, model: Model) -> Array:
-        """Return the share of selections [MoE layer, expert], approximately.
+        """Return the share of selections [MoE layer, expert].
 
-        The approximation lets a layer select every expert whose score passes a fixed threshold. It
-        is close for many experts, and a few percent off for eight.
+        It is an approximation: a layer is taken to select every expert whose score passes a fixed
+        threshold. It is close for many experts, and a few percent off for eight.
         """
         # Imported here: with the next line it takes 0.4 s, which no other command should pay.
         from scipy.optimize import brentq
@@ -149,9 +149,8 @@ class LatentRouting(StatedRouting):
         seed: int,
         ids: NDArray[np.int16] | None = None,
     ) -> Draw:
-        """Return expert ids and the gate's shares of all experts.
-
-        ``ids``, if given, are taken as the selected experts.
+        """Draw expert ids and the gates' shares of all experts. ``ids``, if given, are taken as the
+        selected ones.
         """
         shape = (num_sequences, num_tokens, len(model.moe_layers))
         is_drawn = ids is not None
@@ -171,7 +170,7 @@ class LatentRouting(StatedRouting):
     def _scores(
         self, model: Model, sequence: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32]:
-        """Return the scores [token, MoE layer, expert] of one sequence."""
+        """Scores [token, MoE layer, expert] of one sequence."""
         own = self._own_scores(model)
         shares = self._shares(model)
         out = np.empty((num_tokens, *own.shape), np.float32)

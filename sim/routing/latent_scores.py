@@ -11,7 +11,7 @@ from sim.routing.compiled import CLASS, DRIFT, GATE, REQUEST, SCALE_24, hashed, 
 
 @inner
 def _pair(bits):  # type: ignore[no-untyped-def]
-    """Return two independent standard normal numbers (Box and Muller)."""
+    """Two independent standard normal numbers (Box and Muller)."""
     radius = np.sqrt(-2.0 * np.log(low(bits) + 0.5 * SCALE_24))
     angle = 2.0 * np.pi * middle(bits)
     return radius * np.cos(angle), radius * np.sin(angle)

@@ -25,7 +25,7 @@ def has_layer_arrays(path: Path) -> bool:
 
 
 def read_layer_arrays(path: Path) -> Imported:
-    """Return the trace of arrays [token, rank] by layer, in the order of their numbers.
+    """The trace: arrays [token, rank] by layer, in the order of their numbers.
 
     Raises InputError.
     """

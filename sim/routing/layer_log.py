@@ -51,7 +51,7 @@ class _Rows:
     ignored: dict[str, None] = field(default_factory=dict)
 
     def add(self, entry: Mapping[str, Any], where: str) -> None:
-        """Add one line. Raises InputError."""
+        """Take one line. Raises InputError."""
         key = named(entry, IDS)
         if key is None:
             raise InputError(

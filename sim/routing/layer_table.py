@@ -18,13 +18,13 @@ _BRACKETS = "[](){}"
 
 
 def is_layer_table(header: Sequence[str]) -> bool:
-    """Whether a table has a row for each token and layer, with a layer and experts of all ranks."""
+    """Whether a table has a row for each token and layer: a layer, and experts of all ranks."""
     has_layer = any(name in LAYERS for name in header)
     return has_layer and any(name in IDS or _role(name) == IDS[0] for name in header)
 
 
 def table_lines(header: Sequence[str], lines: Iterable[tuple[str, str]]) -> Iterator[Line]:
-    """Yield every row as a line of a log. Raises InputError for a field that is wrong."""
+    """Every row as a line of a log. Raises InputError for a field that is wrong."""
     for where, line in lines:
         fields = csv_fields(line, where)
         if len(fields) != len(header):

@@ -1,4 +1,4 @@
-"""Routing by name: what ``load_routing`` accepts."""
+"""Routing by name: what ``load_routing`` takes."""
 
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -45,7 +45,7 @@ def load_routing(spec: str | None, model: Model) -> Routing:
 
 
 def shipped_names() -> list[str]:
-    """Return the names of the statistics that ship, sorted."""
+    """Names of the statistics that ship, sorted."""
     return sorted(
         entry.name.removesuffix(".yaml")
         for entry in _specs().iterdir()

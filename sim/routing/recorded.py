@@ -51,7 +51,7 @@ class RecordedRouting(Routing):
     def gate_weights(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """Return the recorded gate weights; None where the trace has none."""
+        """The recorded gate weights; None where the trace has none."""
         self.check(model)
         return (
             None
@@ -101,10 +101,7 @@ class RecordedRouting(Routing):
         return (starts[:, None] + np.arange(num_tokens)) % total
 
     def check(self, model: Model) -> None:
-        """Refuse a model of another shape than the trace's.
-
-        Raises InputError that states both shapes.
-        """
+        """Refuse a model of another shape. Raises InputError that states both shapes."""
         stated = (self.expert_ids.shape[1], self.expert_ids.shape[2])
         wanted = (len(model.moe_layers), model.top_k)
         if stated != wanted or self.num_experts > model.num_experts:
@@ -115,7 +112,7 @@ class RecordedRouting(Routing):
 
     @property
     def provenance(self) -> Provenance:
-        """The trace as a measured source."""
+        """The trace, as measured."""
         return Provenance(kind=Kind.MEASURED, source=f"recorded trace {self.name}", date="2026")
 
     @property

@@ -27,7 +27,7 @@ def reuse(
 
 
 def pair_counts(borders: NDArray[np.int64], lags: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many tokens have a token so many lags before in their sequence [lag]."""
+    """How many tokens have a token that many lags before in their sequence, [lag]."""
     return np.asarray(np.maximum(np.diff(borders)[None] - lags[:, None], 0).sum(axis=1))
 
 
@@ -81,10 +81,9 @@ def distinct_experts(
     generator: np.random.Generator,
     num_batches: int = 256,
 ) -> float:
-    """Return the number of distinct experts of a layer in a batch of ``batch`` tokens.
+    """Distinct experts of a layer in a batch of tokens, the mean over layers and random batches.
 
-    It is the mean over layers and random batches. The tokens are of different sequences while there
-    are enough; else sequences take turns.
+    The tokens are of different sequences while there are enough, else sequences take turns.
     """
     sequences = len(borders) - 1
     rounds = -(-batch // sequences)
@@ -101,9 +100,8 @@ def distinct_experts(
 
 @allocating_kernel
 def _shared(ids, borders, num_experts, lags):  # type: ignore[no-untyped-def]
-    """Return the number of experts that pairs of tokens share [lag, layer], and of pairs [lag].
-
-    ``ids`` is [layer, token, rank].
+    """Experts that pairs of tokens share [lag, layer], and the number of pairs [lag]; ``ids`` is
+    [layer, token, rank].
     """
     layers, tokens, top_k = ids.shape
     shared = np.zeros((len(lags), layers))

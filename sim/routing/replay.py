@@ -119,7 +119,7 @@ def _replay(ids, following, num_experts, capacity, policy):  # type: ignore[no-u
 
 @allocating_part
 def _victim(resident, worth, used, selected_at, token):  # type: ignore[no-untyped-def]
-    """Return the resident expert that leaves first; NOBODY where the cache is empty."""
+    """The resident expert that leaves first; NOBODY where there is none."""
     victim = NOBODY
     for expert in range(len(resident)):
         if not resident[expert]:

@@ -112,10 +112,7 @@ class _Parts:
 
 
 def read_requests(path: Path, lines: Iterable[Line]) -> Imported:
-    """Return the trace, in which consecutive tokens of one request are a sequence.
-
-    Raises InputError.
-    """
+    """The trace: consecutive tokens of one request are a sequence. Raises InputError."""
     parts = _Parts()
     left_out = _LeftOut()
     for where, entry in lines:

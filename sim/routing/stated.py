@@ -26,7 +26,7 @@ class StatedRouting(Routing):
     accuracy: Accuracy = ()
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """Return the stated accuracy; None where none is stated."""
+        """The stated accuracy; None where none is stated."""
         by_layer = dict(self.accuracy).get(distance, ())
         return by_layer[layer] if 0 <= layer < len(by_layer) else None
 

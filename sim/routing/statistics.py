@@ -91,10 +91,7 @@ def statistics(trace: RecordedRouting, seed: int = 0) -> RoutingStatistics:
 
 
 def inclusion(expert_ids: NDArray[np.int16], num_experts: int) -> NDArray[np.float64]:
-    """Return the share of tokens that select each expert [layer, expert].
-
-    Rows sum to the number of experts per token.
-    """
+    """Share of tokens that select each expert [layer, expert]; rows sum to the experts per token."""
     tokens, layers, _ = expert_ids.shape
     flat = (expert_ids + np.arange(layers)[:, None] * num_experts).ravel()
     counts = np.bincount(flat, minlength=layers * num_experts)

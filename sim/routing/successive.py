@@ -13,7 +13,7 @@ ROUNDING = 2.0**-50
 Each term is off by at most half of 2⁻⁵², in each of two sums that are compared.
 """
 TOGETHER = 64
-"""The number of draws made at once where experts are alike: a few vectors of the processor."""
+"""Draws made at once where experts are alike: a few of the processor's vectors."""
 
 
 def choose(

@@ -77,7 +77,7 @@ def _stated_experts(array: NDArray[Any], where: str) -> int:
 
 
 def save_trace(trace: RecordedRouting, path: Path) -> None:
-    """Write the ``.npz`` that ``load_trace`` reads, as a whole or not at all.
+    """Write the ``.npz`` that ``load_trace`` reads; whole or not at all.
 
     Raises InputError where it cannot be written.
     """

@@ -35,9 +35,8 @@ _NUMBER = re.compile(r"\d{1,5}")
 META_WORDS = frozenset({"meta", "metadata", "header", "config"})
 MAX_LINE_CHARACTERS = 64 * MIB
 MAX_LINE_VALUES = 16_000_000
-"""The most values in a line of JSON.
-
-A line may hold a whole request: 40,000 tokens of 48 layers, top-8.
+"""The most values of a line of JSON, which may hold a whole request: 40,000 tokens of 48 layers,
+top-8.
 """
 
 
@@ -80,10 +79,7 @@ class MetaLines:
 
 
 def data_lines(path: Path, meta: MetaLines) -> Iterator[Line]:
-    """Yield every line that should hold expert ids; ``meta`` takes the others.
-
-    Raises InputError.
-    """
+    """Every line that should hold expert ids; ``meta`` takes the others. Raises InputError."""
     if path.suffix == ".json":
         # A .json file is one response, of one line or many.
         yield str(path), read_json(path, "routing trace")

@@ -27,7 +27,7 @@ from sim.runtimes.sockets import SocketUse, socket_use
 from sim.runtimes.vllm.arguments import VLLM, VllmArguments, read_vllm_arguments
 
 EXPERT_CACHE_BUILD = "b11549"
-"""The first published build known to have --moe-cache-mib: xllamacpp 2026.10.11549."""
+"""The first published build that was seen to have --moe-cache-mib: xllamacpp 2026.10.11549."""
 
 SPLIT_NOTES: Mapping[str, tuple[str, ...]] = {
     "row": (

@@ -127,17 +127,17 @@ NAMES = tuple(item.name for item in fields(Constants))
 
 
 def constants_of(values: Mapping[str, float]) -> Constants:
-    """Return the constants with those values, each named once."""
+    """The constants with those values, each named once."""
     return Constants(**values)
 
 
 @cache
 def shipped() -> ConstantsFile:
-    """Return the file that ships with Rosin."""
+    """The file that ships with Rosin."""
     path = Path(str(resources.files("sim") / "runtimes" / "constants.yaml"))
     return ConstantsFile.model_validate(read_yaml(path, "constants"))
 
 
 def shipped_constants() -> Constants:
-    """Return the values that ship with Rosin."""
+    """The values that ship with Rosin."""
     return constants_of({name: constant.value for name, constant in shipped().constants.items()})

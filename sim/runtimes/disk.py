@@ -109,10 +109,7 @@ def unread_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> float
 
 
 def maps_file(arguments: Arguments) -> bool:
-    """Whether the program maps its file.
-
-    If so, weights may leave host memory and be read again.
-    """
+    """Whether the program maps its file, so that weights may leave host memory and be read again."""
     return isinstance(arguments, LlamaArguments) and _unmapped_by(arguments) is None
 
 
@@ -183,10 +180,7 @@ def expert_misses(
 
 
 def mapped_bytes_per_s(disk: HostDisk, threads: int) -> float:
-    """Return the rate of reading by page faults.
-
-    Each thread waits for one read-ahead at a time.
-    """
+    """The rate of reading by page faults: each thread waits for one read-ahead at a time."""
     # A fault waits for its read, so a thread has one request under way, where disks want many.
     one = READ_AHEAD_BYTES / (disk.latency_s + READ_AHEAD_BYTES / disk.bytes_per_s)
     return min(disk.bytes_per_s, threads * one)

@@ -70,7 +70,7 @@ class Features:
 
 
 def stacked(steps: Sequence[Features]) -> Features:
-    """Return many steps as one object of arrays."""
+    """Many steps as one object of arrays."""
     columns = {
         item.name: np.array([getattr(step, item.name) for step in steps])
         for item in fields(Features)[1:]

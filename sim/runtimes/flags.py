@@ -36,7 +36,7 @@ class Effect(StrEnum):
 
 
 class Arity(StrEnum):
-    """The number of words that follow a flag: none, one, or perhaps the state of a switch."""
+    """How many words follow a flag: none, one, or perhaps the state of a switch."""
 
     NONE = "none"
     ONE = "one"
@@ -99,7 +99,7 @@ class _Reading:
     def take(self, name: str, flag: Flag, word: str | None) -> None:
         """Note one flag with the word that followed it.
 
-        Raises InputError for a refused flag, and for a word that the flag cannot have.
+        Raises InputError for a refused flag and for a word that does not fit.
         """
         if flag.effect is Effect.REFUSED:
             raise InputError(
@@ -164,7 +164,10 @@ def whole(text: str) -> int:
 
 
 def decimal(text: str) -> float:
-    """Return a finite number, point or not. Raises ValueError that says what is needed."""
+    """Return a finite number, with or without a point.
+
+    Raises ValueError that says what is needed.
+    """
     number = float(text) if DECIMAL.fullmatch(text) else inf
     if not isfinite(number):
         raise ValueError("a number is needed")
@@ -200,7 +203,7 @@ def no_switch(text: str) -> bool:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """Return a reader that accepts one of these words, in lower or upper case."""
+    """Return a reader that accepts one of these words, whatever their case."""
 
     def _read(text: str) -> str:
         if text.lower() not in choices:

@@ -38,9 +38,8 @@ Widths come last in names such as UD-Q4_K_XL, so order matters.
 
 
 def format_family(name: str) -> FormatFamily:
-    """Return the family of a quantisation by its public name.
-
-    It is K where the name says nothing, as most files are K mixes.
+    """The family of a quantisation by its public name; K where the name says nothing, as most files
+    are K mixes.
     """
     upper = name.upper()
     for family, pattern in _FAMILIES:
@@ -73,7 +72,7 @@ def block_weights(name: str, width: int) -> int:
 
 
 def kernel_format(model: Model, stated: str | None) -> str:
-    """Return the name of the format that kernels of experts read: the stated one, or the model's.
+    """Return the name of the format that kernels of experts read: as stated, else the model's.
 
     A model from a GGUF file names no scheme; the type of most of its expert bytes stands for it.
     """

@@ -1,4 +1,4 @@
-"""Bytes of the buffers that a program computes a micro-batch in."""
+"""Bytes of the buffers in which a program computes a micro-batch."""
 
 from dataclasses import dataclass
 

@@ -15,7 +15,7 @@ from sim.runtimes.question import RuntimeQuestion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsedLaws:
-    """The laws of the CPU for a question, and the laws of its GPUs if they were measured."""
+    """The laws of the CPU for a question, and those of its GPUs where they were measured."""
 
     cpu: RuntimeKernels
     gpu: RuntimeKernels | None
@@ -121,7 +121,7 @@ def _covers(laws: Container[str], work: KernelWork) -> bool:
 
 
 def _decode_parts(work: KernelWork, own: RuntimeKernels) -> tuple[float, float]:
-    """Return the seconds of routed experts, and those of everything else."""
+    """Seconds of routed experts, and of everything else."""
     experts = 0.0
     dense = 0.0
     for name, products in work.products.items():

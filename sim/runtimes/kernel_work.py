@@ -43,7 +43,7 @@ class KernelWork:
 def kernel_work(
     model: Model, placement: DevicePlacement, device: int, experts_per_token: int | None = None
 ) -> KernelWork:
-    """Return what the device computes for one token; ``device`` is HOST or a GPU's number."""
+    """Count what the device computes for one token. ``device`` is HOST or a GPU's number."""
     found: dict[str, list[Products]] = defaultdict(list)
     along = 0.0
     for item in _all(model, placement, device, experts_per_token):

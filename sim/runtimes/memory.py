@@ -84,7 +84,7 @@ def overfull(question: RuntimeQuestion, memory: Mapping[str, DeviceMemory]) -> d
 
 
 def memory_of(question: RuntimeQuestion, placement: DevicePlacement) -> dict[str, DeviceMemory]:
-    """Return the memory of the host and of each GPU, under the names host, gpu0, gpu1 and so on."""
+    """Memory of the host and of each GPU, named host, gpu0, gpu1 and so on."""
     names = ["host", *(f"gpu{index}" for index in range(placement.num_gpus))]
     kv = kv_bytes_of(question, placement)
     compute = _compute_bytes(question, placement)
@@ -128,7 +128,7 @@ def reserved_tokens(question: RuntimeQuestion) -> int:
 
 
 def kv_bytes_of(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
-    """Return the bytes of keys and values on the host and on each GPU, in this order."""
+    """Bytes of keys and values on the host and on each GPU, in this order."""
     sizes = np.array(kv_bytes_by_layer(question))
     slices = placement.slices
     if slices is None:
@@ -141,7 +141,7 @@ def kv_bytes_of(question: RuntimeQuestion, placement: DevicePlacement) -> np.nda
 
 
 def kv_bytes_by_layer(question: RuntimeQuestion) -> list[float]:
-    """Return the bytes of each layer's KV cache, with room for the reserved tokens."""
+    """Bytes of each layer's KV cache, with room for the tokens that are reserved."""
     tokens = reserved_tokens(question)
     element = kv_element_bytes(question)
     micro_batch = _micro_batch(question)
@@ -203,7 +203,7 @@ def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.
 
 
 def _graph_bytes(question: RuntimeQuestion, placement: DevicePlacement, tokens: int) -> GraphBytes:
-    """Return the bytes of the activations of a micro-batch that live at once, and of its inputs."""
+    """Bytes of the activations of a micro-batch that live at once, and of its inputs."""
     if isinstance(question.arguments, LlamaArguments):
         return graph_bytes(question, placement, tokens, reserved_tokens(question))
     state = tokens * question.model.hidden * ACTIVATION_BYTES

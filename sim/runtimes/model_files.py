@@ -133,12 +133,12 @@ def load_model_for(runtime: str, name: str, quantization: str | None) -> ModelFi
 
 
 def _largest(model: Model) -> TensorClass:
-    """Return the tensor class that holds most weights."""
+    """The class that holds most weights."""
     return TensorClass.DENSE_FFN if model.is_dense else TensorClass.EXPERT
 
 
 def _formats_of(model: Model) -> frozenset[str]:
-    """Return the formats of all tensor classes that have weights."""
+    """The formats of all classes that have weights."""
     classes = {*model.top_params, *(name for layer in model.layers for name in layer.params)}
     formats = {model.dtype(tensor_class) for tensor_class in classes}
     # Both trellis formats are of one size, but neither program reads the other's.

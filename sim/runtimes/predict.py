@@ -38,8 +38,8 @@ FITTED = (LLAMA_CPP, IK_LLAMA_CPP, KTRANSFORMERS)
 class Assumption:
     """A constant that a prediction rests on.
 
-    Tokens a second change by ``change_fraction`` of themselves if the constant is one prior spread
-    higher.
+    ``change_fraction`` is the relative change of tokens a second if the constant is one prior
+    spread higher.
     """
 
     name: str
@@ -108,9 +108,9 @@ def predict(question: RuntimeQuestion) -> RuntimePrediction:
 def seconds_of(
     question: RuntimeQuestion, placement: DevicePlacement | None = None
 ) -> tuple[Seconds, Seconds]:
-    """Return the seconds of one decoded token and of the prompt, by part, as ``predict`` does.
+    """Return the seconds of one decoded token and of the prompt, by part, as ``predict`` has them.
 
-    A known placement is not evaluated again, so a search can price many.
+    A placement that is known is not evaluated again, so a search can price many.
     """
     steps = steps_of(question, placement)
     constants = shipped_constants()
@@ -224,7 +224,7 @@ def _interval_factor(priced: _Priced, file: ConstantsFile) -> float:
 
 
 def _most_important(priced: _Priced, file: ConstantsFile) -> Assumption:
-    """Return the constant whose own spread moves the speed most."""
+    """The constant whose own spread moves the speed most."""
     constants = shipped_constants()
     usual = float(priced.seconds(constants).total)
 

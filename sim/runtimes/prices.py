@@ -17,27 +17,26 @@ It is from a study of 202 published rows.
 """
 
 AVX2_PREFILL_FRACTION = 0.5
-"""The speed of AVX2 over that of AVX-512 in products of many tokens: AVX2 has half the width."""
+"""Speed of AVX2 against AVX-512 in products of many tokens: AVX2 has half the width."""
 
 IS_SHARED = np.array([family not in OWN_FAMILIES for family in FormatFamily])
-"""Whether llama.cpp has the family too, by family; others' rates are those of ik_llama.cpp."""
+"""For each family, whether llama.cpp has it too; others' rates are those of ik_llama.cpp."""
 
 SHARED_SOCKETS_FRACTION = 0.7
-"""The share of the cores of two sockets that help a prompt whose weights lie in both memories.
-
-Three published machines have 0.5 to 1.
+"""Share of the cores of two sockets that help a prompt whose weights lie in both memories (three
+published machines: 0.5 to 1).
 """
 
 DECOMPRESSED_FRACTION = (128 + 64 + 128) / (576 + 512)
-"""Elements a head that a prompt's attention multiplies with a decompressed MLA cache, relatively.
+"""Work of a prompt's attention over a decompressed MLA cache, relative to a compressed one.
 
-They are relative to those with the compressed cache (DeepSeek-V3's configuration).
+It is counted in elements a head (DeepSeek-V3's configuration).
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seconds:
-    """The seconds of a step by what limits it, or arrays of them over steps."""
+    """Seconds of a step by what limits it, or arrays of them."""
 
     cpu_experts: Any
     cpu_dense: Any
@@ -55,10 +54,7 @@ class Seconds:
 
 
 def decode_seconds(step: Features, constants: Constants) -> Seconds:
-    """Return the seconds of one decoded token.
-
-    Every part is read once and waits for the one before.
-    """
+    """Seconds of one decoded token: every part is read once and waits for the one before."""
     work = step.work
     dram = dram_bytes_per_s(step, constants)
     # The lag is in the logarithm, so half a lag is the root of the fraction.
@@ -120,7 +116,7 @@ def _decoded_on_cpu(step: Features, constants: Constants, cores: Any, dram: Any)
 
 
 def _upload(step: Features, constants: Constants) -> Any:
-    """Return the seconds of copies of weights to the GPU."""
+    """Seconds of copies of weights to the GPU."""
     share = np.where(step.is_copy_known, 1.0, constants.link_fraction)
     return step.work.upload_s / share
 
@@ -212,7 +208,7 @@ def _maker_factor(step: Features, constants: Constants) -> Any:
 
 
 def _useful_share(step: Features) -> Any:
-    """Return the share of cores that help a prompt: a second socket adds 0.4 of the first."""
+    """The share of cores that help a prompt: a second socket adds 0.4 of the first."""
     return np.where(step.is_on_two_sockets, SHARED_SOCKETS_FRACTION, 1.0)
 
 

@@ -24,16 +24,16 @@ _TOKENS_PER_S: Mapping[str, float] = {
     "IQ3_XXS": 34,
     "IQ3_S": 30,
 }
-"""Tokens a second of LLaMA-3.1-8B by format, for 512 tokens on 16 threads of a Ryzen 9 7950X.
+"""Tokens a second of LLaMA-3.1-8B in each format, for a prompt of 512 tokens.
 
-Of December 2024 (ik_llama.cpp discussion 164).
+They are of 16 threads of a Ryzen 9 7950X, December 2024 (ik_llama.cpp discussion 164).
 """
 
 _MEDIAN_TOKENS_PER_S = median(_TOKENS_PER_S.values())
 
 
 def prompt_kernel_factor(question: RuntimeQuestion, format_name: str) -> float:
-    """Return the rate of the CPU's products of a prompt in that format, over the median format's.
+    """Return the rate at which the CPU multiplies a prompt by that format over the median format's.
 
     1 for formats that were not measured, and for other programs, whose formats differ little.
     """

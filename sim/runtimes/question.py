@@ -9,7 +9,7 @@ from sim.runtimes.host import RuntimeHost
 from sim.runtimes.tensors import TensorTable
 
 NEWEST_BUILD = 10**9
-"""A number of a build that has every change made so far."""
+"""Stands for a build that has every change made so far."""
 
 DEFAULT_CONTEXT_TOKENS = 256
 DEFAULT_PROMPT_TOKENS = 512

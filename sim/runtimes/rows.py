@@ -17,11 +17,11 @@ from sim.runtimes.tensors import EXPERT_PARTS, tensors_of
 from sim.runtimes.work import StepWork
 
 PASSES = 2
-"""Changes of device for each matrix and each further GPU: the input goes out, rows come back."""
+"""Changes of device for each matrix and further GPU: its input goes out, its rows come back."""
 
 
 def row_shares(question: RuntimeQuestion) -> np.ndarray | None:
-    """Return each GPU's share of the rows [GPU]; None where nothing is split by rows."""
+    """Each GPU's share of the rows; None where nothing is split by rows."""
     arguments = question.arguments
     gpus = question.host.gpus
     if not isinstance(arguments, LlamaArguments) or arguments.split_mode != "row":
@@ -35,7 +35,7 @@ def row_shares(question: RuntimeQuestion) -> np.ndarray | None:
 
 
 def with_rows_placed(question: RuntimeQuestion, placement: DevicePlacement) -> DevicePlacement:
-    """Return the placement with the bytes of split matrices on the GPUs that hold their rows."""
+    """The placement with the bytes of split matrices on the GPUs that hold their rows."""
     shares = row_shares(question)
     if shares is None:
         return placement
@@ -82,7 +82,7 @@ def _main(question: RuntimeQuestion) -> int:
 
 
 def _split_bytes(model: Model, placement: DevicePlacement, main: int) -> float:
-    """Return the bytes of the matrices beside routed experts that lie on the main GPU."""
+    """Bytes of the matrices beside routed experts that lie on the main GPU."""
     here = placement.dense == main
     dense = sum(layer.dense_bytes for layer, is_in in zip(model.layers, here, strict=True) if is_in)
     head = model.top_bytes.get(model.head_class, 0) if placement.head == main else 0

@@ -102,7 +102,7 @@ def _check(question: RuntimeQuestion, arguments: LlamaArguments) -> None:
 
 
 def _shares(arguments: LlamaArguments, count: int) -> tuple[float, ...]:
-    """Return each GPU's share: as -ts states it, else the same for all."""
+    """Each GPU's share, as -ts states it, else all alike."""
     stated = arguments.tensor_split[:count] or (1.0,) * count
     shares = stated + (0.0,) * (count - len(stated))
     return tuple(share / sum(shares) for share in shares)

@@ -36,7 +36,10 @@ from sim.runtimes.work import StepLoad, StepWork, has_compressed_cache, queries_
 
 F16_BYTES = 2
 GROUPED_KV_SINCE = 370
-"""The pull request of ik_llama.cpp since which GPUs read keys and values once for grouped heads."""
+"""The pull request of ik_llama.cpp that grouped heads in attention on GPUs.
+
+Since it, keys and values are read once for each group of heads.
+"""
 
 GROUPED_EXPERTS_SINCE = {IK_LLAMA_CPP: 728, LLAMA_CPP: 13199}
 """The pull request of each program since which one kernel multiplies by all experts of a prompt.
@@ -48,7 +51,7 @@ other. (ggml_cuda_mul_mat_id; ik_llama.cpp's was a copy of it.) llama.cpp's is o
 TILED_FLASH_SINCE = 19012
 """The pull request of llama.cpp that made flash attention of prompts on the CPU fast.
 
-Since it, such attention is as fast as attention without flash.
+Since it, such attention is as fast as plain attention.
 """
 
 COMPRESSED_ON_GPU_SINCE = 13306
@@ -263,14 +266,14 @@ def _features(
 
 
 def _family(question: RuntimeQuestion) -> FormatFamily:
-    """Return the family of products on the CPU; exllamav3's own format is a trellis code."""
+    """The family of products on the CPU: exllamav3's own format is a trellis code."""
     if question.runtime == EXLLAMAV3:
         return FormatFamily.TRELLIS
     return format_family(_cpu_format(question))
 
 
 def _cpu_format(question: RuntimeQuestion) -> str:
-    """Return the public name of the format of experts on the CPU."""
+    """The public name of the format of experts on the CPU."""
     arguments = question.arguments
     own = arguments.cpu_format if isinstance(arguments, KtArguments) else None
     return own or question.quantization

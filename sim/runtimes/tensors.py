@@ -114,8 +114,7 @@ def _feed_forward(layer: Layer) -> Iterator[tuple[str, TensorPart, float]]:
 
 
 def is_compressed(attention: Attention) -> bool:
-    """Whether keys and values are cached compressed (MLA).
-
-    If so, scores are taken over more elements than values are summed over.
+    """Whether keys and values are cached compressed (MLA): scores are taken over more elements than
+    values are summed.
     """
     return attention.score_elements > attention.value_elements > 0

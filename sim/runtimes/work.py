@@ -101,7 +101,7 @@ class StepWork:
 def work_of(
     model: Model, placement: DevicePlacement, host: RuntimeHost, load: StepLoad
 ) -> StepWork:
-    """Return what one step computes, reads and copies on each device."""
+    """Count what one step computes, reads and copies on each device."""
     table = _LayerTable.of(model, load)
     devices = _Computed.of(placement, load)
     slices = placement.slices
@@ -388,12 +388,12 @@ def _per_gpu(
 
 
 def _last(slices: FloatArray, rates: list[float]) -> FloatArray:
-    """Return the seconds until the last GPU ends its slice of an amount of 1."""
+    """Seconds until the last GPU ends its slice of an amount of 1."""
     return np.asarray((slices / np.array(rates)).max(axis=-1), float)
 
 
 def _at(device: int, amount: float, rates: list[float], slices: FloatArray | None = None) -> float:
-    """Return the seconds of an amount on a device, or of its slices on all GPUs; 0 on the host."""
+    """Seconds of an amount on a device, or of its slices on all GPUs; nothing on the host."""
     if device < 0:
         return 0.0
     return amount / rates[device] if slices is None else float(amount * _last(slices, rates))
@@ -406,10 +406,7 @@ def has_compressed_cache(model: Model) -> bool:
 
 
 def queries_per_key(model: Model) -> float:
-    """Return the number of query heads that share a key head.
-
-    It is 1 for a compressed cache, and where no layer has attention.
-    """
+    """Query heads that share a key head, 1 for a compressed cache and where no layer has attention."""
     found = [layer.attention for layer in model.layers if layer.attention is not None]
     if not found or is_compressed(found[-1]):
         return 1.0

@@ -26,7 +26,7 @@ def place(model: Model, arguments: AccelerateArguments, num_gpus: int) -> Device
 
 
 def largest_copied_bytes(model: Model, arguments: AccelerateArguments) -> int:
-    """Return the bytes of the largest layer that is copied; the GPU keeps room for one."""
+    """Return the bytes of the largest layer that is copied: the GPU keeps room for one."""
     layers = [model.layers[index] for index in arguments.host_layers]
     return max(
         (layer.dense_bytes + layer.num_experts * layer.expert_bytes for layer in layers), default=0

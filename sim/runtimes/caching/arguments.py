@@ -1,8 +1,7 @@
-"""Arguments of programs that cache experts on a GPU: FreeToken and three forks of llama.cpp.
+"""The arguments of programs that cache experts on a GPU: FreeToken and three forks of llama.cpp.
 
-Read from FreeToken's ``ft serve`` (0.1.2), moe-speed-of-light's patch on llama.cpp 4da6337,
-llama.cpp b11549 (``--moe-cache-mib``) and thecodacus/llama.cpp pull request 5
-(``--moe-cache-slots``).
+Read from FreeToken's ``ft serve`` (0.1.2), moe-speed-of-light's patch on llama.cpp 4da6337, llama.cpp
+b11549 (``--moe-cache-mib``) and thecodacus/llama.cpp pull request 5 (``--moe-cache-slots``).
 """
 
 import shlex
@@ -51,14 +50,14 @@ def read_caching_arguments(runtime: str, line: str, model: Model) -> CachingArgu
 
 @dataclass(slots=True)
 class _Words:
-    """The words of a line, from which each reader takes its own."""
+    """The words of a line. Each reader takes its own of them."""
 
     runtime: str
     words: list[str]
 
     @classmethod
     def of(cls, runtime: str, line: str) -> "_Words":
-        """Split a line as a shell splits it. Raises InputError for a quote that is not closed."""
+        """Split as a shell splits it. Raises InputError for a quote that is not closed."""
         try:
             return cls(runtime, shlex.split(line))
         except ValueError as error:
@@ -87,7 +86,7 @@ class _Words:
         return None
 
     def drop(self, *names: str) -> None:
-        """Take off switches that change no prediction."""
+        """Take switches that change no prediction."""
         self.words = [word for word in self.words if word not in names]
 
     def number(self, *names: str) -> float | None:

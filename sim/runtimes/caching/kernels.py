@@ -15,8 +15,8 @@ LRU, FIFO, LFU, DECAYED, OPTIMUM, WINDOW = range(6)
 ABSENT, SMALL, MAIN, GHOST, OLD_GHOST = range(5)
 """States of an expert in S3-FIFO and ARC.
 
-SMALL holds experts used once and MAIN those used more often. GHOST and OLD_GHOST hold the names of
-experts that left SMALL and MAIN.
+SMALL holds newcomers, which were used once, and MAIN experts that were used more often. GHOST and
+OLD_GHOST hold the names of experts that left SMALL and MAIN.
 """
 
 LARGEST = 1e200
@@ -68,7 +68,7 @@ class Marks(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _noted(law, marks, expert, token, weight):  # type: ignore[no-untyped-def]
-    """Return the score of an expert that a token has just chosen."""
+    """The score of an expert that a token has just chosen."""
     rule = law.rule
     if rule == LRU:
         return float(token)
@@ -97,7 +97,7 @@ def _standing(law, marks, expert, token, is_kept):  # type: ignore[no-untyped-de
 
 @njit(cache=True, nogil=True)
 def _lowest(held, law, marks, token, below):  # type: ignore[no-untyped-def]
-    """Return the place of the expert worth least; -1 where none is worth less than ``below``."""
+    """The place of the expert worth least, -1 where none is worth less than ``below``."""
     worst = -1
     lowest = below
     for place in range(held.shape[0]):
@@ -193,7 +193,7 @@ def replay_fixed(ids, counts, slots):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def replay_second_chance(ids, num_experts, slots):  # type: ignore[no-untyped-def]
-    """Replay a clock: its hand passes over an expert used since its last pass, once."""
+    """Replay a clock, whose hand spares each expert that was used since its last pass, once."""
     num_tokens, top_k = ids.shape
     place_of = np.full(num_experts, -1, np.int32)
     held = np.full(slots, -1, np.int32)
@@ -303,7 +303,7 @@ def replay_s3_fifo(ids, num_experts, slots):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _arc_room(queue, stamp, sizes, slots, goal, is_old_ghost):  # type: ignore[no-untyped-def]
-    """Evict one expert of either list to its ghosts, as ARC's REPLACE does."""
+    """Evict one expert of either list into its ghosts, as ARC's REPLACE does."""
     # An empty list has nobody to give: then the other one gives.
     from_small = sizes[SMALL] > 0 and (
         sizes[SMALL] > goal or (is_old_ghost and sizes[SMALL] >= goal) or sizes[MAIN] == 0

@@ -15,7 +15,7 @@ BOTH_SPREAD = 0.11
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpertLanes:
-    """The rates at which expert bytes move: by the CPU alone, the link alone, and both at once."""
+    """Rates at which expert bytes move: by the CPU alone, by the link alone, by both at once."""
 
     cpu_bytes_per_s: float
     link_bytes_per_s: float
@@ -46,7 +46,7 @@ def fetches(table: Sequence[int], num_misses: int) -> int:
 
 
 def estimated_both(dram_bytes_per_s: float, link_bytes_per_s: float) -> float:
-    """Return an estimate of the rate of CPU and link at once, for where none is measured."""
+    """The rate of CPU and link at once where none is measured."""
     return BOTH_OVER_FASTER * max(dram_bytes_per_s, link_bytes_per_s)
 
 

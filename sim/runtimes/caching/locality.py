@@ -17,10 +17,7 @@ from hwprofiles import Kind, read_yaml, unknown_name
 from sim.runtimes.caching.measured_routing import measured_routing
 
 DECAY = 0.66
-"""The slope of log(-log(misses)) over log(share).
-
-It is 0.63 to 0.76 between neighbouring published points.
-"""
+"""The slope of log(-log(misses)) over log(share): 0.63 to 0.76 between neighbouring published points."""
 
 KNOWN_SPREAD = 0.2
 """The spread of misses, in the logarithm, of a model with published replays: prompts differ."""
@@ -141,7 +138,7 @@ def admitted_fraction(policy: str) -> float:
 
 @cache
 def shipped_locality() -> LocalityFile:
-    """Return the file that ships with Rosin."""
+    """The file that ships with Rosin."""
     path = Path(str(resources.files("sim") / "runtimes" / "caching" / "locality.yaml"))
     return LocalityFile.model_validate(read_yaml(path, "locality"))
 

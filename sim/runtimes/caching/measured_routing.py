@@ -40,6 +40,6 @@ class StreamFile(_Part):
 
 @cache
 def measured_routing() -> StreamFile:
-    """Return the file that ships with Rosin."""
+    """The file that ships with Rosin."""
     path = Path(str(resources.files("sim") / "runtimes" / "caching" / "streams.yaml"))
     return StreamFile.model_validate(read_yaml(path, "streams"))

@@ -116,7 +116,7 @@ def cached_decode(
     constants: Constants,
     num_tokens: int = 1,
 ) -> CachedStep:
-    """Price one decoded token, or ``num_tokens`` that are checked together.
+    """Price one token, or several that are checked together.
 
     The question's own arguments leave all experts in host memory.
     """

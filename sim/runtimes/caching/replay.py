@@ -11,10 +11,7 @@ from sim.runtimes.caching import kernels
 from sim.runtimes.caching.stream import ExpertStream, IntArray
 
 HALF_LIFE_TOKENS = 16.0
-"""The half-life of a decayed count, in tokens.
-
-It is the memory of the slower fading part of the stated locality.
-"""
+"""The half-life of a decayed count: the memory of the slower fading part of the stated locality."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +29,7 @@ class Replayed:
 
     @property
     def admitted_fraction(self) -> float:
-        """Experts copied in, over misses; 0 where nothing missed."""
+        """Experts copied in over misses; 0 where nothing missed."""
         return self.num_copies / self.num_misses if self.num_misses else 0.0
 
 

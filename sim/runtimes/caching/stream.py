@@ -1,4 +1,4 @@
-"""Streams of one layer's choices for caches: recorded, or generated with a stated locality."""
+"""Streams of one layer's choices, as caches see them: recorded, or generated with a stated locality."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from sim.runtimes.caching.latent import StreamShape, latent_stream
 
 IntArray = NDArray[np.int32]
 REQUEST_TOKENS = 500
-"""Tokens of a request; what lasts through a request is drawn anew with the next."""
+"""Tokens of a request: what lasts through one is drawn anew with the next."""
 
 PROFILE_FRACTION = 0.1
 """The share of a stream, its beginning, on which a fixed set is profiled; the rest is replayed.

@@ -1,4 +1,4 @@
-"""The locality of a model's streams: its own if its routing was measured, else that of its kind."""
+"""The locality of a model's streams: its own where its routing was measured, else that of its kind."""
 
 import numpy as np
 from numpy.typing import NDArray

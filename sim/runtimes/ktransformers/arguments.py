@@ -38,7 +38,7 @@ AMX formats have one scale a row, which is left out. RAWINT4 has a 16-bit scale 
 q4_0 has. None stands for the format of a GGUF file.
 """
 DEFAULT_THREAD_POOLS = 2
-"""The pools of threads without --kt-threadpool-count (server arguments of sglang-kt 0.7.2)."""
+"""The number of pools without --kt-threadpool-count (server arguments of sglang-kt 0.7.2)."""
 
 STRATEGIES = ("uniform", "frequency", "front-loading", "random")
 

@@ -40,7 +40,7 @@ NUMA_MODES = ("distribute", "isolate", "numactl")
 """Rules for where llama.cpp's threads run on a computer with several sockets (ggml-cpu.c)."""
 
 TENSOR = "tensor"
-"""The split mode in which every GPU has slices of all matrices and of the KV cache."""
+"""The split mode in which every GPU has slices of all matrices and of the cache."""
 
 ALL_LAYERS = 10**6
 """A number of layers that no model exceeds, for -ngl all."""
@@ -48,7 +48,7 @@ ALL_LAYERS = 10**6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaArguments:
-    """Arguments that place or price. None stands for the program's own choice.
+    """Arguments that place or price. None stands for what the runtime chooses by itself.
 
     ``gpu_layers`` counts from the last layer; the output head counts as a layer in llama.cpp, not
     in ik_llama.cpp. ``placements`` are in the order given: the first that matches a tensor wins.

@@ -63,7 +63,7 @@ def graph_bytes(
 
 
 def uploads_micro_batch(question: RuntimeQuestion, tokens: int) -> bool:
-    """Whether experts in host memory are copied to a GPU for a micro-batch of ``tokens``."""
+    """Whether experts in host memory are copied to a GPU for a micro-batch of that many tokens."""
     arguments = question.arguments
     assert isinstance(arguments, LlamaArguments)
     return uploads_experts(arguments, question.model, question.quantization, question.build, tokens)
@@ -134,10 +134,8 @@ def _host_experts_bytes(
 
 
 def is_pipelined(question: RuntimeQuestion, placement: DevicePlacement) -> bool:
-    """Whether several GPUs work on several micro-batches at once.
-
-    They do so where they have all layers and nothing overrides a placement (llama_context of
-    llama.cpp, pipeline_parallel).
+    """Whether several GPUs work on several micro-batches at once: where they have all layers, and
+    nothing overrides a placement (llama_context of llama.cpp, pipeline_parallel).
     """
     arguments = question.arguments
     assert isinstance(arguments, LlamaArguments)
@@ -146,7 +144,7 @@ def is_pipelined(question: RuntimeQuestion, placement: DevicePlacement) -> bool:
 
 
 def _shapes(model: Model) -> tuple[Layer, ...]:
-    """Return one layer of each shape: a search asks for the buffers of hundreds of arguments."""
+    """One layer of each shape: a search asks for buffers of hundreds of arguments."""
     return tuple(model.layers[index] for index in layer_shapes(model)[0])
 
 

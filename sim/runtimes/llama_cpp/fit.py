@@ -64,11 +64,11 @@ def fitted_arguments(
     gpus: Sequence[int],
     tensors: TensorTable | None = None,
 ) -> LlamaArguments:
-    """Return the arguments with what the fit chooses for these GPUs, where not everything fits.
+    """The arguments with what the fit chooses for these GPUs, where not everything fits as it is.
 
     ik_llama.cpp fails where the dense parts do not fit. Which layers keep their experts there is
-    not documented: the first are taken, as in llama.cpp. Raises InputError where it fails, and for
-    ik_llama.cpp among several GPUs.
+    not documented: the first are taken, as llama.cpp does.
+    Raises InputError where it fails, and for ik_llama.cpp among several GPUs.
     """
     fit = _Fit(model, arguments, memory, tensors or tensors_of(model))
     if arguments.is_ik:
@@ -162,7 +162,7 @@ class _Fit:
         return found
 
     def first_part(self, shares: list[_Share], index: int) -> int:
-        """Return the first layer of a GPU whose experts are elsewhere."""
+        """The first layer of a GPU whose experts are elsewhere."""
         return self._start(shares, index) + shares[index].layers - shares[index].parts
 
     def _most(
@@ -204,7 +204,7 @@ class _Fit:
         taken = replace(taken, goes_to_next=index < last)
 
         def tried(boundary: str) -> list[_Share]:
-            """Return the shares with that part of the layer on this GPU."""
+            """The shares with that part of the layer on this GPU."""
             return _replaced(moved, index, replace(taken, boundary=boundary))
 
         for choice in ((ALL_BUT_UP, ONLY_DOWN), (ALL_OF_FEED_FORWARD,)):
@@ -226,7 +226,7 @@ class _Fit:
         return len(self._table) - sum(share.layers for share in shares[index:])
 
     def _bytes(self, shares: list[_Share], index: int) -> float:
-        """Return the bytes on a GPU with these shares."""
+        """Bytes on a GPU with these shares."""
         share = shares[index]
         start = self._start(shares, index)
         end = start + share.layers

@@ -81,7 +81,7 @@ def place_matrices(
 def layer_devices(
     num_layers: int, arguments: LlamaArguments, memories: Sequence[float], gpus: Sequence[int]
 ) -> list[int]:
-    """Return the device of each layer, and that of the output head as the last entry."""
+    """The device of each layer, and of the output head as the last entry."""
     if not gpus:
         return [HOST] * (num_layers + 1)
     asked = EVERY_LAYER if arguments.gpu_layers is None else arguments.gpu_layers
@@ -158,7 +158,7 @@ def _overrides(model: Model, arguments: LlamaArguments, num_gpus: int) -> tuple[
 
 
 def _first_match(name: str, home: int, overrides: Sequence[tuple[re.Pattern[str], int]]) -> int:
-    """Return the device of the first pattern that is found in the name, else the layer's home."""
+    """The device of the first pattern that is found anywhere in the name; else its layer's home."""
     for pattern, device in overrides:
         if pattern.search(name) is not None:
             return device
@@ -201,12 +201,12 @@ def _placement(
 
 
 def _run_order(placed: Sequence[tuple[LayerTensor, int]]) -> list[int]:
-    """Return the devices of a layer's work in order; norms go where their neighbours are."""
+    """The devices of a layer's work in order: norms go where their neighbours are."""
     return [device for tensor, device in placed if "norm" not in tensor.name]
 
 
 def _most(placed: Sequence[tuple[LayerTensor, int]], part: TensorPart) -> int:
-    """Return the device that holds most bytes of a part."""
+    """The device that holds most bytes of a part."""
     totals: dict[int, int] = {}
     for tensor, device in placed:
         if tensor.part is part:

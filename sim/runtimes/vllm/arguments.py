@@ -20,7 +20,7 @@ from sim.runtimes.flags import (
 VLLM = "vllm"
 EXPERTS = "experts"
 DEFAULT_CHUNK_TOKENS = 2048
-"""The number of prompt tokens that are computed at once, vLLM's default for one user."""
+"""Tokens of a prompt that are computed at once, vLLM's default for one user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,7 @@ def place(model: Model, arguments: VllmArguments, num_gpus: int) -> DevicePlacem
 
 
 def grouped_layers(model: Model, arguments: VllmArguments) -> list[int]:
-    """Return the layers of every group that are copied in each pass, in order."""
+    """The layers of every group that are copied in each pass, in order."""
     if not arguments.group_size:
         return []
     first = arguments.group_size - arguments.num_in_group

@@ -1,4 +1,4 @@
-"""The work of one step of a runtime, counted by device: bytes, weights and operations.
+"""The work of one step of a runtime by device: bytes, weights and operations.
 
 No rates but those of the datasheet are used.
 """
@@ -18,10 +18,8 @@ STATE_BYTES = 4
 """Bytes of an activation that crosses between devices: it is a 32-bit number."""
 
 EXPANSION_PASSES = 4
-"""How often expanded keys and values are read or written as 32 bits.
-
-The product writes them, a cast to 16 bits reads and writes them, and so do concatenation and
-attention (build_deepseek2.cpp).
+"""How often expanded keys and values are read or written as 32 bits: the product writes them, casts
+to 16 bits read and write, and so do concatenation and attention (build_deepseek2.cpp).
 """
 
 
@@ -41,16 +39,13 @@ class StepLoad:
     """What one step computes: ``tokens`` of one sequence, which follow ``context_tokens`` others.
 
     ``kv_element_bytes`` are the bytes of one element of KV. ``experts_per_token`` replaces the
-    model's number where the arguments do.
-
-    ``uploads_experts`` says whether routed experts in host memory are copied to a GPU and computed
-    there, ``uploads_dense`` whether other matrices are. With ``copies_idle_experts``, experts that
-    no token selects are copied too. With ``is_pageable``, the memory that is copied from is not
-    pinned. With ``reads_over_link``, nothing is copied: a GPU's kernels read weights where they
-    are, in host memory.
-
-    With ``expands_cache``, a compressed cache is expanded into keys and values of all heads. With
-    ``uploads_cache``, the KV cache is copied to a GPU together with the matrices of attention.
+    model's number where the arguments do. ``uploads_experts`` says whether routed experts in host
+    memory are copied to a GPU and computed there, ``uploads_dense`` whether other matrices are.
+    With ``copies_idle_experts``, experts that no token selects are copied too. With
+    ``is_pageable``, the memory that is copied from is not pinned. With ``reads_over_link``, nothing
+    is copied: a GPU's kernels read weights where they are, in host memory. With ``expands_cache``,
+    a compressed cache is expanded into keys and values of all heads. With ``uploads_cache``,
+    attention whose matrices are copied to a GPU runs there, and its KV cache is copied along.
     """
 
     tokens: int
@@ -172,10 +167,7 @@ def work_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Computed:
-    """The devices on which the parts of each layer are computed.
-
-    A part is computed where it lies, unless the step copies it to a GPU first.
-    """
+    """The devices that compute the parts of each layer: where they lie, or are copied to."""
 
     attention: IntArray
     dense: IntArray
@@ -185,10 +177,7 @@ class _Computed:
 
     @classmethod
     def of(cls, placement: DevicePlacement, load: StepLoad) -> "_Computed":
-        """Return the devices of the placement, with what the step uploads moved to a GPU.
-
-        The GPU is that of the layer, or the first for a layer on the host.
-        """
+        """Return the placement's devices, with uploads moved to their layer's GPU, or GPU 0."""
         fractions = placement.expert_fraction.copy()
         # A layer on the host is computed by the first GPU where its weights are copied.
         target = np.maximum(placement.attention, 0)
@@ -323,9 +312,9 @@ def _link_bytes_per_s(gpu: HostGpu, load: StepLoad) -> float:
 
 
 def _expansion(layers: Sequence[Layer], load: StepLoad) -> tuple[FloatArray, FloatArray]:
-    """Return the elements that are expanded from a compressed cache, and the products for that.
+    """Return the elements [layer] expanded from a compressed cache, and the products for that.
 
-    Both are [layer]. Each cached token's latent part is multiplied by the matrix of all heads.
+    Each cached token's latent part is multiplied by the matrix of all heads.
     """
     elements = np.zeros(len(layers))
     products = np.zeros(len(layers))
@@ -351,10 +340,7 @@ def made_elements(attention: Attention) -> float:
 
 
 def _widths(layers: Sequence[Layer], hidden: int) -> FloatArray:
-    """Return how many numbers one token has in one expert [layer].
-
-    They are its hidden state and what is between the expert's matrices.
-    """
+    """Return how many numbers one token has in one expert: its state, and those in between."""
     weights = np.array([layer.params.get(TensorClass.EXPERT, 0) for layer in layers], float)
     return np.asarray(hidden * (weights > 0) + weights / (3 * hidden), float)
 
@@ -364,10 +350,7 @@ def _chosen(top_k: int, load: StepLoad) -> int:
 
 
 def _distinct(experts: FloatArray, chosen: FloatArray, tokens: int) -> FloatArray:
-    """Return how many experts of each layer at least one token selects [layer].
-
-    Tokens are taken to select experts evenly and independently.
-    """
+    """Return how many experts of each layer tokens select, evenly and independently [layer]."""
     # Dense layers have no experts and no share.
     share = np.divide(chosen, experts, out=np.zeros_like(chosen), where=experts > 0)
     return np.asarray(experts * (1 - (1 - share) ** tokens), float)

@@ -1,4 +1,7 @@
-"""Which experts each token selects: generated from statistics, fitted to a trace, or recorded."""
+"""Routing: which experts each token selects.
+
+It is generated from statistics, fitted to a trace, or recorded.
+"""
 
 from sim.routing.base import Draw, Routing, tokens_per_expert
 from sim.routing.fitted import FittedRouting

@@ -12,18 +12,18 @@ from sim.model.model import Model
 from sim.workload.batch import Passes
 
 OTHER_SEED = 1_000_003
-"""Added to a run's seed for requests that came before it."""
+"""Offset from a run's seed to the seed of the requests that came before the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Draw:
-    """Expert choices with what the gate gave them.
+    """Expert choices, and what is known of their gates and embeddings.
 
-    ``ids`` is [sequence, token, MoE layer, rank]. ``weights``, of the same shape, is each choice's
-    share of the softmax over all experts, descending by rank and not renormalised over the
-    selected; None where unknown. ``full`` [sequence, token, MoE layer, expert] is that softmax;
-    None where only the weights are known, or nothing. ``embeddings`` [sequence, token, dimension]
-    stand for the output of the model's embedding layer; None where unknown.
+    ``ids`` is [sequence, token, MoE layer, rank]. ``full`` [sequence, token, MoE layer, expert] is
+    the softmax of the gate over all experts. ``weights``, of the shape of ``ids``, is each choice's
+    share of that softmax. It descends by rank and is not renormalised over the selected experts.
+    ``embeddings`` [sequence, token, dimension] stand for the output of the model's embedding layer.
+    None stands for each array that is not known; ``weights`` may be known without ``full``.
     """
 
     ids: NDArray[np.int16]
@@ -32,12 +32,12 @@ class Draw:
     embeddings: NDArray[np.float32] | None = None
 
     def distribution(self, popularity: NDArray[np.float64]) -> NDArray[np.float32] | None:
-        """The gate's distribution [sequence, token, MoE layer, expert]; None where the weights are
-        unknown.
+        """Return the gate's distribution [sequence, token, MoE layer, expert].
 
-        Where only the selected experts' weights are known, what they leave of 1 is spread over the
-        others in proportion to ``popularity`` [MoE layer, expert], which is an assumption. Weights
-        that sum to more than 1 leave nothing.
+        It is None where no weights are known. Where only the weights of selected experts are known,
+        the rest of 1 is spread over the other experts. Their shares are then in proportion to
+        ``popularity`` [MoE layer, expert], which is an assumption. Weights that sum to more than 1
+        leave nothing to spread.
         """
         if self.full is not None:
             return self.full
@@ -57,13 +57,12 @@ class Draw:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ExpertMaps:
-    """The gate's mean distribution over the tokens of every iteration, which is one sequence in one
-    pass.
+    """The gate's mean distribution over the tokens of each iteration: of one sequence in one pass.
 
-    ``shares`` [iteration, MoE layer, expert] sum to 1 over experts; the normalised choice counts
-    where no gate weights are known. Iterations are in order of passes; ``of_pass`` and
-    ``of_sequence`` say whose they are. ``embeddings`` [iteration, dimension] are means over the
-    iteration's tokens, None where unknown.
+    ``shares`` [iteration, MoE layer, expert] sum to 1 over experts. Where no gate weights are
+    known, they are shares of the choices. Iterations are in order of passes; ``of_pass`` and
+    ``of_sequence`` [iteration] give the pass and the sequence of each. ``embeddings`` [iteration,
+    dimension] are means over the iteration's tokens, None where unknown.
     """
 
     shares: NDArray[np.float32]
@@ -75,9 +74,10 @@ class ExpertMaps:
 def expert_maps(
     draw: Draw, passes: Passes, popularity: NDArray[np.float64], *, by_token: bool = False
 ) -> ExpertMaps:
-    """The maps of a draw; ``popularity`` [MoE layer, expert] as in ``Draw.distribution``.
+    """Return the expert maps of a draw.
 
-    ``by_token``: each token is an iteration.
+    ``popularity`` [MoE layer, expert] is used as in ``Draw.distribution``. With ``by_token``, each
+    token is an iteration of its own.
     """
     spans = _spans(passes, by_token)
     shares = np.zeros((len(spans), *popularity.shape), np.float32)
@@ -113,8 +113,10 @@ def expert_maps(
 def _share_choices(
     ids: NDArray[np.int16], spans: NDArray[np.int64], shares: NDArray[np.float32]
 ) -> None:
-    """Fill in each expert's share of the choices of each span's tokens in a layer [span, layer,
-    expert]; ``shares`` are zeros before.
+    """Fill ``shares`` [span, layer, expert] with each expert's share of a span's choices.
+
+    ``ids`` is [sequence, token, layer, rank], ``spans`` as ``_spans`` returns it. ``shares`` must
+    hold zeros before the call.
     """
     num_layers = ids.shape[2]
     top_k = ids.shape[3]
@@ -139,7 +141,10 @@ def _share_choices(
 
 
 def _spans(passes: Passes, by_token: bool) -> NDArray[np.int64]:
-    """Rows (pass, sequence, first position, end) of iterations, in order of passes."""
+    """Return a row (pass, sequence, first position, end) for each iteration, in order of passes.
+
+    With ``by_token``, each token of a pass is an iteration.
+    """
     of_pass = np.repeat(np.arange(len(passes)), passes.num_sequences)
     # The number of a sequence within its pass: its row less the pass's first row.
     within = np.arange(len(of_pass)) - np.searchsorted(of_pass, of_pass)
@@ -160,44 +165,49 @@ def _spans(passes: Passes, by_token: bool) -> NDArray[np.int64]:
 class Routing(ABC):
     """A source of expert choices.
 
-    A subclass is configuration only: the same arguments give the same choices.
+    An instance holds configuration only: the same arguments give the same choices.
     """
 
     @abstractmethod
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """Expert ids [sequence, token, MoE layer, rank], ``num_tokens`` per sequence, distinct
-        along rank.
+        """Return expert ids [sequence, token, MoE layer, rank], which differ along rank.
+
+        Every sequence has ``num_tokens`` tokens.
         """
 
     @abstractmethod
     def popularity(self, model: Model) -> NDArray[np.float64]:
-        """Share of selections [MoE layer, expert], rows summing to 1: what profiling offline would
-        have shown.
+        """Return the share of selections [MoE layer, expert], as profiling offline would show it.
+
+        Rows sum to 1.
         """
 
     def gate_weights(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """Gate weights of what ``experts`` gives for the same arguments, as in ``Draw``; None where
-        they are unknown.
+        """Return the gate weights of the choices that ``experts`` returns for the same arguments.
+
+        Their shape and meaning are those of ``Draw.weights``; None where they are unknown.
         """
         return None
 
     def gate_distribution(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """The softmax over all experts, as in ``Draw.full``, of what ``experts`` gives for the same
-        arguments; None where it is unknown.
+        """Return the gate's softmax for the tokens that ``experts`` draws with the same arguments.
+
+        Its shape is that of ``Draw.full``; None where it is unknown.
         """
         return None
 
     def token_embeddings(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """Embeddings of the tokens of what ``experts`` gives for the same arguments, as in
-        ``Draw``; None where they are unknown.
+        """Return the embeddings of the tokens of ``experts`` with the same arguments.
+
+        Their shape is that of ``Draw.embeddings``; None where they are unknown.
         """
         return None
 
@@ -209,8 +219,9 @@ class Routing(ABC):
         seed: int,
         ids: NDArray[np.int16] | None = None,
     ) -> Draw:
-        """Expert ids and what is known of their gates and embeddings, together; ``ids`` are those
-        of ``experts``, where already drawn.
+        """Return expert ids together with what is known of their gates and embeddings.
+
+        ``ids`` are what ``experts`` returned for the same arguments, if they were drawn already.
         """
         arguments = (model, num_sequences, num_tokens, seed)
         return Draw(
@@ -223,36 +234,36 @@ class Routing(ABC):
     def other_requests(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]
     ) -> Draw:
-        """What a system saw before: sequences that are not those which ``draw`` gives for ``used``
-        (sequences, tokens) and the seed.
+        """Return choices of earlier requests, which a system saw before the run.
 
-        Fewer than asked for, or none, where a recording has no more.
+        No sequence is one that ``draw`` gives for ``used`` (sequences, tokens) and the seed. A
+        recording that has no more gives fewer sequences than asked for, or none.
         """
         # Another seed, not later sequences of the same: those belong to a longer run of this seed.
         return self.draw(model, num_sequences, num_tokens, seed + OTHER_SEED)
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """Share of the experts that MoE layer ``layer`` selects which a predictor names
-        ``distance`` layers before; None: unknown.
+        """Return the share of an MoE layer's selected experts that a predictor names beforehand.
+
+        ``layer`` counts MoE layers; the predictor names the experts ``distance`` layers earlier.
+        None: unknown.
         """
         return None
 
     @property
     def treats_experts_alike(self) -> bool:
-        """Whether renaming the experts within every layer would leave the distribution of all
-        choices as it is.
-        """
+        """Whether renaming experts within layers keeps the distribution of all choices."""
         return False
 
     @property
     @abstractmethod
     def provenance(self) -> Provenance:
-        """Where the statistics come from."""
+        """The provenance of the statistics."""
 
     @property
     @abstractmethod
     def description(self) -> str:
-        """A few words for a report."""
+        """A few words that name the routing in a report."""
 
 
 def tokens_per_expert(
@@ -298,7 +309,7 @@ def _count_tokens(
     spans: NDArray[np.int32],
     counts: NDArray[np.int32],
 ) -> None:
-    """Add to ``counts`` [span, layer, expert] what the tokens of each span select.
+    """Add to ``counts`` [span, layer, expert] how many tokens of each span select each expert.
 
     A row of ``spans`` is (first sequence, number of sequences, first position, end).
     """

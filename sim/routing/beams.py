@@ -18,11 +18,12 @@ HYPOTHESIS_STEP, TOKEN_STEP = 0.7548776662466927, 0.5698402909980532
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeamRouting(Routing):
-    """Another routing, in which sequences are hypotheses of ``num_prompts`` prompts.
+    """A routing in which sequences are hypotheses of ``num_prompts`` prompts.
 
-    Sequence n searches prompt n modulo ``num_prompts``, as in a batch with beams.
-    ``divergence`` is the share of a hypothesis's tokens that are its own; the others are those of
-    the prompt's first hypothesis, and go to the same experts. 1: no token is shared, 0: all are.
+    The hypotheses are made from the sequences of ``base``. Sequence n is of prompt n modulo
+    ``num_prompts``, as in a batch with beams. ``divergence`` is the share of a hypothesis's tokens
+    that are its own. The other tokens are those of the prompt's first hypothesis, and go to the
+    same experts. 1: no token is shared, 0: all are.
     """
 
     base: Routing
@@ -36,55 +37,55 @@ class BeamRouting(Routing):
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """Expert ids of the other routing, those of shared tokens taken from the first hypothesis."""
+        """Return the base routing's ids, with shared tokens taken from the first hypothesis."""
         return self._shared(self.base.experts(model, num_sequences, num_tokens, seed))
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
-        """The other routing's: sharing tokens changes no expert's share."""
+        """Return the base routing's popularity: sharing tokens changes no expert's share."""
         return self.base.popularity(model)
 
     def gate_weights(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """Gate weights of what ``experts`` gives; None where the other routing knows none."""
+        """Return the gate weights of what ``experts`` returns; None where the base has none."""
         found = self.base.gate_weights(model, num_sequences, num_tokens, seed)
         return None if found is None else self._shared(found)
 
     def gate_distribution(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """The gate's softmax of what ``experts`` gives; None where the other routing knows none."""
+        """Return the gate's softmax for what ``experts`` returns; None where the base has none."""
         found = self.base.gate_distribution(model, num_sequences, num_tokens, seed)
         return None if found is None else self._shared(found)
 
     def token_embeddings(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """Embeddings of what ``experts`` gives; None where the other routing knows none."""
+        """Return the embeddings of what ``experts`` returns; None where the base has none."""
         found = self.base.token_embeddings(model, num_sequences, num_tokens, seed)
         return None if found is None else self._shared(found)
 
     def prediction_accuracy(self, layer: int, distance: int) -> float | None:
-        """The accuracy of the routing that the beams are drawn from."""
+        """Return the base routing's accuracy."""
         return self.base.prediction_accuracy(layer, distance)
 
     @property
     def treats_experts_alike(self) -> bool:
-        """Whether the other routing does."""
+        """Whether the base routing treats experts alike."""
         return self.base.treats_experts_alike
 
     @property
     def provenance(self) -> Provenance:
-        """Where the statistics of the other routing come from."""
+        """The provenance of the base routing's statistics."""
         return self.base.provenance
 
     @property
     def description(self) -> str:
-        """The other routing, and how far hypotheses part."""
+        """The base routing's description, and the share of tokens that hypotheses do not share."""
         return f"{self.base.description}, {self.divergence:.0%} of a hypothesis's tokens its own"
 
     def _shared(self, rows: NDArray[T]) -> NDArray[T]:
-        """Rows [sequence, token, …] in which shared tokens have the first hypothesis's."""
+        """Return ``rows`` [sequence, token, …] with shared tokens as in the first hypothesis."""
         numbers = np.arange(len(rows))
         hypothesis = numbers[:, None] // self.num_prompts
         # Spread evenly, not drawn: so the share holds for short answers too, and no seed is needed.

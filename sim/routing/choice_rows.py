@@ -1,6 +1,4 @@
-"""Makes the arrays of a trace from choices in any order: every choice of every token must be there
-once.
-"""
+"""Builds the arrays of a trace from choices in any order; each must be there exactly once."""
 
 from typing import Any
 
@@ -11,8 +9,9 @@ from hwprofiles import InputError
 
 
 def dense(rows: NDArray[np.float64], has_weights: bool, where: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a trace file from rows (sequence, token, layer, rank, expert, weight), each
-    choice exactly once.
+    """Return the arrays of a trace file from rows (sequence, token, layer, rank, expert, weight).
+
+    Raises InputError where a choice of a token is missing or there twice.
     """
     tokens, index = np.unique(rows[:, :2], axis=0, return_inverse=True)
     layers = int(rows[:, 2].max()) + 1
@@ -33,9 +32,10 @@ def dense(rows: NDArray[np.float64], has_weights: bool, where: str) -> dict[str,
 
 
 def _first_wrong(places: NDArray[np.int64], num_places: int) -> tuple[int | None, int]:
-    """The first place that is not there exactly once, with how often it is; None where all are.
+    """Return the first place that is not there exactly once, and how often it is there.
 
-    There may be far more places than rows: only the rows are in memory.
+    The place is None where all are there once. There may be far more places than rows, so only the
+    rows are in memory.
     """
     found, counts = np.unique(places, return_counts=True)
     is_wrong = (found != np.arange(len(found))) | (counts != 1)

@@ -1,5 +1,6 @@
-"""The sequence of token classes: a Markov chain, mixed with copies from further back, fitted to how
-often classes agree.
+"""The sequence of token classes, fitted to how often classes of a trace agree.
+
+It is a Markov chain, mixed with copies of the classes of earlier tokens.
 """
 
 import numpy as np
@@ -13,9 +14,12 @@ NUM_ROUNDS = 20
 STEP = 0.3
 NUM_LIKELIHOOD_ROUNDS = 8
 NUM_REPEATS = 3
-"""Times that the trace's sequences are generated, to see through the noise."""
+"""How often each sequence of the trace is generated in a round; more repeats mean less noise."""
 MAX_KEPT = 0.9
-"""A sequence whose every class is copied would never meet a class again that it lost."""
+"""The largest probability that a class is copied.
+
+If every class were copied, a class that a sequence has lost could never return.
+"""
 
 
 def class_process(
@@ -25,12 +29,13 @@ def class_process(
     lags: NDArray[np.int64],
     seed: int,
 ) -> tuple[Array, Array]:
-    """Probabilities of taking over the class of an earlier token [lag], and else of following the
-    last one's [class, class].
+    """Return the copy probabilities [lag] and the chain [class before, class] of a trace's classes.
 
-    The chain is of greatest likelihood given the copies; the copies are raised where classes of
-    generated sequences agree less often than the trace's that many tokens apart, and lowered where
-    they agree more.
+    A token copies the class of the token ``lags`` before; else its class follows the last token's
+    class by the chain. A lag's copy probability rises while generated classes agree less often at
+    that lag than the trace's. It falls while they agree more often. The chain is that of greatest
+    likelihood given the copies. ``classes`` is [token], ``share`` [class], ``borders`` as in
+    ``RecordedRouting.borders``.
     """
     # What is matched is how often classes agree, since that is what makes experts recur.
     wanted = _agreement(classes, borders, lags)
@@ -54,7 +59,10 @@ def class_process(
 def _agreement(
     classes: NDArray[np.int64], borders: NDArray[np.int64], lags: NDArray[np.int64]
 ) -> Array:
-    """Share of tokens of the class of the token that many before, by lag."""
+    """Return the share of tokens [lag] whose class is that of the token ``lags`` before.
+
+    It is 0 for a lag that no sequence is long enough for.
+    """
     curve = reuse(classes[:, None, None].astype(np.int16), borders, int(classes.max()) + 1, lags)
     return np.nan_to_num(curve[:, 0])
 
@@ -85,8 +93,10 @@ def _chain(
     chain: Array,
     share: Array,
 ) -> Array:
-    """The chain of greatest likelihood given the copies, by expectation and maximisation from the
-    chain given.
+    """Return the chain [class before, class] of greatest likelihood, given the copies.
+
+    ``kept`` [lag] is the probability of a copy. Expectation and maximisation start from ``chain``.
+    Every round keeps the classes' frequencies ``share``.
     """
     position = np.arange(len(classes)) - np.repeat(borders[:-1], np.diff(borders))
     rows = np.flatnonzero(position > 0)
@@ -106,8 +116,9 @@ def _chain(
 
 
 def _balanced(counts: Array, share: Array) -> Array:
-    """The chain nearest to the counts that keeps classes as frequent as they are: both margins
-    scaled in turn (Sinkhorn).
+    """Return the chain nearest to ``counts`` that keeps the classes' frequencies ``share``.
+
+    Both are [class before, class]. Rows and columns are scaled in turn (Sinkhorn).
     """
     joint = counts
     # More than enough for a few classes to settle; no step costs more than a few dozen numbers.

@@ -1,5 +1,7 @@
-"""The compiled part of fitted routing: every random number is a hash of what it is for, so no
-choice depends on how many are asked.
+"""Compiled functions of fitted routing.
+
+Every random number is a hash of its purpose and place. A choice therefore does not depend on how
+many tokens or sequences are drawn.
 """
 
 from typing import NamedTuple
@@ -18,8 +20,8 @@ GOLDEN, MIX_1, MIX_2 = (
 LOW_24 = np.uint64((1 << 24) - 1)
 SCALE_24 = np.float32(2.0**-24)
 REQUEST, CLASS, LINK, GATE, CHOICE, DRIFT = 1, 2, 3, 4, 5, 6
-"""What a random number is for."""
-# Draws of one choice before the likeliest expert that is left is taken.
+"""Purposes of random numbers: each is hashed into the keys of its numbers."""
+# After so many draws of one choice, the likeliest expert not yet taken is selected.
 MAX_ATTEMPTS = 64
 
 
@@ -34,7 +36,7 @@ def hashed(key, a, b):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def sequence_key(seed, sequence):  # type: ignore[no-untyped-def]
-    """The key of one sequence."""
+    """Return the key from which all random numbers of one sequence are hashed."""
     return hashed(hashed(np.uint64(seed), 0, 0), sequence, 0)
 
 
@@ -46,7 +48,7 @@ def low(bits):  # type: ignore[no-untyped-def]
 
 @inner
 def middle(bits):  # type: ignore[no-untyped-def]
-    """A number in [0, 1) from the next 24 bits, independent of ``low``."""
+    """Return a number in [0, 1) from bits 24 to 47, which is independent of ``low``."""
     return np.float32((bits >> np.uint64(24)) & LOW_24) * SCALE_24
 
 
@@ -59,7 +61,7 @@ def normal(bits):  # type: ignore[no-untyped-def]
 
 @inner
 def search(cumulative, target):  # type: ignore[no-untyped-def]
-    """The first index whose cumulative sum exceeds the target; the last where none does."""
+    """Return the first index whose cumulative sum exceeds ``target``, or else the last index."""
     first = 0
     length = len(cumulative)
     while length > 1:  # without a branch that a processor could mispredict
@@ -70,10 +72,13 @@ def search(cumulative, target):  # type: ignore[no-untyped-def]
 
 
 class ChoiceLaw(NamedTuple):
-    """What choices follow: ``weights`` [class, layer, expert] of experts, the spreads [layer] of a
-    request's log preferences and of their drift, one in ``drift_tokens`` tokens; and the share
-    ``copied`` [layer] of choices that repeat those of a token ``lags`` before, by the cumulative
-    ``kernel`` [lag]. The share ``linked`` of random numbers is the same in all layers.
+    """The numbers by which ``choose_sequence`` selects experts.
+
+    Draws follow ``weights`` [class, layer, expert]. ``request_spread`` and ``drift_spread`` [layer]
+    are standard deviations of log preferences: of a request, and of a segment. A segment lasts
+    ``drift_tokens`` tokens on average. A choice copies one of an earlier token with probability
+    ``copied`` [layer]. That token lies ``lags`` [lag] tokens before, drawn by the cumulative
+    ``kernel`` [lag]. The share ``linked`` of choices uses the same random numbers in all layers.
     """
 
     weights: NDArray[np.float64]
@@ -88,9 +93,10 @@ class ChoiceLaw(NamedTuple):
 
 @allocating_kernel
 def choose_sequence(law, classes, key, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` [token, layer, rank]: segment by segment, as preferences drift.
+    """Fill ``out`` [token, layer, rank] with the expert ids of one sequence, by a ``ChoiceLaw``.
 
-    ``classes`` is [token].
+    ``classes`` [token] are its token classes, ``key`` is its key. Segments are chosen one after
+    another; each has preferences of its own that are added to the request's.
     """
     cumulative = np.empty(law.weights.shape, np.float32)
     first = 0
@@ -107,8 +113,10 @@ def choose_sequence(law, classes, key, out):  # type: ignore[no-untyped-def]
 
 @allocating_part
 def _fill_cumulative(law, key, segment, out):  # type: ignore[no-untyped-def]
-    """Cumulative probabilities [class, layer, expert] with the log preferences of a request and
-    segment, the same in all classes.
+    """Fill ``out`` [class, layer, expert] with cumulative probabilities over experts.
+
+    They are the law's weights times the preferences of the request and the segment, which all
+    classes share.
     """
     weights = law.weights
     request_spread = law.request_spread
@@ -135,8 +143,12 @@ def _fill_cumulative(law, key, segment, out):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def draw_classes(share, lags, kept, chain, key, num_tokens):  # type: ignore[no-untyped-def]
-    """Class of each token: that of the token ``lags[i]`` before, or one that follows the last; all
-    but the lags cumulative.
+    """Return the class of each token [token] of a sequence.
+
+    A token takes over the class of the token ``lags[i]`` before with the probability that ``kept``
+    [lag] gives. Else its class follows that of the last token by ``chain`` [class before, class].
+    The first token's class is drawn from ``share`` [class]. ``kept``, ``chain`` and ``share`` are
+    cumulative.
     """
     classes = np.zeros(num_tokens, np.int64)
     for token in range(num_tokens):
@@ -152,8 +164,10 @@ def draw_classes(share, lags, kept, chain, key, num_tokens):  # type: ignore[no-
 
 @allocating_part
 def _choose_segment(law, cumulative, classes, key, segment, out):  # type: ignore[no-untyped-def]
-    """Fill the tokens of a segment, (first, end): copies of an earlier token's choices, or draws,
-    without repetition.
+    """Fill ``out`` [token, layer, rank] for the tokens of one segment, (first, end).
+
+    A choice copies an earlier token's choice, or is drawn from ``cumulative`` [class, layer,
+    expert]. No token selects an expert twice in a layer.
     """
     first, last = segment
     linked = law.linked
@@ -209,7 +223,11 @@ def _choose_segment(law, cumulative, classes, key, segment, out):  # type: ignor
 
 @allocating_part
 def _likeliest(cumulative, taken):  # type: ignore[no-untyped-def]
-    """The likeliest expert that is not taken: what is left when nearly all the probability is."""
+    """Return the likeliest expert that is not in ``taken``.
+
+    It is used where nearly all the probability belongs to taken experts. ``cumulative`` is
+    [expert].
+    """
     best = -1
     most = -1.0
     before = 0.0
@@ -227,8 +245,10 @@ def _likeliest(cumulative, taken):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def fill_gate_weights(log_mean, log_spread, correlation, key, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` [token, layer, rank] with gate weights, descending by rank, summing to at most
-    1.
+    """Fill ``out`` [token, layer, rank] with gate weights, descending by rank, of sum at most 1.
+
+    ``log_mean`` and ``log_spread`` [layer, rank] are of the weights' natural logarithms; any two
+    ranks have the same ``correlation``.
     """
     tokens, layers, top_k = out.shape
     shared = np.sqrt(correlation)

@@ -1,4 +1,4 @@
-"""Makes a routing file of a trace's file, and says what both are of."""
+"""Fits a generator to a trace file, and states in its routing file what it was fitted to."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +10,9 @@ from sim.routing.importers import import_trace
 from sim.routing.spec import RoutingSpec, fitted_spec
 
 MAX_FITTED_VALUES = MAX_VALUES // 2
-"""The most values of classes, layers and experts: with their lists and the other numbers, what can
-be read again.
+"""The largest product of classes, layers and experts.
+
+It leaves room for the lists and the other numbers, so that the file can be read again.
 """
 
 
@@ -23,10 +24,11 @@ def fit_file(
     num_classes: int = NUM_CLASSES,
     seed: int = 0,
 ) -> RoutingSpec:
-    """Fit a generator to a trace file. Raises InputError.
+    """Return the routing file of a generator that is fitted to a trace file. Raises InputError.
 
-    ``task`` says what the tokens are of (the file's name unless said): the fit holds for that task
-    and claims no other.
+    ``task`` says what the tokens are of; by default it is the file's name. The fit holds for that
+    task and claims no other. ``source`` names the trace in the provenance; by default the file
+    does.
     """
     trace = import_trace(path)
     num_values = num_classes * trace.expert_ids.shape[1] * trace.num_experts

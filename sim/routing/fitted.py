@@ -1,5 +1,6 @@
-"""Fitted routing: token classes, copies from earlier tokens and per-request preferences, with the
-numbers of one task.
+"""Fitted routing, with the numbers of one task.
+
+It consists of token classes, copies from earlier tokens, and preferences of each request.
 """
 
 from dataclasses import dataclass
@@ -24,11 +25,11 @@ from sim.routing.stated import StatedRouting
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FittedRouting(StatedRouting):
-    """How docs/reference/routing.md says: each token has a class; each of its choices is copied
-    from an earlier token, or drawn.
+    """The generator of docs/reference/routing.md, with fitted numbers.
 
-    ``embedded_fraction``: share of tokens whose embedding tells their class; those of the others are
-    of a class at random.
+    Each token has a class. Each of its choices is copied from an earlier token, or drawn.
+    ``embedded_fraction`` is the share of tokens whose embedding tells their class. The embeddings
+    of the other tokens are those of a random class.
     """
 
     numbers: FittedNumbers
@@ -44,8 +45,9 @@ class FittedRouting(StatedRouting):
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """Expert ids [sequence, token, MoE layer, rank]. A longer sequence, or more of them, begin with
-        the same choices.
+        """Return expert ids [sequence, token, MoE layer, rank].
+
+        A longer sequence, or a larger batch, begins with the same choices.
         """
         self._check(model)
         return self.choose(np.full(num_sequences, num_tokens), seed).reshape(
@@ -63,8 +65,9 @@ class FittedRouting(StatedRouting):
     def token_embeddings(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32]:
-        """Embeddings [sequence, token, class]: those of one class are alike, and at right angles to those
-        of the others.
+        """Return embeddings [sequence, token, class], which are unit vectors by class.
+
+        Those of one class are equal, and at right angles to those of other classes.
         """
         self._check(model)
         keys = [np.uint64(sequence_key(seed, sequence)) for sequence in range(num_sequences)]
@@ -105,7 +108,10 @@ class FittedRouting(StatedRouting):
         return out
 
     def weigh(self, lengths: NDArray[np.int64], seed: int) -> NDArray[np.float32] | None:
-        """Gate weights [token, layer, rank] of what ``choose`` gives for the same arguments."""
+        """Return the gate weights [token, layer, rank] of what ``choose`` gives for the arguments.
+
+        None where no gate was fitted.
+        """
         if self.numbers.gate is None:
             return None
         borders = np.concatenate([[0], np.cumsum(lengths)])
@@ -153,5 +159,5 @@ class FittedRouting(StatedRouting):
 
 
 def _lags(by_lag: Array) -> NDArray[np.int64]:
-    """How many tokens before each entry stands for: they count from 1."""
+    """Return the lag in tokens of each entry of ``by_lag``: 1, 2, and so on."""
     return np.arange(1, len(by_lag) + 1)

@@ -1,4 +1,4 @@
-"""What a fitted generator is made of, in a routing file and at work."""
+"""The numbers of a fitted generator, as a routing file states them and FittedRouting uses them."""
 
 from typing import Annotated, Any, Self, TypeAlias
 
@@ -12,7 +12,7 @@ from sim.routing.latent import SUM_TOLERANCE, Share
 
 Array = NDArray[np.float64]
 SHARE_ROUNDING = 1e-9
-"""How far above 1 rounding may leave a share that was computed."""
+"""How far above 1 a computed share may be, because of rounding."""
 
 
 def _table(value: Any) -> Array:
@@ -62,18 +62,22 @@ class GateProfile:
 
 @file_part
 class FittedNumbers:
-    """What FittedRouting draws by.
+    """The parameters of FittedRouting.
 
-    ``class_share`` [class] and ``inclusion`` [class, layer, expert]: share of tokens of a class
-    that select an expert. ``class_kept`` [lag - 1]: probability that a token has the class of the
-    token that many before; else it follows the last token's by ``class_chain`` [class before, class].
-    ``copied`` [layer]: probability that a choice copies a random one of an earlier token, that many
-    before as is drawn from ``copy_kernel`` [lag - 1] (a draw where the sequence does not reach back
-    as far). ``request_spread`` and ``drift_spread`` [layer]: standard deviation of a request's log
-    preference for an expert, that lasts, and of what is added to it anew every ``drift_tokens`` on
-    average. ``linked_fraction``: share of choices whose random numbers are those of the same choice
-    in the other layers. ``sequence_num_tokens`` are the lengths of the sequences that it was fitted
-    to; none where it was fitted to no trace.
+    ``class_share`` [class] is the share of tokens of each class. ``inclusion`` [class, layer,
+    expert] is the share of a class's tokens that select an expert. ``class_kept`` [lag - 1] is the
+    probability that a token has the class of the token ``lag`` before. Otherwise its class follows
+    the last token's class by ``class_chain`` [class before, class].
+
+    ``copied`` [layer] is the probability that a choice copies a random choice of an earlier token.
+    How many tokens that one lies before is drawn from ``copy_kernel`` [lag - 1]. The choice is
+    drawn after all where the sequence does not reach back so far.
+
+    ``request_spread`` [layer] is the standard deviation of a request's log preferences for experts,
+    which last. ``drift_spread`` [layer] is that of log preferences that are added and drawn anew
+    every ``drift_tokens`` on average. ``linked_fraction`` is the share of choices that use the same
+    random numbers in all layers. ``sequence_num_tokens`` are the lengths of the sequences that the
+    numbers were fitted to. It is empty if they were fitted to no trace.
     """
 
     top_k: Annotated[int, Field(ge=1, le=MAX_EXPERTS)]

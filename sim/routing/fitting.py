@@ -1,7 +1,7 @@
-"""Fitting the generator to a trace: popularity by token class, how classes and experts recur, and
-what requests prefer.
+"""Fitting the generator to a trace.
 
-Nothing here looks at a cache: the hit rates of a generator are predictions.
+The fit covers popularity by token class, how classes and experts recur, and what requests prefer.
+No cache is replayed: the hit rates of a generator are predictions.
 """
 
 from dataclasses import replace
@@ -28,11 +28,14 @@ COPY_LAGS = np.arange(1, 3)
 DRIFT_LAGS = np.arange(9, 65)
 DRIFT_TOKENS = 64.0
 NUM_ROUNDS = 8
-"""Corrections of the copies by what a generated trace shows."""
+"""Rounds in which copies are corrected by what a generated trace shows."""
 MAX_COPIED = 0.9
-"""A sequence whose every choice is copied would never meet an expert again that it lost."""
+"""The largest probability that a choice is copied.
+
+If every choice were copied, an expert that a sequence has lost could never return.
+"""
 SPREADS = np.linspace(0.0, 1.5, 7)
-"""Spreads of requests' log preferences that are tried, with straight lines in between."""
+"""Spreads of requests' log preferences that are tried; results in between are interpolated."""
 MIN_TOKENS = 256
 NUM_GATE_ROUNDS = 8
 NUM_GATE_TOKENS = 1000
@@ -41,11 +44,11 @@ NUM_GATE_TOKENS = 1000
 def fit(
     trace: RecordedRouting, *, provenance: Provenance, num_classes: int = NUM_CLASSES, seed: int = 0
 ) -> FittedRouting:
-    """The generator whose popularity, reuse by lag, next-layer recall and gate weights are the
-    trace's. Raises InputError.
+    """Return the generator fitted to a trace.
 
-    A trace of fewer than MIN_TOKENS tokens is refused. ``provenance`` says what the trace is; the
-    kind becomes ``fitted``.
+    It has the trace's popularity, reuse by lag, next-layer recall and gate weights. ``provenance``
+    describes the trace; its kind becomes ``fitted``. Raises InputError for a trace of fewer than
+    MIN_TOKENS tokens.
     """
     if len(trace.expert_ids) < MIN_TOKENS:
         raise InputError(
@@ -103,10 +106,11 @@ def _possible(lags: NDArray[np.int64], trace: RecordedRouting) -> NDArray[np.int
 
 
 def _solve_copies(at_zero: float, excess: Array, pairs: NDArray[np.int64]) -> Array:
-    """Copy probabilities by lag whose autocorrelation is the excess over chance: the Yule-Walker
-    equations, none negative.
+    """Return copy probabilities [lag], none negative, that explain the excess reuse over chance.
 
-    Equations count by the pairs of tokens that they were measured on.
+    They solve the Yule-Walker equations, where ``excess`` [lag] is the autocorrelation and
+    ``at_zero`` its value at lag 0. An equation weighs as much as the ``pairs`` [lag] of tokens that
+    it was measured on.
     """
     curve = np.concatenate([[at_zero], excess])
     index = np.arange(1, len(curve))
@@ -121,11 +125,11 @@ def _solve_copies(at_zero: float, excess: Array, pairs: NDArray[np.int64]) -> Ar
 
 
 def _request_spread(trace: RecordedRouting, routing: FittedRouting) -> Array:
-    """Return the spread of requests, the same for all layers. With it, tokens of a request that lie
-    far apart share as many experts as in the trace, beyond what popularity alone makes them share.
+    """Return the spread [layer] of requests' log preferences, the same for all layers.
 
-    Far means at least half the length of the median sequence, or twice the longest copied lag
-    where that is less.
+    With it, far tokens of a request share as many experts as in the trace, beyond what popularity
+    alone makes them share. Far means at least half the length of the median sequence, or twice the
+    longest copied lag where that is less.
     """
     layers = trace.expert_ids.shape[1]
     lengths = np.diff(trace.borders)
@@ -151,8 +155,9 @@ def _request_spread(trace: RecordedRouting, routing: FittedRouting) -> Array:
 
 
 def _drift_spread(trace: RecordedRouting, routing: FittedRouting, seed: int) -> Array:
-    """Return, by layer, the spread whose passing preferences explain reuse at lags too long for
-    copies, beyond what classes and requests do.
+    """Return the spread [layer] of passing preferences that explains reuse at lags of DRIFT_LAGS.
+
+    Those lags are too long for copies. Only reuse beyond that of classes and requests is explained.
     """
     lags = _possible(np.concatenate([COPY_LAGS, DRIFT_LAGS]), trace)
     layers = trace.expert_ids.shape[1]
@@ -183,8 +188,9 @@ def _drift_spread(trace: RecordedRouting, routing: FittedRouting, seed: int) -> 
 
 
 def _with_copies(trace: RecordedRouting, routing: FittedRouting, seed: int) -> FittedRouting:
-    """Add the copies: solved for the excess over what classes alone give, then corrected by what
-    comes out.
+    """Add the copies: solved for the excess over what classes alone give, then corrected.
+
+    Each correction compares the reuse of a generated trace with that of the recording.
     """
     lags = _possible(COPY_LAGS, trace)
     lengths = np.diff(trace.borders)
@@ -227,7 +233,7 @@ def _curve(
 
 
 def _linked_fraction(trace: RecordedRouting, routing: FittedRouting, seed: int) -> float:
-    """The share of choices to be made alike in all layers so that next-layer recall is the trace's."""
+    """Return the share of choices to make alike in all layers, so that next-layer recall agrees."""
     if trace.expert_ids.shape[1] < 2:
         return 0.0
     lengths = np.diff(trace.borders)
@@ -265,8 +271,9 @@ def _gate_profile(weights: NDArray[np.float32] | None) -> GateProfile | None:
 
 
 def _log_moments(weights: NDArray[np.float32]) -> tuple[Array, Array, float]:
-    """Mean and spread of log weights [layer, rank], and the mean correlation between two ranks, 0
-    where it is negative.
+    """Return the mean and spread of log weights [layer, rank], and their correlation.
+
+    The correlation is the mean over any two ranks, or 0 where that is negative.
     """
     # Half precision may have rounded a small share to 0.
     logs = np.log(np.maximum(weights.astype(np.float64), 1e-6))

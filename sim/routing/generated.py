@@ -19,22 +19,23 @@ UNIFORM = Provenance(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedRouting(StatedRouting):
-    """Each of a token's choices is, with probability ``kept``, the previous token's of the same
-    rank; else a fresh draw.
+    """A routing whose choices are kept from the token before, or drawn afresh.
 
-    Fresh draws are without replacement, in proportion to the popularity (successive sampling).
-    ``weights`` is [MoE layer, expert], any positive scale; None stands for uniform. ``kept`` is one
-    fraction for all layers, or (layer position from 0 first to 1 last, fraction) points, straight
-    between them.
+    With probability ``kept``, a choice is the choice of the same rank of the token before. Fresh
+    draws are without replacement, in proportion to the popularity (successive sampling).
+    ``weights`` is [MoE layer, expert] on any positive scale; None stands for uniform. ``kept`` is
+    (layer position, fraction) points with straight lines in between. A position is 0 at the first
+    MoE layer and 1 at the last; a single point holds for all layers.
     """
 
     weights: tuple[tuple[float, ...], ...] | None = None
     kept: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
-        """Share of selections [MoE layer, expert], of fresh draws.
+        """Return each expert's share of its layer's weights [MoE layer, expert].
 
-        Raises InputError when the weights are of another shape than the model.
+        It is the probability of a token's first fresh draw. Raises InputError when the weights are
+        of another shape than the model.
         """
         shape = (len(model.moe_layers), model.num_experts)
         if self.weights is None:
@@ -72,7 +73,7 @@ class GeneratedRouting(StatedRouting):
 
     @property
     def treats_experts_alike(self) -> bool:
-        """Whether every expert is equally likely, whatever is kept of the token before."""
+        """Whether every expert of a layer is equally likely; kept choices do not change that."""
         return self.weights is None or all(len(set(row)) == 1 for row in self.weights)
 
     def _kept_by_layer(self, num_layers: int) -> NDArray[np.float64]:
@@ -83,10 +84,10 @@ class GeneratedRouting(StatedRouting):
 def draw(
     popularity: NDArray[np.float64], num_tokens: int, top_k: int, generator: np.random.Generator
 ) -> NDArray[np.int16]:
-    """Choices [token, layer, rank] of independent tokens; ``popularity`` is [layer, expert], rows
-    summing to 1.
+    """Return choices [token, layer, rank] of independent tokens.
 
-    All layers share their random numbers: equal rows give equal choices.
+    ``popularity`` is [layer, expert], its rows sum to 1. All layers use the same random numbers, so
+    equal rows give equal choices.
     """
     shape = (num_tokens, popularity.shape[0], top_k)
     chosen = np.empty(shape, np.int16)
@@ -98,5 +99,5 @@ def draw(
 
 
 def uniform() -> GeneratedRouting:
-    """Every expert equally likely, tokens independent."""
+    """Return the routing in which every expert is equally likely and tokens are independent."""
     return GeneratedRouting(label="uniform", stated_provenance=UNIFORM)

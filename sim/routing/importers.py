@@ -1,6 +1,6 @@
-"""Importing expert-id traces:
+"""Importing traces of expert ids.
 
-``.npz``, ``.csv``, and ``.jsonl`` or ``.json`` as engines write it.
+The files are ``.npz``, ``.csv``, and ``.jsonl`` or ``.json`` as engines write them.
 """
 
 from collections.abc import Iterator
@@ -34,15 +34,14 @@ CSV_LIMITS = {
     "expert": 2**15,
     "weight": float("inf"),
 }
-"""What a number of each column is below; up to 2^53 a float is exact."""
+"""The limit that the numbers of each column stay below; up to 2^53 a float is exact."""
 
 
 def import_trace(path: Path, num_experts: int | None = None) -> RecordedRouting:
-    """Read a trace by its suffix; docs/reference/routing.md states the shapes. Raises InputError,
-    one line with the place.
+    """Read a trace in the format of its suffix; docs/reference/routing.md states the shapes.
 
-    ``num_experts`` is the number of experts of a layer, where the file does not say it and the
-    largest id does not show it.
+    ``num_experts`` is the number of experts of a layer. It is needed where the file does not state
+    it and the largest id does not show it. Raises InputError, one line with the place.
     """
     found = _imported(path)
     arrays = dict(found.arrays)
@@ -76,7 +75,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _read_lines(path: Path) -> Imported:
-    """Lines by request or by layer: the first that holds expert ids tells."""
+    """Read lines by request or by layer; the first line with expert ids decides which."""
     meta = MetaLines()
     lines = data_lines(path, meta)
     # The first line with ids decides the format; lines of another are then errors.
@@ -124,12 +123,12 @@ def _read_csv(path: Path) -> Imported:
 
 
 def _comment_notes(comments: list[str]) -> tuple[str, ...]:
-    """What is said of comments, by the places at which they stood."""
+    """Return the note on skipped comments, if there are any; ``comments`` are their places."""
     return (f"{comments[0]}: {len(comments):,} comments (#): skipped",) if comments else ()
 
 
 def _without_comments(path: Path, comments: list[str]) -> Iterator[tuple[str, str]]:
-    """The lines that hold something; ``comments`` takes the places of the others."""
+    """Yield the lines that are no comments; ``comments`` takes the places of those that are."""
     for where, line in text_lines(path, "routing trace"):
         if line.startswith("#"):
             comments.append(where)
@@ -138,7 +137,7 @@ def _without_comments(path: Path, comments: list[str]) -> Iterator[tuple[str, st
 
 
 def _csv_row(fields: list[str], header: list[str], where: str) -> list[float]:
-    """Sequence, token, layer, rank, expert, weight."""
+    """Return (sequence, token, layer, rank, expert, weight) of a line. Raises InputError."""
     if len(fields) != len(header):
         raise InputError(
             f"{where}: {len(header)} columns are due ({', '.join(header)}), got {len(fields)}"

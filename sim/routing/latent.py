@@ -1,5 +1,7 @@
-"""Latent routing: scores that persist in part select the experts, and their softmax is the gate, of
-the unselected too.
+"""Latent routing: each token has a score for every expert, and part of it persists.
+
+The experts of the largest scores are selected. The softmax of all scores is the gate, so the
+weights of unselected experts are known too.
 """
 
 from dataclasses import dataclass
@@ -22,16 +24,21 @@ from sim.routing.stated import StatedRouting
 Array = NDArray[np.float64]
 Share = Annotated[float, Field(ge=0, le=1)]
 SharePoints = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=1)]
-"""(position in depth from 0 first MoE layer to 1 last, share), straight between them; at least one."""
+"""Points (position, share), with straight lines in between; at least one.
+
+A position is 0 at the first MoE layer and 1 at the last.
+"""
 MAX_SPREAD = 1e6
 """The largest spread of scores, in natural logarithms."""
 SUM_TOLERANCE = 0.01
-"""What rounding in a file may take from a sum."""
+"""How far a sum of shares in a file may be off, because a file states rounded numbers."""
 
 
 class Fading(FilePart):
-    """A part of the scores that is drawn anew at random tokens, in all layers at once: correlation
-    falls by e every ``memory_tokens``.
+    """A part of the scores that is drawn anew at random tokens, in all layers at once.
+
+    Its correlation over tokens falls by a factor of e every ``memory_tokens``. ``share`` is its
+    share of the scores' variance.
     """
 
     memory_tokens: Annotated[float, Field(gt=0, le=MAX_QUANTITY)]
@@ -40,13 +47,14 @@ class Fading(FilePart):
 
 @file_part
 class LatentNumbers:
-    """What the scores of LatentRouting are made of, as a file states it.
+    """The numbers that LatentRouting makes scores of, as a file states them.
 
-    The softmax of ``score_spread`` · score is the gate. Of the score's variance,
-    ``popularity_share`` is an expert's own in all requests, ``request_share`` lasts through one
-    request, ``fading`` parts last for a while, and what is left is new with every token. All are
-    normal, but that what lasts is skewed by ``skew``: the logarithm of a few experts' favour is
-    normal with that standard deviation (0: favour is normal itself).
+    The gate is the softmax of ``score_spread`` · score. A score has variance 1.
+    ``popularity_share`` of it is the expert's own in all requests, and ``request_share`` lasts
+    through one request. Each of the ``fading`` parts lasts for a while; the rest is new with every
+    token. All parts are normal if ``skew`` is 0. With a ``skew`` k, the request's and the fading
+    parts are exp(k · normal), shifted to mean 0 and scaled to their shares. Such parts favour few
+    experts strongly.
     """
 
     score_spread: Annotated[float, Field(gt=0, le=MAX_SPREAD)]
@@ -77,10 +85,10 @@ class LatentNumbers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentRouting(StatedRouting):
-    """Each token selects the top-k experts by a score that persists in part.
+    """A routing in which each token selects the top-k experts by a score that persists in part.
 
-    Layers share the tokens at which parts of it are drawn anew, else they are independent. The same
-    seed gives the same choices to a longer sequence, or more of them.
+    All layers draw their fading parts anew at the same tokens, and are independent otherwise. A
+    longer sequence, or a larger batch, begins with the same choices for the same seed.
     """
 
     num_experts: int
@@ -115,7 +123,7 @@ class LatentRouting(StatedRouting):
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """Expert ids [sequence, token, MoE layer, rank] of the largest scores."""
+        """Return the ids [sequence, token, MoE layer, rank] of the experts that score highest."""
         chosen = np.empty((num_sequences, num_tokens, len(model.moe_layers), model.top_k), np.int16)
         for sequence in range(num_sequences):
             select(self._scores(model, sequence, num_tokens, seed), chosen[sequence])
@@ -124,13 +132,13 @@ class LatentRouting(StatedRouting):
     def gate_weights(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """The selected experts' shares of the softmax."""
+        """Return the selected experts' shares of the softmax [sequence, token, MoE layer, rank]."""
         return self.draw(model, num_sequences, num_tokens, seed).weights
 
     def gate_distribution(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.float32] | None:
-        """The softmax over all experts."""
+        """Return the softmax over all experts [sequence, token, MoE layer, expert]."""
         return self.draw(model, num_sequences, num_tokens, seed).full
 
     def draw(
@@ -181,7 +189,11 @@ class LatentRouting(StatedRouting):
         return out
 
     def _own_scores(self, model: Model) -> Array:
-        """What each expert has in all requests [MoE layer, expert]: the same whatever the seed."""
+        """Return the part of each expert's score that all requests share [MoE layer, expert].
+
+        It does not depend on the seed. Raises InputError where the model has another number of
+        experts.
+        """
         if model.num_experts != self.num_experts:
             raise InputError(
                 f"{self.label}: statistics of {self.num_experts} experts do not fit {model.name}, which has {model.num_experts}"
@@ -191,8 +203,9 @@ class LatentRouting(StatedRouting):
         return own
 
     def _shares(self, model: Model) -> Array:
-        """Return the shares of the variance [popularity, request, each fading part, new; MoE
-        layer].
+        """Return the shares of the variance [part, MoE layer].
+
+        The parts are popularity, request, each fading part, and what is new with every token.
         """
         depth = np.linspace(0, 1, len(model.moe_layers))
         lasting = self.numbers.lasting_shares

@@ -1,5 +1,6 @@
-"""The compiled part of latent routing: normal numbers by hash, so that no score depends on how many
-are asked.
+"""Compiled functions of latent routing.
+
+Every normal number is made from a hash, so a score does not depend on how many tokens are drawn.
 """
 
 import numpy as np
@@ -18,7 +19,10 @@ def _pair(bits):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def fill_popularity(spread, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` [layer, expert] with normal numbers of that ``spread`` [layer], always the same."""
+    """Fill ``out`` [layer, expert] with normal numbers, the same in every call.
+
+    Their standard deviation is ``spread`` [layer].
+    """
     for layer in range(out.shape[0]):
         for expert in range(out.shape[1]):
             # Key 0 whatever the seed: which experts are popular is a fact of the model, not of a
@@ -29,8 +33,9 @@ def fill_popularity(spread, out):  # type: ignore[no-untyped-def]
 
 @inner
 def _lasting(bits, skew):  # type: ignore[no-untyped-def]
-    """A number of mean 0 and variance 1: normal, or, of a ``skew`` k > 0, exp(k · normal) brought
-    to that mean and variance.
+    """Return a number of mean 0 and variance 1 from ``bits``.
+
+    It is normal where ``skew`` is 0, else exp(``skew`` · normal) brought to that mean and variance.
     """
     value, _ = _pair(bits)
     if skew > 0.0:
@@ -42,8 +47,9 @@ def _lasting(bits, skew):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def last_drawn(kept, key, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` [token, part] with the token at which each part was last drawn anew; from token
-    to token it is ``kept`` that often.
+    """Fill ``out`` [token, part] with the token at which each part was last drawn anew.
+
+    ``kept`` [part] is the probability that a part stays from one token to the next.
     """
     # One key for all layers: a change of topic shows in all of them at once.
     jumps = hashed(key, CLASS, 0)
@@ -57,11 +63,13 @@ def last_drawn(kept, key, out):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def fill_scores(own, spread, kept, skew, key, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` [token, layer, expert] with ``own`` [layer, expert] and the parts of ``spread``
-    [request, fading …, new; layer].
+    """Fill ``out`` [token, layer, expert] with the scores of one sequence.
 
-    From one token to the next a fading part stays with the probability ``kept``. Otherwise it is
-    drawn anew, in all layers at once.
+    A score is ``own`` [layer, expert] plus a part for the request, the fading parts, and a part new
+    with every token. ``spread`` [part, layer] holds their standard deviations in this order. A
+    fading part stays from one token to the next with the probability ``kept`` [fading part].
+    Otherwise it is drawn anew, in all layers at once. ``skew`` is that of the request's part and
+    the fading parts.
     """
     tokens, layers, experts = out.shape
     parts = len(kept)
@@ -79,7 +87,7 @@ def fill_scores(own, spread, kept, skew, key, out):  # type: ignore[no-untyped-d
             )
         for token in range(tokens):
             for part in range(parts):
-                # Only then: between these tokens the part's numbers stay as they are.
+                # The part's numbers change only at the tokens at which it is drawn anew.
                 if drawn[token, part] == token:
                     part_key = hashed(fading, token, part)
                     for expert in range(experts):
@@ -95,8 +103,9 @@ def fill_scores(own, spread, kept, skew, key, out):  # type: ignore[no-untyped-d
 
 @allocating_kernel
 def select(scores, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` [token, layer, rank] with the experts of the largest ``scores`` [token, layer,
-    expert]; ties to the lower.
+    """Fill ``out`` [token, layer, rank] with the experts of the largest ``scores``, largest first.
+
+    ``scores`` is [token, layer, expert]. Of equal scores, the lower expert number comes first.
     """
     tokens, layers, top_k = out.shape
     for token in range(tokens):

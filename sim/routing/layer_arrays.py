@@ -12,7 +12,10 @@ from sim.routing.trace_lines import Imported, is_by_layer, layer_of
 
 
 def has_layer_arrays(path: Path) -> bool:
-    """Whether every array of the file is named by one number, and none is ``expert_ids``."""
+    """Whether the name of every array in the file holds exactly one number.
+
+    False for a damaged file.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]

@@ -1,9 +1,8 @@
-"""Logs of routing layer by layer: a line for each token and layer, or for the tokens of a step and
-a layer.
+"""Logs of routing by layer, as hooks behind a router write them.
 
-Such logs are written by hooks behind a router, for example after ``select_experts`` in vLLM:
-``{"type": "route", "req_id": "r0", "token_idx": 5, "layer": 0, "topk_ids": [3, 7], "topk_weights":
-[0.6, 0.4]}``.
+A line is of one token and layer, or of the tokens of a step and a layer. After ``select_experts``
+in vLLM, for example, a hook may write ``{"type": "route", "req_id": "r0", "token_idx": 5, "layer":
+0, "topk_ids": [3, 7], "topk_weights": [0.6, 0.4]}``.
 """
 
 from collections import defaultdict
@@ -32,12 +31,17 @@ from sim.routing.trace_lines import (
 
 MAX_LAYER = 10_000
 MAX_TOKEN = 2**53
-"""Up to here a float is exact."""
+"""The limit of token numbers; up to it a float is exact."""
 
 
 @dataclass(slots=True)
 class _Rows:
-    """Rows (sequence, token, layer) with their ids and weights, as they come."""
+    """The lines read so far.
+
+    ``places`` has (sequence, token, layer) for each token of each line. ``ids`` and ``weights``
+    have an array [token, rank] for each line. ``sequences`` numbers the requests. ``num_seen``
+    counts the tokens by (sequence, layer), and ``ignored`` holds the names of unused keys.
+    """
 
     places: list[tuple[int, int, int]] = field(default_factory=list)
     ids: list[NDArray[np.int64]] = field(default_factory=list)
@@ -72,7 +76,10 @@ class _Rows:
         self.ignored |= dict.fromkeys(name for name in entry if name not in used)
 
     def _sequence(self, entry: Mapping[str, Any], where: str) -> int:
-        """Requests are numbered in the order in which they appear."""
+        """Return the number of a line's request; requests are numbered in order of appearance.
+
+        Raises InputError.
+        """
         key = named(entry, REQUESTS)
         request = None if key is None else entry[key]
         if isinstance(request, list | dict):
@@ -82,8 +89,9 @@ class _Rows:
     def _tokens(
         self, entry: Mapping[str, Any], at: tuple[int, int], count: int, where: str
     ) -> range:
-        """The numbers of a line's tokens; without any stated, they follow those of the lines
-        before.
+        """Return the numbers of a line's tokens in their sequence.
+
+        If the line states no first number, they follow the tokens of the lines before.
         """
         key = named(entry, TOKENS)
         first = self.num_seen[at] if key is None else entry[key]
@@ -97,12 +105,15 @@ class _Rows:
 
 
 def is_layer_row(entry: Mapping[str, Any]) -> bool:
-    """Whether a line is of one layer."""
+    """Whether a line states a layer."""
     return named(entry, LAYERS) is not None
 
 
 def read_layer_log(path: Path, lines: Iterable[Line]) -> Imported:
-    """The trace: requests in order of appearance, logged layers numbered on. Raises InputError."""
+    """Return the trace: requests in order of appearance, logged layers renumbered from 0.
+
+    Raises InputError.
+    """
     found = _Rows()
     for where, entry in lines:
         if not is_layer_row(entry):
@@ -127,7 +138,10 @@ def read_layer_log(path: Path, lines: Iterable[Line]) -> Imported:
 def _flat(
     places: NDArray[np.float64], ids: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """A row for each rank: sequence, token, layer, rank, expert, weight."""
+    """Return a row (sequence, token, layer, rank, expert, weight) for each choice.
+
+    ``places`` is [row, 3], ``ids`` and ``weights`` are [row, rank].
+    """
     num_rows, ranks = ids.shape
     rank = np.tile(np.arange(ranks), num_rows)
     return np.column_stack([np.repeat(places, ranks, axis=0), rank, ids.ravel(), weights.ravel()])
@@ -153,7 +167,10 @@ def _layer(entry: Mapping[str, Any], where: str) -> int:
 
 
 def _by_token(value: Any, dtype: type, where: str) -> NDArray[Any]:
-    """[token, rank] of numbers; one token's [rank] becomes a single row."""
+    """Return numbers [token, rank]; one token's [rank] becomes a single row.
+
+    Raises InputError that begins with ``where``.
+    """
     found = numbers(value, dtype)
     if found is None or found.ndim not in (1, 2):
         kind = "integers" if dtype is np.int64 else "numbers"

@@ -1,4 +1,7 @@
-"""Logs of routing as tables: a row for each token and layer, its experts in one column or many."""
+"""Logs of routing as tables, with a row for each token and layer.
+
+A row's experts are in one column, or in a column for each rank.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +35,10 @@ def table_lines(header: Sequence[str], lines: Iterable[tuple[str, str]]) -> Iter
 
 
 def _entry(row: dict[str, str], where: str) -> dict[str, Any]:
-    """The values of a row: lists of numbers for ids and weights, whole numbers for places."""
+    """Return the values of a row by key.
+
+    Ids and weights are lists of numbers, layers and tokens whole numbers, all else text.
+    """
     entry: dict[str, Any] = {}
     for name, text in row.items():
         role = _role(name)
@@ -50,7 +56,10 @@ def _entry(row: dict[str, str], where: str) -> dict[str, Any]:
 
 
 def _role(name: str) -> str | None:
-    """Whether a column holds one rank's expert or weight; its number is the rank."""
+    """Return the key that the column of one rank belongs to: experts or weights; None for others.
+
+    Such a name ends in a number. Ranks are in the order of the columns.
+    """
     match = _RANKED.fullmatch(name)
     if match is None:
         return None

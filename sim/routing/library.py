@@ -14,15 +14,15 @@ from sim.routing.spec import RoutingSpec
 from sim.routing.trace_file import load_trace
 
 MAX_NAME = 200
-"""The longest name of statistics that ship."""
+"""The limit of the length of a name of statistics that ship."""
 
 
 def load_routing(spec: str | None, model: Model) -> Routing:
-    """``uniform``, ``popularity:FILE``, a ``.yaml`` of statistics, a recorded ``.npz`` trace, or
-    the name of statistics that ship.
+    """Return the routing that ``spec`` names.
 
-    None stands for the statistics that ship for the model, uniform where none do. Raises
-    InputError.
+    It is ``uniform``, ``popularity:FILE``, a ``.yaml`` of statistics, a recorded ``.npz`` trace, or
+    the name of statistics that ship. None stands for the statistics that ship for the model, or
+    uniform where none do. Raises InputError.
     """
     # Shipped names go first, so that a file of that name in the working folder changes no run.
     shipped = shipped_spec(model.name if spec is None else spec)
@@ -54,7 +54,7 @@ def shipped_names() -> list[str]:
 
 
 def shipped_spec(name: str) -> Path | None:
-    """The file of the statistics of that name; None where none ship."""
+    """Return the file of the shipped statistics of that name; None where there are none."""
     found = _specs() / f"{name}.yaml"
     return (
         Path(str(found)) if "/" not in name and len(name) < MAX_NAME and found.is_file() else None

@@ -1,4 +1,4 @@
-"""Reading arrays of an ``.npz`` file, each one's size looked at before it is in memory."""
+"""Reads arrays of an ``.npz`` file, and checks the size of each before it is in memory."""
 
 import zipfile
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ from hwprofiles.input_file import check_regular
 from hwprofiles.units import MIB
 
 SMALL_BYTES = 32 * MIB
-"""An array of that many bytes is read however well it is compressed."""
+"""The largest array, in bytes, that is read however well it is compressed."""
 MAX_RATIO = 50
-"""A larger one may be that many times the size of its compressed form; expert ids of real models
-compress 2 to 5 times.
+"""The most bytes of a larger array for each byte of its compressed form.
+
+Expert ids of real models compress 2 to 5 times.
 """
 _SUFFIX = ".npy"
 
 
 def read_arrays(path: Path, keys: Sequence[str]) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Read those of the arrays that the file has; the second value lists the names of all that are
-    there.
+    """Return those arrays of ``keys`` that the file has, and the names of all its arrays.
 
-    Raises InputError, which begins with the file, for what is no such file and for an array too
-    large for its file.
+    Raises InputError, which begins with the file. It refuses a file that is no ``.npz``, and an
+    array too large for its file.
     """
     check_regular(path, "routing trace")
     try:

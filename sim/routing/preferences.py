@@ -1,5 +1,6 @@
-"""Finds the weights that experts are drawn with from how often they are selected, and what
-requests' preferences add.
+"""Finds the weights with which experts are drawn, so that each is selected as often as stated.
+
+It also finds what the preferences of requests add to the reuse of experts.
 """
 
 import numpy as np
@@ -7,19 +8,18 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 MAX_INCLUSION = 0.999
-"""An expert that every token selects would need an infinite weight."""
+"""The largest inclusion; an expert that every token selects would need an infinite weight."""
 NUM_REQUESTS = 24
-"""Sampled requests over which preferences are averaged."""
+"""The number of sampled requests over which preferences are averaged."""
 
 
 def base_weights(inclusion: Array, spread: Array) -> Array:
-    """Weights [class, layer, expert] for successive sampling such that experts are included as
-    often as stated, over requests.
+    """Return the weights [class, layer, expert] of successive sampling that give ``inclusion``.
 
-    Without spread they are -log(1 - inclusion): successive sampling keeps the first arrivals of
-    exponential clocks, and stopping those at a fixed time instead changes inclusion little (Rosén
-    1972). With it, they are corrected until the mean over sampled requests agrees. ``spread`` is
-    [layer].
+    ``spread`` [layer] is that of requests' log preferences. Without spread, a weight is -log(1 -
+    inclusion). Successive sampling keeps the first arrivals of exponential clocks; stopping them at
+    a fixed time instead changes inclusion little (Rosén 1972). With spread, weights are corrected
+    until the mean inclusion over sampled requests agrees.
     """
     target = -np.log1p(-np.minimum(inclusion, MAX_INCLUSION))
     weights = target.copy()
@@ -35,8 +35,9 @@ def base_weights(inclusion: Array, spread: Array) -> Array:
 
 
 def request_inclusion(weights: Array, spread: Array, top_k: Array) -> Array:
-    """Inclusion [request, class, layer, expert] for sampled requests; ``top_k`` [class, layer] is
-    what rows sum to.
+    """Return the inclusion [request, class, layer, expert] of sampled requests.
+
+    Rows over experts sum to ``top_k`` [class, layer].
     """
     # The same sample every time: a correction by other noise each round would not settle.
     normal = np.random.default_rng(0).standard_normal((NUM_REQUESTS, 1, *weights.shape[1:]))
@@ -53,7 +54,10 @@ def request_inclusion(weights: Array, spread: Array, top_k: Array) -> Array:
 
 
 def floor(inclusion: Array, share: Array, spread: Array) -> Array:
-    """Reuse of experts [layer] between far tokens of one request, whose classes are independent."""
+    """Return the reuse of experts [layer] between far tokens of one request.
+
+    The classes of far tokens are independent of each other.
+    """
     weights = base_weights(inclusion, spread)
     by_request = (
         request_inclusion(weights, spread, inclusion.sum(axis=2))

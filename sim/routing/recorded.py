@@ -12,12 +12,12 @@ from sim.routing.base import Draw, Routing
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RecordedRouting(Routing):
-    """A trace: ``expert_ids`` is [token, MoE layer, rank], its sequences one after another; it
-    wraps around.
+    """A trace that is replayed in order and wraps around at its end.
 
-    ``weights`` are the gate weights of the same shape, descending along rank (None: unknown),
-    ``sequence_num_tokens`` the length of each sequence (None: one sequence), ``token_ids`` what the
-    tokenizer called each token (None: unknown), ``notes`` what was left out when it was imported.
+    ``expert_ids`` is [token, MoE layer, rank]; sequences stand one after another. ``weights`` are
+    gate weights of the same shape, descending along rank (None: unknown). ``sequence_num_tokens``
+    [sequence] are the lengths (None: all tokens are one sequence). ``token_ids`` [token] are the
+    tokenizer's ids (None: unknown). ``notes`` say what the import left out.
     """
 
     name: str
@@ -30,7 +30,7 @@ class RecordedRouting(Routing):
 
     @property
     def borders(self) -> NDArray[np.int64]:
-        """Index of the first token of each sequence, and the number of tokens after the last."""
+        """The index of each sequence's first token, and at the end the number of tokens."""
         lengths = (
             [len(self.expert_ids)] if self.sequence_num_tokens is None else self.sequence_num_tokens
         )
@@ -39,12 +39,11 @@ class RecordedRouting(Routing):
     def experts(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int
     ) -> NDArray[np.int16]:
-        """Expert ids [sequence, token, MoE layer, rank]. The seed plays no part: a recording is replayed
-        as it is.
+        """Return expert ids [sequence, token, MoE layer, rank], which do not depend on the seed.
 
-        Sequence i of a batch of n starts where recorded sequence ⌊i · recorded / n⌋ does and runs
-        on into those that follow; a batch of more sequences than were recorded starts evenly spread
-        over the tokens.
+        Sequence i of a batch of n starts where recorded sequence ⌊i · recorded / n⌋ starts, and
+        runs on into those that follow. A batch of more sequences than were recorded starts evenly
+        spread over the tokens.
         """
         self.check(model)
         return np.asarray(self.expert_ids[self._rows(num_sequences, num_tokens)])
@@ -61,8 +60,9 @@ class RecordedRouting(Routing):
         )
 
     def popularity(self, model: Model) -> NDArray[np.float64]:
-        """Share of selections [MoE layer, expert], counted over the whole trace: a placement made from
-        it knows the trace that it is tested on.
+        """Return the share of selections [MoE layer, expert], counted over the whole trace.
+
+        A placement made from it therefore knows the trace that it is tested on.
         """
         self.check(model)
         layers = self.expert_ids.shape[1]
@@ -78,7 +78,7 @@ class RecordedRouting(Routing):
     def other_requests(
         self, model: Model, num_sequences: int, num_tokens: int, seed: int, *, used: tuple[int, int]
     ) -> Draw:
-        """Pieces of the recording, evenly spread, that are not replayed."""
+        """Return evenly spread pieces of the recording that a batch of ``used`` does not replay."""
         self.check(model)
         # What is replayed must not also be what the system learned from.
         left = np.setdiff1d(np.arange(len(self.expert_ids)), self._rows(*used))
@@ -90,7 +90,7 @@ class RecordedRouting(Routing):
         )
 
     def _rows(self, num_sequences: int, num_tokens: int) -> NDArray[np.int64]:
-        """Index of the recorded token [sequence, token]."""
+        """Return the index of the recorded token for each [sequence, token] of a batch."""
         total = len(self.expert_ids)
         borders = self.borders
         if num_sequences < len(borders):
@@ -117,5 +117,5 @@ class RecordedRouting(Routing):
 
     @property
     def description(self) -> str:
-        """The trace and its length."""
+        """The name of the trace and its number of tokens."""
         return f"trace {self.name}, {len(self.expert_ids):,} tokens, replayed in order"

@@ -14,10 +14,10 @@ def reuse(
     num_experts: int,
     lags: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Share of a token's experts that the token ``lag`` before selected too, [lag, layer]; both in
-    one sequence.
+    """Return the share of a token's experts that the token ``lag`` before selected too.
 
-    NaN for lags that no sequence is long enough for.
+    The result is [lag, layer]. Both tokens are of one sequence, whose ends are in ``borders``. NaN
+    for lags that no sequence is long enough for.
     """
     shared, pairs = _shared(
         np.ascontiguousarray(expert_ids.transpose(1, 0, 2)), borders, num_experts, lags
@@ -34,12 +34,12 @@ def pair_counts(borders: NDArray[np.int64], lags: NDArray[np.int64]) -> NDArray[
 def next_layer_recall(
     expert_ids: NDArray[np.int16], borders: NDArray[np.int64], num_experts: int, distance: int
 ) -> float:
-    """Share of the experts ``distance`` layers on that pair counts of expert ids predict.
+    """Return the share of the experts ``distance`` layers on that counts of pairs predict.
 
-    Counts of (expert here, expert there) come from every second sequence, the first being one;
-    predicted are as many experts as are selected, of the largest sum of P(there | here); tested on
-    the other sequences, or, of a single sequence, on its second half after learning from the first.
-    NaN where no layer is that far on.
+    Pairs (expert here, expert there) are counted in every second sequence, the first included. As
+    many experts are predicted as a token selects: those of the largest sum of P(there | here). The
+    other sequences test the prediction. A single sequence is tested on its second half, after
+    counting in the first. NaN where no layer is that far on.
     """
     tokens, layers, _ = expert_ids.shape
     if distance >= layers:
@@ -62,8 +62,9 @@ def next_layer_recall(
 def same_token_recall(
     expert_ids: NDArray[np.int16], token_ids: NDArray[np.int64], num_experts: int
 ) -> NDArray[np.float64]:
-    """Share of the experts that the last earlier token of the same id selected too, by layer;
-    tokens seen first are left out.
+    """Return the share of experts that the last earlier token of the same id selected too [layer].
+
+    Tokens whose id appears for the first time are left out.
     """
     _, identity = np.unique(token_ids, return_inverse=True)
     shared, count = _same_token(
@@ -129,8 +130,9 @@ def _shared(ids, borders, num_experts, lags):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def _recalled(here, there, is_learned, num_experts):  # type: ignore[no-untyped-def]
-    """Share of ``there`` [token, rank] that counts over learned tokens predict from ``here`` on the
-    others.
+    """Return the share of ``there`` [token, rank] that is predicted from ``here`` [token, rank].
+
+    Pairs are counted over the tokens of ``is_learned`` [token]; the other tokens test them.
     """
     tokens, top_k = here.shape
     pairs = np.zeros((num_experts, num_experts))
@@ -159,8 +161,9 @@ def _recalled(here, there, is_learned, num_experts):  # type: ignore[no-untyped-
 
 @allocating_kernel
 def _same_token(ids, identity, num_experts):  # type: ignore[no-untyped-def]
-    """Experts shared with the last token of the same identity [layer], and the number of experts
-    compared in a layer.
+    """Return the number of experts shared with the last token of the same identity [layer].
+
+    The second value is the number of experts that were compared in each layer.
     """
     layers, tokens, top_k = ids.shape
     shared = np.zeros(layers)

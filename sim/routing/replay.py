@@ -1,11 +1,11 @@
-"""Cache replay: the hit rates of one layer's experts under LRU, LFU and Belady, without a clock.
+"""Cache replay: hit rates of a layer's experts under LRU, LFU and Belady, without a clock.
 
-A whole (token, layer) is decided at once: a selected expert hits if it was resident before its
-token, whatever else the token selects. Caches start empty. Then the missing experts come in, each
-by number, into a free slot or in place of another. An expert that the token selected leaves only
-where no other is left. Of experts that a token selects, those that hit count as used before those
-that miss, each by number. Remaining ties go to the lower expert number. The caches of a simulated
-run do the same.
+All experts that a token selects in a layer are decided at once. A selected expert hits if it was
+resident before the token. Caches start empty. After the hits are counted, the missing experts come
+in, by ascending number. Each takes a free slot or the place of another expert. An expert that the
+token itself selected leaves only where no other is left. Of the experts that a token selects, those
+that hit count as used before those that miss, each by number. Remaining ties go to the lower expert
+number. The caches of a simulated run obey the same rules.
 """
 
 from enum import IntEnum
@@ -20,12 +20,12 @@ NOBODY = -1
 
 
 class CachePolicy(IntEnum):
-    """Which expert leaves.
+    """A rule for which expert leaves a full cache.
 
-    LRU: selected longest ago. LFU: fewest selections since the trace began, counted while absent
-    too, then selected longest ago. BELADY: next selected furthest in the future, even if just
-    selected; a missing expert whose next use is no sooner than that does not come in. No policy has
-    more hits.
+    LRU: the one selected longest ago. LFU: the one with the fewest selections since the trace
+    began, also counted while it was absent; of equal ones, the one selected longest ago. BELADY:
+    the one selected next furthest in the future, even if it was just selected. Under BELADY a
+    missing expert stays out if it is needed no sooner than all residents. No policy has more hits.
     """
 
     LRU = 0
@@ -36,8 +36,10 @@ class CachePolicy(IntEnum):
 def hit_rates(
     expert_ids: NDArray[np.int16], num_experts: int, capacity: int, policy: CachePolicy
 ) -> NDArray[np.float64]:
-    """Share of selections that hit, by layer, of ``expert_ids`` [token, layer, rank] replayed token
-    by token.
+    """Return the share of selections that hit [layer], over ``expert_ids`` [token, layer, rank].
+
+    ``capacity`` is the number of experts that a layer's cache holds. Tokens are replayed one by
+    one.
     """
     tokens, layers, top_k = expert_ids.shape
     hits = np.empty(layers, np.int64)
@@ -55,7 +57,7 @@ def hit_rates(
 
 @allocating_kernel
 def next_uses(ids, num_experts):  # type: ignore[no-untyped-def]
-    """The token [token, rank] that selects the same expert next; NEVER where none does."""
+    """Return the next token that selects the same expert [token, rank]; NEVER where none does."""
     following = np.empty(ids.shape, np.int64)
     upcoming = np.full(num_experts, NEVER, np.int64)
     for token in range(len(ids) - 1, -1, -1):
@@ -68,10 +70,11 @@ def next_uses(ids, num_experts):  # type: ignore[no-untyped-def]
 
 @allocating_kernel
 def _replay(ids, following, num_experts, capacity, policy):  # type: ignore[no-untyped-def]
-    """Hits of one layer; ``ids`` [token, rank] ascend within a token.
+    """Return the number of hits of one layer; ``ids`` [token, rank] ascend within a token.
 
-    An expert's ``worth`` is how often it was selected (LFU), minus its next use (BELADY) or 0; then
-    counts when it was ``used``.
+    The resident expert of the least ``worth`` leaves; of equal ones, the one ``used`` longest ago.
+    An expert's worth is its number of selections under LFU, minus its next use under BELADY, and 0
+    under LRU.
     """
     resident = np.zeros(num_experts, np.bool_)
     selected_at = np.full(num_experts, -1)

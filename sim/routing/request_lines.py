@@ -1,9 +1,9 @@
-"""Expert ids by request or by token: our own lines, and the responses of vLLM.
+"""Expert ids by request or by token: Rosin's own lines, and the responses of vLLM.
 
 vLLM (``--enable-return-routed-experts``, docs/training/routed_experts_replay.md of 0.21) returns
-``prompt_routed_experts`` [token][layer][rank] with a response, which all its choices share, and
-``routed_experts`` of the generated tokens with each choice. Ids of -1 stand for tokens whose
-keys and values were cached, so that no router saw them.
+``prompt_routed_experts`` [token][layer][rank] with a response. All choices of the response share
+that prompt. With each choice it returns ``routed_experts`` of the generated tokens. Ids of -1 stand
+for tokens whose keys and values were cached, so that no router saw them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +26,10 @@ NOT_RECORDED = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Piece:
-    """Tokens of one request that follow each other."""
+    """Consecutive tokens of one request.
+
+    ``ids`` and ``weights`` are [token, layer, rank], ``token_ids`` [token].
+    """
 
     where: str
     request: Any
@@ -37,14 +40,17 @@ class _Piece:
 
 @dataclass(slots=True)
 class _LeftOut:
-    """What responses did not record."""
+    """Counts of tokens and of responses without recorded experts.
+
+    ``first`` is the place of the first such response.
+    """
 
     num_tokens: int = 0
     num_responses: int = 0
     first: str = ""
 
     def notes(self, path: Path) -> Iterator[str]:
-        """What is said of it."""
+        """Yield the notes on what was left out, if anything."""
         if self.num_tokens:
             yield f"{path}: {self.num_tokens:,} tokens were cached, and their experts not recorded (ids of -1): left out"
         if self.num_responses:
@@ -53,7 +59,7 @@ class _LeftOut:
 
 @dataclass(slots=True)
 class _Parts:
-    """What the pieces add up to."""
+    """The arrays of all pieces, and the request of each token."""
 
     ids: list[NDArray[np.int64]] = field(default_factory=list)
     weights: list[NDArray[np.float64]] = field(default_factory=list)
@@ -61,7 +67,7 @@ class _Parts:
     requests: list[Any] = field(default_factory=list)
 
     def add(self, piece: _Piece) -> None:
-        """Take one more. Raises InputError where it is of another shape than the first."""
+        """Add one piece. Raises InputError where its shape differs from that of the first."""
         shape = piece.ids.shape[1:]
         if self.ids and shape != self.ids[0].shape[1:]:
             first = self.ids[0].shape[1:]
@@ -77,7 +83,10 @@ class _Parts:
             self.token_ids.append(piece.token_ids)
 
     def arrays(self, path: Path) -> dict[str, NDArray[Any]]:
-        """The arrays of a trace file. Raises InputError for what only some lines have."""
+        """Return the arrays of a trace file.
+
+        Raises InputError for an array that only some lines have.
+        """
         borders = [
             index
             for index in range(len(self.requests))
@@ -142,7 +151,10 @@ def _own(entry: Mapping[str, Any], where: str) -> _Piece:
 
 
 def _of_response(entry: Mapping[str, Any], where: str, left_out: _LeftOut) -> Iterator[_Piece]:
-    """The prompt with the first choice, then each other choice: the prompt was computed once."""
+    """Yield the prompt with the first choice, then each other choice.
+
+    The prompt's experts are given once, as the prompt was computed once.
+    """
     tables = [_recorded(entry.get(PROMPT), f"{where}: {PROMPT}", left_out)]
     found = False
     for number, choice in enumerate(_choices(entry, where)):
@@ -162,7 +174,10 @@ def _of_response(entry: Mapping[str, Any], where: str, left_out: _LeftOut) -> It
 
 
 def _choices(entry: Mapping[str, Any], where: str) -> list[Mapping[str, Any]]:
-    """The choices; a record without any is its own, as vLLM's Python objects are on file."""
+    """Return the choices of a response. Raises InputError.
+
+    A record without choices is its own, as in files of vLLM's Python objects.
+    """
     choices = entry.get(CHOICES)
     if choices is None:
         return [entry]
@@ -172,7 +187,10 @@ def _choices(entry: Mapping[str, Any], where: str) -> list[Mapping[str, Any]]:
 
 
 def _recorded(value: Any, where: str, left_out: _LeftOut) -> NDArray[np.int64] | None:
-    """The tokens whose experts are known; None where there are none."""
+    """Return the ids [token, layer, rank] of the tokens whose experts are known.
+
+    None where there are no such tokens.
+    """
     if value is None or value == []:
         return None
     ids = table(value, np.int64, where)

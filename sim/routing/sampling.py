@@ -1,4 +1,4 @@
-"""A trace out of a generator, to put its statistics beside a recording's."""
+"""Traces made by a generator, whose statistics can be compared with those of a recording."""
 
 from pathlib import Path
 
@@ -14,13 +14,11 @@ from sim.routing.spec import RoutingSpec
 from sim.routing.trace_file import load_trace
 
 NUM_SEQUENCES, NUM_TOKENS = 8, 1024
-"""Sequences, and tokens of each, that are generated from statistics that do not say what sequences
-they come from.
-"""
+"""Number of sequences, and of tokens in each, where the statistics do not say what to generate."""
 
 
 def sample(routing: FittedRouting, lengths: NDArray[np.int64], seed: int) -> RecordedRouting:
-    """Generated sequences of these lengths, as a trace."""
+    """Return generated sequences of these lengths in tokens, one after another, as a trace."""
     draw = routing.draw_lengths(lengths, seed)
     return RecordedRouting(
         name=routing.label,
@@ -32,17 +30,17 @@ def sample(routing: FittedRouting, lengths: NDArray[np.int64], seed: int) -> Rec
 
 
 def generated_trace(spec: RoutingSpec, seed: int) -> RecordedRouting:
-    """What a fitted generator makes: sequences as long as those that it was fitted to."""
+    """Return a trace of a fitted generator; its sequences are as long as those fitted to."""
     routing = spec.routing()
     assert isinstance(routing, FittedRouting)
     return sample(routing, np.array(routing.numbers.sequence_num_tokens), seed)
 
 
 def trace_of(source: str, model: Model | None, seed: int) -> RecordedRouting:
-    """The trace that a routing of that name stands for: recorded, or generated.
+    """Return the trace that ``source``, a ``--routing`` value, stands for: recorded or generated.
 
-    A fitted file gives sequences as long as those that it was fitted to; other statistics need the
-    model, and give 8 of 1,024 tokens. Raises InputError.
+    The statistics of a fitted file give sequences as long as those that they were fitted to. Other
+    statistics need ``model`` and give 8 sequences of 1,024 tokens. Raises InputError.
     """
     path = Path(source)
     if path.suffix == ".npz":

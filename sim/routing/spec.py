@@ -1,4 +1,4 @@
-"""The routing file ``rosin-routing/1``: published statistics, or a generator fitted to a trace."""
+"""The routing file ``rosin-routing/1``: published statistics, or a fitted generator."""
 
 from dataclasses import fields, replace
 from itertools import pairwise
@@ -23,8 +23,10 @@ Numbers = TypeVar("Numbers", FittedNumbers, GateProfile)
 
 
 class PredictionAccuracy(FilePart):
-    """Share of the experts selected in each MoE layer that a predictor names ``distance`` layers
-    before; null where it names none.
+    """How often a predictor names the selected experts ``distance`` layers before their layer.
+
+    ``by_layer`` [MoE layer] is the share of the selected experts that it names; null where it names
+    none.
     """
 
     distance: Annotated[int, Field(ge=1, le=MAX_LAYERS)]
@@ -37,10 +39,11 @@ class PredictionAccuracy(FilePart):
 class RoutingSpec(FilePart):
     """Statistics as a YAML file states them.
 
-    ``first_choice_repeat`` is the published share of tokens whose first choice is the token
-    before's, at positions in depth from 0 (first MoE layer) to 1 (last); ``popularity`` is [MoE
-    layer, expert]. ``generator`` stands instead of both, fitted to a trace of ``task``; or
-    ``latent``, from published statistics that say how choices persist.
+    ``first_choice_repeat`` are points (position, share) of the published share of tokens whose
+    first choice is that of the token before. A position is 0 at the first MoE layer and 1 at the
+    last. ``popularity`` is [MoE layer, expert]. Instead of both, the file may state a ``generator``
+    that is fitted to a trace of ``task``. It may also state ``latent`` numbers, from published
+    statistics of how choices persist.
     """
 
     format: Literal["rosin-routing/1"]
@@ -94,11 +97,11 @@ class RoutingSpec(FilePart):
             )
 
     def routing(self) -> Routing:
-        """The generator: as fitted; or one where a fraction k of choices is kept so that k + (1 -
-        k) · chance is the published repeat.
+        """Return the routing that the statistics stand for.
 
-        Chance is the sum of the squared shares of a layer: 1 / experts where the popularity is
-        uniform.
+        A fitted or latent generator is taken as stated. Otherwise a fraction k of choices is kept
+        so that k + (1 - k) · chance is the published repeat. Chance is the sum of the squared
+        shares of a layer, which is 1 / experts where the popularity is uniform.
         """
         provenance = Provenance(kind=self.kind, source=self.source, date=self.date)
         accuracy = tuple((entry.distance, entry.by_layer) for entry in self.prediction_accuracy)
@@ -129,8 +132,9 @@ class RoutingSpec(FilePart):
         )
 
     def _repeats(self) -> list[tuple[float, float, float]]:
-        """(position, published repeat, repeat by chance): as stated, or at every layer where
-        popularity makes chance differ.
+        """Return (position, published repeat, repeat by chance).
+
+        The positions are those stated, or one for every layer where popularity makes chance differ.
         """
         if self.popularity is None or not self.first_choice_repeat:
             return [
@@ -150,7 +154,10 @@ def _kept(repeat: float, chance: float) -> float:
 
 
 def _summing(numbers: FittedNumbers) -> FittedNumbers:
-    """Bring shares to sum to 1 again after the file's rounding: numpy's choice asks for it exactly."""
+    """Return the numbers with shares that sum to 1 again after the file's rounding.
+
+    numpy's choice needs a sum of exactly 1.
+    """
     return replace(
         numbers,
         class_share=numbers.class_share / sum(numbers.class_share.tolist()),
@@ -160,7 +167,7 @@ def _summing(numbers: FittedNumbers) -> FittedNumbers:
 
 
 def fitted_spec(routing: FittedRouting, *, task: str, num_digits: int = 5) -> RoutingSpec:
-    """The file of a fitted generator, its numbers rounded."""
+    """Return the routing file of a fitted generator, with its numbers rounded to ``num_digits``."""
     provenance = routing.stated_provenance
     return RoutingSpec(
         format=FORMAT,
@@ -175,7 +182,7 @@ def fitted_spec(routing: FittedRouting, *, task: str, num_digits: int = 5) -> Ro
 
 
 def _rounded(numbers: Numbers, num_digits: int) -> Numbers:
-    """Return the numbers with all fitted ones rounded, tables and nested ones too."""
+    """Return the numbers with every float and table rounded, those of nested parts too."""
     changes: dict[str, Any] = {}
     for item in fields(numbers):
         value = getattr(numbers, item.name)

@@ -1,4 +1,4 @@
-"""Routing from stated statistics: what every such routing says of itself."""
+"""Routing from stated statistics: what all such routings have in common."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,9 @@ from hwprofiles import Provenance
 from sim.routing.base import Routing
 
 Accuracy = tuple[tuple[int, tuple[float | None, ...]], ...]
-"""Distance in layers with the accuracy of predictions so far ahead, by MoE layer (None: not
-predicted).
+"""Pairs of a distance in layers and the accuracy of predictions so far ahead, by MoE layer.
+
+None: not predicted.
 """
 
 
@@ -15,7 +16,10 @@ predicted).
 # so themselves.
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StatedRouting(Routing):
-    """``label`` is what the statistics are of; ``accuracy`` how well choices are predicted."""
+    """A routing from stated statistics.
+
+    ``label`` says what the statistics are of; ``accuracy`` says how well choices are predicted.
+    """
 
     label: str
     stated_provenance: Provenance
@@ -28,10 +32,10 @@ class StatedRouting(Routing):
 
     @property
     def provenance(self) -> Provenance:
-        """Where the statistics come from."""
+        """The stated provenance of the statistics."""
         return self.stated_provenance
 
     @property
     def description(self) -> str:
-        """What the statistics are of."""
+        """The label of the statistics."""
         return self.label

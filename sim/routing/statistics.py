@@ -1,4 +1,4 @@
-"""The statistics of a routing: what distinguishes one task, model or generator from another."""
+"""The statistics of a routing, which tell tasks, models and generators apart."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ CACHE_FRACTIONS = (0.125, 0.25, 0.5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheHits:
-    """Hit rates of one cache size, by layer.
+    """Hit rates [layer] of one cache size under each policy.
 
     ``num_slots`` is the number of experts that a layer holds.
     """
@@ -32,10 +32,11 @@ class CacheHits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingStatistics:
-    """Statistics of expert ids; each is defined in docs/reference/routing.md. By layer where it
-    says so, else means over layers.
+    """Statistics of expert ids, each defined in docs/reference/routing.md.
 
-    NaN stands for what the trace is too short for, an empty tuple for what it does not hold.
+    Those named ``by_layer`` have a value for each layer; the others are means over layers. Keys of
+    dictionaries are lags in tokens, distances in layers, or numbers of tokens. NaN means that the
+    trace is too short; an empty tuple means that it does not hold the data.
     """
 
     num_tokens: int
@@ -53,7 +54,7 @@ class RoutingStatistics:
 
 
 def statistics(trace: RecordedRouting, seed: int = 0) -> RoutingStatistics:
-    """All statistics of a recording; ``seed`` draws the batches."""
+    """Return all statistics of a recording; ``seed`` draws the batches for distinct experts."""
     ids = trace.expert_ids
     borders = trace.borders
     experts = trace.num_experts
@@ -98,15 +99,16 @@ def inclusion(expert_ids: NDArray[np.int16], num_experts: int) -> NDArray[np.flo
 
 
 def entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Entropy of each row of shares over that of the uniform distribution."""
+    """Return the entropy of each row of shares, divided by that of the uniform distribution."""
     # 0 · log 0 counts as 0, its limit.
     logs = np.log(np.where(shares > 0, shares, 1.0))
     return np.asarray(-(shares * logs).sum(axis=-1) / np.log(shares.shape[-1]))
 
 
 def cache_hits(trace: RecordedRouting, resident_fraction: float) -> CacheHits:
-    """Hit rates with that fraction of each layer's experts resident (rounded, at least one), as
-    sim.routing.replay defines them.
+    """Return the hit rates with that fraction of each layer's experts resident.
+
+    The number of slots is rounded, and at least one. sim.routing.replay defines the rates.
     """
     slots = max(1, round(trace.num_experts * resident_fraction))
     rates = {
@@ -123,8 +125,9 @@ def cache_hits(trace: RecordedRouting, resident_fraction: float) -> CacheHits:
 
 
 def _request_entropy(trace: RecordedRouting, num_tokens: int) -> float:
-    """Entropy of the selections of a sequence's first tokens, the mean over layers and sequences
-    that are as long.
+    """Return the entropy of the selections of a sequence's first ``num_tokens`` tokens.
+
+    It is the mean over layers and over the sequences that are at least as long.
     """
     starts = [
         int(start)

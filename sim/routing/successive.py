@@ -1,6 +1,4 @@
-"""Successive sampling: draws without replacement, in proportion to what is left of a popularity
-(compiled).
-"""
+"""Successive sampling, compiled: draws without replacement, in proportion to a popularity."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +8,9 @@ from sim.engine.compilation import allocating_kernel, inner
 Floats = NDArray[np.float64]
 Draws = NDArray[np.float32]
 ROUNDING = 2.0**-50
-"""More than a sum of numbers up to 1 may be off by rounding, for each of them: half of 2⁻⁵² a term,
-in two sums that are compared.
+"""A bound on the rounding error of a sum of numbers up to 1, for each term.
+
+Each term is off by at most half of 2⁻⁵², in each of two sums that are compared.
 """
 TOGETHER = 64
 """Draws made at once where experts are alike: a few of the processor's vectors."""
@@ -20,11 +19,11 @@ TOGETHER = 64
 def choose(
     popularity: Floats, kept: Floats, draws: Draws, keeps: Draws, chosen: NDArray[np.int16]
 ) -> None:
-    """Fill ``chosen`` [token, layer, rank]: a kept choice of the token before, or a draw from what
-    is left of the popularity.
+    """Fill ``chosen`` [token, layer, rank] with kept choices of the token before, or with draws.
 
-    ``draws`` and ``keeps`` [token, layer, rank] are random numbers from 0 up to 1; without
-    ``keeps`` nothing is kept. ``popularity`` [layer, expert], ``kept`` [layer].
+    A draw is in proportion to the ``popularity`` [layer, expert] of the experts that are left.
+    ``draws`` and ``keeps`` [token, layer, rank] are random numbers in [0, 1). A choice is kept
+    where its number in ``keeps`` is below ``kept`` [layer]. Without ``keeps`` nothing is kept.
     """
     # Uniform routing is the default, and by far the most drawn.
     if keeps.size == 0 and popularity.size and (popularity == popularity[0, 0]).all():
@@ -36,11 +35,11 @@ def choose(
 
 @allocating_kernel
 def _choose_alike(popularity: Floats, draws: Draws, chosen: NDArray[np.int16]) -> None:
-    """Fill ``chosen`` where nothing is kept and all experts are alike: then a draw's place among
-    those not taken is a product, many at once.
+    """Fill ``chosen`` where nothing is kept and all experts are alike.
 
-    Where rounding might decide, which must not change a choice, the token's choices in that layer
-    are counted out.
+    A draw's place among the experts not taken is then a product, computed for many draws at once.
+    Where rounding might decide a place, ``_count_out`` makes the choices of that token and layer.
+    Rounding thus changes no choice.
     """
     num_cases = draws.shape[0] * draws.shape[1]
     top_k = draws.shape[2]
@@ -73,8 +72,10 @@ def _choose_alike(popularity: Floats, draws: Draws, chosen: NDArray[np.int16]) -
 def _place(
     popularity: Floats, targets: Floats, found: NDArray[np.int32], is_unsure: NDArray[np.int32]
 ) -> None:
-    """How many experts that are left have no more than each target together; notes where rounding
-    might decide.
+    """Fill ``found`` [lane] with each target's place among the experts that are left.
+
+    The place is the number of experts whose popularity fits into the target together. ``is_unsure``
+    [lane] is set where rounding might decide it.
     """
     # A product instead of a division for each lane; the margin below covers its rounding.
     per_share = 1.0 / popularity[0]
@@ -88,8 +89,9 @@ def _place(
 
 @inner
 def _pass_over(taken: NDArray[np.int32], found: NDArray[np.int32]) -> None:
-    """Turn places among the experts that are left into experts; ``taken`` [rank, lane] ascend by
-    rank.
+    """Turn each lane's place among the experts that are left into an expert, in ``found`` [lane].
+
+    ``taken`` [rank, lane] ascend by rank.
     """
     for rank in range(len(taken)):
         for lane in range(TOGETHER):
@@ -99,8 +101,9 @@ def _pass_over(taken: NDArray[np.int32], found: NDArray[np.int32]) -> None:
 
 @inner
 def _take(taken: NDArray[np.int32], num_taken: int, found: NDArray[np.int32]) -> None:
-    """Put each lane's expert among its ``taken`` [rank, lane], which ascend by rank; ``found`` is
-    used up.
+    """Insert each lane's expert of ``found`` into ``taken`` [rank, lane], which ascend by rank.
+
+    ``found`` is overwritten.
     """
     for rank in range(num_taken):
         for lane in range(TOGETHER):
@@ -116,7 +119,7 @@ def _take(taken: NDArray[np.int32], num_taken: int, found: NDArray[np.int32]) ->
 def _count_out(
     popularity: Floats, draws: Draws, is_taken: NDArray[np.bool_], chosen: NDArray[np.int16]
 ) -> None:
-    """One token's choices in one layer, counting from expert to expert."""
+    """Fill ``chosen`` [rank] for one token and layer, counting from expert to expert."""
     left = 1.0
     for rank in range(len(draws)):
         expert = _counted(popularity, is_taken, draws[rank] * left)
@@ -170,8 +173,9 @@ def _choose_any(
 
 @inner
 def _counted(popularity: Floats, is_taken: NDArray[np.bool_], target: float) -> np.int64:
-    """The first expert at which those not taken add up to more than the target; the last likely one
-    where none does.
+    """Return the first expert at which those not taken add up to more than ``target``.
+
+    If they never do, return the last expert not taken that has any popularity.
     """
     expert = np.int64(-1)
     for candidate in range(len(popularity)):
@@ -187,8 +191,10 @@ def _counted(popularity: Floats, is_taken: NDArray[np.bool_], target: float) -> 
 
 @inner
 def _index(popularity: Floats, cumulative: Floats, guide: NDArray[np.int32]) -> None:
-    """Sums of the popularity up to each expert, and of n experts the first whose sum is above 0/n,
-    1/n, …
+    """Fill ``cumulative`` [expert] and ``guide`` [place] for ``_looked_up``.
+
+    ``cumulative`` are the sums of the popularity up to each expert. ``guide`` names, of n experts,
+    the first whose sum is above 0/n, 1/n, …
     """
     running = 0.0
     first = 0
@@ -212,8 +218,9 @@ def _looked_up(
     taken: NDArray[np.int64],
     target: float,
 ) -> np.int64:
-    """What ``_counted`` gives, without counting; -1 where rounding might decide, which must not
-    change a choice. ``taken`` ascend.
+    """Return the expert that ``_counted`` returns, without counting.
+
+    -1 where rounding might decide, so that rounding changes no choice. ``taken`` [rank] ascend.
     """
     for expert in taken:  # the target among all experts has what the taken before it have, besides
         if cumulative[expert] - popularity[expert] > target:

@@ -1,4 +1,4 @@
-"""Token classes: groups of tokens that select alike, found in a trace by k-means."""
+"""Token classes: groups of tokens that select similar experts, found in a trace by k-means."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,16 +7,17 @@ from sim.engine.compilation import allocating_kernel
 
 MAX_ROUNDS = 30
 NUM_RUNS = 6
-"""Runs from different first centres; the one whose tokens lie closest counts."""
+"""The number of runs from different first centres; the run with the closest tokens counts."""
 
 
 def token_classes(
     expert_ids: NDArray[np.int16], num_experts: int, num_classes: int, seed: int
 ) -> NDArray[np.int64]:
-    """Class of each token, the largest class first; fewer classes where some end up empty.
+    """Return the class of each token [token], where class 0 is the largest.
 
-    Tokens are compared by the experts that they select in all layers (``expert_ids`` is [token,
-    layer, rank]); the centres start as k-means++ does, several times, and the closest fit counts.
+    Tokens are compared by the experts that they select in all layers; ``expert_ids`` is [token,
+    layer, rank]. The centres start as in k-means++. There are fewer classes than ``num_classes``
+    where some end up empty.
     """
     tokens, layers, top_k = expert_ids.shape
     flat = (
@@ -41,7 +42,10 @@ def token_classes(
 def _one_run(
     flat: NDArray[np.int64], size: int, count: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.int64], float]:
-    """Labels, and how close tokens are to their centres: larger is closer."""
+    """Return each token's label, and how close tokens are to their centres: larger is closer.
+
+    ``flat`` [token, choice] are the tokens' experts, numbered across layers below ``size``.
+    """
     centres = _first_centres(flat, size, count, generator)
     labels = np.full(len(flat), -1)
     for _ in range(MAX_ROUNDS):
@@ -57,7 +61,11 @@ def _one_run(
 def _first_centres(
     flat: NDArray[np.int64], size: int, count: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Tokens drawn with a probability that grows with the squared distance from those drawn before."""
+    """Return up to ``count`` centres [class, expert across layers], each the experts of one token.
+
+    A token is drawn with a probability in proportion to its squared distance from the nearest token
+    drawn before.
+    """
     centres = np.zeros((count, size))
     centres[0, flat[generator.integers(len(flat))]] = 1.0
     distance = np.full(len(flat), np.inf)
@@ -86,7 +94,7 @@ def _means(
 
 @allocating_kernel
 def _scores(flat, centres):  # type: ignore[no-untyped-def]
-    """Sum of each centre over a token's experts [token, class]."""
+    """Return the sum of each centre's values at a token's experts [token, class]."""
     scores = np.zeros((len(flat), len(centres)))
     for token in range(len(flat)):
         for index in range(len(centres)):

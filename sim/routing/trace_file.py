@@ -1,4 +1,4 @@
-"""The trace file: an ``.npz`` of expert ids, and what may be known beside them."""
+"""The trace file: an ``.npz`` of expert ids, with optional arrays such as gate weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,18 +16,18 @@ from sim.routing.npz_arrays import read_arrays
 from sim.routing.recorded import RecordedRouting
 
 MAX_WEIGHT = 1e6
-"""The largest weight of an expert for a token: shares of a softmax are at most 1, some models scale
-them.
+"""The largest gate weight that is read.
+
+Shares of a softmax are at most 1, but some models scale them.
 """
 KEYS = ("expert_ids", "gate_weights", "sequence_num_tokens", "token_ids", "num_experts")
 
 
 def load_trace(path: Path) -> RecordedRouting:
-    """Read an ``.npz`` trace with ``expert_ids`` [token, MoE layer, rank]. Raises InputError on
-    anything else.
+    """Read an ``.npz`` trace with ``expert_ids`` [token, MoE layer, rank].
 
-    Optional: ``gate_weights`` of the same shape, ``sequence_num_tokens`` [sequence], ``token_ids``
-    [token], ``num_experts``.
+    Optional arrays are ``gate_weights`` of the same shape, ``sequence_num_tokens`` [sequence],
+    ``token_ids`` [token] and ``num_experts``. Raises InputError for any other file.
     """
     if not is_there(path):
         raise InputError(f"no routing trace {path}")
@@ -40,10 +40,10 @@ def load_trace(path: Path) -> RecordedRouting:
 
 
 def make_trace(arrays: Mapping[str, NDArray[Any]], *, name: str, where: str) -> RecordedRouting:
-    """A recording from the arrays of a trace file; ``where`` begins every error. Raises InputError.
+    """Return a recording of the arrays of a trace file.
 
-    Ranks are put in descending order of gate weight where weights are given, equal ones in the
-    order they came.
+    If there are gate weights, ranks are sorted by descending weight; equal ones keep their order.
+    Raises InputError that begins with ``where``.
     """
     ids = arrays["expert_ids"]
     check_ids(ids, where)
@@ -97,7 +97,7 @@ def save_trace(trace: RecordedRouting, path: Path) -> None:
 
 
 def check_ids(ids: NDArray[Any], where: str) -> None:
-    """Refuse what is no array of expert ids [token, MoE layer, rank], distinct along rank.
+    """Refuse an array that is not of expert ids [token, MoE layer, rank], distinct along rank.
 
     Raises InputError.
     """
@@ -155,8 +155,9 @@ def _lengths(lengths: NDArray[Any] | None, num_tokens: int, where: str) -> NDArr
 
 
 def _sum(lengths: NDArray[Any]) -> int:
-    """The exact sum, however large: in 64 bits, a sum could come round to the right number. 0 for
-    what is no list of integers.
+    """Return the exact sum of a list of integers, or 0 for any other array.
+
+    A sum in 64 bits could overflow and come round to the right number.
     """
     return (
         sum(lengths.tolist())

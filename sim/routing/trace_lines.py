@@ -1,4 +1,4 @@
-"""Lines of JSON that hold expert ids, and what else stands between them."""
+"""Lines of JSON that hold expert ids, and the other lines between them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ from hwprofiles.input_file import text_lines
 from hwprofiles.units import MIB
 
 Line = tuple[str, dict[str, Any]]
-"""A line: where it stands, and what it says."""
+"""A line: its place in the file, and the object that it holds."""
 IDS = (
     "expert_ids",
     "routed_experts",
@@ -24,7 +24,7 @@ IDS = (
     "selected_experts",
     "experts",
 )
-"""Names of the chosen experts: ours, then those of engines and their logs."""
+"""Keys that may hold the chosen experts: Rosin's own, then those of engines and their logs."""
 WEIGHTS = ("gate_weights", "topk_weights", "expert_weights", "weights")
 LAYERS = ("layer", "layer_id", "layer_idx")
 TOKENS = ("token", "token_idx", "token_index", "position")
@@ -42,7 +42,7 @@ top-8.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """The arrays of a trace file, and what was left out on the way."""
+    """The arrays of a trace file, and notes on what the import left out."""
 
     arrays: dict[str, NDArray[Any]]
     notes: tuple[str, ...] = ()
@@ -50,7 +50,10 @@ class Imported:
 
 @dataclass(slots=True)
 class MetaLines:
-    """The lines that hold no expert ids, as they are met."""
+    """A count of the lines without expert ids, with the place and the keys of the first.
+
+    ``num_experts`` is what the first of them that states it says.
+    """
 
     first: str = ""
     count: int = 0
@@ -58,7 +61,7 @@ class MetaLines:
     keys: list[str] = field(default_factory=list)
 
     def take(self, where: str, entry: Mapping[str, Any]) -> None:
-        """Write one down; one that states ``num_experts`` is believed."""
+        """Count one line, and keep the ``num_experts`` that it states if none was stated before."""
         self.first = self.first or where
         self.count += 1
         self.keys = self.keys or list(entry)
@@ -68,7 +71,7 @@ class MetaLines:
             self.num_experts = stated
 
     def notes(self) -> Iterator[str]:
-        """What is said of them."""
+        """Yield the note that says how many lines were skipped, if any."""
         if self.count:
             lines = "line holds" if self.count == 1 else "lines hold"
             keys = shortened(", ".join(self.keys), 100)
@@ -90,7 +93,10 @@ def data_lines(path: Path, meta: MetaLines) -> Iterator[Line]:
 
 
 def is_meta(entry: Mapping[str, Any]) -> bool:
-    """Whether a line says something of the file alone: no key is of choices, no value is a table."""
+    """Whether a line describes the file and holds no choices.
+
+    Either its ``type`` says so, or it has no key of a choice and no table as a value.
+    """
     if not entry:
         return False
     kind = entry.get("type")
@@ -101,12 +107,15 @@ def is_meta(entry: Mapping[str, Any]) -> bool:
 
 
 def named(entry: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """The first of the names that the line has."""
+    """Return the first of ``names`` that the line has as a key; None where it has none of them."""
     return next((name for name in names if name in entry), None)
 
 
 def table(value: Any, dtype: type, where: str) -> NDArray[Any]:
-    """[token, layer, rank]; one token's [layer, rank] becomes a single row. Raises InputError."""
+    """Return an array [token, layer, rank]; [layer, rank] of one token becomes a single row.
+
+    Raises InputError.
+    """
     if isinstance(value, dict):
         return _by_layer(value, dtype, where)
     found = numbers(value, dtype)
@@ -117,18 +126,21 @@ def table(value: Any, dtype: type, where: str) -> NDArray[Any]:
 
 
 def is_by_layer(names: Iterable[str]) -> bool:
-    """Whether every name has one number in it, its layer's."""
+    """Whether each name holds exactly one number, its layer's; False where there are no names."""
     found = [len(_NUMBER.findall(name)) for name in names]
     return bool(found) and all(count == 1 for count in found)
 
 
 def layer_of(name: str) -> int:
-    """The number in a name."""
+    """Return the first number in a name, which is its layer's."""
     return int(_NUMBER.findall(name)[0])
 
 
 def _by_layer(value: Mapping[str, Any], dtype: type, where: str) -> NDArray[Any]:
-    """[token, layer, rank] of tables [token][rank] by layer, in the order of their numbers."""
+    """Return the array [token, layer, rank] of tables [token][rank] that are named by their layers.
+
+    Layers are in the order of their numbers.
+    """
     names = sorted(value, key=layer_of) if is_by_layer(value) else []
     tables = [numbers(value[name], dtype) for name in names]
     first = tables[0] if tables else None
@@ -145,7 +157,10 @@ def _by_layer(value: Mapping[str, Any], dtype: type, where: str) -> NDArray[Any]
 
 
 def numbers(value: Any, dtype: type) -> NDArray[Any] | None:
-    """The value as an array of such numbers; None where it is empty, ragged or of other things."""
+    """Return the value as an array of ``dtype``.
+
+    None where the value is empty, ragged, or holds anything but such numbers.
+    """
     try:
         found = np.array(value)
     except ValueError:

@@ -1,5 +1,6 @@
-"""Programs that people run models with: what their arguments mean, how they run a layer, and what
-that costs.
+"""Runtimes: programs that people run models with.
+
+The package reads their arguments, and predicts how they run a layer and what that costs.
 """
 
 from sim.runtimes.asking import READERS, notes_on, read_runtime_arguments, with_kv_type

@@ -1,4 +1,4 @@
-"""Questions from what a user types: the name of a runtime and a line of its arguments."""
+"""What a user asks: the name of a runtime and a line of its arguments, with notes on the answer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -39,7 +39,7 @@ SPLIT_NOTES: Mapping[str, tuple[str, ...]] = {
         "Nemotron-H and others), and no published row of it was fitted",
     ),
 }
-"""What to say of ways to split matrices."""
+"""Notes on ways to split matrices, by split mode."""
 
 _PROMPTS_ON_CPU = (
     "with -sm tensor no weights are copied for prompts: the CPU computes experts in host memory"
@@ -53,7 +53,7 @@ _SOCKETS_SHARED = {
     IK_LLAMA_CPP: (f"without --numa {_BY_SYSTEM}",),
     KTRANSFORMERS: (f"without USE_NUMA=1, as the program is built by default, {_BY_SYSTEM}",),
 }
-"""What to say of each program on several sockets where no argument places its threads."""
+"""Notes by runtime for several sockets on which no argument places threads."""
 
 READERS: Mapping[str, Callable[[str], Arguments]] = {
     LLAMA_CPP: lambda line: read_llama_arguments(line, LLAMA_CPP),
@@ -63,7 +63,7 @@ READERS: Mapping[str, Callable[[str], Arguments]] = {
     ACCELERATE: read_device_map,
     EXLLAMAV3: read_exl3_arguments,
 }
-"""How each runtime's arguments are read, by its name."""
+"""The function that reads each runtime's arguments, by the runtime's name."""
 
 
 def read_runtime_arguments(runtime: str, line: str) -> Arguments:
@@ -77,9 +77,9 @@ def read_runtime_arguments(runtime: str, line: str) -> Arguments:
 
 
 def with_kv_type(arguments: Arguments, kv_type: str) -> Arguments:
-    """The arguments with that type of keys and values.
+    """Return the arguments with that type of keys and values.
 
-    Raises InputError for an unknown one, and for a runtime with its own.
+    Raises InputError for an unknown type, and for a runtime that takes none.
     """
     if not isinstance(arguments, LlamaArguments):
         raise InputError(f"kv type {kv_type}: only llama.cpp and ik_llama.cpp are told one")
@@ -91,8 +91,10 @@ def with_kv_type(arguments: Arguments, kv_type: str) -> Arguments:
 
 
 def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
-    """What a reader must know of the machine and of the arguments: weights without room, arguments
-    that change nothing, and those that are priced roughly.
+    """Return notes on the machine and the arguments that a reader of the prediction needs.
+
+    They name weights without room, arguments that change nothing, and arguments that are priced
+    roughly.
     """
     arguments = question.arguments
     said = _room_notes(question)
@@ -123,7 +125,7 @@ def notes_on(question: RuntimeQuestion) -> tuple[str, ...]:
 
 
 def _split_notes(question: RuntimeQuestion, arguments: LlamaArguments) -> tuple[str, ...]:
-    """What is known of ways to split matrices over several GPUs."""
+    """Return notes on the way in which the arguments split matrices over several GPUs."""
     if len(question.host.gpus) < 2:
         return ()
     said = SPLIT_NOTES.get(arguments.split_mode, ())
@@ -133,7 +135,7 @@ def _split_notes(question: RuntimeQuestion, arguments: LlamaArguments) -> tuple[
 
 
 def _unused_laws(question: RuntimeQuestion) -> list[str]:
-    """Say that laws measured on the machine are of other numbers of threads, and not used."""
+    """Return a note if laws were measured on the machine, but only for other numbers of threads."""
     used = question.arguments.threads or int(cores_in_use(question.host, None))
     counts = {
         laws.threads
@@ -151,7 +153,7 @@ def _unused_laws(question: RuntimeQuestion) -> list[str]:
 
 
 def _room_notes(question: RuntimeQuestion) -> list[str]:
-    """Say by how much host memory is too small, where the machine states no disk to read from."""
+    """Return a note if host memory is too small for its weights and no disk is stated."""
     short = unread_bytes(question, placement_of(question))
     if not short:
         return []
@@ -186,7 +188,7 @@ BORROWED = (
 def _borrowed_notes(
     arguments: VllmArguments | AccelerateArguments | Exl3Arguments,
 ) -> list[str]:
-    """What is not known of programs whose speeds were not fitted."""
+    """Return notes on programs whose speeds were not fitted."""
     if isinstance(arguments, VllmArguments):
         return [
             BORROWED,

@@ -1,4 +1,4 @@
-"""A model with the bytes that a file really has, given by class."""
+"""A model with the bytes that its file really has, given by class."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,9 +10,9 @@ CLASSES = ("experts", "dense", "embedding")
 
 
 def read_bytes_per_weight(text: str) -> Mapping[str, float]:
-    """Bytes a weight by class from ``experts=…;dense=…;embedding=…``.
+    """Return the bytes a weight by class from ``experts=…;dense=…;embedding=…``.
 
-    Raises InputError for another class or no number.
+    Raises InputError for another class, for a value that is no number, and without experts.
     """
     found = {}
     for part in text.split(";"):
@@ -31,8 +31,9 @@ def read_bytes_per_weight(text: str) -> Mapping[str, float]:
 
 
 def with_bytes_per_weight(model: Model, rates: Mapping[str, float]) -> Model:
-    """The model with its bytes by class replaced: what is not stated takes the experts' rate, the
-    embedding that of the rest.
+    """Return the model with its bytes by class replaced by these rates in bytes a weight.
+
+    Dense weights without a rate take the experts'; an embedding without one takes the dense rate.
     """
     experts = rates["experts"]
     # Files of one type have one rate; only mixed ones need more than the experts' stated.

@@ -1,5 +1,6 @@
-"""The few constants that prices of runtimes rest on, read from one file with what each means and
-where it comes from.
+"""The constants that prices of runtimes rest on, read from one file.
+
+The file states what each constant means and where it comes from.
 """
 
 from collections.abc import Mapping
@@ -19,11 +20,11 @@ Above0 = Annotated[float, Field(gt=0)]
 
 
 class Constant(BaseModel):
-    """One constant: its value, what was expected before any fit, and how far refits without one
-    machine move it.
+    """One constant, with what was expected of it before any fit.
 
-    Spreads are standard deviations of the logarithm. ``prior_spread`` is also how far the constant
-    of one machine may be from the shared one: intervals rest on it.
+    Spreads are standard deviations of the logarithm. ``spread`` is how far fits that leave one
+    machine out move the constant. ``prior_spread`` is the spread of ``prior``, and also how far one
+    machine's constant may be from the shared one: intervals rest on it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,8 +39,9 @@ class Constant(BaseModel):
 
 
 class OwnSpread(BaseModel):
-    """What the form of a law leaves where all its constants are known: the standard deviation of
-    the logarithm.
+    """The error that the form of a law leaves where all its constants are known.
+
+    ``value`` is the standard deviation of the logarithm.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,9 +53,9 @@ class OwnSpread(BaseModel):
 class ConstantsFile(BaseModel):
     """The file of constants.
 
-    ``spreads_to_an_end``: an interval of a phase reaches that many stated spreads to each side, which
-    the share ``coverage_fraction`` of published rows stays within on machines that the fit does not
-    know, each machine weighing alike. Of normal errors it would be 1.28.
+    An interval reaches ``spreads_to_an_end`` stated spreads of its phase to each side. The share
+    ``coverage_fraction`` of published rows then lies within it, on machines that the fit does not
+    know, where each machine weighs alike. For normal errors the number would be 1.28.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,9 +71,9 @@ class ConstantsFile(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constants:
-    """The values.
+    """The values of the constants.
 
-    What each means stands in constants.yaml; rates are in 10⁹ a second, a core at 4.5 GHz.
+    Their meanings are in constants.yaml. Rates are in 10⁹ a second, those of a core at 4.5 GHz.
     """
 
     desktop_dram_fraction: float
@@ -116,7 +118,7 @@ class Constants:
 
     @property
     def decode_weights_per_core_s(self) -> tuple[float, ...]:
-        """Rates of products of one token in the order of FormatFamily."""
+        """The rates of products of one token by FormatFamily, in 10⁹ weights a second."""
         # By the families' own names, so that a new family without a constant fails at once.
         return tuple(getattr(self, f"{family.value}_weights_per_core_s") for family in FormatFamily)
 

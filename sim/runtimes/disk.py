@@ -1,7 +1,8 @@
-"""Models larger than host memory: what is read from the disk, through the page cache or into a GPU's cache.
+"""Models larger than host memory: what is read from the disk.
 
-llama.cpp maps its file: the page cache holds what was used last, dense weights first, for every token uses
-them. A prompt walks through all experts in order, which leaves nothing of them in a smaller cache.
+llama.cpp maps its file. The page cache keeps what was used last: dense weights first, since every
+token uses them. A prompt goes through all experts in order, which leaves none of them in a smaller
+cache. Misses of a GPU's cache of experts are read from the disk, too.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 
 READ_AHEAD_BYTES = 128 * KIB
-"""What one page fault reads (Linux's default read_ahead_kb)."""
+"""The bytes that one page fault reads (Linux's default read_ahead_kb)."""
 
 WHOLE_MODES = {
     "none": "--no-mmap (--load-mode none)",
@@ -29,12 +30,12 @@ WHOLE_MODES = {
     "mlock": "--mlock",
     "mmap+mlock": "--load-mode mmap+mlock",
 }
-"""Ways of llama.cpp to load a file that need room for all of it, and the flags that ask for them."""
+"""Load modes of llama.cpp that need room for the whole file, and the flags that ask for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostRoom:
-    """Room for weights in host memory, and the weights that want it: dense ones and routed experts."""
+    """The room for weights in host memory, and the host's dense and expert weights, in bytes."""
 
     room_bytes: float
     dense_bytes: float
@@ -42,7 +43,7 @@ class HostRoom:
 
     @property
     def is_enough(self) -> bool:
-        """Whether host memory has room for all that it must hold."""
+        """Whether host memory has room for all of the host's weights."""
         return self.short_bytes == 0
 
     @property
@@ -54,20 +55,20 @@ class HostRoom:
 
     @property
     def short_bytes(self) -> float:
-        """What memory has no room for of both."""
+        """The bytes of weights, dense and experts, that host memory has no room for."""
         return max(0.0, self.dense_bytes + self.expert_bytes - self.room_bytes)
 
     @property
     def missing_dense_bytes(self) -> float:
-        """Dense weights that memory has no room for."""
+        """The bytes of dense weights that host memory has no room for."""
         return max(0.0, self.dense_bytes - self.room_bytes)
 
 
 def host_room(question: RuntimeQuestion, placement: DevicePlacement) -> HostRoom | None:
-    """The room; None where the host's memory is not stated, everything fits, or no disk is stated to
-    read the rest from.
+    """Return the room for weights in host memory, if some must be read from a disk.
 
-    Raises InputError where the program needs the whole file in memory and has no room for it.
+    None where host memory is not stated, everything fits, or no disk is stated. Raises InputError
+    where the program needs the whole file in memory and has no room for it.
     """
     room = _room(question, placement)
     if room is None or room.is_enough:
@@ -96,8 +97,10 @@ def _room(question: RuntimeQuestion, placement: DevicePlacement) -> HostRoom | N
 
 
 def unread_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> float:
-    """Bytes of the host's weights that its memory has no room for, where no disk is stated to read
-    them from, so that nothing is charged for them. 0 where the memory is not stated.
+    """Return the bytes of the host's weights that are priced as if they fit, though they do not.
+
+    Host memory has no room for them, and no disk is stated to read them from. 0 where the memory is
+    not stated.
     """
     room = _room(question, placement)
     if room is None or room.is_enough or question.host.disk is not None:
@@ -111,14 +114,17 @@ def maps_file(arguments: Arguments) -> bool:
 
 
 def _loads_whole_by(question: RuntimeQuestion) -> str | None:
-    """What has weights loaded whole: a flag of llama.cpp, or the program by itself."""
+    """Return what loads all weights into memory: a flag of llama.cpp, or the program itself.
+
+    None where nothing does.
+    """
     if isinstance(question.arguments, LlamaArguments):
         return _unmapped_by(question.arguments)
     return f"{question.runtime} loads all weights of the host into memory"
 
 
 def _unmapped_by(arguments: LlamaArguments) -> str | None:
-    """The flag that has weights loaded, locked, or packed anew, instead of mapped, if there is one."""
+    """Return the flag by which weights are loaded, locked or repacked, not mapped, if any."""
     if arguments.is_runtime_repacked:
         return "-rtr"
     return WHOLE_MODES.get(arguments.load_mode)
@@ -127,9 +133,10 @@ def _unmapped_by(arguments: LlamaArguments) -> str | None:
 def decode_disk_s(
     question: RuntimeQuestion, placement: DevicePlacement, locality: Locality | None = None
 ) -> float:
-    """Seconds of reading for one token: experts that the page cache misses, and dense weights it cannot hold.
+    """Return the seconds of reading from the disk for one token.
 
-    ``locality`` None is that of the model.
+    Read are the experts that the page cache misses, and the dense weights that it has no room for.
+    ``locality`` None stands for that of the model.
     """
     room = host_room(question, placement)
     if room is None:
@@ -143,7 +150,10 @@ def decode_disk_s(
 
 
 def prompt_disk_s(question: RuntimeQuestion, placement: DevicePlacement, num_batches: int) -> float:
-    """Seconds of reading for a prompt: each micro-batch walks through all experts of the host in order."""
+    """Return the seconds of reading from the disk for a prompt.
+
+    Each micro-batch goes through all experts of the host in order.
+    """
     room = host_room(question, placement)
     if room is None:
         return 0.0
@@ -156,7 +166,10 @@ def prompt_disk_s(question: RuntimeQuestion, placement: DevicePlacement, num_bat
 def expert_misses(
     question: RuntimeQuestion, placement: DevicePlacement, locality: Locality, share: float
 ) -> float:
-    """Bytes of experts that a token chooses on the host and an LRU with that share lacks."""
+    """Return the bytes of the host's experts that a token chooses and an LRU does not hold.
+
+    ``share`` is the share of the experts that the LRU holds.
+    """
     asked = question.arguments.experts_per_token
     chosen = np.array(
         [min(layer.top_k, asked or layer.top_k) for layer in question.model.layers], float

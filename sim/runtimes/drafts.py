@@ -1,7 +1,7 @@
 """Drafts of tokens that one step checks together: how many are kept, and what they read.
 
-A step checks K drafts and the token after the last that is kept. A layer reads each expert that any of these
-K + 1 tokens chooses once, whether its token is kept or not.
+A step computes K drafts and the token after the last that is kept. A layer reads each expert that
+any of these K + 1 tokens chooses once, whether its token is kept or not.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ MAX_DRAFTS = 64
 
 
 def committed_tokens(num_drafts: int, acceptance_fraction: float) -> float:
-    """Tokens that a step of that many drafts keeps in the mean, each draft kept with that probability if all
-    before it are (Leviathan and others, arXiv 2211.17192, equation 1).
+    """Return how many tokens a step of ``num_drafts`` drafts keeps on average.
 
-    Raises InputError outside of 0 to 64 drafts and a share of 0 to 1.
+    Each draft is kept with the probability ``acceptance_fraction`` if all before it are (Leviathan
+    and others, arXiv 2211.17192, equation 1). Raises InputError outside of 0 to 64 drafts and a
+    probability of 0 to 1.
     """
     if not 0 <= num_drafts <= MAX_DRAFTS:
         raise InputError(f"0 <= drafts <= {MAX_DRAFTS} must hold, got {num_drafts}")
@@ -25,7 +26,7 @@ def committed_tokens(num_drafts: int, acceptance_fraction: float) -> float:
 
 
 def distinct_experts(num_experts: int, top_k: int, num_tokens: int) -> float:
-    """Experts that that many tokens choose together, choosing evenly and apart.
+    """Return how many distinct experts ``num_tokens`` tokens choose, evenly and independently.
 
     Consecutive tokens of DeepSeek-V2-Lite's chats choose 2 to 5 % fewer.
     """
@@ -33,7 +34,10 @@ def distinct_experts(num_experts: int, top_k: int, num_tokens: int) -> float:
 
 
 def reads_factor(layers: Sequence[tuple[int, int]], num_drafts: int, acceptance: float) -> float:
-    """Experts read for each token kept, over those of a step without drafts; layers as (experts, top-k)."""
+    """Return the experts read for each token kept, over those of a step without drafts.
+
+    ``layers`` are (experts, top-k) of each layer.
+    """
     plain = sum(top_k for _, top_k in layers)
     # One token more than drafts: the step also computes the token that follows the last one kept.
     drafted = sum(distinct_experts(experts, top_k, num_drafts + 1) for experts, top_k in layers)

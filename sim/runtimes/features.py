@@ -1,4 +1,4 @@
-"""What prices of a step depend on: its work, and the kernels and rates that stand for it."""
+"""Features of a step that its price depends on: its work, kernels and rates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -13,8 +13,9 @@ from sim.runtimes.work import StepWork
 FAMILIES = tuple(FormatFamily)
 NOMINAL_VECTOR_BITS = 256
 NOMINAL_CLOCK_HZ = 4.5e9
-"""Rates a core are stated at this clock, the all-core turbo of the desktops that most rows come
-from.
+"""The clock at which rates of a core are stated.
+
+It is the all-core turbo of the desktops that most rows come from.
 """
 
 
@@ -22,15 +23,18 @@ from.
 class Features:
     """One step, or many as arrays over steps.
 
-    ``is_on_two_sockets``: threads need more than one socket's cores; ``socket_use`` is a SocketUse.
-    ``socket_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` the measured
-    one of a socket (0: none), which may be assumed instead. ``threads`` are as many as cores in use, ``cores`` counts those at
-    NOMINAL_CLOCK_HZ; ``lag`` and ``width`` say what their instructions do. Kernel factors are of a
-    prompt's products on the CPU, by their format, over the median format's. ``ungrouped_queries`` counts query heads for which GPU
-    kernels read the same keys and values anew (0: they do not). They read ``kv_bytes_factor`` times the bytes of the cache.
-    Attention on the CPU is optimised,
-    llama.cpp's flash attention, or neither. ``is_copy_known``: whether the program says if it copies
-    from pinned memory, so that the link's rate needs no share.
+    ``is_on_two_sockets``: threads need more than one socket's cores. ``socket_use`` is a SocketUse.
+    ``socket_bytes_per_s`` is the datasheet's memory rate of one socket. ``probe_bytes_per_s`` is
+    the measured one (0: none), which ``is_probe_assumed`` marks as assumed. ``threads`` is the
+    number of cores in use; ``cores`` counts them as cores at NOMINAL_CLOCK_HZ. ``lag`` and
+    ``width`` describe their instructions. ``family`` is an index into FAMILIES.
+
+    ``kernel_factor`` is the rate of a prompt's products on the CPU in their format, over the median
+    format's. ``ungrouped_queries`` counts query heads for which GPU kernels read the same keys and
+    values anew (0: they do not). These kernels read ``kv_bytes_factor`` times the bytes of the
+    cache. Attention on the CPU is that of ``is_optimised``, llama.cpp's flash attention
+    (``is_flash_on_cpu``), or neither. ``is_copy_known``: the program is known to copy from pinned
+    memory or not, so the link's rate needs no share.
     """
 
     work: StepWork
@@ -79,19 +83,23 @@ def stacked(steps: Sequence[Features]) -> Features:
 
 
 def added(works: Sequence[StepWork]) -> StepWork:
-    """The work of steps one after the other."""
+    """Return the total work of steps that run one after the other."""
     return StepWork(
         **{item.name: sum(getattr(work, item.name) for work in works) for item in fields(StepWork)}
     )
 
 
 NOMINAL_THREADS = 16
-"""Threads for which the wait of a layer is stated, those of most desktops among the rows."""
+"""The number of threads for which the wait of a layer is stated.
+
+Most desktops among the rows have that number.
+"""
 
 
 def cores_in_use(host: RuntimeHost, threads: int | None) -> float:
-    """Cores at work: as many as threads, at most all of them (a second thread of a core adds
-    nothing).
+    """Return the number of cores at work: one for each thread, at most all of them.
+
+    A second thread of a core adds nothing.
     """
     # Efficiency cores are left out: a product is split evenly, so slower cores hold the others up.
     available = host.cores_per_socket * host.sockets
@@ -104,17 +112,20 @@ def is_on_two_sockets(host: RuntimeHost, threads: int | None) -> bool:
 
 
 def lag(host: RuntimeHost) -> float:
-    """How far instructions fall behind AVX-512 with VNNI: 1 for AVX2, half of that, in the
-    logarithm, for AVX2 with VNNI.
+    """Return how far instructions fall behind AVX-512 with VNNI, in the logarithm.
 
-    NEON does not: at one clock a core of an M2 Max multiplies 1 to 1.4 times what one of a Ryzen 9
-    7950X does (ik_llama.cpp discussion 164, six formats and prompts).
+    1 for AVX2 and for AVX-512 without VNNI, half of that for AVX2 with VNNI. NEON does not fall
+    behind: at one clock, a core of an M2 Max multiplies 1 to 1.4 times what a Ryzen 9 7950X's does.
+    (ik_llama.cpp discussion 164, six formats and prompts.)
     """
     return {Vector.AVX2: 1.0, Vector.SHORT_DOT: 0.5, Vector.AVX512: 1.0}.get(host.vector, 0.0)
 
 
 def width(host: RuntimeHost) -> float:
-    """The width of vector units over 256 bits, where AVX-512 uses it."""
+    """Return the width of vector units over 256 bits.
+
+    It is 1 for instructions that do not use wider units: all but AVX-512 with VNNI, and AMX.
+    """
     if host.vector in (Vector.AVX2, Vector.SHORT_DOT, Vector.NEON, Vector.AVX512):
         return 1.0
     # AVX-512 on units of 256 bits takes two steps an instruction (Zen 4), so it is no wider.

@@ -1,4 +1,4 @@
-"""Flags of a runtime as data, and reading a line of arguments against them."""
+"""Flags of a runtime as data, and a reader of a line of arguments."""
 
 import re
 import shlex
@@ -21,12 +21,14 @@ SWITCH_WORDS: Mapping[str, bool] = {
     "false": False,
     "disabled": False,
 }
-"""What a switch may be followed by: servers and benchmarks of the llama.cpp family differ in this.
+"""Words that may follow a switch, and the states that they stand for.
+
+Servers and benchmarks of the llama.cpp family accept different ones of them.
 """
 
 
 class Effect(StrEnum):
-    """What a flag does to a prediction."""
+    """The effect of a flag on a prediction."""
 
     SETS = "sets"
     IGNORED = "ignored"
@@ -43,10 +45,10 @@ class Arity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """One flag under all its names. ``key`` is what it sets; ``read`` turns its word into the
-    value.
+    """One flag under all its names.
 
-    A flag with ``repeats`` collects its values in the order given; another's last value counts.
+    ``key`` is the argument that it sets; ``read`` turns the word after it into a value. A flag with
+    ``repeats`` collects its values in the order given; of any other, the last value counts.
     ``reason`` says why a refused flag cannot be priced.
     """
 
@@ -61,17 +63,17 @@ class Flag:
 
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-"""Numbers as every program reads them."""
+"""The forms of numbers that every program reads."""
 
 PROGRAM = re.compile(r"(^|[/\\])(llama-[a-z-]+|python[0-9.]*)(\.exe)?$")
-"""What a line begins with that was copied whole."""
+"""The name of a program, which begins a line that was copied as a whole."""
 
 WHERE_FLAGS_STAND = "docs/reference/runtimes.md lists those that are known"
 
 
 @dataclass(frozen=True, slots=True)
 class FlagTable:
-    """The flags of one runtime, and the environment variables that stand for some of them."""
+    """The flags of one runtime by name, and the environment variables that stand for flags."""
 
     runtime: str
     flags: Mapping[str, Flag]
@@ -80,7 +82,7 @@ class FlagTable:
 
 @dataclass(frozen=True, slots=True)
 class ReadArguments:
-    """What a line of arguments sets, and the flags in it that change no prediction."""
+    """The values that a line of arguments sets, and its flags that change no prediction."""
 
     values: Mapping[str, Any]
     ignored: tuple[str, ...]
@@ -88,7 +90,7 @@ class ReadArguments:
 
 @dataclass(slots=True)
 class _Reading:
-    """The state of reading one line."""
+    """The values and ignored flags found so far in one line."""
 
     table: FlagTable
     values: dict[str, Any] = field(default_factory=dict)
@@ -124,8 +126,9 @@ class _Reading:
 
 
 def flag_table(runtime: str, flags: Sequence[Flag], variables: Mapping[str, str]) -> FlagTable:
-    """The table of a runtime; ``variables`` names the flag that each environment variable stands
-    for.
+    """Return the table of a runtime.
+
+    ``variables`` maps each environment variable to the flag that it stands for.
     """
     by_name = {name: flag for flag in flags for name in flag.names}
     return FlagTable(
@@ -134,9 +137,9 @@ def flag_table(runtime: str, flags: Sequence[Flag], variables: Mapping[str, str]
 
 
 def read_arguments(line: str, table: FlagTable) -> ReadArguments:
-    """Read a line of arguments, split as a shell splits it; leading ``NAME=value`` words are
-    environment variables, and the program's own name may follow them.
+    """Read a line of arguments, split as a shell splits it.
 
+    Leading ``NAME=value`` words are environment variables; the program's own name may follow them.
     Raises InputError, one line, for an unknown or refused flag, a missing or wrong value, or a
     quote that is not closed.
     """
@@ -153,7 +156,7 @@ def read_arguments(line: str, table: FlagTable) -> ReadArguments:
 
 
 def whole(text: str) -> int:
-    """A whole number. Raises ValueError saying what is right."""
+    """Return a whole number. Raises ValueError that says what is needed."""
     # Python alone reads 1_0 as ten, and digits of other scripts.
     if WHOLE.fullmatch(text) is None:
         raise ValueError("a whole number is needed")
@@ -161,7 +164,10 @@ def whole(text: str) -> int:
 
 
 def decimal(text: str) -> float:
-    """A finite number with or without a point. Raises ValueError saying what is right."""
+    """Return a finite number, with or without a point.
+
+    Raises ValueError that says what is needed.
+    """
     number = float(text) if DECIMAL.fullmatch(text) else inf
     if not isfinite(number):
         raise ValueError("a number is needed")
@@ -169,7 +175,7 @@ def decimal(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A whole number of at least 0. Raises ValueError saying what is right."""
+    """Return a whole number of at least 0. Raises ValueError that says what is needed."""
     number = whole(text)
     if number < 0:
         raise ValueError("a number of at least 0 is needed")
@@ -177,7 +183,7 @@ def count(text: str) -> int:
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1. Raises ValueError saying what is right."""
+    """Return a whole number of at least 1. Raises ValueError that says what is needed."""
     number = whole(text)
     if number < 1:
         raise ValueError("a number of at least 1 is needed")
@@ -185,19 +191,19 @@ def positive(text: str) -> int:
 
 
 def switch(text: str) -> bool:
-    """The state of a switch. Raises ValueError saying what is right."""
+    """Return the state of a switch. Raises ValueError that says what is needed."""
     if text.lower() not in SWITCH_WORDS:
         raise ValueError(f"one of {', '.join(SWITCH_WORDS)} is needed")
     return SWITCH_WORDS[text.lower()]
 
 
 def no_switch(text: str) -> bool:
-    """The state of a switch that turns something off: true where it does not."""
+    """Return the opposite of the state of a switch, for a flag that turns something off."""
     return not switch(text)
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """A reader of one of some words, case ignored."""
+    """Return a reader that accepts one of these words, whatever their case."""
 
     def _read(text: str) -> str:
         if text.lower() not in choices:
@@ -220,8 +226,9 @@ def _is_assignment(word: str) -> bool:
 
 
 def _without_program(words: list[str]) -> list[str]:
-    """The words behind the name of a program, as in ``./llama-server -ngl 99`` or ``python -m
-    sglang.launch_server --tp 1``.
+    """Return the words behind the name of a program.
+
+    Names are, for example, ``./llama-server`` and ``python -m sglang.launch_server``.
     """
     if not words or PROGRAM.search(words[0]) is None:
         return words
@@ -231,7 +238,7 @@ def _without_program(words: list[str]) -> list[str]:
 
 
 def _take_variable(reading: _Reading, word: str) -> None:
-    """Note an environment variable; one that stands for no flag is ignored by name."""
+    """Note an environment variable; one that stands for no flag is noted as ignored."""
     name, _, value = word.partition("=")
     flag = reading.table.variables.get(name)
     if flag is None:
@@ -241,9 +248,9 @@ def _take_variable(reading: _Reading, word: str) -> None:
 
 
 def _pop_flag(words: list[str], table: FlagTable) -> tuple[str, str | None]:
-    """Take a flag and the word that belongs to it off the line.
+    """Take a flag, and the word that belongs to it if any, off the line.
 
-    ``--name=value`` is two words in one.
+    ``--name=value`` counts as two words. Raises InputError for an unknown flag or a missing value.
     """
     word = words.pop(0)
     if word.startswith("--") and "=" in word:
@@ -270,8 +277,9 @@ def _why_unknown(word: str, table: FlagTable) -> str:
 
 
 def _has_state(flag: Flag, words: Sequence[str], table: FlagTable) -> bool:
-    """Whether the next word is the state of a switch. One that sets something takes any word that is
-    no flag, so that a wrong state is refused as one.
+    """Whether the next word is the state of a switch.
+
+    A switch that sets something takes any word that is no flag, so that a wrong state is refused.
     """
     if not words:
         return False

@@ -1,5 +1,6 @@
-"""Families of weight formats by the work that unpacking takes, told from the public name of a
-quantisation.
+"""Families of weight formats, which differ in the work of unpacking.
+
+The family is told from the public name of a quantisation.
 """
 
 import re
@@ -9,7 +10,7 @@ from sim.model.model import Model, TensorClass
 
 
 class FormatFamily(StrEnum):
-    """Formats whose kernels unpack weights alike."""
+    """Families of formats; kernels unpack the weights of one family alike."""
 
     WIDE = "wide"
     LEGACY = "legacy"
@@ -30,7 +31,7 @@ _FAMILIES = (
     (FormatFamily.WIDE, r"BF16|F16|FP16|F32|16BIT"),
     (FormatFamily.K, r"Q\d_K|Q\d_?XL|4BIT"),
 )
-"""The first pattern found in a name decides.
+"""Patterns of names by family; the first that is found in a name decides.
 
 Widths come last in names such as UD-Q4_K_XL, so order matters.
 """
@@ -51,13 +52,19 @@ BLOCK_WEIGHTS = 256
 """Weights that share a scale in llama.cpp's K, IQ and TQ formats."""
 
 SHORT_BLOCK_WEIGHTS = 32
-"""The same in its older formats and in MXFP4; rows that K formats do not divide fall back to these."""
+"""Weights that share a scale in llama.cpp's older formats and in MXFP4.
+
+Rows that blocks of K formats do not divide fall back to these.
+"""
 
 _SHORT_BLOCKS = r"Q[458]_[01]|IQ4_NL|MXFP4"
 
 
 def block_weights(name: str, width: int) -> int:
-    """Weights of a row that llama.cpp stores as one block in that format, where rows are so long."""
+    """Return how many weights llama.cpp stores as one block in that format.
+
+    ``width`` is the length of a row in weights.
+    """
     if format_family(name) is FormatFamily.WIDE:
         return 1
     is_short = re.search(_SHORT_BLOCKS, name.upper()) or width % BLOCK_WEIGHTS
@@ -78,5 +85,5 @@ def kernel_format(model: Model, stated: str | None) -> str:
 
 
 def is_interleaved(name: str) -> bool:
-    """Whether the rows of the file are interleaved (ik_llama.cpp's _R4, _R8 and _R16)."""
+    """Whether the file's rows are interleaved, as in ik_llama.cpp's _R4, _R8 and _R16 formats."""
     return re.search(r"_R(4|8|16)\b", name.upper()) is not None

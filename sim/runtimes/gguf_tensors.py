@@ -1,4 +1,4 @@
-"""The tensors of a GGUF file by layer, as llama.cpp places them: every name with its own bytes."""
+"""The tensors of a GGUF file by layer, each with its own bytes."""
 
 import re
 from pathlib import Path
@@ -17,15 +17,18 @@ _PARTS = (
     (TensorPart.ROUTER, re.compile(r"ffn_gate_inp\b|exp_probs_b|ffn_norm|post_attention_norm")),
     (TensorPart.FEED_FORWARD, re.compile(r"ffn_")),
 )
-"""The first pattern that a name starts with decides; what none starts with is attention's."""
+"""Patterns of names by part: the first that a name starts with decides.
+
+All other tensors are attention's.
+"""
 
 _ORDER = tuple(TensorPart)
 
 
 def tensors_of(model: Model, path: str, quantization: str | None) -> TensorTable:
-    """Return the tensors of the model's own GGUF file, else its classes shared out.
+    """Return the tensors of the model's own GGUF file, or else tensors that share out its classes.
 
-    ``path`` is where the model is from; ``quantization`` stands for other weights than the file's.
+    ``path`` is where the model is from. ``quantization`` None stands for the file's own weights.
     """
     # Another quantisation is another file; only the bytes of its classes are known.
     if path.endswith(".gguf") and quantization is None:
@@ -34,11 +37,12 @@ def tensors_of(model: Model, path: str, quantization: str | None) -> TensorTable
 
 
 def tensors_of_file(path: Path, num_layers: int) -> TensorTable:
-    """Return the tensors of that many layers from the first on, each layer's in the order in which it runs.
+    """Return the tensors of the first ``num_layers`` layers, each layer's in the order of work.
 
-    Layers beyond those predict several tokens, which a plan leaves out; so do lookup tables, of
-    which a token reads rows. Raises InputError for a file that is not GGUF, and for one whose
-    experts are stored one by one, which no override of today's programs finds.
+    Layers beyond those predict several tokens, which a plan leaves out. Lookup tables are left out
+    too, since a token reads only some of their rows. Raises InputError for a file that is not GGUF.
+    It also refuses one whose experts are stored one by one, which no override of today's programs
+    finds.
     """
     layers: list[list[LayerTensor]] = [[] for _ in range(num_layers)]
     for tensor in read_header(path).tensors:

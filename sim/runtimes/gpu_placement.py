@@ -1,4 +1,4 @@
-"""Placements in which one GPU computes all but some experts, and the host keeps some of the weights."""
+"""Placements on one GPU and the host: the host keeps some experts and perhaps whole layers."""
 
 from collections.abc import Sequence
 
@@ -17,11 +17,11 @@ def placed_beside_gpu(
     num_crossings: int = 0,
     is_embedding_on_host: bool = False,
 ) -> DevicePlacement:
-    """Return a placement with a share of each layer's experts on the host, perhaps with all else of
-    the layer, and the rest on the first GPU.
+    """Return a placement with a share of each layer's experts on the host, the rest on GPU 0.
 
-    The head is on the GPU, and so is the input embedding unless said otherwise. A machine without a
-    GPU has everything on the host.
+    ``expert_on_host`` and ``dense_on_host`` are by layer; ``dense_on_host`` says whether the
+    layer's other weights are on the host too. The head is on the GPU. The input embedding is too,
+    unless ``is_embedding_on_host``. A machine without a GPU has everything on the host.
     """
     gpu = 0 if num_gpus else HOST
     shares = np.where([layer.is_moe for layer in model.layers], np.asarray(expert_on_host), 0.0)

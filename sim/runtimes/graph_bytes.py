@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphBytes:
-    """Bytes of the widest ``stage`` of a layer, and of the ``inputs`` that last beside it on every
-    device; ``host_inputs`` are those of the host, and ``host_stage`` is what it holds beside them
-    where GPUs have all layers.
+    """Bytes of the buffers for one micro-batch.
+
+    ``stage`` is the widest stage of a layer. ``inputs`` last beside it on every GPU,
+    ``host_inputs`` on the host. ``host_stage`` is what the host holds beside its inputs where GPUs
+    have all layers.
     """
 
     stage: int

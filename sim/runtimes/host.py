@@ -1,5 +1,6 @@
-"""What the price of a runtime's step needs to know of a machine, every rate as the datasheet or a
-probe states it.
+"""What prices of runtimes need to know of a machine.
+
+Every rate is as the datasheet or a probe states it.
 """
 
 from dataclasses import dataclass
@@ -9,10 +10,10 @@ from hwprofiles.runtime_kernels import RuntimeKernels
 
 
 class Vector(StrEnum):
-    """The widest instructions that quantised products can use.
+    """The widest vector instructions of a CPU that quantised products can use.
 
-    SHORT_DOT are dot products of bytes without AVX-512: AVX-VNNI. NEON has them on four units of 128
-    bits.
+    SHORT_DOT is AVX-VNNI: dot products of bytes without AVX-512. NEON has such products on four
+    units of 128 bits.
     """
 
     AVX2 = "avx2"
@@ -25,9 +26,12 @@ class Vector(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostGpu:
-    """A GPU and its link; ``pageable_bytes_per_s`` of copies from memory that is not pinned, where it
-    is known. ``is_nvidia``: most of the published rows that prices rest on are of such.
-    ``is_server_card``: an NVIDIA card with HBM, or of Pascal or Maxwell, of which few rows are.
+    """A GPU and its link.
+
+    ``pageable_bytes_per_s`` is the link's rate for copies from memory that is not pinned, None
+    where it is not known. ``is_nvidia``: most of the published rows that prices rest on are of
+    NVIDIA cards. ``is_server_card``: an NVIDIA card with HBM, or of Pascal or Maxwell; few rows are
+    of such cards.
     """
 
     name: str
@@ -42,7 +46,7 @@ class HostGpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostDisk:
-    """A local disk: the rate of large reads with many under way, and the latency of one."""
+    """A local disk: the rate of many large reads at once, and the latency of one read."""
 
     bytes_per_s: float
     latency_s: float
@@ -52,12 +56,14 @@ class HostDisk:
 class RuntimeHost:
     """A machine as runtimes see it.
 
-    ``dram_bytes_per_s`` is the datasheet's rate of one socket, ``probe_bytes_per_s`` what the whole
-    CPU was seen to reach reading its memory, or is stated to; each is None where it is not known.
-    ``is_probe_assumed``: it is only assumed, and may be a datasheet's.
-    ``cores_per_socket`` counts fast cores; ``vector_bits`` is the width of their units.
-    ``runtime_kernels`` are laws that were measured with the program itself. ``memory_bytes`` is that
-    of the host, ``disk`` where weights are read from that it has no room for; None where not stated.
+    ``dram_bytes_per_s`` is the datasheet's rate of one socket. ``probe_bytes_per_s`` is what the
+    whole CPU reaches when it reads its memory, measured or stated. Each is None where it is not
+    known. With ``is_probe_assumed``, that rate is only assumed and may be a datasheet's.
+
+    ``cores_per_socket`` counts fast cores; ``vector_bits`` is the width of their vector units.
+    ``runtime_kernels`` are laws that were measured with the program itself. ``memory_bytes`` is the
+    size of host memory. Weights that host memory has no room for are read from ``disk``. Both are
+    None where not stated.
     """
 
     gpus: tuple[HostGpu, ...]

@@ -1,4 +1,4 @@
-"""How wide a prediction's interval is: what it rests on, each with a stated spread."""
+"""The width of a prediction's interval, from the stated spread of everything that it rests on."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,17 +9,17 @@ import numpy as np
 from sim.runtimes.constants import Constants, ConstantsFile, Phase
 
 SMALL_STEP = 0.01
-"""A change of a constant's logarithm for which a step's seconds change in proportion."""
+"""A change of a constant's logarithm so small that a step's seconds change in proportion."""
 
 
 def stated_spread(
     seconds: Callable[[Constants], Any], constants: Constants, file: ConstantsFile, phase: Phase
 ) -> Any:
-    """The standard deviation of the logarithm of a step's seconds, or of many.
+    """Return the standard deviation of the logarithm of a step's seconds, or of many steps'.
 
-    Each constant may differ on a machine by its prior spread, independently of the others, and the
-    form of the law has a spread of its own. A constant that the step hardly rests on adds nothing,
-    so a measured rate in place of the datasheet's makes the interval narrower.
+    Each constant may differ on a machine by its prior spread, independently of the others. The form
+    of the law has a spread of its own. A constant that hardly changes the step's seconds adds
+    nothing. A measured rate in place of the datasheet's thus makes the interval narrower.
     """
     usual = np.log(np.asarray(seconds(constants), float))
     squares = np.full_like(usual, file.own_spreads[phase].value ** 2)
@@ -31,5 +31,5 @@ def stated_spread(
 
 
 def interval_factor(spread: Any, spreads_to_an_end: Any) -> Any:
-    """The factor by which predictions are multiplied and divided for the interval's ends."""
+    """Return the factor that multiplies and divides a prediction to give its interval's ends."""
     return np.exp(spreads_to_an_end * spread)

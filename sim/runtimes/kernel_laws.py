@@ -1,4 +1,4 @@
-"""Seconds of a step from laws that were measured with the program itself on the machine at hand."""
+"""Seconds of a step by laws that were measured on this machine with the program itself."""
 
 from collections.abc import Container
 from dataclasses import dataclass, replace
@@ -22,10 +22,11 @@ class UsedLaws:
 
 
 def laws_of(question: RuntimeQuestion, threads: int | None) -> UsedLaws | None:
-    """The laws of the question's program with that many threads; None where the machine has none.
+    """Return the laws of the question's program for that number of threads; None without any.
 
-    They are for that number of threads and no other. None stands for the program's own choice, all
-    physical cores: a search must not price what states threads by laws, and what does not without.
+    Laws hold for one number of threads and no other. ``threads`` None stands for the program's own
+    choice, which is all physical cores. A stated number and the same number by choice are thus both
+    priced by laws.
     """
     used = int(cores_in_use(question.host, None)) if threads is None else threads
     own = [
@@ -52,9 +53,9 @@ def covers_decode(question: RuntimeQuestion, placement: DevicePlacement, laws: U
 def decode_by_laws(
     question: RuntimeQuestion, placement: DevicePlacement, laws: UsedLaws, seconds: Seconds
 ) -> Seconds | None:
-    """The seconds of one token, with the laws' instead of those of the parts that they cover.
+    """Return the seconds of one token, with the parts that the laws cover priced by them.
 
-    None where a format that the model is stored in was not measured.
+    None where the CPU's part has a format that was not measured.
     """
     host = _work(question, placement, HOST)
     # One format without a law, and the published constants price the CPU's part whole.
@@ -79,10 +80,11 @@ def decode_by_laws(
 def prompt_by_laws(
     question: RuntimeQuestion, placement: DevicePlacement, laws: UsedLaws, seconds: Seconds
 ) -> Seconds | None:
-    """The seconds of a prompt likewise, where its experts run where they are.
+    """Return the seconds of a prompt, with the parts that the laws cover priced by them.
 
-    Attention within as many tokens as the laws were measured with is part of them: of longer
-    prompts the share beyond is added.
+    The laws hold where experts are computed where they are. They include attention within as many
+    tokens as they were measured with. Of longer prompts, the share of attention beyond is added.
+    None where the laws do not cover the prompt.
     """
     own = laws.cpu
     work = _work(question, placement, HOST)

@@ -1,4 +1,4 @@
-"""How much work one step gives to the kernels of one device, by the format of the weights."""
+"""The work that one step gives to the kernels of one device, by the format of the weights."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -8,15 +8,15 @@ from sim.model.model import Layer, Model, TensorClass
 from sim.runtimes.placement import DevicePlacement
 
 READ_ALONG = frozenset({TensorClass.ROUTER, TensorClass.NORM})
-"""Small tensors, in a wide format whatever the others are in."""
+"""Classes of small tensors, which are in a wide format whatever the others are in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Products:
-    """Products of one token with matrices of one tensor class: bytes, rows of results, matrices,
-    multiplications.
+    """Products of one token with the matrices of one tensor class.
 
-    ``is_of_last_token``: of a prompt's tokens they run for the last alone.
+    ``rows`` counts rows of results, ``weights`` multiplications. With ``is_of_last_token``, the
+    products run for the last token of a prompt alone.
     """
 
     tensor_class: TensorClass
@@ -29,9 +29,10 @@ class Products:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelWork:
-    """What one device does for one token: products by format, and layers whose other nodes it runs.
+    """The work of one device for one token.
 
-    ``read_along_bytes`` are of small tensors.
+    ``products`` are by format, ``layers`` counts the layers whose other nodes the device runs.
+    ``read_along_bytes`` are those of small tensors.
     """
 
     products: Mapping[str, tuple[Products, ...]]
@@ -75,8 +76,10 @@ def _all(
 def _after_attention(
     model: Model, placement: DevicePlacement, index: int, device: int, experts_per_token: int | None
 ) -> Iterator[Products]:
-    """What runs in a layer behind attention: in the last layer only for the tokens whose logits are
-    wanted (llama.cpp, ``inp_out_ids`` in src/models).
+    """Yield the products of a layer behind attention.
+
+    In the last layer they run only for the tokens whose logits are wanted (llama.cpp,
+    ``inp_out_ids`` in src/models).
     """
     layer = model.layers[index]
     if placement.dense[index] == device:
@@ -88,8 +91,9 @@ def _after_attention(
 
 
 def _attention(layer: Layer, hidden: int) -> Products:
-    """Queries, keys, values and the output; of kinds other than grouped attention, as many rows as
-    its weights have for one row of the hidden size.
+    """Return the products with the matrices of queries, keys, values and the output.
+
+    The rows are the weights over the hidden size, also for kinds other than grouped attention.
     """
     weights = layer.params.get(TensorClass.ATTENTION, 0)
     return Products(
@@ -102,7 +106,10 @@ def _attention(layer: Layer, hidden: int) -> Products:
 
 
 def _dense(layer: Layer, hidden: int) -> Iterator[Products]:
-    """The router, the shared expert and the dense layer, with the norms."""
+    """Yield the products of the shared expert and the dense feed-forward, and the small tensors.
+
+    The small tensors are the router and the norms.
+    """
     for tensor_class in (TensorClass.SHARED_EXPERT, TensorClass.DENSE_FFN):
         weights = layer.params.get(tensor_class, 0)
         if weights:
@@ -125,7 +132,7 @@ def _experts(layer: Layer, hidden: int, count: float) -> Products:
 def _feed_forward(
     tensor_class: TensorClass, num_bytes: float, weights: float, hidden: int, count: float
 ) -> Products:
-    """Gate, up and down of that many experts."""
+    """Return the products with gate, up and down of ``count`` experts."""
     # Gate, up and down are equally large, so the inner dimension follows from their weights.
     inner = weights / (3 * hidden)
     return Products(

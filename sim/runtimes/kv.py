@@ -9,32 +9,34 @@ from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.work import has_compressed_cache
 
 MLA_BY_DEFAULT_SINCE = 943
-"""The pull request of ik_llama.cpp that made -mla 3 the default, of 2025-11-12; 0 was before it
-(common.h; llama-bench followed a day later, pull request 949).
+"""The pull request of ik_llama.cpp, of 2025-11-12, that changed the default from -mla 0 to -mla 3.
+
+Its source is common.h; llama-bench followed a day later (pull request 949).
 """
 
 COMPRESSED_SINCE = 12801
-"""The pull request of llama.cpp that made it cache keys and values compressed, of 2025-04-15."""
+"""The pull request since which llama.cpp caches keys and values compressed, of 2025-04-15."""
 
 
 ATTENTION_BUFFER_SINCE = 2312
-"""The pull request of ik_llama.cpp that made -amb 256 the default, of 2026-08-13; no limit was before
-it.
+"""The pull request of ik_llama.cpp that made -amb 256 the default, of 2026-08-13.
+
+Before it, there was no limit.
 """
 
 DEFAULT_ATTENTION_BUFFER_MIB = 256
 LEAST_ATTENTION_BUFFER_MIB = 128
-"""Below this ik_llama.cpp raises -amb (its pull request 1899)."""
+"""The least value of -amb; ik_llama.cpp raises smaller ones to it (its pull request 1899)."""
 
 EXPANDING_MODES = (2, 3)
-"""Modes of -mla that make keys and values of all heads anew for a prompt."""
+"""Modes of -mla that expand a compressed cache to keys and values of all heads for a prompt."""
 
 
 def mla_mode(question: RuntimeQuestion) -> int:
-    """Return the mode of attention over a compressed cache, as ik_llama.cpp's -mla counts: 0 caches
-    keys and values of all heads, 1 multiplies by the compressed cache, 2 and 3 expand it for prompts.
+    """Return the mode of attention over a compressed cache, as ik_llama.cpp's -mla counts.
 
-    Where the build is not known, it counts as today's.
+    Mode 0 caches keys and values of all heads, 1 multiplies by the compressed cache, 2 and 3 expand
+    it for prompts. A build that is not known counts as today's.
     """
     arguments = question.arguments
     if not isinstance(arguments, LlamaArguments):
@@ -47,8 +49,9 @@ def mla_mode(question: RuntimeQuestion) -> int:
 
 
 def attention_buffer_mib(question: RuntimeQuestion) -> int | None:
-    """Return the MiB that ik_llama.cpp lets keys and values take while they are made from a
-    compressed cache, as its -amb counts; None where nothing limits them.
+    """Return ik_llama.cpp's -amb: the MiB for keys and values while a compressed cache is expanded.
+
+    None where nothing limits them.
     """
     arguments = question.arguments
     if not isinstance(arguments, LlamaArguments) or not arguments.is_ik:
@@ -60,7 +63,7 @@ def attention_buffer_mib(question: RuntimeQuestion) -> int | None:
 
 
 def cached_model(question: RuntimeQuestion) -> Model:
-    """Return the model with the attention whose keys and values the runtime caches."""
+    """Return the model with the attention that the runtime caches: compressed, or of all heads."""
     model = question.model
     if mla_mode(question) != 0:
         return model
@@ -83,8 +86,9 @@ def _expanded(layer: Layer) -> Layer:
 
 
 def kv_element_bytes(question: RuntimeQuestion) -> float:
-    """Bytes of one element of the KV cache, keys and values averaged; a compressed cache has keys
-    only.
+    """Return the bytes of one element of the KV cache, the mean of a key's and a value's.
+
+    A compressed cache has keys only.
     """
     arguments = question.arguments
     if not isinstance(arguments, LlamaArguments):
@@ -96,8 +100,9 @@ def kv_element_bytes(question: RuntimeQuestion) -> float:
 
 
 def _kv_bytes(name: str) -> float:
-    """Bytes of one element. ik_llama.cpp's q6_0 and q8_kv are not among the formats of files: 26
-    bytes of 32, and 1 byte.
+    """Return the bytes of one element of that type.
+
+    ik_llama.cpp's q6_0 and q8_kv are not among the formats of files: 26 / 32 bytes, and 1 byte.
     """
     own = {"q6_0": 26 / 32, "q8_kv": 1.0}
     return own[name] if name in own else FORMATS[name].bytes_per_weight

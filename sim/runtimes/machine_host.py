@@ -1,4 +1,4 @@
-"""A machine file, or a machine out of a line of parts, as runtimes see it."""
+"""The machine as runtimes see it, made from a machine file or a line of parts."""
 
 import re
 
@@ -8,16 +8,19 @@ from hwprofiles.units import GB, GIGAHERTZ, NS_PER_S
 from sim.runtimes.host import HostDisk, HostGpu, RuntimeHost, Vector
 
 SERVER_NAMES = r"EPYC|Xeon|Threadripper|Grace|Altra|Graviton|Core i[79]-(78|79|98|99|109)\d\dXE?\b"
-"""Servers, and workstations with a server's die: its mesh or fabric is between cores and memory
-(Threadripper is EPYC's die; Core X of these numbers that of Skylake and Cascade Lake Xeons).
+"""Names of servers, and of workstations with a server's die.
+
+Such a die has its mesh or fabric between cores and memory. Threadripper has EPYC's die; Core X of
+these numbers has that of Skylake and Cascade Lake Xeons.
 """
 SERVER_BYTES_PER_S = 150 * GB
-"""More than two to four channels of memory give: from here on a socket counts as a server's,
-whatever its name.
+"""The memory rate of a socket above which it counts as a server's, whatever its name.
+
+Two to four channels of memory give less.
 """
 
 OTHER_MAKERS = r"Radeon|Instinct|\bArc\b|Apple|Data Center GPU|Iris|Adreno|Mali"
-"""What names of GPUs have that are not NVIDIA's."""
+"""Words in the names of GPUs that are not NVIDIA's."""
 
 SERVER_CARDS = (
     r"\b(V100S?|A30|A100|A800|H\d{2,3}|B[123]00|G[HB][23]00|P\d{1,4})\b"
@@ -26,8 +29,8 @@ SERVER_CARDS = (
 )
 """NVIDIA's cards with HBM, and those of Pascal and Maxwell.
 
-No published speed of a Maxwell card is known. They lack what Pascal's P100 lacks, and so are as slow
-at least: CUDA graphs, and dot products of bytes (ggml-cuda: graphs since Ampere, dp4a since 6.1).
+No published speed of a Maxwell card is known. Like Pascal's P100, Maxwell lacks CUDA graphs and dot
+products of bytes, so it is at least as slow. (ggml-cuda has graphs since Ampere, dp4a since 6.1.)
 """
 
 UNKNOWN_CLOCK_HZ = 3.5e9
@@ -35,9 +38,9 @@ UNKNOWN_VECTOR_BITS = 256
 
 
 def runtime_host(machine: Machine) -> RuntimeHost:
-    """The machine's GPUs, sockets, cores and memory.
+    """Return the machine's GPUs, sockets, cores, memory and disk as runtimes see them.
 
-    What no source states is assumed, as ``host_assumptions`` says.
+    ``host_assumptions`` lists what is assumed where no source states it.
     """
     cpu = machine.cpu
     memory = cpu.memory_bytes_per_s
@@ -63,9 +66,9 @@ def runtime_host(machine: Machine) -> RuntimeHost:
 
 
 def _is_of_datasheet(rate: Quantity) -> bool:
-    """Whether the rate is what the memory is rated at, of which programs reach a share.
+    """Whether the rate is the memory's rated one, of which programs reach a share.
 
-    Any other is what is reached: somebody saw it, or whoever wrote it states no share of it.
+    Any other rate is what is reached: it was measured or published, or a file states no efficiency.
     """
     if rate.kind in (Kind.MEASURED, Kind.PUBLISHED):
         return False
@@ -73,9 +76,9 @@ def _is_of_datasheet(rate: Quantity) -> bool:
 
 
 def _is_assumed(rate: Quantity) -> bool:
-    """Whether a file assumes the rate and states no share of it that programs reach.
+    """Whether a file assumes the rate, and states no share of it that programs reach.
 
-    A rate that the user sets for one run is what is reached.
+    A rate that the user sets for one run counts as reached, not as assumed.
     """
     is_of_a_file = rate.source != SET_BY_THE_USER
     return rate.kind is Kind.ASSUMED and rate.efficiency is None and is_of_a_file
@@ -90,7 +93,7 @@ def _disk(disk: Store | None) -> HostDisk | None:
 
 
 def host_assumptions(machine: Machine) -> tuple[str, ...]:
-    """What is assumed of the machine's CPU, in words."""
+    """Return what is assumed of the machine and its CPU, in words."""
     said = []
     if not machine.cpu.instructions:
         said.append(
@@ -124,11 +127,12 @@ def _pageable(link: Link) -> float | None:
 
 
 def _peak(rates: dict[str, Quantity]) -> float:
-    """The peak of products as the runtimes' kernels sum them: in 16 bits or in integers.
+    """Return the peak rate of products as the runtimes' kernels sum them.
 
-    NVIDIA's GeForce cards halve the rate of 16-bit products that are summed in 32 bits, which is
-    what machines state; ggml asks for sums in 16 bits (CUBLAS_COMPUTE_16F) and multiplies quantised
-    weights as int8 (mmq.cuh). Both run at half the rate of int8 on every card (whitepapers).
+    They sum in 16 bits or in integers. NVIDIA's GeForce cards halve the rate of 16-bit products
+    that are summed in 32 bits, and machines state this halved rate. ggml asks for sums in 16 bits
+    (CUBLAS_COMPUTE_16F) and multiplies quantised weights as int8 (mmq.cuh). On every card, products
+    summed in 16 bits run at half the rate of int8 (whitepapers).
     """
     stated = [rates[name].value for name in ("bf16", "fp16") if name in rates]
     if "int8" in rates:

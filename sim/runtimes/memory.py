@@ -1,4 +1,4 @@
-"""Bytes that a runtime holds on each device: weights, KV cache, and buffers for computing."""
+"""Memory that a runtime holds on each device, in bytes: weights, KV cache, compute buffers."""
 
 import math
 from collections.abc import Mapping
@@ -30,21 +30,27 @@ from sim.runtimes.work import made_elements
 
 ACTIVATION_BYTES = 4
 ACTIVATIONS_PER_HIDDEN = 18
-"""Activations of a micro-batch that live at once, over the hidden size, in programs other than
-llama.cpp and ik_llama.cpp: those of eight experts a token in llama.cpp.
+"""Activations of a token that live at once, over the hidden size.
+
+It is for programs other than llama.cpp and ik_llama.cpp; the number is that of llama.cpp with eight
+experts a token.
 """
 
 KV_PADDING_TOKENS = 256
 KV_COPY_BYTES = 2
 COPIES_IN_PIECES_SINCE = 1211
-"""The pull request of ik_llama.cpp since which a piece of expanded keys and values is used before the
-next is made, of 2026-01-31.
+"""The pull request of ik_llama.cpp, of 2026-01-31, since which keys and values expand in pieces.
+
+Each piece is used before the next is made.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
-    """Bytes on one device by what they are for; ``expert_cache`` as --moe-cache-mib asks."""
+    """Bytes on one device, by purpose.
+
+    ``expert_cache`` is the cache of experts that --moe-cache-mib asks for.
+    """
 
     weights: int
     kv: int
@@ -58,10 +64,10 @@ class DeviceMemory:
 
 
 def overfull(question: RuntimeQuestion, memory: Mapping[str, DeviceMemory]) -> dict[str, float]:
-    """Return by how many bytes weights and caches alone exceed a GPU, by device.
+    """Return by how many bytes weights and caches alone exceed a GPU's memory, by device.
 
-    Buffers are left out, because their estimate may be too high. KTransformers shares what stands
-    under GPU 0 among all GPUs that it uses.
+    Devices with enough memory are left out. Buffers do not count, because their estimate may be too
+    high. KTransformers spreads what is counted for GPU 0 over all GPUs that it uses.
     """
     arguments = question.arguments
     # Its tensors are split over the GPUs in use, so each holds its share.
@@ -95,7 +101,10 @@ def memory_of(question: RuntimeQuestion, placement: DevicePlacement) -> dict[str
 
 
 def _expert_cache_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
-    """The cache of experts that --moe-cache-mib asks for, split over GPUs as layers are."""
+    """Return the bytes of the cache that --moe-cache-mib asks for, on the host and each GPU.
+
+    It is split over the GPUs as layers are.
+    """
     found = np.zeros(placement.num_gpus + 1)
     layers = np.bincount(placement.attention + 1, minlength=placement.num_gpus + 1).astype(float)
     # Layers of the host have no GPU to cache on.
@@ -107,8 +116,9 @@ def _expert_cache_bytes(question: RuntimeQuestion, placement: DevicePlacement) -
 
 
 def reserved_tokens(question: RuntimeQuestion) -> int:
-    """Tokens that the KV cache has room for: as -c says, else what the question needs, in whole
-    blocks.
+    """Return the number of tokens that the KV cache has room for, in whole blocks.
+
+    -c states it, else it is what the question needs.
     """
     stated = question.arguments.context_tokens
     # One more for the token that is decoded.
@@ -147,7 +157,10 @@ def kv_bytes_by_layer(question: RuntimeQuestion) -> list[float]:
 
 
 def _kept_elements(cache: AttentionCache, tokens: int, micro_batch: int) -> int:
-    """Elements of a cache with room for that many tokens; a window has room for a micro-batch more."""
+    """Return the elements of a cache with room for that many tokens.
+
+    A sliding window has room for its own tokens and a micro-batch more.
+    """
     # A micro-batch is written before any of its tokens attends, and the first must still find its
     # window.
     room = tokens if cache.window_tokens is None else min(tokens, cache.window_tokens + micro_batch)
@@ -164,8 +177,10 @@ def _micro_batch(question: RuntimeQuestion) -> int:
 
 
 def _compute_bytes(question: RuntimeQuestion, placement: DevicePlacement) -> np.ndarray:
-    """Buffers of a micro-batch: activations, or logits where the head is; experts on their way;
-    expanded keys and values.
+    """Return the bytes of the buffers for a micro-batch, on the host and on each GPU.
+
+    They hold activations, or logits where the head is, experts that are copied, and expanded keys
+    and values.
     """
     model = question.model
     tokens = _micro_batch(question)
@@ -198,7 +213,10 @@ def _graph_bytes(question: RuntimeQuestion, placement: DevicePlacement, tokens: 
 
 
 def _prefetch_bytes(question: RuntimeQuestion) -> int:
-    """Buffers of layers that vLLM copies ahead, which nothing else uses in the meantime."""
+    """Return the bytes of the buffers for layers that vLLM copies ahead.
+
+    Nothing else uses these buffers in the meantime.
+    """
     arguments = question.arguments
     if not isinstance(arguments, VllmArguments):
         return 0
@@ -207,8 +225,9 @@ def _prefetch_bytes(question: RuntimeQuestion) -> int:
 
 
 def _passing_bytes(question: RuntimeQuestion, placement: DevicePlacement, tokens: int) -> int:
-    """The largest matrix of a layer's experts that is copied to a GPU for a prompt; accelerate copies
-    layers whole.
+    """Return the bytes of the largest matrix of experts that is copied to a GPU for a prompt.
+
+    For accelerate it is the largest layer, since layers are copied whole.
     """
     arguments = question.arguments
     if isinstance(arguments, AccelerateArguments):
@@ -224,10 +243,10 @@ def _passing_bytes(question: RuntimeQuestion, placement: DevicePlacement, tokens
 
 
 def _expanded_bytes(question: RuntimeQuestion) -> int:
-    """Keys and values that -mla 2 and 3 make of the whole cache for a prompt, in pieces of as many
-    heads as -amb has room for (build_deepseek2.cpp of ik_llama.cpp).
+    """Return the bytes of keys and values that -mla 2 and 3 expand from the cache for a prompt.
 
-    A piece is made in 32 bit, and copied in 16 with the rotary part of each head.
+    The whole cache is expanded in pieces of as many heads as -amb has room for (build_deepseek2.cpp
+    of ik_llama.cpp). A piece is made in 32 bit, and copied in 16 with the rotary part of each head.
     """
     attention = cached_model(question).layers[-1].attention
     if not isinstance(question.arguments, LlamaArguments) or attention is None:
@@ -244,8 +263,9 @@ def _expanded_bytes(question: RuntimeQuestion) -> int:
 
 
 def _pieces(num_heads: int, num_bytes: float, limit_mib: int | None) -> int:
-    """The least number that divides the heads evenly so that each piece keeps the limit; else one a
-    head.
+    """Return the least number of equal pieces of heads of which each keeps the limit.
+
+    If there is none, each head is a piece.
     """
     if limit_mib is None:
         return 1

@@ -1,4 +1,4 @@
-"""A model as the files of a program store it, and what a program cannot load."""
+"""The file in which a program stores a model, and the formats that a program cannot load."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,24 +16,30 @@ from sim.runtimes.llama_cpp.arguments import IK_LLAMA_CPP, LLAMA_CPP
 from sim.runtimes.vllm.arguments import VLLM
 
 BY_BITS = frozenset({"16bit", "8bit", "4bit", "4bit-experts"})
-"""Schemes that say how many bits a weight has, and no program's format: any program has such files."""
+"""Schemes that state only how many bits a weight has.
+
+They are no program's format, so every program is taken to have such files.
+"""
 
 _WIDE = frozenset({"f32", "f16", "bf16"})
 _CHECKPOINT = _WIDE | {
     *("fp8", "mxfp4", "mxfp6", "mxfp8", "nvfp4", "nf4", "codebook"),
     *(f"int{bits}" for bits in range(1, 9)),
 }
-"""Formats of checkpoints of Hugging Face that tools write and transformers and vLLM load."""
+"""Formats of Hugging Face checkpoints that tools write and that transformers and vLLM load."""
 
 _FREETOKEN = _WIDE | {"fp8", "mxfp4", "mxfp8", "nvfp4"}
-"""Kinds of its ``QuantScheme`` (FreeToken pull request 418); GGUF it has not (issue 352)."""
+"""Formats of FreeToken's ``QuantScheme`` (its pull request 418); it reads no GGUF (issue 352)."""
 
 _LAST_SHARED_TYPE = 100
-"""Types of ik_llama.cpp alone have numbers above this in its ggml.h."""
+"""A limit in ggml.h: types that only ik_llama.cpp has are numbered above it."""
 
 _NOT_IN_LLAMA_CPP = frozenset({"i2_s"})
 _NOT_IN_IK = frozenset({"tq1_0", "tq2_0", "nvfp4", "q2_0"})
-"""Types that only the other program's enum ggml_type has (ik_llama.cpp at 8337e4cd)."""
+"""Types that ik_llama.cpp's enum ggml_type lacks (at 8337e4cd).
+
+``_NOT_IN_LLAMA_CPP`` holds those that llama.cpp's lacks.
+"""
 
 _TYPES = frozenset(kind.name for kind in STORAGE_TYPES.values())
 _LLAMA_CPP = (
@@ -44,7 +50,7 @@ _LLAMA_CPP = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reader:
-    """The formats that a program loads, what it calls its files, and a scheme to name instead."""
+    """The formats that a program loads, a word for its files, and an example of a scheme."""
 
     formats: frozenset[str]
     files: str
@@ -77,7 +83,7 @@ _AS_GGUF: Mapping[str, tuple[str, str]] = {
     "mxfp8": ("Q8_0", "which has about as many bits"),
     "int8": ("Q8_0", "which has about as many bits"),
 }
-"""The GGUF file of a checkpoint by the format of its experts, and how it differs.
+"""The GGUF scheme nearest to a checkpoint, by the format of its experts, and how it differs.
 
 Experts in MXFP4 are converted as they are, and the rest is in Q8_0: llama-quant.cpp,
 MOSTLY_MXFP4_MOE; gpt-oss-120b of 59.02 GiB in llama.cpp pull request 19922.
@@ -88,8 +94,8 @@ MOSTLY_MXFP4_MOE; gpt-oss-120b of 59.02 GiB in llama.cpp pull request 19922.
 class ModelFile:
     """A model as a program's file stores it.
 
-    ``quantization`` is the scheme of other weights than the model's own; None: its own.
-    ``assumptions`` say what file is taken where the model's own cannot be loaded.
+    ``quantization`` is the scheme of the file's weights; None stands for the model's own.
+    ``assumptions`` say which file is taken where the model's own cannot be loaded.
     """
 
     model: Model
@@ -98,11 +104,11 @@ class ModelFile:
 
 
 def load_model_for(runtime: str, name: str, quantization: str | None) -> ModelFile:
-    """Load a model as the runtime's file of it stores it.
+    """Load a model as the file that the runtime reads stores it.
 
-    A checkpoint in 8 bits, or with experts in MXFP4, is taken as the GGUF file that is nearest, where
-    the runtime reads GGUF alone. Raises InputError for other formats that the runtime cannot load,
-    and as ``load_model`` does.
+    For a runtime that reads GGUF alone, a checkpoint in 8 bits, or with experts in MXFP4, is
+    replaced by the nearest GGUF file. Raises InputError for other formats that the runtime cannot
+    load, and as ``load_model`` does.
     """
     model = load_model(name, quantization)
     reader = _READERS.get(runtime)
@@ -142,7 +148,7 @@ def _formats_of(model: Model) -> frozenset[str]:
 
 
 def _is_checkpoint(model: Model) -> bool:
-    """Whether the scheme is of checkpoints, not a mix of llama.cpp or the types of a GGUF file."""
+    """Whether the model's scheme is of checkpoints, not of GGUF files."""
     scheme = find_scheme(model.quantization)
     is_mix = scheme is not None and scheme.mix is not None
     return not is_mix and model.quantization.lower() != "gguf"

@@ -1,4 +1,4 @@
-"""Where a runtime puts the parts of a model: what every runtime's arguments come down to."""
+"""Placements: the devices of the parts of a model, which all runtimes' arguments come down to."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,11 +15,11 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class CardSlices:
-    """Each GPU's share of parts that all GPUs compute at once, as tables [layer, GPU]; of the head
-    [GPU].
+    """Each GPU's share of the parts that all GPUs compute at once.
 
-    Shares of what every GPU holds whole are 1. The cache is split as attention is. ``num_sums``
-    counts how often in a pass the GPUs add up what each has of a sum.
+    Tables are [layer, GPU], ``head`` is [GPU]. A share is 1 of what every GPU holds whole. The KV
+    cache is split as attention is. ``num_sums`` counts how often in a pass the GPUs add up partial
+    sums.
     """
 
     attention: FloatArray
@@ -31,16 +31,17 @@ class CardSlices:
 
 @dataclass(frozen=True, kw_only=True)
 class DevicePlacement:
-    """Devices of the parts of each layer, as arrays over layers. Column 0 of a table by device is
-    the host, column g + 1 GPU g.
+    """The devices of the parts of each layer.
 
-    ``expert_fraction`` is the share of a layer's routed expert weights on each device;
-    ``is_by_matrix`` says whether whole matrices are placed (llama.cpp) or whole experts
-    (KTransformers). ``num_crossings`` counts how often work changes its device in one pass,
-    ``crossings_between_gpus`` those from one GPU to another. ``weight_bytes`` holds the bytes of
-    all weights by device. Experts on the CPU take ``cpu_expert_bytes_factor`` times the bytes that
-    the model states, where a runtime keeps them in a format of their own. With ``slices``, what is
-    on any GPU is on all of them, each with its share.
+    ``attention``, ``kv`` and ``dense`` are device numbers [layer]. ``expert_fraction`` [layer,
+    column] is the share of a layer's routed expert weights on each device. Column 0 is the host,
+    column g + 1 is GPU g. ``is_by_matrix`` says whether whole matrices are placed (llama.cpp) or
+    whole experts (KTransformers). ``num_crossings`` counts changes of device in one pass that touch
+    the host; ``crossings_between_gpus`` counts those from GPU to GPU.
+
+    ``weight_bytes`` [column] are the bytes of all weights by device. Experts on the CPU take
+    ``cpu_expert_bytes_factor`` times the bytes that the model states, where a runtime keeps them in
+    a format of its own. With ``slices``, what is on any GPU is on all of them, each with its share.
     """
 
     attention: IntArray
@@ -57,12 +58,15 @@ class DevicePlacement:
 
     @property
     def num_gpus(self) -> int:
-        """The GPUs that the table has columns for."""
+        """The number of GPUs of the machine, in use or not."""
         return int(self.expert_fraction.shape[1]) - 1
 
 
 def count_crossings(sequence: list[int]) -> tuple[int, int]:
-    """Changes of device along the order of work that touch the host, and those between GPUs."""
+    """Return the changes of device in the order of work: those that touch the host, and the others.
+
+    The others are between GPUs.
+    """
     # Only changes cost: work that stays on a device is queued behind the work before it.
     pairs = [(first, second) for first, second in pairwise(sequence) if first != second]
     between = sum(HOST not in pair for pair in pairs)

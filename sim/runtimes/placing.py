@@ -1,5 +1,6 @@
-"""The placement of a question: its arguments evaluated, and what they leave to the program chosen
-as the program does.
+"""The placement of a question, by the rules of the program that is asked.
+
+What the arguments leave open, the program chooses.
 """
 
 from dataclasses import replace
@@ -30,7 +31,10 @@ from sim.runtimes.vllm.placement import place as place_vllm
 
 
 def placement_of(question: RuntimeQuestion) -> DevicePlacement:
-    """Where the arguments put the model. Raises InputError where they do not fit the machine."""
+    """Return where the arguments put the model.
+
+    Raises InputError where they do not fit the machine.
+    """
     arguments = question.arguments
     gpus = question.host.gpus
     if not isinstance(arguments, LlamaArguments):
@@ -49,7 +53,7 @@ def _placed_otherwise(
     question: RuntimeQuestion,
     arguments: KtArguments | VllmArguments | AccelerateArguments | Exl3Arguments,
 ) -> DevicePlacement:
-    """Where programs that place by other units than tensors put the model."""
+    """Return where a program that does not place single tensors puts the model."""
     model = question.model
     num_gpus = len(question.host.gpus)
     if isinstance(arguments, KtArguments):
@@ -62,7 +66,7 @@ def _placed_otherwise(
 
 
 def completed_by_fit(question: RuntimeQuestion, arguments: LlamaArguments) -> LlamaArguments:
-    """The arguments, completed by the fit where nothing in them places anything."""
+    """Return the arguments with what llama.cpp's fit chooses, if they place nothing themselves."""
     if not arguments.uses_fit or question.gpu_expert_layers is not None:
         return arguments
     memory = [gpu.memory_bytes for gpu in question.host.gpus]
@@ -83,7 +87,7 @@ def completed_by_fit(question: RuntimeQuestion, arguments: LlamaArguments) -> Ll
 
 
 def _memory_with(question: RuntimeQuestion, tried: LlamaArguments) -> dict[str, DeviceMemory]:
-    """What these arguments would need on each device."""
+    """Return the memory that these arguments would need on each device."""
     memory = [gpu.memory_bytes for gpu in question.host.gpus]
     placed = place_llama(question.model, tried, memory, question.tensors)
     return memory_of(replace(question, arguments=tried), placed)
@@ -92,8 +96,10 @@ def _memory_with(question: RuntimeQuestion, tried: LlamaArguments) -> dict[str, 
 def with_expert_layers(
     question: RuntimeQuestion, placement: DevicePlacement, num_layers: int
 ) -> DevicePlacement:
-    """The placement with the experts of that many layers, the last ones, on the GPUs of their layers
-    and all others on the host.
+    """Return the placement with the experts of the last ``num_layers`` MoE layers on GPUs.
+
+    Each of these layers has its experts on the device of its attention. The experts of all other
+    layers are on the host.
     """
     moved = np.zeros_like(placement.expert_fraction)
     moe = question.model.moe_layers
@@ -115,8 +121,10 @@ def with_expert_layers(
 
 
 def with_expert_cache(question: RuntimeQuestion, placement: DevicePlacement) -> DevicePlacement:
-    """The placement with the share of host experts on the GPU that a token finds in the cache of
-    --moe-cache-mib, an LRU, or among the experts that exllamav3 keeps there as the most chosen.
+    """Return the placement with the share of host experts that a token finds on a GPU moved there.
+
+    The GPU holds them in the cache of --moe-cache-mib, which is an LRU. With exllamav3, it holds
+    the experts that were chosen most.
     """
     arguments = question.arguments
     if isinstance(arguments, Exl3Arguments):

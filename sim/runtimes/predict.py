@@ -1,5 +1,6 @@
-"""What a runtime does with a question: tokens a second with an interval, what limits them, and what
-they rest on.
+"""Predictions of a runtime's speed and memory.
+
+A speed is in tokens a second, with an interval, what limits it, and what it rests on.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,12 +31,16 @@ PRICES: Mapping[Phase, Callable[[Features, Constants], Seconds]] = {
 }
 
 FITTED = (LLAMA_CPP, IK_LLAMA_CPP, KTRANSFORMERS)
-"""Programs whose published speeds the constants were fitted on."""
+"""Programs whose published speeds the constants were fitted to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumption:
-    """A constant, and the share by which tokens a second change when it is one prior spread higher."""
+    """A constant that a prediction rests on.
+
+    ``change_fraction`` is the relative change of tokens a second if the constant is one prior
+    spread higher.
+    """
 
     name: str
     meaning: str
@@ -45,12 +50,12 @@ class Assumption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """Tokens a second, between which ends, how the time is spent, and the assumption that matters
-    most.
+    """Tokens a second, with an interval, how the time is spent, and the main assumption.
 
-    ``coverage_fraction`` is None for a program whose published speeds were not fitted: the ends are
-    as wide as for llama.cpp, and how often they hold is not known. ``is_by_measured_kernels``: it
-    rests on laws that were measured on the machine with the program.
+    ``seconds`` are by part. ``coverage_fraction`` is None for a program whose published speeds were
+    not fitted. Its interval is as wide as for llama.cpp, and how often the interval holds is not
+    known. ``is_by_measured_kernels``: the speed rests on laws that were measured on the machine
+    with the program.
     """
 
     tokens_per_s: float
@@ -69,9 +74,11 @@ class Speed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimePrediction:
-    """Both phases and the memory by device.
+    """The speeds of both phases, and the memory by device.
 
     ``is_prompt_uploaded``: experts in host memory are copied to a GPU for the prompt.
+    ``rests_on_probe`` and ``rests_on_assumed_rate`` say whether the host's memory rate was probed,
+    or is assumed.
     """
 
     decode: Speed
@@ -83,7 +90,10 @@ class RuntimePrediction:
 
 
 def predict(question: RuntimeQuestion) -> RuntimePrediction:
-    """Place, count and price. Raises InputError where the arguments do not fit the machine."""
+    """Return the prediction for a question.
+
+    Raises InputError where the arguments do not fit the machine.
+    """
     steps = steps_of(question)
     return RuntimePrediction(
         decode=_speed(_decode_priced(question, steps), question.runtime in FITTED),
@@ -112,9 +122,10 @@ def seconds_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Priced:
-    """A step, what gives its seconds for a set of constants, and the laws that cover all of it.
+    """A step, and the function that gives its seconds for a set of constants.
 
-    ``error_fraction`` is that of the laws; None where published constants price a part.
+    ``error_fraction`` is the error of the measured laws; None where published constants price a
+    part.
     """
 
     phase: Phase
@@ -172,7 +183,7 @@ def _prefill_priced(question: RuntimeQuestion, steps: RuntimeSteps) -> _Priced:
 def _priced(
     phase: Phase, step: Features, seconds: Callable[[Constants], Seconds], error: float | None
 ) -> _Priced:
-    """The error of laws counts only where they gave the seconds."""
+    """Return a priced step; the laws' error counts only where laws gave the seconds."""
     constants = shipped_constants()
     usual = seconds(constants)
     # Compared by result: laws that cover nothing of this question leave the seconds as they were.
@@ -199,7 +210,7 @@ def _speed(priced: _Priced, is_fitted: bool) -> Speed:
 
 
 def _interval_factor(priced: _Priced, file: ConstantsFile) -> float:
-    """How wide the interval is: the laws' own error, or that of published constants."""
+    """Return the factor of the interval, from the laws' error or that of published constants."""
     if priced.error_fraction is not None:
         return 1.0 + priced.error_fraction
     seconds = priced.seconds(shipped_constants())

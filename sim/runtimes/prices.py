@@ -1,4 +1,4 @@
-"""What a step of a runtime costs: seconds by part, from counted work and a few constants."""
+"""The price of a runtime's step: seconds by part, from counted work and a few constants."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,14 +11,16 @@ from sim.runtimes.features import NOMINAL_THREADS, Features
 from sim.runtimes.formats import OWN_FAMILIES, FormatFamily
 
 AVX2_DECODE_FRACTION = 0.62
-"""Speed of AVX2 against AVX-512 with VNNI in products of one token (a study of 202 published rows).
+"""The speed of AVX2 over that of AVX-512 with VNNI in products of one token.
+
+It is from a study of 202 published rows.
 """
 
 AVX2_PREFILL_FRACTION = 0.5
 """Speed of AVX2 against AVX-512 in products of many tokens: AVX2 has half the width."""
 
 IS_SHARED = np.array([family not in OWN_FAMILIES for family in FormatFamily])
-"""For each family whether llama.cpp has it too; others' rates are those of ik_llama.cpp."""
+"""For each family, whether llama.cpp has it too; others' rates are those of ik_llama.cpp."""
 
 SHARED_SOCKETS_FRACTION = 0.7
 """Share of the cores of two sockets that help a prompt whose weights lie in both memories (three
@@ -26,8 +28,9 @@ published machines: 0.5 to 1).
 """
 
 DECOMPRESSED_FRACTION = (128 + 64 + 128) / (576 + 512)
-"""Attention of a prompt over a decompressed MLA cache against the compressed one, elements a head
-(DeepSeek-V3's configuration).
+"""Work of a prompt's attention over a decompressed MLA cache, relative to a compressed one.
+
+It is counted in elements a head (DeepSeek-V3's configuration).
 """
 
 
@@ -46,7 +49,7 @@ class Seconds:
 
     @property
     def total(self) -> Any:
-        """All parts, one after the other."""
+        """The sum of all parts, which run one after the other."""
         return sum(getattr(self, item.name) for item in fields(self))
 
 
@@ -95,11 +98,11 @@ def decode_seconds(step: Features, constants: Constants) -> Seconds:
 
 
 def _decoded_on_cpu(step: Features, constants: Constants, cores: Any, dram: Any) -> Any:
-    """Seconds of attention of one token on the CPU: of reading the cache, or of its products where
-    these take longer.
+    """Return the seconds of attention of one token on the CPU.
 
-    Over a compressed cache each row meets the queries of all heads, 128 of DeepSeek-V3, so the
-    products are those of a prompt (ik_llama.cpp pull request 531).
+    They are those of reading the cache, or of its products where these take longer. Over a
+    compressed cache, each row meets the queries of all heads (128 in DeepSeek-V3). Its products are
+    thus priced like those of a prompt (ik_llama.cpp pull request 531).
     """
     work = step.work
     by_bytes = constants.cpu_kv_reads * work.cpu_kv_bytes / dram
@@ -119,16 +122,19 @@ def _upload(step: Features, constants: Constants) -> Any:
 
 
 def _waits(step: Features, constants: Constants) -> Any:
-    """Seconds that threads wait for each other: each adds itself to one counter (ggml_barrier), so
-    a wait lasts in proportion to their number.
+    """Return the seconds that threads wait for each other.
+
+    Each thread adds itself to one counter (ggml_barrier), so a wait grows in proportion to their
+    number.
     """
     each_s = constants.cpu_layer_us * MICRO * step.threads / NOMINAL_THREADS
     return step.work.cpu_dense_layers * each_s
 
 
 def prefill_seconds(step: Features, constants: Constants) -> Seconds:
-    """Seconds of a prompt: copies are serial with products, the CPU's products with those of the
-    GPU.
+    """Return the seconds of a prompt.
+
+    Copies, the CPU's products and the GPU's products run one after the other.
     """
     work = step.work
     dram = dram_bytes_per_s(step, constants)
@@ -174,7 +180,7 @@ def prefill_seconds(step: Features, constants: Constants) -> Seconds:
 
 
 def _prompt_on_gpus(step: Features, constants: Constants) -> tuple[Any, Any]:
-    """Seconds of products of a prompt on GPUs, and of attention there."""
+    """Return the seconds of a prompt's products on GPUs, and those of its attention there."""
     work = step.work
     maker = _maker_factor(step, constants)
     # Grouped products round the tokens of each expert up to a tile.
@@ -193,7 +199,7 @@ def _prompt_on_gpus(step: Features, constants: Constants) -> tuple[Any, Any]:
 
 
 def _elements_of_attention(step: Features) -> Any:
-    """Elements that attention of a prompt multiplies over those of the cache."""
+    """Return the elements that a prompt's attention multiplies, over those of the cache."""
     return np.where(step.is_cache_expanded, DECOMPRESSED_FRACTION, 1.0)
 
 
@@ -207,11 +213,11 @@ def _useful_share(step: Features) -> Any:
 
 
 def dram_bytes_per_s(step: Features, constants: Constants) -> Any:
-    """The rate at which experts are read from one socket's memory, and on several sockets by where
-    threads and pages lie.
+    """Return the rate at which experts are read from host memory.
 
-    A probe and a datasheet each say it with a spread, and both spreads are about as wide. Where both
-    are known the rate is halfway between what they say, in the logarithm.
+    It is the rate of one socket, times a factor for several sockets by where threads and pages lie.
+    A probe and a datasheet each state it with a spread, and both spreads are about as wide. Where
+    both are known, the rate is their mean in the logarithm.
     """
     reached = np.where(
         step.is_server, constants.server_dram_fraction, constants.desktop_dram_fraction

@@ -1,4 +1,4 @@
-"""How fast llama.cpp's kernels of a CPU multiply a prompt by weights of each format."""
+"""The speed of llama.cpp's CPU kernels for a prompt, by the format of the weights."""
 
 from collections.abc import Mapping
 from statistics import median
@@ -24,7 +24,10 @@ _TOKENS_PER_S: Mapping[str, float] = {
     "IQ3_XXS": 34,
     "IQ3_S": 30,
 }
-"""LLaMA-3.1-8B, 512 tokens, 16 threads of a Ryzen 9 7950X, December 2024 (ik_llama.cpp discussion 164)."""
+"""Tokens a second of LLaMA-3.1-8B in each format, for a prompt of 512 tokens.
+
+They are of 16 threads of a Ryzen 9 7950X, December 2024 (ik_llama.cpp discussion 164).
+"""
 
 _MEDIAN_TOKENS_PER_S = median(_TOKENS_PER_S.values())
 

@@ -1,6 +1,4 @@
-"""One question to a runtime: which program with which arguments runs what, where, and after how
-many tokens.
-"""
+"""A question to a runtime: which program runs which model, where, and after how many tokens."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +16,7 @@ DEFAULT_PROMPT_TOKENS = 512
 
 
 class PromptSide(StrEnum):
-    """Where experts in host memory are computed for a prompt."""
+    """The side that computes experts of host memory for a prompt: the CPU, or a GPU by upload."""
 
     CPU = "cpu"
     UPLOAD = "upload"
@@ -26,12 +24,13 @@ class PromptSide(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeQuestion:
-    """What is asked.
+    """All that is asked of a runtime.
 
-    ``build`` is the number of the newest pull request that the program contains. ``prompt_side`` is
-    None where the rules of the program decide. ``quantization`` is the public name of the file's
-    format, which says what kernels run. ``tensors`` are those of the model's file; None stands for
-    tensors with the bytes of their classes shared out.
+    ``build`` is the number of the newest pull request that the program contains. ``quantization``
+    is the public name of the file's format, which says what kernels run. ``prompt_side`` is None
+    where the rules of the program decide. ``gpu_expert_layers`` puts the experts of that many last
+    layers on GPUs; None leaves this to the arguments. ``tensors`` are those of the model's file;
+    None stands for tensors with the bytes of their classes shared out.
     """
 
     runtime: str

@@ -1,7 +1,8 @@
-"""Matrices split by rows over the GPUs (llama.cpp's -sm row): each reads its rows, and each matrix passes work twice.
+"""Matrices split by rows over the GPUs (llama.cpp's -sm row).
 
-The main GPU runs everything else: it sends a matrix's input to the others and collects their rows
-(ggml-cuda.cu, ggml_cuda_op_mul_mat, at 0c1e57098). Routed experts are not split.
+Each GPU reads its own rows. The main GPU runs everything else: it sends a matrix's input to the
+others and collects their rows (ggml-cuda.cu, ggml_cuda_op_mul_mat, at 0c1e57098). Routed experts
+are not split.
 """
 
 from dataclasses import replace
@@ -49,7 +50,7 @@ def with_rows_placed(question: RuntimeQuestion, placement: DevicePlacement) -> D
 def with_rows_worked(
     question: RuntimeQuestion, placement: DevicePlacement, work: StepWork, num_tokens: int
 ) -> StepWork:
-    """The work of one pass with every split matrix read and multiplied by all GPUs at once."""
+    """Return the work of one pass in which all GPUs compute every split matrix at once."""
     shares = row_shares(question)
     if shares is None:
         return work
@@ -98,7 +99,7 @@ def _split_params(model: Model, placement: DevicePlacement, main: int) -> float:
 
 
 def _num_matrices(model: Model, placement: DevicePlacement, main: int) -> int:
-    """Matrices that are split; norms and routers are not."""
+    """Return how many matrices are split; norms and routers are not."""
     found = sum(
         tensor.part not in EXPERT_PARTS and "norm" not in tensor.name and "inp" not in tensor.name
         for tensors, device in zip(tensors_of(model), placement.dense, strict=True)

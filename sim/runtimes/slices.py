@@ -1,11 +1,14 @@
-"""Every matrix and the cache in slices over the GPUs (llama.cpp's -sm tensor): all compute at once.
+"""Matrices and the KV cache in slices over the GPUs, which all compute at once (-sm tensor).
 
-Read from src/llama-model.cpp (llama_meta_device_get_split_state) and ggml-backend-meta.cpp of llama.cpp,
-August 2026. Heads of attention with their keys and values, the width of dense and routed experts and
-the vocabulary are cut; norms, routers and shared experts are whole on every GPU. What attention and a
-feed-forward leave is a sum over the GPUs, which waits as a change of device does: published pairs of
-speeds leave 34 to 70 microseconds a sum, two GPUs or four (docs/explanation/expert-caches.md). Experts
-in host memory are the CPU's, also for prompts.
+The rules are from src/llama-model.cpp (llama_meta_device_get_split_state) and ggml-backend-meta.cpp
+of llama.cpp, August 2026. Heads of attention with their keys and values, the width of dense and
+routed experts, and the vocabulary are cut. Norms, routers and shared experts are whole on every
+GPU.
+
+The results of attention and of a feed-forward are partial sums, which the GPUs add up. Such a sum
+waits as a change of device does. Published pairs of speeds leave 34 to 70 microseconds a sum, with
+two GPUs or four (docs/explanation/expert-caches.md). The CPU computes experts in host memory, also
+for prompts.
 """
 
 import math
@@ -25,14 +28,14 @@ from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.work import has_compressed_cache
 
 FULL_KERNEL = 128
-"""Feed-forwards are cut at multiples of this too, so that kernels stay whole."""
+"""A feed-forward is cut only at multiples of this width, so that kernels stay whole."""
 
 
 def with_slices(question: RuntimeQuestion, placement: DevicePlacement) -> DevicePlacement:
-    """The placement with what lies on the first GPU in slices over all of them, where -sm tensor asks
-    for it and there are several.
+    """Return the placement with slices over all GPUs of what lies on the first GPU.
 
-    Raises InputError for arguments and models that llama.cpp refuses then.
+    It changes only with -sm tensor on several GPUs. Raises InputError for arguments and models that
+    llama.cpp refuses with it.
     """
     arguments = question.arguments
     if not isinstance(arguments, LlamaArguments) or arguments.split_mode != TENSOR:
@@ -66,8 +69,10 @@ def with_slices(question: RuntimeQuestion, placement: DevicePlacement) -> Device
 
 
 def cut(width: int, unit: int, shares: Sequence[float], first: int) -> FloatArray:
-    """Each GPU's part of a width of which only whole units can be cut off: beginning with GPU
-    ``first`` each takes its share rounded down, and the last takes what is left.
+    """Return each GPU's fraction [GPU] of a width that can be cut only at multiples of ``unit``.
+
+    Beginning with GPU ``first``, each GPU takes its share rounded down to whole units. The last
+    takes what is left.
     """
     count = len(shares)
     parts = np.zeros(count)
@@ -105,14 +110,17 @@ def _shares(arguments: LlamaArguments, count: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cutter:
-    """How layers of a model are cut: in which format, by which shares."""
+    """Cuts the layers of a model in its format by the GPUs' shares."""
 
     model: Model
     quantization: str
     shares: tuple[float, ...]
 
     def layers(self) -> FloatArray:
-        """Shares of attention, of all else beside experts, and of experts [layer, part, GPU]."""
+        """Return the shares [layer, part, GPU].
+
+        The parts are attention, all else beside experts, and experts.
+        """
         seen: Counter[object] = Counter()
         rows = []
         for layer in self.model.layers:
@@ -126,7 +134,10 @@ class _Cutter:
         return np.array(rows)
 
     def _attention(self, layer: Layer, first: int) -> FloatArray:
-        """Query heads go with the keys and values that they read, so these are the unit."""
+        """Return each GPU's share of attention, cut at whole heads of keys and values.
+
+        Query heads go with the keys and values that they read.
+        """
         attention = layer.attention
         if attention is None or not attention.kv_elements_per_token:
             return np.array(self.shares)
@@ -135,7 +146,10 @@ class _Cutter:
         return cut(num_heads, 1, self.shares, first)
 
     def _dense(self, layer: Layer, first: int) -> FloatArray:
-        """A dense feed-forward is cut; norms, routers and shared experts are whole on every GPU."""
+        """Return each GPU's share of a layer's weights beside attention and routed experts.
+
+        A dense feed-forward is cut; norms, routers and shared experts are whole on every GPU.
+        """
         total = layer.dense_bytes - layer.bytes.get(TensorClass.ATTENTION, 0)
         split = layer.bytes.get(TensorClass.DENSE_FFN, 0) / total if total else 0.0
         whole = np.array(self.shares) > 0
@@ -150,8 +164,10 @@ class _Cutter:
 
 
 def _num_sums(model: Model, placement: DevicePlacement) -> int:
-    """Sums in a pass: behind each attention on GPUs, and behind each feed-forward with anything
-    there that is cut.
+    """Return how many sums over the GPUs a pass has.
+
+    There is one behind each attention on GPUs, and one behind each feed-forward of which a GPU
+    holds anything that is cut.
     """
     has_experts = placement.expert_fraction[:, 1:].sum(axis=1) > 0
     has_dense = np.array(
@@ -162,7 +178,7 @@ def _num_sums(model: Model, placement: DevicePlacement) -> int:
 
 
 def _weights(model: Model, placement: DevicePlacement, slices: CardSlices) -> FloatArray:
-    """Bytes of weights by device, with what the first GPU held in its slices."""
+    """Return the bytes of weights by device, with the first GPU's weights in slices."""
     attention = np.array([layer.bytes.get(TensorClass.ATTENTION, 0) for layer in model.layers])
     others = np.array([layer.dense_bytes for layer in model.layers]) - attention
     experts = np.array([layer.num_experts * layer.expert_bytes for layer in model.layers])

@@ -1,7 +1,8 @@
-"""Where threads and the weights that they read lie on a computer with several sockets.
+"""Where threads, and the weights that they read, lie on a computer with several sockets.
 
-A socket reads the memory of another over a link that is slower than its own memory. So what counts
-is whether each socket reads what lies with it, and nothing but arguments says so.
+A socket reads another socket's memory over a link that is slower than its own memory. Speed
+therefore depends on whether each socket reads its own memory. Only the arguments say whether it
+does.
 """
 
 from enum import IntEnum
@@ -13,10 +14,10 @@ from sim.runtimes.question import RuntimeQuestion
 
 
 class SocketUse(IntEnum):
-    """Whose memory the threads of a step read.
+    """The sockets whose memory the threads of a step read.
 
-    ONE: one socket's threads read its own. SHARED: the system places threads and pages, on any
-    socket. EACH_ITS_OWN: threads of all sockets read what lies with them.
+    ONE: the threads of one socket read its own. SHARED: the system places threads and pages, on any
+    socket. EACH_ITS_OWN: the threads of all sockets read their own.
     """
 
     ONE = 0
@@ -25,7 +26,7 @@ class SocketUse(IntEnum):
 
 
 def socket_use(question: RuntimeQuestion, threads: int | None) -> SocketUse:
-    """Return what the arguments say of sockets; where they say nothing, the system places."""
+    """Return how the arguments use sockets; SHARED where they say nothing of them."""
     host = question.host
     arguments = question.arguments
     if host.sockets < 2:
@@ -43,9 +44,11 @@ def socket_use(question: RuntimeQuestion, threads: int | None) -> SocketUse:
 
 
 def _of_ktransformers(arguments: KtArguments) -> SocketUse:
-    """A pool keeps its threads and its part of the experts on a node; the older program binds
-    threads and copies experts to every node only if it was built with USE_NUMA (cpu_backend/backend.cpp,
-    operators/llamafile/moe.cpp).
+    """Return how KTransformers uses sockets.
+
+    A pool keeps its threads and its part of the experts on one NUMA node. The older program binds
+    threads, and copies experts to every node, only if it was built with USE_NUMA
+    (cpu_backend/backend.cpp, operators/llamafile/moe.cpp).
     """
     if arguments.num_pools is None:
         return SocketUse.EACH_ITS_OWN if arguments.copies_experts else SocketUse.SHARED

@@ -1,5 +1,6 @@
-"""The steps of a question: one decoded token, and a prompt by micro-batches, as features that can
-be priced.
+"""The steps of a question, as features that can be priced: one decoded token, and a prompt.
+
+A prompt is counted by micro-batches.
 """
 
 import math
@@ -35,20 +36,22 @@ from sim.runtimes.work import StepLoad, StepWork, has_compressed_cache, queries_
 
 F16_BYTES = 2
 GROUPED_KV_SINCE = 370
-"""The pull request of ik_llama.cpp that made attention on the GPU read keys and values once for a
-group of heads.
+"""The pull request of ik_llama.cpp that grouped heads in attention on GPUs.
+
+Since it, keys and values are read once for each group of heads.
 """
 
 GROUPED_EXPERTS_SINCE = {IK_LLAMA_CPP: 728, LLAMA_CPP: 13199}
 """The pull request of each program since which one kernel multiplies by all experts of a prompt.
 
-Before, the host read which tokens chose an expert, and started kernels for one after the other
-(ggml_cuda_mul_mat_id; ik_llama.cpp's was a copy of it). llama.cpp's is of 2025-04-30.
+Before it, the host read which tokens chose an expert, and started kernels for one expert after the
+other. (ggml_cuda_mul_mat_id; ik_llama.cpp's was a copy of it.) llama.cpp's is of 2025-04-30.
 """
 
 TILED_FLASH_SINCE = 19012
-"""The pull request of llama.cpp since which flash attention of a prompt on the CPU is as fast as
-attention without it.
+"""The pull request of llama.cpp that made flash attention of prompts on the CPU fast.
+
+Since it, such attention is as fast as plain attention.
 """
 
 COMPRESSED_ON_GPU_SINCE = 13306
@@ -58,7 +61,10 @@ AMX_METHODS = ("amxint4", "amxint8")
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeSteps:
-    """A question's placement and its two steps."""
+    """A question's placement and its two steps.
+
+    ``uploads`` says whether the prompt's first micro-batch copies experts to a GPU.
+    """
 
     placement: DevicePlacement
     decode: Features
@@ -67,7 +73,7 @@ class RuntimeSteps:
 
 
 def steps_of(question: RuntimeQuestion, placement: DevicePlacement | None = None) -> RuntimeSteps:
-    """Count both steps, of a placement that is known or else of that of the arguments."""
+    """Return both steps of a question, for a known placement or else for that of the arguments."""
     if placement is None:
         placement = placement_of(question)
     prompt, uploads = _prompt(question, placement)
@@ -83,7 +89,10 @@ def steps_of(question: RuntimeQuestion, placement: DevicePlacement | None = None
 def decode_step(
     question: RuntimeQuestion, placement: DevicePlacement, num_tokens: int = 1
 ) -> Features:
-    """One decoded token with that placement, or several of one sequence that are checked together."""
+    """Return the step of one decoded token with that placement.
+
+    With ``num_tokens`` above 1, the step checks several tokens of one sequence together.
+    """
     copies = _always_copies(question)
     load = _load(question, num_tokens, question.context_tokens, (copies, copies))
     work = work_of(cached_model(question), placement, question.host, load)
@@ -94,7 +103,7 @@ def decode_step(
 
 
 def prompt_step(question: RuntimeQuestion, placement: DevicePlacement) -> Features:
-    """The whole prompt with that placement."""
+    """Return the whole prompt as one step with that placement."""
     return _prompt(question, placement)[0]
 
 
@@ -111,7 +120,7 @@ def _prompt(question: RuntimeQuestion, placement: DevicePlacement) -> tuple[Feat
 
 
 def prompt_threads(question: RuntimeQuestion) -> int | None:
-    """Threads for prompts, None where the program chooses."""
+    """Return the number of threads for prompts; None where the program chooses."""
     arguments = question.arguments
     if isinstance(arguments, LlamaArguments) and arguments.batch_threads is not None:
         return arguments.batch_threads
@@ -141,7 +150,7 @@ def _load(
 
 
 def _copies_whole_layers(question: RuntimeQuestion) -> bool:
-    """Whether a layer that is copied brings the experts along that no token selects."""
+    """Whether copying a layer also copies the experts that no token selects."""
     arguments = question.arguments
     if isinstance(arguments, VllmArguments):
         return bool(arguments.group_size)
@@ -149,7 +158,7 @@ def _copies_whole_layers(question: RuntimeQuestion) -> bool:
 
 
 def _always_copies(question: RuntimeQuestion) -> bool:
-    """Whether weights in host memory are used on the GPU in every pass, answers' too."""
+    """Whether a GPU computes with weights in host memory in every pass, for answers too."""
     is_copying = isinstance(question.arguments, VllmArguments | AccelerateArguments)
     return is_copying and bool(question.host.gpus)
 
@@ -157,8 +166,9 @@ def _always_copies(question: RuntimeQuestion) -> bool:
 def _prompt_work(
     question: RuntimeQuestion, placement: DevicePlacement
 ) -> tuple[StepWork, int, bool]:
-    """Work of the whole prompt, the number of its micro-batches, and whether the first uploads
-    experts.
+    """Return the work of the whole prompt and the number of its micro-batches.
+
+    The third value says whether the first micro-batch uploads experts.
     """
     # A prompt shorter than a micro-batch is one of its own length.
     size = min(_micro_batch(question), question.prompt_tokens)
@@ -182,7 +192,7 @@ def _micro_batch(question: RuntimeQuestion) -> int:
 
 
 def _uploads(question: RuntimeQuestion, tokens: int) -> tuple[bool, bool]:
-    """Whether a micro-batch of that many tokens uploads routed experts, and other matrices."""
+    """Whether a micro-batch of ``tokens`` uploads routed experts, and whether other matrices."""
     arguments = question.arguments
     if not question.host.gpus:
         return False, False
@@ -202,7 +212,7 @@ def _uploads(question: RuntimeQuestion, tokens: int) -> tuple[bool, bool]:
 
 
 def stream_tokens(link_bytes_per_s: float) -> int:
-    """Return the tokens from which on exllamav3 copies a prompt's experts over such a link."""
+    """Return the number of tokens from which exllamav3 copies a prompt's experts over the link."""
     at_25 = 25 * GB / link_bytes_per_s
     return math.ceil(STREAM_TOKENS_AT_25_GB_PER_S * max(1.0, at_25))
 
@@ -270,10 +280,10 @@ def _cpu_format(question: RuntimeQuestion) -> str:
 
 
 def _ungrouped_queries(question: RuntimeQuestion) -> float:
-    """Query heads for which GPU kernels read the same keys and values anew.
+    """Return the number of query heads for which GPU kernels read the same keys and values anew.
 
-    llama.cpp takes its kernel for one query head where the cache is quantised; so did ik_llama.cpp
-    for every cache until its pull request 370 (fattn.cu of both).
+    0 where they do not. llama.cpp takes its kernel for one query head where the cache is quantised.
+    ik_llama.cpp did so for every cache until its pull request 370 (fattn.cu of both).
     """
     is_old = _is_before_grouping(question)
     is_single = question.runtime == LLAMA_CPP and kv_element_bytes(question) < F16_BYTES
@@ -297,9 +307,9 @@ def _expands_cache(question: RuntimeQuestion, tokens: float) -> bool:
 def _uploads_cache(question: RuntimeQuestion) -> bool:
     """Whether attention follows its matrices to the GPU where a prompt uploads them.
 
-    The scheduler gives work between two products on a GPU to that GPU too if it has a kernel
-    (ggml_backend_sched_split_graph, second pass), unless -nkvo holds it on the CPU. llama.cpp has a
-    kernel of CUDA for compressed caches since its pull request 13306.
+    The scheduler gives work between two products on a GPU to that GPU too if the GPU has a kernel
+    for it. (ggml_backend_sched_split_graph, second pass.) With -nkvo it stays on the CPU. llama.cpp
+    has a CUDA kernel for compressed caches since its pull request 13306.
     """
     arguments = question.arguments
     if not isinstance(arguments, LlamaArguments) or not arguments.is_kv_offloaded:
@@ -313,11 +323,11 @@ def _is_before_grouping(question: RuntimeQuestion) -> bool:
 
 
 def _kv_bytes_factor(question: RuntimeQuestion) -> float:
-    """Bytes that GPU kernels move for the cache, over those that it takes.
+    """Return the bytes that GPU kernels move for the KV cache, over those that it takes.
 
     A kernel for grouped heads needs 16 bit: a quantised cache is read, written in 16 bit and read
     again (launch_fattn of both programs). A kernel for one head unpacks the cache as it reads, for
-    each head anew, which takes the time of reading 16 bit.
+    each head anew. That takes the time of reading 16 bit.
     """
     stored = kv_element_bytes(question)
     if stored >= F16_BYTES:
@@ -327,7 +337,7 @@ def _kv_bytes_factor(question: RuntimeQuestion) -> float:
 
 
 def _uses_amx(question: RuntimeQuestion) -> bool:
-    """Whether products run on AMX tiles: KTransformers with an integer format of its own."""
+    """Whether products run on AMX tiles, as those of KTransformers' integer formats do."""
     if question.runtime != KTRANSFORMERS or question.host.vector is not Vector.AMX:
         return False
     assert isinstance(question.arguments, KtArguments)

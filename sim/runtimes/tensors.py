@@ -8,7 +8,7 @@ from sim.model.model import Attention, Layer, Model, TensorClass
 
 
 class TensorPart(StrEnum):
-    """What a tensor does, in the order in which a layer runs."""
+    """The part that a tensor has in a layer; parts are in the order in which a layer runs."""
 
     ATTENTION = "attention"
     ROUTER = "router"
@@ -23,7 +23,10 @@ EXPERT_PARTS = (TensorPart.EXPERT_GATE, TensorPart.EXPERT_UP, TensorPart.EXPERT_
 
 @dataclass(frozen=True, slots=True)
 class LayerTensor:
-    """A tensor of a layer: its name, what it does and its bytes (of all routed experts together)."""
+    """A tensor of a layer: its name, its part, and its bytes.
+
+    A tensor of routed experts has the bytes of all of the layer's experts.
+    """
 
     name: str
     part: TensorPart
@@ -35,15 +38,15 @@ TensorTable = tuple[tuple[LayerTensor, ...], ...]
 
 
 def tensors_of(model: Model) -> TensorTable:
-    """Return the tensors of all layers, as ``layer_tensors`` has them."""
+    """Return the tensors of all layers, each layer's as ``layer_tensors`` returns them."""
     return tuple(layer_tensors(model, index) for index in range(model.num_layers))
 
 
 def layer_tensors(model: Model, index: int) -> tuple[LayerTensor, ...]:
-    """The tensors of a layer in the order in which they run.
+    """Return the tensors of a layer in the order in which they run.
 
-    A model states bytes by tensor class. Matrices of one class share its bytes by shape where the
-    shape is known, otherwise equally.
+    A model states bytes by tensor class. Matrices of one class share its bytes in proportion to
+    their shapes where these are known, otherwise equally.
     """
     layer = model.layers[index]
     made = [*_attention(layer, model.hidden), *_feed_forward(layer)]
@@ -51,7 +54,7 @@ def layer_tensors(model: Model, index: int) -> tuple[LayerTensor, ...]:
 
 
 def _attention(layer: Layer, hidden: int) -> Iterator[tuple[str, TensorPart, float]]:
-    """The first norm and the matrices of attention."""
+    """Yield name, part and bytes of the first norm and of the matrices of attention."""
     # A layer's norms are counted together; half stands before attention, half behind it.
     yield "attn_norm.weight", TensorPart.ATTENTION, layer.bytes.get(TensorClass.NORM, 0) / 2
     total = layer.bytes.get(TensorClass.ATTENTION, 0)
@@ -60,7 +63,7 @@ def _attention(layer: Layer, hidden: int) -> Iterator[tuple[str, TensorPart, flo
 
 
 def _attention_shares(layer: Layer, hidden: int) -> list[tuple[str, float]]:
-    """Names and shares of the matrices of attention."""
+    """Return the names of the matrices of attention, each with its share of attention's bytes."""
     attention = layer.attention
     names: tuple[str, ...]
     if attention is None:
@@ -73,7 +76,10 @@ def _attention_shares(layer: Layer, hidden: int) -> list[tuple[str, float]]:
 
 
 def _grouped_shares(attention: Attention, params: int, hidden: int) -> list[tuple[str, float]]:
-    """Shares of q, k, v and output in grouped-query attention: output takes what the others leave."""
+    """Return the shares of q, k, v and output in grouped-query attention.
+
+    The output matrix gets what the other three leave.
+    """
     if not params:
         return []
     query = hidden * attention.score_elements / params
@@ -86,7 +92,10 @@ def _grouped_shares(attention: Attention, params: int, hidden: int) -> list[tupl
 
 
 def _feed_forward(layer: Layer) -> Iterator[tuple[str, TensorPart, float]]:
-    """The second norm, the router, the routed experts, and what runs for every token."""
+    """Yield name, part and bytes of all tensors after attention.
+
+    They are the second norm, the router, the routed experts, and the dense or shared feed-forward.
+    """
     yield "ffn_norm.weight", TensorPart.ROUTER, layer.bytes.get(TensorClass.NORM, 0) / 2
     if layer.is_moe:
         yield "ffn_gate_inp.weight", TensorPart.ROUTER, layer.bytes.get(TensorClass.ROUTER, 0)

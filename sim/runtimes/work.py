@@ -1,5 +1,6 @@
-"""How much work one step of a runtime is: bytes, weights and operations by device, before any rate
-but the datasheet's.
+"""The work of one step of a runtime by device: bytes, weights and operations.
+
+No rates but those of the datasheet are used.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from sim.runtimes.placement import CardSlices, DevicePlacement, FloatArray, IntA
 from sim.runtimes.tensors import is_compressed
 
 STATE_BYTES = 4
-"""An activation that crosses between devices is a 32-bit number."""
+"""Bytes of an activation that crosses between devices: it is a 32-bit number."""
 
 EXPANSION_PASSES = 4
 """How often expanded keys and values are read or written as 32 bits: the product writes them, casts
@@ -23,27 +24,28 @@ to 16 bits read and write, and so do concatenation and attention (build_deepseek
 
 
 COMPRESSING_LAYERS = 6
-"""Usual layers that launch as many kernels as one which keeps an entry for several tokens
-(DeepSeek-V4's): its compressor, its indexer and its four residual streams are chains of small ones.
+"""Usual layers that launch as many kernels as one compressing layer (DeepSeek-V4's).
 
-On an RTX PRO 6000 llama.cpp decodes DeepSeek-V4-Flash in UD-Q2_K_XL at 60.5 tokens/s with fused
-streams (its pull request 23122), which leaves 230 microseconds for a layer beside what it reads,
-six times a usual layer's 38. gLLM's pull request 264 counts 196 kernels a layer.
+Such a layer caches one entry for several tokens. Its compressor, its indexer and its four residual
+streams are chains of small kernels. On an RTX PRO 6000 llama.cpp decodes DeepSeek-V4-Flash in
+UD-Q2_K_XL at 60.5 tokens/s with fused streams (its pull request 23122). That leaves 230
+microseconds for a layer beside what it reads, six times a usual layer's 38. gLLM's pull request 264
+counts 196 kernels a layer.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLoad:
-    """What one step computes: ``tokens`` of one sequence after ``context_tokens``, with KV elements
-    of ``kv_element_bytes``.
+    """What one step computes: ``tokens`` of one sequence, which follow ``context_tokens`` others.
 
-    ``experts_per_token`` replaces the model's where the arguments do. ``uploads_experts`` says
-    whether routed experts in host memory are copied to a GPU and computed there, ``uploads_dense``
-    whether other matrices are. ``copies_idle_experts``: experts that no token selects are copied,
-    too. ``is_pageable``: copies are from memory that is not pinned. ``reads_over_link``: nothing is
-    copied, kernels read weights in host memory where they are. ``expands_cache``: keys and values
-    of all heads are made anew from a compressed cache. ``uploads_cache``: where the matrices of
-    attention are copied to a GPU, it runs there too, and its keys and values are copied along.
+    ``kv_element_bytes`` are the bytes of one element of KV. ``experts_per_token`` replaces the
+    model's number where the arguments do. ``uploads_experts`` says whether routed experts in host
+    memory are copied to a GPU and computed there, ``uploads_dense`` whether other matrices are.
+    With ``copies_idle_experts``, experts that no token selects are copied too. With
+    ``is_pageable``, the memory that is copied from is not pinned. With ``reads_over_link``, nothing
+    is copied: a GPU's kernels read weights where they are, in host memory. With ``expands_cache``,
+    a compressed cache is expanded into keys and values of all heads. With ``uploads_cache``,
+    attention whose matrices are copied to a GPU runs there, and its KV cache is copied along.
     """
 
     tokens: int
@@ -61,12 +63,12 @@ class StepLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepWork:
-    """The work of one step, or of many as arrays. Seconds are those of the datasheet's rates; the
-    rest is counted.
+    """The work of one step, or of many steps as arrays.
 
-    Weights are multiplications of a weight by a token; bytes are read once a step. ``gpu_pad_s`` is
-    what one more token of every expert in use would take: grouped products round an expert's tokens
-    up. ``gpu_layers`` counts by launches: a layer with many kernels as several.
+    Fields in seconds are amounts over the datasheet's rates; the others are counts. Weights count
+    multiplications of a weight by a token; bytes are read once a step. ``gpu_pad_s`` is what one
+    more token of every expert in use would take, since grouped products round an expert's tokens
+    up. ``gpu_layers`` counts by launches: a layer with many kernels counts as several.
     """
 
     gpu_read_s: Any
@@ -165,7 +167,7 @@ def work_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Computed:
-    """Devices where parts are computed: where they are except for what is copied to a GPU first."""
+    """The devices that compute the parts of each layer: where they lie, or are copied to."""
 
     attention: IntArray
     dense: IntArray
@@ -175,7 +177,7 @@ class _Computed:
 
     @classmethod
     def of(cls, placement: DevicePlacement, load: StepLoad) -> "_Computed":
-        """Move what the step uploads to the GPU of its layer, or to the first."""
+        """Return the placement's devices, with uploads moved to their layer's GPU, or GPU 0."""
         fractions = placement.expert_fraction.copy()
         # A layer on the host is computed by the first GPU where its weights are copied.
         target = np.maximum(placement.attention, 0)
@@ -204,7 +206,7 @@ class _Computed:
     def on_gpus(
         self, attention: FloatArray, dense: FloatArray, experts: FloatArray, rates: list[float]
     ) -> float:
-        """Seconds of amounts of the three parts at the rates of the GPUs."""
+        """Return the seconds of amounts [layer] of the three parts at the GPUs' rates [GPU]."""
         own = self.slices
         whole = _per_gpu(
             self.attention, attention, rates, None if own is None else own.attention
@@ -212,7 +214,7 @@ class _Computed:
         return whole + self.experts_on_gpus(experts, rates)
 
     def experts_on_gpus(self, amounts: FloatArray, rates: list[float]) -> float:
-        """Seconds of amounts of routed experts at the rates of the GPUs."""
+        """Return the seconds of amounts [layer] of routed experts at the GPUs' rates [GPU]."""
         shares = self.expert_fraction[:, 1:]
         if self.slices is not None:
             held = shares.sum(axis=1)
@@ -220,7 +222,7 @@ class _Computed:
         return float(sum(np.sum(shares[:, gpu] * amounts) / rate for gpu, rate in enumerate(rates)))
 
     def uploaded_bytes(self, table: "_LayerTable", placement: DevicePlacement) -> float:
-        """Bytes of weights and of the KV cache that are on the host and computed on a GPU."""
+        """Return the bytes of weights and KV that lie on the host and are computed on a GPU."""
         experts = (
             placement.expert_fraction[:, 0] - self.expert_fraction[:, 0]
         ) * table.copied_expert_bytes
@@ -233,7 +235,7 @@ class _Computed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LayerTable:
-    """Columns over layers of what a step touches."""
+    """What a step touches in each layer: every column is an array over layers."""
 
     attention_bytes: FloatArray
     attention_params: FloatArray
@@ -253,7 +255,7 @@ class _LayerTable:
 
     @classmethod
     def of(cls, model: Model, load: StepLoad) -> "_LayerTable":
-        """Count each shape of a layer once."""
+        """Return the table of a step; each distinct shape of a layer is counted once."""
         shapes, numbers = layer_shapes(model)
         table = cls._of_layers([model.layers[index] for index in shapes], model.hidden, load)
         columns = {item.name: getattr(table, item.name)[numbers] for item in fields(cls)}
@@ -310,8 +312,9 @@ def _link_bytes_per_s(gpu: HostGpu, load: StepLoad) -> float:
 
 
 def _expansion(layers: Sequence[Layer], load: StepLoad) -> tuple[FloatArray, FloatArray]:
-    """Elements of keys and values that are made from a compressed cache, and products for that: each
-    cached token's latent part by the matrix of all heads.
+    """Return the elements [layer] expanded from a compressed cache, and the products for that.
+
+    Each cached token's latent part is multiplied by the matrix of all heads.
     """
     elements = np.zeros(len(layers))
     products = np.zeros(len(layers))
@@ -327,8 +330,9 @@ def _expansion(layers: Sequence[Layer], load: StepLoad) -> tuple[FloatArray, Flo
 
 
 def made_elements(attention: Attention) -> float:
-    """Elements of a token's keys and values that are made from a compressed cache: those of all heads
-    but the rotary part, which heads share as it is.
+    """Return the elements of a token's keys and values that are made from a compressed cache.
+
+    They are those of all heads without the rotary part, which heads share as it is.
     """
     latent = attention.value_elements / attention.num_heads
     rotary = attention.kv_elements_per_token - latent
@@ -336,7 +340,7 @@ def made_elements(attention: Attention) -> float:
 
 
 def _widths(layers: Sequence[Layer], hidden: int) -> FloatArray:
-    """Numbers that one token has in one expert: its state, and what is between the matrices."""
+    """Return how many numbers one token has in one expert: its state, and those in between."""
     weights = np.array([layer.params.get(TensorClass.EXPERT, 0) for layer in layers], float)
     return np.asarray(hidden * (weights > 0) + weights / (3 * hidden), float)
 
@@ -346,7 +350,7 @@ def _chosen(top_k: int, load: StepLoad) -> int:
 
 
 def _distinct(experts: FloatArray, chosen: FloatArray, tokens: int) -> FloatArray:
-    """Experts of each layer that at least one token selects, tokens choosing evenly and apart."""
+    """Return how many experts of each layer tokens select, evenly and independently [layer]."""
     # Dense layers have no experts and no share.
     share = np.divide(chosen, experts, out=np.zeros_like(chosen), where=experts > 0)
     return np.asarray(experts * (1 - (1 - share) ** tokens), float)
@@ -355,8 +359,10 @@ def _distinct(experts: FloatArray, chosen: FloatArray, tokens: int) -> FloatArra
 def _per_gpu(
     devices: IntArray, amounts: FloatArray, rates: list[float], slices: FloatArray | None = None
 ) -> float:
-    """Seconds of amounts on their devices, one after the other, or of their slices on all GPUs at
-    once; what is on the host counts nothing here.
+    """Return the seconds of amounts [layer] on their devices, one after the other.
+
+    With ``slices`` [layer, GPU], all GPUs work on their slices at once. What is on the host counts
+    nothing.
     """
     if slices is not None:
         return float(np.sum((amounts * _last(slices, rates))[devices >= 0]))

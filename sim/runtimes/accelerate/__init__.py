@@ -1,4 +1,4 @@
-"""accelerate: what a device map means and what it costs."""
+"""accelerate: the meaning of a device map, and its cost."""
 
 from sim.runtimes.accelerate.arguments import AccelerateArguments, read_device_map
 

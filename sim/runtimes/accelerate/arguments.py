@@ -1,4 +1,4 @@
-"""What a device map of accelerate 1.15 means, as JSON: a device for each module by its name.
+"""Device maps of accelerate 1.15 as JSON: a device for each module by its name.
 
 Modules mapped to ``cpu`` are copied to the main GPU at each pass and computed there.
 """
@@ -17,7 +17,11 @@ LAYER = re.compile(r"(?:model\.)?(?:language_model\.)?layers\.(\d{1,5})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccelerateArguments:
-    """The layers that stay in host memory; everything else is on the GPU."""
+    """What a device map states.
+
+    ``host_layers`` stay in host memory; everything else is on the GPU. ``num_layers`` counts the
+    layers in the map.
+    """
 
     host_layers: tuple[int, ...] = ()
     num_layers: int = 0
@@ -31,7 +35,8 @@ class AccelerateArguments:
 def read_device_map(text: str) -> AccelerateArguments:
     """Read a map of whole layers.
 
-    Raises InputError for what is no such map, for parts of layers, several GPUs, and the disk.
+    Raises InputError for any other text, and for parts of layers, several GPUs, or the disk in a
+    map.
     """
     devices = _devices(text)
     hosts = []

@@ -1,4 +1,4 @@
-"""Where a device map puts a model: whole layers on the GPU or in host memory."""
+"""Placements of a device map: each whole layer is on the GPU or in host memory."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from sim.runtimes.placement import DevicePlacement
 
 
 def place(model: Model, arguments: AccelerateArguments, num_gpus: int) -> DevicePlacement:
-    """Evaluate the map. Raises InputError for a map of another model."""
+    """Return the placement of a device map. Raises InputError for a map of another model."""
     if arguments.num_layers != model.num_layers:
         raise InputError(
             f"device map: it names {arguments.num_layers} layers, {model.name} has "

@@ -1,1 +1,1 @@
-"""Experts cached on a GPU by programs that keep them in host memory: how often they miss, and what that costs."""
+"""Programs that keep experts in host memory and cache some on a GPU: their misses and costs."""

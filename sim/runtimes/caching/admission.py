@@ -1,4 +1,4 @@
-"""What llama.cpp's cache of experts copies in: it takes every miss that the CPU computes in as well."""
+"""Copies into llama.cpp's cache of experts: every miss that the CPU computes is copied in too."""
 
 from dataclasses import replace
 
@@ -12,9 +12,9 @@ from sim.runtimes.prices import Seconds, dram_bytes_per_s
 def with_admissions(
     host: RuntimeHost, step: Features, seconds: Seconds, constants: Constants
 ) -> Seconds:
-    """The price of a token with its misses copied into the cache while the CPU computes them.
+    """Return the price of a token whose misses are copied in while the CPU computes them.
 
-    CPU and link read the same memory; what they take longer together counts as copying.
+    CPU and link read the same memory. The time that they take longer together counts as copying.
     """
     read = float(step.work.cpu_expert_bytes)
     if not read or not host.gpus:

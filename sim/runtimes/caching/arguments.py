@@ -23,12 +23,15 @@ STATIC_CACHE = "llama.cpp-static-expert-cache"
 
 FREETOKEN_MISSES = {"offload": MissRule.FETCH, "hybrid": MissRule.SHARED, "cpu": MissRule.CPU}
 CACHE_POLICIES = {"dfa": "decayed", "lru": "lru", "static": "static", "none": "static"}
-"""moe-speed-of-light's names of policies: dfa is decayed frequency with admission."""
+"""Policies by the names of moe-speed-of-light; dfa is decayed frequency with admission."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachingArguments:
-    """A cache, and the arguments of everything else as llama.cpp's. ``share`` None: what memory has room for."""
+    """A cache, and all other arguments as those of llama.cpp.
+
+    ``is_sized`` says whether the arguments state the cache's size.
+    """
 
     cached: CachedExperts
     is_sized: bool
@@ -36,9 +39,9 @@ class CachingArguments:
 
 
 def read_caching_arguments(runtime: str, line: str, model: Model) -> CachingArguments:
-    """Read a line of arguments of one of those programs for that model.
+    """Read a line of arguments of one of those programs for a model.
 
-    Raises InputError for an unknown program, and for what is missing or malformed.
+    Raises InputError for an unknown program, and for arguments that are missing or malformed.
     """
     if runtime not in CACHING_READERS:
         raise unknown_name("runtime", runtime, CACHING_READERS)
@@ -61,7 +64,7 @@ class _Words:
             raise InputError(f"{runtime} arguments {line!r}: {str(error).lower()}") from None
 
     def variable(self, name: str) -> str | None:
-        """Take a leading ``NAME=value``; None where there is none."""
+        """Take a word ``NAME=value`` and return its value; None where there is none."""
         found = next((word for word in self.words if word.startswith(f"{name}=")), None)
         if found is None:
             return None
@@ -69,7 +72,10 @@ class _Words:
         return found.partition("=")[2]
 
     def option(self, *names: str) -> str | None:
-        """Take an option and its value; None where it is not said. Raises InputError without a value."""
+        """Take an option and return its value; None where it is not there.
+
+        Raises InputError where no value follows.
+        """
         for name in names:
             if name in self.words:
                 place = self.words.index(name)
@@ -84,7 +90,10 @@ class _Words:
         self.words = [word for word in self.words if word not in names]
 
     def number(self, *names: str) -> float | None:
-        """Take an option whose value is a number of at least 0. Raises InputError for another."""
+        """Take an option whose value is a number of at least 0; None where it is not there.
+
+        Raises InputError for any other value.
+        """
         text = self.option(*names)
         if text is None:
             return None
@@ -99,7 +108,10 @@ class _Words:
         return number
 
     def others(self) -> LlamaArguments:
-        """What is left, read as llama.cpp's, with every layer on the GPU and every expert off it."""
+        """Return the words that are left as llama.cpp's arguments.
+
+        Every layer is then on the GPU, and every expert in host memory.
+        """
         # What a fork adds is taken off the line first; all else means what it means in llama.cpp.
         read = read_llama_arguments(shlex.join(self.words))
         return replace(
@@ -189,4 +201,4 @@ CACHING_READERS: Mapping[str, Callable[[_Words, Model], CachingArguments]] = {
     POOLED_CACHE: _pooled_cache,
     STATIC_CACHE: _static_cache,
 }
-"""How each program's arguments are read, by its name in measured rows."""
+"""The function that reads each program's arguments, by the program's name in measured rows."""

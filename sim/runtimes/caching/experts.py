@@ -1,15 +1,16 @@
-"""What a runtime does with experts that it keeps in host memory and caches on a GPU."""
+"""A runtime's cache of experts on a GPU, beside the experts in host memory."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class MissRule(StrEnum):
-    """What happens to the experts of a layer that the cache lacks.
+    """A rule for the experts of a layer that the cache lacks.
 
-    SPLIT copies as many as let the layer end first; SHARED copies the link's share of both rates,
-    rounded, and the cache takes in only what is copied (FreeToken's hybrid). STREAM copies every miss,
-    out of the page cache or else from the disk.
+    CPU computes them all on the CPU, FETCH copies them all. SPLIT copies as many as let the layer
+    end first. SHARED copies the link's share of both rates, rounded, and the cache takes in only
+    what is copied (FreeToken's hybrid). STREAM copies every miss, out of the page cache or else
+    from the disk.
     """
 
     CPU = "cpu"
@@ -23,11 +24,11 @@ class MissRule(StrEnum):
 class CachedExperts:
     """A cache of experts on the GPU.
 
-    ``share`` is that of each layer's experts. ``fetch_table`` says how many of a layer's 0, 1, 2 …
-    misses are copied; None: as many as let the layer end first. ``num_ranks`` processes hold a GPU
-    each and share each expert's weights. ``hit_fraction`` replaces what the policy would hit.
-    ``memory_share`` is that of the experts which host memory holds beside the cache, where they are
-    streamed from a disk.
+    ``share`` is the cached share of each layer's experts. ``fetch_table`` says how many of a
+    layer's 0, 1, 2 … misses are copied; None: as many as let the layer end first. ``num_ranks``
+    processes hold a GPU each and share each expert's weights. ``hit_fraction`` replaces the hits
+    that the policy would have. ``memory_share`` is the share of the experts that host memory holds
+    beside the cache, where experts are streamed from a disk.
     """
 
     policy: str

@@ -1,8 +1,8 @@
-"""Compiled replays of one layer's cache over a stream of tokens: what misses and what is copied in.
+"""Compiled replays of one layer's cache over a stream of tokens.
 
-A token's hits are decided for all its experts at once (the replay rule of arXiv 2608.07911); then its
-misses are admitted one by one. Each kernel stands by itself, so that numba's own cache suffices. ``ids``
-is [token, rank]. Every kernel returns misses and copies.
+All hits of a token are decided at once (the replay rule of arXiv 2608.07911); then its misses are
+admitted one by one. ``ids`` is [token, rank]. Every replay returns the number of misses and of
+copies. Each kernel stands by itself, so that numba's own cache suffices.
 """
 
 from typing import NamedTuple
@@ -13,15 +13,22 @@ from numpy.typing import NDArray
 
 LRU, FIFO, LFU, DECAYED, OPTIMUM, WINDOW = range(6)
 ABSENT, SMALL, MAIN, GHOST, OLD_GHOST = range(5)
-"""Queues of S3-FIFO and ARC: of experts used once and more often, and of those that left either."""
+"""States of an expert in S3-FIFO and ARC.
+
+SMALL holds newcomers, which were used once, and MAIN experts that were used more often. GHOST and
+OLD_GHOST hold the names of experts that left SMALL and MAIN.
+"""
 
 LARGEST = 1e200
-"""Weights of decayed counts grow; beyond this they are scaled down."""
+"""The limit of the weight of a decayed count; larger ones are scaled down."""
 
 
 @njit(cache=True, nogil=True)
 def next_uses(ids, num_experts):  # type: ignore[no-untyped-def]
-    """The token at which each choice is made again; the number of tokens where it never is."""
+    """Return the token at which each choice is made again [token, rank].
+
+    It is the number of tokens for a choice that is never made again.
+    """
     num_tokens, top_k = ids.shape
     found = np.empty((num_tokens, top_k), np.int32)
     following = np.full(num_experts, num_tokens, np.int32)
@@ -36,8 +43,10 @@ def next_uses(ids, num_experts):  # type: ignore[no-untyped-def]
 
 
 class ScoreLaw(NamedTuple):
-    """Which score keeps an expert: a rule (LRU to WINDOW), the half-life of a decayed count and the
-    window of foresight, both in tokens.
+    """The law of the score by which an expert is kept.
+
+    It has a rule (LRU to WINDOW), the half-life of a decayed count, and the window of foresight,
+    both in tokens.
     """
 
     rule: int
@@ -46,8 +55,9 @@ class ScoreLaw(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """What is known of every expert: its ``score``, the token of its next use (``until``) and that
-    of its ``last``, and whether it ``is_cached``.
+    """What is known of every expert; all arrays are [expert].
+
+    ``until`` is the token of its next use, ``last`` that of its last.
     """
 
     score: NDArray[np.float64]
@@ -74,7 +84,11 @@ def _noted(law, marks, expert, token, weight):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _standing(law, marks, expert, token, is_kept):  # type: ignore[no-untyped-def]
-    """What an expert is worth now: within the window, the sooner the more; what the token itself uses stays."""
+    """Return what an expert is worth now.
+
+    Within the window, it is worth more the sooner it is used. With ``is_kept``, its worth is above
+    that of all others: the token itself uses it.
+    """
     ahead = marks.until[expert] - token
     if law.rule == WINDOW and ahead <= law.window_tokens:
         return LARGEST * 1e90 / ahead
@@ -98,9 +112,9 @@ def _lowest(held, law, marks, token, below):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _note_token(token, choices, law, marks, weight, missed):  # type: ignore[no-untyped-def]
-    """Note a token's experts; list those that are ``missed``, and return how many.
+    """Note a token's experts, fill ``missed`` with those that missed, and return their number.
 
-    ``choices`` are all ids [token, rank], and the token of the next use of each.
+    ``choices`` are all ids [token, rank], and the tokens of their next use [token, rank].
     """
     ids, following = choices
     num_missed = 0
@@ -118,10 +132,10 @@ def _note_token(token, choices, law, marks, weight, missed):  # type: ignore[no-
 
 @njit(cache=True, nogil=True)
 def replay_scored(ids, following, num_experts, slots, law):  # type: ignore[no-untyped-def]
-    """A cache that keeps the experts of the highest score.
+    """Replay a cache that keeps the experts of the highest score.
 
-    DECAYED, OPTIMUM and WINDOW may leave a miss out (bypass); LRU, FIFO and LFU take every miss in and
-    never evict an expert of the same token while another is there.
+    DECAYED, OPTIMUM and WINDOW may leave a miss out (bypass). LRU, FIFO and LFU take every miss in,
+    and evict an expert of the same token only where there is no other.
     """
     num_tokens, top_k = ids.shape
     held = np.empty(slots, np.int32)
@@ -166,7 +180,7 @@ def replay_scored(ids, following, num_experts, slots, law):  # type: ignore[no-u
 
 @njit(cache=True, nogil=True)
 def replay_fixed(ids, counts, slots):  # type: ignore[no-untyped-def]
-    """The experts with the highest counts stay; nothing is copied."""
+    """Replay a cache that always holds the experts with the highest counts; nothing is copied."""
     num_tokens, top_k = ids.shape
     is_kept = np.zeros(counts.shape[0], np.bool_)
     is_kept[np.argsort(-counts)[:slots]] = True
@@ -179,7 +193,7 @@ def replay_fixed(ids, counts, slots):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def replay_second_chance(ids, num_experts, slots):  # type: ignore[no-untyped-def]
-    """A clock: an expert used since the hand passed it is passed once more."""
+    """Replay a clock, whose hand spares each expert that was used since its last pass, once."""
     num_tokens, top_k = ids.shape
     place_of = np.full(num_experts, -1, np.int32)
     held = np.full(slots, -1, np.int32)
@@ -211,7 +225,7 @@ def replay_second_chance(ids, num_experts, slots):  # type: ignore[no-untyped-de
 
 @njit(cache=True, nogil=True)
 def _oldest(queue, stamp, wanted):  # type: ignore[no-untyped-def]
-    """The member of a queue that entered first, -1 where it is empty."""
+    """Return the member of queue ``wanted`` that entered first; -1 where the queue is empty."""
     found = -1
     for expert in range(queue.shape[0]):
         if queue[expert] == wanted and (found < 0 or stamp[expert] < stamp[found]):
@@ -221,7 +235,10 @@ def _oldest(queue, stamp, wanted):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _s3_room(queue, stamp, uses, sizes, slots, clock):  # type: ignore[no-untyped-def]
-    """Make room for one expert: newcomers used again move on, others leave. Returns the clock."""
+    """Make room for one expert and return the clock.
+
+    Newcomers that were used again move to MAIN; others leave.
+    """
     # The tenth is that of the paper.
     small_slots = max(1, slots // 10)
     while sizes[SMALL] + sizes[MAIN] >= slots:
@@ -246,7 +263,11 @@ def _s3_room(queue, stamp, uses, sizes, slots, clock):  # type: ignore[no-untype
 
 @njit(cache=True, nogil=True)
 def replay_s3_fifo(ids, num_experts, slots):  # type: ignore[no-untyped-def]
-    """Three queues: a tenth for newcomers, the rest for those used again, and names of who left (S3-FIFO, SOSP 2023)."""
+    """Replay S3-FIFO (SOSP 2023), which has three queues.
+
+    One has a tenth of the slots, for newcomers. One has the rest, for experts used again. One holds
+    the names of experts that left.
+    """
     num_tokens, top_k = ids.shape
     queue = np.zeros(num_experts, np.int8)
     stamp = np.zeros(num_experts, np.int64)
@@ -297,7 +318,7 @@ def _arc_room(queue, stamp, sizes, slots, goal, is_old_ghost):  # type: ignore[n
 
 @njit(cache=True, nogil=True)
 def _arc_trim(queue, stamp, sizes, slots):  # type: ignore[no-untyped-def]
-    """Forget the oldest ghosts beyond a cache's worth."""
+    """Forget the oldest ghosts where there are more names than ARC keeps."""
     while sizes[SMALL] + sizes[GHOST] > slots and sizes[GHOST] > 0:
         queue[_oldest(queue, stamp, GHOST)] = ABSENT
         sizes[GHOST] -= 1
@@ -308,7 +329,10 @@ def _arc_trim(queue, stamp, sizes, slots):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def replay_arc(ids, num_experts, slots):  # type: ignore[no-untyped-def]
-    """Two lists, of experts used once and more often, whose sizes follow the ghosts of both (ARC, FAST 2003)."""
+    """Replay ARC (FAST 2003), which has two lists: of experts used once, and used more often.
+
+    Misses on the ghosts of a list make that list longer.
+    """
     num_tokens, top_k = ids.shape
     queue = np.zeros(num_experts, np.int8)
     stamp = np.zeros(num_experts, np.int64)

@@ -1,13 +1,16 @@
-"""The two ways to the experts in host memory, which share that memory: the CPU and the link."""
+"""The two lanes to experts in host memory, the CPU and the link, which share that memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 BOTH_OVER_FASTER = 1.03
-"""The rate of CPU and link at once over the faster of both alone: the mean of twelve published probes of hosts."""
+"""The rate of CPU and link at once, over that of the faster one alone.
+
+It is the mean of twelve published probes of hosts.
+"""
 
 BOTH_SPREAD = 0.11
-"""The spread of that over the probes, in the logarithm (0.82 to 1.20)."""
+"""The spread of BOTH_OVER_FASTER over the probes, in the logarithm (0.82 to 1.20)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +22,10 @@ class ExpertLanes:
     both_bytes_per_s: float
 
     def seconds(self, cpu_bytes: float, link_bytes: float) -> float:
-        """Seconds of both amounts, started together.
+        """Return the seconds until both amounts, started together, are done.
 
-        While both work, each is slowed alike where their sum would exceed the rate of both at once.
+        While both lanes work, they are slowed alike if the sum of their rates exceeds
+        ``both_bytes_per_s``.
         """
         by_cpu = cpu_bytes / self.cpu_bytes_per_s
         by_link = link_bytes / self.link_bytes_per_s
@@ -34,7 +38,10 @@ class ExpertLanes:
 
 
 def fetches(table: Sequence[int], num_misses: int) -> int:
-    """The copies of a layer that a table by number of misses states; its last entry holds beyond it."""
+    """Return how many of a layer's ``num_misses`` misses are copied, by a table over their number.
+
+    The last entry also holds for more misses than the table has.
+    """
     return min(num_misses, table[min(num_misses, len(table) - 1)]) if table else 0
 
 
@@ -44,5 +51,5 @@ def estimated_both(dram_bytes_per_s: float, link_bytes_per_s: float) -> float:
 
 
 def with_cards(lanes: ExpertLanes, num_links: int) -> ExpertLanes:
-    """The lanes where so many cards copy at once, each over a link of its own."""
+    """Return the lanes for ``num_links`` cards that copy at once, each over a link of its own."""
     return replace(lanes, link_bytes_per_s=lanes.link_bytes_per_s * num_links)

@@ -1,4 +1,4 @@
-"""A stream of choices whose locality is stated, compiled."""
+"""A compiled generator of streams of choices with a stated locality."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from numba import njit
 
 
 class StreamShape(NamedTuple):
-    """How many tokens choose how many of how many experts, in requests of ``request_tokens``."""
+    """The shape of a stream: its tokens, experts, experts a token, and tokens a request."""
 
     num_tokens: int
     num_experts: int
@@ -17,10 +17,11 @@ class StreamShape(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def latent_stream(shape, spreads, memories, seed):  # type: ignore[no-untyped-def]
-    """Choices of one layer by the law of sim/routing/latent.py: the top-k of scores that persist in part.
+    """Return the choices [token, rank] of one layer: the top-k of scores that persist in part.
 
-    ``spreads`` are of an expert's own favour, of a request's, of each fading part, and of what is new with
-    every token; ``memories`` are those of the fading parts in tokens.
+    The law is that of sim/routing/latent.py. ``spreads`` are standard deviations of the parts of a
+    score: an expert's own, a request's, each fading part, and what is new with every token.
+    ``memories`` are those of the fading parts, in tokens.
     """
     num_experts = shape.num_experts
     top_k = shape.top_k

@@ -1,7 +1,7 @@
-"""How often a cache of experts misses: published replays of models, and a law between their points.
+"""How often a cache of experts misses: published replays, and a law between their points.
 
-The optimum's misses fall with the cached share c as exp(-strength * c ** DECAY): published points of
-gpt-oss-120b and Qwen3-30B lie within 13 % of it.
+The optimum's misses fall with the cached share c as exp(-strength * c ** DECAY). Published points
+of gpt-oss-120b and Qwen3-30B lie within 13 % of it.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,20 @@ DECAY = 0.66
 """The slope of log(-log(misses)) over log(share): 0.63 to 0.76 between neighbouring published points."""
 
 KNOWN_SPREAD = 0.2
-"""The spread of misses, in the logarithm, of a model whose replays are published: prompts differ."""
+"""The spread of misses, in the logarithm, of a model with published replays: prompts differ."""
 
 MEASURED_SPREAD = 0.25
-"""The spread of misses, in the logarithm, of a model whose routing was measured, but no cache of it: streams of that
-locality against published replays with a quarter cached, three models (qwen3-30b-a3b, deepseek-v2-lite, mixtral-8x7b).
+"""The spread of misses, in the logarithm, of a model whose routing was measured, but no cache.
+
+It compares streams of the measured locality with published replays of a quarter cached, for three
+models (qwen3-30b-a3b, deepseek-v2-lite, mixtral-8x7b).
 """
 
 UNKNOWN_SPREAD = 0.45
-"""The spread of misses, in the logarithm, of another model: the spread of a quarter's misses over the four published ones is 0.7."""
+"""The spread of misses, in the logarithm, of any other model.
+
+Over the four published models, misses with a quarter cached have a spread of 0.7.
+"""
 
 
 class _Part(BaseModel):
@@ -36,7 +41,10 @@ class _Part(BaseModel):
 
 
 class PublishedModel(_Part):
-    """Misses of the optimum as a share of all choices, at shares of each layer's experts."""
+    """The optimum's misses of a model, as shares of all choices.
+
+    They are at ``shares`` of each layer's experts cached.
+    """
 
     shares: tuple[float, ...]
     optimum_misses: tuple[float, ...]
@@ -44,7 +52,10 @@ class PublishedModel(_Part):
 
 
 class PublishedPolicies(_Part):
-    """Misses of each policy over those of the optimum, at three shares."""
+    """The misses of each policy, over those of the optimum, at ``shares`` of the experts cached.
+
+    ``admitted_fraction`` is the share of misses that the policy copies into the cache.
+    """
 
     source: str
     shares: tuple[float, ...]
@@ -65,8 +76,8 @@ class LocalityFile(_Part):
 class Locality:
     """How strongly a model's tokens choose the same experts again.
 
-    ``spread`` is the uncertainty of misses in the logarithm; ``source`` says where it comes from.
-    ``miss_factor`` multiplies the misses.
+    ``strength`` is that of the law of misses. ``spread`` is the uncertainty of misses in the
+    logarithm. ``source`` says where both come from. ``miss_factor`` multiplies the misses.
     """
 
     strength: float
@@ -75,9 +86,10 @@ class Locality:
     miss_factor: float = 1.0
 
     def misses(self, policy: str, share: float) -> float:
-        """The share of choices that miss with that share of each layer's experts cached.
+        """Return the share of choices that miss with ``share`` of each layer's experts cached.
 
-        Never more than if experts were chosen evenly. Raises InputError for an unknown policy.
+        It never exceeds that of a cache of experts chosen at random. Raises InputError for an
+        unknown policy.
         """
         table = shipped_locality().policies
         if policy not in table.over_optimum:
@@ -93,8 +105,10 @@ class Locality:
 
 
 def locality_of(model: str) -> Locality:
-    """The locality of a model by its name: of published replays of it, else of a stream with its
-    measured routing; else the mean of the published replays.
+    """Return the locality of a model by its name.
+
+    It comes from published replays of the model, else from a stream with its measured routing, else
+    from the mean of all published replays.
     """
     models = shipped_locality().models
     if model in models:

@@ -1,4 +1,7 @@
-"""What a decoded token costs where experts are cached on a GPU: hits there, misses on two lanes."""
+"""The price of a decoded token where experts are cached on a GPU.
+
+Hits are computed there; misses use the CPU and the link.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -20,30 +23,39 @@ from sim.runtimes.question import RuntimeQuestion
 from sim.runtimes.steps import decode_step, prompt_step
 
 RANK_WAIT_S = 2 * 3e-3
-"""What a layer on the CPU waits where processes share the same cores: two joins of its threads, each a
-time slice of the scheduler (3 ms, Linux's sched_base_slice_ns on eight cores or more). FreeToken's
-ranks pin their threads to the same cores (its pull request 104)."""
+"""Seconds that a layer on the CPU waits where processes share the same cores.
+
+There are two joins of its threads, and each waits for a time slice of the scheduler. (3 ms, Linux's
+sched_base_slice_ns on eight cores or more.) FreeToken's ranks pin their threads to the same cores
+(its pull request 104).
+"""
 
 
 COPYING = (MissRule.FETCH, MissRule.STREAM)
-"""Rules under which the CPU computes nothing."""
+"""Rules under which the CPU computes no experts."""
 
 PAGE_COPY_BYTES_PER_S = 8.8e9
-"""What a program gets out of the page cache into a buffer that the GPU reads, on a desktop: the geometric
-mean of three published figures (docs/explanation/expert-caches.md). 10 GB/s of an i9-13900KF (flash-moe's
-CUDA port, its paper), 9.6 beside an RTX 5090 (kekzl/imp pull request 1409, mapped, with the link), 7.1 of
-a Ryzen 5 3400G (stable-diffusion.cpp pull request 790).
+"""The rate of copies on a desktop from the page cache into a buffer that the GPU reads.
+
+It is the geometric mean of three published figures (docs/explanation/expert-caches.md). An
+i9-13900KF reaches 10 GB/s (flash-moe's CUDA port, its paper). A host of an RTX 5090 reaches 9.6
+(kekzl/imp pull request 1409, mapped, with the link). A Ryzen 5 3400G reaches 7.1
+(stable-diffusion.cpp pull request 790).
 """
 
 SERVER_PAGE_COPY_BYTES_PER_S = 5.3e9
-"""The same on a server: 4.9 of one thread (rustfs pull request 4653), 5.3 of a loader on a host of H100s
-(fastsafetensors in vLLM pull request 52462), 5.7 of an AMD EPYC at 2.6 GHz (preadv of 6.8 MB at a time,
-2026-11-30).
+"""The rate of such copies on a server: the geometric mean of three figures.
+
+One thread reaches 4.9 GB/s (rustfs pull request 4653). A loader on a host of H100s reaches 5.3
+(fastsafetensors in vLLM pull request 52462). An AMD EPYC at 2.6 GHz reaches 5.7 (preadv of 6.8 MB
+at a time, 2026-11-30).
 """
 
 PAGE_COPY_SPREAD = 0.32
-"""The spread of either in the logarithm: of all eight figures about their class's geometric mean, with two
-that Python reads (4.0 of a laptop under Windows, 4 of a host of H20s).
+"""The spread of either rate, in the logarithm.
+
+It is that of all eight figures about the geometric mean of their class. Two of them are of reads by
+Python (4.0 GB/s of a laptop under Windows, 4 of a host of H20s).
 """
 
 
@@ -51,8 +63,8 @@ that Python reads (4.0 of a laptop under Windows, 4 of a host of H20s).
 class CacheRates:
     """Measured rates that replace the machine's own; None where none was measured.
 
-    ``both_factor`` multiplies the rate of both at once, measured or estimated, ``page_factor`` that
-    of copies out of the page cache.
+    ``both_factor`` multiplies the rate of CPU and link at once, whether measured or estimated.
+    ``page_factor`` multiplies that of copies from the page cache.
     """
 
     cpu_experts_bytes_per_s: float | None = None
@@ -64,7 +76,11 @@ class CacheRates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedStep:
-    """A priced token: seconds by part, choices that miss, and what a layer does with them."""
+    """A priced token.
+
+    It has the seconds by part, the share of choices that miss, the share that the CPU computes, and
+    the lanes.
+    """
 
     seconds: Seconds
     miss_fraction: float
@@ -73,13 +89,18 @@ class CachedStep:
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens a second."""
+        """The speed in tokens a second."""
         return 1.0 / float(self.seconds.total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layer:
-    """What is expected of one layer."""
+    """Expectations for one layer of a token.
+
+    ``misses_s`` are the seconds of its misses, ``on_cpu`` is the share of its choices that the CPU
+    computes. ``cpu_visits`` is the probability that the CPU computes any. ``link_visits`` is the
+    probability that experts are only copied.
+    """
 
     misses_s: float
     on_cpu: float
@@ -130,7 +151,10 @@ def cached_decode(
 def cached_prefill(
     question: RuntimeQuestion, cached: CachedExperts, constants: Constants
 ) -> tuple[Seconds, Features]:
-    """Seconds of a prompt whose tokens need every expert: the cached share is on the GPU already."""
+    """Return the seconds of a prompt whose tokens need every expert, and its step.
+
+    The cached share of the experts is on the GPU already.
+    """
     placement = placement_of(question)
     shares = dict.fromkeys(question.model.moe_layers, 1.0 - cached.share)
     step = prompt_step(question, _placed(placement, shares))
@@ -140,7 +164,7 @@ def cached_prefill(
 def lanes_of(
     question: RuntimeQuestion, placement: DevicePlacement, rates: CacheRates, constants: Constants
 ) -> ExpertLanes:
-    """The lanes of a machine: measured rates where there are some, else those of its prices."""
+    """Return the lanes of a machine: its measured rates, else the rates that its prices imply."""
     step = decode_step(question, placement)
     dram = float(dram_bytes_per_s(step, constants))
     read = float(step.work.cpu_expert_bytes)
@@ -156,7 +180,10 @@ def lanes_of(
 
 
 def _placed(placement: DevicePlacement, on_host: dict[int, float]) -> DevicePlacement:
-    """The placement with those shares of layers' experts on the host, the rest on the layer's GPU."""
+    """Return the placement with these shares of layers' experts on the host.
+
+    The rest of a layer's experts is on its GPU.
+    """
     fractions = placement.expert_fraction.copy()
     for layer, share in on_host.items():
         fractions[layer] = 0.0
@@ -166,7 +193,10 @@ def _placed(placement: DevicePlacement, on_host: dict[int, float]) -> DevicePlac
 
 
 def _chosen(question: RuntimeQuestion, index: int, num_tokens: int) -> Layer:
-    """A layer with as many experts as its tokens choose together, each as many as the arguments say."""
+    """Return a layer whose ``top_k`` is how many experts its tokens choose together.
+
+    Each token chooses as many as the arguments say.
+    """
     layer = question.model.layers[index]
     asked = question.arguments.experts_per_token
     each = layer.top_k if asked is None else min(layer.top_k, asked)
@@ -176,7 +206,10 @@ def _chosen(question: RuntimeQuestion, index: int, num_tokens: int) -> Layer:
 
 
 def _expected(layer: Layer, cached: CachedExperts, missing: float, lanes: ExpertLanes) -> _Layer:
-    """Expectations over the number of misses, choices missing apart from each other."""
+    """Return a layer's expectations over the number of its misses.
+
+    Each choice misses with the probability ``missing``, independently of the others.
+    """
     found = [_with_count(layer, cached, count, lanes) for count in range(layer.top_k + 1)]
     weights = [
         # Binomial: the lanes are not linear in the misses, so the mean number of them is not
@@ -193,7 +226,7 @@ def _expected(layer: Layer, cached: CachedExperts, missing: float, lanes: Expert
 
 
 def _with_count(layer: Layer, cached: CachedExperts, count: int, lanes: ExpertLanes) -> _Layer:
-    """Return one layer with ``count`` misses; its rule says how many of them are copied."""
+    """Return one layer with ``count`` misses, some of which are copied by the cache's rule."""
     copied = _num_fetched(layer, cached, count, lanes)
     computed = count - copied
     return _Layer(
@@ -224,8 +257,9 @@ def _num_fetched(layer: Layer, cached: CachedExperts, count: int, lanes: ExpertL
 def _lane_seconds(
     layer: Layer, cached: CachedExperts, counts: tuple[int, int], lanes: ExpertLanes
 ) -> float:
-    """Return the seconds of computed and of copied misses; where the rule copies none, the policy
-    may still copy some into the cache.
+    """Return the seconds of the misses in ``counts`` (computed, copied).
+
+    If none of them is copied, the policy may still copy some of the computed ones into the cache.
     """
     computed, copied = counts
     cpu_bytes = float(computed * layer.expert_bytes)
@@ -236,8 +270,9 @@ def _lane_seconds(
 
 
 def _admitted_bytes(policy: str, cpu_bytes: float, lanes: ExpertLanes) -> float:
-    """What is copied into the cache while the CPU computes. A policy with bypass skips what would
-    make the layer wait.
+    """Return the bytes that are copied into the cache while the CPU computes.
+
+    A policy with bypass leaves out copies for which the layer would wait.
     """
     fraction = admitted_fraction(policy)
     wanted = fraction * cpu_bytes
@@ -254,8 +289,10 @@ def _with_misses(
     step: Features,
     constants: Constants,
 ) -> Seconds:
-    """The price with misses on their lanes, and with crossings only where a layer misses: two for work
-    on the CPU, one for copies alone. FreeToken submits, waits and merges: one more (its pull request 232).
+    """Return the price with misses on their lanes, and with crossings only in layers that miss.
+
+    There are two crossings for work on the CPU, and one for copies alone. FreeToken submits, waits
+    and merges, which is one more (its pull request 232).
     """
     lanes_s = sum(own.misses_s for own in layers)
     visits = sum(own.cpu_visits for own in layers)
@@ -280,7 +317,11 @@ def _streamed(
     cached: CachedExperts,
     known: tuple[Locality, CacheRates],
 ) -> Seconds:
-    """The price with misses read one after the other: what memory lacks from the disk, all through a buffer."""
+    """Return the price with reads of misses added, which happen one after the other.
+
+    All misses are copied through a buffer. Those that host memory lacks are read from the disk
+    first.
+    """
     assert question.host.disk is not None
     locality, rates = known
     is_server = question.host.is_server
@@ -298,5 +339,5 @@ def _streamed(
 
 
 def _other_crossings(step: Features, num_layers: int) -> float:
-    """Crossings beside those that a placement with experts on the host counts in each MoE layer."""
+    """Return the crossings without the two in each MoE layer of which the host has experts."""
     return max(0.0, float(step.work.crossings) - 2 * num_layers)

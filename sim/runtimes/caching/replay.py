@@ -1,4 +1,4 @@
-"""Replays of a stream against caches: every policy by name, with what it misses and copies."""
+"""Replays of a stream against caches: the misses and copies of every policy."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ HALF_LIFE_TOKENS = 16.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """What one cache did: choices, those that missed, and experts copied in."""
+    """Counts of one replay: choices, choices that missed, and experts copied in."""
 
     num_choices: int
     num_misses: int
@@ -35,18 +35,18 @@ class Replayed:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReplayedStream:
-    """A stream with what several policies need of it, computed once."""
+    """A stream, with data that several policies need computed once."""
 
     stream: ExpertStream
 
     @cached_property
     def following(self) -> IntArray:
-        """The token of the next use of each choice."""
+        """The token at which each choice is made again [token, rank]."""
         found: IntArray = kernels.next_uses(self.stream.ids, self.stream.num_experts)
         return found
 
     def replay(self, policy: str, slots: int) -> Replayed:
-        """Replay one policy with so many experts cached.
+        """Replay one policy with ``slots`` experts cached.
 
         Raises InputError for an unknown policy, and unless 1 <= slots < num_experts.
         """
@@ -103,4 +103,7 @@ POLICIES: Mapping[str, Kernel] = {
     "static": partial(_fixed, is_hindsight=False),
     "static-hindsight": partial(_fixed, is_hindsight=True),
 }
-"""Every policy: MIN with bypass, two windows of foresight, and what runtimes can do without any."""
+"""Every policy by name: MIN with bypass, windows of foresight, and policies without foresight.
+
+``static-hindsight`` is the best fixed set for the very stream.
+"""

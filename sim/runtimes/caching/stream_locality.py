@@ -9,15 +9,21 @@ from sim.runtimes.caching.measured_routing import measured_routing
 from sim.runtimes.caching.stream import IntArray, LatentLocality
 
 MEMORIES_TOKENS = (16.2, 0.764)
-"""Memories of the parts that fade, as in recorded chats of DeepSeek-V2-Lite: the same for all models."""
+"""The memories of the fading parts, the same for all models.
+
+They are those of recorded chats of DeepSeek-V2-Lite.
+"""
 
 SEGMENTS_TOKENS = (4, 16, 64, 256)
-"""Lengths for which the published coverage is known."""
+"""Lengths of stretches of text for which the published coverage is known."""
 
 
 def stream_locality(model: Model) -> LatentLocality:
-    """The locality of that model; of one that was not measured, the mean of those that have shared
-    experts as it has, or have none: the published analysis finds that this separates them most.
+    """Return the locality of a model.
+
+    Of a model that was not measured, it is a mean over measured ones: those with shared experts if
+    it has some, else those without. The published analysis finds that shared experts separate
+    models most.
     """
     known = measured_routing().models
     if model.name in known:
@@ -31,7 +37,7 @@ def stream_locality(model: Model) -> LatentLocality:
 
 
 def locality_of_shares(shares: tuple[float, ...]) -> LatentLocality:
-    """The locality of shares in the order of the file."""
+    """Return the locality with these shares, which are in the order of the file."""
     own, request, *fading = shares
     return LatentLocality(
         popularity=own, request=request, fading=tuple(zip(MEMORIES_TOKENS, fading, strict=True))
@@ -39,9 +45,11 @@ def locality_of_shares(shares: tuple[float, ...]) -> LatentLocality:
 
 
 def covered(ids: IntArray, num_experts: int, text_tokens: int) -> NDArray[np.float64]:
-    """How well the experts used more than so often stand for a stretch's choices (F1 of the best
-    such number), for each of SEGMENTS_TOKENS: SRP of arXiv 2505.16056, of a layer's choices [token,
-    rank] in texts of so many.
+    """Return the coverage [length] of a layer's choices, for each of SEGMENTS_TOKENS.
+
+    It is the SRP of arXiv 2505.16056. In a stretch of text, the experts used more than a certain
+    number of times stand for the stretch's choices. The coverage is their F1 for the best such
+    number. ``ids`` is [token, rank], in texts of ``text_tokens`` tokens.
     """
     num_tokens = len(ids) // text_tokens * text_tokens
     chosen = np.zeros((num_tokens, num_experts), np.int16)
@@ -50,7 +58,7 @@ def covered(ids: IntArray, num_experts: int, text_tokens: int) -> NDArray[np.flo
     before = np.concatenate([np.zeros_like(before[:, :1]), before], axis=1)
 
     def best(length: int) -> float:
-        """The F1 over all stretches of that length."""
+        """Return the best F1 over all stretches of that length."""
         counts = np.bincount(
             (before[:, length:] - before[:, :-length]).ravel(), minlength=length + 1
         )

@@ -1,4 +1,4 @@
-"""exllamav3: what its arguments mean and where it puts experts."""
+"""exllamav3: the meaning of its arguments, and where it puts experts."""
 
 from sim.runtimes.exllamav3.arguments import Exl3Arguments, read_exl3_arguments
 

@@ -1,4 +1,4 @@
-"""What the arguments of exllamav3 mean (model_init.py of its repository at 0148de299)."""
+"""Arguments of exllamav3 (model_init.py of its repository at 0148de299)."""
 
 from dataclasses import dataclass
 
@@ -16,17 +16,19 @@ from sim.runtimes.flags import (
 EXLLAMAV3 = "exllamav3"
 DEFAULT_CHUNK_TOKENS = 4096
 STREAM_TOKENS_AT_25_GB_PER_S = 16
-"""The fewest tokens of a prompt whose experts are copied to the GPU: 16 · 25 GB/s over the link's
-rate, and at least 16 (moe_cpu_host.py, stream_t).
+"""The fewest tokens of a prompt for which experts are copied to the GPU over 25 GB/s.
+
+Over another link there are 25 GB/s over its rate times as many, but never fewer (moe_cpu_host.py,
+stream_t).
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exl3Arguments:
-    """Arguments that place or price. None stands for the program's own choice.
+    """Arguments of exllamav3 that place or price. None stands for the program's own choice.
 
-    ``cpu_layers`` counts the first layers with experts whose experts the CPU computes,
-    ``split_experts`` the experts of every other layer that it does, beside the GPU.
+    The CPU computes all experts of the first ``cpu_layers`` MoE layers. Of every other MoE layer it
+    computes ``split_experts`` experts, beside the GPU.
     """
 
     cpu_layers: int = 0
@@ -41,7 +43,7 @@ class Exl3Arguments:
 def read_exl3_arguments(line: str) -> Exl3Arguments:
     """Read a line of arguments.
 
-    Raises InputError, one line, for what is unknown, refused or malformed.
+    Raises InputError, one line, for an argument that is unknown, refused or malformed.
     """
     read = read_arguments(line, TABLE)
     return Exl3Arguments(ignored=read.ignored, **read.values)

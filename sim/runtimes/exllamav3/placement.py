@@ -1,8 +1,8 @@
-"""Where exllamav3 puts experts: those of its first layers, or some of every layer, in host memory.
+"""Placements of exllamav3: experts of its first layers, or some of every layer, in host memory.
 
-A layer's experts in host memory are freed on the GPU (tabbyAPI issue 473). With ``-mcs`` the program
-moves experts between the two by how often they were chosen, so that the CPU computes fewer than its
-share: its misses are those of a cache by decayed frequency.
+A layer's experts in host memory are freed on the GPU (tabbyAPI issue 473). With ``-mcs`` the
+program moves experts between the two by how often they were chosen. The CPU thus computes a smaller
+share of choices than its share of experts. The misses are those of a cache by decayed frequency.
 """
 
 from dataclasses import replace
@@ -19,7 +19,10 @@ PLACED_BY = "decayed"
 
 
 def place(model: Model, arguments: Exl3Arguments, num_gpus: int) -> DevicePlacement:
-    """Evaluate the arguments. Work goes to the CPU and back once in each layer with experts there."""
+    """Return the placement of the arguments.
+
+    Work goes to the CPU and back once in each layer with experts there.
+    """
     shares = _host_shares(model, arguments)
     visits = int(np.count_nonzero(shares)) if num_gpus else 0
     return placed_beside_gpu(
@@ -32,8 +35,10 @@ def place(model: Model, arguments: Exl3Arguments, num_gpus: int) -> DevicePlacem
 
 
 def computed(model: Model, arguments: Exl3Arguments, placement: DevicePlacement) -> DevicePlacement:
-    """Return the placement with the share of a token's choices that the CPU computes, which is less
-    than that of the experts it keeps."""
+    """Return the placement with the share of a token's choices that the CPU computes.
+
+    It is less than the share of the experts that the host keeps.
+    """
     if not arguments.split_experts or not placement.num_gpus:
         return placement
     locality = locality_of(model.name)

@@ -1,4 +1,4 @@
-"""KTransformers: what its arguments mean and where it puts experts."""
+"""KTransformers: the meaning of its arguments, and where it puts experts."""
 
 from sim.runtimes.ktransformers.arguments import KtArguments, read_kt_arguments
 

@@ -1,7 +1,7 @@
-"""What the arguments of KTransformers mean: kt-kernel with sglang-kt 0.7.2, and the older
-local_chat of 0.2 and 0.3.
+"""Arguments of KTransformers: kt-kernel with sglang-kt 0.7.2, and the older local_chat.
 
-Read from kt-kernel's README and the server arguments of sglang-kt 0.7.2.
+local_chat is that of 0.2 and 0.3. Read from kt-kernel's README and the server arguments of
+sglang-kt 0.7.2.
 """
 
 from collections.abc import Mapping
@@ -32,24 +32,25 @@ CPU_FORMATS: Mapping[str, str | None] = {
     "llamafile": None,
     "mxfp4": "mxfp4",
 }
-"""Values of `--kt-method`, and the format of sim.model.quantization that experts on the CPU have.
+"""The format of sim.model.quantization for experts on the CPU, by the value of `--kt-method`.
 
 AMX formats have one scale a row, which is left out. RAWINT4 has a 16-bit scale for 32 weights, as
-q4_0 has. None: a GGUF file, whose own format it is.
+q4_0 has. None stands for the format of a GGUF file.
 """
 DEFAULT_THREAD_POOLS = 2
-"""Pools where --kt-threadpool-count is left out (server arguments of sglang-kt 0.7.2)."""
+"""The number of pools without --kt-threadpool-count (server arguments of sglang-kt 0.7.2)."""
 
 STRATEGIES = ("uniform", "frequency", "front-loading", "random")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KtArguments:
-    """Arguments that place or price. None stands for the program's own choice.
+    """Arguments of KTransformers that place or price. None stands for the program's own choice.
 
     ``gpu_experts`` counts experts a layer on the GPU; ``gpu_experts_fraction`` is a share of all
-    experts and overrides it. ``is_local_chat``: the older program, which ``USE_NUMA=1`` builds so
-    that each NUMA node has a copy of the experts (``copies_experts``).
+    experts and overrides it. ``is_local_chat``: the arguments are those of the older program. Built
+    with ``USE_NUMA=1``, that program has a copy of the experts on each NUMA node
+    (``copies_experts``).
     """
 
     gpu_experts: int = 0
@@ -76,8 +77,9 @@ class KtArguments:
 
     @property
     def num_pools(self) -> int | None:
-        """Pools of threads, each with its part of the experts on a NUMA node of its own; None: the
-        older program, whose threads the system places.
+        """The pools of threads, each with its part of the experts on a NUMA node of its own.
+
+        None: the older program, whose threads the system places.
         """
         if self.is_local_chat:
             return None
@@ -87,7 +89,7 @@ class KtArguments:
 def read_kt_arguments(line: str) -> KtArguments:
     """Read a line of arguments.
 
-    Raises InputError, one line, for what is unknown, refused or malformed.
+    Raises InputError, one line, for an argument that is unknown, refused or malformed.
     """
     read = read_arguments(line, TABLE)
     values = dict(read.values)
@@ -109,8 +111,9 @@ def _share(text: str) -> float:
 
 
 def _rule_file(text: str) -> str:
-    """Rule files with one GPU for chats leave every expert on the CPU; others are not known by
-    their name.
+    """Return the name of a rule file. Raises ValueError for one whose placement is not known.
+
+    Rule files with one GPU for chats (…-Chat.yaml) leave every expert on the CPU.
     """
     # What other rule files place stands inside them, and they are not here to be read.
     if not text.endswith("-Chat.yaml"):
@@ -164,4 +167,4 @@ _FLAGS = (
 TABLE: FlagTable = flag_table(
     KTRANSFORMERS, _FLAGS, {name: name for name in ("num_experts_per_tok", "USE_NUMA")}
 )
-"""The flags of KTransformers. USE_NUMA is read where the program is built, not where it is run."""
+"""The flags of KTransformers. The program reads USE_NUMA when it is built, not when it runs."""

@@ -1,5 +1,6 @@
-"""Where KTransformers puts experts: a count or a share of each layer's on the GPU, all else of the
-layer too.
+"""Placements of KTransformers: a share of each layer's experts is on the GPU, the rest on the CPU.
+
+The layer's other weights are on the GPU.
 """
 
 import numpy as np
@@ -13,10 +14,10 @@ from sim.runtimes.placement import DevicePlacement
 def place(
     model: Model, arguments: KtArguments, num_gpus: int, num_sockets: int = 1
 ) -> DevicePlacement:
-    """Evaluate the arguments.
+    """Return the placement of the arguments.
 
-    Host memory holds every expert, those on the GPU too (KTransformers issue 2084); a program built
-    with USE_NUMA copies them to every socket (operators/llamafile/moe.cpp).
+    Host memory holds every expert, also those on the GPU (KTransformers issue 2084). A program
+    built with USE_NUMA copies all of them to every socket (operators/llamafile/moe.cpp).
     """
     gpu = 0 if num_gpus else -1
     fractions = np.zeros((model.num_layers, num_gpus + 1))
@@ -55,7 +56,7 @@ def place(
 
 
 def _cpu_bytes_factor(model: Model, arguments: KtArguments) -> float:
-    """Bytes of experts in the CPU's format over those in the GPU's, which is the model's own."""
+    """Return the bytes of experts in the CPU's format, over those in the model's own format."""
     if arguments.cpu_format is None or not model.moe_layers:
         return 1.0
     layers = [model.layers[index] for index in model.moe_layers]

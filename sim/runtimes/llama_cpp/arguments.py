@@ -1,4 +1,4 @@
-"""What the arguments of llama.cpp and ik_llama.cpp mean.
+"""Arguments of llama.cpp and ik_llama.cpp.
 
 Read from common/arg.cpp of llama.cpp at 0c1e57098 and common/common.cpp of ik_llama.cpp, August
 2026.
@@ -31,16 +31,19 @@ LLAMA_CPP = "llama.cpp"
 IK_LLAMA_CPP = "ik_llama.cpp"
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1", "q6_0", "q8_kv")
 LOAD_MODES = ("auto", "none", "mmap", "mlock", "mmap+mlock", "dio")
-"""How llama.cpp brings a file to host memory; all but auto and mmap need room for the whole of it."""
+"""Ways in which llama.cpp loads a file.
+
+All but auto and mmap need room for the whole file in host memory.
+"""
 
 NUMA_MODES = ("distribute", "isolate", "numactl")
-"""Where llama.cpp lets threads run on a computer with several sockets (ggml-cpu.c)."""
+"""Rules for where llama.cpp's threads run on a computer with several sockets (ggml-cpu.c)."""
 
 TENSOR = "tensor"
 """The split mode in which every GPU has slices of all matrices and of the cache."""
 
 ALL_LAYERS = 10**6
-"""More layers than any model has: -ngl all."""
+"""A number of layers that no model exceeds, for -ngl all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +97,11 @@ class LlamaArguments:
 
     @property
     def uses_fit(self) -> bool:
-        """Whether the program chooses the placement: nothing in the arguments places anything
-        (common/fit.cpp). ik_llama.cpp does so only where it is asked to (its pull request 1501).
-        With -sm tensor the fit ends without a choice (docs/multi-gpu.md).
+        """Whether the program chooses the placement by its fit (common/fit.cpp).
+
+        It does so where nothing in the arguments places anything. ik_llama.cpp must also be asked
+        to (its pull request 1501). With -sm tensor the fit ends without a choice
+        (docs/multi-gpu.md).
         """
         is_stated = self.gpu_layers is not None or self.placements or self.tensor_split
         is_on = self.is_fit_asked if self.is_ik else self.is_fitted
@@ -106,7 +111,7 @@ class LlamaArguments:
     def copies_for_prompts(self) -> bool:
         """Whether a GPU may compute with weights that it copies from host memory first.
 
-        The device that stands for several GPUs with -sm tensor does not offer to
+        With -sm tensor it may not: the device that stands for all GPUs does not offer it
         (ggml-backend-meta.cpp, offload_op).
         """
         return self.is_op_offload and self.split_mode != TENSOR
@@ -115,7 +120,7 @@ class LlamaArguments:
 def read_llama_arguments(line: str, runtime: str = LLAMA_CPP) -> LlamaArguments:
     """Read a line of arguments.
 
-    Raises InputError, one line, for what is unknown, refused or malformed.
+    Raises InputError, one line, for an argument that is unknown, refused or malformed.
     """
     read = read_arguments(line, TABLES[runtime])
     values = dict(read.values)
@@ -180,9 +185,9 @@ def _pairs(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _smart_experts(text: str) -> int:
-    """The experts of -ser Kmin,t.
+    """Return the number of experts of -ser Kmin,t. Raises ValueError for a t below 1.
 
-    With t of 1 exactly Kmin are used; below, how many depends on the gate's values.
+    With t of 1, exactly Kmin experts are used; below, their number depends on the gate's values.
     """
     kept, _, threshold = text.partition(",")
     try:
@@ -197,7 +202,10 @@ def _smart_experts(text: str) -> int:
 
 
 def _threads(text: str) -> int | None:
-    """A number of threads; none or fewer leave the choice to the program (common/arg.cpp)."""
+    """Return a number of threads, or None for 0 or less.
+
+    None leaves the choice to the program (common/arg.cpp).
+    """
     number = whole(text)
     return number if number > 0 else None
 
@@ -213,7 +221,7 @@ def _one_sequence(text: str) -> int:
 
 
 def _mode_if(on: str, off: str) -> Callable[[str], str]:
-    """A reader of a switch that chooses between two ways of loading."""
+    """Return a reader of a switch that chooses between two load modes."""
 
     def _read(text: str) -> str:
         return on if switch(text) else off

@@ -1,10 +1,10 @@
-"""Buffers of llama.cpp's and ik_llama.cpp's graphs: one is allocated for the largest micro-batch, and
-every stage of a layer uses it in turn.
+"""Buffers in which llama.cpp and ik_llama.cpp compute a micro-batch.
 
-The stages of llama.cpp are those of which llama-fit-params (0c1e57098) prints the sizes; tests hold
-them to it. ik_llama.cpp fuses more: 144 MiB printed for 512 tokens of Qwen3-235B-A22B with room for
-16,384 (its discussion 357) are a mask of 16 and results of eight experts before and after they are
-weighted.
+One buffer is allocated for the largest micro-batch, and every stage of a layer uses it in turn. The
+stages of llama.cpp are those of which llama-fit-params (0c1e57098) prints the sizes; tests compare
+with it. ik_llama.cpp fuses more. It prints 144 MiB for 512 tokens of Qwen3-235B-A22B with room for
+16,384 (its discussion 357). These are a mask of 16 MiB, and results of eight experts before and
+after they are weighted.
 """
 
 from sim.model.model import Layer, Model, TensorClass, layer_shapes
@@ -21,20 +21,26 @@ PIPELINE_COPIES = 4
 """Copies of a graph's inputs where GPUs work on several micro-batches (GGML_SCHED_MAX_COPIES)."""
 
 HANDED_OVER = 4
-"""Hidden states that a GPU has beside its own where layers are on several, at most; twice as many
-where GPUs work on several micro-batches.
+"""The most hidden states that a GPU has beside its own where layers are on several GPUs.
+
+There are twice as many where GPUs work on several micro-batches.
 """
 
 INDEX_BYTES = 28
-"""A token's other inputs: its number, its position, and whether its logits are wanted, in four bytes
-each, and the rows of the cache that its keys and its values go to, in eight each (llama-graph.cpp).
+"""Bytes of a token's other inputs (llama-graph.cpp).
+
+Its number, its position, and whether its logits are wanted take four bytes each. The rows of the
+cache for its keys and its values take eight each.
 """
 
 
 def graph_bytes(
     question: RuntimeQuestion, placement: DevicePlacement, tokens: int, room_tokens: int
 ) -> GraphBytes:
-    """Bytes of a micro-batch's stages and of the inputs that last beside them."""
+    """Return the bytes of a micro-batch's stages, and of the inputs that last beside them.
+
+    The KV cache has room for ``room_tokens``.
+    """
     arguments = question.arguments
     assert isinstance(arguments, LlamaArguments)
     state = tokens * question.model.hidden * FP32_BYTES
@@ -64,10 +70,11 @@ def uploads_micro_batch(question: RuntimeQuestion, tokens: int) -> bool:
 
 
 def mask_bytes(question: RuntimeQuestion, tokens: int, room_tokens: int) -> int:
-    """Bytes of the attention mask, which each device with attention keeps, and the host too: a row a
-    token of the micro-batch, an entry a token of the cache, for each kind of window.
+    """Return the bytes of the attention mask, which the host and each device with attention keep.
 
-    16 bit, and 32 where attention is not fused (build_attn_inp_kq_mask of llama-graph.cpp).
+    For each kind of window it has a row a token of the micro-batch, and an entry a token of the
+    cache. An entry has 16 bit, and 32 where attention is not fused (build_attn_inp_kq_mask of
+    llama-graph.cpp).
     """
     arguments = question.arguments
     assert isinstance(arguments, LlamaArguments)
@@ -84,10 +91,12 @@ def mask_bytes(question: RuntimeQuestion, tokens: int, room_tokens: int) -> int:
 def layer_buffer_bytes(
     question: RuntimeQuestion, tokens: int, room_tokens: int, num_handed_over: int
 ) -> int:
-    """Bytes of the widest stage of a layer, beside its mask: gate and up products with what they
-    become, or results of experts before and after they are weighted, or queries before and after
-    their rotation; in llama.cpp also two copies of the hidden states, and those handed over
-    between GPUs.
+    """Return the bytes of the widest stage of a layer, without its mask.
+
+    A stage may hold gate and up products with their combination, or results of experts before and
+    after they are weighted. Or it holds queries before and after rotation, with the scores of all
+    heads where attention is not fused. In llama.cpp it also holds two copies of the hidden states,
+    and those handed over between GPUs.
     """
     model = question.model
     arguments = question.arguments
@@ -108,9 +117,11 @@ def layer_buffer_bytes(
 def _host_experts_bytes(
     question: RuntimeQuestion, placement: DevicePlacement, tokens: int, num_gpus: int
 ) -> int:
-    """Bytes of what the host computes where GPUs have the layers and the host their experts: gate and
-    up products and what they become, or hidden states with results of experts before and after
-    they are weighted. Among several GPUs hidden states and scores of experts wait there too.
+    """Return the bytes for what the host computes where GPUs have the layers and it has experts.
+
+    They are of gate and up products with their combination, or of hidden states with results of
+    experts before and after they are weighted. With several GPUs, hidden states and scores of
+    experts wait there too.
     """
     model = question.model
     if uploads_micro_batch(question, tokens) or not placement.expert_fraction[:, HOST + 1].any():
@@ -151,7 +162,10 @@ def _attention_elements(layer: Layer, scored_tokens: int) -> int:
 
 
 def _feed_forward_elements(layer: Layer, model: Model, *, is_fused: bool) -> int:
-    """Elements a token of the feed-forward. Fused, gate and up leave only what they become."""
+    """Return the elements of the feed-forward for one token.
+
+    Where ``is_fused``, only the combination of gate and up is kept, not the two products.
+    """
     queries = 0 if layer.attention is None else layer.attention.value_elements
     if not layer.is_moe:
         width = layer.params.get(TensorClass.DENSE_FFN, 0) // (3 * model.hidden)

@@ -1,10 +1,11 @@
-"""What llama.cpp's ``--fit`` chooses where nothing in the arguments places anything
-(common_params_fit_impl in common/fit.cpp at 0c1e57098).
+"""The choices of llama.cpp's ``--fit``, where nothing in the arguments places anything.
 
-It counts GPU memory alone, less a margin, and knows no speeds. Everything goes to the GPUs if it
-fits as they are split by default. Otherwise layers without their routed experts do, from the last
-layer and GPU on. If all of these fit, experts of layers from the first on follow, GPU by GPU, and at
-each GPU's end what fits of one layer's feed-forward part. The output head counts as a layer.
+The rules are those of common_params_fit_impl in common/fit.cpp at 0c1e57098. The fit counts GPU
+memory alone, less a margin, and knows no speeds. Everything goes to the GPUs if it fits as they are
+split by default. Otherwise layers without their routed experts go there, from the last layer and
+the last GPU on. If all of these fit, the experts of layers from the first on follow, GPU by GPU. At
+each GPU's end follows as much of one more layer's feed-forward as fits. The output head counts as a
+layer.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,15 +22,19 @@ from sim.runtimes.tensors import LayerTensor, TensorTable, tensors_of
 ONLY_DOWN = r"\.ffn_down.*"
 ALL_BUT_UP = r"\.ffn_(gate|gate_up|down).*"
 ALL_OF_FEED_FORWARD = r"\.ffn_(gate|up|gate_up|down).*"
-"""What of the layer at a GPU's end goes elsewhere: LAYER_FRACTION_GATE, _UP and _ATTN. They take
-the router and shared experts along where their names match.
+"""The tensors of the layer at a GPU's end that go elsewhere.
+
+The three patterns are LAYER_FRACTION_GATE, _UP and _ATTN. They include the router and shared
+experts where their names match.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitMemory:
-    """Bytes that the fit divides: what is free on each GPU in use, and buffers there; the KV cache
-    of each layer.
+    """Bytes that the fit divides.
+
+    ``free_bytes`` and ``compute_bytes`` are by GPU in use: free memory, and buffers for computing.
+    ``kv_bytes`` is the KV cache of each layer.
     """
 
     free_bytes: Sequence[float]
@@ -39,8 +44,11 @@ class FitMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Share:
-    """One GPU's layers, one after the other: of the last ``parts`` the experts are elsewhere, but of
-    the first of these only what ``boundary`` matches, on the next GPU or the host.
+    """The consecutive layers of one GPU.
+
+    The experts of its last ``parts`` layers are on the host. Of the first of these, only the
+    tensors that ``boundary`` matches are elsewhere: on the next GPU where it ``goes_to_next``, else
+    on the host.
     """
 
     layers: int = 0
@@ -112,7 +120,7 @@ class _Fit:
         self._targets = [free - arguments.fit_margin_mib * MIB for free in memory.free_bytes]
 
     def dense_shares(self) -> list[_Share]:
-        """Fill GPUs from the last on with layers whose experts stay on the host."""
+        """Return the shares of GPUs that hold layers without experts, filled from the last on."""
         count = len(self._targets)
         shares = [_Share() for _ in range(count)]
         for index in reversed(range(count)):
@@ -121,12 +129,15 @@ class _Fit:
         return shares
 
     def has_room_for_experts(self) -> bool:
-        """Whether all GPUs together hold everything but routed experts."""
+        """Whether all GPUs together hold everything but routed experts, with room left."""
         needed = sum(self._whole) - sum(self._experts) + sum(self._compute)
         return sum(self._targets) > needed
 
     def with_experts(self, shares: list[_Share]) -> list[_Share]:
-        """Move layers without their experts to the first GPUs, with them, until these are full."""
+        """Return the shares with the first GPUs filled up with whole layers, experts included.
+
+        Later GPUs held these layers without their experts.
+        """
         last = len(shares) - 1
         start = next((at for at, share in enumerate(shares) if share.layers), last)
         index = 0
@@ -139,7 +150,10 @@ class _Fit:
         return shares
 
     def parts(self, shares: list[_Share]) -> list[tuple[int, int, _Share]]:
-        """Each GPU's layers whose experts are elsewhere. The head has none."""
+        """Return (GPU, layer, share) for each layer on a GPU whose experts are elsewhere.
+
+        The output head has no experts.
+        """
         found = []
         for index, share in enumerate(shares):
             first = self.first_part(shares, index)
@@ -158,7 +172,10 @@ class _Fit:
         made: Callable[[list[_Share], int], list[_Share]],
         shares: list[_Share],
     ) -> list[_Share]:
-        """The shares with as many layers given to a GPU as fit it; what is there already stays."""
+        """Return the shares with as many layers given to a GPU as fit it, at most ``most``.
+
+        ``made`` gives a number of layers to the GPU. If none fit, the shares stay as they are.
+        """
         tried = (made(shares, count) for count in range(most, 0, -1))
         return next((own for own in tried if self._fits(own, index)), shares)
 
@@ -171,7 +188,11 @@ class _Fit:
     def _with_boundary(
         self, shares: list[_Share], index: int, start: int
     ) -> tuple[list[_Share], int]:
-        """Try part of one more layer on a GPU: its matrix up, then gate too, else its attention."""
+        """Return the shares with part of one more layer on a GPU, if it fits; and ``start``.
+
+        The part is attention with the matrices up and gate, else with up alone, else attention
+        alone. ``start`` is the first GPU that holds layers without their experts.
+        """
         last = len(shares) - 1
         if shares[start].layers <= (0 if index < last else 1) or not shares[start].parts:
             return shares, start
@@ -197,7 +218,7 @@ class _Fit:
         return self._bytes(shares, index) <= self._targets[index]
 
     def _has_room(self, shares: list[_Share], index: int) -> bool:
-        """Whether a GPU, and the next one that a boundary goes to, are less than full."""
+        """Whether a GPU and the next one, to which a boundary may go, are less than full."""
         own = range(index, min(index + 2, len(shares)))
         return all(self._bytes(shares, at) < self._targets[at] for at in own)
 
@@ -221,7 +242,10 @@ class _Fit:
 
 
 def _converted(index: int, start: int, shares: list[_Share], count: int) -> list[_Share]:
-    """Move ``count`` layers without their experts, from GPU ``start`` on, to a GPU that holds them."""
+    """Return the shares with ``count`` layers moved to GPU ``index``, where their experts are too.
+
+    The layers come from GPU ``start`` and those after it, which held them without experts.
+    """
     made = list(shares)
     for at in range(start, len(shares)):
         moved = min(count, made[at].parts)

@@ -1,5 +1,6 @@
-"""Overrides of where tensors go: the argument of ``-ot``, and ``-cmoe`` and ``-ncmoe``, which stand
-for such patterns.
+"""Overrides of where tensors go, which ``-ot`` states.
+
+``-cmoe`` and ``-ncmoe`` stand for such patterns.
 """
 
 import re
@@ -23,14 +24,15 @@ _NOT_ECMASCRIPT = (
     (r"\[[:.=]", "POSIX classes such as [:alpha:]"),
     (r"\\[AZazGhHQEpP]", r"escapes such as \A, \Z, \p"),
 )
-"""What ECMAScript's regular expressions (std::regex) and Python's read in two ways, or only one of
-them reads.
+"""Constructs that ECMAScript's regular expressions (std::regex) and Python's treat differently.
+
+The two read them in different ways, or only one reads them.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """Tensors whose names ``pattern`` finds go to ``device`` (HOST, or a GPU's number)."""
+    """A rule: tensors whose names match ``pattern`` go to ``device`` (HOST, or a GPU's number)."""
 
     pattern: str
     device: int
@@ -42,19 +44,19 @@ class Override:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuExperts:
-    """The routed experts of some layers stay in host memory:
+    """A rule: the routed experts of ``num_layers`` layers stay in host memory (None: of all).
 
-    ``num_layers`` (None: all), the last ones where ``is_from_end``.
+    The layers are the first ones, or the last ones with ``is_from_end``.
     """
 
     num_layers: int | None
     is_from_end: bool = False
 
     def overrides(self, num_layers: int, moe_layers: tuple[int, ...]) -> tuple[Override, ...]:
-        """The patterns that this stands for in a model of so many layers.
+        """Return the overrides that the rule stands for in a model of ``num_layers`` layers.
 
-        Layers are counted from the first, dense ones too; from the end, only those with experts are
-        counted.
+        Layers from the first on are counted with dense ones; from the end, only those with experts
+        are.
         """
         if self.num_layers is None:
             return (Override(pattern=EXPERTS, device=HOST),)
@@ -62,7 +64,7 @@ class CpuExperts:
         return tuple(Override(pattern=rf"blk\.{layer}{EXPERTS}", device=HOST) for layer in chosen)
 
     def layers(self, num_layers: int, moe_layers: tuple[int, ...]) -> tuple[int, ...]:
-        """The layers whose experts stay in host memory, counted as ``overrides`` counts them."""
+        """Return the layers whose experts stay in host memory, counted as in ``overrides``."""
         if self.num_layers is None:
             return moe_layers
         if self.is_from_end:
@@ -72,10 +74,9 @@ class CpuExperts:
 
 
 def read_overrides(text: str) -> tuple[Override, ...]:
-    """The overrides of one argument of -ot: ``pattern=buffer``, separated by commas. Raises
-    ValueError for what llama.cpp refuses.
+    """Return the overrides of one argument of -ot: ``pattern=buffer``, separated by commas.
 
-    A semicolon separates as well, as in llama-bench.
+    A semicolon separates as well, as in llama-bench. Raises ValueError for what llama.cpp refuses.
     """
     return tuple(_override(part) for part in re.split("[,;]", text))
 

@@ -1,8 +1,8 @@
-"""Where llama.cpp and ik_llama.cpp put tensors, given their arguments.
+"""Placements of llama.cpp and ik_llama.cpp: where they put tensors, given their arguments.
 
-Rules of src/llama-model.cpp at 0c1e57098, checked against llama-fit-params: the last layers go to
-GPUs, the first matching override wins, the input embedding stays on the host, the KV cache follows
-its layer.
+The rules are those of src/llama-model.cpp at 0c1e57098, checked against llama-fit-params. The last
+layers go to GPUs, and the first matching override wins. The input embedding stays on the host, and
+the KV cache follows its layer.
 """
 
 import re
@@ -28,13 +28,11 @@ def place(
     gpu_memory_bytes: Sequence[float],
     tensors: TensorTable | None = None,
 ) -> DevicePlacement:
-    """Evaluate the arguments over the model's tensors. ``gpu_memory_bytes`` of each GPU sets the
-    default split of layers.
+    """Return the placement of the arguments for the model's tensors.
 
-    An override for the head matches ``output.weight``; -ngl counts layers from the last.
-    ``tensors`` are those of the model's file, where there is one.
-
-    Raises InputError for a device that the machine does not have.
+    ``gpu_memory_bytes`` [GPU] sets the default split of layers. An override for the head matches
+    ``output.weight``; -ngl counts layers from the last. ``tensors`` are those of the model's file,
+    where there is one. Raises InputError for a device that the machine does not have.
     """
     gpus = gpus_in_use(arguments, len(gpu_memory_bytes))
     homes = layer_devices(
@@ -62,10 +60,11 @@ def place_matrices(
     num_gpus: int,
     tensors: TensorTable | None = None,
 ) -> DevicePlacement:
-    """Place layers at home, the head as the last of ``homes``, and each layer's matrices gate, up
-    and down of its experts on the devices of ``matrices``.
+    """Return the placement with each layer at its home, and its experts' matrices where stated.
 
-    A search places so: it gives what ``place`` makes of the arguments that say the same.
+    ``homes`` are devices by layer, with the head's last. ``matrices`` are the devices of gate, up
+    and down of each layer's experts. A search places so; the result is what ``place`` returns for
+    arguments that say the same.
     """
     devices = [
         [(tensor, own.get(tensor.part, home)) for tensor in layer]
@@ -107,7 +106,7 @@ def _home(layer: int, first: int, on_gpu: int, limits: Sequence[float], gpus: Se
 
 
 def gpus_in_use(arguments: LlamaArguments, num_gpus: int) -> list[int]:
-    """The GPUs that layers are split over."""
+    """Return the GPUs that layers are split over. Raises InputError for one that is not there."""
     chosen = list(range(num_gpus)) if arguments.devices is None else list(arguments.devices)
     unknown = [gpu for gpu in chosen if gpu >= num_gpus]
     if unknown:
@@ -128,7 +127,10 @@ def gpus_in_use(arguments: LlamaArguments, num_gpus: int) -> list[int]:
 
 
 def _overrides(model: Model, arguments: LlamaArguments, num_gpus: int) -> tuple[Override, ...]:
-    """All overrides in order, shorthands written out."""
+    """Return all overrides in order, with shorthands such as -cmoe written out.
+
+    Raises InputError for those that cannot be placed.
+    """
     found: list[Override] = []
     for item in arguments.placements:
         if isinstance(item, CpuExperts):
@@ -170,7 +172,7 @@ def _placement(
     head: int,
     num_gpus: int,
 ) -> DevicePlacement:
-    """Sum devices of tensors up into those of parts."""
+    """Return the placement of parts that follows from the devices of single tensors."""
     fractions = np.zeros((model.num_layers, num_gpus + 1))
     weights = np.zeros(num_gpus + 1)
     for index, placed in enumerate(devices):
@@ -213,8 +215,9 @@ def _most(placed: Sequence[tuple[LayerTensor, int]], part: TensorPart) -> int:
 
 
 def _dense_device(placed: Sequence[tuple[LayerTensor, int]]) -> int:
-    """The device of what runs for every token outside attention: the shared expert or the dense
-    layer, else the router.
+    """Return the device of what runs for every token outside attention.
+
+    It is that of the shared expert or the dense layer, else that of the router.
     """
     has_feed_forward = any(tensor.part is TensorPart.FEED_FORWARD for tensor, _ in placed)
     return _most(placed, TensorPart.FEED_FORWARD if has_feed_forward else TensorPart.ROUTER)

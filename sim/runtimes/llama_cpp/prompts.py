@@ -1,9 +1,10 @@
-"""When llama.cpp and ik_llama.cpp copy weights from host memory to a GPU for a prompt.
+"""Rules by which llama.cpp and ik_llama.cpp copy weights from host memory to a GPU for a prompt.
 
-llama.cpp: ggml_backend_cuda_device_offload_op, from GGML_OP_OFFLOAD_MIN_BATCH (32) tokens (pull
-requests 13386, 18535). Repacked weights are in no host buffer and stay (issue 12481). ik_llama.cpp:
-from 32 tokens, experts from 32 · experts / active ones since its pull request 520; interleaved
-formats only where CUDA kernels read them (461 and 462: IQ*_K; 492 and 494: IQ1).
+llama.cpp copies from GGML_OP_OFFLOAD_MIN_BATCH (32) tokens on (ggml_backend_cuda_device_offload_op,
+pull requests 13386, 18535). Repacked weights are in no host buffer and stay (issue 12481).
+ik_llama.cpp copies from 32 tokens on. Since its pull request 520 it copies experts from 32 ·
+experts / active experts on. It copies interleaved formats only where CUDA kernels read them (461
+and 462: IQ*_K; 492 and 494: IQ1).
 """
 
 from sim.model.model import Model
@@ -18,14 +19,14 @@ EXPERT_OPERATION = 27
 
 
 def uploads_dense(arguments: LlamaArguments, tokens: int) -> bool:
-    """Whether dense matrices in host memory are copied for a micro-batch of that many tokens."""
+    """Whether dense matrices in host memory are copied to a GPU for a micro-batch of ``tokens``."""
     return _is_on(arguments, DENSE_OPERATION) and tokens >= _min_tokens(arguments)
 
 
 def uploads_experts(
     arguments: LlamaArguments, model: Model, quantization: str, build: int, tokens: int
 ) -> bool:
-    """Whether routed experts in host memory are copied for a micro-batch of that many tokens."""
+    """Whether routed experts in host memory are copied to a GPU for a micro-batch of ``tokens``."""
     if not _is_on(arguments, EXPERT_OPERATION) or model.is_dense:
         return False
     if not arguments.is_ik:

@@ -1,4 +1,4 @@
-"""vLLM: what its arguments mean and which weights it leaves in host memory."""
+"""vLLM: the meaning of its arguments, and the weights that it leaves in host memory."""
 
 from sim.runtimes.vllm.arguments import VllmArguments, read_vllm_arguments
 

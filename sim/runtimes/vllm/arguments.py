@@ -1,4 +1,4 @@
-"""What the arguments of vLLM mean (0.32, vllm/config/offload.py and model_executor/offloader)."""
+"""Arguments of vLLM (0.32, vllm/config/offload.py and model_executor/offloader)."""
 
 from dataclasses import dataclass
 
@@ -25,13 +25,14 @@ DEFAULT_CHUNK_TOKENS = 2048
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmArguments:
-    """Arguments that place or price.
+    """Arguments of vLLM that place or price.
 
-    ``offload_bytes`` of weights stay in pinned host memory, of experts alone where
-    ``is_experts_alone``; the GPU's kernels read them over the link. Or the last ``num_in_group`` of
-    every ``group_size`` layers do, and each pass copies them whole, ``prefetch_step`` of them ahead
-    (0 layers: none). ``memory_fraction`` of the GPU's memory is what vLLM may take, 0.9 unless
-    stated; predictions do not depend on it.
+    There are two ways to leave weights in host memory. In the first, ``offload_bytes`` of weights
+    stay in pinned memory, and the GPU's kernels read them over the link. In the second, the last
+    ``num_in_group`` of every ``group_size`` layers stay there (``group_size`` 0: none). Each pass
+    copies these layers, ``prefetch_step`` of them ahead. With ``is_experts_alone``, either way
+    takes routed experts alone. ``memory_fraction`` of the GPU's memory is what vLLM may take, 0.9
+    unless stated; predictions do not depend on it.
     """
 
     offload_bytes: float = 0.0
@@ -50,7 +51,7 @@ class VllmArguments:
 def read_vllm_arguments(line: str) -> VllmArguments:
     """Read a line of arguments.
 
-    Raises InputError, one line, for what is unknown, refused or malformed.
+    Raises InputError, one line, for an argument that is unknown, refused or malformed.
     """
     read = read_arguments(line, TABLE)
     arguments = VllmArguments(ignored=read.ignored, **read.values)

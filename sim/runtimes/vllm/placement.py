@@ -1,10 +1,10 @@
-"""Which weights vLLM leaves in host memory (model_executor/offloader, uva.py and prefetch.py at
-00593fa7).
+"""The weights that vLLM leaves in host memory.
 
-In groups, the last layers of each go to the host whole, or their experts alone. By bytes, it goes
-through the layers from the first on, and through the parameters of each as its modules are built:
-attention, router, then the experts' gate and up as one parameter, and down. Each goes to the host
-whole, until the stated bytes are there; the last one may exceed them.
+Read from model_executor/offloader, uva.py and prefetch.py at 00593fa7. In groups, the last layers
+of each group go to the host, whole or their experts alone. By bytes, vLLM goes through the layers
+from the first on, and through each layer's parameters as its modules are built. These are
+attention, router, the experts' gate and up as one parameter, and down. Each parameter goes to the
+host whole until the stated bytes are there, so the last may exceed them.
 """
 
 import numpy as np
@@ -15,11 +15,14 @@ from sim.runtimes.placement import DevicePlacement
 from sim.runtimes.vllm.arguments import VllmArguments
 
 FIRST_EXPERT_SHARE = 2 / 3
-"""Gate and up are one parameter of two of the three matrices (fused_moe/layer.py, w13 and w2)."""
+"""The share of an expert's weights in its first parameter.
+
+That parameter has two of the three matrices, gate and up (fused_moe/layer.py, w13 and w2).
+"""
 
 
 def place(model: Model, arguments: VllmArguments, num_gpus: int) -> DevicePlacement:
-    """Say what those arguments of vLLM put on each device."""
+    """Return the placement of those arguments of vLLM."""
     if arguments.group_size:
         is_moved = np.isin(np.arange(model.num_layers), grouped_layers(model, arguments))
         return placed_beside_gpu(
@@ -57,7 +60,7 @@ def grouped_layers(model: Model, arguments: VllmArguments) -> list[int]:
 
 
 def copied_layer_bytes(model: Model, arguments: VllmArguments) -> list[int]:
-    """What each of those layers has copied."""
+    """Return the bytes that are copied of each layer of ``grouped_layers``."""
     layers = grouped_layers(model, arguments)
     return [_copied_bytes(model.layers[index], arguments) for index in layers]
 

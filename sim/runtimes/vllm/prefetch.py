@@ -1,8 +1,8 @@
 """Copies of whole layers beside the GPU's work (vLLM's model_executor/offloader/prefetch.py).
 
-Behind each copied layer, the copy of the one ``prefetch_step`` further on begins, around the end of
-the pass too; copies go one after another. A layer waits for its copy, and the pass for all of them,
-since its graph joins the stream of copies.
+Behind each copied layer begins the copy of the one ``prefetch_step`` further on, around the end of
+the pass too. Copies go one after another. A layer waits for its copy. The pass waits for all
+copies, since its graph joins the stream of copies.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ from sim.runtimes.vllm.placement import copied_layer_bytes, grouped_layers
 def beside_copies(
     seconds: Seconds, model: Model, arguments: VllmArguments, num_passes: int
 ) -> Seconds:
-    """Return the seconds of that many passes alike with the copies that the GPU's work does not hide.
+    """Return the seconds of ``num_passes`` equal passes, without copies that the work hides.
 
-    The work is taken to be spread evenly over the layers.
+    The GPU's work is taken to be spread evenly over the layers.
     """
     layers = grouped_layers(model, arguments)
     if not layers or not float(seconds.upload):
@@ -35,7 +35,10 @@ def beside_copies(
 def pass_seconds(
     layer_s: float, num_layers: int, copies: Mapping[int, float], arguments: VllmArguments
 ) -> float:
-    """Seconds of one pass, each layer working ``layer_s``, with ``copies`` [layer] in seconds."""
+    """Return the seconds of one pass, in which each layer works for ``layer_s``.
+
+    ``copies`` maps each copied layer to the seconds of its copy.
+    """
     order = sorted(copies)
     # The first copies have ended with the pass before.
     ready = dict.fromkeys(order, 0.0)

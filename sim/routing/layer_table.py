@@ -40,7 +40,7 @@ def _entry(row: dict[str, str], where: str) -> dict[str, Any]:
     Ids and weights are lists of numbers, layers and tokens whole numbers, all else text.
     """
     entry: dict[str, Any] = {}
-    for name, text in row.items():
+    for name, text in sorted(row.items(), key=_rank):
         role = _role(name)
         if role is not None:
             entry.setdefault(role, []).append(_number(text, name, where))
@@ -58,12 +58,18 @@ def _entry(row: dict[str, str], where: str) -> dict[str, Any]:
 def _role(name: str) -> str | None:
     """Return the key that the column of one rank belongs to: experts or weights; None for others.
 
-    Such a name ends in a number. Ranks are in the order of the columns.
+    Such a name ends in a number, its rank.
     """
     match = _RANKED.fullmatch(name)
     if match is None:
         return None
     return WEIGHTS[0] if "weight" in match[1] else IDS[0]
+
+
+def _rank(field: tuple[str, str]) -> int:
+    """Return the rank of a column's field; 0 for a column of no rank."""
+    match = _RANKED.fullmatch(field[0])
+    return 0 if match is None else int(match[2])
 
 
 def _number(text: str, name: str, where: str) -> int | float:

@@ -145,6 +145,7 @@ def test_tables_by_layer_of_a_json_file(is_nested: bool, tmp_path: Path) -> None
         ("token,layer,topk_ids,phase", '{token},{layer},"[{0}, {1}]",decode'),
         ("layer_id,token_idx,experts", "{layer},{token},{0} {1}"),
         ("token,layer,expert_0,expert_1", "{token},{layer},{0},{1}"),
+        ("token,layer,expert_2,expert_1", "{token},{layer},{1},{0}"),
     ],
 )
 def test_a_table_has_a_row_for_each_token_and_layer(
@@ -162,6 +163,17 @@ def test_a_table_has_a_row_for_each_token_and_layer(
     assert trace.expert_ids.tolist() == PROMPT
     assert "1 comments (#)" in trace.notes[0]
     assert ("phase" in trace.notes[-1]) == ("phase" in header)
+
+
+def test_weights_of_a_table_go_to_the_experts_of_their_rank(tmp_path: Path) -> None:
+    """Ranks are the numbers in the names of the columns, whatever the columns' order."""
+    path = tmp_path / "t.csv"
+    header = "token,layer,weight_1,expert_2,expert_1,weight_2"
+    path.write_text(f"{header}\n0,0,0.75,5,3,0.25\n1,0,0.5,2,4,0.5\n", encoding="utf-8")
+    trace = import_trace(path)
+    assert trace.expert_ids.reshape(2, 2).tolist() == [[3, 5], [4, 2]]
+    assert trace.weights is not None
+    assert trace.weights.reshape(2, 2)[0].tolist() == pytest.approx([0.75, 0.25], rel=1e-3)
 
 
 def test_comments_of_a_table_are_skipped(tmp_path: Path) -> None:

@@ -28,13 +28,9 @@ CACHE_POLICIES = {"dfa": "decayed", "lru": "lru", "static": "static", "none": "s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachingArguments:
-    """A cache, and all other arguments as those of llama.cpp.
-
-    ``is_sized`` says whether the arguments state the cache's size.
-    """
+    """A cache, and all other arguments as those of llama.cpp."""
 
     cached: CachedExperts
-    is_sized: bool
     others: LlamaArguments
 
 
@@ -144,7 +140,7 @@ def _freetoken(words: _Words, model: Model) -> CachingArguments:
     others = words.others()
     if threads:
         others = replace(others, threads=int(threads))
-    return CachingArguments(cached=cached, is_sized=share is not None, others=others)
+    return CachingArguments(cached=cached, others=others)
 
 
 def _expert_cache(words: _Words, model: Model) -> CachingArguments:
@@ -164,8 +160,7 @@ def _expert_cache(words: _Words, model: Model) -> CachingArguments:
         misses=MissRule.SPLIT if is_split else MissRule.CPU,
         fetch_table=table if is_split else None,
     )
-    is_sized = is_empty or slots is not None
-    return CachingArguments(cached=cached, is_sized=is_sized, others=words.others())
+    return CachingArguments(cached=cached, others=words.others())
 
 
 def _pooled_cache(words: _Words, model: Model) -> CachingArguments:
@@ -174,7 +169,7 @@ def _pooled_cache(words: _Words, model: Model) -> CachingArguments:
     held = sum(layer.num_experts * layer.expert_bytes for layer in model.layers)
     share = 0.0 if mebibytes is None or not held else mebibytes * MIB / held
     cached = CachedExperts(policy="lru", share=min(1.0, share), misses=MissRule.CPU)
-    return CachingArguments(cached=cached, is_sized=mebibytes is not None, others=words.others())
+    return CachingArguments(cached=cached, others=words.others())
 
 
 def _static_cache(words: _Words, model: Model) -> CachingArguments:
@@ -182,7 +177,7 @@ def _static_cache(words: _Words, model: Model) -> CachingArguments:
     words.option("--n-cpu-moe", "-ncmoe")
     share = (slots or 0.0) / model.num_experts
     cached = CachedExperts(policy="static", share=min(1.0, share), misses=MissRule.CPU)
-    return CachingArguments(cached=cached, is_sized=True, others=words.others())
+    return CachingArguments(cached=cached, others=words.others())
 
 
 def _table(text: str) -> tuple[int, ...]:

@@ -302,7 +302,7 @@ def replay_s3_fifo(ids, num_experts, slots):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _arc_room(queue, stamp, sizes, slots, goal, is_old_ghost):  # type: ignore[no-untyped-def]
+def _arc_room(queue, stamp, sizes, goal, is_old_ghost):  # type: ignore[no-untyped-def]
     """Evict one expert of either list into its ghosts, as ARC's REPLACE does."""
     # An empty list has nobody to give: then the other one gives.
     from_small = sizes[SMALL] > 0 and (
@@ -367,7 +367,7 @@ def replay_arc(ids, num_experts, slots):  # type: ignore[no-untyped-def]
                 queue[expert] = ABSENT
             # The goal has just moved towards the list whose ghost was asked for.
             if sizes[SMALL] + sizes[MAIN] >= slots:
-                _arc_room(queue, stamp, sizes, slots, goal, was == OLD_GHOST)
+                _arc_room(queue, stamp, sizes, goal, was == OLD_GHOST)
             _arc_trim(queue, stamp, sizes, slots)
             target = SMALL if was == ABSENT else MAIN
             clock += 1

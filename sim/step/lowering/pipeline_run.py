@@ -30,7 +30,7 @@ PIPELINE_RESOURCES = tuple(
 )
 """RESOURCES with copies to the GPU that go by priority: activations go before pages."""
 
-MAX_TASKS_PER_LAYER = 16
+MAX_TASKS_PER_PIPELINED_LAYER = 16
 MAX_TASKS_PER_GROUP = 4
 
 
@@ -75,7 +75,7 @@ def pipelined_draft(
     )
     num_tasks = (
         2 * int(np.count_nonzero(tokens))
-        + pipe.size * MAX_TASKS_PER_LAYER
+        + pipe.size * MAX_TASKS_PER_PIPELINED_LAYER
         + len(passes) * MAX_TASKS_PER_GROUP
     )
     firsts = np.append(np.flatnonzero(np.diff(passes.group, prepend=-1)), len(passes))

@@ -119,5 +119,5 @@ def note_use(cached, layer, expert):
 def note_arrival(cached, layer, expert):
     """Note a prefetched expert as the most recently used; else it would leave before its use."""
     # Smoothed gates have a score for every expert, on the GPU or not, and nothing to add to it.
-    if cached.rules[0].score != _SMOOTHED:
+    if cached.rules[0].score not in (_SMOOTHED, _SELECTIVE):
         note_use(cached, layer, expert)

@@ -9,16 +9,21 @@ import pytest
 from numpy.typing import NDArray
 
 from hwprofiles import load_machine
+from sim.costs.memory import Residency
 from sim.model.library import load_model
 from sim.policies import POLICIES, find_policy, with_settings
 from sim.policies.cache.smoothed_gate import SmoothedGateCache
+from sim.policies.placement.limits import placed
 from sim.policies.policy import Policy
+from sim.policies.prefetch.next_gate import NextGatePrefetch
 from sim.routing import load_trace, uniform
 from sim.routing.base import Routing
 from sim.routing.generated import UNIFORM, GeneratedRouting
 from sim.routing.library import load_routing
 from sim.routing.replay import CachePolicy, hit_rates
-from sim.step.simulate import Run, Scenario, simulate
+from sim.step.execute import execute
+from sim.step.lowering.slots import PREFETCHED_BYTES, Cached
+from sim.step.simulate import Run, Scenario, draw, foresight_of, problem_of, simulate
 from sim.workload.batch import Batch
 from tests.shared_data import shared_data
 from tests.sim.small import small_machine, small_model
@@ -262,3 +267,31 @@ def _policy(name: str) -> Policy:
         name=name,
         cache=SmoothedGateCache(alpha=ALPHA, is_selective=name == "selective"),
     )
+
+
+@pytest.mark.parametrize("is_selective", [False, True])
+def test_gate_scores_stay_shares_where_experts_come_ahead(is_selective: bool) -> None:
+    """A prefetched expert's S is no time of use: S is a mean of shares, so at most 1."""
+    policy = replace(
+        find_policy("lru"),
+        cache=SmoothedGateCache(is_selective=is_selective),
+        prefetch=NextGatePrefetch(),
+    )
+    model = load_model("mixtral-8x7b", "4bit")
+    scenario = Scenario(
+        machine=load_machine("desktop-rtx-4090-ddr5"),
+        model=model,
+        batch=Batch(prompt_tokens=4, output_tokens=20),
+        policy=policy,
+        # Gates that give unselected experts a share as well, so that one can gain while it is away.
+        routing=load_routing("mixtral-8x7b-gates", model),
+        slots_per_layer=2,
+    )
+    problem = problem_of(scenario)
+    residency = placed(policy.placement, problem)
+    assert isinstance(residency, Residency)
+    foresight = foresight_of(scenario, problem, residency, draw(scenario, policy.feeding))
+    found = execute(policy, residency, foresight, "fast")
+    assert isinstance(found.cached, Cached)
+    assert found.cached.counters[PREFETCHED_BYTES] > 0
+    assert 0 < found.cached.scores.max() <= 1

@@ -42,8 +42,7 @@ class Lines(ExpertTimes):
         return found
 
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
-        """Return the ns that a byte of each expert saves, by the steepest lines (see ExpertTimes).
-        """
+        """Return the ns that a byte of each expert saves, by its steepest lines."""
         gains = self.gain.max(axis=1).sum(axis=0).reshape(len(item_bytes), -1)
         return np.asarray((gains / np.maximum(item_bytes, 1)[:, None])[gains > 0])
 

@@ -1,1 +1,1 @@
-"""Plans that a runtime accepts: the best that its own arguments can say."""
+"""Plans for a runtime: the best that its own arguments can say."""

@@ -30,7 +30,7 @@ def command_of(plan: RuntimePlanFile) -> RuntimeCommand:
 def text_of(plan: RuntimePlanFile, form: str) -> str:
     """Return the plan in a form. Raises InputError for a form that the runtime does not have.
 
-    The text is read back first: it must say what the plan says.
+    The text is read back first, and must say what the plan says.
     """
     text = runtime_text(form, command_of(plan))
     # A writer that drops or reorders an argument would change where bytes go, unseen.
@@ -39,5 +39,5 @@ def text_of(plan: RuntimePlanFile, form: str) -> str:
 
 
 def left_out_of(plan: RuntimePlanFile, form: str) -> tuple[str, ...]:
-    """Return what a reader must know of the plan in that form: what the form cannot say."""
+    """Return notes for the reader on what the form cannot say of the plan."""
     return WRITERS[plan.runtime.name].left_out(form, command_of(plan))

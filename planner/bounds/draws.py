@@ -78,7 +78,7 @@ def mean_bounds(
 
 
 def works_of(problem: Problem, draws: Sequence[Drawn]) -> list[Work]:
-    """Return the work of each draw."""
+    """The work of each draw."""
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         return list(
             threads.map(

@@ -136,7 +136,7 @@ class FixedPlans:
         return stores if len(stores) > 1 else [left_beside(stores[0], kind)]
 
     def _summed(self, kinds: Sequence[Kind]) -> list[Sums]:
-        """Return the sums over all draws on each kind of card."""
+        """The sums over all draws on each kind of card."""
         with ThreadPoolExecutor(NUM_THREADS) as threads:
             return [
                 reduce(add, threads.map(partial(self.sums, card, kinds), card.wholes))

@@ -18,7 +18,7 @@ class Summed:
     """Sums over runs, which add up field by field."""
 
     def __add__(self, other: Self) -> Self:
-        """Return the sums over both."""
+        """The sums over both."""
         names = [field.name for field in fields(self)]
         return type(self)(**{name: getattr(self, name) + getattr(other, name) for name in names})
 

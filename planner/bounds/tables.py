@@ -62,7 +62,7 @@ def tables_of(work: CellWork) -> Tables:
 
 @bound_kernel
 def _tables(work):  # type: ignore[no-untyped-def]
-    """Return the columns of ``Tables``."""
+    """The columns of ``Tables``."""
     num_cells = len(work.offsets) - 1
     number = np.empty(num_cells, np.int64)
     cells = np.empty(num_cells, np.int64)

@@ -34,7 +34,9 @@ DATASHEET_SPREAD = 0.15
 """
 
 GPU_SPREAD = 0.15
-"""The spread of the GPU's part: the prior spread of the share of its memory's rate
+"""The spread of the GPU's part of a time.
+
+It is the prior spread of the share that the GPU reaches of its memory's rate
 (sim/runtimes/constants.yaml).
 """
 

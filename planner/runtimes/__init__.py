@@ -1,1 +1,1 @@
-"""Plans for a runtime: the best that its own arguments can say."""
+"""Plans that a runtime accepts: the best that its own arguments can say."""

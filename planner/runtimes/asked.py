@@ -79,7 +79,7 @@ class Asked:
         return Memo(MOST_PLACEMENTS)
 
     def question(self, arguments: Arguments) -> RuntimeQuestion:
-        """Return the arguments as a question about one round of the load."""
+        """The arguments as a question about one round of the load."""
         return RuntimeQuestion(
             runtime=self.runtime,
             arguments=arguments,
@@ -110,7 +110,7 @@ class Asked:
         return with_room(read_runtime_arguments(self.runtime, line), self.load)
 
     def room_bytes(self) -> dict[str, float]:
-        """Return the bytes that a plan may take of each device whose memory is known."""
+        """Bytes that a plan may take of each device whose memory is known."""
         room = {
             f"gpu{index}": gpu.memory_bytes - self.limits.margin_vram_bytes
             for index, gpu in enumerate(self.host.gpus)

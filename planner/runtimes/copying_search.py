@@ -1,4 +1,4 @@
-"""The searches over what vLLM and accelerate can say: which weights are read from host memory."""
+"""The searches over what vLLM and accelerate can express: which weights stay in host memory."""
 
 import math
 from collections.abc import Iterator

@@ -1,6 +1,4 @@
-"""The search over what exllamav3 can say: whole layers of experts on the CPU, or some of each
-layer.
-"""
+"""The search over what exllamav3 can express: layers with all experts on the CPU, or with some."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The search over what KTransformers can say, and what people run there without a plan."""
+"""The search over what KTransformers can express, and what people run there without a plan."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,8 +19,8 @@ def kt_options(asked: Asked) -> Iterator[Option]:
     """Yield options that fit: counts of experts a layer, sizes of chunks, and where prompts are
     computed.
 
-    Prices do not tell popular experts from others, so all masks with as many experts cost alike.
-    The same count in each layer stands for them.
+    Prices do not tell popular experts from others, so all masks with as many experts cost the same.
+    One count for all layers stands for them.
     """
     base = _base(asked)
     for chunk in asked.chunk_sizes(CHUNKS, CHUNKS[0]):

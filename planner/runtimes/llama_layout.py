@@ -53,7 +53,7 @@ def homes_of(asked: Asked, split: Sequence[int]) -> tuple[int, ...]:
 
 
 def arguments_of(asked: Asked, base: LlamaArguments, layout: Layout) -> LlamaArguments:
-    """Return the arguments that say the layout: ``-ngl``, ``-ot``, and ``-ts`` for several GPUs."""
+    """Return the arguments that express the layout: ``-ngl``, ``-ot``, ``-ts`` for several GPUs."""
     num_gpus = len(asked.host.gpus)
     if not num_gpus:
         return base

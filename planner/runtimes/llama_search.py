@@ -1,4 +1,4 @@
-"""The search over what llama.cpp and ik_llama.cpp can say."""
+"""The search over what llama.cpp and ik_llama.cpp can express."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -30,7 +30,7 @@ def command_of(plan: RuntimePlanFile) -> RuntimeCommand:
 def text_of(plan: RuntimePlanFile, form: str) -> str:
     """Return the plan in a form. Raises InputError for a form that the runtime does not have.
 
-    The text is read back first, and must say what the plan says.
+    The text is read back first: it must say what the plan says.
     """
     text = runtime_text(form, command_of(plan))
     # A writer that drops or reorders an argument would change where bytes go, unseen.

@@ -105,9 +105,8 @@ CHUNKS = (512, 2048)
 LONG_KV_SHARE = 0.01
 """The share of GPU memory from which a KV cache is also tried in host memory."""
 PAGED_EACH = 2
-"""Sizes of micro-batches that are tried for each place of KV cache and missing experts.
-
-They are the best by the roofline.
+"""Sizes of micro-batches that are tried for each place of KV cache and missing experts: the best by
+the roofline.
 """
 
 
@@ -337,7 +336,7 @@ def _combination(
     overlap: Overlap,
     feeding: Feeding,
 ) -> Policy:
-    """Return a policy that caches and prefetches nothing."""
+    """A policy that caches and prefetches nothing."""
     if feeding.prefill_chunk_tokens is not None:
         summary = f"{summary}; prompts in passes of at most {feeding.prefill_chunk_tokens} tokens"
     return Policy(

@@ -29,7 +29,7 @@ root of the tokens, down to 1 %.
 
 
 def default_draws(question: Question) -> int:
-    """Return how many draws a plan is averaged over, where nobody says."""
+    """How many draws a plan is averaged over, where nobody says."""
     batch = question.batch
     tokens = batch.num_sequences * batch.context_tokens
     return (

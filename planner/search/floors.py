@@ -177,7 +177,7 @@ def _fixed_cells(policy: Policy, residency: Residency, work: Work, early: Marks 
     parts = _shared(work, on_cpu, copies, np.zeros(len(fetch)))
     whole = _split(misses, _least(work, np.where(is_miss, experts.cpu_ns, np.inf)), fetch)
     # Any expert may leave the GPU.
-    if policy.dispatch.spills_residents:  # any expert may leave the GPU
+    if policy.dispatch.spills_residents:
         on_gpu = np.maximum(beside, _shared(work, experts.cpu_ns, experts.gpu_ns, beside))
     return np.maximum(on_gpu, np.maximum(parts, whole))
 

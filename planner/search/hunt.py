@@ -23,7 +23,7 @@ from sim.step.simulate import Question, fits_cards
 SCREENED_SHARE, SCREENED_LEAST, SCREENED_OTHERS, SCREENED_LAG = 0.2, 6, 2, 0.5
 """Candidates go on to whole runs if their short runs are among the best fifth (at least six).
 
-They must also take at most half longer than the best. The best two of every offer go on too.
+They must also take at most 1.5 times as long as the best. The best two of every offer go on too.
 """
 
 MOST_CLOSE = 8
@@ -130,7 +130,7 @@ class Hunt:
         return is_allowed(self.trials.questions[trial.offer], trial, self._goal)
 
     def _placed(self) -> list[Trial]:
-        """Return the candidates that fit and are what was asked for."""
+        """The candidates that fit and are what was asked for."""
         found = []
         for offer, question in enumerate(self.trials.questions):
             for policy in candidates(question):
@@ -296,9 +296,9 @@ class Hunt:
             )
 
     def _halve(self) -> None:
-        """Run ever fewer trials on ever more draws.
+        """Run ever fewer trials on ever more draws, up to all draws.
 
-        Then run on all draws whatever would beat the best on the draws that it has been run on.
+        Then run on all draws whatever beats the best on the draws that both have met.
         """
         standing = different(sorted(self.standing(), key=self._rank))
         close = [trial for trial in standing if self._is_close(self._rank(trial), standing[0])]

@@ -64,7 +64,7 @@ def layouts(machine: Machine, model: Model, num_gpus: int) -> tuple[Layout, ...]
 
 
 def _over(cards: tuple[Machine, ...], model: Model) -> Iterator[Layout]:
-    """Yield splits of the layers over all of those cards."""
+    """Splits of the layers over all of those cards."""
     sizes = np.array([machine_bytes(card) for card in cards], float)
     if all(card == cards[0] for card in cards) or len(cards) > 2:
         yield _by_share(sizes / sizes.sum(), model)

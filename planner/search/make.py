@@ -85,7 +85,7 @@ def make_plan(
 def planned(
     setting: Setting, goal: Goal, version: str, found: Search, *, has_bounds: bool = True
 ) -> Planned:
-    """Return the plan that a search in that setting found, with its bounds."""
+    """The plan that a search in that setting found, with its bounds."""
     best = found.best
     offers = offers_of(setting)
     plan = Plan(

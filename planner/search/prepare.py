@@ -32,9 +32,7 @@ from sim.workload.batch import Batch, forward_passes
 
 NUM_PROCESSES = 2
 FITTED_MODEL = "qwen3-next-80b-a3b"
-"""A model with fitted routing statistics, whose draws take other kernels than those of alike
-experts.
-"""
+"""A model with fitted routing statistics, whose draws take other kernels than alike experts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,7 @@ def _mean_ends_s(scenarios: Sequence[Scenario], draws: Sequence[Drawn]) -> list[
     rooms = Rooms()
 
     def ends(number: int) -> list[Metrics | None]:
-        """Return the metrics of every scenario on that draw."""
+        """The metrics of every scenario on that draw."""
         return [
             None if each is None else _run(each, number, draws[number], rooms) for each in placed
         ]

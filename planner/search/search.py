@@ -241,7 +241,7 @@ def _nearest(tried: Sequence[Trial]) -> Infeasible:
 
 
 def _runner_up(hunt: Hunt, best: Trial, goal: Goal) -> RunnerUp | None:
-    """Return the best of the others, candidates and named systems, compared draw by draw."""
+    """The best of the others, candidates and named systems, compared draw by draw."""
     second = hunt.second()
     worse = [] if second is None else _worse_fractions(second, best, goal)
     if second is None or not worse:

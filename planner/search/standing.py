@@ -18,7 +18,7 @@ confidence) is the last.
 
 
 def mean_of(trial: Trial, num_draws: int) -> Metrics:
-    """Return the means over a trial's first draws."""
+    """The means over a trial's first draws."""
     return mean_metrics(trial.metrics[:num_draws])
 
 
@@ -77,9 +77,7 @@ def is_precise(goal: Goal, trial: Trial) -> bool:
 
 
 def are_tied(goal: Goal, trial: Trial, best: Trial) -> bool:
-    """Whether the draws do not tell a trial from the best, and the trial misses no constraint by
-    more.
-    """
+    """Whether the draws do not tell a trial from the best, and it misses no constraint by more."""
     own, its = ([goal_time(goal, metrics) for metrics in each.metrics] for each in (trial, best))
     misses = goal.excess_s(trial.mean) > goal.excess_s(best.mean)
     return trial is best or (not misses and is_tied(own, its))

@@ -38,7 +38,7 @@ def lmcache_text(tiers: KvTiers) -> str:
 
 
 def lmcache_config(tiers: KvTiers) -> dict[str, Any]:
-    """Return the keys and values of the configuration file.
+    """Keys and values of the configuration file.
 
     Sizes are in GiB a rank, whatever LMCache's documentation calls them.
     """

@@ -169,9 +169,9 @@ class FixedPlans:
         """Return the kind with the weights of the link's total that bound the first draw best.
 
         There is one weight for prefill and one for decode; any weights are valid. The best value is
-        concave in them, so one after the other is moved, by ever less, while that helps. The search
-        ends where the bound exceeds the ``rival``, whose bound is over all draws. The rival is then
-        the least, whatever could still be gained.
+        concave in them, so one after the other is moved, by ever less, while that helps. The
+        ``rival`` is over all draws. The search ends where the bound exceeds the rival's mean for a
+        draw: the rival is then the least, whatever could still be gained.
         """
         weighing = _Weighing(plans=self, kind=kind, rival=rival)
         moved = (0,) if kind.is_early else (1, 0)

@@ -24,8 +24,8 @@ class Streaming:
     It copies the head and layers without experts, and also layers with experts where it
     ``has_experts``. Where it ``is_early``, it copies no layer, but single experts of the prompt
     ahead of their gates. ``link_shares`` are the weights of the link's total in prefill and in
-    decode. A kind that is not ``is_ahead`` copies a layer within the layer's window. It needs less
-    of a buffer, and no weights.
+    decode. Where layers are not copied ``is_ahead``, each is copied within its window, which needs
+    less of a buffer and no weights.
     """
 
     has_experts: bool

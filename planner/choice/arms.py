@@ -154,7 +154,10 @@ def _none_of(names: Iterable[str], reason: str) -> tuple[LeftOut, ...]:
 
 
 def _room(question: ChoiceQuestion, layers: int) -> list[float]:
-    """Return the bytes left on each GPU [gpu] with the experts of that many layers on GPUs."""
+    """Return the bytes left on each GPU [gpu] with the experts of that many layers on GPUs.
+
+    MARGIN_BYTES of each GPU are not counted.
+    """
     asked = question.runtime_question(layers)
     memory = memory_of(asked, placement_of(asked))
     return [

@@ -93,7 +93,7 @@ class NoRuntimePlan:
 
 
 def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRuntimePlan:
-    """Search the best of what the runtime can say; no rival that is offered is faster.
+    """Search for the best plan that the runtime can express; no rival that is offered is faster.
 
     Raises InputError for an unknown runtime, and for a model without experts where the runtime
     places experts alone. Arguments of ``against`` that are wrong raise it, too.

@@ -148,10 +148,11 @@ def _log_choose(of: NDArray[np.int64] | int, some: NDArray[np.int64] | int) -> F
 def add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-untyped-def]
     """Add the least time of every cell, in ns, to ``out`` [kind, layer, size, m].
 
-    It is the mean over all sets of m missing experts. With few experts, every set is tried. With
-    more, the larger of two bounds counts. In the counted bound, c whole experts run on the CPU,
-    resident or not, and at least m - c are copied. In the weighed bound, the longest lane takes at
-    least any weighted mean of the lanes; every expert takes its cheapest lane there.
+    A cell's time is the mean over all sets of m missing experts. With few experts, every set is
+    tried. With more, the larger of two bounds counts. In the counted bound, c whole experts run on
+    the CPU, resident or not, and at least m - c are copied. In the weighed bound, the longest lane
+    takes at least any weighted mean of the lanes. In that mean, every expert takes its cheapest
+    lane.
     """
     widest = max(widest_of(work.offsets), FEW)
     counted = np.empty(widest + 1)

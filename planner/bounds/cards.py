@@ -1,11 +1,11 @@
 """Bounds for plans that lay whole layers out over several cards, which may be unlike.
 
 One card works at a time, and copies to the cards go one after another, as in the simulation of such
-plans. Every choice of the cards in use has a bound of its own, and the least of them counts. With
-two or more cards in use, each pass moves its hidden states from card to card. They go directly
-where the machine can, else by way of the host. Cards that are alike count as one card with the
-memory of all, for their layers cost the same. On unlike cards, each card's bytes have a price of
-their own, and each layer lies on the card where it costs least. The proof is in
+plans. Every choice of the cards in use has a bound of its own, and the least of these bounds
+counts. With two or more cards in use, each pass moves its hidden states from card to card. Hidden
+states go directly where the machine can, else by way of the host. Cards that are alike count as one
+card with the memory of all, for their layers cost the same. On unlike cards, each card's bytes have
+a price of their own, and each layer lies on the card where it costs least. The proof is in
 docs/explanation/bounds.md.
 """
 
@@ -110,7 +110,7 @@ def _card(problem: Problem, machine: Machine, draws: Sequence[Drawn]) -> _Card:
 def _crossings_ns(problem: Problem, cards: Sequence[Machine], draws: Sequence[Drawn]) -> float:
     """Return the least ns that hidden states take to the next card, in all passes of all draws.
 
-    They go directly where the machine can copy from card to card, else by way of the host.
+    Hidden states go directly where the machine can copy from card to card, else by way of the host.
     """
     model = problem.model
     across = CostModel(machine=cards[0], model=model)

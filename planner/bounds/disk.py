@@ -65,7 +65,7 @@ def _room_bytes(problem: Problem, cards: Sequence[Machine]) -> float:
 def _aside_bytes(problem: Problem, cards: Sequence[Machine]) -> float:
     """Return the bytes that default budgets set aside beside weights, over all cards.
 
-    These are each card's CUDA context, and the buffers of a card without the head.
+    Each card sets aside its CUDA context, and the buffers of a card without the head.
     """
     rule = MemoryRule()
     buffers = working_bytes(problem.model, problem.batch, problem.feeding, rule, has_head=False)
@@ -83,8 +83,8 @@ def _static_ns(
     """Return the ns of all reads with the best fixed set of experts, and of decoding while the disk
     is idle.
 
-    Both are over all draws. In decoding, the disk is idle while a layer attends and its gate
-    selects. The layer's reads come after that, and the next layer after the reads.
+    Both times are over all draws. In decoding, the disk is idle while a layer attends and its gate
+    selects. The layer's reads come after its gate, and the next layer after the reads.
     """
     used = sum(
         ((drawn.tokens > 0).sum(axis=0, dtype=np.float64) for drawn in draws),

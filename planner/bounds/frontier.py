@@ -92,8 +92,8 @@ def _counted(work, cell, missing, ns):  # type: ignore[no-untyped-def]
     there are.
 
     Every split of m into experts on the CPU and copies is tried. On the CPU, c experts cost at
-    least the c cheapest there. They relieve the GPU by at most its c dearest, and move at least the
-    fewest tokens.
+    least the c cheapest there. These c experts relieve the GPU by at most its c dearest, and move
+    at least the fewest tokens.
     """
     first = work.offsets[cell]
     last = work.offsets[cell + 1]
@@ -137,9 +137,9 @@ def _counted(work, cell, missing, ns):  # type: ignore[no-untyped-def]
 def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
     """Return a line (value at 0, fall per unit) below the GPU's work by the weight taken off it.
 
-    The line touches that work where the CPU's line meets it. The GPU's work is least if the experts
-    with most GPU work per weight are taken off first. It is convex in the weight, so each of its
-    segments, extended, stays below it.
+    The GPU's work is least if the experts with most GPU work per weight are taken off first. The
+    least work is convex in the weight, so each of its segments, extended, stays below it. The line
+    is the segment where the CPU's line meets that least work.
     """
     first = work.offsets[cell]
     last = work.offsets[cell + 1]

@@ -3,9 +3,9 @@ the work.
 
 Micro-batches overlap, so layers' times do not add up. But every operation runs on the GPU or on the
 CPU, and each device runs one operation at a time. For any weight w in [0, 1], T ≥ w · (the GPU's
-work) + (1 − w) · (the CPU's work). That is at least the sum over operations of the cheaper device,
-so weighted. Attention may also be split: its projections on the GPU, what lies between them on the
-CPU. Copies and host overheads are left out.
+work) + (1 − w) · (the CPU's work). That weighted work is at least the sum over operations of the
+cheaper device, so weighted. Attention may also be split: its projections on the GPU, what lies
+between them on the CPU. Copies and host overheads are left out.
 """
 
 from collections.abc import Callable
@@ -79,7 +79,7 @@ def _cores(problem: Problem, passes: Passes) -> Floats:
 def _on_layers(problem: Problem, of_layer: Callable[[int], Any]) -> Floats:
     """Return what ``of_layer`` gives [pass] for each layer, as [pass, layer].
 
-    It is called once for each shape of layer.
+    The function is called once for each shape of layer.
     """
     representatives, shape_of = layer_shapes(problem.model)
     return np.asarray(

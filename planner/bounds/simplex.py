@@ -1,7 +1,7 @@
 """The simplex search of Nelder and Mead (1965), for the minimum of a function without slopes.
 
-It tries the same points as scipy's ``minimize(method="Nelder-Mead")``. Importing scipy's takes a
-third of a second, a tenth of a short plan.
+The search tries the same points as scipy's ``minimize(method="Nelder-Mead")``. Importing scipy's
+takes a third of a second, a tenth of a short plan.
 """
 
 from collections.abc import Callable

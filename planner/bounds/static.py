@@ -21,11 +21,11 @@ from planner.bounds.work import Floats, Work
 class Streaming:
     """A kind of plan, by what it copies besides missing experts behind their gates.
 
-    It copies the head and layers without experts, and also layers with experts where it
-    ``has_experts``. Where it ``is_early``, it copies no layer, but single experts of the prompt
-    ahead of their gates. ``link_shares`` are the weights of the link's total in prefill and in
-    decode. Where layers are not copied ``is_ahead``, each is copied within its window, which needs
-    less of a buffer and no weights.
+    A kind that ``is_early`` copies no layer, but single experts of the prompt ahead of their gates.
+    Any other kind copies the head and layers without experts, and layers with experts where it
+    ``has_experts``. A kind that ``is_ahead`` copies layers ahead of their windows. Else layers are
+    copied within their windows, which needs less of a buffer and no weights. ``link_shares`` are
+    the weights of the link's total in prefill and in decode.
     """
 
     has_experts: bool
@@ -53,9 +53,9 @@ KINDS = (*STREAMING, EARLY)
 def ahead_share(work: Work, share: Floats, passes: NDArray[np.bool_]) -> float:
     """Return decode's largest weight of the link less prefill's least, at least 0.
 
-    Copies for decode may be made before decode begins. They then take the link in prefill, so only
-    the difference of the weights is lost. If no prefill is among the passes, decode's weight is
-    lost in full.
+    Copies for decode may be made before decode begins. Such copies take the link in prefill, so
+    only the difference of the weights is lost. If no prefill is among the passes, decode's weight
+    is lost in full.
     """
     in_decode = float((share * ~work.is_prefill)[passes].max(initial=0))
     # Copies for decode that were made in prefill took its link, whose weight they keep.

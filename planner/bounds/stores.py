@@ -20,7 +20,7 @@ LEAST_LAYER_SHARE = 1 / 3
 """The least share of a streamed layer in its buffer at a time, where it is copied within its
 window.
 
-This is one of the three matrices of its experts.
+The share stands for one of the three matrices of the layer's experts.
 """
 
 

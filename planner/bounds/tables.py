@@ -1,6 +1,6 @@
 """Tables of the times of a cell's experts, by how many of them the CPU runs.
 
-They do not depend on the link's weight, so they are computed once for all its weights.
+The tables do not depend on the link's weight, so they are computed once for all its weights.
 """
 
 from typing import NamedTuple

@@ -28,7 +28,7 @@ STATIC_LAYERS = "static layers"
 WHOLE_FRACTION = 0.999
 """The share of a layer's experts on GPUs above which the layer counts as whole.
 
-It is below 1, because bytes of matrices are rounded.
+The share is below 1, because bytes of matrices are rounded.
 """
 
 
@@ -105,7 +105,7 @@ def single_card_arms(question: ChoiceQuestion) -> Iterator[Arm]:
 def _fitting(question: ChoiceQuestion, static: Arm) -> tuple[tuple[Arm, ...], tuple[LeftOut, ...]]:
     """Return the arm of whole layers, or why it does not fit.
 
-    It does not fit if host memory is too small for what stays there, and the machine states no
+    The arm does not fit if host memory is too small for what stays there, and the machine states no
     disk.
     """
     asked = question.runtime_question(static.expert_layers, static.arguments)

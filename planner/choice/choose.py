@@ -43,11 +43,12 @@ class SpeedInterval:
 class ChosenArm:
     """An arm with its speeds of decode and prefill.
 
-    ``request_s`` is the predicted time of prompt and answer. ``expected_s`` is its mean over the
-    spreads of all inputs, whose logarithms have normal errors. So it is longer, the less is known
-    of the arm. ``regret_fraction`` is the share of the best speed of a request that may be lost to
-    another arm. It is taken at the bad end of the 80 % interval of the difference to the arm
-    ``regret_against``. ``rests_on`` names the input that moves the prediction most.
+    ``request_s`` is the predicted time of prompt and answer. ``expected_s`` is the mean of that
+    time over the spreads of all inputs, whose logarithms have normal errors. So ``expected_s`` is
+    the longer, the less is known of the arm. ``regret_fraction`` is the share of the best speed of
+    a request that may be lost to another arm, ``regret_against``. The loss is taken at the bad end
+    of the 80 % interval of the difference between the two arms. ``rests_on`` names the input that
+    moves the prediction most.
     """
 
     arm: Arm
@@ -223,7 +224,7 @@ def _regret(
 ) -> tuple[float, str | None]:
     """Return the largest loss against another arm, as a share of speed, and that arm's name.
 
-    They are 0 and None where no other arm could be faster.
+    The loss is 0 and the name None where no other arm could be faster.
     """
     worst = 0.0
     against = None

@@ -36,7 +36,7 @@ DATASHEET_SPREAD = 0.15
 GPU_SPREAD = 0.15
 """The spread of the GPU's part of a time.
 
-It is the prior spread of the share that the GPU reaches of its memory's rate
+The value is the prior spread of the share that the GPU reaches of its memory's rate
 (sim/runtimes/constants.yaml).
 """
 
@@ -164,7 +164,7 @@ def spread_beside(inputs: Iterable[Uncertainty], changes: Iterable[float], of_la
 def law_spread(asked: RuntimeQuestion, phase: Phase) -> float:
     """Return the spread in the logarithm of what the runtimes' laws give.
 
-    The laws state their own intervals by it; ``asked`` leaves experts to the CPU.
+    The laws state their own intervals by this spread; ``asked`` leaves experts to the CPU.
     """
     file = shipped()
     placement = placement_of(asked)

@@ -65,7 +65,8 @@ def command_form(program: str) -> Forms:
 def command_reader(program: str, *, num_model_words: int = 0) -> Callable[[str, str], str]:
     """Return the function that reads such a command back as a line of arguments.
 
-    It leaves out the program and the first ``num_model_words`` words, which name the model.
+    The function leaves out the program and the first ``num_model_words`` words, which name the
+    model.
     """
 
     def arguments_in(form: str, text: str) -> str:

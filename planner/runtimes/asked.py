@@ -93,10 +93,10 @@ class Asked:
         )
 
     def option(self, arguments: Arguments, placement: DevicePlacement | None = None) -> Option:
-        """Return the arguments as an option. Raises InputError where they do not fit the machine's
-        devices.
+        """Return the arguments as an option.
 
-        Without a ``placement``, the arguments say where everything goes.
+        Without a ``placement``, the arguments say where everything goes. Raises InputError where
+        the arguments do not fit the machine's devices.
         """
         question = self.question(arguments)
         placed = placement_of(question) if placement is None else placement
@@ -143,8 +143,8 @@ class Asked:
     def chunk_sizes(self, sizes: Sequence[int], default: int) -> list[int]:
         """Return the sizes of a prompt's chunk, in tokens, that are worth a try.
 
-        These are the rising ``sizes`` up to the first that takes the whole prompt. The ``default``
-        is always one of them.
+        The rising ``sizes`` up to the first that takes the whole prompt are worth a try. The
+        ``default`` is always one of them.
         """
         limit = max(self.load.prompt_tokens, default)
         first_over = next((size for size in sizes if size >= limit), sizes[-1])

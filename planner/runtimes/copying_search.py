@@ -108,7 +108,7 @@ def _fewest_copied(asked: Asked, chunk: int, is_experts_alone: bool) -> Iterator
 def _groups(num_layers: int) -> list[tuple[int, int]]:
     """Return group sizes, each with the number of layers of a group that are copied.
 
-    They are sorted by the share of layers that is copied, from one layer of the largest group to
+    Groups are sorted by the share of layers that is copied, from one layer of the largest group to
     all.
     """
     shares = {
@@ -133,7 +133,7 @@ def _memory_fraction(asked: Asked) -> float:
 def accelerate_options(asked: Asked) -> Iterator[Option]:
     """Yield the map with the fewest layers in host memory.
 
-    These are the last layers, but which layers they are does not matter.
+    The last layers are in host memory, but any others would do as well.
     """
     if not asked.host.gpus:
         return

@@ -20,7 +20,7 @@ def kt_options(asked: Asked) -> Iterator[Option]:
     computed.
 
     Prices do not tell popular experts from others, so all masks with as many experts cost the same.
-    One count for all layers stands for them.
+    One count for all layers stands for all such masks.
     """
     base = _base(asked)
     for chunk in asked.chunk_sizes(CHUNKS, CHUNKS[0]):

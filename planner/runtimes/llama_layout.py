@@ -41,8 +41,8 @@ def layout_of(homes: Sequence[int], host_layers: Sequence[int]) -> Layout:
 def homes_of(asked: Asked, split: Sequence[int]) -> tuple[int, ...]:
     """Return the devices of the layers and of the head, for a ``split`` [gpu] of the last layers.
 
-    A split counts the head as one more layer. ik_llama.cpp's does not: where not all layers are on
-    GPUs, the head stays on the host.
+    A split for llama.cpp counts the head as one more layer. A split for ik_llama.cpp does not:
+    where not all layers are on GPUs, the head stays on the host.
     """
     entries = asked.model.num_layers + 1
     on_gpus = [gpu for gpu, count in enumerate(split) for _ in range(count)]

@@ -17,7 +17,9 @@ BOUNDARY_STEPS = (8, 4, 2, 1)
 """Layers by which the boundary between two GPUs is moved, from coarse to fine."""
 
 WORTH_A_VARIABLE = 0.99
-"""The share of the score that a threshold must at least bring it down to, or it is not stated."""
+"""A threshold is stated only if it brings the score to less than this share of the score without
+it.
+"""
 
 
 def refined(asked: Asked, best: Option) -> Option:

@@ -20,15 +20,15 @@ UNQUANTISED = ("f32", "f16", "bf16")
 IK_NO_EXPERT_COPIES = ((27, 0), (29, 0))
 """Operations of ik_llama.cpp, each with state 0: their weights are not copied to a GPU.
 
-They are the products of experts, alone and fused.
+The two operations are the products of experts, alone and fused.
 """
 
 
 def llama_options(asked: Asked) -> Iterator[Option]:
     """Yield options that fit, each the best of its kind; the caller takes the best.
 
-    They differ in the type of keys and values, the micro-batch, and the split over GPUs. They also
-    differ in where experts in host memory are computed for a prompt.
+    Options differ in the type of keys and values, the micro-batch, and the split over GPUs. Options
+    also differ in where experts in host memory are computed for a prompt.
     """
     threads = _threads(asked)
     for kv_type in asked.kv_types:

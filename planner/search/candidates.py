@@ -1,4 +1,4 @@
-"""The policies that the planner tries: combinations of parts that go together, named systems."""
+"""Policies that the planner tries: combinations of parts that go together, and named systems."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -177,7 +177,7 @@ def _early(question: Question, feeding: Feeding, mark: str) -> Iterator[Policy]:
     """Yield combinations with residents that stay, and with other experts copied early for the
     prompt.
 
-    These are on their way while their layer attends.
+    The early copies are on their way while the experts' layer attends.
     """
     for name in ("split", "timed"):
         fate, dispatch, misses = DISPATCHES[name]
@@ -277,7 +277,7 @@ def _paged(question: Question) -> Iterator[Policy]:
     """Yield combinations with layers pipelined over micro-batches, the KV cache of some in host
     memory.
 
-    They are the best of each kind by MoE-Lightning's roofline.
+    MoE-Lightning's roofline picks the best of each kind.
     """
     row = POLICIES["moe-lightning"]
     problem = problem_of(question.under(row))

@@ -23,8 +23,8 @@ Runs of at most half as many tokens are thus made on several draws from the star
 CLOSE, LEAST_CLOSE = 0.05, 0.01
 """After the first draws, whole runs that are more than 5 % slower than the best are dropped.
 
-That is for runs of ``FIRST_TOKENS`` or fewer. For longer runs, the limit shrinks with the square
-root of the tokens, down to 1 %.
+This limit is for runs of ``FIRST_TOKENS`` or fewer. For longer runs, the limit shrinks with the
+square root of the tokens, down to 1 %.
 """
 
 
@@ -40,7 +40,7 @@ def default_draws(question: Question) -> int:
 def first_draws(question: Question, num_draws: int) -> int:
     """Return how many draws every whole run is made on at first.
 
-    It is one draw where a run has tokens enough not to owe its time to chance.
+    One draw is enough where a run has tokens enough not to owe its time to chance.
     """
     tokens = question.batch.num_sequences * question.batch.context_tokens
     return min(num_draws, max(1, min(FEWEST_DRAWS, FIRST_TOKENS // tokens)))

@@ -1,8 +1,9 @@
 """Floors in closed form: times that a candidate cannot beat, without any simulation.
 
-They follow from what the candidate's lanes have to do. docs/explanation/bounds.md says what every
-run obeys. Here the residency is the candidate's own, so a layer's misses are known. Every figure is
-a lower limit: interference, queues, the hidden state's moves and activations are left out.
+A floor follows from what the candidate's lanes have to do. docs/explanation/bounds.md says what
+every run obeys. Here the residency is the candidate's own, so a layer's misses are known. Every
+figure is a lower limit: interference, queues, the hidden state's moves and activations are left
+out.
 """
 
 from dataclasses import dataclass, fields
@@ -76,8 +77,8 @@ class Floors:
     ) -> Floor | None:
         """Return the floor over the draws; None for candidates that have none.
 
-        These have pipelined layers, are lossy, move experts after the prompt, or run on several
-        GPUs.
+        Candidates without a floor have pipelined layers, are lossy, move experts after the prompt,
+        or run on several GPUs.
         """
         if (
             # Their layers overlap, their tokens change, or their residents move, so that windows do
@@ -205,7 +206,7 @@ def _cached_cells(policy: Policy, problem: Problem, residency: Residency, work: 
 def _overflow(policy: Policy, problem: Problem, residency: Residency, work: Work) -> Floats:
     """Return how many experts of a cell cannot have stayed since the pass before [cell of experts].
 
-    All slots and buffers of a layer are full of others then. A cache over all layers has no such
+    A layer keeps no more experts than it has slots and buffers. A cache over all layers has no such
     limit.
     """
     if policy.cache.is_global:

@@ -15,10 +15,7 @@ PROGRAM_BYTES = 192 * MIB
 """Python, its packages and the compiled kernels, as `docs/reliability.md` has them measured."""
 
 ROUTED_BYTES = 4
-"""Bytes per selected expert of a token.
-
-These are its number (2 bytes), and as much again while the draw is made.
-"""
+"""Bytes per selected expert of a token: 2 for its number, as much again while the draw is made."""
 
 NUM_PARTS = 4
 """Parts of a long run that memory is counted for.
@@ -30,8 +27,8 @@ its allocator keeps it, which is as much again.
 EXPERT_BYTES = 8
 """Bytes per expert, layer and pass.
 
-These are its tokens (4), what is done with it (1), and what the decision and the counts are made
-from.
+An expert's tokens take 4 bytes, what is done with the expert takes 1. The decision and the counts
+are made from the other 3.
 """
 
 FORESEEN_BYTES = 16
@@ -42,15 +39,15 @@ gates.
 TASK_BYTES = 264
 """Bytes per task.
 
-These are its record (48), its columns (45), where they end (8), and two or three dependencies (24).
-In the engine, there are its state (56), its three times (24), and its place in a queue (16). The
-report reads a row of the digest off it (43 to 48).
+A task has a record (48), columns (45), where they end (8), and two or three dependencies (24). In
+the engine, a task has a state (56), three times (24), and a place in a queue (16). The report reads
+a row of the digest off it (43 to 48).
 """
 
 GATE_TASKS = 4
 """Tasks per layer and pass, besides those of experts.
 
-These are attention, gate, the rest of the layer, and a copy of activations.
+Attention, gate, the rest of the layer, and a copy of activations are one task each.
 """
 
 
@@ -65,7 +62,7 @@ class PassShape:
 def run_bytes(scenario: Scenario) -> int:
     """Return the most bytes that one run takes, program included.
 
-    It is an upper estimate: every token may select experts of its own.
+    This is an upper estimate: every token may select experts of its own.
     """
     return PROGRAM_BYTES + draw_bytes(scenario) + _tasks_bytes(scenario)
 
@@ -73,7 +70,7 @@ def run_bytes(scenario: Scenario) -> int:
 def part_bytes(scenario: Scenario) -> int:
     """Return the most bytes that a run takes which keeps one part of its passes at a time.
 
-    It keeps the experts of every token, and the tasks of NUM_PARTS parts.
+    Such a run keeps the experts of every token, and the tasks of NUM_PARTS parts.
     """
     batch = scenario.batch
     num_tokens = min(batch.output_tokens, PART_PASSES)
@@ -91,7 +88,7 @@ def part_bytes(scenario: Scenario) -> int:
 def plan_bytes(question: Question, num_draws: int, num_threads: int) -> int:
     """Return the most bytes that a search takes.
 
-    It keeps the draws, ``num_threads`` runs at once, and the best run.
+    A search keeps the draws, ``num_threads`` runs at once, and the best run.
     """
     # Fetching every miss stands for all candidates: it has a copy and a run for each expert.
     scenario = question.under(find_policy("on-demand"))
@@ -105,7 +102,7 @@ def plan_bytes(question: Question, num_draws: int, num_threads: int) -> int:
 def draw_bytes(scenario: Scenario) -> int:
     """Return the bytes of a draw of the routing.
 
-    It has the experts of every token, and the tokens of every expert in every pass.
+    A draw has the experts of every token, and the tokens of every expert in every pass.
     """
     model = scenario.model
     batch = scenario.batch
@@ -165,7 +162,7 @@ def _tasks_bytes(scenario: Scenario) -> int:
 
 
 def _tasks_per_expert(policy: Policy) -> int:
-    """Return the tasks of a selected expert: its run, a copy unless misses stay on the CPU.
+    """Return the tasks of a selected expert: its run, and a copy unless misses stay on the CPU.
 
     There is one more copy where experts are fetched ahead, in vain or not.
     """

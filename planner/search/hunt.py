@@ -23,7 +23,8 @@ from sim.step.simulate import Question, fits_cards
 SCREENED_SHARE, SCREENED_LEAST, SCREENED_OTHERS, SCREENED_LAG = 0.2, 6, 2, 0.5
 """Candidates go on to whole runs if their short runs are among the best fifth (at least six).
 
-They must also take at most 1.5 times as long as the best. The best two of every offer go on too.
+A short run must also take at most 1.5 times as long as the best. The best two of every offer go on
+too.
 """
 
 MOST_CLOSE = 8
@@ -105,7 +106,8 @@ class Hunt:
     def leader(self) -> Trial:
         """Return the trial that was decided for.
 
-        Until then, it is the best by its mean of those with most draws, the earlier of equals.
+        Until then, the leader is the best by its mean of those with most draws, the earlier of
+        equals.
         """
         return self._chosen or self._foremost(self.standing())
 

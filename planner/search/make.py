@@ -178,7 +178,8 @@ def _stated(best: Run, bounds: MeanBounds) -> dict[str, Any]:
 def memory_rule(problem: Problem, held_bytes: int) -> MemoryRule:
     """Return the rule for the weights that a fixed placement may hold.
 
-    It may hold all that the default budget leaves, or what the plan held, whichever is more.
+    Such a placement may hold all that the default budget leaves, or what the plan held, whichever
+    is more.
     """
     model = problem.model
     batch = problem.batch

@@ -1,7 +1,7 @@
 """What a plan may choose besides a policy.
 
-It may choose among ways to store the weights, numbers of CPU threads, layouts over several cards,
-and ways to read experts from a disk.
+A plan may choose the storage of weights, the number of CPU threads, the layout over several cards,
+and how experts are read from a disk.
 """
 
 from collections.abc import Iterator
@@ -31,9 +31,9 @@ def offers_of(setting: Setting) -> tuple[Setting, ...]:
     """Return the setting once for each offer, in the order of preference.
 
     Schemes come in the order named, and the machine's own number of threads comes first. A setting
-    without offers stands for itself. If it says no number of threads, it offers all that its
-    machine has rates for, unless another number outdoes them. Raises InputError for a scheme, or a
-    number of threads, that there is not.
+    without offers stands for itself. A setting without a number of threads offers all numbers that
+    its machine has rates for, unless another number outdoes them. Raises InputError for a scheme,
+    or a number of threads, that there is not.
     """
     schemes = setting.offered_quantizations or (setting.quantization,)
     return tuple(

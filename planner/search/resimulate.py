@@ -23,10 +23,10 @@ def resimulated(
 ) -> dict[str, float | None]:
     """Return by how many seconds the scenario's mean end changes on larger machines.
 
-    They have one GB more of GPU memory, one GB/s more of link, or one GB/s more of DRAM (10^9
-    bytes). ``metrics`` are the scenario's own on the first of the ``draws``, over which the means
-    are taken. The policy is tuned and places anew on the larger machine. None where it does not
-    fit.
+    A larger machine has one GB more of GPU memory, one GB/s more of link, or one GB/s more of DRAM
+    (10^9 bytes). ``metrics`` are the scenario's own on the first of the ``draws``, over which the
+    means are taken. The policy is tuned and places anew on the larger machine. None where it does
+    not fit.
     """
     now_s = mean_metrics(metrics).end_to_end_s
     machine = scenario.machine

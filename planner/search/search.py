@@ -45,9 +45,9 @@ class NamedRival:
 class RunnerUp:
     """The best policy that was not chosen.
 
-    ``worse_fraction`` says by how much it is worse than the plan, ``half_width_fraction`` is half
-    the 95 % confidence interval of that (None: one draw). ``offer`` is its number among the offers,
-    0 where there is no choice.
+    ``worse_fraction`` says by how much the policy is worse than the plan. ``half_width_fraction``
+    is half the 95 % confidence interval of that fraction (None: one draw). ``offer`` is the number
+    of the policy's offer, 0 where there is no choice.
     """
 
     policy: str
@@ -116,7 +116,8 @@ class Unmet:
 class SearchStopped(KeyboardInterrupt):
     """The interruption by Ctrl-C of a search in which a candidate had run whole.
 
-    It is an interruption like any other, unless the caller catches it and asks for the best so far.
+    SearchStopped is an interruption like any other, unless the caller catches it and asks for the
+    best so far.
     """
 
     def __init__(self, best_so_far: "Callable[[], Search | Unmet]") -> None:
@@ -137,12 +138,12 @@ def search(
 ) -> Search | Unmet | Infeasible:
     """Look for the best policy by the mean over ``num_draws`` draws of the routing.
 
-    Several questions are offers, of which the plan may take any. They differ in machine and in how
-    weights are stored, and share the search. A closed form rules candidates out (unless
+    Several questions are offers, of which the plan may take any. Offers differ in machine and in
+    how weights are stored, and share the search. A closed form rules candidates out (unless
     ``has_closed_form`` is false), then short runs do. The best of them and all named systems are
     run whole on the first draws. A long run is made only where its first tokens foretell that it
-    comes close (unless ``has_samples`` is false). Those that are close run on ever more draws, most
-    of them dropping out each time.
+    comes close (unless ``has_samples`` is false). Policies that are close run on ever more draws,
+    most of them dropping out each time.
 
     No named system that may be a plan is better than the plan on the draws that both have met. What
     the draws do not tell apart (95 % confidence) goes to the earlier: to the offer named first,
@@ -323,7 +324,8 @@ def _spelt_out(hunt: Hunt, best: Trial) -> Run:
 def is_fixed(policy: Policy) -> bool:
     """Whether the static bound holds for the policy.
 
-    Its residency never changes, its layers do not overlap, and every token is as without it.
+    The policy's residency never changes, its layers do not overlap, and every token is as without
+    it.
     """
     return policy.keeps_residency and not policy.feeding.is_pipelined and policy.is_lossless
 
@@ -331,7 +333,7 @@ def is_fixed(policy: Policy) -> bool:
 def planned_policy(run: Run) -> Policy:
     """Return the policy of a run with its placement spelt out expert by expert.
 
-    It then repeats without knowing the popularity.
+    The policy then repeats without knowing the popularity.
     """
     policy = run.scenario.policy
     if not isinstance(policy.placement, RankedPlacement):

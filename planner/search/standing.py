@@ -52,8 +52,8 @@ def overflows(trial: Trial) -> bool:
 def is_allowed(question: Question, trial: Trial, goal: Goal) -> bool:
     """Whether the trial may become the plan.
 
-    It fits, knows no future, changes no token (unless that is allowed), and has as many experts a
-    layer as asked for. Its CPU runs no expert that the GPU holds: no runtime does that.
+    The trial fits, knows no future, changes no token (unless that is allowed), and has as many
+    experts a layer as asked for. Its CPU runs no expert that the GPU holds: no runtime does that.
     """
     policy = trial.policy
     # A rival may do it all the same, in order not to be made slower than its paper says.

@@ -55,8 +55,8 @@ further tokens.
 MOST_SHARED_BYTES = 192 * MIB
 """The most bytes of predictions about draws that are kept for other runs over the same draws.
 
-That is two draws of 512 passes of 94 layers of 128 experts. Runs of one draw follow one another, so
-that more would serve no run.
+Predictions of two draws of 512 passes of 94 layers of 128 experts take as many. Runs of one draw
+follow one another, so that more would serve no run.
 """
 
 MOST_RANKINGS = 1000
@@ -270,7 +270,7 @@ class Trials:
     def screened(self, trials: Sequence[Trial]) -> Iterator[Metrics]:
         """Yield what the prompt and first few tokens promise for each trial's whole run.
 
-        They are run on the first draw, several trials at once.
+        Several trials are run at once, on the first draw.
         """
         shorts = {
             feeding: self._short(feeding)
@@ -308,7 +308,7 @@ class Trials:
     def _first_tokens(self, feeding: Feeding, output_tokens: int) -> Drawn:
         """Return the first draw up to that output token.
 
-        All runs get the same one, so that they share what predictors say of it.
+        All runs share this cut draw, and with it what predictors say of it.
         """
         return self._firsts.get(
             (feeding, output_tokens), lambda: first_tokens(self.drawn(feeding, 0), output_tokens)

@@ -188,7 +188,8 @@ def kv_tiers_of(
 
     LMCache has no words for ``loading: cheaper``, ``compression`` and the size of ``remote``, so
     these are left out. Raises InputError where there are no tiers, and for tiers that LMCache
-    cannot have. It is also raised for what only LMCache's owner knows, such as a server's port.
+    cannot have. Places that only LMCache's owner knows, such as a server's port, raise InputError
+    too.
     """
     if not spec.tiers:
         raise InputError("the best plan leaves offloading off: there are no tiers to write")

@@ -1,10 +1,10 @@
 """The search for how to serve a workload: instances, KV tiers, rules and sizes, prefill and decode
 apart.
 
-The search is staged. First it tries how the GPUs are shared out, with and without the tiers. For
-the best share, it then tries which tiers, under which rules, and how small they may be. Last it
-takes prefill and decode apart, where a link is offered. All candidates serve the same requests.
-With a target, all this is done for 1, 2, … GPUs, until the target is met.
+The search has stages. The first shares the GPUs out, with and without the tiers. For the best
+share, the next stages choose tiers and rules, and find how small the tiers may be. The last takes
+prefill and decode apart, where a link is offered. All candidates serve the same requests. With a
+target, all stages run for 1, 2, … GPUs, until the target is met.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -168,9 +168,9 @@ class _Search:
         return tried if isinstance(tried, Infeasible) else None
 
     def choose_rules(self) -> None:
-        """Try tiers and rules for the best share with tiers.
+        """Try other tiers and rules for the best share with tiers.
 
-        These are fewer tiers, loading only where it is cheaper, loading layer by layer,
+        The search tries fewer tiers, loading only where it is cheaper, loading layer by layer,
         prefetching, and other policies.
         """
         start = self._best(with_tiers=True)

@@ -34,7 +34,7 @@ def running_spec(
 def num_keeping_ranks(offered: ServingSpec, machine: Machine, model: Model) -> int:
     """Return how many ranks of an instance bring memory for KV.
 
-    All of them do, except for latent KV (MLA), which is the same on every rank. LMCache then keeps
+    All ranks do, except for latent KV (MLA), which is the same on every rank. LMCache then keeps
     that of the first alone (save_only_first_rank, lmcache/v1/cache_engine.py, 0.5.6).
     """
     if any(layer.attention and layer.attention.expanded_elements for layer in model.layers):

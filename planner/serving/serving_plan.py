@@ -15,10 +15,10 @@ class ServingQuestion:
     """The question of how to serve a workload.
 
     ``offered`` has the tiers that may be used, up to their sizes, and a link for prefill and decode
-    apart, if any. Its other keys are kept as they are; ``num_instances`` and the GPUs of each are
-    kept only where they are stated. With a ``target``, the fewest GPUs that meet it are looked for;
-    without, all GPUs are used. ``against`` is what serves the requests today, where that is to be
-    compared.
+    apart, if any. All else in ``offered`` is kept as it is; ``num_instances`` and the GPUs of each
+    are kept only where they are stated. With a ``target``, the fewest GPUs that meet it are looked
+    for; without, all GPUs are used. ``against`` is what serves the requests today, where that is to
+    be compared.
     """
 
     machine: Machine
@@ -36,8 +36,9 @@ class ServingQuestion:
 class ServingChoice:
     """A candidate: what was changed, in words, its serving file, and the metrics of its run.
 
-    ``excess_fraction`` is by how much it misses the target. It is 0 where the target is met or
-    there is none, and infinite where it turns away more requests than the largest instance.
+    ``excess_fraction`` is by how much the candidate misses the target: 0 where it meets the target
+    or there is none. The fraction is infinite where more requests are turned away than by the
+    largest instance.
     """
 
     label: str

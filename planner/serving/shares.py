@@ -12,7 +12,8 @@ def shares_of(question: ServingQuestion) -> Iterator[Share]:
     """Yield numbers of instances, each with the GPUs of an instance; stated numbers are kept.
 
     With a target, the GPUs of an instance are a divisor of the machine's. Without a target, the
-    number of instances is one, and they use all GPUs unless the GPUs of an instance are stated.
+    number of instances is a divisor, and the instances use all GPUs unless the GPUs of each are
+    stated.
     """
     offered = question.offered
     count = question.machine.gpu.count

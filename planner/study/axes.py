@@ -62,7 +62,7 @@ class Axis:
 def with_override(setting: Setting, path: str, value: float) -> Setting:
     """Return the setting with one number of the machine overridden.
 
-    It takes the place of an earlier override of the same path.
+    The override takes the place of an earlier one of the same path.
     """
     others = [text for text in setting.machine_overrides if text.partition("=")[0] != path]
     return setting.model_copy(update={"machine_overrides": (*others, f"{path}={value!r}")})

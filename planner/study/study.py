@@ -63,9 +63,9 @@ class Study:
 class Keys:
     """Names of points by all that determines their outcome: equal keys mean equal outcomes.
 
-    That is the setting, the objective, the version, the source code and shipped data, and the
-    content of each file that the setting names. An object reads contents once, and takes files not
-    to change while it lives.
+    A key is made of the setting, the objective, the version, the source code, the shipped data, and
+    the content of the files that the setting names. An object reads contents once, and takes files
+    not to change while it lives.
     """
 
     def __init__(self, objective: str, version: str, *, has_bounds: bool = True) -> None:

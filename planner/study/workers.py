@@ -56,8 +56,9 @@ class ShieldedPool(ProcessPoolExecutor):
 def process_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     """Yield a pool of that many processes of one thread each.
 
-    The processes start afresh, and inherit nothing but the environment. They are told to end when
-    all goes well, and killed when it does not: a second Ctrl-C would break the waiting for them.
+    The processes start afresh, and inherit nothing but the environment. When all goes well, the
+    processes are told to end. When it does not, they are killed: a second Ctrl-C would break the
+    waiting for them.
     """
     pool = ShieldedPool(num_workers)
     try:

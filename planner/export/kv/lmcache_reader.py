@@ -1,8 +1,8 @@
 """The reader of LMCache 0.5.6's configuration files, as KV tiers and rules for them.
 
 The writer beside it writes such files, and so do users. LMCache warns of keys that it does not know
-and runs without them. So the reader names these keys, and they change nothing. It refuses keys that
-change what is found or how KV moves, if no tier or rule stands for them.
+and runs without them. So the reader names these keys, and they change nothing. The reader refuses
+keys that change what is found or how KV moves, if no tier or rule stands for them.
 """
 
 from collections.abc import Mapping, Sequence

@@ -18,7 +18,7 @@ def vllm_text(tiers: KvTiers) -> str:
 def kv_transfer_config(tiers: KvTiers) -> dict[str, Any]:
     """Return the configuration of vLLM's connector to LMCache in the engine, or to its server.
 
-    It says where layers load one by one, because vLLM then captures other graphs.
+    The configuration says where layers load one by one, because vLLM then captures other graphs.
     """
     if tiers.runs_in == "server":
         assert tiers.server is not None

@@ -101,9 +101,9 @@ def args_text(command: RuntimeCommand) -> str:
 def bench_text(command: RuntimeCommand) -> str:
     """Return a command of llama-bench, in which ``;`` separates overrides and ``/`` splits.
 
-    It measures prompt and answer at two depths. The load's prompt is the one at the first depth,
-    its answer the one at the second. If prompts have other threads than answers, there is a command
-    for each.
+    The command measures prompt and answer at two depths. The load's prompt is the one at the first
+    depth, its answer the one at the second. If prompts have other threads than answers, there is a
+    command for each.
     """
     flags = dict(command.flags())
     prompt, answer = command.prompt_tokens, command.output_tokens

@@ -1,10 +1,10 @@
 """Experts by name for a fork of llama.cpp that has a static cache of experts.
 
 The fork (thecodacus/llama.cpp, pull request 5) reads a CSV of choices, with rows
-``position,layer,expert,expert,…``. Its llama-moe-trace writes such files (tools/moe-trace at
-0bc799a0). It counts the choices of decoded tokens, whose positions are at least 0. In each layer it
-keeps as many of the most chosen experts in GPU memory as it is told. So it keeps a plan's experts,
-if the CSV has no other choices.
+``position,layer,expert,expert,…``. The fork's llama-moe-trace writes such files (tools/moe-trace at
+0bc799a0). The fork counts the choices of decoded tokens, whose positions are at least 0. In each
+layer, the fork keeps as many of the most chosen experts in GPU memory as it is told. So the fork
+keeps a plan's experts, if the CSV has no other choices.
 """
 
 from collections.abc import Iterator, Sequence

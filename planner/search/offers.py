@@ -1,7 +1,7 @@
 """What a plan may choose besides a policy.
 
-A plan may choose the storage of weights, the number of CPU threads, the layout over several cards,
-and how experts are read from a disk.
+Choices are the storage of weights, the number of CPU threads, the layout over several cards, and
+how experts are read from a disk.
 """
 
 from collections.abc import Iterator

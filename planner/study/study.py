@@ -64,8 +64,8 @@ class Keys:
     """Names of points by all that determines their outcome: equal keys mean equal outcomes.
 
     A key is made of the setting, the objective, the version, the source code, the shipped data, and
-    the content of the files that the setting names. An object reads contents once, and takes files
-    not to change while it lives.
+    the files that the setting names. An object reads those files once, and takes them not to change
+    while it lives.
     """
 
     def __init__(self, objective: str, version: str, *, has_bounds: bool = True) -> None:

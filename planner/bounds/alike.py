@@ -1,10 +1,10 @@
-"""Least layer times by how many of its experts are resident, where the routing treats all experts
+"""Least times of layers by their number of resident experts, where the routing treats all experts
 of a layer alike.
 
-Then which experts are resident does not matter, only how many are: renaming a layer's experts
-leaves the routing's distribution as it is, so every placement may be averaged over all renamings. A
-cell's missing experts are then any subset of those it selects, as often as any other of that size,
-and nothing has to be relaxed to shares of an expert. docs/explanation/bounds.md has the proof.
+Only the number of resident experts matters then, not which experts are resident. Renaming a layer's
+experts leaves the routing's distribution as it is, so every placement may be averaged over all
+renamings. After that, all sets of m missing experts of a cell are equally likely. The bound
+therefore needs no relaxation to shares of an expert. docs/explanation/bounds.md has the proof.
 """
 
 from dataclasses import dataclass
@@ -25,14 +25,20 @@ from sim.engine.compilation import allocating_part
 from sim.memo import num_array_bytes, remembered
 
 MOST_SHARES_BYTES = 192 * MIB
-"""Kept of shares of missing experts. A model's cells have some hundred sizes, of up to a megabyte
-each with 384 experts.
+"""The most bytes of ``missing_shares`` arrays that are kept.
+
+A model's cells have some hundred sizes. With 384 experts, the array of one size takes up to a
+megabyte.
 """
 
 
 class Sizes(NamedTuple):
-    """How many experts cells select: the different numbers ``found``, ascending, which of them each
-    cell has, and the layers of each. ``layer`` [cell] is the cell's own, of ``num_layers``.
+    """The numbers of experts that cells select.
+
+    ``found`` [size] are the different numbers, ascending. ``of_cell`` [cell] is the place in
+    ``found`` of a cell's number. ``layers`` [size] are the layers with cells of that size, and a
+    second layer where there is only one. ``layer`` [cell] is a cell's layer, of ``num_layers``
+    layers.
     """
 
     found: NDArray[np.int64]
@@ -43,13 +49,13 @@ class Sizes(NamedTuple):
 
 
 def sizes_of(work: CellWork, layer: NDArray[np.int64], num_layers: int) -> Sizes:
-    """Return the sizes of those cells."""
+    """Return the numbers of experts that cells select; ``layer`` [cell] is the layer of each."""
     found, of_cell = np.unique(np.diff(work.offsets), return_inverse=True)
     has = np.zeros((len(found), num_layers), bool)
     has[of_cell, layer] = True
     has[:, 0] |= (
         has.sum(axis=1) == 1
-    )  # a product with one row is another one, and rounded differently
+    )  # numpy computes a product with one row in another way, which rounds differently
     has[:, -1] |= has.sum(axis=1) == 1
     return Sizes(
         found=found,
@@ -62,19 +68,24 @@ def sizes_of(work: CellWork, layer: NDArray[np.int64], num_layers: int) -> Sizes
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CountTimes(ExpertTimes):
-    """Sums over cells in ns, [kind, layer, number of residents from 0 to all]: never rising along
-    the last.
+    """Sums of the cells' least times in ns, [kind, layer, number of resident experts].
+
+    The last axis runs from 0 to all experts. The sums never rise along it.
     """
 
     ns: Floats
 
     def resident_ns(self, kind: int, base_ns: Floats, rent_ns: Floats) -> Floats:
-        """See ExpertTimes: the layer holds as many experts as pay."""
+        """Return the least ns [layer] (see ExpertTimes): each layer holds the number of experts
+        that costs least.
+        """
         rents = rent_ns[:, None] * np.arange(self.ns.shape[2])
         return np.asarray(base_ns + (self.ns[kind] + rents).min(axis=1))
 
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
-        """See ExpertTimes: what a byte of one more resident saves, over all layers and kinds."""
+        """Return the ns per byte that one more resident expert saves, over all layers and kinds
+        (see ExpertTimes).
+        """
         steps = -np.diff(self.ns, axis=2) / np.maximum(item_bytes, 1)[None, :, None]
         return np.asarray(steps[steps > 0])
 
@@ -86,10 +97,10 @@ def count_times(
     caps: Floats,
     num_experts: int,
 ) -> CountTimes:
-    """The sums of these cells, averaged over all renamings of the experts. ``caps`` [kind, cell]:
-    the most that a cell takes.
+    """Return the sums over the cells of ``work``, averaged over all renamings of the experts.
 
-    ``tables`` and ``sizes`` are those of the cells.
+    ``tables`` and ``sizes`` are those of the same cells. ``caps`` [kind, cell] is the most ns that
+    a cell takes.
     """
     by_missing = np.zeros(
         (len(caps), sizes.num_layers, len(sizes.found), int(sizes.found.max(initial=0)) + 1)
@@ -109,8 +120,9 @@ def count_times(
 # Every sum over draws asks for them again.
 @remembered(MOST_SHARES_BYTES, num_array_bytes)
 def missing_shares(num_experts: int, num_selected: int) -> Floats:
-    """Probability [missing, resident] that that many of the selected are not resident, where all
-    subsets are alike: hypergeometric.
+    """Return the probability [missing, resident] that so many of the selected experts are missing.
+
+    The distribution is hypergeometric, since all sets of resident experts are equally likely.
     """
     missing = np.arange(num_selected + 1)[:, None]
     resident = np.arange(num_experts + 1)[None, :]
@@ -134,13 +146,13 @@ def _log_choose(of: NDArray[np.int64] | int, some: NDArray[np.int64] | int) -> F
 
 @bound_kernel
 def add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-untyped-def]
-    """Add every cell's least mean time, over all choices of m missing experts, to ``out`` [kind,
-    layer, size, m].
+    """Add the least time of every cell, in ns, to ``out`` [kind, layer, size, m].
 
-    With few experts every choice is tried. With more, the better of two bounds counts. Counted:
-    c experts run on the CPU, whole ones, resident or not, and at least m - c are copied. Weighed:
-    whatever the lanes' weights, the longest lane takes no less than their mean, for which every
-    expert decides alone.
+    A cell's time is the mean over all sets of m missing experts. With few experts, every set is
+    tried. With more, the larger of two bounds counts. In the counted bound, c whole experts run on
+    the CPU, resident or not, and at least m - c are copied. In the weighed bound, the longest lane
+    takes at least any weighted mean of the lanes. In that mean, every expert takes its cheapest
+    lane.
     """
     widest = max(widest_of(work.offsets), FEW)
     counted = np.empty(widest + 1)
@@ -206,10 +218,10 @@ def add_cells(work, tables, layer, size_of, caps, out):  # type: ignore[no-untyp
 
 @allocating_part
 def _best_of_counts(counted, none, each, size, cap, least):  # type: ignore[no-untyped-def]
-    """Fill ``least`` [missing] with the better of both bounds.
+    """Fill ``least`` [missing], in ns, with the larger of the counted and the weighed bound.
 
-    A weighed sum that may exceed what the cell takes at most is scaled until it does not, whichever
-    experts are missing.
+    Neither bound exceeds ``cap``, the most that the cell takes. A weighed sum is scaled until it
+    keeps to the cap even with all experts missing.
     """
     for missing in range(size + 1):
         least[missing] = min(counted[missing], cap)
@@ -223,8 +235,11 @@ def _best_of_counts(counted, none, each, size, cap, least):  # type: ignore[no-u
 
 @allocating_part
 def _least_times(work, cell, tables, counted, none, each):  # type: ignore[no-untyped-def]
-    """Fill the cell's ``counted`` [missing], and [weighing] what it proves with none and with all
-    experts missing; returns how many.
+    """Fill ``counted`` [missing], and ``none`` and ``each`` [weighing], for a cell; return the
+    number of weighings.
+
+    ``counted`` is the counted bound in ns. ``none`` and ``each`` are the ns that a weighing proves
+    with no expert missing and with all experts missing.
     """
     first = work.offsets[cell]
     last = work.offsets[cell + 1]
@@ -272,8 +287,10 @@ def _least_times(work, cell, tables, counted, none, each):  # type: ignore[no-un
 
 @allocating_part
 def _weigh_lanes(work, cell, picks, prices):  # type: ignore[no-untyped-def]
-    """Fill ``prices`` [of the CPU, of the GPU, of a copy; weighing] for each weighing of the three
-    lanes.
+    """Fill ``prices`` [3, weighing] for each weighing of the lanes CPU, GPU and link.
+
+    The rows are the weights of a ns on the CPU and of a ns on the GPU, and the weighted ns of a
+    copy.
     """
     first = work.offsets[cell]
     fetch = work.fetch[cell]
@@ -300,7 +317,10 @@ def _weigh_lanes(work, cell, picks, prices):  # type: ignore[no-untyped-def]
 
 @allocating_part
 def _weigh_early(work, cell, picks, prices):  # type: ignore[no-untyped-def]
-    """Weigh GPU and CPU alone, for plans whose copies are no lane of the window but all count."""
+    """Fill ``prices`` as ``_weigh_lanes`` does, for plans whose copies begin ahead of their gates.
+
+    Only CPU and GPU are lanes of the window then. Every copy counts, at the link's weight.
+    """
     first = work.offsets[cell]
     fetch = work.fetch[cell]
     share = work.time_share[cell]
@@ -320,8 +340,10 @@ def _weigh_early(work, cell, picks, prices):  # type: ignore[no-untyped-def]
 
 @allocating_part
 def _weighed(cpu, gpu, beside, prices, none, each):  # type: ignore[no-untyped-def]
-    """Fill what each weighing proves, with none and with all experts missing: expert by expert, all
-    weighings side by side.
+    """Fill ``none`` and ``each`` [weighing]: the ns that each weighing proves with no and with all
+    experts missing.
+
+    Every expert takes its cheaper device. All weighings are summed side by side.
     """
     for number in range(len(none)):
         none[number] = each[number] = prices[1, number] * beside

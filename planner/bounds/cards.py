@@ -1,11 +1,12 @@
 """Bounds for plans that lay whole layers out over several cards, which may be unlike.
 
-One card works at a time, and copies to the cards go one after another, as in the simulation of
-such plans. Every choice of the cards in use is bounded apart, and the least is the bound: where two
-or more are used, each pass carries its hidden states from card to card, down to the host and up
-again. Cards that are alike are one card with the memory of all, for their layers cost the same.
-Where they are unlike, each card's bytes have a price of their own, and each layer lies on whichever
-card is cheapest for it. The proof is in docs/explanation/bounds.md.
+One card works at a time, and copies to the cards go one after another, as in the simulation of such
+plans. Every choice of the cards in use has a bound of its own, and the least of these bounds
+counts. With two or more cards in use, each pass moves its hidden states from card to card. Hidden
+states go directly where the machine can, else by way of the host. Cards that are alike count as one
+card with the memory of all, for their layers cost the same. On unlike cards, each card's bytes have
+a price of their own, and each layer lies on the card where it costs least. The proof is in
+docs/explanation/bounds.md.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,11 @@ from sim.step.simulate import Drawn
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Card:
-    """A card in use: its work in every draw, and what it has room for under a rule and in all."""
+    """A card in use, with its work in every draw.
+
+    ``stores`` is its room under the default memory rule, ``loosest`` its room if all its memory is
+    for weights.
+    """
 
     machine: Machine
     works: Sequence[Work]
@@ -46,11 +51,12 @@ def bounds_over_cards(
     are_alike: bool,
     held_bytes: int = 0,
 ) -> MeanBounds:
-    """Both bounds for plans that use any of these cards, each a machine whose one GPU it is.
+    """Return both bounds for plans that use any of ``cards``, each a machine whose one GPU is that
+    card.
 
-    The static one is for plans that keep to the default budget of each card's memory, or hold up to
-    ``held_bytes`` of weights on as many cards as the problem's own, whichever is more; both are for
-    plans whose layers each lie on one card.
+    Both are for plans whose layers each lie on one card. The static bound is for plans that keep to
+    the default budget of each card's memory. On as many cards as the problem has, it also covers
+    plans that hold up to ``held_bytes`` of weights.
     """
     kinds = _kinds(cards)
     known = [_card(problem, machine, draws) for machine in kinds]
@@ -77,7 +83,9 @@ def bounds_over_cards(
 
 
 def _choices(kinds: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Every choice of cards by kind, each once."""
+    """Yield every choice of one or more cards, as the sorted kinds of these cards, each choice
+    once.
+    """
     for number in range(1, len(kinds) + 1):
         yield from sorted(set(combinations(sorted(kinds), number)))
 
@@ -100,8 +108,9 @@ def _card(problem: Problem, machine: Machine, draws: Sequence[Drawn]) -> _Card:
 
 
 def _crossings_ns(problem: Problem, cards: Sequence[Machine], draws: Sequence[Drawn]) -> float:
-    """The least that hidden states take from one card to another in all passes of all draws:
-    straight where the machine can, else by way of the host.
+    """Return the least ns that hidden states take to the next card, in all passes of all draws.
+
+    Hidden states go directly where the machine can copy from card to card, else by way of the host.
     """
     model = problem.model
     across = CostModel(machine=cards[0], model=model)
@@ -130,8 +139,11 @@ def _kv_bytes(problem: Problem) -> int:
 
 
 def _bounds_ns(used: Sequence[_Card], least_bytes: float, *, are_alike: bool) -> Floats:
-    """Static and clairvoyant bound over all draws for plans on those cards, crossings left out;
-    the cards hold ``least_bytes`` together, or what they have room for.
+    """Return the static and the clairvoyant bound [2] over all draws, in ns, for plans on those
+    cards.
+
+    Crossings between cards are left out. Together the cards hold ``least_bytes``, or what they have
+    room for, whichever is more.
     """
     room = sum(card.stores.capacity_bytes for card in used)
     grown = max(1.0, least_bytes / room) if room > 0 else 1.0
@@ -144,9 +156,7 @@ def _bounds_ns(used: Sequence[_Card], least_bytes: float, *, are_alike: bool) ->
 
 
 def _by_kind(used: Sequence[_Card], grown: float) -> list[CardRuns]:
-    """The work on each kind of card, and what all cards of that kind have room for, times
-    ``grown``.
-    """
+    """Return the work on each kind of card, and the room of all its cards times ``grown``."""
     kinds = _kinds([card.machine for card in used])
     alike = [[card for card in used if card.machine == kind] for kind in kinds]
     return [
@@ -164,7 +174,7 @@ def _by_kind(used: Sequence[_Card], grown: float) -> list[CardRuns]:
 
 
 def _kinds(machines: Sequence[Machine]) -> list[Machine]:
-    """The machines, those that are alike once."""
+    """Return the different machines, in order of their first appearance."""
     kinds: list[Machine] = []
     for machine in machines:
         if machine not in kinds:
@@ -173,7 +183,7 @@ def _kinds(machines: Sequence[Machine]) -> list[Machine]:
 
 
 def _joined(stores: Sequence[Stores]) -> Stores:
-    """One card with the memory of all."""
+    """Return the stores of one card with the memory of all."""
     return replace(
         stores[0],
         capacity_bytes=sum(own.capacity_bytes for own in stores),

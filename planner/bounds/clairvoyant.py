@@ -1,10 +1,9 @@
-"""The clairvoyant bound: no lossless policy is faster, whatever it caches, evicts or fetches ahead,
-knowing all that will be routed.
+"""The clairvoyant bound: no lossless policy is faster, even one that knows all future selections.
 
-Time is at least the layers' windows end to end, and at least the copies end to end; so it is at
-least any weighted mean of the two. What a cache of that size must copy is bounded by a price on
-every byte held at each border between passes: each expert then goes its cheapest way through the
-run on its own. The proof is in docs/explanation/bounds.md.
+A run takes at least the sum of its layers' windows, and at least the sum of its copies; so it takes
+at least any weighted mean of the two. Each byte that the GPU holds at a border between passes has a
+price, in place of the limit of its memory. Every expert then takes its cheapest way through the run
+by itself: held, copied anew, or run on the CPU. The proof is in docs/explanation/bounds.md.
 """
 
 from dataclasses import dataclass
@@ -22,20 +21,25 @@ from planner.bounds.stores import Stores
 from planner.bounds.work import Floats, Work
 
 LINK_STARTS, PRICE_STARTS = (0.05, 0.2, 0.5, 0.9, 0.99), (0.1, 0.4, 0.8, 1.2)
-"""First guesses: the weight of the link's total, and the price of a byte against what the last byte
-that fits would save.
+"""First guesses of the weight of the link's total, and of the price of a byte.
+
+The price is a multiple of what the last byte that fits would save.
 """
 
 NEVER_NS = 1e30
-"""Longer than anything takes: a copy of it never pays within a window."""
+"""A copy's time, in ns, that is longer than any run: within a window, such a copy never pays."""
 
 NUM_TRIALS = 120
-"""Points that the search looks at from the best first guess; any of them is a valid bound."""
+"""Points that the search evaluates from the best first guess on; each of them proves a valid bound.
+"""
 
 
 class Multipliers(NamedTuple):
-    """What proves a bound: the link's weight in [0, 1], ns per byte and border, and slopes as a
-    share of the steepest.
+    """The numbers that prove a bound.
+
+    ``link_share`` is the weight of the link's total, in [0, 1]. ``byte_price`` is in ns per byte
+    and border between passes. ``steepness`` is the slope at each frontier, as a share of its
+    steepest slope.
     """
 
     link_share: float = 0.0
@@ -44,16 +48,17 @@ class Multipliers(NamedTuple):
 
 
 Guess = tuple[Multipliers, ...]
-"""A point for the whole run, or one for prefill and one for decode."""
+"""Multipliers for the whole run, or one set for prefill and one for decode."""
 
 
 class Uses(NamedTuple):
-    """Uses of what may be on the GPU: experts, layers' dense parts, the head. Ordered by item, then
-    by pass; ``starts`` [item + 1].
+    """Uses of the items that may be on the GPU: experts, dense parts of layers, the head.
 
-    ``pass_of`` is the pass among those bounded. An expert's use elsewhere than on the GPU costs
-    ``weight`` times the slope of its ``cell``; a use of something else has no cell (-1) and costs
-    ``cost_ns``. [item]: ``size_bytes`` and ``copy_ns``.
+    Uses are ordered by item, then by pass; ``starts`` [item + 1] bounds those of each item.
+    ``pass_of`` [use] counts passes among those that are bounded. If an expert is used elsewhere
+    than on the GPU, it costs ``weight`` [use] times the slope of its ``cell`` [use]. Other items
+    have no cell (-1), and cost ``cost_ns`` [use] elsewhere. ``size_bytes`` and ``copy_ns`` [item]
+    are an item's size, and the time of its copy.
     """
 
     starts: NDArray[np.int64]
@@ -67,8 +72,9 @@ class Uses(NamedTuple):
 
 @bound_kernel
 def _relaxed(front, slope, ways, link_share, price, least):  # type: ignore[no-untyped-def]
-    """Fill ``least`` [cell] with the least of ns - slope · missing, and return what all items' uses
-    cost, by their cheapest way.
+    """Fill ``least`` [cell] with the least of ns - slope · missing over the cell's vertices.
+
+    Return the cost in ns of all items' uses, each item on its cheapest way.
     """
     for cell in range(len(slope)):
         least[cell] = np.inf
@@ -79,8 +85,9 @@ def _relaxed(front, slope, ways, link_share, price, least):  # type: ignore[no-u
 
 @bound_kernel
 def _cheapest(ways, slope, link_share, price):  # type: ignore[no-untyped-def]
-    """Sum over items of the cheapest way through all uses: held (paid by border and byte), copied
-    anew, or served elsewhere.
+    """Return the sum over items of the cheapest way through all uses, in weighted ns.
+
+    An item is held (paid by border and byte), copied anew, or served elsewhere.
     """
     total = 0.0
     time = 1 - link_share
@@ -103,19 +110,20 @@ def _cheapest(ways, slope, link_share, price):  # type: ignore[no-untyped-def]
 
 
 def cheapest_ns(ways: Uses, byte_price: float) -> float:
-    """What all uses cost where each is held at that price of a byte and border, or costs its own
-    time: that of its copy, or of what serves it elsewhere.
+    """Return the least ns of all uses, which have no cells.
+
+    Each item is held at ``byte_price`` ns per byte and border, or copied, or served elsewhere.
     """
-    half = 0.5  # either kind of cost counts alike, so that halves of both are half of all
+    half = 0.5  # copies and other costs have the same weight, so that the sum is half of all
     return _cheapest(ways, np.zeros(1), half, byte_price * half) / half  # type: ignore[no-any-return]  # compiled
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClairvoyantDual:
-    """Some passes' relaxed problem.
+    """The relaxed problem over some passes, of which any multipliers prove a bound.
 
-    ``frontiers`` hold time against the weight of experts on the CPU; ``base_ns`` is spent in any
-    case.
+    ``frontiers`` give each cell's least time by the weight of its experts on the CPU. ``base_ns``
+    is spent in any case.
     """
 
     frontiers: Frontiers
@@ -126,7 +134,7 @@ class ClairvoyantDual:
 
     @cached_property
     def steepest(self) -> Floats:
-        """The steepest slope of each frontier, at least 0."""
+        """The steepest slope of each frontier [cell], at least 0, in ns per unit of weight."""
         cell = self.vertex_cell
         found = np.zeros(len(self.frontiers.offsets) - 1)
         inside = np.diff(cell) == 0
@@ -139,15 +147,13 @@ class ClairvoyantDual:
 
     @cached_property
     def vertex_cell(self) -> NDArray[np.int64]:
-        """The cell of each vertex."""
+        """The cell of each vertex [vertex]."""
         return np.repeat(
             np.arange(len(self.frontiers.offsets) - 1), np.diff(self.frontiers.offsets)
         )
 
     def value_ns(self, link_share: float, byte_price: float, steepness: float) -> float:
-        """The bound that these prove: the link's weight in [0, 1], ns per byte and border, and
-        slopes as a share of the steepest.
-        """
+        """Return the bound in ns that these numbers prove; see Multipliers."""
         time = 1 - link_share
         slope = self.steepest * steepness
         least = np.empty(len(slope))
@@ -159,7 +165,7 @@ class ClairvoyantDual:
         )
 
     def solve(self) -> tuple[float, Multipliers]:
-        """The best bound found, in ns, and the point that proves it."""
+        """Return the best bound found, in ns, and the multipliers that prove it."""
         if not self.num_passes:
             return 0.0, Multipliers()
         lanes = Multipliers(), self.value_ns(*Multipliers())
@@ -174,7 +180,7 @@ class ClairvoyantDual:
         best, link, price, scale = max(tried)
 
         def point(at: Floats) -> Multipliers:
-            """The multipliers at a corner, cut to what is valid."""
+            """Return the multipliers at a point of the search, cut to what is valid."""
             return Multipliers(
                 float(np.clip(at[0], 0, 1)),
                 max(0.0, float(at[1])) * scale,
@@ -182,7 +188,7 @@ class ClairvoyantDual:
             )
 
         def loss(at: Floats) -> float:
-            """What the search makes small."""
+            """Return the negative of the bound at a point, which the search minimises."""
             return -self.value_ns(*point(at))
 
         found, least = lowest(loss, _simplex(link, price), NUM_TRIALS)
@@ -196,8 +202,10 @@ class ClairvoyantDual:
         return value, at
 
     def saving(self, link_share: float) -> float:
-        """What the last byte of GPU memory saves per pass when the most saving come first, each use
-        the cheaper of a copy and elsewhere.
+        """Return the ns per pass that the last byte of GPU memory saves.
+
+        The items that save most per byte are held first. At each use, a held item saves the cheaper
+        of a copy and a use elsewhere, so weighted.
         """
         ways = self.ways
         cost = np.where(
@@ -228,11 +236,11 @@ def _simplex(link: float, price: float) -> Floats:
 
 
 def repeated_bound(work: Work, stores: Stores, guess: Guess | None) -> tuple[float, Guess]:
-    """The end-to-end bound in ns of one of many similar runs, and what proves it: without a guess
-    it is solved, else only evaluated.
+    """Return the end-to-end bound in ns of one of many similar runs, and the multipliers that prove
+    it.
 
-    A guess has a point for the whole run, or one for each phase: whichever was better where it was
-    solved.
+    Without a guess, the best multipliers are searched for; a guess is only evaluated. A guess has
+    multipliers for the whole run, or for each phase, whichever proved more where it was solved.
     """
     everything = np.ones(len(work.is_prefill), bool)
     phases = work.is_prefill, ~work.is_prefill
@@ -253,7 +261,7 @@ def repeated_bound(work: Work, stores: Stores, guess: Guess | None) -> tuple[flo
 
 
 def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantDual:
-    """The problem over the marked passes."""
+    """Return the relaxed problem over the marked passes."""
     part = MarkedPasses(work=work, marked=passes)
     found = frontiers(
         part.unweighed._replace(fetch=np.full(len(part.cell_of), NEVER_NS))
@@ -281,16 +289,16 @@ def _dual(work: Work, stores: Stores, passes: NDArray[np.bool_]) -> ClairvoyantD
 
 
 def _activations(work: Work) -> Floats:
-    """[pass]: the most that activations can cost a layer, which a layer wholly on the CPU is
+    """Return the ns [pass] of moving all activations down and up, which a layer on the CPU is
     spared.
     """
     return (work.activations_d2h + work.activations_h2d)[work.num_tokens]
 
 
 def _ways(part: MarkedPasses, stores: Stores, weight: Floats, dense: Floats) -> Uses:
-    """Uses of experts, then of dense parts and the head, by item and pass.
+    """Return the uses of experts, then of dense parts and the head, by item and pass.
 
-    A copy costs its share of a whole layer's, if that is less.
+    A copy costs its share of the copy of a whole layer, if that is less.
     """
     work = part.work
     cell = part.cell_of_triple

@@ -1,9 +1,10 @@
 """Bounds where experts have to be read from the disk: no run is faster than its reads.
 
-An expert that is asked for is on the GPU, in host memory, or read. GPU and host memory together are
-one store in front of the disk: whatever it holds, the rest is read, one after another. The static
-bound takes the fixed set that saves most reads; the clairvoyant one the best of any sets, with a
-price on every byte held at each border between passes. The proof is in docs/explanation/bounds.md.
+A selected expert is on the GPU, in host memory, or has to be read. GPU and host memory together are
+one store in front of the disk, which reads one expert at a time. The static bound takes the fixed
+set of stored experts that saves most reads. The clairvoyant bound takes the best of all changing
+sets, with a price on every byte held at each border between passes. The proof is in
+docs/explanation/bounds.md.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from sim.policies.problem import Problem
 from sim.step.simulate import Drawn
 
 NUM_PRICES = 24
-"""Prices of a byte and border that are tried; each proves a bound."""
+"""Prices of a byte and border that are tried, besides 0; each proves a bound."""
 
 
 def with_reads(
@@ -33,11 +34,11 @@ def with_reads(
     works: Sequence[Work],
     cards: Sequence[Machine],
 ) -> MeanBounds:
-    """The bounds, or those of the reads where they are higher; ``cards`` are those that may be in
-    use.
+    """Return the given bounds, or those of the reads where they are higher.
 
-    The static one is for plans that read nothing ahead of its gate except for the prompt, whose
-    experts on the GPU and in host memory stay, and that set aside what a default budget does.
+    ``cards`` are the cards that may be in use. The static bound is for plans whose experts on the
+    GPU and in host memory stay. Such plans read nothing ahead of its gate, except for the prompt,
+    and set aside as much GPU memory as a default budget does.
     """
     read_ns = disk_read_ns(problem.machine, expert_sizes(problem)).astype(np.float64)
     room = _room_bytes(problem, cards)
@@ -51,8 +52,9 @@ def with_reads(
 
 
 def _room_bytes(problem: Problem, cards: Sequence[Machine]) -> float:
-    """The most that GPUs and host memory hold of experts together: weights that are no experts lie
-    in one of them, and the system takes its part.
+    """Return the most bytes of experts that GPUs and host memory hold together.
+
+    All other weights lie in one of the two, and the system takes RESERVED_BYTES of host memory.
     """
     assert problem.machine.cpu.memory_bytes is not None
     on_gpus = sum(machine_bytes(card) for card in cards)
@@ -61,8 +63,9 @@ def _room_bytes(problem: Problem, cards: Sequence[Machine]) -> float:
 
 
 def _aside_bytes(problem: Problem, cards: Sequence[Machine]) -> float:
-    """What default budgets set aside on each card beside weights: the context, and buffers of a
-    card without the head.
+    """Return the bytes that default budgets set aside beside weights, over all cards.
+
+    Each card sets aside its CUDA context, and the buffers of a card without the head.
     """
     rule = MemoryRule()
     buffers = working_bytes(problem.model, problem.batch, problem.feeding, rule, has_head=False)
@@ -77,11 +80,11 @@ def _static_ns(
     capacity_bytes: float,
     are_alike: bool,
 ) -> float:
-    """Return the ns of all reads over all draws, with the best fixed set of experts in memory, and
-    of what decoding does while the disk is idle.
+    """Return the ns of all reads with the best fixed set of experts, and of decoding while the disk
+    is idle.
 
-    The disk is idle while a layer attends and its gate selects: its reads come after that, and the
-    next layer after them.
+    Both times are over all draws. In decoding, the disk is idle while a layer attends and its gate
+    selects. The layer's reads come after its gate, and the next layer after the reads.
     """
     used = sum(
         ((drawn.tokens > 0).sum(axis=0, dtype=np.float64) for drawn in draws),
@@ -102,7 +105,9 @@ def _static_ns(
 
 
 def _idle_ns(work: Work) -> float:
-    """What decoding takes before the gates of layers with experts, and in its heads."""
+    """Return the ns of decoding in attention and gates of layers with experts, in heads and in
+    overheads.
+    """
     is_decode = ~work.is_prefill
     is_moe = np.zeros(work.serial_gpu.shape, bool)
     is_moe.ravel()[work.experts.cell_of] = True
@@ -114,8 +119,9 @@ def _idle_ns(work: Work) -> float:
 def _clairvoyant_ns(
     problem: Problem, draws: Sequence[Drawn], read_ns: Floats, capacity_bytes: float
 ) -> float:
-    """The fewest reads of any policy over all draws: a price that is best for the first serves
-    all.
+    """Return the least ns of reads of any policy, over all draws.
+
+    The price of a byte that proves most for the first draw serves all draws.
     """
     ways = [_uses(problem, drawn, read_ns) for drawn in draws]
     passes = [len(drawn.passes) for drawn in draws]
@@ -123,7 +129,7 @@ def _clairvoyant_ns(
     prices = np.append(0.0, np.geomspace(1e-3, 1.0, NUM_PRICES) * read_ns.max() / size)
 
     def value(own: Uses, num_passes: int, price: float) -> float:
-        """What that price of a byte proves for one draw."""
+        """Return the bound in ns that a price of a byte proves for one draw."""
         return cheapest_ns(own, price) - price * capacity_bytes * num_passes
 
     best = max(prices, key=lambda price: value(ways[0], passes[0], float(price)))
@@ -131,7 +137,7 @@ def _clairvoyant_ns(
 
 
 def _uses(problem: Problem, drawn: Drawn, read_ns: Floats) -> Uses:
-    """Every use of every expert: it is held from use to use, or read."""
+    """Return every use of every expert in a draw: the expert is held from use to use, or read."""
     tokens = drawn.tokens
     num_items = tokens.shape[1] * tokens.shape[2]
     index, item = np.nonzero(tokens.reshape(len(tokens), num_items))

@@ -1,5 +1,5 @@
-"""Bounds on the mean over several draws of the routing: one fixed placement has to serve them all,
-so it can know none of them well.
+"""Bounds on the mean over several draws of the routing, where one fixed placement has to serve all
+draws.
 
 A bound for a single draw compares a plan with the placement that suits the very tokens to come. The
 more draws one placement must serve, the less such knowledge is worth. Both bounds hold for the mean
@@ -25,12 +25,12 @@ from sim.step.simulate import Drawn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanBounds:
-    """No plan of either class has a shorter mean over these draws. ``byte_price_s``: seconds a byte
-    more of GPU memory would save.
+    """Lower limits on the mean end-to-end time over some draws, in seconds.
 
-    ``kind`` says what the plans with the least static bound stream. Where experts
-    ``are_alike``, the static bound is of the mean over these draws with each layer's experts
-    renamed in every way.
+    ``static_s`` is for plans whose residency stays fixed, ``clairvoyant_s`` for all lossless plans.
+    ``byte_price_s`` is what one more byte of GPU memory would take off the static bound. ``kind``
+    says what the plans with the least static bound stream. If ``are_alike``, the static bound is
+    for the mean over these draws with each layer's experts renamed in every way.
     """
 
     static_s: float
@@ -44,12 +44,13 @@ class MeanBounds:
 def mean_bounds(
     problem: Problem, draws: Sequence[Drawn], rule: MemoryRule = LOOSEST, *, are_alike: bool = False
 ) -> MeanBounds:
-    """Both bounds; the static one for plans within that memory rule, the clairvoyant one for all
-    that fit the card.
+    """Return the static bound for plans within ``rule``, and the clairvoyant bound for all that fit
+    the card.
 
     ``are_alike``: the routing treats the experts of a layer alike
-    (``Routing.treats_experts_alike``), so the static bound may average over their names instead of
-    holding for these very draws.
+    (``Routing.treats_experts_alike``). The static bound may then average over their names, instead
+    of holding for these very draws. For layers pipelined over micro-batches, both bounds are that
+    of ``planner.bounds.lanes``.
     """
     if problem.feeding.is_pipelined:
         least_s = sum(
@@ -87,9 +88,7 @@ def works_of(problem: Problem, draws: Sequence[Drawn]) -> list[Work]:
 
 
 def _clairvoyant_ns(works: Sequence[Work], stores: Stores, first_ns: float, guess: Guess) -> float:
-    """The sum of the draws' bounds, each a proof of its own; the first draw's multipliers serve
-    all.
-    """
+    """Return the sum of the draws' bounds in ns; the first draw's multipliers prove all of them."""
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         return first_ns + sum(
             threads.map(lambda work: repeated_bound(work, stores, guess)[0], works[1:])

@@ -1,5 +1,6 @@
-"""The least time of one layer of one pass against how many of its experts are missing: convex,
-piecewise linear, a lower bound.
+"""Frontiers: the least time of one layer of one pass by how many of its experts are missing.
+
+A frontier is a lower bound, convex and piecewise linear.
 """
 
 from typing import NamedTuple
@@ -12,25 +13,30 @@ from planner.bounds.work import Floats
 from sim.engine.compilation import allocating_part
 
 UNIFORM_SPREAD = 1.02
-"""Experts of a cell whose CPU prices differ by less are counted, one expert one unit; else they are
-weighed by those prices.
+"""The ratio of CPU prices up to which the experts of a cell are counted, one unit each.
+
+Above this ratio, experts are weighed by their CPU prices.
 """
 
 
 SAME = 1e-9
-"""Weights that differ by less, relatively, are one point: the larger weight with the lesser time,
-which only lowers the hull.
+"""The relative difference of weights below which two points are one.
+
+That point has the larger weight and the lesser time, which only lowers the hull.
 """
 
 
 class CellWork(NamedTuple):
-    """The experts' work of some cells. Triples: CPU and GPU ns, tokens; ``offsets`` [cell + 1].
-    [cell]: ``fetch`` of one of its experts, GPU work beside them (``beside``), the pass's tokens;
-    activations [tokens].
+    """The work of the experts of some cells, in ns.
 
-    A cell counts ``time_share`` of its window, which lasts as long as the longest lane, and
-    ``link_share`` of what keeps the link from copying layers ahead; where ``is_early``, the link is
-    no lane of the window, and all its copies count instead.
+    [triple]: ``cpu`` and ``gpu`` are the times of a selected expert, ``tokens`` its tokens;
+    ``offsets`` [cell + 1] bounds the triples of each cell. [cell]: ``fetch`` is the copy of one
+    expert, ``beside`` the GPU's work beside single experts, ``num_tokens`` the tokens of the pass.
+    ``down`` and ``up`` [tokens] are copies of activations.
+
+    A cell counts ``time_share`` of its window, which lasts as long as the longest lane. It counts
+    ``link_share`` of the time that keeps the link from copying layers ahead. Where ``is_early``,
+    the link is no lane of the window, and all its copies count at ``link_share`` instead.
     """
 
     cpu: Floats
@@ -48,11 +54,10 @@ class CellWork(NamedTuple):
 
 
 class Frontiers(NamedTuple):
-    """Vertices of every cell's lower hull, from no expert missing to all: how much is missing, and
-    ns.
+    """The vertices of every cell's lower convex hull, from no missing expert to all.
 
-    ``offsets`` [cell + 1] bounds a cell's vertices; ``weight`` [triple] is what a missing expert
-    counts.
+    [vertex]: ``missing`` is the weight of the missing experts, ``ns`` the least time. ``offsets``
+    [cell + 1] bounds the vertices of each cell. ``weight`` [triple] is the weight of an expert.
     """
 
     missing: Floats
@@ -73,7 +78,7 @@ def widest_of(offsets):  # type: ignore[no-untyped-def]
 
 @allocating_part
 def ascending(tokens):  # type: ignore[no-untyped-def]
-    """Return whole numbers from the least to the most, as floats."""
+    """Return whole numbers sorted from the least to the most, as floats."""
     # Floats are sorted anyway, and to compile one more sort takes a second.
     values = np.empty(len(tokens))
     for place in range(len(tokens)):
@@ -83,11 +88,12 @@ def ascending(tokens):  # type: ignore[no-untyped-def]
 
 @allocating_part
 def _counted(work, cell, missing, ns):  # type: ignore[no-untyped-def]
-    """Points (m, least time with m experts missing) for all m, trying every split of m into CPU and
-    copies; returns how many.
+    """Fill the points (m, least ns with m experts missing) of a cell for all m; return how many
+    there are.
 
-    c experts on the CPU cost at least the c cheapest there, relieve the GPU by at most its c
-    dearest, and move at least the fewest tokens.
+    Every split of m into experts on the CPU and copies is tried. On the CPU, c experts cost at
+    least the c cheapest there. These c experts relieve the GPU by at most its c dearest, and move
+    at least the fewest tokens.
     """
     first = work.offsets[cell]
     last = work.offsets[cell + 1]
@@ -129,11 +135,11 @@ def _counted(work, cell, missing, ns):  # type: ignore[no-untyped-def]
 
 @allocating_part
 def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
-    """A line (value at 0, fall per unit) below the GPU's work against the weight taken off it,
-    touching where the CPU's line meets it.
+    """Return a line (value at 0, fall per unit) below the GPU's work by the weight taken off it.
 
-    Taking off the experts of most GPU work per weight first gives the least GPU work, convex in the
-    weight; any of its segments, drawn out, stays below it.
+    The GPU's work is least if the experts with most GPU work per weight are taken off first. The
+    least work is convex in the weight, so each of its segments, extended, stays below it. The line
+    is the segment where the CPU's line meets that least work.
     """
     first = work.offsets[cell]
     last = work.offsets[cell + 1]
@@ -154,12 +160,12 @@ def _gpu_tangent(work, cell, weight, slope):  # type: ignore[no-untyped-def]
 
 @allocating_part
 def _weighed(work, cell, weight, missing, ns):  # type: ignore[no-untyped-def]
-    """Points (weight missing, least time): f experts copied, any further weight on the CPU; returns
-    how many.
+    """Fill the points (missing weight, least ns) of a cell; return how many there are.
 
-    The CPU's time is exactly proportional to the weight it takes. Between points the longest lane
-    is linear in that weight. The f are counted as the heaviest, which overstates what is missing
-    for that time: the hull holds for slopes of at least 0.
+    f experts are copied, and any further weight is on the CPU, whose time is exactly proportional
+    to that weight. Between two points, the longest lane is linear in that weight. The f experts
+    count as the heaviest, which overstates the weight that is missing at that time. So the hull
+    holds for slopes of at least 0.
     """
     first = work.offsets[cell]
     last = work.offsets[cell + 1]
@@ -209,7 +215,9 @@ def _weighed(work, cell, weight, missing, ns):  # type: ignore[no-untyped-def]
 
 @allocating_part
 def _hull(missing, ns, num, out_missing, out_ns, start):  # type: ignore[no-untyped-def]
-    """Append the vertices of the lower convex hull of the first ``num`` points; returns the end."""
+    """Append the lower convex hull of the first ``num`` points to the vertices; return their new
+    end.
+    """
     end = start
     for point in np.argsort(missing[:num]):
         x = missing[point]
@@ -235,7 +243,7 @@ def _hull(missing, ns, num, out_missing, out_ns, start):  # type: ignore[no-unty
 
 @allocating_part
 def has_same_experts(work, cell, other):  # type: ignore[no-untyped-def]
-    """Whether two cells have the same experts' work, in the same order, and the same beside it."""
+    """Whether two cells have equal work of experts, in the same order, and equal work beside it."""
     first = work.offsets[cell]
     second = work.offsets[other]
     size = work.offsets[cell + 1] - work.offsets[cell]
@@ -256,7 +264,7 @@ def has_same_experts(work, cell, other):  # type: ignore[no-untyped-def]
 
 @allocating_part
 def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
-    """Whether two cells are alike in all."""
+    """Whether two cells are equal in everything that a frontier depends on."""
     if work.is_early[cell] != work.is_early[other]:
         return False
     if (
@@ -269,7 +277,7 @@ def _is_same(work, cell, other):  # type: ignore[no-untyped-def]
 
 @bound_kernel
 def fill_frontiers(work, missing, ns, offsets, weight, spread):  # type: ignore[no-untyped-def]
-    """Fill the columns of ``Frontiers``; returns how many vertices there are."""
+    """Fill the columns of ``Frontiers``; return how many vertices there are."""
     end = 0
     widest = widest_of(work.offsets)
     x = np.empty(7 * widest + 7)
@@ -304,7 +312,7 @@ def fill_frontiers(work, missing, ns, offsets, weight, spread):  # type: ignore[
 
 
 def frontiers(work: CellWork) -> Frontiers:
-    """The lower hull of every cell."""
+    """Return the frontier of every cell."""
     num_cells = len(work.offsets) - 1
     # As many points as weighing tries for each number of copies.
     size = 7 * (len(work.cpu) + num_cells)

@@ -2,10 +2,10 @@
 the work.
 
 Micro-batches overlap, so layers' times do not add up. But every operation runs on the GPU or on the
-CPU, and each runs one at a time: for any weight w in [0, 1], T ≥ w · (the GPU's work) + (1 − w) ·
-(the CPU's) ≥ the sum over operations of the cheaper device, so weighted. Attention may also be
-split: its products on the GPU, what lies between them on the CPU. Copies and host overheads are
-left out.
+CPU, and each device runs one operation at a time. For any weight w in [0, 1], T ≥ w · (the GPU's
+work) + (1 − w) · (the CPU's work). That weighted work is at least the sum over operations of the
+cheaper device, so weighted. Attention may also be split: its projections on the GPU, what lies
+between them on the CPU. Copies and host overheads are left out.
 """
 
 from collections.abc import Callable
@@ -26,9 +26,7 @@ WEIGHTS = np.linspace(0.0, 1.0, 101)
 
 
 def lanes_bound_ns(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) -> float:
-    """Return the end-to-end bound over those passes with those tokens per expert [pass, layer,
-    expert].
-    """
+    """Return the end-to-end bound in ns over the passes, with ``tokens`` [pass, layer, expert]."""
     gpu, cpu = (
         prices_on(problem, passes, tokens, mode, is_pinned=True)
         for mode in (LayerMode.GPU, LayerMode.CPU)
@@ -47,7 +45,7 @@ def lanes_bound_ns(problem: Problem, passes: Passes, tokens: NDArray[np.int32]) 
 def _by_pass(
     gpu: Prices, cpu: Prices, split: tuple[Floats, Floats], tokens: NDArray[np.int32], weight: float
 ) -> Floats:
-    """[pass]: the least weighted work of all its operations."""
+    """Return the least weighted ns [pass] of all operations of each pass."""
     apart = weight * split[0] + (1 - weight) * split[1]
     total = np.minimum(np.minimum(weight * gpu.attention, (1 - weight) * cpu.attention), apart)
     for name in ("gate", "ffn"):
@@ -79,7 +77,10 @@ def _cores(problem: Problem, passes: Passes) -> Floats:
 
 
 def _on_layers(problem: Problem, of_layer: Callable[[int], Any]) -> Floats:
-    """[pass, layer] of what a function gives for the layer of each shape."""
+    """Return what ``of_layer`` gives [pass] for each layer, as [pass, layer].
+
+    The function is called once for each shape of layer.
+    """
     representatives, shape_of = layer_shapes(problem.model)
     return np.asarray(
         np.stack([of_layer(layer) for layer in representatives], axis=1)[:, shape_of], np.float64

@@ -1,9 +1,9 @@
-"""Lines below the frontiers of many runs, summed by layer and expert: what the static bound over
-several draws is made of.
+"""Lines below the frontiers of many runs, summed by layer and expert, for the static bound over
+several draws.
 
-Every cell (one layer of one pass) is bounded from below by the line that touches its frontier where
-a given share of its experts is missing. Any line is valid, so nothing is solved for each cell;
-which share is best is settled by layer and phase, from the sums.
+Each cell (one layer of one pass) is bounded from below by a line. The line touches the cell's
+frontier where a given share of its experts is missing. Any line is valid, so nothing is solved for
+each cell. The best share is chosen by layer and phase, from the sums.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from planner.bounds.sums import ExpertTimes
 from planner.bounds.work import Floats
 
 MISSING_SHARES = (0.08, 0.2, 0.35, 0.5, 0.62, 0.74, 0.86, 0.95)
-"""Where lines touch: shares of a cell's experts that are missing."""
+"""Shares of a cell's experts that are missing where lines touch the frontier."""
 
 NUM_PHASES = 2
 """Prefill and decode: lines are chosen for each."""
@@ -26,30 +26,32 @@ NUM_PHASES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lines(ExpertTimes):
-    """Sums over cells in ns:
+    """Lines summed over cells, in ns.
 
-    ``height`` [kind, phase, share, layer] with all experts missing, ``gain`` [phase, share, item]
-    of one.
+    ``height`` [kind, phase, share, layer] is the sum with all experts missing. ``gain`` [phase,
+    share, item] is what one resident expert takes off it.
     """
 
     height: Floats
     gain: Floats
 
     def resident_ns(self, kind: int, base_ns: Floats, rent_ns: Floats) -> Floats:
-        """See ExpertTimes: by the layer's best pair of lines."""
+        """Return the least ns [layer] (see ExpertTimes), by each layer's best pair of lines."""
         found = np.empty(len(base_ns))
         _best_pairs(self.height[kind], self.gain, base_ns, rent_ns, found)
         return found
 
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
-        """See ExpertTimes: what a byte of each expert saves, by its steepest lines."""
+        """Return the ns that a byte of each expert saves, by its steepest lines."""
         gains = self.gain.max(axis=1).sum(axis=0).reshape(len(item_bytes), -1)
         return np.asarray((gains / np.maximum(item_bytes, 1)[:, None])[gains > 0])
 
 
 class Cells(NamedTuple):
-    """Cells of experts: layer, phase, the bounds of each one's triples, and the item of each
-    triple.
+    """Cells with experts.
+
+    [cell]: ``layer`` and ``phase`` (0: prefill, 1: decode). ``offsets`` [cell + 1] bounds the
+    triples of each cell, and ``item`` [triple] is layer · experts + expert.
     """
 
     layer: NDArray[np.int64]
@@ -59,10 +61,10 @@ class Cells(NamedTuple):
 
 
 def lines(found: Frontiers, cells: Cells, caps: Floats, num_layers: int, num_items: int) -> Lines:
-    """The lines of these cells.
+    """Return the lines of these cells, summed.
 
-    ``caps`` [kind, cell] is the most that a cell takes in plans of that kind, however its layer is
-    run.
+    ``caps`` [kind, cell] is the most ns that a cell takes in plans of that kind, however its layer
+    is run.
     """
     shares = np.array(MISSING_SHARES)
     height = np.zeros((len(caps), NUM_PHASES, len(shares), num_layers))
@@ -73,8 +75,10 @@ def lines(found: Frontiers, cells: Cells, caps: Floats, num_layers: int, num_ite
 
 @bound_kernel
 def _add_lines(found, cells, caps, shares, height, gain):  # type: ignore[no-untyped-def]
-    """For every cell and share: the slope of the frontier there, at least 0, and what the line
-    through all vertices from below gives.
+    """Add the line of every cell and share to ``height`` and ``gain``.
+
+    The line has the slope of the frontier at that share, at least 0, and touches the frontier from
+    below.
     """
     layer = cells.layer
     phase = cells.phase
@@ -109,7 +113,9 @@ def _add_lines(found, cells, caps, shares, height, gain):  # type: ignore[no-unt
 
 @bound_kernel
 def _best_pairs(height, gain, base, rent, least):  # type: ignore[no-untyped-def]
-    """Fill ``least`` [layer] with the least time of a resident layer, by its best pair of lines."""
+    """Fill ``least`` [layer] with the least ns of a resident layer, by its best line for each
+    phase.
+    """
     num_shares = height.shape[1]
     num_layers = height.shape[2]
     num_experts = gain.shape[2] // num_layers

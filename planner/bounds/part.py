@@ -1,5 +1,6 @@
-"""The cells of experts in some passes of a run: all that stays as it is, whatever the link weighs
-and whatever a plan streams.
+"""The cells of experts in some passes of a run.
+
+What is kept here depends neither on the link's weight nor on what a plan streams.
 """
 
 from dataclasses import dataclass
@@ -18,29 +19,29 @@ from planner.bounds.work import Floats, Work
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MarkedPasses:
-    """The marked passes of a run."""
+    """The passes of a run that are ``marked`` [pass]."""
 
     work: Work
     marked: NDArray[np.bool_]
 
     @cached_property
     def cell_of(self) -> NDArray[np.int64]:
-        """[cell]: its number, pass · layers + layer."""
+        """The number of each cell [cell]: pass · layers + layer."""
         return self.work.experts.cell_of[self._is_used]
 
     @cached_property
     def index(self) -> NDArray[np.int64]:
-        """[cell]: its pass."""
+        """The pass of each cell [cell]."""
         return self.cell_of // self.work.num_layers
 
     @cached_property
     def layer(self) -> NDArray[np.int64]:
-        """[cell]: its layer."""
+        """The layer of each cell [cell]."""
         return self.cell_of % self.work.num_layers
 
     @cached_property
     def cell_of_triple(self) -> NDArray[np.int64]:
-        """[triple]: the place of its cell."""
+        """The place of each triple's cell [triple]."""
         return np.repeat(np.arange(len(self.cell_of)), np.diff(self.unweighed.offsets))
 
     @cached_property
@@ -57,7 +58,7 @@ class MarkedPasses:
 
     @cached_property
     def unweighed(self) -> CellWork:
-        """The cells' work, all of its time counted and none of the link's."""
+        """The cells' work, with all of their windows counted and nothing of the link's total."""
         work = self.work
         experts = self.work.experts
         num = len(self.cell_of)
@@ -78,17 +79,18 @@ class MarkedPasses:
 
     @cached_property
     def sizes(self) -> Sizes:
-        """How many experts the cells select."""
+        """The numbers of experts that the cells select."""
         return sizes_of(self.unweighed, self.layer, self.work.num_layers)
 
     @cached_property
     def tables(self) -> Tables:
-        """What the cells take, where experts are alike."""
+        """The tables of the cells' times, for routing that treats experts alike."""
         return tables_of(self.unweighed)
 
     def weighed(self, share: Floats, *, is_prompt_early: bool) -> CellWork:
-        """The cells' work where each pass counts that share of the link's total; in prefill, copies
-        may be ahead of their gates.
+        """Return the cells' work with the link's total weighted by ``share`` [pass].
+
+        If ``is_prompt_early``, copies of prefill may begin ahead of their gates.
         """
         of_cell = share[self.index]
         is_early = self.work.is_prefill[self.index] & is_prompt_early

@@ -41,25 +41,25 @@ LINK_WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95)
 ahead.
 """
 WEIGHT_FACTORS = ((3.0, 1 / 3), (1.5, 1 / 1.5), (1.15, 1 / 1.15))
-"""Factors that either weight is multiplied by while the bound rises, coarse ones first."""
+"""Factors by which either weight is multiplied while the bound rises, coarse factors first."""
 MOST_WEIGHT = 0.98
 MOST_WEIGHED = 1000
-"""Weights whose sums and bounds are kept while the best are looked for."""
+"""The most weights whose sums and bounds are kept during the search for the best weights."""
 PRICE_PARTS = (1.0, 0.95, 0.9, 0.8, 0.6, 0.3)
-"""Prices of a byte that are tried with each of them, as parts of the price for plans that copy
-nothing ahead.
+"""Prices of a byte that are tried with each pair of weights, as parts of the least bound's prices
+so far.
 """
 
 Kind = Streaming | None
 WITHIN: tuple[Kind, ...] = (None, *(kind for kind in STREAMING if not kind.is_ahead))
-"""Kinds of plan whose copies all lie within their layer's window: they share their frontiers."""
+"""Kinds of plan whose copies, if any, all lie within their layer's window: they share their
+frontiers.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CardRuns:
-    """The work of every draw on one kind of card, and what cards of that kind have room for
-    together.
-    """
+    """The work of every draw on one kind of card, and the joint room of all cards of that kind."""
 
     works: Sequence[Work]
     stores: Stores
@@ -85,8 +85,9 @@ class CardRuns:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Relaxation:
-    """The least bound over all kinds of plan, in ns over all draws, and the prices of a byte that
-    prove it, one for each kind of card.
+    """The least bound over all kinds of plan, in ns over all draws.
+
+    ``byte_prices`` are the prices of a byte that prove it, one for each kind of card.
     """
 
     ns: float
@@ -110,7 +111,7 @@ class FixedPlans:
         return len(self.cards[0].works)
 
     def relaxed(self) -> Relaxation:
-        """The best bound found for each kind of plan, and of those the least."""
+        """Return the least of the best bounds that were found for the kinds of plan."""
         best = self._solved([kind for kind in WITHIN if self._fits(kind)], None)
         for kind in KINDS:
             if (kind.is_ahead or kind.is_early) and self._fits(kind):
@@ -118,16 +119,18 @@ class FixedPlans:
         return best
 
     def value_ns(self, kind: Kind, byte_prices: Sequence[float]) -> float:
-        """What those prices prove for plans of that kind, over all draws."""
+        """Return the bound in ns over all draws that those prices prove for plans of that kind."""
         return value_ns(self._summed([kind]), self.stores(kind), 0, byte_prices)
 
     def _fits(self, kind: Kind) -> bool:
-        """Whether the kind's buffer fits, where it is charged."""
+        """Whether the kind's buffer fits; no buffer is charged on several kinds of card."""
         is_charged = kind is not None and len(self.cards) == 1
         return not is_charged or self.stores(kind)[0].capacity_bytes >= 0
 
     def stores(self, kind: Kind) -> list[Stores]:
-        """What is left on each kind of card beside the buffer for what is streamed."""
+        """Return the stores of each kind of card, less the buffer for what this kind of plan
+        streams.
+        """
         stores = [card.stores for card in self.cards]
         # On several kinds of card the buffer may lie on any, so none is charged with it.
         return stores if len(stores) > 1 else [left_beside(stores[0], kind)]
@@ -145,9 +148,9 @@ class FixedPlans:
         return sums_of(part, card.stores, kinds, are_alike=self.are_alike)
 
     def _solved(self, kinds: Sequence[Kind], rival: Relaxation | None) -> Relaxation:
-        """The least of the kinds' best bounds, or the rival's.
+        """Return the least of the kinds' best bounds and the rival's.
 
-        A kind that is above the least so far at its prices is left as it is.
+        A kind is not solved if the prices of the least so far already prove no less for it.
         """
         best = rival
         sums = self._summed(kinds)
@@ -163,12 +166,12 @@ class FixedPlans:
         return best
 
     def _weighed(self, kind: Streaming, rival: Relaxation) -> Streaming:
-        """The kind with the weights of the link's total, in prefill and in decode, that bound the
-        first draw best; the ``rival`` is of all draws.
+        """Return the kind with the weights of the link's total that bound the first draw best.
 
-        Any weights are valid. The best value is concave in them, so one after the other is moved,
-        by ever less, while that helps. It ends where the rival is exceeded: that one is the least
-        then, whatever could still be gained.
+        There is one weight for prefill and one for decode; any weights are valid. The best value is
+        concave in them, so one after the other is moved, by ever less, while that helps. The
+        ``rival`` is over all draws. The search ends where the bound exceeds the rival's mean for a
+        draw: the rival is then the least, whatever could still be gained.
         """
         weighing = _Weighing(plans=self, kind=kind, rival=rival)
         moved = (0,) if kind.is_early else (1, 0)
@@ -190,7 +193,7 @@ class FixedPlans:
 
 
 class _Weighing:
-    """What weights of the link's total prove of the first draw, each computed once."""
+    """Bounds of the first draw by the weights of the link's total, each computed once."""
 
     def __init__(self, *, plans: FixedPlans, kind: Streaming, rival: Relaxation) -> None:
         self._plans = plans
@@ -201,7 +204,9 @@ class _Weighing:
         self._memo = Memo(MOST_WEIGHED)
 
     def bound_ns(self, shares: tuple[float, float]) -> float:
-        """What those weights, of prefill and of decode, prove at the best of the prices tried."""
+        """Return the bound in ns that weights (prefill, decode) prove, at the best of the prices
+        tried.
+        """
         return self._memo.get(shares, lambda: self._proven_ns(shares))
 
     def _proven_ns(self, shares: tuple[float, float]) -> float:
@@ -216,14 +221,16 @@ class _Weighing:
         )
 
     def _both(self, shares: tuple[float, float]) -> list[Sums]:
-        """The sums of both phases on each kind of card; what is filled ahead is not theirs."""
+        """Return the sums of both phases on each kind of card; their ``ahead`` is left to the
+        caller.
+        """
         num_phases = len(self._plans.cards[0].phases)
         parts = [self._part(phase, shares[phase]) for phase in range(num_phases)]
         return [reduce(add, own) for own in zip(*parts, strict=True)]
 
     def _part(self, phase: int, share: float) -> list[Sums]:
-        """Return the sums of prefill or decode alone, which a move of the other's weight leaves as
-        they are.
+        """Return the sums of one phase on each kind of card, which do not depend on the other
+        phase's weight.
         """
         kinds = [replace(self._kind, link_shares=(share, share))]
         return self._memo.get(
@@ -235,17 +242,17 @@ class _Weighing:
 
 
 def left_beside(stores: Stores, kind: Kind) -> Stores:
-    """The stores less the kind's buffer: what is left for what stays."""
+    """Return the stores less the kind's buffer: the room for what stays."""
     if kind is None:
         return stores
     return replace(stores, capacity_bytes=stores.capacity_bytes - kind.buffer_bytes(stores))
 
 
 def sums_of(part: MarkedPasses, stores: Stores, kinds: Sequence[Kind], *, are_alike: bool) -> Sums:
-    """One draw's part, or that of some of its passes.
+    """Return the relaxed problem of one draw, or of some of its passes, for these kinds of plan.
 
-    The kinds have the link's weight in common, so they share the frontiers, and differ in what a
-    cell takes at most.
+    The kinds have the same weights of the link, so they share the frontiers. They differ in the
+    most that a cell takes.
     """
     work = part.work
     marked = part.marked
@@ -271,7 +278,9 @@ def sums_of(part: MarkedPasses, stores: Stores, kinds: Sequence[Kind], *, are_al
 
 
 def _ahead_ns(part: MarkedPasses, stores: Stores, kind: Kind) -> float:
-    """What a byte without weights saves, which decode may have filled ahead."""
+    """Return the ns that a byte without resident weights saves, since decode may have filled it
+    ahead.
+    """
     share = link_share_of(part.work, kind)
     return ahead_share(part.work, share, part.marked) * stores.ns_per_byte(part.work)
 
@@ -279,7 +288,7 @@ def _ahead_ns(part: MarkedPasses, stores: Stores, kind: Kind) -> float:
 def _best_prices(
     sums: Sequence[Sums], stores: Sequence[Stores], kind: int
 ) -> tuple[float, tuple[float, ...]]:
-    """The highest bound that prices of a byte prove, and those prices.
+    """Return the highest bound in ns that prices of a byte prove, and those prices.
 
     One price is searched within the search for the other. Of more than two kinds of card, all but
     the first have one price in common, which is valid, too.
@@ -293,7 +302,7 @@ def _best_prices(
     )
 
     def with_first(first: float) -> tuple[float, tuple[float, ...]]:
-        """The best value at that price of the first card's bytes, and all prices."""
+        """Return the best bound at that price of the first kind of card, and all prices."""
         if not others:
             return value_ns(sums, stores, kind, (first,)), (first,)
         value, second = _highest(
@@ -306,8 +315,10 @@ def _best_prices(
 
 
 def _highest(value: Callable[[float], float], rates: Floats) -> tuple[float, float]:
-    """The highest value of a concave function of a price, and the price: along the ``rates`` that a
-    byte saves, then between the best one's neighbours.
+    """Return the highest value found of a concave function of a price, and that price.
+
+    First, quantiles of ``rates`` are tried, which are the ns that a byte saves. Then the points
+    between the best price and its neighbours are tried, again and again.
     """
     prices = np.append(0.0, np.quantile(rates, np.linspace(0, 1, NUM_PRICES)) if len(rates) else [])
     values = {float(price): value(float(price)) for price in prices}

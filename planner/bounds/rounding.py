@@ -3,9 +3,7 @@
 from hwprofiles.units import NS_PER_S
 
 ROUNDING = 1e-9
-"""What a bound gives away, relatively, for rounding: sums of at most 10^5 doubles are exact to far
-better.
-"""
+"""The share of a bound that is given away for rounding: a sum of 10^5 doubles is far more exact."""
 
 
 def seconds_below(ns: float) -> float:

@@ -1,4 +1,4 @@
-"""The least time of a cell of few experts for every set of missing ones: every set is tried for the
+"""The least time of a cell with few experts, for every set of missing experts and every set on the
 CPU.
 """
 
@@ -11,10 +11,11 @@ from planner.bounds.compilation import bound_kernel
 
 
 class Ways(NamedTuple):
-    """The ways of each expert of a cell: it stays on the GPU, it is chosen for the CPU, or it is
-    copied; base-3 digits 0, 1, 2.
+    """All ways to run the experts of a cell, with a base-3 digit for each expert.
 
-    [way]: the sets of the ``chosen`` and of the ``copied``; [set]: its members (``num_chosen``).
+    Digit 0 leaves an expert on the GPU, 1 runs it on the CPU, 2 copies it to the GPU. ``chosen``
+    and ``copied`` [way] are the sets of the experts with digits 1 and 2, a bit for each expert.
+    ``num_chosen`` [set] is the number of members of a set.
     """
 
     chosen: NDArray[np.int64]
@@ -24,7 +25,7 @@ class Ways(NamedTuple):
 
 @bound_kernel
 def ways_of(size):  # type: ignore[no-untyped-def]
-    """All ways of up to that many experts."""
+    """Return all ways to run up to ``size`` experts."""
     chosen = np.zeros(3**size, np.int64)
     copied = np.zeros(3**size, np.int64)
     num_chosen = np.zeros(1 << size, np.int64)
@@ -41,7 +42,7 @@ def ways_of(size):  # type: ignore[no-untyped-def]
 
 @bound_kernel
 def try_sets(work, cell, ways, by_set):  # type: ignore[no-untyped-def]
-    """Fill ``by_set`` [set of missing experts]: the least over all sets of experts that the CPU may
+    """Fill ``by_set`` [set of missing experts] with the least ns over all sets that the CPU may
     run.
     """
     first = work.offsets[cell]
@@ -108,7 +109,10 @@ def try_sets(work, cell, ways, by_set):  # type: ignore[no-untyped-def]
 
 @bound_kernel
 def mean_of_sets(by_set, num_missing, size, cap, least):  # type: ignore[no-untyped-def]
-    """Fill ``least`` [missing] with the mean over all sets of missing experts of that size."""
+    """Fill ``least`` [missing] with the mean ns over all sets of so many missing experts.
+
+    No set counts more than ``cap`` ns.
+    """
     total = np.zeros(size + 1)
     number = np.zeros(size + 1)
     for away in range(1 << size):

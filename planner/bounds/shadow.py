@@ -19,9 +19,12 @@ STEP = 1e-3
 def mean_shadow_prices(
     problem: Problem, draws: Sequence[Drawn], rule: MemoryRule, bounds: MeanBounds
 ) -> dict[str, float]:
-    """Return what more of a resource takes off the bound on a mean, in seconds a unit.
+    """Return the change of the static bound on a mean with more of each resource, in seconds a
+    unit.
 
+    The units are GB of GPU memory, and GB/s of the link and of DRAM (10^9); less time is negative.
     The price of memory is that of the bound itself; those of the rates are taken over ``draws``.
+    Pipelined micro-batches have no prices.
     """
     if problem.feeding.is_pipelined:
         return {}
@@ -31,7 +34,7 @@ def mean_shadow_prices(
     price_ns = bounds.byte_price_s * NS_PER_S * len(draws)
 
     def value_s(machine: Machine) -> float:
-        """The bound's value at its own multipliers, on that machine."""
+        """Return the bound in seconds at its own multipliers, on that machine."""
         card = CardRuns(works=works_of(replace(problem, machine=machine), draws), stores=stores)
         plans = FixedPlans(cards=[card], are_alike=bounds.are_alike)
         return plans.value_ns(bounds.kind, [price_ns]) / NS_PER_S / len(draws)
@@ -63,7 +66,9 @@ def with_more_memory(machine: Machine, more_bytes: float) -> Machine:
 
 
 def with_more_link(machine: Machine, more_bytes_per_s: float) -> Machine:
-    """The machine with a link to the GPU faster by that much; pageable copies in proportion."""
+    """Return the machine with a link to the GPU faster by that much; pageable copies gain in
+    proportion.
+    """
     h2d = machine.link.h2d
     rate = _grown(h2d.bytes_per_s, more_bytes_per_s)
     factor = rate.value / h2d.bytes_per_s.value

@@ -1,7 +1,7 @@
-"""The simplex search of Nelder and Mead (1965), for a function of a few numbers without slopes.
+"""The simplex search of Nelder and Mead (1965), for the minimum of a function without slopes.
 
-As scipy's ``minimize(method="Nelder-Mead")`` does it, trial by trial; importing that takes a third
-of a second, a tenth of a short plan.
+The search tries the same points as scipy's ``minimize(method="Nelder-Mead")``. Importing scipy's
+takes a third of a second, a tenth of a short plan.
 """
 
 from collections.abc import Callable
@@ -11,14 +11,20 @@ import numpy as np
 from planner.bounds.work import Floats
 
 NEAR, ALIKE = 1e-4, 1e-4
-"""The search ends where no corner is farther from the best along any axis, nor its value."""
+"""The search ends where all corners and values are this close to the best.
+
+No corner is farther than ``NEAR`` from the best along any axis, and no value farther than
+``ALIKE``.
+"""
 
 
 def lowest(
     function: Callable[[Floats], float], simplex: Floats, num_trials: int
 ) -> tuple[Floats, float]:
-    """The best corner and its value, after at most that many trials, from a ``simplex`` [corner,
-    axis]: at least as many as corners.
+    """Return the best corner [axis] and its value, after at most ``num_trials`` calls of the
+    function.
+
+    The search starts from ``simplex`` [corner, axis], and needs at least as many trials as corners.
     """
     values = np.array([function(corner) for corner in simplex])
     search = _Search(
@@ -31,7 +37,7 @@ def lowest(
 
 
 class _Search:
-    """A simplex on its way, best corner first, and how many trials are left."""
+    """A simplex during the search, best corner first, and how many trials are left."""
 
     def __init__(
         self, function: Callable[[Floats], float], simplex: Floats, values: Floats, left: int
@@ -48,7 +54,7 @@ class _Search:
         self.values = self.values[order]
 
     def is_small(self) -> bool:
-        """Whether corners and values are alike."""
+        """Whether all corners and values are as close to the best as NEAR and ALIKE say."""
         return bool(
             np.abs(self.simplex[1:] - self.simplex[0]).max() <= NEAR
             and np.abs(self.values[0] - self.values[1:]).max() <= ALIKE
@@ -85,8 +91,10 @@ class _Search:
     def _place(
         self, reflected: Floats, value: float, other: Floats, *, is_kept: bool, most: float
     ) -> bool:
-        """Put ``other`` in place of the worst if it is below ``most``; else the reflected one, if
-        it ``is_kept``, or shrink.
+        """Put ``other`` in place of the worst corner if it is below ``most``.
+
+        Else the reflected corner takes that place if it ``is_kept``, or the simplex shrinks. Return
+        False when the trials have run out.
         """
         found = self._tried(other)
         if found is None:
@@ -102,7 +110,7 @@ class _Search:
         return True
 
     def _shrink(self) -> bool:
-        """Halve the way of all corners to the best."""
+        """Halve the way of all corners to the best; False when the trials have run out."""
         for corner in range(1, len(self.simplex)):
             self.simplex[corner] = self.simplex[0] + 0.5 * (self.simplex[corner] - self.simplex[0])
             value = self._tried(self.simplex[corner])
@@ -112,7 +120,7 @@ class _Search:
         return True
 
     def _tried(self, point: Floats) -> float | None:
-        """The value there; None where no trial is left."""
+        """Return the function's value at a point; None where no trial is left."""
         if self.left <= 0:
             return None
         self.left -= 1

@@ -19,13 +19,13 @@ from planner.bounds.work import Floats, Work
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streaming:
-    """What a kind of plan copies besides missing experts behind their gates: the head and layers
-    without experts, or those with them too.
+    """A kind of plan, by what it copies besides missing experts behind their gates.
 
-    Where it ``is_early``, no layer at all, but single experts ahead of their gates, for the prompt
-    alone. ``link_shares`` are the weights of the link's total in prefill and in decode. Plans that
-    do not copy ``ahead`` of a layer's window need less of a buffer, and no weight: their copies are
-    part of the window.
+    A kind that ``is_early`` copies no layer, but single experts of the prompt ahead of their gates.
+    Any other kind copies the head and layers without experts, and layers with experts where it
+    ``has_experts``. A kind that ``is_ahead`` copies layers ahead of their windows. Else layers are
+    copied within their windows, which needs less of a buffer and no weights. ``link_shares`` are
+    the weights of the link's total in prefill and in decode.
     """
 
     has_experts: bool
@@ -34,7 +34,7 @@ class Streaming:
     is_early: bool = False
 
     def buffer_bytes(self, stores: Stores) -> float:
-        """The least that this kind of plan keeps free for what it streams."""
+        """Return the least bytes that this kind of plan keeps free for what it streams."""
         # Buffers for single experts are charged to no kind of plan: some budgets leave them out.
         if self.is_early:
             return 0.0
@@ -51,8 +51,11 @@ KINDS = (*STREAMING, EARLY)
 
 
 def ahead_share(work: Work, share: Floats, passes: NDArray[np.bool_]) -> float:
-    """The weight lost on copies that decode may have had made before it began: in prefill, if that
-    counts, they take the link as well.
+    """Return decode's largest weight of the link less prefill's least, at least 0.
+
+    Copies for decode may be made before decode begins. Such copies take the link in prefill, so
+    only the difference of the weights is lost. If no prefill is among the passes, decode's weight
+    is lost in full.
     """
     in_decode = float((share * ~work.is_prefill)[passes].max(initial=0))
     # Copies for decode that were made in prefill took its link, whose weight they keep.
@@ -61,14 +64,16 @@ def ahead_share(work: Work, share: Floats, passes: NDArray[np.bool_]) -> float:
 
 
 def link_share_of(work: Work, streaming: Streaming | None) -> Floats:
-    """[pass]: the weight of the link's total."""
+    """Return the weight of the link's total in each pass [pass]."""
     shares = (0.0, 0.0) if streaming is None else streaming.link_shares
     return np.where(work.is_prefill, *shares)
 
 
 def layer_times(work: Work, share: Floats, streaming: Streaming | None) -> tuple[Floats, Floats]:
-    """[pass, layer]: the part of a resident layer that does not depend on its experts, and all of a
-    layer that is not resident.
+    """Return two weighted times of layers [pass, layer], in ns.
+
+    The first is the part of a resident layer that does not depend on its experts. The second is all
+    of a layer that is not resident.
     """
     is_moe = np.zeros(work.serial_gpu.shape, bool)
     is_moe.ravel()[work.experts.cell_of] = True
@@ -86,7 +91,7 @@ def layer_times(work: Work, share: Floats, streaming: Streaming | None) -> tuple
 
 
 def head_times(work: Work, share: Floats, streaming: Streaming | None) -> tuple[Floats, Floats]:
-    """[pass]: the head where it is resident, and where it is not."""
+    """Return the weighted ns [pass] of the head where it is resident, and where it is not."""
     off = (1 - share) * work.head_cpu
     if streaming is not None and not streaming.is_early:
         link = share if streaming.is_ahead else 1 - share

@@ -1,4 +1,4 @@
-"""What GPU memory has to hold, and room for, when a plan is bounded."""
+"""What GPU memory has to hold, and how much room it has, when a plan is bounded."""
 
 from dataclasses import dataclass
 
@@ -10,26 +10,32 @@ from sim.model.model import Layer
 from sim.policies.problem import Problem
 
 LOOSEST = MemoryRule(has_context_apart=False, budgets_kv=False, budgets_activations=False)
-"""All GPU memory for weights: no plan that runs within the card's memory has more, whatever it
-leaves out of its budget.
+"""The rule that leaves all GPU memory to weights.
+
+No plan that runs within the card's memory has more room, whatever its budget leaves out.
 """
 
 
 LEAST_LAYER_SHARE = 1 / 3
-"""The least of a streamed layer in its buffer at a time, where it is copied within its window: one
-of its experts' three matrices.
+"""The least share of a streamed layer in its buffer at a time, where it is copied within its
+window.
+
+The share stands for one of the three matrices of the layer's experts.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stores:
-    """Bytes by layer: of one expert, of the dense part (with its KV cache, where counted), of its
-    weights alone, of the whole.
+    """Bytes of a model's parts, and the room that a card has for them.
 
-    Besides, those of the head, and what there is room for. ``buffers`` are the least bytes of a
-    streaming buffer: for layers without experts and the head, and for layers with experts;
-    ``layer_share`` of a layer lies in one at a time. ``part_buffers`` are the same where a layer is
-    copied part by part, each used before the next comes.
+    [layer]: ``expert_bytes`` of one expert, ``dense_bytes`` of the dense part (with its KV cache,
+    where counted), ``weight_bytes`` of the dense part's weights, ``layer_bytes`` of all.
+    ``capacity_bytes`` is the room under a memory rule, ``memory_bytes`` all memory of the card.
+
+    ``buffers`` are the least bytes of a streaming buffer: for the head and layers without experts,
+    and for layers with experts. At a time, ``layer_share`` of a layer lies in such a buffer.
+    ``part_buffers`` are the same where a layer is copied part by part, each used before the next
+    comes.
     """
 
     expert_bytes: Floats
@@ -45,7 +51,9 @@ class Stores:
     num_experts: int
 
     def ns_per_byte(self, work: Work) -> float:
-        """The longest that the link takes for what a byte of a streaming buffer stands for."""
+        """Return the ns of the link per byte of a streaming buffer, for the layer or head that
+        takes longest.
+        """
         longest = max(
             # At least one byte, because a part may have no weights.
             float((work.layer_fetch / np.maximum(self.layer_bytes, 1)).max()),
@@ -55,8 +63,9 @@ class Stores:
 
 
 def stores_of(problem: Problem, rule: MemoryRule) -> Stores:
-    """The stores of a problem under that rule; a policy's buffers for single experts are left out,
-    as some budgets do.
+    """Return the stores of a problem under that rule.
+
+    A policy's buffers for single experts are left out, as some budgets leave them out.
     """
     model = problem.model
     batch = problem.batch

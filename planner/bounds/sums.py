@@ -1,4 +1,6 @@
-"""The relaxed problem of some kinds of plan, summed over runs, and what prices of a byte prove."""
+"""The relaxed problem of some kinds of plan, summed over runs, and the bound that prices of a byte
+prove.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -23,26 +25,32 @@ class Summed:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ExpertTimes(Summed, ABC):
-    """What the experts of every layer take at least, in ns, against which of them are resident."""
+    """The least ns of the experts of every layer, by which or how many of them are resident."""
 
     @abstractmethod
     def resident_ns(self, kind: int, base_ns: Floats, rent_ns: Floats) -> Floats:
-        """[layer]: the least time of a resident layer for plans of that kind: ``base_ns`` [layer]
-        without its experts, and ``rent_ns`` [layer] for each of them that is resident.
+        """Return the least ns [layer] of each layer if it is resident, for plans of that kind.
+
+        A layer takes ``base_ns`` [layer] without its experts, and ``rent_ns`` [layer] for each
+        resident expert.
         """
 
     @abstractmethod
     def savings_per_byte(self, item_bytes: Floats) -> Floats:
-        """Prices of a byte, in ns, among which the best one may be; ``item_bytes`` [layer]."""
+        """Return prices of a byte, in ns, from which the search for the best one starts.
+
+        ``item_bytes`` [layer] is the size of one expert.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sums(Summed):
-    """The relaxed problem on one kind of card: its experts, and [kind, layer] times with and
-    without what is resident, in ns.
+    """The relaxed problem on one kind of card, for some kinds of plan; times are in ns.
 
-    [kind]: the head's times, ``rest`` that is spent in any case, and what a byte without weights
-    saves, which decode may have filled ahead.
+    ``on`` [kind, layer] is a resident layer without its experts, ``off`` [kind, layer] a layer that
+    is not resident. ``head_on`` and ``head_off`` [kind] are the same for the head, and ``rest``
+    [kind] is spent in any case. ``ahead`` [kind] is what a byte without resident weights saves,
+    which decode may have filled ahead.
     """
 
     experts: ExpertTimes
@@ -54,17 +62,17 @@ class Sums(Summed):
     ahead: Floats
 
     def layers_ns(self, kind: int, stores: Stores, byte_price: float) -> Floats:
-        """[layer]: the least time at that price of a byte, resident or not."""
+        """Return the least ns of each layer [layer] at that price of a byte, resident or not."""
         base = self.on[kind] + byte_price * stores.dense_bytes
         here = self.experts.resident_ns(kind, base, byte_price * stores.expert_bytes)
         return np.asarray(np.minimum(here, self.off[kind]))
 
     def head_ns(self, kind: int, stores: Stores, byte_price: float) -> float:
-        """The head's least time at that price of a byte, resident or not."""
+        """Return the head's least ns at that price of a byte, resident or not."""
         return float(min(self.head_on[kind] + byte_price * stores.head_bytes, self.head_off[kind]))
 
     def memory_ns(self, kind: int, stores: Stores, byte_price: float) -> float:
-        """What the card's memory costs at that price of a byte."""
+        """Return what the card's memory costs in ns at that price of a byte."""
         # Where a byte that holds no weights saves more by being filled ahead, that is what the
         # byte costs.
         ahead = float(self.ahead[kind])
@@ -75,8 +83,10 @@ class Sums(Summed):
 def value_ns(
     sums: Sequence[Sums], stores: Sequence[Stores], kind: int, byte_prices: Sequence[float]
 ) -> float:
-    """The time that prices of a byte, one for each kind of card, prove for plans of that kind. Each
-    layer, and the head, lies on the card where it costs least.
+    """Return the bound in ns that prices of a byte prove for plans of that kind.
+
+    There is one price for each kind of card. Each layer, and the head, lies on the card where it
+    costs least.
     """
     cards = list(zip(sums, stores, byte_prices, strict=True))
     layers = [own.layers_ns(kind, room, price) for own, room, price in cards]

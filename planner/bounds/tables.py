@@ -1,5 +1,6 @@
-"""What the experts of a cell take by how many of them the CPU runs, however the link is weighed:
-computed once for all its weights.
+"""Tables of the times of a cell's experts, by how many of them the CPU runs.
+
+The tables do not depend on the link's weight, so they are computed once for all its weights.
 """
 
 from typing import NamedTuple
@@ -13,29 +14,34 @@ from planner.bounds.work import Floats
 from sim.engine.compilation import allocating_part
 
 SPREAD = 1e-9
-"""Experts of a cell whose prices differ by less, relatively, are alike: no weighing of lanes says
-more than counting them does.
+"""The relative difference of prices up to which a cell's experts are alike.
+
+No weighing of lanes then proves more than counting the experts does.
 """
 
 FEW = 8
-"""Up to this many selected experts of a cell, every set of missing ones is tried with every set on
-the CPU.
+"""The most selected experts of a cell for which all sets are tried.
+
+Every set of missing experts is tried with every set on the CPU.
 """
 
 WEIGHTS = 8
 """Steps in which a lane's weight is tried."""
 QUANTILES = 6
-"""Experts, from the cheapest to the dearest on the CPU, at which weights are set."""
+"""The number of experts, from the cheapest to the dearest on the CPU, at which weights are set."""
 
 
 class Tables(NamedTuple):
-    """What the experts of each different cell take, however the link is weighed. [cell]: ``number``
-    among those that differ.
+    """Times of the experts of each different cell, in ns, whatever the link's weight.
 
-    [number]: whether all its sets are tried (``is_tried``), else whether its experts cost the same
-    (``is_alike``), the cheapest of them on the GPU, those at quantiles of the price on the CPU
-    (``picks``), and ``starts`` of its rows: by how many experts are on the CPU, the longer lane of
-    CPU and GPU, the CPU's chain, and what it sends up.
+    ``number`` [cell] is a cell's place among the different cells; equal neighbours share one.
+    [number]: ``is_tried`` marks cells of which all sets are tried, ``is_alike`` cells whose experts
+    cost the same. ``least_gpu`` [number] is the cheapest expert on the GPU. ``picks`` [number,
+    quantile] are experts at quantiles of the price on the CPU.
+
+    ``starts`` [number + 1] bounds the rows of each cell that is not tried: one for each number of
+    experts on the CPU. [row]: ``longer`` is the longer lane of CPU and GPU, ``chain`` the CPU's
+    lane, ``up`` what that lane sends up.
     """
 
     number: NDArray[np.int64]
@@ -50,7 +56,7 @@ class Tables(NamedTuple):
 
 
 def tables_of(work: CellWork) -> Tables:
-    """The tables of those cells, whose weights and caps are not read."""
+    """Return the tables of those cells; the link's weights in ``work`` are not read."""
     return Tables(*_tables(work))
 
 
@@ -107,7 +113,7 @@ def _tables(work):  # type: ignore[no-untyped-def]
 
 @allocating_part
 def _fill_table(work, cell, num_weights, longer, chain, up):  # type: ignore[no-untyped-def]
-    """Fill the rows of a cell; returns its least work of an expert on the GPU."""
+    """Fill the rows of a cell; return the least ns of one of its experts on the GPU."""
     first = work.offsets[cell]
     last = work.offsets[cell + 1]
     size = last - first
@@ -132,7 +138,7 @@ def _fill_table(work, cell, num_weights, longer, chain, up):  # type: ignore[no-
 
 @allocating_part
 def _pick(work, cell, picks):  # type: ignore[no-untyped-def]
-    """Fill the experts of a cell at quantiles of the price on the CPU."""
+    """Fill ``picks`` with the experts of a cell at quantiles of the price on the CPU."""
     order = np.argsort(work.cpu[work.offsets[cell] : work.offsets[cell + 1]])
     for step in range(QUANTILES):
         # The middle expert of each sixth stands for all of it.
@@ -147,11 +153,11 @@ def _are_alike(cpu, gpu):  # type: ignore[no-untyped-def]
 
 @allocating_part
 def _two_lanes(cpu, gpu, beside, around, num_weights, longer):  # type: ignore[no-untyped-def]
-    """The longer of GPU and CPU at least, with any c experts on the CPU, for all c [c]; ``around``
-    them the CPU's chain takes that much.
+    """Fill ``longer`` [c] with the least ns of the longer of GPU and CPU, with any c experts on the
+    CPU.
 
-    For a weight of the CPU, the c experts that change the weighted sum least are the best that any
-    choice can do.
+    The CPU's chain also takes ``around`` [c]. For each weight of the CPU, the c experts that raise
+    the weighted sum least bound any choice.
     """
     all_gpu = beside + gpu.sum()
     longer[:] = 0.0

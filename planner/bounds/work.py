@@ -21,11 +21,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SelectedExperts:
-    """The (pass, layer, expert) triples that receive tokens, ordered; ``cell`` is pass · layers +
-    layer, ``item`` layer · experts + expert.
+    """The (pass, layer, expert) triples that receive tokens, in order.
 
-    ``offsets`` [cells of experts + 1] bounds the triples of each cell that has any; ``cell_of``
-    [cells of experts] is its number.
+    [triple]: ``cell`` is pass · layers + layer, ``item`` layer · experts + expert; ``gpu_ns`` and
+    ``cpu_ns`` are the times of its ``tokens``. ``offsets`` [cells of experts + 1] bounds the
+    triples of each cell that has any. ``cell_of`` [cells of experts] is the number of each such
+    cell.
     """
 
     cell: NDArray[np.int64]
@@ -39,12 +40,12 @@ class SelectedExperts:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Work:
-    """Least durations in ns. [pass, layer]: ``serial_gpu`` and ``serial_cpu`` (host overhead,
-    attention, gate), ``ffn_gpu``.
+    """The least durations of a run's work, in ns.
 
-    ``beside_gpu`` [pass, layer] is the GPU's work on a layer except for single routed experts:
-    ``ffn_gpu``, and what a call for routed experts takes besides, as far as leaving the GPU without
-    any would take as long.
+    [pass, layer]: ``serial_gpu`` and ``serial_cpu`` are host overhead, attention and gate.
+    ``ffn_gpu`` is the dense part or the shared experts. ``beside_gpu`` is the GPU's work except for
+    single routed experts: ``ffn_gpu``, and what a call for routed experts takes besides. That call
+    counts only as far as leaving the GPU without any routed expert would take as long.
 
     ``whole_cpu`` and ``experts_gpu`` [pass, layer] are all of a layer on the CPU, and its experts
     on the GPU; ``head_*`` [pass]. ``fetch``, ``layer_fetch`` [layer] and ``head_fetch`` are copies
@@ -82,12 +83,11 @@ def work_of(
     tokens: NDArray[np.int32],
     selected: NDArray[np.int64] | None = None,
 ) -> Work:
-    """The work of those passes with those tokens per expert [pass, layer, expert]. Raises
-    InputError for several GPUs.
+    """Return the work of those passes with those tokens per expert [pass, layer, expert].
 
     ``selected`` are the places in ``tokens``, flattened, of experts that have any, if the caller
     has found them. Copies are priced from pinned or pageable memory, whichever is faster, so that
-    the bound holds for both.
+    the bound holds for both. Raises InputError for several GPUs that share layers.
     """
     gpu = prices_on(problem, passes, tokens, LayerMode.GPU, is_pinned=True)
     cpu = prices_on(problem, passes, tokens, LayerMode.CPU, is_pinned=False)
@@ -95,7 +95,7 @@ def work_of(
     cells = tokens.shape[0] * tokens.shape[1]
 
     def per_cell(values: Floats) -> Floats:
-        """Sums over the experts of each [pass, layer]."""
+        """Return the sums [pass, layer] over the experts of each cell."""
         return (
             np.bincount(experts.cell, values, minlength=cells)
             .astype(np.float64)
@@ -135,8 +135,10 @@ def work_of(
 def prices_on(
     problem: Problem, passes: Passes, tokens: NDArray[np.int32], mode: LayerMode, *, is_pinned: bool
 ) -> Prices:
-    """Prices with every layer on one device, the GPU's kernels fused and captured: no kernels are
-    cheaper.
+    """Return prices with every layer on the device of ``mode``.
+
+    The GPU's kernels are fused and captured: no kernels are cheaper. Raises InputError for several
+    GPUs that share layers.
     """
     split = problem.split
     if split is not None and split.layers is None and split.num_cards > 1:
@@ -149,10 +151,13 @@ def prices_on(
 
 
 def _copies(pinned: Prices, pageable: Prices) -> dict[str, Any]:
-    """Copies at the faster of the two; activations so that more tokens never cost less."""
+    """Return the copies in ns at the faster of the two kinds of memory.
+
+    Activations are priced so that more tokens never cost less.
+    """
 
     def least(name: str) -> Floats:
-        """The faster of both kinds of memory."""
+        """Return the faster copies of both kinds of memory."""
         return np.asarray(np.minimum(getattr(pinned, name), getattr(pageable, name)), np.float64)
 
     # Over layers on unlike cards, the least of all.

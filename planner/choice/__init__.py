@@ -1,4 +1,4 @@
-"""Which way of running experts that do not fit a GPU is best on a machine, and what a wrong choice would cost."""
+"""The best way to run experts that do not fit a GPU, and what a wrong choice would cost."""
 
 from planner.choice.arms import Arm, LeftOut, arms_of
 from planner.choice.choose import Choice, ChosenArm, SpeedInterval, choose

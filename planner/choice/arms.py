@@ -1,4 +1,4 @@
-"""The ways to run experts that do not fit: whole layers, or a cache whose misses go one way or another."""
+"""The ways to run experts that do not fit: whole layers on GPUs, or a cache of experts."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -21,20 +21,24 @@ from sim.runtimes.placing import placement_of
 from sim.runtimes.tensors import tensors_of
 
 MARGIN_BYTES = GIB
-"""GPU memory that is left free, as llama.cpp's --fit-target does."""
+"""Bytes of each GPU that are left free, as llama.cpp's --fit-target leaves them."""
 
 STATIC_LAYERS = "static layers"
 
 WHOLE_FRACTION = 0.999
-"""A layer whose experts lie on GPUs by more than this share counts as whole: bytes of matrices are rounded."""
+"""The share of a layer's experts on GPUs above which the layer counts as whole.
+
+The share is below 1, because bytes of matrices are rounded.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One way: a number of layers with their experts on GPUs (``cached`` None), or a cache.
+    """One way to run the experts: whole layers of them on GPUs (``cached`` None), or a cache.
 
-    ``command`` says how ``program`` is told to do so. ``arguments`` are llama.cpp's where they were
-    searched for, as for several GPUs. ``gpus`` are those in use; None: all.
+    ``expert_layers`` is the number of these layers. ``command`` starts ``program`` in this way.
+    ``arguments`` are llama.cpp's where a search found them, as for several GPUs. ``gpus`` are the
+    numbers of the GPUs in use (None: all).
     """
 
     arm: str
@@ -55,10 +59,10 @@ class LeftOut:
 
 
 def arms_of(question: ChoiceQuestion) -> tuple[tuple[Arm, ...], tuple[LeftOut, ...]]:
-    """The ways that fit, and those that do not with the reason.
+    """Return the ways that fit, and those that do not fit, each of these with the reason.
 
-    Each cache takes what GPU memory the rest of the model leaves. No arm at all where the rest
-    itself does not fit.
+    Each cache takes the GPU memory that the rest of the model leaves. There is no arm where that
+    rest itself does not fit.
     """
     if not question.host.gpus:
         left_out = _none_of((STATIC_LAYERS, *CACHES), "the machine has no GPU")
@@ -86,7 +90,10 @@ def arms_of(question: ChoiceQuestion) -> tuple[tuple[Arm, ...], tuple[LeftOut, .
 
 
 def single_card_arms(question: ChoiceQuestion) -> Iterator[Arm]:
-    """Yield each cache on each of several GPUs alone: a slower card beside a faster one may cost more than it holds."""
+    """Yield each cache on each of several GPUs alone.
+
+    A slower card beside a faster one may cost more than its memory gains.
+    """
     for index in range(len(question.host.gpus)):
         arms, _ = arms_of(question.on((index,)))
         for arm in arms:
@@ -96,7 +103,11 @@ def single_card_arms(question: ChoiceQuestion) -> Iterator[Arm]:
 
 
 def _fitting(question: ChoiceQuestion, static: Arm) -> tuple[tuple[Arm, ...], tuple[LeftOut, ...]]:
-    """Whole layers, unless host memory is too small for what stays there and no disk is stated to map it from."""
+    """Return the arm of whole layers, or why it does not fit.
+
+    The arm does not fit if host memory is too small for what stays there, and the machine states no
+    disk.
+    """
     asked = question.runtime_question(static.expert_layers, static.arguments)
     short = memory_of(asked, placement_of(asked))["host"].total - _host_bytes(question)
     if short <= 0 or question.host.disk is not None:
@@ -109,7 +120,10 @@ def _fitting(question: ChoiceQuestion, static: Arm) -> tuple[tuple[Arm, ...], tu
 
 
 def planned_layers(question: ChoiceQuestion) -> Arm | None:
-    """The best layers for the GPUs together, as a plan for llama.cpp finds them; None where none fits."""
+    """Return the best whole layers for all GPUs together, as a plan for llama.cpp finds them.
+
+    None where no plan fits.
+    """
     asked = Asked(
         runtime=LLAMA_CPP,
         model=question.model,
@@ -140,7 +154,10 @@ def _none_of(names: Iterable[str], reason: str) -> tuple[LeftOut, ...]:
 
 
 def _room(question: ChoiceQuestion, layers: int) -> list[float]:
-    """GPU memory left on each GPU with the experts of that many layers there."""
+    """Return the bytes left on each GPU [gpu] with the experts of that many layers on GPUs.
+
+    MARGIN_BYTES of each GPU are not counted.
+    """
     asked = question.runtime_question(layers)
     memory = memory_of(asked, placement_of(asked))
     return [
@@ -150,7 +167,7 @@ def _room(question: ChoiceQuestion, layers: int) -> list[float]:
 
 
 def _expert_layers(question: ChoiceQuestion) -> int:
-    """The most layers whose experts fit."""
+    """Return the most layers whose experts fit the GPUs."""
     # Memory only grows with the number of layers, so the most that fit are found by halving.
     fits = 0
     too_many = len(question.model.moe_layers) + 1
@@ -164,7 +181,7 @@ def _expert_layers(question: ChoiceQuestion) -> int:
 
 
 def _host_bytes(question: ChoiceQuestion) -> float:
-    """Host memory; without end where nobody states it."""
+    """Return the bytes of host memory; infinite where nobody states them."""
     return math.inf if question.host_memory_bytes is None else question.host_memory_bytes
 
 
@@ -183,7 +200,10 @@ def _static_command(question: ChoiceQuestion, layers: int) -> str:
 
 
 def _cache_arms(question: ChoiceQuestion) -> tuple[list[Arm], list[LeftOut]]:
-    """Each cache in the GPU memory that its program's file leaves, or why its program cannot run."""
+    """Return an arm for each cache, or the reason why its program cannot run.
+
+    A cache takes the GPU memory that the rest of its program's model file leaves.
+    """
     arms = []
     left_out = []
     for name, (policy, misses) in CACHES.items():
@@ -207,7 +227,7 @@ def _cache_arms(question: ChoiceQuestion) -> tuple[list[Arm], list[LeftOut]]:
 
 
 def _hindrance(question: ChoiceQuestion, program: str) -> str | None:
-    """Why a program cannot run the model on this machine, None where it can."""
+    """Return the reason why a program cannot run the model on this machine, None where it can."""
     if program != FREETOKEN:
         return None
     if question.checkpoint is None:
@@ -223,7 +243,7 @@ def _hindrance(question: ChoiceQuestion, program: str) -> str | None:
 
 
 def _cache_command(name: str, question: ChoiceQuestion, room: float, share: float) -> str:
-    """How the program of a cache is told of that many bytes, or of that share of the experts."""
+    """Return the command that gives a cache ``room`` bytes, or ``share`` of the experts."""
     slots = int(share * question.model.num_experts)
     commands = {
         "expert cache": f"llama-server -ngl 99 -cmoe --moe-cache-mib {int(room / MIB)}",
@@ -236,7 +256,10 @@ def _cache_command(name: str, question: ChoiceQuestion, room: float, share: floa
 
 
 def _streamed(question: ChoiceQuestion, room: float) -> tuple[Arm, ...]:
-    """Experts streamed from the disk into a cache on the GPU, host memory holding what was read last."""
+    """Return the arm that streams experts from the disk into a cache of ``room`` bytes on the GPU.
+
+    Host memory keeps the experts that were read last.
+    """
     experts = _expert_bytes(question)
     asked = question.runtime_question(0)
     dense = memory_of(asked, placement_of(asked))["host"].total - experts

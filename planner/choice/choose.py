@@ -1,4 +1,4 @@
-"""The choice: every arm priced, with its interval, and what is lost if the prediction is off by it."""
+"""The choice: the price of every arm, its interval, and what is lost if the prediction is wrong."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,10 @@ COVERAGE_FRACTION = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedInterval:
-    """Tokens a second, between ends that cover ``coverage_fraction``, and what limits them."""
+    """A speed in tokens a second, and the ends of an interval that covers ``coverage_fraction``.
+
+    ``limit`` names the longest part of the time.
+    """
 
     tokens_per_s: float
     low_tokens_per_s: float
@@ -38,12 +41,14 @@ class SpeedInterval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenArm:
-    """One arm with both speeds.
+    """An arm with its speeds of decode and prefill.
 
-    ``expected_s`` is the mean time of prompt and answer over the spreads of all that the arm rests
-    on, errors of its logarithm being normal: the less that is known of an arm, the longer.
-    ``regret_fraction`` is the share of the best speed over the whole answer that is lost at the end
-    of the 80 % interval of the difference to whichever other arm would then be fastest.
+    ``request_s`` is the predicted time of prompt and answer. ``expected_s`` is the mean of that
+    time over the spreads of all inputs, whose logarithms have normal errors. So ``expected_s`` is
+    the longer, the less is known of the arm. ``regret_fraction`` is the share of the best speed of
+    a request that may be lost to another arm, ``regret_against``. The loss is taken at the bad end
+    of the 80 % interval of the difference between the two arms. ``rests_on`` names the input that
+    moves the prediction most.
     """
 
     arm: Arm
@@ -66,7 +71,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Price:
-    """Seconds of a token, of a prompt, and of both together."""
+    """The seconds of a token, of a prompt, and of both together."""
 
     decode: Seconds
     prefill: Seconds
@@ -75,7 +80,7 @@ class _Price:
 
     @property
     def decode_s(self) -> float:
-        """Seconds of a token."""
+        """Seconds of one decoded token."""
         return float(self.decode.total)
 
     @property
@@ -91,7 +96,7 @@ class _Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Moved:
-    """How the logarithms of an arm's three times change with each input, one spread up."""
+    """Changes of the logarithms of an arm's three times [input], each input one spread up."""
 
     decode: tuple[float, ...]
     prefill: tuple[float, ...]
@@ -100,22 +105,28 @@ class _Moved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Laws:
-    """How published rows scatter about the laws of runtimes, and what may be otherwise besides."""
+    """The spreads of the runtimes' laws in decode and in prefill, and the uncertain inputs.
+
+    Published rows scatter about the laws by these spreads.
+    """
 
     decode: float
     prefill: float
     inputs: tuple[Uncertainty, ...]
 
     def spread(self, changes: Sequence[float], of_laws: float) -> float:
-        """The spread in the logarithm: of the laws, and of the inputs that they do not have."""
+        """Return the spread in the logarithm of the laws, and of the inputs that the laws do not
+        have.
+        """
         return spread_beside(self.inputs, changes, of_laws)
 
 
 def choose(question: ChoiceQuestion) -> Choice:
-    """Price every arm, best first: the one with the least expected time of prompt and answer, which
-    is also the one with the least expected regret.
+    """Price every arm, and sort the arms by the expected time of prompt and answer, the shortest
+    first.
 
-    No arm where none fits the machine; then ``left_out`` says why.
+    The first arm also has the least expected regret. There is no arm where none fits the machine;
+    ``left_out`` then says why.
     """
     arms, left_out = arms_of(question)
     usual = Inputs(question=question, constants=shipped_constants())
@@ -134,7 +145,7 @@ def choose(question: ChoiceQuestion) -> Choice:
 
 
 def _on_best_cards(arms: Sequence[Arm], usual: Inputs) -> tuple[Arm, ...]:
-    """Each arm on all GPUs together or on one of them alone, whichever answers first."""
+    """Return each arm on all GPUs or on one of them alone, whichever ends a request first."""
     best = {arm.arm: arm for arm in arms}
     for arm in single_card_arms(usual.question):
         known = best.get(arm.arm)
@@ -170,7 +181,10 @@ def _price(arm: Arm, inputs: Inputs) -> _Price:
 
 
 def _moved(arm: Arm, inputs: Inputs, usual: _Price) -> _Moved:
-    """Return the effect of each input one spread up. For small effects one spread down is alike."""
+    """Return the effects on an arm's times of each input one spread up.
+
+    One spread down has an effect of the same size, if effects are small.
+    """
     prices = [
         _price(arm, own.move(inputs, math.exp(own.spread)))
         for own in uncertainties(inputs.question, shipped())
@@ -208,7 +222,10 @@ def _chosen(
 def _regret(
     name: str, prices: Mapping[str, _Price], moved: Mapping[str, _Moved]
 ) -> tuple[float, str | None]:
-    """The largest loss over the other arms, and against which; 0 and None where none could be faster."""
+    """Return the largest loss against another arm, as a share of speed, and that arm's name.
+
+    The loss is 0 and the name None where no other arm could be faster.
+    """
     worst = 0.0
     against = None
     for other, price in prices.items():

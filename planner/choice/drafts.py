@@ -14,14 +14,15 @@ from sim.runtimes.prices import decode_seconds
 from sim.runtimes.steps import decode_step
 
 MAX_COST = 1000
-"""A draft that takes as long as so many tokens is a mistake."""
+"""The most that making one draft may take, in times of a token: more is a mistake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafts:
-    """K drafts a step. Each is kept with that probability if all before it are kept.
+    """The drafts of a step, ``num_drafts`` of them.
 
-    ``cost_fraction`` is what making one draft takes, over a token of the arm without drafts.
+    A draft is kept with probability ``acceptance_fraction`` if all before it are kept. Making one
+    draft takes ``cost_fraction`` of the time of a token without drafts.
     """
 
     num_drafts: int
@@ -37,8 +38,11 @@ class Drafts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftedSpeed:
-    """An arm with drafts; ``pays`` is always whether they make it faster. ``reads_factor`` is over
-    experts read for each token without drafts.
+    """The speed of an arm with drafts, and without (``plain_tokens_per_s``).
+
+    ``committed_tokens`` are the mean tokens that a step keeps. ``reads_factor`` is the number of
+    experts read for each token kept, over that without drafts. ``pays`` always says whether drafts
+    make the arm faster.
     """
 
     tokens_per_s: float
@@ -52,7 +56,7 @@ class DraftedSpeed:
 
 
 def with_drafts(question: ChoiceQuestion, arm: Arm, drafts: Drafts) -> DraftedSpeed:
-    """Price an arm with drafts. Raises InputError for numbers that are none."""
+    """Price an arm with drafts. Raises InputError for numbers of drafts that are out of range."""
     committed = committed_tokens(drafts.num_drafts, drafts.acceptance_fraction)
     plain_s = _step_s(question, arm, 1)
     # A step checks all drafts, and the token before them gives one more of its own.
@@ -71,7 +75,10 @@ def with_drafts(question: ChoiceQuestion, arm: Arm, drafts: Drafts) -> DraftedSp
 
 
 def _step_s(question: ChoiceQuestion, arm: Arm, num_tokens: int) -> float:
-    """Seconds of a step that checks that many tokens together; nothing is copied for so few."""
+    """Return the seconds of a step that checks that many tokens together.
+
+    For so few tokens, no weights are copied to a GPU.
+    """
     question = question.on(arm.gpus).run_by(arm.program)
     asked = question.runtime_question(arm.expert_layers, arm.arguments)
     constants = shipped_constants()

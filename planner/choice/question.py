@@ -1,4 +1,4 @@
-"""What is asked of a choice: a machine as runtimes see it, a model, and lengths."""
+"""The question of a choice: a machine as runtimes see it, a model, and the lengths of a request."""
 
 from dataclasses import dataclass, replace
 
@@ -17,11 +17,12 @@ FREETOKEN = "FreeToken"
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceQuestion:
-    """What is asked.
+    """The question of a choice: the best way to run a model's experts on a machine.
 
-    ``prompt_tokens`` are read and then ``output_tokens`` decoded; the last of them stands for all,
-    with the KV cache as long as it becomes. ``model`` is as llama.cpp's file stores it,
-    ``checkpoint`` as FreeToken's does, None where FreeToken cannot load its format.
+    A prompt of ``prompt_tokens`` is read, then ``output_tokens`` are decoded. The last decoded
+    token stands for all, with the KV cache as long as it becomes. ``model`` is as llama.cpp's file
+    stores it. ``checkpoint`` is as FreeToken's file stores it, None where FreeToken cannot load its
+    format.
     """
 
     host: RuntimeHost
@@ -57,9 +58,10 @@ class ChoiceQuestion:
     def runtime_question(
         self, expert_layers: int, arguments: LlamaArguments | None = None
     ) -> RuntimeQuestion:
-        """The question to llama.cpp with the experts of that many layers, the last ones, on GPUs.
+        """Return the question to llama.cpp with the experts of the last ``expert_layers`` layers on
+        GPUs.
 
-        Arguments that place experts themselves take the place of the number.
+        If ``arguments`` are given, they place the experts instead.
         """
         return RuntimeQuestion(
             runtime=LLAMA_CPP,
@@ -86,9 +88,10 @@ def choice_question(
     output_tokens: int,
     checkpoint: Model | None,
 ) -> ChoiceQuestion:
-    """The question of a machine file: its measured rate of CPU and link at once, where it states one.
+    """Return the question for a machine file.
 
-    Raises InputError for lengths beyond all limits.
+    The joint rate of CPU and link is the file's, where it states their interference. Raises
+    InputError for lengths beyond all limits.
     """
     batch = Batch(prompt_tokens=prompt_tokens, output_tokens=output_tokens)
     memory = machine.cpu.memory_bytes
@@ -109,7 +112,10 @@ def choice_question(
 
 
 def _both(machine: Machine) -> float | None:
-    """Bytes a second of CPU and link at once: each at its rate beside the other. None where no interference is stated."""
+    """Return the joint bytes a second of CPU and link, each at its rate beside the other.
+
+    None where the machine states no interference of the two.
+    """
     factors = {
         (pair.busy, pair.slows): pair.rate_fraction.effective for pair in machine.interference
     }

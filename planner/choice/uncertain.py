@@ -1,4 +1,4 @@
-"""What predictions of arms rest on that may be otherwise: each with its spread, and how to move it."""
+"""The uncertain inputs of the arms' predictions: the spread of each, and how to move it."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,9 +22,10 @@ MEASURED_SPREAD = 0.05
 """The spread of a rate that was measured on the machine: launches differ by this much."""
 
 PROBE_SPREAD = 0.10
-"""The spread of a rate that a program probed or an owner saw: on one such desktop weights were read
-12 % slower than it, on six others 7 % faster in the median (docs/accuracy.md,
-docs/explanation/runtime-misses.md).
+"""The spread of a rate that a program probed or an owner saw.
+
+On one such desktop, weights were read 12 % slower than the probed rate; on six others, 7 % faster
+in the median (docs/accuracy.md, docs/explanation/runtime-misses.md).
 """
 
 DATASHEET_SPREAD = 0.15
@@ -33,14 +34,16 @@ DATASHEET_SPREAD = 0.15
 """
 
 GPU_SPREAD = 0.15
-"""The spread of the GPU's part: the prior spread of the share of its memory's rate
+"""The spread of the GPU's part of a time.
+
+The value is the prior spread of the share that the GPU reaches of its memory's rate
 (sim/runtimes/constants.yaml).
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a price is made of."""
+    """The inputs of a price: the question, and the constants of the runtimes' laws."""
 
     question: ChoiceQuestion
     constants: Constants
@@ -51,9 +54,10 @@ Mover = Callable[[Inputs, float], Inputs]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uncertainty:
-    """One input: its spread in the logarithm, and the inputs with it multiplied by a factor.
+    """One uncertain input, with its spread in the logarithm.
 
-    ``is_in_laws``: the scatter of published rows about the laws of runtimes has it already.
+    ``move`` returns the inputs with this one multiplied by a factor. ``is_in_laws``: the scatter of
+    published rows about the runtimes' laws contains this spread already.
     """
 
     name: str
@@ -63,7 +67,7 @@ class Uncertainty:
 
 
 def uncertainties(question: ChoiceQuestion, file: ConstantsFile) -> Iterator[Uncertainty]:
-    """Every input that may be otherwise, for that machine and model."""
+    """Yield every uncertain input for the question's machine and model."""
     has_both = question.rates.both_bytes_per_s is not None
     spreads: Mapping[str, float] = {
         "the rate at which the CPU reads experts": _reading_spread(question.host, file),
@@ -149,17 +153,18 @@ def _page_copy(inputs: Inputs, factor: float) -> Inputs:
 
 
 def spread_beside(inputs: Iterable[Uncertainty], changes: Iterable[float], of_laws: float) -> float:
-    """Return the spread of the runtimes' laws together with that of the inputs that these laws do
-    not have. ``changes`` says by how much the logarithm changes when each input rises by one
-    spread.
+    """Return the joint spread of the runtimes' laws and of the inputs that these laws do not have.
+
+    ``changes`` [input] says by how much the logarithm changes when an input rises by one spread.
     """
     others = (change**2 for own, change in zip(inputs, changes, strict=True) if not own.is_in_laws)
     return math.sqrt(of_laws**2 + sum(others))
 
 
 def law_spread(asked: RuntimeQuestion, phase: Phase) -> float:
-    """The spread in the logarithm of what the laws of runtimes give, by which their own intervals
-    are stated; ``asked`` leaves experts to the CPU.
+    """Return the spread in the logarithm of what the runtimes' laws give.
+
+    The laws state their own intervals by this spread; ``asked`` leaves experts to the CPU.
     """
     file = shipped()
     placement = placement_of(asked)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeCommand:
-    """What starts a runtime.
+    """The command that starts a runtime.
 
     ``words`` are its arguments without the model; ``model_words`` name the model's files.
-    ``depths_tokens`` lie in the KV cache when the prompt begins, and when the answer does.
+    ``depths_tokens`` are the tokens in the KV cache when the prompt begins, and when the answer
+    does.
     """
 
     runtime: str
@@ -28,7 +29,7 @@ class RuntimeCommand:
         return (*self.model_words, *self.words)
 
     def flags(self) -> Iterator[tuple[str, str | None]]:
-        """Yield each flag with its value, None where none follows."""
+        """Yield each flag with its value, None where it has no value."""
         words = list(self.all_words)
         while words:
             flag = words.pop(0)
@@ -57,13 +58,15 @@ Forms = Mapping[str, Callable[[RuntimeCommand], str]]
 
 
 def command_form(program: str) -> Forms:
-    """Return the form of a program that is only started: its command, ready to paste."""
+    """Return the forms of a program that has a command alone, ready to paste."""
     return {"args": lambda command: command.line(program) + "\n"}
 
 
 def command_reader(program: str, *, num_model_words: int = 0) -> Callable[[str, str], str]:
-    """Return what reads such a command back as a line of arguments, without the program and as many
-    words for the model.
+    """Return the function that reads such a command back as a line of arguments.
+
+    The function leaves out the program and the first ``num_model_words`` words, which name the
+    model.
     """
 
     def arguments_in(form: str, text: str) -> str:
@@ -75,7 +78,7 @@ def command_reader(program: str, *, num_model_words: int = 0) -> Callable[[str, 
 
 
 def quoted(word: str) -> str:
-    """Return a word as a shell needs it, in double quotes where those do, as people write it."""
+    """Return a word quoted for a shell, in double quotes where they suffice, as people write it."""
     if shlex.quote(word) == word:
         return word
     # Within double quotes a shell still reads these.

@@ -16,11 +16,12 @@ from sim.runtimes.vllm.arguments import VLLM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writer:
-    """How arguments of one runtime are written.
+    """The functions that write the arguments of one runtime.
 
-    ``words`` and ``environment`` take its arguments; ``forms`` its command, by the form's name;
-    ``arguments_in`` reads a text of a form back as a line of arguments. ``model_words`` are the
-    flags for the model's files; ``left_out`` says what a form cannot.
+    ``words`` and ``environment`` turn arguments into words and variables. ``forms`` write a
+    command, by the form's name; ``arguments_in`` reads such a text back as a line of arguments.
+    ``model_words`` returns the flags for the model's files, ``left_out`` notes on what a form
+    cannot say.
     """
 
     words: Callable[[Any], tuple[str, ...]]

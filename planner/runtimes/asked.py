@@ -1,4 +1,4 @@
-"""What a plan for a runtime is asked for: model, machine, load and limits, in the runtime's terms."""
+"""The question of a plan for a runtime: model, machine, load and limits, in the runtime's terms."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,18 +29,22 @@ SCORES: Mapping[str, Callable[[Timing], float]] = MappingProxyType(
         "cost": lambda timing: timing.end_to_end_s,
     }
 )
-"""What is minimised, by the name of the objective: for one user, all but two are the round's time."""
+"""The seconds that are minimised, by the name of the objective.
+
+For one user, all objectives but ``ttft`` and ``tpot`` are the time of a round.
+"""
 
 MOST_PLACEMENTS = 256
-"""Placements that a search keeps: it asks for the same ones under every size of a micro-batch."""
+"""Placements that a search keeps: it asks for the same ones with every size of a micro-batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One search. ``tensors`` are those of the model's file, or its classes shared out.
+    """The question of one search.
 
-    ``kv_types`` are allowed types of keys and values. Where no source states the host's memory, it
-    limits nothing.
+    ``tensors`` are those of the model's file, or the model's classes of weights shared out.
+    ``kv_types`` are the types of keys and values that are allowed. Host memory limits nothing where
+    no source states its size.
     """
 
     runtime: str
@@ -69,7 +73,9 @@ class Asked:
 
     @cached_property
     def placements(self) -> Memo:
-        """Placements by what says where everything goes: none is to be changed."""
+        """Placements that were computed, by the layout or count that determines them; nobody may
+        change one.
+        """
         return Memo(MOST_PLACEMENTS)
 
     def question(self, arguments: Arguments) -> RuntimeQuestion:
@@ -87,9 +93,10 @@ class Asked:
         )
 
     def option(self, arguments: Arguments, placement: DevicePlacement | None = None) -> Option:
-        """Price the arguments. Raises InputError where they do not fit the machine's devices.
+        """Return the arguments as an option.
 
-        A placement is evaluated from the arguments where none is given.
+        Without a ``placement``, the arguments say where everything goes. Raises InputError where
+        the arguments do not fit the machine's devices.
         """
         question = self.question(arguments)
         placed = placement_of(question) if placement is None else placement
@@ -116,10 +123,10 @@ class Asked:
     def missing_bytes(
         self, memory: Mapping[str, DeviceMemory], arguments: Arguments
     ) -> dict[str, float]:
-        """Bytes that each device is short of; devices with room enough are left out.
+        """Return the bytes that each device is short of; devices with room enough are left out.
 
-        Weights of a mapped file need no room on a host with a disk: what does not stay is read
-        again, which is slow, but runs.
+        Weights of a mapped file need no room on a host with a disk. What does not stay there is
+        read again, which is slow, but runs.
         """
         room = self.room_bytes()
         is_mapped = self.host.disk is not None and maps_file(arguments)
@@ -134,8 +141,10 @@ class Asked:
         }
 
     def chunk_sizes(self, sizes: Sequence[int], default: int) -> list[int]:
-        """Return the sizes of a chunk of the prompt that are worth a try: of ``sizes``, rising, all up
-        to the first that takes the whole prompt; the ``default`` is one of them.
+        """Return the sizes of a prompt's chunk, in tokens, that are worth a try.
+
+        The rising ``sizes`` up to the first that takes the whole prompt are worth a try. The
+        ``default`` is always one of them.
         """
         limit = max(self.load.prompt_tokens, default)
         first_over = next((size for size in sizes if size >= limit), sizes[-1])
@@ -147,13 +156,15 @@ class Asked:
 
     @cached_property
     def _own_host(self) -> RuntimeHost:
-        """The host without the memory of others, beyond what any system takes."""
+        """The host without the memory that other programs reserve beyond RESERVED_BYTES."""
         others = max(0, self.limits.reserve_ram_bytes - RESERVED_BYTES)
         memory = self.host.memory_bytes
         return self.host if memory is None else replace(self.host, memory_bytes=memory - others)
 
     def rank(self, timing: Timing) -> tuple[float, float]:
-        """What decides: by how much the first token is late, then the objective."""
+        """Return what ranks options: by how many seconds the first token is late, then the
+        objective.
+        """
         limit = self.max_ttft_s
         late_s = 0.0 if limit is None else max(0.0, timing.ttft_s - limit)
         # A late first token is worse than any speed.

@@ -1,4 +1,4 @@
-"""The searches over what vLLM and accelerate can express: which weights are read from host memory."""
+"""The searches over what vLLM and accelerate can express: which weights stay in host memory."""
 
 import math
 from collections.abc import Iterator
@@ -15,17 +15,19 @@ from sim.runtimes.vllm.arguments import DEFAULT_CHUNK_TOKENS, VllmArguments
 CHUNKS = (512, 1024, 2048, 4096, 8192, 16384)
 PREFETCH_STEPS = (1, 2, 4)
 MOST_IN_GROUP = 16
-"""Shares of layers are told apart to a sixteenth."""
+"""The most layers in a group, some of which are copied ahead: the least share is a sixteenth."""
 
 OFFLOAD_STEPS_PER_GIB = 100
-"""``--cpu-offload-gb`` is a fraction; hundredths of a GiB are finer than any parameter of experts,
-and read well.
+"""Steps of ``--cpu-offload-gb``, which is a fraction, in one GiB.
+
+Hundredths are finer than any parameter of experts, and read well.
 """
 
 
 def vllm_options(asked: Asked) -> Iterator[Option]:
-    """Yield options that fit: as few bytes in host memory as the chunk leaves room for, read over the
-    link or copied ahead by whole layers.
+    """Yield options that fit, each with as few bytes in host memory as its chunk leaves room for.
+
+    The weights there are read over the link, or whole layers of them are copied ahead.
     """
     for chunk in asked.chunk_sizes(CHUNKS, DEFAULT_CHUNK_TOKENS):
         for is_experts_alone in (True, False):
@@ -47,7 +49,9 @@ def vllm_least(asked: Asked) -> Option:
 
 
 def vllm_rivals(asked: Asked) -> Iterator[Rival]:
-    """Yield the bytes alone, as they are usually stated, and with experts named."""
+    """Yield the usual ways: the fewest offloaded bytes that fit, of any weights and of experts
+    alone.
+    """
     for name, is_experts_alone in (
         ("--cpu-offload-gb, least that fits", False),
         ("--cpu-offload-params experts", True),
@@ -77,7 +81,7 @@ def _least_offloaded(asked: Asked, chunk: int, is_experts_alone: bool) -> Option
 
 
 def _fewest_copied(asked: Asked, chunk: int, is_experts_alone: bool) -> Iterator[Option]:
-    """Yield, for each distance of copying ahead, the option with the fewest layers in host memory."""
+    """Yield the option with the fewest layers in host memory for each distance of copying ahead."""
     if not asked.host.gpus or (is_experts_alone and asked.model.is_dense):
         return
     base = VllmArguments(
@@ -102,8 +106,10 @@ def _fewest_copied(asked: Asked, chunk: int, is_experts_alone: bool) -> Iterator
 
 
 def _groups(num_layers: int) -> list[tuple[int, int]]:
-    """Return group sizes with the layers of each that are copied, by how many of all that are: one
-    of many layers up to all.
+    """Return group sizes, each with the number of layers of a group that are copied.
+
+    Groups are sorted by the share of layers that is copied, from one layer of the largest group to
+    all.
     """
     shares = {
         Fraction(number, size): (size, number)
@@ -125,7 +131,10 @@ def _memory_fraction(asked: Asked) -> float:
 
 
 def accelerate_options(asked: Asked) -> Iterator[Option]:
-    """Yield the map with the fewest layers in host memory, the last ones: which does not matter."""
+    """Yield the map with the fewest layers in host memory.
+
+    The last layers are in host memory, but any others would do as well.
+    """
     if not asked.host.gpus:
         return
     num_layers = asked.model.num_layers
@@ -155,7 +164,7 @@ def _with_host_layers(asked: Asked, count: int) -> Option:
 
 
 def accelerate_rivals(asked: Asked) -> Iterator[Rival]:
-    """Yield what accelerate does by itself, which differs by what it leaves room for alone."""
+    """Yield what accelerate does by itself, which differs only in the room that it leaves."""
     del asked
     yield Rival(
         name='device_map="auto"',

@@ -1,4 +1,4 @@
-"""The search over what exllamav3 can express: whole layers of experts on the CPU, or some of each."""
+"""The search over what exllamav3 can express: layers with all experts on the CPU, or with some."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +13,9 @@ CHUNKS = (1024, 2048, 4096, 8192)
 
 
 def exl3_options(asked: Asked) -> Iterator[Option]:
-    """Yield options that fit: the fewest experts on the CPU, in either way, by size of chunks."""
+    """Yield options that fit, for every size of chunks: the fewest experts on the CPU in either
+    way.
+    """
     for chunk in CHUNKS:
         base = _base(asked, chunk)
         for option in (_fewest_layers(asked, base), _fewest_split(asked, base)):
@@ -27,7 +29,7 @@ def exl3_least(asked: Asked) -> Option:
 
 
 def exl3_rivals(asked: Asked) -> Iterator[Rival]:
-    """Yield all experts on the CPU, and the fewest layers of them with the usual chunk."""
+    """Yield all experts on the CPU, and the fewest layers of experts there with the usual chunk."""
     if not asked.host.gpus or asked.model.is_dense:
         return
     base = _base(asked, DEFAULT_CHUNK_TOKENS)

@@ -16,10 +16,11 @@ WIDE_NAMES = ("16bit", "bf16", "f16", "fp16")
 
 
 def kt_options(asked: Asked) -> Iterator[Option]:
-    """Yield options that fit: counts of experts a layer, sizes of chunks, the prompt's side.
+    """Yield options that fit: counts of experts a layer, sizes of chunks, and where prompts are
+    computed.
 
-    Prices know no popular experts, so masks with as many experts cost alike: the same count in
-    each layer stands for them.
+    Prices do not tell popular experts from others, so all masks with as many experts cost the same.
+    One count for all layers stands for all such masks.
     """
     base = _base(asked)
     for chunk in asked.chunk_sizes(CHUNKS, CHUNKS[0]):
@@ -48,7 +49,10 @@ def _of_count(asked: Asked, arguments: KtArguments) -> Option:
 
 
 def kt_refined(asked: Asked, best: Option) -> Option:
-    """Return the option with the fewest tokens from which on a prompt is faster on the GPU."""
+    """Return the option with the fewest tokens from which on a prompt is faster on the GPU.
+
+    The best option itself is returned where prompts stay on the CPU, or where it is better.
+    """
     arguments = best.arguments
     assert isinstance(arguments, KtArguments)
     # Nothing is computed on the GPU for a prompt, so there is no threshold to find.
@@ -84,7 +88,7 @@ def _has_room_for_a_layer(option: Option) -> bool:
 
 
 def kt_rivals(asked: Asked) -> Iterator[Rival]:
-    """Yield KTransformers' own ways at their best number of experts, and all experts on the CPU."""
+    """Yield each of KTransformers' strategies at its best count, and all experts on the CPU."""
     base = _base(asked)
     options = (_of_count(asked, replace(base, gpu_experts=count)) for count in _counts(asked))
     found = [option for option in options if asked.fits(option)]
@@ -131,7 +135,7 @@ def kt_method(quantization: str, vector: Vector) -> str:
 
 
 def _counts(asked: Asked) -> Sequence[int]:
-    """Return counts of experts a layer that may be tried."""
+    """Return the counts of experts a layer that are tried, ascending."""
     if not asked.host.gpus:
         return [0]
     most = asked.model.num_experts

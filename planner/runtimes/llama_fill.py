@@ -1,9 +1,8 @@
 """Filling GPUs with experts: whole layers first, then the matrices of one more.
 
-Rules of prices decide the order. A layer whose experts are all on its GPU saves two changes of
-device, a matrix saves its bytes alone. Of layers that cost the same, the first go to the GPU: a
-prompt's later layers select fewer distinct experts, so fewer are copied (ik_llama.cpp pull request
-2262).
+Prices decide the order. A layer whose experts are all on its GPU saves two changes of device, a
+matrix saves its bytes alone. Of layers that cost the same, the first go to the GPU. A prompt's
+later layers select fewer distinct experts, so fewer are copied (ik_llama.cpp pull request 2262).
 """
 
 from planner.runtimes.asked import Asked
@@ -23,9 +22,9 @@ from sim.runtimes.placement import HOST
 def fillings(asked: Asked, base: LlamaArguments, homes: tuple[int, ...]) -> list[Layout]:
     """Return layouts with these homes that fill the GPUs with experts; none where none fits.
 
-    They differ in which layers go first where layers differ in size: the smallest, so that most
-    fit, or the largest, which may leave less memory unused. A GPU holds experts of its own layers
-    alone: on another they would cost changes of device.
+    Where layers differ in size, the smallest go first in one layout, so that most fit. In the
+    other, the largest go first, which may leave less memory unused. A GPU holds experts of its own
+    layers alone: on another they would cost changes of device.
     """
     everything = layout_of(homes, ())
     if _fits_on_gpus(asked, base, everything):
@@ -46,7 +45,9 @@ def fillings(asked: Asked, base: LlamaArguments, homes: tuple[int, ...]) -> list
 
 
 def filled(asked: Asked, base: LlamaArguments, homes: tuple[int, ...]) -> Layout | None:
-    """Return the layout with these homes that takes the smallest layers first, None where none fits."""
+    """Return the layout with these homes that takes the smallest layers first, None where none
+    fits.
+    """
     return next(iter(fillings(asked, base, homes)), None)
 
 
@@ -61,7 +62,7 @@ def _fits_on_gpus(asked: Asked, base: LlamaArguments, layout: Layout) -> bool:
 
 
 def _gpu_room(asked: Asked, base: LlamaArguments, layout: Layout) -> dict[int, float]:
-    """Return the bytes that each GPU has left for experts; one that has no layers has none."""
+    """Return the bytes left for experts on each GPU that has layers."""
     memory = memory_in(asked, base, layout)
     room = asked.room_bytes()
     return {
@@ -71,7 +72,11 @@ def _gpu_room(asked: Asked, base: LlamaArguments, layout: Layout) -> dict[int, f
 
 
 def _with_experts(asked: Asked, layout: Layout, gpu: int, free: float, sign: int) -> Layout:
-    """Move experts of the GPU's layers there: by size, among equals the first; then part of one."""
+    """Return the layout with experts of the GPU's layers moved to the GPU.
+
+    Layers go by size (``sign`` 1: the smallest first), and of equals the first one first. Then a
+    part of one more layer goes into what is left of the ``free`` bytes.
+    """
     own = [layer for layer in asked.model.moe_layers if layout.homes[layer] == gpu]
     own.sort(key=lambda layer: (sign * sum(asked.matrix_bytes[layer]), layer))
     matrices = list(layout.matrices)
@@ -98,8 +103,8 @@ def _bytes_on_gpu(asked: Asked, layer: int, devices: Matrices) -> int:
 def _partial(asked: Asked, layer: int, gpu: int, free: float) -> Matrices:
     """Return the largest part of a layer that fits: gate and up, or down, or nothing.
 
-    Gate and up stay together: some files hold them as one matrix, and ik_llama.cpp computes them
-    in one operation, which ran at a fraction of its speed over two devices (its issue 521).
+    Gate and up stay together, since some files hold them as one matrix. In ik_llama.cpp, they are
+    one operation, which ran at a fraction of its speed over two devices (its issue 521).
     """
     gate, up, down = asked.matrix_bytes[layer]
     if gate + up <= free:

@@ -17,10 +17,10 @@ ON_HOST: Matrices = (HOST, HOST, HOST)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """``homes`` are the devices of the layers, and of the head as the last entry.
+    """A device for each layer, and for each matrix of its experts.
 
-    ``matrices`` has the devices of each layer's expert matrices; those of dense layers count
-    nothing.
+    ``homes`` are the devices of the layers, and of the head as the last entry. ``matrices`` [layer]
+    are the devices of the layer's expert matrices; those of dense layers count nothing.
     """
 
     homes: tuple[int, ...]
@@ -28,7 +28,9 @@ class Layout:
 
 
 def layout_of(homes: Sequence[int], host_layers: Sequence[int]) -> Layout:
-    """Return a layout in which experts are with their layers except for some that the host keeps."""
+    """Return a layout with experts on their layers' devices, but those of ``host_layers`` on the
+    host.
+    """
     kept = set(host_layers)
     matrices = tuple(
         ON_HOST if layer in kept else (home, home, home) for layer, home in enumerate(homes[:-1])
@@ -37,9 +39,10 @@ def layout_of(homes: Sequence[int], host_layers: Sequence[int]) -> Layout:
 
 
 def homes_of(asked: Asked, split: Sequence[int]) -> tuple[int, ...]:
-    """Return homes for a split: how many of the last layers, and the head, each GPU has in order.
+    """Return the devices of the layers and of the head, for a ``split`` [gpu] of the last layers.
 
-    ik_llama.cpp does not count the head: where not all layers are on GPUs, it stays on the host.
+    A split for llama.cpp counts the head as one more layer. A split for ik_llama.cpp does not:
+    where not all layers are on GPUs, the head stays on the host.
     """
     entries = asked.model.num_layers + 1
     on_gpus = [gpu for gpu, count in enumerate(split) for _ in range(count)]
@@ -50,7 +53,7 @@ def homes_of(asked: Asked, split: Sequence[int]) -> tuple[int, ...]:
 
 
 def arguments_of(asked: Asked, base: LlamaArguments, layout: Layout) -> LlamaArguments:
-    """Return the arguments that say the layout: ``-ngl``, ``-ts`` over several GPUs, and ``-ot``."""
+    """Return the arguments that express the layout: ``-ngl``, ``-ot``, ``-ts`` for several GPUs."""
     num_gpus = len(asked.host.gpus)
     if not num_gpus:
         return base

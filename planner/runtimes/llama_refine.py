@@ -1,4 +1,6 @@
-"""Refining the best option of llama.cpp: boundaries between GPUs, and when a prompt is copied."""
+"""Refining llama.cpp's best option: boundaries between GPUs, and when experts are copied for a
+prompt.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,7 +17,9 @@ BOUNDARY_STEPS = (8, 4, 2, 1)
 """Layers by which the boundary between two GPUs is moved, from coarse to fine."""
 
 WORTH_A_VARIABLE = 0.99
-"""A threshold is stated where it saves at least one hundredth of what is minimised."""
+"""A threshold is stated only if it brings the score to less than this share of the score without
+it.
+"""
 
 
 def refined(asked: Asked, best: Option) -> Option:
@@ -56,7 +60,7 @@ def _moved(split: Sequence[int], step: int) -> Iterator[tuple[int, ...]]:
 
 
 def _of_split(asked: Asked, arguments: LlamaArguments, split: tuple[int, ...]) -> Option | None:
-    """Return the option of a split with all else as in the arguments, None where it does not fit."""
+    """Return the option of a split, all else as in the arguments; None where it does not fit."""
     layout = filled(asked, arguments, homes_of(asked, split))
     if layout is None:
         return None
@@ -86,7 +90,7 @@ def _with_threshold(asked: Asked, best: Option) -> Option:
 
 
 def _break_even_tokens(asked: Asked, best: Option, most: int) -> int:
-    """Return the fewest tokens of a micro-batch that are faster with copies; ``most`` if none is."""
+    """Return the fewest tokens of a micro-batch that copies make faster; ``most`` if none are."""
     low = MIN_TOKENS
     high = most
     while low < high:

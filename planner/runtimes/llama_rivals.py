@@ -21,7 +21,9 @@ from sim.runtimes.llama_cpp.placement import layer_devices
 
 
 def llama_rivals(asked: Asked) -> Iterator[Rival]:
-    """Yield the rivals, all with the plan's room for keys and values in their first type."""
+    """Yield the rivals, all with the plan's room for keys and values, in the first type that is
+    allowed.
+    """
     if not asked.host.gpus:
         yield _of_arguments(asked, "no arguments", _plain(asked))
         return
@@ -60,7 +62,7 @@ def _checked(asked: Asked, name: str, option: Option) -> Rival:
 
 
 def _cpu_experts(asked: Asked) -> Iterator[Rival]:
-    """Yield the best of ``-ngl all -ncmoe N`` over all N, and over the sizes of micro-batches too."""
+    """Yield the best of ``-ngl all -ncmoe N`` over all N, then also over sizes of micro-batches."""
     names = ("-ncmoe, best N", "-ncmoe and -ub, best")
     if asked.runtime != "llama.cpp" and len(asked.host.gpus) > 1:
         reason = "which layers it takes with several GPUs is not known"
@@ -79,7 +81,7 @@ def _swept(asked: Asked, plain: LlamaArguments) -> Iterator[Option]:
     most = len(asked.model.moe_layers) if plain.is_ik else asked.model.num_layers
 
     def option(count: int) -> Option:
-        """The option of that number, priced."""
+        """Return the option of ``-ncmoe`` with that count."""
         item = CpuExperts(num_layers=count, is_from_end=plain.is_ik)
         layers = item.layers(asked.model.num_layers, asked.model.moe_layers)
         arguments = replace(plain, gpu_layers=len(homes), placements=(item,))
@@ -89,10 +91,10 @@ def _swept(asked: Asked, plain: LlamaArguments) -> Iterator[Option]:
 
 
 def _fitting(asked: Asked, option: Callable[[int], Option], most: int) -> Iterator[Option]:
-    """Yield options that fit, by what they leave to the CPU: the least, then ever more.
+    """Yield options that fit, from the one that leaves least to the CPU on to ever more.
 
-    What takes less of the GPU always fits it, so the least is found by halving. Beyond it, prices
-    are taken at growing steps: to leave more to the CPU is hardly ever faster.
+    What takes less of the GPU always fits it, so the least is found by halving. Beyond it, options
+    are tried at growing steps, since leaving more to the CPU is hardly ever faster.
     """
     low = 0
     high = most
@@ -128,7 +130,7 @@ def _homes(asked: Asked, arguments: LlamaArguments) -> tuple[int, ...]:
 
 
 def _all_on_cpu(asked: Asked) -> Rival:
-    """Return ``-ngl all -cmoe``."""
+    """Return the rival ``-ngl all -cmoe``."""
     homes = _default_homes(asked)
     arguments = replace(
         _plain(asked), gpu_layers=len(homes), placements=(CpuExperts(num_layers=None),)
@@ -138,7 +140,7 @@ def _all_on_cpu(asked: Asked) -> Rival:
 
 
 def _expert_cache(asked: Asked) -> Rival:
-    """Return ``-ngl all -cmoe`` with what is left of GPU memory as a cache of experts."""
+    """Return the rival ``-ngl all -cmoe`` with what is left of GPU memory as a cache of experts."""
     name = "-cmoe --moe-cache-mib, the rest"
     host = _all_on_cpu(asked).option
     # A cache comes on top of what -cmoe needs, so without room for that there is none.
@@ -157,7 +159,7 @@ def _layers(asked: Asked) -> Rival:
     entries = asked.model.num_layers + 1
 
     def option(num_left: int) -> Option:
-        """The option of that number, priced."""
+        """Return the option with that many entries (layers and the head) left on the host."""
         arguments = replace(_plain(asked), gpu_layers=entries - num_left)
         layout = layout_of(_homes(asked, arguments), ())
         return asked.option(arguments, placement_in(asked, layout))
@@ -168,14 +170,14 @@ def _layers(asked: Asked) -> Rival:
 def _slices(asked: Asked) -> Rival:
     """Return the best of ``-sm tensor -ncmoe N``, over all N.
 
-    llama.cpp calls it experimental and refuses it for some architectures that a model here has no
-    name of, so a plan is it only where the user runs it already.
+    llama.cpp calls this mode experimental. It refuses the mode for some architectures, which a
+    model here does not name. So a plan takes it only where the user runs it already.
     """
     name = "-sm tensor, experimental"
     whole = replace(_plain(asked), split_mode=TENSOR, gpu_layers=asked.model.num_layers + 1)
 
     def option(count: int) -> Option:
-        """The option with so many layers' experts on the CPU, priced."""
+        """Return the option with so many layers' experts on the CPU."""
         placements = (CpuExperts(num_layers=count),) if count else ()
         return asked.option(replace(whole, placements=placements))
 

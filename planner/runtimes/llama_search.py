@@ -18,14 +18,17 @@ DEFAULT_BATCH_TOKENS = 2048
 DEFAULT_MICRO_BATCH_TOKENS = 512
 UNQUANTISED = ("f32", "f16", "bf16")
 IK_NO_EXPERT_COPIES = ((27, 0), (29, 0))
-"""Operations of ik_llama.cpp whose weights stay on the host: experts, alone and fused."""
+"""Operations of ik_llama.cpp, each with state 0: their weights are not copied to a GPU.
+
+The two operations are the products of experts, alone and fused.
+"""
 
 
 def llama_options(asked: Asked) -> Iterator[Option]:
     """Yield options that fit, each the best of its kind; the caller takes the best.
 
-    They differ in the type of keys and values, the micro-batch, the split over GPUs, and where
-    experts in host memory are computed for a prompt.
+    Options differ in the type of keys and values, the micro-batch, and the split over GPUs. Options
+    also differ in where experts in host memory are computed for a prompt.
     """
     threads = _threads(asked)
     for kv_type in asked.kv_types:
@@ -44,7 +47,8 @@ def llama_least(asked: Asked) -> Option:
 
 
 def micro_batches(asked: Asked) -> Sequence[int]:
-    """Return sizes worth a try: the default, then all up to the first that takes the whole prompt.
+    """Return sizes in tokens worth a try: the default, then all up to the first with the whole
+    prompt.
 
     Of sizes that are as fast, the first is taken.
     """
@@ -80,7 +84,7 @@ def _base(asked: Asked, kv_type: str, micro_batch: int, threads: tuple[int, int]
 
 
 def _threads(asked: Asked) -> tuple[int, int]:
-    """Return threads for answers and for prompts: the cores of one socket or of all, what is faster."""
+    """Return threads for answers and for prompts: a socket's cores, or those of all if faster."""
     host = asked.host
     counts = sorted({host.cores_per_socket, int(cores_in_use(host, None))})
     if len(counts) == 1:
@@ -99,7 +103,7 @@ def _threads(asked: Asked) -> tuple[int, int]:
 
 
 def _whole_split(asked: Asked) -> tuple[int, ...]:
-    """Return homes with all layers on GPUs, shared out by their memory."""
+    """Return homes with all layers on GPUs, shared out by the GPUs' memory."""
     return homes_of(asked, proportional(asked, asked.model.num_layers + 1))
 
 
@@ -133,7 +137,7 @@ def proportional(asked: Asked, entries: int) -> tuple[int, ...]:
 
 
 def _fewer_layers(asked: Asked, base: LlamaArguments, split: Sequence[int]) -> list[Layout]:
-    """Return the layout with most layers on GPUs where not even dense parts of all fit, if any."""
+    """Return the layout with most layers on GPUs, if any, where not all dense parts fit them."""
     entries = sum(split)
     low = 0
     high = entries - 1
@@ -157,7 +161,9 @@ def _scaled(split: Sequence[float], entries: int) -> tuple[int, ...]:
 
 
 def _sides(asked: Asked, base: LlamaArguments, layout: Layout) -> Iterator[Option]:
-    """Yield the layout with experts of the host copied to a GPU for prompts, and without."""
+    """Yield the layout as two options: with experts of the host copied to a GPU for prompts, and
+    without.
+    """
     arguments = arguments_of(asked, base, layout)
     placement = placement_in(asked, layout)
     yield asked.option(arguments, placement)

@@ -1,4 +1,4 @@
-"""What a runtime is to do, and what it may take: the load of one user, and the limits of memory."""
+"""The load of one user that a runtime is to serve, and the limits of memory that it may take."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -56,7 +56,7 @@ class RuntimeLoad(FilePart):
 def with_room(arguments: Arguments, load: RuntimeLoad) -> Arguments:
     """Return the arguments with room for the load's keys and values where they state none.
 
-    A device map never does.
+    A device map never states any.
     """
     if arguments.context_tokens:
         return arguments

@@ -33,7 +33,7 @@ class Timing:
 # Without slots, because a cached property needs the object's dictionary.
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """Arguments with what they come to: a placement, its memory, and the time of a round."""
+    """A runtime's arguments, with the placement, the memory and the time of a round that follow."""
 
     question: RuntimeQuestion
     placement: DevicePlacement
@@ -52,7 +52,7 @@ class Option:
 
 
 def option_of(question: RuntimeQuestion, placement: DevicePlacement, load: RuntimeLoad) -> Option:
-    """Price arguments whose placement is known."""
+    """Return the option of a question whose placement is known."""
     return Option(
         question=question,
         placement=placement,

@@ -1,4 +1,4 @@
-"""A plan for a runtime as a file: the setting, and the arguments that the runtime is started with."""
+"""A plan for a runtime as a file: the setting, and the arguments that start the runtime."""
 
 import shlex
 from pathlib import Path
@@ -34,7 +34,7 @@ class RuntimeCall(FilePart):
 
 
 def call_of(option: Option) -> RuntimeCall:
-    """Return what starts the option's runtime."""
+    """Return the call that starts the option's runtime."""
     writer = WRITERS[option.question.runtime]
     return RuntimeCall(
         name=option.question.runtime,
@@ -63,7 +63,7 @@ class RuntimePlanFile(FilePart):
 
     @property
     def load(self) -> RuntimeLoad:
-        """The load that it was made for."""
+        """The load that the plan was made for."""
         return RuntimeLoad(
             prompt_tokens=self.setting.prompt_tokens,
             output_tokens=self.setting.output_tokens,
@@ -73,12 +73,12 @@ class RuntimePlanFile(FilePart):
 
     @property
     def goal(self) -> Goal:
-        """What it was made for."""
+        """The goal that the plan was made for."""
         return Goal.model_validate({"objective": self.objective, **self.constraints})
 
 
 def is_runtime_plan(path: Path) -> bool:
-    """Return whether the file is a plan for a runtime. Raises InputError where it cannot be read."""
+    """Return whether the file is a plan for a runtime. Raises InputError where it is unreadable."""
     return is_there(path) and "runtime" in read_yaml(path, "plan")
 
 
@@ -104,7 +104,7 @@ def load_runtime_plan(path: Path) -> RuntimePlanFile:
 def save_runtime_plan(plan: RuntimePlanFile, path: Path) -> None:
     """Write the file, whole or not at all. Raises InputError when it cannot be written.
 
-    Relative paths in its setting are written as seen from its own folder.
+    Relative paths in the plan's setting are written as seen from the file's folder.
     """
     setting = plan.setting.moved(lambda name: to_folder(name, path.parent))
     moved = plan.model_copy(update={"setting": setting})

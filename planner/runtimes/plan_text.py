@@ -39,5 +39,5 @@ def text_of(plan: RuntimePlanFile, form: str) -> str:
 
 
 def left_out_of(plan: RuntimePlanFile, form: str) -> tuple[str, ...]:
-    """Return what a reader must know of the plan in that form: what the form cannot say."""
+    """Return notes for the reader on what the form cannot say of the plan."""
     return WRITERS[plan.runtime.name].left_out(form, command_of(plan))

@@ -13,7 +13,8 @@ NO_FIT = "no setting of it fits"
 class Rival:
     """A usual way to start the runtime: its option, or the reason why there is none.
 
-    ``is_offered``: a plan may be it. One that is not is shown alone, whatever its speed.
+    ``is_offered``: the planner may choose the rival as the plan. A rival that is not offered is
+    shown alone, whatever its speed.
     """
 
     name: str

@@ -35,8 +35,10 @@ SAME_FRACTION = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How one runtime is searched: its options, how the best is refined, its rivals, and what takes
-    least of the GPUs.
+    """The functions that search one runtime.
+
+    ``options`` yields options that fit, ``refine`` tunes the best of them, and ``rivals`` yields
+    the usual ways. ``least`` returns the option that takes least of the GPUs.
     """
 
     options: Callable[[Asked], Iterator[Option]]
@@ -66,8 +68,8 @@ MAP_FILES = (LLAMA_CPP, IK_LLAMA_CPP)
 class RuntimePlan:
     """The best option, what it is predicted to do, and what it was compared with.
 
-    ``against`` is what the user runs today, where stated; ``against_missing_bytes`` says what it
-    lacks by device.
+    ``against`` is what the user runs today, where stated. ``against_missing_bytes`` are the bytes
+    that each device lacks for it.
     """
 
     asked: Asked
@@ -81,17 +83,20 @@ class RuntimePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoRuntimePlan:
-    """There is no plan, and why: nothing fits, or the first token is late with all that fits."""
+    """The reason why there is no plan.
+
+    Nothing fits, or the first token is late with all that fits.
+    """
 
     runtime: str
     reason: str
 
 
 def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRuntimePlan:
-    """Search what the runtime can express; rivals are tried too, so none that is offered is faster.
+    """Search for the best plan that the runtime can express; no rival that is offered is faster.
 
-    Raises InputError for an unknown runtime, for a model without experts where the runtime places
-    experts alone, and for arguments of ``against`` that are wrong.
+    Raises InputError for an unknown runtime, and for a model without experts where the runtime
+    places experts alone. Arguments of ``against`` that are wrong raise it, too.
     """
     if asked.runtime not in WAYS:
         raise unknown_name("runtime", asked.runtime, WAYS)
@@ -133,7 +138,7 @@ def plan_runtime(asked: Asked, against: str | None = None) -> RuntimePlan | NoRu
 
 
 def stated_plan(asked: Asked, line: str) -> RuntimePlan:
-    """Return arguments that were planned before as the plan, with what they are compared with.
+    """Return the plan that given arguments make, with the rivals that it is compared with.
 
     Raises InputError for arguments that are wrong, or that do not fit the machine.
     """
@@ -153,7 +158,7 @@ def stated_plan(asked: Asked, line: str) -> RuntimePlan:
 
 
 def _is_better(asked: Asked, rival: Option, own: Option) -> bool:
-    """Return whether a rival is better by more than sums in another order may differ."""
+    """Return whether a rival is better by more than the rounding of sums in another order."""
     late, score = asked.rank(rival.timing)
     own_late, own_score = asked.rank(own.timing)
     if late != own_late:
@@ -164,7 +169,7 @@ def _is_better(asked: Asked, rival: Option, own: Option) -> bool:
 def _evaluated(asked: Asked, best: Option) -> Option:
     """Return the option placed anew from its arguments alone, as the runtime will read them.
 
-    The search places matrices directly; its own mistake would show here.
+    The search places matrices directly; a mistake of the search would show here.
     """
     placed = placement_of(best.question)
     assert abs(placed.weight_bytes - best.placement.weight_bytes).max() < 1
@@ -172,7 +177,7 @@ def _evaluated(asked: Asked, best: Option) -> Option:
 
 
 def _of_user(asked: Asked, line: str) -> Option:
-    """Return what a user runs."""
+    """Return the option of the arguments that a user runs."""
     return asked.option(asked.read(line))
 
 

@@ -1,4 +1,4 @@
-"""The combinations that the planner tries: parts that fit together, named systems or not."""
+"""Policies that the planner tries: combinations of parts that go together, and named systems."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -60,8 +60,8 @@ DISPATCHES: Mapping[str, tuple[str, Dispatch, Misses]] = MappingProxyType(
         "timed": ("the same, and placed by timing such splits", SPLIT, "split"),
     }
 )
-"""The fates of a missing expert, simplest first: in words, as a part, and as a placement foresees
-them.
+"""What may happen to a missing expert, simplest first: in words, as a dispatch, and as placements
+foresee it.
 """
 
 CACHES: Mapping[str, tuple[str, Cache]] = MappingProxyType(
@@ -87,19 +87,23 @@ PREFETCHES: Mapping[str, tuple[str, Prefetch]] = MappingProxyType(
     }
 )
 STAGINGS = (1, 2, 4, 8)
-"""Buffers that copies of single experts go through."""
+"""Numbers of buffers that copies of single experts go through."""
 EARLY_STAGINGS = (2, 4, 8, 16)
-"""Buffers where copies for the prompt begin ahead of their gates, and wait in the buffers."""
+"""Numbers of buffers where copies for the prompt begin ahead of their gates, and wait in the
+buffers.
+"""
 EARLY_LEAD, EARLY_SHARE = 0.05, 0.1
-"""Such copies are tried where a layer of the prompt attends for this part of a copy or more, and
-the prompt for this part of all attention: elsewhere they can save next to nothing.
+"""The least attention for which copies ahead of their gates are tried.
+
+A layer of the prompt attends for at least EARLY_LEAD of a copy's time, and the prompt for at least
+EARLY_SHARE of all attention. With less, such copies save next to nothing.
 """
 CHUNKS = (512, 2048)
 """Tokens of one prefill pass, over all prompts: smaller passes need less memory for activations."""
 
 
 LONG_KV_SHARE = 0.01
-"""Where the KV cache would take this much of GPU memory, it is also tried in host memory."""
+"""The share of GPU memory from which a KV cache is also tried in host memory."""
 PAGED_EACH = 2
 """Sizes of micro-batches that are tried for each place of KV cache and missing experts: the best by
 the roofline.
@@ -107,12 +111,11 @@ the roofline.
 
 
 def candidates(question: Question) -> Iterator[Policy]:
-    """Every combination tried for such a question, the simplest first; names say the parts,
-    summaries say them in words.
+    """Yield every combination that is tried for a question, the simplest first.
 
-    Where the prompts are longer than a chunk, each also with chunked prefill. Micro-batches, and a
-    KV cache in host memory with all else of the layers on the GPU, where there is more than one
-    sequence or a long context.
+    Names say the parts, and summaries say them in words. Where the prompts are longer than a chunk,
+    each combination is also tried with chunked prefill. Micro-batches, and a KV cache in host
+    memory, are tried where there is more than one sequence or a long context.
     """
     batch = question.batch
     chunks = [chunk for chunk in CHUNKS if batch.prompt_tokens * batch.batch_size > chunk]
@@ -137,8 +140,8 @@ def named_systems() -> Iterator[Policy]:
 
 LAUNCHED = Overlap(groups_experts=True)
 CAPTURED = Overlap(groups_experts=True, captures_graphs=True)
-"""How runtimes of today run kernels: fused; as a captured graph where no copy depends on what a
-gate selects.
+"""How runtimes of today run kernels: fused, and as a captured graph where no copy depends on a
+gate.
 """
 
 FIXED = ("cpu", "fetch", "cheapest", "split", "timed")
@@ -146,7 +149,7 @@ FIXED = ("cpu", "fetch", "cheapest", "split", "timed")
 
 
 def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:
-    """Experts that stay where they are."""
+    """Yield combinations with residents that stay where they are."""
     everything = AllLayersPlacement()
     yield _combination(
         f"all-on-gpu{mark}",
@@ -171,8 +174,10 @@ def _fixed(feeding: Feeding, mark: str) -> Iterator[Policy]:
 
 
 def _early(question: Question, feeding: Feeding, mark: str) -> Iterator[Policy]:
-    """Experts that stay, and for the prompt some of the others on their way while their layer
-    attends.
+    """Yield combinations with residents that stay, and with other experts copied early for the
+    prompt.
+
+    The early copies are on their way while the experts' layer attends.
     """
     for name in ("split", "timed"):
         fate, dispatch, misses = DISPATCHES[name]
@@ -196,7 +201,7 @@ def _early(question: Question, feeding: Feeding, mark: str) -> Iterator[Policy]:
 
 
 def _may_gain_early(problem: Problem) -> bool:
-    """Whether the prompt attends for long enough, and not all experts fit anyway."""
+    """Whether the prompt attends for long enough, and the GPU has no room for the whole model."""
     if not problem.model.moe_layers:
         return False
     passes = forward_passes(problem.batch, problem.feeding)
@@ -216,7 +221,7 @@ def _may_gain_early(problem: Problem) -> bool:
 
 
 def _cached(feeding: Feeding, mark: str) -> Iterator[Policy]:
-    """Experts that come and go."""
+    """Yield combinations with a cache, whose experts come and go."""
     for cache_name, (keeping, cache) in CACHES.items():
         for name in ("split", "balanced", "fetch"):
             fate, dispatch, _ = DISPATCHES[name]
@@ -239,7 +244,9 @@ def _cached(feeding: Feeding, mark: str) -> Iterator[Policy]:
 
 
 def _streamed(feeding: Feeding, mark: str) -> Iterator[Policy]:
-    """Whole layers on the GPU, others with their KV cache in host memory, run there or copied
+    """Yield combinations with some whole layers on the GPU, or none.
+
+    Other layers, with their KV cache, are in host memory. The CPU runs them, or they are copied
     whole.
     """
     buffers = ((2, 1.0, "2 layer buffers"), (1, 1 / 3, "a buffer for one of a layer's matrices"))
@@ -267,8 +274,10 @@ def _streamed(feeding: Feeding, mark: str) -> Iterator[Policy]:
 
 
 def _paged(question: Question) -> Iterator[Policy]:
-    """Layers pipelined over micro-batches, the KV cache of some in host memory: what
-    MoE-Lightning's roofline finds best of each kind.
+    """Yield combinations with layers pipelined over micro-batches, the KV cache of some in host
+    memory.
+
+    MoE-Lightning's roofline picks the best of each kind.
     """
     row = POLICIES["moe-lightning"]
     problem = problem_of(question.under(row))
@@ -304,7 +313,7 @@ def _paged(question: Question) -> Iterator[Policy]:
 
 
 def is_long(problem: Problem) -> bool:
-    """Whether the KV cache matters beside the card's memory."""
+    """Whether the KV cache takes at least LONG_KV_SHARE of the card's memory."""
     batch = problem.batch
     model = problem.model
     kv_bytes = batch.num_sequences * sum(

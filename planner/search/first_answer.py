@@ -1,5 +1,6 @@
-"""A first answer, at once: the best of a few usual combinations by their first tokens. A search says
-what is best.
+"""A first answer at once: the best of a few usual combinations, by their first tokens.
+
+A search says what is best of all.
 """
 
 from collections.abc import Iterator
@@ -14,16 +15,19 @@ from sim.step.metrics import Metrics
 from sim.step.simulate import Question, check_question
 
 TRIED = ("all-on-gpu", "gain+cpu", "gain+split/4", "gain+timed/2", "layers+stream512/part")
-"""One combination of each kind, whose placement takes little time; a cache that comes and goes takes
-longer to simulate than all of these.
+"""One combination of each kind, whose placement takes little time.
+
+A cache that comes and goes takes longer to simulate than all of these.
 """
 CHUNK = "@2048"
-"""Where all prompts at once do not fit, such chunks of them mostly do."""
+"""The mark of chunked prefill that is also tried: where all prompts at once do not fit, chunks
+mostly do.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstAnswer:
-    """The best of what was tried; its figures stand for the whole run as short runs foretell it."""
+    """The best of what was tried; its metrics are of the whole run, as a short run foretells it."""
 
     policy: Policy
     metrics: Metrics
@@ -43,7 +47,7 @@ def first_answer(question: Question, goal: Goal) -> FirstAnswer | None:
 
 
 def _tried(question: Question) -> Iterator[Policy]:
-    """Yield the few of all candidates, with whole prompts and in chunks."""
+    """Yield the candidates that TRIED names, with whole prompts and with prompts in chunks."""
     wanted = {f"{name}{mark}" for name in TRIED for mark in ("", CHUNK)}
     for policy in candidates(question):
         # Caches stand behind all that is wanted; what comes behind them takes long to make.

@@ -1,9 +1,9 @@
-"""Closed form: a time that a candidate cannot beat, from what its lanes have to do, before anything
-of it is simulated.
+"""Floors in closed form: times that a candidate cannot beat, without any simulation.
 
-What a run obeys is in docs/explanation/bounds.md; here the residency is the candidate's own, so a
-layer's misses are known. Every figure is a lower limit: interference, queues, the hidden state's
-moves and activations are left out.
+A floor follows from what the candidate's lanes have to do. docs/explanation/bounds.md says what
+every run obeys. Here the residency is the candidate's own, so a layer's misses are known. Every
+figure is a lower limit: interference, queues, the hidden state's moves and activations are left
+out.
 """
 
 from dataclasses import dataclass, fields
@@ -34,8 +34,10 @@ MOST_WORKS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """No run of the candidate over these draws has a shorter mean time to its first token, from
-    there, or in all.
+    """Lower limits on a candidate's mean times over some draws, in seconds.
+
+    ``ttft_s`` is to the first token, ``decode_s`` from there to the end, ``end_to_end_s`` of the
+    whole run.
     """
 
     ttft_s: float
@@ -43,8 +45,8 @@ class Floor:
     end_to_end_s: float
 
     def metrics(self, batch: Batch) -> Metrics:
-        """The best figures that the floor leaves possible, of those that a goal looks at; all
-        others are 0.
+        """Return the best metrics that the floor leaves possible; those that no goal looks at are
+        0.
         """
         end_s = max(self.end_to_end_s, float(np.finfo(float).tiny))
         steps = batch.output_tokens - 1
@@ -67,14 +69,16 @@ class Floors:
     """
 
     def __init__(self) -> None:
-        """Nothing priced yet."""
+        """Start with nothing priced."""
         self._works = Memo(MOST_WORKS)
 
     def floor(
         self, policy: Policy, problem: Problem, residency: Residency, draws: list[Drawn]
     ) -> Floor | None:
-        """The means over the draws; None for what this does not cover: pipelined layers, lossy
-        systems, experts moved after the prompt.
+        """Return the floor over the draws; None for candidates that have none.
+
+        Candidates without a floor have pipelined layers, are lossy, move experts after the prompt,
+        or run on several GPUs.
         """
         if (
             # Their layers overlap, their tokens change, or their residents move, so that windows do
@@ -105,7 +109,9 @@ class Floors:
 
 
 def _early(policy: Policy, problem: Problem, residency: Residency, drawn: Drawn) -> Marks | None:
-    """[pass, item]: experts whose copies begin ahead of their gates; None: there are none."""
+    """Return marks [pass, item] of experts whose copies begin ahead of their gates; None: there are
+    none.
+    """
     modes = policy.dispatch.layer_modes(residency, drawn.passes.num_tokens)
     found = early_of(policy, problem, residency, drawn.passes, modes).experts
     return found.reshape(len(found), -1) if len(found) else None
@@ -151,8 +157,9 @@ def _floor(
 
 
 def _fixed_cells(policy: Policy, residency: Residency, work: Work, early: Marks | None) -> Floats:
-    """[cell of experts]: the least that shared and routed experts take behind the gate, where
-    residents stay; early ones may be there.
+    """Return the least ns of shared and routed experts behind the gate [cell of experts].
+
+    Residents stay where they are; experts that ``early`` marks may have come.
     """
     experts = work.experts
     rule = policy.dispatch.rule
@@ -171,14 +178,17 @@ def _fixed_cells(policy: Policy, residency: Residency, work: Work, early: Marks 
     parts = _shared(work, on_cpu, copies, np.zeros(len(fetch)))
     whole = _split(misses, _least(work, np.where(is_miss, experts.cpu_ns, np.inf)), fetch)
     # Any expert may leave the GPU.
-    if policy.dispatch.spills_residents:  # any expert may leave the GPU
+    if policy.dispatch.spills_residents:
         on_gpu = np.maximum(beside, _shared(work, experts.cpu_ns, experts.gpu_ns, beside))
     return np.maximum(on_gpu, np.maximum(parts, whole))
 
 
 def _cached_cells(policy: Policy, problem: Problem, residency: Residency, work: Work) -> Floats:
-    """Return the least time of each cell where residents come and go: any expert may be there, but
-    of a layer no more than it has slots, unless fetched ahead.
+    """Return the least ns of experts behind the gate [cell of experts], where residents come and
+    go.
+
+    Any expert may be resident. A layer has no more residents than slots, unless experts are fetched
+    ahead.
     """
     experts = work.experts
     beside, fetch = _beside(work)
@@ -194,8 +204,10 @@ def _cached_cells(policy: Policy, problem: Problem, residency: Residency, work: 
 
 
 def _overflow(policy: Policy, problem: Problem, residency: Residency, work: Work) -> Floats:
-    """[cell of experts]: how many of its experts cannot have been kept from the pass before, with
-    all slots and buffers full.
+    """Return how many experts of a cell cannot have stayed since the pass before [cell of experts].
+
+    A layer keeps no more experts than it has slots and buffers. A cache over all layers has no such
+    limit.
     """
     if policy.cache.is_global:
         return np.zeros(len(work.experts.cell_of))
@@ -210,18 +222,21 @@ def _overflow(policy: Policy, problem: Problem, residency: Residency, work: Work
 
 
 def _beside(work: Work) -> tuple[Floats, Floats]:
-    """[cell of experts]: shared experts on the GPU, and the copy of one expert."""
+    """Return the ns of the GPU's work beside routed experts, and of one expert's copy [cell of
+    experts].
+    """
     return work.beside_gpu.ravel()[work.experts.cell_of], work.fetch[
         work.experts.cell_of % work.num_layers
     ]
 
 
 def _shared(work: Work, one: Floats, other: Floats, beside: Floats) -> Floats:
-    """[cell of experts]: a limit for two lanes that share out the experts, where the other lane has
-    ``beside`` to do in any case.
+    """Return a lower limit in ns for two lanes that share out the experts [cell of experts].
 
-    The longer lane is no shorter than any weighted mean of both, so than the sum of each expert's
-    cheaper lane, so weighted; the weights are those that would be best if all were alike.
+    ``one`` and ``other`` [triple] are an expert's ns on either lane; the other lane has ``beside``
+    to do in any case. The longer lane is at least any weighted mean of both, so at least the sum of
+    each expert's cheaper lane, so weighted. The weights are those that would be best if all experts
+    were alike.
     """
     first = _summed(work, one)
     second = beside + _summed(work, other)
@@ -232,8 +247,9 @@ def _shared(work: Work, one: Floats, other: Floats, beside: Floats) -> Floats:
 
 
 def _split(misses: Floats, cheapest: Floats, fetch: Floats) -> Floats:
-    """[cell of experts]: the least maximum of CPU and link with whole experts, c of the misses on
-    the CPU, the rest copied.
+    """Return the least ns of the longer of CPU and link, with whole experts [cell of experts].
+
+    Some of the misses run on the CPU, ``cheapest`` ns each. The rest are copied, ``fetch`` ns each.
     """
     price = np.where(np.isfinite(cheapest), cheapest, 0.0)
     even = np.floor(
@@ -247,12 +263,12 @@ def _split(misses: Floats, cheapest: Floats, fetch: Floats) -> Floats:
 
 
 def _per_expert(work: Work, values: Floats) -> Floats:
-    """Each cell's value for each of its experts."""
+    """Return each cell's value for each of its experts [triple]."""
     return np.repeat(values, np.diff(work.experts.offsets))
 
 
 def _summed(work: Work, values: Floats) -> Floats:
-    """[cell of experts]: the sum over its experts."""
+    """Return the sum over each cell's experts [cell of experts]."""
     return (
         np.asarray(np.add.reduceat(values, work.experts.offsets[:-1]))
         if len(values)
@@ -261,7 +277,7 @@ def _summed(work: Work, values: Floats) -> Floats:
 
 
 def _least(work: Work, values: Floats) -> Floats:
-    """[cell of experts]: the least of its experts."""
+    """Return the least over each cell's experts [cell of experts]."""
     return (
         np.asarray(np.minimum.reduceat(values, work.experts.offsets[:-1]))
         if len(values)

@@ -1,4 +1,4 @@
-"""How much memory simulating takes, before it starts: from the shapes of what a run keeps."""
+"""How much memory a simulation takes, estimated beforehand from the shapes of what it keeps."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,30 +15,39 @@ PROGRAM_BYTES = 192 * MIB
 """Python, its packages and the compiled kernels, as `docs/reliability.md` has them measured."""
 
 ROUTED_BYTES = 4
-"""Per selected expert of a token: its number (2 bytes), and as much again while the draw is made.
-"""
+"""Bytes per selected expert of a token: 2 for its number, as much again while the draw is made."""
 
 NUM_PARTS = 4
-"""Parts of a long run that memory is counted for: one is there until the next is set up, and what was
-given back stays with the process as long as its allocator keeps it, as much again.
+"""Parts of a long run that memory is counted for.
+
+One part is there until the next is set up. What was given back stays with the process as long as
+its allocator keeps it, which is as much again.
 """
 
 EXPERT_BYTES = 8
-"""Per expert, layer and pass: its tokens (4 bytes), what is done with it (1), and what the decision
-and the counts are made from.
+"""Bytes per expert, layer and pass.
+
+An expert's tokens take 4 bytes, what is done with the expert takes 1. The decision and the counts
+are made from the other 3.
 """
 
 FORESEEN_BYTES = 16
-"""The same, besides, where a cache or a prefetcher looks at scores or at gates."""
+"""Further bytes per expert, layer and pass, where a cache or a prefetch looks at scores or at
+gates.
+"""
 
 TASK_BYTES = 264
-"""Per task: its record (48), its columns (45), where they end (8), two or three dependencies (24),
-its state in the engine (56), its three times (24), its place in a queue (16), and what the report
-reads off it: a row of the digest (43 to 48)."""
+"""Bytes per task.
+
+A task has a record (48), columns (45), where they end (8), and two or three dependencies (24). In
+the engine, a task has a state (56), three times (24), and a place in a queue (16). The report reads
+a row of the digest off it (43 to 48).
+"""
 
 GATE_TASKS = 4
-"""Per layer and pass, besides the experts': attention, gate, the rest of the layer, a copy of
-activations.
+"""Tasks per layer and pass, besides those of experts.
+
+Attention, gate, the rest of the layer, and a copy of activations are one task each.
 """
 
 
@@ -51,16 +60,17 @@ class PassShape:
 
 
 def run_bytes(scenario: Scenario) -> int:
-    """The most that one run takes, program included.
+    """Return the most bytes that one run takes, program included.
 
-    It is an upper estimate: every token may select experts of its own.
+    This is an upper estimate: every token may select experts of its own.
     """
     return PROGRAM_BYTES + draw_bytes(scenario) + _tasks_bytes(scenario)
 
 
 def part_bytes(scenario: Scenario) -> int:
-    """The most that a run takes which keeps one part of its passes at a time: the experts of every
-    token, and the tasks of NUM_PARTS parts.
+    """Return the most bytes that a run takes which keeps one part of its passes at a time.
+
+    Such a run keeps the experts of every token, and the tasks of NUM_PARTS parts.
     """
     batch = scenario.batch
     num_tokens = min(batch.output_tokens, PART_PASSES)
@@ -76,8 +86,9 @@ def part_bytes(scenario: Scenario) -> int:
 
 
 def plan_bytes(question: Question, num_draws: int, num_threads: int) -> int:
-    """The most that a search takes: so many runs at once and the best kept, over draws that it
-    keeps for each way of feeding.
+    """Return the most bytes that a search takes.
+
+    A search keeps the draws, ``num_threads`` runs at once, and the best run.
     """
     # Fetching every miss stands for all candidates: it has a copy and a run for each expert.
     scenario = question.under(find_policy("on-demand"))
@@ -89,8 +100,9 @@ def plan_bytes(question: Question, num_draws: int, num_threads: int) -> int:
 
 
 def draw_bytes(scenario: Scenario) -> int:
-    """What a draw of the routing takes: the experts of every token, and the tokens of every expert
-    in every pass.
+    """Return the bytes of a draw of the routing.
+
+    A draw has the experts of every token, and the tokens of every expert in every pass.
     """
     model = scenario.model
     batch = scenario.batch
@@ -104,8 +116,9 @@ def draw_bytes(scenario: Scenario) -> int:
 
 
 def pass_shapes(batch: Batch, feeding: Feeding) -> Iterator[PassShape]:
-    """The passes of the prompts and of the further tokens, counted rather than listed: a request
-    may be for any number of them.
+    """Yield the shape of the prompts' passes, then that of the further tokens' passes.
+
+    Passes are counted rather than listed, since a request may be for any number of them.
     """
     # Beams share a prompt, unless the system feeds it once for each.
     prompts = batch.num_sequences if feeding.replicates_prompt else batch.batch_size
@@ -131,8 +144,8 @@ def pass_shapes(batch: Batch, feeding: Feeding) -> Iterator[PassShape]:
 
 
 def _tasks_bytes(scenario: Scenario) -> int:
-    """What the tasks take from lowering to report, and what a cache or a prefetcher keeps beside
-    them.
+    """Return the bytes that tasks take from lowering to report, and what a cache or a prefetch
+    keeps.
     """
     model = scenario.model
     policy = scenario.policy
@@ -149,8 +162,9 @@ def _tasks_bytes(scenario: Scenario) -> int:
 
 
 def _tasks_per_expert(policy: Policy) -> int:
-    """A run and, unless misses stay on the CPU, a copy of its weights; one more where experts are
-    fetched ahead, in vain or not.
+    """Return the tasks of a selected expert: its run, and a copy unless misses stay on the CPU.
+
+    There is one more copy where experts are fetched ahead, in vain or not.
     """
     if isinstance(policy.dispatch, CpuDispatch):
         return 1

@@ -1,5 +1,5 @@
-"""How much memory this process may still take, by what the system says of itself and of the
-process's own limits.
+"""How much memory this process may still take, by the system's figures and the process's own
+limits.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,12 @@ ROOT = Path("/")
 
 
 def free_bytes(root: Path = ROOT) -> int | None:
-    """Bytes that can be had before something is killed; None where the system says nothing.
+    """Return the bytes that can be had before something is killed; None where the system says
+    nothing.
 
-    The least of: what the kernel calls available, what each control group of the process has left
-    (both versions of cgroups; the file cache, which is given back, counts as free), and what
-    ``ulimit -v`` leaves. ``root`` is where ``proc`` and ``sys`` lie.
+    The least of three figures counts: what the kernel calls available, what each control group of
+    the process has left, and what ``ulimit -v`` leaves. Both versions of cgroups are read. The file
+    cache, which is given back, counts as free. ``root`` is where ``proc`` and ``sys`` lie.
     """
     found = [*_available(root), *_left_in_groups(root), *_left_of_limit(root)]
     return max(0, min(found)) if found else None
@@ -41,9 +42,10 @@ def _left_in_groups(root: Path) -> Iterator[int]:
 
 
 def _left(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
-    """What the group and each above it has left.
+    """Yield the bytes that the group has left, and those that each group above it has left.
 
-    In a container, the group's own folder is the mount itself.
+    ``names`` are those of the limit, of what is used, and of the file cache. In a container, the
+    group's own folder is the mount itself.
     """
     limit_name, used_name, cache_name = names
     group = mount / path.strip("/")
@@ -75,7 +77,7 @@ def _left_of_limit(root: Path) -> Iterator[int]:
 
 
 def _number(file: Path) -> int | None:
-    """The number in a file; None for `max`, and where there is none."""
+    """Return the number in a file; None for ``max``, and where there is no file."""
     text = " ".join(_lines(file)).strip()
     return int(text) if text.isdigit() else None
 

@@ -1,6 +1,4 @@
-"""Successive halving: many candidates on few draws, few on many; what is ruled out on the way, and
-by what.
-"""
+"""Successive halving: many candidates on few draws, then few candidates on many."""
 
 from collections.abc import Sequence
 
@@ -23,19 +21,17 @@ from sim.step.sampled import SAMPLED_TOKENS
 from sim.step.simulate import Question, fits_cards
 
 SCREENED_SHARE, SCREENED_LEAST, SCREENED_OTHERS, SCREENED_LAG = 0.2, 6, 2, 0.5
-"""Candidates go on to whole runs if their short runs are among the best fifth (at least six) and at
-most half slower than the best.
+"""Candidates go on to whole runs if their short runs are among the best fifth (at least six).
 
-The best two of every offer go on too.
+A short run must also take at most 1.5 times as long as the best. The best two of every offer go on
+too.
 """
 
 MOST_CLOSE = 8
-"""Of what comes close to the best on the first draw, at most 8 go on."""
+"""The most candidates that go on of those close to the best on the first draws."""
 
 SAMPLES_MISS = 0.02
-"""By how much what first tokens foretell may be wrong, compared with what others foretell of the same
-tokens.
-"""
+"""The error of times foretold from first tokens, as a fraction, against others so foretold."""
 
 KEPT_OF, DRAWS_GROW = 3, 4
 """One of ``KEPT_OF`` candidates goes on to the next round, which has ``DRAWS_GROW`` times the
@@ -57,7 +53,7 @@ class Hunt:
         has_samples: bool = True,
         may_end_early: bool = False,
     ) -> None:
-        """Nothing tried yet; ``num_draws`` at most, where it may end early."""
+        """Start with nothing tried; ``num_draws`` is the most where the search may end early."""
         self._has_samples = has_samples
         self._may_end_early = may_end_early
         self._goal = goal
@@ -93,8 +89,9 @@ class Hunt:
             self._tell("ties", 1, 1)
 
     def standing(self, offer: int | None = None) -> list[Trial]:
-        """All that may be the plan and has run; candidates before named systems, else in the order
-        of trying.
+        """Return all trials that have run and may be the plan, of one offer or of all.
+
+        Candidates come before named systems, else in the order of trying.
         """
         found = [
             trial
@@ -107,18 +104,20 @@ class Hunt:
         return sorted(found, key=lambda trial: trial.is_named)
 
     def leader(self) -> Trial:
-        """What was decided for; until then the best by its mean of those that have met most draws,
-        the earlier of equals.
+        """Return the trial that was decided for.
+
+        Until then, the leader is the best by its mean of those with most draws, the earlier of
+        equals.
         """
         return self._chosen or self._foremost(self.standing())
 
     def best_of(self, offer: int) -> Trial | None:
-        """The best of an offer."""
+        """Return the best trial of an offer, None where none may be the plan."""
         found = self.standing(offer)
         return self._foremost(found) if found else None
 
     def second(self) -> Trial | None:
-        """The best that is not the leader and does not do the same."""
+        """Return the best trial that does something else than the leader, None if there is none."""
         best = self.leader()
         others = [trial for trial in self.standing() if trial is not best]
         # As ``_foremost`` ranks them: only those before the second are looked at closely.
@@ -184,10 +183,10 @@ class Hunt:
         return kept
 
     def _possible(self, placed: list[Trial]) -> list[Trial]:
-        """Return the candidates that may come within 5 % of the run of the one with the lowest
-        floor: whole runs that lag by no more go on.
+        """Return the candidates that no floor rules out: their floors come close to a whole run.
 
-        Each offer is looked at by itself, so that something of each is left.
+        That run is of the candidate with the lowest floor. Each offer is looked at by itself, so
+        that something of each is left.
         """
         left = []
         for offer in range(len(self.trials.questions)):
@@ -222,10 +221,10 @@ class Hunt:
         return left
 
     def _near(self, trials: Sequence[Trial], doing: str) -> list[Trial]:
-        """Run on the first draws all that may come close to the best; return them.
+        """Run on the first draws all trials that may come close to the best; return them.
 
-        Of long runs, the first tokens foretell which do. Of each offer one comes close, whatever
-        the others do.
+        For long runs, the first tokens foretell which do. Of each offer, one trial is kept in any
+        case.
         """
         sampled = [
             trial for trial in trials if self._has_samples and self.trials.may_be_sampled(trial)
@@ -239,9 +238,7 @@ class Hunt:
         return near
 
     def _close_by_samples(self, sampled: Sequence[Trial]) -> list[Trial]:
-        """Return what may be the plan and, by its sample, comes close to the best so far or of
-        these.
-        """
+        """Return the trials that may be the plan and whose samples come close to the best."""
         possible = [
             (trial, trial.sample)
             for trial in sampled
@@ -261,8 +258,10 @@ class Hunt:
         return different(near)
 
     def _meet_named(self) -> bool:
-        """Run the named systems in the leader's offer, and in those where no candidate fits;
-        whether there were any to run.
+        """Run the named systems in the leader's offer, and in offers where no trial may be the
+        plan.
+
+        Return whether there were any to run.
         """
         standing = self.standing()
         wanted = {
@@ -284,7 +283,7 @@ class Hunt:
         return bool(named)
 
     def _meet_others(self) -> None:
-        """Let the best of each offer that did not win meet a few draws, to say what it would give."""
+        """Run the best of each offer that did not win on a few draws, to say what it would give."""
         if self.standing():
             found = [
                 self.best_of(offer)
@@ -299,8 +298,9 @@ class Hunt:
             )
 
     def _halve(self) -> None:
-        """Go from few to all draws; then run on all draws whatever would beat the best on the draws
-        that it has been run on.
+        """Run ever fewer trials on ever more draws, up to all draws.
+
+        Then run on all draws whatever beats the best on the draws that both have met.
         """
         standing = different(sorted(self.standing(), key=self._rank))
         close = [trial for trial in standing if self._is_close(self._rank(trial), standing[0])]
@@ -331,9 +331,7 @@ class Hunt:
             self._meet(found, self._num_draws, "challengers")
 
     def _decided(self) -> Trial:
-        """The earliest of those that the draws do not tell from the best and that no named system
-        outdoes on common draws.
-        """
+        """Return the earliest trial that is tied with the best and that no named system outdoes."""
         best = self.leader()
         for trial in self.standing():
             if (
@@ -352,7 +350,7 @@ class Hunt:
         )
 
     def _meet(self, trials: Sequence[Trial], num_draws: int, doing: str) -> None:
-        """Run the trials on the draws up to that number that they have not met."""
+        """Run the trials on those of the first ``num_draws`` draws that they have not met."""
         for number, _ in enumerate(self.trials.meet(trials, num_draws)):
             self._tell(doing, number + 1, len(trials))
 
@@ -360,17 +358,17 @@ class Hunt:
         return self._goal.rank(trial.mean)
 
     def _is_close(self, rank: tuple[float, float], best: Trial) -> bool:
-        """Whether what ranks so is not worse than the best, on its draws, by more than what draws
-        may change.
+        """Whether a rank is worse than the best trial's by no more than chance in the draws may
+        change.
         """
         return is_within(self._goal, rank, best.mean, self._close)
 
     def _lags_little(self, trial: Trial, best: Trial) -> bool:
-        """Whether it is at most 5 % slower than the best."""
+        """Whether the trial is at most 5 % slower than the best."""
         return is_within(self._goal, self._rank(trial), best.mean, CLOSE)
 
     def _beats(self, trial: Trial, best: Trial) -> bool:
-        """Whether a trial of fewer draws is better than the best on those."""
+        """Whether a trial with fewer draws than the best is better than the best on those draws."""
         number = len(trial.metrics)
         return number < len(best.metrics) and self._goal.rank(trial.mean) < self._goal.rank(
             mean_of(best, number)

@@ -1,4 +1,4 @@
-"""Computing where it is called, for those that take an executor."""
+"""An executor that computes in the caller's thread."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -6,10 +6,12 @@ from typing import Any
 
 
 class InlineExecutor(Executor):
-    """Computes where it is called: for one worker, without the second it takes to start a process."""
+    """An executor that computes where it is called: one worker, without the second that a process
+    needs.
+    """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """A future that is already done; Ctrl-C goes through."""
+        """Run the call, and return a future that is done; KeyboardInterrupt goes through."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))

@@ -9,7 +9,7 @@ from types import FrameType
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-"""What asks a study to stop."""
+"""Signals that ask a study to stop."""
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Start processes that hear no such signal until they have said what to do on it.
+    """Block the signals while processes start, until these have said what to do on a signal.
 
     A process inherits what is blocked. Without this, Ctrl-C meets workers that still import, and
     each shows a traceback.

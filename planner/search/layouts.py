@@ -10,8 +10,10 @@ from sim.costs.memory import machine_bytes
 from sim.model.model import Model
 
 NUM_BETWEEN = 4
-"""Splits over two unlike cards that are tried: from as few layers on the smaller one as fill it
-whole, or as the larger has no room for, to its share of all memory.
+"""Splits over two unlike cards that are tried.
+
+The most layers on the smaller card are its share of all memory. The fewest are those that the
+larger card has no room for, or those that fill the smaller one, if they are fewer.
 """
 
 Layout = tuple[int, ...]
@@ -19,9 +21,7 @@ Layout = tuple[int, ...]
 
 
 def planned_cards(machine: Machine, num_gpus: int) -> tuple[Machine, ...]:
-    """The first cards of a machine, as many as a plan may use. Raises InputError where there are
-    fewer.
-    """
+    """Return the first ``num_gpus`` cards of a machine. Raises InputError where there are fewer."""
     cards = cards_of(machine)
     if num_gpus > len(cards):
         raise InputError(
@@ -31,8 +31,10 @@ def planned_cards(machine: Machine, num_gpus: int) -> tuple[Machine, ...]:
 
 
 def by_memory(machine: Machine, model: Model, num_gpus: int) -> Layout:
-    """Layers over the first so many cards by the memory of each, as llama.cpp lays them out unless
-    told otherwise. Raises InputError where there are fewer cards, or fewer layers than cards.
+    """Return the layers on each of the first ``num_gpus`` cards, by the memory of each.
+
+    llama.cpp lays layers out like this, unless told otherwise. Raises InputError where there are
+    fewer cards, or fewer layers than cards.
     """
     cards = planned_cards(machine, num_gpus)
     if num_gpus > model.num_layers:
@@ -78,7 +80,7 @@ def _over(cards: tuple[Machine, ...], model: Model) -> Iterator[Layout]:
 
 
 def _by_share(shares: np.ndarray, model: Model) -> Layout:
-    """Layers in those shares, at least one on each card."""
+    """Return the layers on each card by ``shares`` [card], at least one on each."""
     borders = np.rint(np.cumsum(shares) * model.num_layers).astype(int)
     counts = np.maximum(1, np.diff(borders, prepend=0))
     counts[counts.argmax()] += model.num_layers - counts.sum()

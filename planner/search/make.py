@@ -1,4 +1,4 @@
-"""Makes a plan of what was asked."""
+"""How a plan is made: the search in a setting, and the bounds and prices of what it finds."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,10 +56,10 @@ def make_plan(
     engine: str = "fast",
     has_bounds: bool = True,
 ) -> Planned | Unmet | Infeasible:
-    """Search for the best plan in that setting, over all it offers. Raises InputError for what the
-    setting cannot name.
+    """Search for the best plan in a setting, over all its offers.
 
-    Ctrl-C raises SearchStopped, from which ``planned`` makes a plan for a caller that wants one.
+    Raises InputError for what the setting cannot name. Ctrl-C raises SearchStopped; ``planned``
+    makes a plan of its best so far for a caller that wants one.
     """
     offers = offers_of(setting)
     questions = [offer.question(engine) for offer in offers]
@@ -104,18 +104,18 @@ def planned(
 
 
 def _cards(setting: Setting) -> tuple[Machine, ...]:
-    """The cards that a plan may lay layers out over; none where it is for one GPU."""
+    """Return the cards that a plan may lay layers out over; none where the plan is for one GPU."""
     return planned_cards(setting.loaded_machine(), setting.gpus) if setting.gpus > 1 else ()
 
 
 def bounds_of(found: Search, cards: Sequence[Machine] = ()) -> dict[str, Any]:
-    """Proven lower limits on the mean end over the search's draws, and by how much the plan ends
-    later.
+    """Return proven lower limits on the mean end over the search's draws, and the plan's gaps to
+    them.
 
-    The static bound is for placements that keep to the plan's budget of GPU memory; for the
-    clairvoyant one all memory counts. No gap to the static bound for a plan whose residency
-    changes, and none at all for a lossy one. Where layers may be laid out over ``cards``, both are
-    for plans that do so, and nothing is said of what more of a resource would give.
+    The static bound is for placements that keep to the plan's budget of GPU memory; the clairvoyant
+    one counts all memory. A plan whose residency changes has no gap to the static bound, and a
+    lossy plan has no gap at all. Where layers may be laid out over ``cards``, both bounds are for
+    such plans, and no prices are stated.
     """
     best = found.best
     problem = problem_of(best.scenario)
@@ -148,7 +148,7 @@ def bounds_of(found: Search, cards: Sequence[Machine] = ()) -> dict[str, Any]:
 def _beside_reads(
     bounds: MeanBounds, problem: Problem, found: Search, cards: Sequence[Machine]
 ) -> MeanBounds:
-    """The bounds, with those of reads from the disk where the plan reads."""
+    """Return the bounds, raised to those of reads from the disk where the plan reads."""
     if found.best.decisions.shelf is None or problem.feeding.is_pipelined:
         return bounds
     works = works_of(problem, found.draws)
@@ -156,9 +156,9 @@ def _beside_reads(
 
 
 def _stated(best: Run, bounds: MeanBounds) -> dict[str, Any]:
-    """Bounds as a plan states them, with the plan's gaps to them; nothing is said of prices.
+    """Return the bounds as a plan states them, with the plan's gaps to them and without prices.
 
-    What host memory holds changes where it keeps what it reads, so such a plan is not fixed.
+    Where host memory keeps what it reads, its content changes, so such a plan is not fixed.
     """
     policy = best.scenario.policy
     keeps_reads = best.scenario.disk_reads is DiskReads.CACHED
@@ -176,8 +176,10 @@ def _stated(best: Run, bounds: MeanBounds) -> dict[str, Any]:
 
 
 def memory_rule(problem: Problem, held_bytes: int) -> MemoryRule:
-    """What a fixed placement may hold of weights: all that the default budget leaves, or what the
-    plan held, whichever is more.
+    """Return the rule for the weights that a fixed placement may hold.
+
+    Such a placement may hold all that the default budget leaves, or what the plan held, whichever
+    is more.
     """
     model = problem.model
     batch = problem.batch

@@ -40,16 +40,16 @@ class Goal(FilePart):
     price_per_hour_usd: float | None = Field(default=None, gt=0)
 
     def score(self, metrics: "Metrics") -> float:
-        """What is minimised. Raises InputError for an unknown objective."""
+        """Return the score that is minimised. Raises InputError for an unknown objective."""
         return _objective(self.objective)(metrics)
 
     def rank(self, metrics: "Metrics") -> tuple[float, float]:
-        """What decides: by how much the constraint is missed, then the score."""
+        """Return what ranks plans: by how many seconds the constraint is missed, then the score."""
         # Keeping to the constraint comes before any score.
         return self.excess_s(metrics), self.score(metrics)
 
     def excess_s(self, metrics: "Metrics") -> float:
-        """Return by how much the time to the first token is too long."""
+        """Return by how many seconds the time to the first token is too long."""
         return 0.0 if self.max_ttft_s is None else max(0.0, metrics.ttft_s - self.max_ttft_s)
 
     def usd_per_million_tokens(self, metrics: "Metrics") -> float | None:
@@ -61,7 +61,7 @@ class Goal(FilePart):
         )
 
     def check(self) -> None:
-        """Refuse what cannot be planned for. Raises InputError that says what to set."""
+        """Raise InputError, which says what to set, for a goal that cannot be planned for."""
         _objective(self.objective)
         # A price changes no order, but without one the answer would state no cost.
         if self.objective == "cost" and self.price_per_hour_usd is None:
@@ -72,7 +72,10 @@ class Goal(FilePart):
 
 
 def hourly_price_usd(machine: Machine, amortize_hours: float) -> float:
-    """The machine's own price over that many hours. Raises InputError where it states none."""
+    """Return the machine's own price spread over that many hours, in US dollars an hour.
+
+    Raises InputError where the machine states no price.
+    """
     if machine.price_usd is None:
         raise InputError(
             f"`amortize_hours`: {machine.name} states no price_usd; set it in the machine file or as an override, "

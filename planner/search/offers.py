@@ -1,5 +1,7 @@
-"""What a plan may choose besides a policy: any of the ways offered to store the weights, and of the
-numbers of CPU threads with rates.
+"""What a plan may choose besides a policy.
+
+Choices are the storage of weights, the number of CPU threads, the layout over several cards, and
+how experts are read from a disk.
 """
 
 from collections.abc import Iterator
@@ -14,23 +16,24 @@ from sim.costs.memory import Infeasible
 from sim.model.library import load_model
 
 READS = ("cached", "direct")
-"""What becomes of experts that are read from a disk, the simpler first."""
+"""Ways to treat experts that are read from a disk, the simpler first."""
 
 RATES = ("cpu.memory_bytes_per_s", "cpu.flops_per_s", "cpu.call_overhead_ns")
-"""What a change of the machine sets for one number of threads only: beside it, the others' rates
-are no longer comparable.
+"""Rates of the machine that an override changes for one number of threads only.
+
+The rates for other numbers are then no longer comparable.
 """
 
 FIGURES = ("output_tokens_per_s", "ttft_s", "tpot_s", "end_to_end_s")
 
 
 def offers_of(setting: Setting) -> tuple[Setting, ...]:
-    """The setting once for each offer, in the order of preference: as named, and the machine's own
-    number of threads first.
+    """Return the setting once for each offer, in the order of preference.
 
-    A setting without offers stands for itself; one that says no number of threads offers all that
-    its machine has rates for. Raises InputError for a scheme, or a number of threads, that there is
-    not.
+    Schemes come in the order named, and the machine's own number of threads comes first. A setting
+    without offers stands for itself. A setting without a number of threads offers all numbers that
+    its machine has rates for, unless another number outdoes them. Raises InputError for a scheme,
+    or a number of threads, that there is not.
     """
     schemes = setting.offered_quantizations or (setting.quantization,)
     return tuple(
@@ -44,8 +47,9 @@ def offers_of(setting: Setting) -> tuple[Setting, ...]:
 
 
 def _laid_out(setting: Setting) -> Iterator[Setting]:
-    """The setting once for each way to lay its layers out over so many cards, and to read experts
-    from a disk that some have to be read from.
+    """Yield the setting once for each layout over its cards, and for each way to read from a disk.
+
+    The ways to read are tried where some experts have to be read from the disk.
     """
     machine = setting.loaded_machine()
     model = setting.loaded_model()
@@ -63,7 +67,7 @@ def _laid_out(setting: Setting) -> Iterator[Setting]:
 
 
 def chosen(setting: Setting, offers: tuple[Setting, ...], number: int) -> Setting:
-    """The offer of that number, with what it was chosen from."""
+    """Return the offer of that number, with the choices that it was taken from."""
     counts = tuple(
         dict.fromkeys(offer.cpu_threads for offer in offers if offer.cpu_threads is not None)
     )
@@ -75,7 +79,7 @@ def chosen(setting: Setting, offers: tuple[Setting, ...], number: int) -> Settin
 
 
 def offer_rows(offers: tuple[Setting, ...], found: Search) -> Iterator[dict[str, Any]]:
-    """What each offer would give, in plain types; none where there is no choice."""
+    """Yield what each offer would give, in plain types; nothing where there is no choice."""
     if len(offers) > 1:
         for number, (offer, best) in enumerate(zip(offers, found.offers, strict=True)):
             quantization = load_model(offer.model, offer.quantization).quantization
@@ -115,8 +119,9 @@ def _threads(setting: Setting) -> tuple[int | None, ...]:
 
 
 def _is_outdone(machine: Machine, count: int) -> bool:
-    """Whether another number of threads is at least as fast in everything, and faster in something:
-    then no plan is better with this.
+    """Whether another number of threads is at least as fast in everything, and faster in something.
+
+    No plan is then better with this number.
     """
     if any(curve.is_of_cpu_rates for curve in machine.curves):
         return False  # a curve may say otherwise than the rates
@@ -126,8 +131,8 @@ def _is_outdone(machine: Machine, count: int) -> bool:
 
 
 def _figures_of(machine: Machine, count: int) -> dict[str, float]:
-    """The rates with that many threads, and what a call takes as a negative number: more is better
-    in all.
+    """Return the rates with that many threads, and the negative ns of a call: more is better in
+    all.
     """
     cpu = machine.at_threads(count).cpu
     rates = {name: rate.effective for name, rate in cpu.flops_per_s.items()}

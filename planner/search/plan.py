@@ -27,10 +27,10 @@ from sim.policies.serialize import policy_from_data, policy_to_data
 class Plan:
     """A plan as its file states it.
 
-    ``predicted`` holds the metrics, means over the setting's draws; ``bounds`` holds static_bound_s
-    and clairvoyant_bound_s with the gaps to them; ``provenance`` the weakest of what went in and
-    where it is from. ``is_stopped``: the search was ended before it had. ``offers`` are the best of
-    each offer, the plan's own among them, where there were several.
+    ``predicted`` holds the metrics, means over the setting's draws. ``bounds`` holds static_bound_s
+    and clairvoyant_bound_s with the gaps to them. ``provenance`` says what the weakest number that
+    went in is, and where it is from. ``is_stopped``: the search was stopped before its end.
+    ``offers`` are the best of each offer, the plan's own among them, where there were several.
     """
 
     setting: Setting
@@ -62,8 +62,9 @@ class _File(FilePart):
 
 
 def plan_to_data(plan: Plan) -> dict[str, Any]:
-    """The plan in plain types, as its file has it except for the paths in it, which a file names from
-    its own folder.
+    """Return the plan in plain types, as its file has it except for the paths in it.
+
+    A file names paths from its own folder.
     """
     return {
         "format": "rosin-plan/1",
@@ -118,8 +119,8 @@ def load_plan(path: Path, *, importable: Collection[str] = ()) -> Plan:
 def save_plan(plan: Plan, path: Path) -> None:
     """Write the plan file, whole or not at all. Raises InputError when it cannot be written.
 
-    Relative paths in its setting are written as seen from its own folder, so that it can be read
-    from any other.
+    Relative paths in the plan's setting are written as seen from the file's folder, so that the
+    file can be read from any other.
     """
     setting = plan.setting.moved(lambda name: to_folder(name, path.parent))
     write_yaml(plan_to_data(replace(plan, setting=setting)), path)

@@ -1,5 +1,6 @@
-"""Compile everything ahead of a first run: what numba keeps on disk serves every later process of
-this computer.
+"""Compiling everything ahead of a first run.
+
+What numba keeps on disk serves every later process of this computer.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,9 +37,10 @@ FITTED_MODEL = "qwen3-next-80b-a3b"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileStep:
-    """One step: what it compiles, what runs it, and the steps whose kernels it takes in.
+    """One step of compiling: its name, and the function that runs what is compiled.
 
-    ``share`` is its part of the whole work, for a progress bar alone.
+    ``after`` names the steps whose kernels it takes in. ``share`` is its part of the whole work,
+    for a progress bar alone.
     """
 
     name: str
@@ -57,12 +59,12 @@ def is_prepared() -> bool:
 
 
 def run_static() -> None:
-    """Simulate residents that stay, as one program."""
+    """Simulate a policy whose residents stay, as one program."""
     simulate(_scenario("fiddler"))
 
 
 def run_live() -> None:
-    """Simulate residents that change, gate by gate."""
+    """Simulate a policy whose residents change, gate by gate."""
     simulate(_scenario("mixtral-offloading"))
 
 
@@ -81,8 +83,9 @@ def run_other_caches() -> None:
 
 
 def run_from_python() -> None:
-    """Simulate with the reference engine, whose processes call kernels one by one; residents that
-    stay also gate by gate, as real lanes run them.
+    """Simulate with the reference engine, whose processes call kernels one by one.
+
+    A policy whose residents stay is also run gate by gate, as real lanes run it.
     """
     for name in ("fiddler", "mixtral-offloading"):
         simulate(_scenario(name, engine="reference"))
@@ -145,7 +148,9 @@ STEPS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """How far it is: the share that is done, what is under way, and how many functions were new."""
+    """How far the compiling is: the share done, the steps under way, and the functions that were
+    new.
+    """
 
     done: float
     under_way: tuple[str, ...]
@@ -153,10 +158,10 @@ class Compiled:
 
 
 def prepare(steps: tuple[CompileStep, ...] = STEPS) -> Iterator[Compiled]:
-    """Run the steps in two processes; say how far it is whenever a step begins or ends.
+    """Run the steps in two processes; yield how far they are whenever a step begins or ends.
 
-    The longest come first, and none begins before those whose kernels it takes in: so no kernel is
-    compiled twice.
+    The longest come first. No step begins before those whose kernels it takes in, so that no kernel
+    is compiled twice.
     """
     waiting = list(steps)
     done = 0.0

@@ -21,11 +21,12 @@ from sim.step.simulate import Drawn, Scenario, problem_of, tuned
 def resimulated(
     scenario: Scenario, metrics: Sequence[Metrics], draws: Sequence[Drawn]
 ) -> dict[str, float | None]:
-    """Change in seconds of the scenario's mean end with one GB more of GPU memory, one GB/s more of
-    link, of DRAM (10^9).
+    """Return by how many seconds the scenario's mean end changes on larger machines.
 
-    ``metrics`` are its own on the first of the ``draws``, over which the means are taken. The
-    policy places anew on the larger machine. None where it does not fit.
+    A larger machine has one GB more of GPU memory, one GB/s more of link, or one GB/s more of DRAM
+    (10^9 bytes). ``metrics`` are the scenario's own on the first of the ``draws``, over which the
+    means are taken. The policy is tuned and places anew on the larger machine. None where it does
+    not fit.
     """
     now_s = mean_metrics(metrics).end_to_end_s
     machine = scenario.machine
@@ -44,8 +45,10 @@ def resimulated(
 
 
 def _mean_ends_s(scenarios: Sequence[Scenario], draws: Sequence[Drawn]) -> list[float | None]:
-    """The mean end of each scenario over the draws, whose runs follow one another on each draw:
-    what they share of it is still there.
+    """Return the mean end of each scenario over the draws, in seconds; None where it does not fit.
+
+    The scenarios run one after another on each draw, while what they share of the draw is still
+    there.
     """
     placed = [_placed(scenario) for scenario in scenarios]
     rooms = Rooms()

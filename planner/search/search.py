@@ -1,5 +1,6 @@
-"""Looking for the best plan: every candidate and every named system, on the same draws of the
-routing, by successive halving.
+"""The search for the best plan, by successive halving.
+
+Every candidate and every named system is tried on the same draws of the routing.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,8 +43,11 @@ class NamedRival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerUp:
-    """The best of what was not chosen: by which fraction it is worse, with half its 95 % confidence
-    interval (None: one draw). ``offer`` is its number among the offers, 0 where there is no choice.
+    """The best policy that was not chosen.
+
+    ``worse_fraction`` says by how much the policy is worse than the plan. ``half_width_fraction``
+    is half the 95 % confidence interval of that fraction (None: one draw). ``offer`` is the number
+    of the policy's offer, 0 where there is no choice.
     """
 
     policy: str
@@ -70,15 +74,15 @@ class OfferBest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """The best found, with its placement spelt out: the first draw's run, its metrics means over
-    ``num_draws``.
+    """The best plan found, and what it was compared with.
 
-    ``policy`` is as it was tried, under the question ``asked``; ``metrics`` are its own on every
-    draw, in order. ``half_width_s`` is of the 95 % confidence interval of its mean end (None: one
-    draw); ``rivals`` stand best first, then those that do not fit. ``draws`` are those of the
-    plan's way of feeding; ``held_bytes`` the most of weights that the best had on the GPU.
-    ``offer`` is the number of the question chosen, and ``offers`` are the best of each. Candidates
-    are counted by what ruled them out.
+    ``best`` is the first draw's run with the placement spelt out, its metrics means over
+    ``num_draws``. ``policy`` is as it was tried, under the question ``asked``; ``metrics`` are its
+    own on every draw, in order. ``half_width_s`` is half the 95 % confidence interval of its mean
+    end (None: one draw). ``rivals`` stand best first, then those that do not fit. ``draws`` are
+    those of the plan's way of feeding. ``held_bytes`` is the most of weights that the best had on
+    the GPU. ``offer`` is the number of the question chosen, and ``offers`` are the best of each.
+    ``ruled_out`` counts candidates by what ruled them out.
     """
 
     best: Run
@@ -110,9 +114,10 @@ class Unmet:
 
 
 class SearchStopped(KeyboardInterrupt):
-    """Ctrl-C ended a search after a candidate had run whole.
+    """The interruption by Ctrl-C of a search in which a candidate had run whole.
 
-    It is an interruption like any other, unless the caller catches it and asks for the best so far.
+    SearchStopped is an interruption like any other, unless the caller catches it and asks for the
+    best so far.
     """
 
     def __init__(self, best_so_far: "Callable[[], Search | Unmet]") -> None:
@@ -131,23 +136,23 @@ def search(
     has_samples: bool = True,
     may_end_early: bool = False,
 ) -> Search | Unmet | Infeasible:
-    """Look for the best policy by the mean over that many draws of the routing.
+    """Look for the best policy by the mean over ``num_draws`` draws of the routing.
 
-    Several questions are offers, and the plan may take any: they differ in machine and in how
-    weights are stored, and share the search. Candidates that a closed form rules out are dropped (unless
-    ``has_closed_form`` is false), the others screened by short runs; the best of them and all named
-    systems are run whole on the first draw, of long runs only where the first tokens foretell that
-    they come close (unless ``has_samples`` is false); those that are close on ever more draws, most
-    of them dropping out each time. No named system that may be a plan is better than it on the draws that
-    both have met. What the draws do not tell apart (95 % confidence) goes to the earlier: to the
-    offer named first, then to the simpler candidate. Ctrl-C raises SearchStopped, which has the
-    best so far; before any candidate has run whole, KeyboardInterrupt.
+    Several questions are offers, of which the plan may take any. Offers differ in machine and in
+    how weights are stored, and share the search. A closed form rules candidates out (unless
+    ``has_closed_form`` is false), then short runs do. The best of them and all named systems are
+    run whole on the first draws. A long run is made only where its first tokens foretell that it
+    comes close (unless ``has_samples`` is false). Policies that are close run on ever more draws,
+    most of them dropping out each time.
 
-    ``may_end_early``: fewer draws will do, where the best is known to within 0.15 % (95 %
-    confidence).
+    No named system that may be a plan is better than the plan on the draws that both have met. What
+    the draws do not tell apart (95 % confidence) goes to the earlier: to the offer named first,
+    then to the simpler candidate. If ``may_end_early``, fewer draws will do, where the best is
+    known to within 0.15 % (95 % confidence).
 
-    Infeasible when nothing at all fits: then with the smallest shortage. Raises InputError for a
-    goal that cannot be planned for.
+    Ctrl-C raises SearchStopped, which has the best so far; before any candidate has run whole, it
+    raises KeyboardInterrupt. Infeasible, with the smallest shortage, is returned when nothing fits.
+    Raises InputError for a goal that cannot be planned for.
     """
     questions = [offered] if isinstance(offered, Question) else list(offered)
     for question in questions:
@@ -181,7 +186,7 @@ def search(
 
 
 def _outcome(hunt: Hunt, goal: Goal) -> Search | Unmet | Infeasible:
-    """What was found."""
+    """Return the result of a search that has ended."""
     if not hunt.standing():
         return _nearest(hunt.tried)
     return _best(hunt, goal)
@@ -193,7 +198,7 @@ def _best_so_far(hunt: Hunt, goal: Goal) -> Search | Unmet:
 
 
 def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
-    """The best of what has run."""
+    """Return the best of what has run, or Unmet where it misses the constraint."""
     best = hunt.leader()
     # The leader misses by least, so nothing that has run keeps to the constraint.
     if goal.excess_s(best.mean) > 0:
@@ -227,7 +232,7 @@ def _best(hunt: Hunt, goal: Goal) -> Search | Unmet:
 
 
 def _nearest(tried: Sequence[Trial]) -> Infeasible:
-    """Return the one that lacks the fewest bytes of those that do not fit."""
+    """Return the shortage of the trial that lacks the fewest bytes."""
     misfits = [
         trial.residency
         for trial in tried
@@ -251,7 +256,7 @@ def _runner_up(hunt: Hunt, best: Trial, goal: Goal) -> RunnerUp | None:
 
 
 def _worse_fractions(trial: Trial, best: Trial, goal: Goal) -> list[float]:
-    """Return by which fraction it is worse, on each draw that both were run on."""
+    """Return by which fraction a trial is worse than the best, on each draw that both have met."""
     pairs = [
         (goal_time(goal, own), goal_time(goal, its))
         for own, its in zip(trial.metrics, best.metrics, strict=False)
@@ -317,15 +322,18 @@ def _spelt_out(hunt: Hunt, best: Trial) -> Run:
 
 
 def is_fixed(policy: Policy) -> bool:
-    """Whether the static bound holds for the policy: residency never changes, layers do not
-    overlap, every token is as without it.
+    """Whether the static bound holds for the policy.
+
+    The policy's residency never changes, its layers do not overlap, and every token is as without
+    it.
     """
     return policy.keeps_residency and not policy.feeding.is_pipelined and policy.is_lossless
 
 
 def planned_policy(run: Run) -> Policy:
-    """The policy of a run with its placement spelt out expert by expert, so that it repeats without
-    knowing the popularity.
+    """Return the policy of a run with its placement spelt out expert by expert.
+
+    The policy then repeats without knowing the popularity.
     """
     policy = run.scenario.policy
     if not isinstance(policy.placement, RankedPlacement):

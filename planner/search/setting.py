@@ -1,4 +1,4 @@
-"""What was asked of a plan: names and numbers as the user gave them.
+"""The question of a plan: names and numbers as the user gave them.
 
 Nothing here imports a simulator, so that a plan for a runtime starts at once.
 """
@@ -44,14 +44,14 @@ Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES)]
 
 
 class Setting(FilePart):
-    """What was asked: names or paths as the user gave them, and the numbers of the batch.
+    """The question of a plan: names or paths as the user gave them, and the numbers of the batch.
 
-    ``quantization`` and ``cpu_threads`` are those of the plan; ``offered_*`` are what it was chosen
-    from (none: nothing was offered). ``draws`` of the routing are averaged over (None: one, unless
-    a plan is looked for). ``reserve_vram_bytes`` of GPU memory belong to others.
-    ``layers_by_card`` lays the layers out over the machine's cards in order, its own kind first
-    (none: ``split_mode`` says how ``gpus`` share the model); ``disk_reads`` says whether host memory keeps what is read
-    from the disk.
+    ``quantization`` and ``cpu_threads`` are those of the plan; ``offered_*`` are what they were
+    chosen from (empty: nothing was offered). Figures are means over ``draws`` of the routing (None:
+    one, unless a plan is looked for). ``reserve_vram_bytes`` of GPU memory belong to others.
+    ``layers_by_card`` are the layers on each card of the machine, those of its own kind first
+    (empty: ``split_mode`` says how ``gpus`` share the model). ``disk_reads`` says whether host
+    memory keeps what is read from the disk.
     """
 
     model: Name
@@ -79,7 +79,9 @@ class Setting(FilePart):
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what most settings do not say, so that their files read as they always did."""
+        """Leave out keys that most settings do not state, so that their files read as they always
+        did.
+        """
         values: dict[str, Any] = handler(self)
         if not self.layers_by_card:
             values.pop("layers_by_card", None)
@@ -114,14 +116,17 @@ class Setting(FilePart):
         return self.model_copy(update=updates)
 
     def loaded_model(self) -> Model:
-        """The model in the setting's quantization and type of keys and values. Raises InputError."""
+        """The model in the setting's quantization, with its type of keys and values. Raises
+        InputError.
+        """
         return with_kv_type(load_model(self.model, self.quantization), self.kv_type)
 
     def loaded_machine(self) -> Machine:
-        """The machine with what is changed of it and its CPU threads, without what is reserved.
+        """Return the machine with its overrides and CPU threads, less the GPU memory that is
+        reserved.
 
-        Raises InputError where nothing would be left, and for a number of threads that it has no
-        rates for.
+        Raises InputError where no memory would be left, and for a number of threads that the
+        machine has no rates for.
         """
         machine = self._unreserved(load_machine(self.machine, self.machine_overrides))
         return machine if self.cpu_threads is None else with_threads(machine, self.cpu_threads)
@@ -144,8 +149,9 @@ class Setting(FilePart):
         return self.question(engine).under(policy)
 
     def question(self, engine: str = "fast") -> "Question":
-        """What the setting names, to be answered under any policy. Raises InputError when a name
-        leads nowhere.
+        """Return what the setting names as a question, to be answered under any policy.
+
+        Raises InputError when a name leads nowhere.
         """
         # Imported here, so that a plan for a runtime starts without a simulator.
         from sim.costs.cards import laid_out
@@ -173,8 +179,10 @@ class Setting(FilePart):
         )
 
     def card_split(self, machine: Machine, model: Model) -> "CardSplit | None":
-        """How the model lies over the machine's cards; None on one. Raises InputError for cards that
-        there are not, and for a mode that does not go with the rest.
+        """Return how the model lies over the machine's cards; None on one card.
+
+        Raises InputError for cards that there are not, and for a mode that does not go with the
+        rest.
         """
         from planner.search.layouts import by_memory
         from sim.costs.cards import layer_split, shared
@@ -193,7 +201,7 @@ class Setting(FilePart):
 
 
 def to_folder(name: str, folder: Path) -> str:
-    """Return the name of a file as seen from a folder; an absolute one, and what is none, stays."""
+    """Return a file's path as seen from a folder; an absolute path, and a name of no file, stay."""
     return (
         name
         if Path(name).is_absolute() or not is_there(Path(name))
@@ -202,5 +210,5 @@ def to_folder(name: str, folder: Path) -> str:
 
 
 def from_folder(name: str, folder: Path) -> str:
-    """Return the path of a file that a folder's file names; what is no file there stays."""
+    """Return the path of a file that a folder's file names; a name of no file there stays."""
     return os.path.normpath(folder / name) if is_there(folder / name) else name

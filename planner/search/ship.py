@@ -48,7 +48,7 @@ def ship(root: Path) -> int:
 
 
 def dispatchers() -> Iterator[Any]:
-    """Return every kernel that the packages define, each once."""
+    """Yield every kernel that the packages define, each once."""
     seen = set()
     for package in PACKAGES:
         found = pkgutil.walk_packages(import_module(package).__path__, f"{package}.")

@@ -23,7 +23,7 @@ def mean_of(trial: Trial, num_draws: int) -> Metrics:
 
 
 def goal_time(goal: Goal, metrics: Metrics) -> float:
-    """What is minimised, as a time: of a rate, its inverse."""
+    """Return what the goal minimises, as a time: of a rate, its inverse."""
     return as_time(goal.score(metrics))
 
 
@@ -33,7 +33,7 @@ def as_time(score: float) -> float:
 
 
 def is_within(goal: Goal, rank: tuple[float, float], best: Metrics, fraction: float) -> bool:
-    """Whether what ranks so is worse than the best by at most that fraction."""
+    """Whether a rank is worse than the best's by at most that fraction."""
     excess_s, score = rank
     least_s, least = goal.rank(best)
     ttft_s = fraction * max(best.ttft_s, goal.max_ttft_s or 0.0)
@@ -41,17 +41,19 @@ def is_within(goal: Goal, rank: tuple[float, float], best: Metrics, fraction: fl
 
 
 def overflows(trial: Trial) -> bool:
-    """Whether a run exceeded GPU memory: a named system may set aside less than it needs."""
+    """Whether a run of the trial exceeded GPU memory: a named system may set aside less than it
+    needs.
+    """
     room = gpu_bytes(trial.problem.machine, trial.problem.split)
     known = trial.metrics if trial.sample is None else [*trial.metrics, trial.sample]
     return any(metrics.peak_gpu_memory_bytes > room for metrics in known)
 
 
 def is_allowed(question: Question, trial: Trial, goal: Goal) -> bool:
-    """Whether the trial may become the plan: no token changed (unless that is allowed), and as many
-    experts a layer as asked for.
+    """Whether the trial may become the plan.
 
-    The CPU runs no expert that the GPU holds: no runtime does that.
+    The trial fits, knows no future, changes no token (unless that is allowed), and has as many
+    experts a layer as asked for. Its CPU runs no expert that the GPU holds: no runtime does that.
     """
     policy = trial.policy
     # A rival may do it all the same, in order not to be made slower than its paper says.
@@ -68,7 +70,7 @@ def is_allowed(question: Question, trial: Trial, goal: Goal) -> bool:
 
 
 def is_precise(goal: Goal, trial: Trial) -> bool:
-    """Whether the draws that it has met say well enough how long it takes."""
+    """Whether a trial's mean time is known to within PRECISE, by the draws that it has met."""
     times = [goal_time(goal, metrics) for metrics in trial.metrics]
     width = half_width(times)
     return width is not None and width <= PRECISE * mean(times)

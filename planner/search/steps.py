@@ -22,12 +22,12 @@ Progress = Callable[[Step], None]
 
 @dataclass(slots=True, kw_only=True)
 class RuledOut:
-    """Candidates by what ruled them out: they do not fit, are not what was asked for, cannot be
-    fast enough, or were not in a run.
+    """Numbers of candidates by what ruled them out.
 
-    ``closed_form``: a time that they cannot beat is more than 5 % longer than another's run.
-    ``short_runs``: others did as well or better in short runs. ``draws``: others did better over
-    whole runs, on one draw or more. All other candidates met every draw.
+    ``memory``: they do not fit. ``constraints``: they are not what was asked for. ``closed_form``:
+    a time that they cannot beat is more than 5 % longer than another's run. ``short_runs``: others
+    did as well or better in short runs. ``draws``: others did better over whole runs, on one draw
+    or more. All other candidates met every draw.
     """
 
     memory: int = 0

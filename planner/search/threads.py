@@ -4,8 +4,9 @@ import os
 
 
 def num_threads() -> int:
-    """Two; one where ``OMP_NUM_THREADS`` says so, as for the workers of a study: as many points are
-    planned there as there are cores.
+    """Return two; one where ``OMP_NUM_THREADS`` says so, as for the workers of a study.
+
+    A study plans as many points at once as there are cores.
     """
     said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return 1 if said == "1" else 2

@@ -1,5 +1,6 @@
-"""Which of two is better over several draws, and where the draws do not tell: confidence intervals
-of paired differences.
+"""Which of two policies is better over several draws, and where the draws do not tell.
+
+Confidence intervals of paired differences decide.
 """
 
 from collections.abc import Sequence
@@ -13,14 +14,16 @@ CONFIDENCE = 0.95
 MOST_QUANTILES = 128
 
 MOST_TIED_FRACTION = 0.01
-"""What differs by more is no tie, however few draws there are and wide the interval: simplicity is
-not worth more than that.
+"""The largest difference of means in a tie, as a fraction, however wide the interval is.
+
+Simplicity is not worth more than that.
 """
 
 
 def half_width(values: Sequence[float]) -> float | None:
-    """Half of the 95 % confidence interval (Student's t) of the mean of independent values; None
-    for a single one.
+    """Return half of the 95 % confidence interval (Student's t) of the mean of independent values.
+
+    None for a single value.
     """
     number = len(values)
     if number < 2:
@@ -30,11 +33,10 @@ def half_width(values: Sequence[float]) -> float | None:
 
 @remembered(MOST_QUANTILES)
 def _quantile(freedom: int) -> float:
-    """The t that Student's distribution of that many degrees of freedom keeps within of zero with
-    95 % probability.
+    """Return the distance from zero within which Student's distribution has 95 % of its values.
 
-    scipy's ``stdtrit`` says the same; importing it takes a fifth of a second, a tenth of a short
-    plan.
+    The distribution has ``freedom`` degrees of freedom. scipy's ``stdtrit`` says the same;
+    importing it takes a fifth of a second, a tenth of a short plan.
     """
     low = 0.0
     high = 1.0
@@ -47,8 +49,9 @@ def _quantile(freedom: int) -> float:
 
 
 def _within(t: float, freedom: int) -> float:
-    """Probability of less than t from zero (Abramowitz and Stegun, Handbook of Mathematical
-    Functions, 26.7.3 and 26.7.4).
+    """Return the probability of less than t from zero.
+
+    The formulas are 26.7.3 and 26.7.4 of Abramowitz and Stegun, Handbook of Mathematical Functions.
     """
     angle = atan(t / sqrt(freedom))
     is_odd = freedom % 2

@@ -1,4 +1,4 @@
-"""One policy that is tried: what it starts from, and what its runs came to."""
+"""One policy that is tried: its residency at the start, and the outcomes of its runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,11 @@ from sim.step.metrics import Metrics
 
 @dataclass(eq=False)
 class Trial:
-    """One policy: where everything starts (or why nothing does), and its metrics on every draw so
-    far, in order.
+    """One policy, with its residency at the start (or why it does not fit), and its metrics so far.
 
-    ``offer`` is the number of the question that it is tried on. ``held_bytes`` is the most of
-    weights, resident or in flight, on the GPU in the first run. ``sample`` is what its first tokens
-    foretell of the first run.
+    There are metrics for every draw so far, in order. ``offer`` is the number of the question that
+    it is tried on. ``held_bytes`` is the most of weights, resident or in flight, on the GPU in the
+    first run. ``sample`` is what its first tokens foretell of the first run.
     """
 
     policy: Policy
@@ -31,15 +30,15 @@ class Trial:
 
     @property
     def mean(self) -> Metrics:
-        """Over the draws so far."""
+        """The mean of the metrics over the draws so far."""
         return mean_metrics(self.metrics)
 
 
 def different(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials but those that do what an earlier one does: on the first draw, or in its
-    first tokens, as far as times tell.
+    """Return the trials without those that do what an earlier one does.
 
-    What never acts costs as much to simulate as what does, and of equals the earlier is taken.
+    Equal times on the first draw, or in the first tokens, show that two do the same. A part that
+    never acts costs as much to simulate as one that does, and of equals the earlier is taken.
     """
     found: dict[tuple[object, ...], Trial] = {}
     for trial in trials:
@@ -51,17 +50,19 @@ def different(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def is_feasible(trial: Trial) -> bool:
-    """Whether it has a placement."""
+    """Whether the trial has a placement."""
     return isinstance(trial.residency, Residency)
 
 
 def times_of(metrics: Metrics) -> tuple[float, float, dict[str, float]]:
-    """Times that can be read off a timeline."""
+    """Return the times to the first token and to the end, and each resource's busy time, in
+    seconds.
+    """
     return metrics.ttft_s, metrics.end_to_end_s, metrics.busy_s
 
 
 def note(trial: Trial, outcome: "tuple[Metrics, int] | Infeasible") -> None:
-    """Keep what came of the next draw."""
+    """Add the outcome of the next draw to the trial."""
     if isinstance(outcome, Infeasible):
         trial.residency = outcome
     elif is_feasible(trial):

@@ -1,5 +1,6 @@
-"""Trying policies on common random routing: each policy's runs over the draws that it has met, or
-why it has none.
+"""Trials of policies on common random routing.
+
+Each has its runs over the draws that it has met, or the reason why it has none.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -52,25 +53,28 @@ further tokens.
 """
 
 MOST_SHARED_BYTES = 192 * MIB
-"""Kept of what predictors said of draws, for other runs over them: of 512 passes of 94 layers of
-128 experts, two draws'. Runs of one draw follow one another, so that more would serve nobody.
+"""The most bytes of predictions about draws that are kept for other runs over the same draws.
+
+Predictions of two draws of 512 passes of 94 layers of 128 experts take as many. Runs of one draw
+follow one another, so that more would serve no run.
 """
 
 MOST_RANKINGS = 1000
-"""Rankings of experts that a search keeps: one for each placement and way of feeding, some dozens."""
+"""Rankings of experts that a search keeps: one for each placement and feeding, some dozens."""
 
 
 MOST_FIRSTS = 32
-"""First tokens of the first draw that a search keeps, by way of feeding: candidates cut prompts in a
-few sizes.
+"""First tokens of the first draw that a search keeps, by way of feeding.
+
+Candidates cut prompts in a few sizes.
 """
 
 
 class Trials:
-    """All that is tried, on common draws. Deterministic: nothing depends on the order of trying."""
+    """All trials of a search, on common draws. Nothing depends on the order of trying."""
 
     def __init__(self, questions: Sequence[Question]) -> None:
-        """Nothing tried yet.
+        """Start with nothing tried.
 
         The questions differ in machine and in how weights are stored alone.
         """
@@ -88,9 +92,9 @@ class Trials:
         self._rooms = Rooms()
 
     def start(self, policy: Policy, *, is_named: bool, offer: int = 0) -> Trial:
-        """Place the policy.
+        """Place the policy, and return its trial.
 
-        A named system that cannot be run here at all is Infeasible, with what it says.
+        A named system that cannot be run here at all is Infeasible, with what its error says.
         """
         scenario = self.questions[offer].under(policy)
         try:
@@ -110,10 +114,11 @@ class Trials:
         )
 
     def meet(self, trials: Sequence[Trial], num_draws: int) -> Iterator[Trial]:
-        """Run each on the draws up to that number that it has not met, several at once; yields each
-        when it has, in order.
+        """Run each trial on those of the first ``num_draws`` draws that it has not met, several at
+        once.
 
-        What is interrupted leaves a trial with the draws before.
+        Yields each trial when it has run, in order. An interruption leaves a trial with the draws
+        before.
         """
         steps = [
             (trial, number)
@@ -152,7 +157,11 @@ class Trials:
                 threads.shutdown(cancel_futures=True)
 
     def _outcome(self, trial: Trial, number: int) -> "tuple[Metrics, int] | Infeasible":
-        """Metrics and the weights held; Infeasible where a named system cannot be run here."""
+        """Return a trial's metrics on that draw, and the most bytes of weights held (0 but for the
+        first draw).
+
+        Infeasible where a named system cannot be run here.
+        """
         metrics = _unless_refused(trial, lambda: self.metrics_of(trial, number))
         if isinstance(metrics, Infeasible):
             return metrics
@@ -166,8 +175,8 @@ class Trials:
         return metrics, weight_bytes(trial.problem.model, trial.residency) + staged
 
     def may_be_sampled(self, trial: Trial) -> bool:
-        """Whether its first tokens foretell its run for less than the run takes; it has not been
-        run yet.
+        """Whether the trial has not run yet, and its first tokens foretell its run for less than
+        the run takes.
         """
         if trial.metrics or not isinstance(trial.residency, Residency):
             return False
@@ -178,8 +187,9 @@ class Trials:
         return is_worth_sampling(trial.policy, trial.problem, trial.residency, passes)
 
     def sample(self, trials: Sequence[Trial]) -> Iterator[Trial]:
-        """Foretell the first draw of each from its first tokens, several at once; yields each when
-        it has, in order.
+        """Foretell each trial's run on the first draw from its first tokens, several at once.
+
+        Yields each trial when that is done, in order.
         """
         with ThreadPoolExecutor(NUM_THREADS) as threads:
             try:
@@ -200,7 +210,9 @@ class Trials:
                 threads.shutdown(cancel_futures=True)
 
     def _sampled(self, trial: Trial) -> Metrics | Infeasible:
-        """What the first tokens foretell; Infeasible where a named system cannot be run here."""
+        """Return what the first tokens foretell; Infeasible where a named system cannot be run
+        here.
+        """
         scenario, problem, residency, whole = self._given(trial, 0)
         draws = whole, self._first_tokens(trial.policy.feeding, SAMPLED_TOKENS)
         return _unless_refused(
@@ -214,7 +226,7 @@ class Trials:
         return self._kept[1]
 
     def are_alike(self, one: Trial, other: Trial) -> bool:
-        """Whether two that have run do the same at the same times on the first draw."""
+        """Whether two trials that have run do the same at the same times on the first draw."""
         # Equal timelines have equal times, and those are known: few timelines are made anew.
         return (
             times_of(one.metrics[0]) == times_of(other.metrics[0])
@@ -230,7 +242,7 @@ class Trials:
         return run_drawn(*self._given(trial, number))
 
     def _given(self, trial: Trial, number: int) -> tuple[Scenario, Problem, Residency, Drawn]:
-        """What a trial's run on that draw is made from."""
+        """Return what a trial's run on that draw is made from."""
         assert isinstance(trial.residency, Residency)
         own = self.questions[trial.offer]
         scenario = replace(own.under(trial.policy), seed=seed_of(own.seed, number))
@@ -238,11 +250,11 @@ class Trials:
         return scenario, trial.problem, trial.residency, drawn
 
     def floors(self, trials: Sequence[Trial], num_draws: int) -> Iterator[Floor | None]:
-        """The least that each may take over the first draws, several worked out at once."""
+        """Yield the floor of each trial over the first draws, several worked out at once."""
         known = Floors()
 
         def floor(trial: Trial) -> Floor | None:
-            """Of one trial, which fits."""
+            """Return the floor of one trial, which fits."""
             assert isinstance(trial.residency, Residency)
             draws = [self.drawn(trial.policy.feeding, number) for number in range(num_draws)]
             return known.floor(trial.policy, trial.problem, trial.residency, draws)
@@ -256,8 +268,9 @@ class Trials:
                 threads.shutdown(cancel_futures=True)
 
     def screened(self, trials: Sequence[Trial]) -> Iterator[Metrics]:
-        """What the first draw's prompt and first few tokens promise for the whole of each, several
-        run at once.
+        """Yield what the prompt and first few tokens promise for each trial's whole run.
+
+        Several trials are run at once, on the first draw.
         """
         shorts = {
             feeding: self._short(feeding)
@@ -293,16 +306,18 @@ class Trials:
         return self._first_tokens(feeding, min(SHORT_STEPS, self.questions[0].batch.output_tokens))
 
     def _first_tokens(self, feeding: Feeding, output_tokens: int) -> Drawn:
-        """The first draw up to that output token: one for all runs, so that what predictors say of
-        it is shared.
+        """Return the first draw up to that output token.
+
+        All runs share this cut draw, and with it what predictors say of it.
         """
         return self._firsts.get(
             (feeding, output_tokens), lambda: first_tokens(self.drawn(feeding, 0), output_tokens)
         )
 
     def drawn(self, feeding: Feeding, number: int) -> Drawn:
-        """The draw of that number under that feeding: the same tokens for every feeding, and the
-        same experts however they are stored.
+        """Return the draw of that number, fed in that way.
+
+        All feedings have the same tokens, and all ways of storing weights the same experts.
         """
         if (feeding, number) not in self._draws:
             question = self.questions[0]
@@ -315,8 +330,9 @@ class Trials:
         return self._draws[feeding, number]
 
     def _drawn_experts(self, number: int) -> NDArray[np.int16]:
-        """The experts of every token in that draw, kept once for all feedings: of long prompts they
-        are most of what a search holds.
+        """Return the experts of every token in that draw, kept once for all feedings.
+
+        With long prompts, they are most of what a search holds.
         """
         if number not in self._experts:
             question = self.questions[0]
@@ -330,8 +346,10 @@ class Trials:
         return self._experts[number]
 
     def _placed(self, policy: Policy, problem: Problem, offer: int) -> Residency | Infeasible:
-        """As the policy places, its ranking computed once for all policies that differ in nothing
-        it weighs.
+        """Return where the policy places everything.
+
+        Its ranking is computed once for all policies that agree in everything that the ranking
+        weighs.
         """
         placement = policy.placement
         overlap = policy.overlap
@@ -339,7 +357,9 @@ class Trials:
             return placement.place(problem)
 
         def ranking(problem: Problem) -> NDArray[np.float64]:
-            """As RankedPlacement ranks [layer, expert], kept for policies alike."""
+            """Return the ranking [layer, expert] of RankedPlacement, kept for policies that rank
+            alike.
+            """
             # All that a ranking looks at of a policy. Two policies that agree in this place alike.
             is_serial = tuple(overlap.is_serial(np.array([True, False])).tolist())
             buffers = overlap.staging_experts if placement.weighs_buffers else None
@@ -351,7 +371,9 @@ class Trials:
 
 
 def _unless_refused(trial: Trial, run: Callable[[], Metrics]) -> Metrics | Infeasible:
-    """What the run gives; Infeasible where a named system cannot be run here, with what it says."""
+    """Return what the run gives; Infeasible, with the error's words, where a named system cannot
+    run here.
+    """
     try:
         return run()
     except InputError as error:

@@ -1,5 +1,5 @@
-"""Where KV may live beside the GPU, as a file: format rosin-kv/1, from which engines'
-configurations are written.
+"""Files of the KV tiers beside a GPU: format rosin-kv/1, from which engines' configurations are
+written.
 """
 
 import re
@@ -24,11 +24,11 @@ Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 POLICIES = {"engine": ("lru", "lfu", "fifo", "mru"), "server": ("lru", "arc")}
 """The eviction policies that LMCache 0.5.6 has, by where it runs."""
 LMCACHE_ORDERS = ((), ("cpu",), ("cpu", "disk"), ("cpu", "remote"), ("cpu", "disk", "remote"))
-"""The tiers that it has in the engine, in the order in which it looks for KV."""
+"""The tiers that LMCache may have in the engine, in the order in which it looks for KV."""
 
 
 class Disk(FilePart):
-    """A folder on a local disk, and what each rank may fill of it."""
+    """A folder on a local disk, and the bytes of it that each rank may fill."""
 
     path: Annotated[str, Field(pattern=r"^/\S*$")]
     bytes_per_rank: Bytes
@@ -41,9 +41,9 @@ SCHEMES_WITH_PORTS = frozenset({"audit", "infinistore", "lm", "mooncakestore", "
 
 
 def _with_ports(url: str) -> str:
-    """The URL; raises ValueError where LMCache would miss a port.
+    """Return the URL. Raises ValueError where LMCache would miss a port.
 
-    Hosts of a sentinel are apart by commas, behind user:password@.
+    The hosts of a sentinel are separated by commas, and stand behind user:password@.
     """
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES_WITH_PORTS:
@@ -61,8 +61,8 @@ class Remote(FilePart):
     """A store that several nodes share, such as ``redis://host:port`` or
     ``redis-sentinel://host:port,host:port``.
 
-    LMCache tells stores apart by the words before ``://``; plugins of it bring their own, so no
-    list is checked.
+    LMCache tells stores apart by the scheme before ``://``. Its plugins bring schemes of their own,
+    so no list is checked.
     """
 
     url: Annotated[str, Field(pattern=r"^[A-Za-z][\w+.-]*://\S*$"), AfterValidator(_with_ports)]
@@ -85,8 +85,10 @@ class Peer(FilePart):
 
 
 class TransferRole(FilePart):
-    """The part of this engine where prefill and decode run apart: a prefiller sends, and tells
-    ``proxy``; a decoder receives at ``peer``.
+    """The role of this engine where prefill and decode run apart.
+
+    A prefiller (``sender``) sends KV, and tells ``proxy``. A decoder (``receiver``) receives KV at
+    ``peer``.
     """
 
     role: Literal["sender", "receiver"]
@@ -104,13 +106,13 @@ class TransferRole(FilePart):
 
 
 class KvTiers(FilePart):
-    """The tiers behind one engine's GPUs. ``..._per_rank`` is what each of ``num_ranks``
-    tensor-parallel ranks takes.
+    """The KV tiers behind one engine's GPUs.
 
-    ``runs_in``: LMCache inside the engine, or as a server beside it (then ``server`` says where,
-    and ranks share what they bring). ``layerwise`` loads a layer while another computes;
-    ``loads_while_queued`` moves KV up while a request waits; ``saves_answers`` keeps what decoding
-    makes, too; below ``min_load_tokens`` nothing is loaded.
+    ``..._per_rank`` is what each of ``num_ranks`` tensor-parallel ranks takes. ``runs_in``: LMCache
+    runs inside the engine, or as a server beside it. Then ``server`` says where, and ranks share
+    what they bring. ``layerwise`` loads a layer while another computes. ``loads_while_queued``
+    moves KV up to faster tiers while a request waits. ``saves_answers`` also keeps the KV of
+    decoded tokens. Below ``min_load_tokens`` nothing is loaded.
     """
 
     format: Literal["rosin-kv/1"]
@@ -153,7 +155,7 @@ class KvTiers(FilePart):
         return self.num_ranks * self.host_bytes_per_rank
 
     def _check_server(self) -> None:
-        """Refuse what a server's configuration cannot say."""
+        """Raise ValueError for keys that a server's configuration cannot say."""
         for name in (
             "disk",
             "remote",
@@ -182,10 +184,12 @@ def kv_tiers_of(
     disk_path: str | None = None,
     remote_url: str | None = None,
 ) -> KvTiers:
-    """The tiers of a serving file in these words, shared out over the ranks that keep KV; LMCache has
-    none for ``loading: cheaper``, ``compression`` and the size of ``remote``.
+    """Return the tiers of a serving file as KvTiers, shared out over the ranks that keep KV.
 
-    Raises InputError where there are none, and for what LMCache cannot do, or only its owner knows.
+    LMCache has no words for ``loading: cheaper``, ``compression`` and the size of ``remote``, so
+    these are left out. Raises InputError where there are no tiers, and for tiers that LMCache
+    cannot have. Places that only LMCache's owner knows, such as a server's port, raise InputError
+    too.
     """
     if not spec.tiers:
         raise InputError("the best plan leaves offloading off: there are no tiers to write")
@@ -217,9 +221,8 @@ def kv_tiers_of(
 
 
 def check_exportable(spec: ServingSpec, *, disk_path: str | None, remote_url: str | None) -> None:
-    """Refuse tiers that LMCache in the engine does not have, or whose places are not said.
-
-    Raises InputError.
+    """Raise InputError for tiers that LMCache in the engine does not have, or whose places are not
+    said.
     """
     if spec.offload is not None and spec.offload.mode is Mode.SERVER:
         raise InputError(

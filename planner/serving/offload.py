@@ -1,10 +1,10 @@
-"""How to serve a workload: instances, tiers of KV, their rules and sizes, prefill and decode apart;
-by trying them.
+"""The search for how to serve a workload: instances, KV tiers, rules and sizes, prefill and decode
+apart.
 
-The search is staged: first how the GPUs are shared out, with and without the tiers; then, for the
-best, which tiers under which rules; then how small they may be; then prefill and decode apart,
-where a link is offered. All candidates serve the same requests. With a target, the same for 1, 2, …
-GPUs, until it is met.
+The search has stages. The first shares the GPUs out, with and without the tiers. For the best
+share, the next stages choose tiers and rules, and find how small the tiers may be. The last takes
+prefill and decode apart, where a link is offered. All candidates serve the same requests. With a
+target, all stages run for 1, 2, … GPUs, until the target is met.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,24 +35,26 @@ OBJECTIVES: Mapping[str, Value] = MappingProxyType(
         "throughput": lambda metrics: -metrics.request_throughput_per_s,
     }
 )
-"""What is made small, by name: means over requests, or the negative of their rate."""
+"""What is minimised, by name: means over requests in seconds, or the negative of their rate."""
 
 MARGIN_FRACTION = 0.01
-"""What is not better by this much is not worth a tier, a rule or more memory."""
+"""A tier, a rule or more memory is worth it only if it is better by this fraction."""
 NUM_HALVINGS = 4
 RUNNING_LABEL = "what you run"
 POLICIES: Mapping[Mode, tuple[str, ...]] = MappingProxyType(
     {Mode.IN_PROCESS: ("lfu", "fifo"), Mode.SERVER: ("arc",)}
 )
-"""Tried in place of LRU: what LMCache has."""
+"""Eviction policies of LMCache that are tried in place of LRU."""
 
 
 def plan_serving(
     question: ServingQuestion, on_tried: Callable[[str], None] = lambda label: None
 ) -> ServingPlan | TargetMissed | Infeasible:
-    """Try and choose.
+    """Try the candidates, and return the best plan.
 
-    Infeasible, the nearest to fitting, where no instance fits; InputError for an unknown objective.
+    Returns TargetMissed where none meets the target, and Infeasible, the nearest to fitting, where
+    no instance fits. Raises InputError for an unknown objective, for instances that are no equal
+    share of the GPUs, and where ``against`` does not fit.
     """
     if question.objective not in OBJECTIVES:
         raise InputError(
@@ -82,9 +84,9 @@ def _plan_for_target(
     shares: Iterable[Share],
     on_tried: Callable[[str], None],
 ) -> ServingPlan | TargetMissed | Infeasible:
-    """The search with one GPU, then with more, until the target is met.
+    """Search with one GPU, then with more, until the target is met.
 
-    Who cannot be served by the largest instance counts for nobody.
+    Requests that the largest instance itself turns away count for no candidate.
     """
     # Fewer GPUs first, so that the search ends with the fewest that will do.
     by_size = sorted(shares, key=lambda share: (share[0] * share[1], share[0]))
@@ -103,9 +105,9 @@ def _plan_for_target(
 
 
 class _Search:
-    """A search under way: what was tried, and the best so far of its stages.
+    """A search under way; ``rows`` are the candidates that were tried.
 
-    What ``known`` is need not be tried again.
+    The candidate ``known`` was tried before, and need not be tried again.
     """
 
     def __init__(
@@ -121,8 +123,9 @@ class _Search:
         self._known = known
 
     def run(self, shares: Iterable[Share]) -> Infeasible | None:
-        """All stages, the last ones where they may help; or the misfit that is nearest to fitting,
-        if nothing fits.
+        """Run all stages, the last ones where they may help.
+
+        If nothing fits, return the misfit that is nearest to fitting, else None.
         """
         misfit = self.share_out(shares)
         if not self.rows:
@@ -142,7 +145,7 @@ class _Search:
         return None
 
     def share_out(self, shares: Iterable[Share]) -> Infeasible | None:
-        """Every share, without tiers and with all of them; returns the misfit that is nearest to
+        """Try every share, without tiers and with all of them; return the misfit nearest to
         fitting.
         """
         misfits = []
@@ -160,13 +163,15 @@ class _Search:
         return min(misfits, key=lambda misfit: misfit.missing_bytes, default=None)
 
     def try_share(self, share: Share) -> Infeasible | None:
-        """A share without tiers; returns its misfit, if any."""
+        """Try a share without tiers; return its misfit, if any."""
         tried = self._try(share_words(*share), self._spec(*share))
         return tried if isinstance(tried, Infeasible) else None
 
     def choose_rules(self) -> None:
-        """For the best share with tiers: fewer tiers, loading only where it is cheaper, layer by
-        layer, prefetching, other policies.
+        """Try other tiers and rules for the best share with tiers.
+
+        The search tries fewer tiers, loading only where it is cheaper, loading layer by layer,
+        prefetching, and other policies.
         """
         start = self._best(with_tiers=True)
         tiers = start.spec.tiers
@@ -230,8 +235,10 @@ class _Search:
             )
 
     def plan(self, all_rows: Iterable[ServingChoice] | None = None) -> ServingPlan:
-        """Return the best of all that was tried. Of rows that are as good within the margin, the one
-        without tiers is chosen, else the one with the smallest tiers.
+        """Return the best of all that was tried.
+
+        Of rows that are as good within the margin, the one without tiers is chosen, else the one
+        with the smallest tiers.
         """
         ranked = sorted(self.rows, key=self._rank)
         without = self._best(with_tiers=False)
@@ -265,8 +272,9 @@ class _Search:
         )
 
     def try_running(self, running: ServingSpec) -> ServingChoice:
-        """What is run today, served only where no candidate was the same. Raises InputError where it
-        does not fit.
+        """Return what is run today, which is served only where no candidate was the same.
+
+        Raises InputError where it does not fit, or answers nobody.
         """
         known = next((row for row in self.rows if row.spec == running), None)
         tried = known or self._try(RUNNING_LABEL, running)
@@ -276,7 +284,7 @@ class _Search:
         raise InputError(f"{RUNNING_LABEL}: {reason}")
 
     def beside(self, plan: ServingPlan, running: ServingSpec) -> ServingPlan:
-        """The plan with what is run today, and what the best gains over it."""
+        """Return the plan with what is run today, and with what the best gains over it."""
         row = self.try_running(running)
         before = self._value(row.metrics)
         # Answers of one token have no time between tokens, so that nothing can be gained.
@@ -286,11 +294,14 @@ class _Search:
         )
 
     def _rank(self, row: ServingChoice) -> tuple[float, float]:
-        """What misses the target by less is better, and then what the objective says."""
+        """Return what ranks candidates: by how much the target is missed, then the objective."""
         return row.excess_fraction, self._value(row.metrics)
 
     def _try(self, label: str, spec: ServingSpec) -> ServingChoice | Infeasible | None:
-        """Try it; None where it answers nobody, though the largest instance does."""
+        """Serve the requests, and keep the candidate; Infeasible where it does not fit.
+
+        None where it answers nobody, though the largest instance does.
+        """
         question = self._question
         # The largest instance was tried before the search began.
         if self._known is not None and self._known.spec == spec:
@@ -367,7 +378,7 @@ def _divided(parts: int, tier: TierSpec) -> dict[str, object]:
 
 
 def _size(spec: ServingSpec) -> tuple[int, float]:
-    """Fewer tiers first, then fewer bytes; unlimited is the most."""
+    """Return what ranks sizes: the number of tiers, then their bytes; unlimited is the most."""
     return len(spec.tiers), sum(
         float("inf") if tier.capacity_bytes is None else tier.capacity_bytes for tier in spec.tiers
     )

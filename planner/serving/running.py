@@ -1,4 +1,4 @@
-"""What somebody runs today, set beside a plan for the same requests."""
+"""What a user runs today, to be set beside a plan for the same requests."""
 
 from hwprofiles import Machine
 from sim.model.model import Model
@@ -10,7 +10,11 @@ from sim.serving.tier import TierSpec
 def running_spec(
     offered: ServingSpec, machine: Machine, tiers: tuple[TierSpec, ...], offload: OffloadSpec | None
 ) -> ServingSpec:
-    """The instances that ``offered`` states, or one of all GPUs, with these tiers behind each."""
+    """Return what runs today: the instances that ``offered`` states, with these tiers behind each.
+
+    If ``offered`` has prefill and decode apart, there is one instance. Unless stated, an instance
+    has an equal share of all GPUs.
+    """
     is_apart = offered.disaggregation is not None
     num_instances = 1 if is_apart else offered.num_instances
     # An instance that gets no GPU is refused where it is priced.
@@ -28,10 +32,10 @@ def running_spec(
 
 
 def num_keeping_ranks(offered: ServingSpec, machine: Machine, model: Model) -> int:
-    """The ranks of an instance that bring memory for KV.
+    """Return how many ranks of an instance bring memory for KV.
 
-    All of them except for latent KV (MLA), which is the same on every rank: LMCache then keeps that of
-    the first alone (save_only_first_rank, lmcache/v1/cache_engine.py, 0.5.6).
+    All ranks do, except for latent KV (MLA), which is the same on every rank. LMCache then keeps
+    that of the first alone (save_only_first_rank, lmcache/v1/cache_engine.py, 0.5.6).
     """
     if any(layer.attention and layer.attention.expanded_elements for layer in model.layers):
         return 1
@@ -39,7 +43,7 @@ def num_keeping_ranks(offered: ServingSpec, machine: Machine, model: Model) -> i
 
 
 def is_within(running: ServingSpec, offered: ServingSpec) -> bool:
-    """Whether the tiers are among those that are offered, none of them larger."""
+    """Whether the tiers of ``running`` are among those that are offered, none of them larger."""
     sizes = {tier.name: _size(tier) for tier in offered.tiers}
     return all(_size(tier) <= sizes.get(tier.name, 0.0) for tier in running.tiers)
 

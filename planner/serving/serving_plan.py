@@ -1,4 +1,4 @@
-"""What is asked about serving a workload, and the plan that answers it."""
+"""The question of how to serve a workload, and the plan that answers it."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,13 @@ from sim.workload.requests.spec import RequestsSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingQuestion:
-    """What is asked. ``offered`` has the tiers that may be used, up to their sizes, and a link for
-    prefill and decode apart, if any.
+    """The question of how to serve a workload.
 
-    Its other keys are kept as they are, ``num_instances`` and the GPUs of each only where they are
-    stated. With a ``target``, the fewest GPUs that meet it are looked for; without, all GPUs are
-    used. ``against`` is what serves the requests today, where that is to be compared.
+    ``offered`` has the tiers that may be used, up to their sizes, and a link for prefill and decode
+    apart, if any. All else in ``offered`` is kept as it is; ``num_instances`` and the GPUs of each
+    are kept only where they are stated. With a ``target``, the fewest GPUs that meet it are looked
+    for; without, all GPUs are used. ``against`` is what serves the requests today, where that is to
+    be compared.
     """
 
     machine: Machine
@@ -33,10 +34,11 @@ class ServingQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingChoice:
-    """A candidate: what was changed, in words, its serving file, and what came of it.
+    """A candidate: what was changed, in words, its serving file, and the metrics of its run.
 
-    ``excess_fraction`` is by how much it misses the target, 0 where it meets it or there is none;
-    infinite where it turns away more requests than the largest instance.
+    ``excess_fraction`` is by how much the candidate misses the target: 0 where it meets the target
+    or there is none. The fraction is infinite where more requests are turned away than by the
+    largest instance.
     """
 
     label: str
@@ -57,12 +59,13 @@ class ServingChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingPlan:
-    """All that was tried, the best first; with a target, what meets it with the fewest GPUs.
+    """All that was tried, the best first; with a target, what meets it with the fewest GPUs first.
 
-    ``best`` is the least memory that is as good as the best within the margin; ``gain_fraction`` is
-    what the best with tiers gains over the best without on as many GPUs, negative where it loses
-    (None: no tiers were offered). ``gain_over_against_fraction`` is what ``best`` gains over what is
-    run today, negative where that is better; both None where that was not asked.
+    ``best`` has the least memory of those that are as good as the first within the margin.
+    ``gain_fraction`` is what the best with tiers gains over the best without, on as many GPUs
+    (None: no tiers were offered). ``against`` is what is run today, and
+    ``gain_over_against_fraction`` what ``best`` gains over that. Both are None where that was not
+    asked. A loss is a negative gain.
     """
 
     rows: tuple[ServingChoice, ...]

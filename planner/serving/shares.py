@@ -9,11 +9,11 @@ Share = tuple[int, int]
 
 
 def shares_of(question: ServingQuestion) -> Iterator[Share]:
-    """Numbers of instances and of the GPUs of each, a divisor of the machine's; those that are
-    stated are kept.
+    """Yield numbers of instances, each with the GPUs of an instance; stated numbers are kept.
 
-    Without a target only those that use all GPUs, or, where the GPUs of an instance are stated, as
-    many instances as divide them.
+    With a target, the GPUs of an instance are a divisor of the machine's. Without a target, the
+    number of instances is a divisor, and the instances use all GPUs unless the GPUs of each are
+    stated.
     """
     offered = question.offered
     count = question.machine.gpu.count
@@ -32,5 +32,5 @@ def shares_of(question: ServingQuestion) -> Iterator[Share]:
 
 
 def share_words(num_instances: int, num_gpus: int) -> str:
-    """A share for people: ``2 × 4 GPUs``."""
+    """Return a share in words, such as ``2 × 4 GPUs``."""
     return f"{num_instances} × {num_gpus} GPU{'s' if num_gpus > 1 else ''}"

@@ -21,8 +21,8 @@ class ServingTarget:
                 raise InputError(f"`{name}` must be above 0 seconds, got {value:g}")
 
     def excess_fraction(self, metrics: ServingMetrics) -> float:
-        """Return by how much the run is beyond the limit that it misses by most; 0 where it keeps
-        to all.
+        """Return the fraction by which the run exceeds the limit that it misses by most; 0 if it
+        misses none.
         """
         found = [
             (metrics.ttft_s.p90, self.max_ttft_s),

@@ -50,7 +50,7 @@ class Axis:
         return self.path not in NAMES
 
     def applied(self, setting: Setting, value: Value) -> Setting:
-        """The setting with this value; not validated, see ``planner.study.study_check``."""
+        """Return the setting with this value; ``planner.study.study_check`` validates it."""
         if self.path in NAMES:
             return setting.model_copy(update={self.path: value})
         if self.path in COUNTS:
@@ -60,8 +60,9 @@ class Axis:
 
 
 def with_override(setting: Setting, path: str, value: float) -> Setting:
-    """The setting with one number of the machine set, in place of an earlier setting of the same
-    path.
+    """Return the setting with one number of the machine overridden.
+
+    The override takes the place of an earlier one of the same path.
     """
     others = [text for text in setting.machine_overrides if text.partition("=")[0] != path]
     return setting.model_copy(update={"machine_overrides": (*others, f"{path}={value!r}")})
@@ -81,8 +82,10 @@ def parse_axes(arguments: Sequence[str]) -> tuple[Axis, ...]:
 
 
 def parse_axis(argument: str) -> Axis:
-    """One axis: values apart by commas, numbers with units, and ranges ``start:stop:count`` or
-    ``start:stop:count:log``.
+    """Return the axis of one ``path=values``, whose values are separated by commas.
+
+    Values are names, numbers with units, or ranges ``start:stop:count`` or
+    ``start:stop:count:log``. Raises InputError, one line that names the argument.
     """
     path, equals, text = argument.partition("=")
     path = path.strip()
@@ -111,8 +114,9 @@ def parse_axis(argument: str) -> Axis:
 
 
 def _check_path(path: str) -> None:
-    """Raise InputError for what cannot vary; the keys below a machine's part are checked on the
-    machines themselves.
+    """Raise InputError for a path that cannot vary.
+
+    The keys below a machine's part are checked on the machines themselves.
     """
     first, _, _ = path.partition(".")
     if path in COUNTS or path in NAMES:
@@ -130,7 +134,7 @@ def _check_path(path: str) -> None:
 
 
 def _nearest(path: str, choices: set[str]) -> str:
-    """The nearest valid path: one that ends the same way, or one that is spelt alike."""
+    """Return a hint at the nearest valid path: one that ends the same way, or is spelt alike."""
     ending = sorted(choice for choice in choices if choice.endswith(f".{path}"))
     if ending:
         return f"; did you mean {ending[0]!r}?"

@@ -1,4 +1,4 @@
-"""A study of cache policies: models by sizes by policies on long streams, against the optimum."""
+"""A study of cache policies on long streams: models by sizes by policies, against the optimum."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ StreamOf = Callable[[Model, int], ExpertStream]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheStudy:
-    """What to replay: models, shares of a layer's experts, and layers of each model."""
+    """What to replay: models, shares of a layer's experts, and how many layers of each model."""
 
     models: Sequence[Model]
     shares: Sequence[float]
@@ -54,7 +54,10 @@ class CacheMedian:
 
 
 def run_cache_study(study: CacheStudy) -> list[CacheRow]:
-    """Replay everything, layers in threads: kernels hold no lock. The optimum comes first of each size."""
+    """Replay every policy with every size on every model; of each size, the optimum comes first.
+
+    Layers are replayed in threads, since kernels hold no lock.
+    """
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         tasks = [
             (model, pool.submit(_replay_layer, study, model, layer))
@@ -86,7 +89,7 @@ def medians(rows: Sequence[CacheRow]) -> list[CacheMedian]:
 
 
 def slots_of(model: Model, share: float) -> int:
-    """Experts of a layer that a share stands for: at least one, and never all."""
+    """Return how many experts of a layer a share stands for: at least one, and never all."""
     # With all experts held there is no policy to compare.
     # Halves are rounded up, as in the published study.
     return min(model.num_experts - 1, max(1, floor(model.num_experts * share + 0.5)))

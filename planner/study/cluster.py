@@ -1,4 +1,4 @@
-"""More than one machine: the workers of a Dask scheduler."""
+"""Workers on more than one machine: those of a Dask scheduler."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -13,39 +13,39 @@ CONNECT_TIMEOUT_S = 10
 CLOSE_TIMEOUT_S = 2
 
 LOGGERS = ("distributed", "asyncio", "tornado")
-"""Who shows tracebacks of their own about a scheduler that is not there, beside the one line that
-says so.
-"""
+"""Loggers that show tracebacks about a missing scheduler, beside the one line that reports it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:
-    """Who computes: an executor, and how many points it computes at once by now."""
+    """The workers: an executor, and a function that says how many points it computes at once by
+    now.
+    """
 
     executor: Executor
     at_once: Callable[[], int]
 
 
 class _Client(Protocol):
-    """What is used of Dask's client, which has no types of its own."""
+    """The part of Dask's client that is used; Dask's own has no types."""
 
     def get_executor(self, *, pure: bool) -> Executor:
         """Return its workers as an executor; ``pure``: whether equal calls may share a result."""
 
     def nthreads(self) -> Mapping[str, int]:
-        """How many threads each worker has."""
+        """Return how many threads each worker has, by the worker's address."""
 
     def close(self, *, timeout: float) -> None:
-        """Leave the scheduler; raises whatever went wrong, after that many seconds."""
+        """Leave the scheduler within ``timeout`` seconds; raises whatever goes wrong."""
 
 
 @contextmanager
 def cluster_crew(address: str) -> Iterator[Crew]:
-    """The workers of the scheduler at an address such as ``tcp://host:8786``; those that join or
-    leave meanwhile count.
+    """Yield the workers of the scheduler at an address such as ``tcp://host:8786``.
 
-    A worker that dies costs nothing but time: the scheduler gives its points to another. Raises
-    InputError where the package is missing or nobody answers.
+    Workers that join or leave meanwhile count. A worker that dies costs nothing but time: the
+    scheduler gives its points to another. Raises InputError where the package is missing or no
+    scheduler answers.
     """
     try:
         from distributed import Client
@@ -77,8 +77,9 @@ def cluster_crew(address: str) -> Iterator[Crew]:
 
 @contextmanager
 def _unsaid() -> Iterator[None]:
-    """Keep what Dask logs from the terminal: each failure of it reaches us as an exception, and is
-    one line.
+    """Keep Dask's logs from the terminal.
+
+    Each failure of Dask also reaches the caller as an exception, and is one line.
     """
     before = {logger: logger.level for name in LOGGERS for logger in _loggers(name)}
     for logger in before:
@@ -99,5 +100,5 @@ def _loggers(name: str) -> Iterator[logging.Logger]:
 
 
 def error_words(error: BaseException) -> str:
-    """The message of an error of another library in one line; its name where it says nothing."""
+    """Return another library's error message in one line; the error's name if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__

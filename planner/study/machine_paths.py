@@ -1,4 +1,4 @@
-"""The numbers of a machine by their dotted path, as overrides and axes name them."""
+"""The numbers of a machine by their dotted paths, which overrides and axes name."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,9 @@ from hwprofiles import Machine, Quantity
 
 
 def machine_values(machine: Machine) -> dict[str, float]:
-    """Every number of the machine that a path can set, with the value that is simulated; curves and
-    interference are left out.
+    """Return every number of the machine that a path can set, with the value that is simulated.
+
+    Curves and interference are left out.
     """
     return dict(_walk(machine, ""))
 

@@ -1,4 +1,4 @@
-"""The best plan at one point, in figures: what a study keeps of it."""
+"""The outcome of a point: the figures of its best plan, which a study keeps."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,13 +19,14 @@ from sim.policies import Policy, find_policy
 from sim.step.metrics import Metrics
 
 STUDY_DRAWS = 4
-"""Draws that a point is averaged over, where nobody says: points of a study share them, so that
-fewer do.
+"""Draws that a point is averaged over, where nobody says.
+
+Points of a study share their draws, so that fewer do.
 """
 
 RIVAL_FIGURES = ("output_tokens_per_s", "ttft_s", "tpot_s", "end_to_end_s")
 OF_PLAN = "speed_of_plan_fraction"
-"""A rival's figure besides: the plan's whole run by its own, on the draws that both have met."""
+"""One more figure of a rival: the plan's end-to-end time over the rival's, on the draws of both."""
 
 OBJECTIVE_FIGURES: Mapping[str, str] = MappingProxyType(
     {
@@ -42,7 +43,7 @@ OBJECTIVE_FIGURES: Mapping[str, str] = MappingProxyType(
 class PointJob:
     """One point to plan.
 
-    ``key`` is what the study calls it. A worker that would call it otherwise refuses it.
+    ``key`` is the study's name for it. A worker that computes another key refuses the point.
     """
 
     setting: Setting
@@ -53,7 +54,7 @@ class PointJob:
 
 
 def jobs_of(study: Study, settings: Iterable[Setting], keys: Iterable[str]) -> Iterator[PointJob]:
-    """Those settings with their keys, planned as the study asks, each made when it is taken."""
+    """Yield a job for each setting and its key, as the study asks; each job is made when taken."""
     for setting, key in zip(settings, keys, strict=True):
         yield PointJob(
             setting=setting,
@@ -65,12 +66,12 @@ def jobs_of(study: Study, settings: Iterable[Setting], keys: Iterable[str]) -> I
 
 
 class Outcome(BaseModel):
-    """What was found: the plan's policy and figures, or why nothing fits and the bytes that the
-    nearest try is short of.
+    """The outcome of a point: the plan's policy and figures, or why nothing fits.
 
-    ``rivals`` has the lossless named systems that fit and see no future, the best by the objective
-    first, each over its draws; ``weakest`` is the provenance of the weakest number that went in;
-    ``machine_price_usd`` is null where the machine states no price.
+    ``missing_bytes`` are then what the nearest try is short of. ``rivals`` has the lossless named
+    systems that fit and see no future, the best by the objective first, each over its draws.
+    ``weakest`` is the provenance of the weakest number that went in. ``machine_price_usd`` is null
+    where the machine states no price.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -152,7 +153,7 @@ def _rivals(search: Search) -> dict[str, dict[str, float]]:
 
 
 def _could_be_had(policy: Policy) -> bool:
-    """Whether the system exists as it is simulated, and says what a plain pass says."""
+    """Whether a user could have the system as simulated: it changes no token and sees no future."""
     return policy.is_lossless and not policy.knows_future
 
 

@@ -1,4 +1,4 @@
-"""What each point of a study costs to buy: a file that prices values, or the machine's own price."""
+"""What each point of a study costs to buy: by a price file, or by the machine's own price."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ EXAMPLE = "for example gpu.memory_bytes: {16GB: 450, 24GB: 1600}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardwarePrices:
-    """US dollars:
+    """Prices of hardware in US dollars.
 
-    ``base_usd`` for all that the tables do not price (None: the machine's own price), and tables by
-    path and value.
+    ``base_usd`` is for all that the tables do not price (None: the machine's own price). ``tables``
+    has prices by path and value.
     """
 
     base_usd: float | None
@@ -44,8 +44,8 @@ NO_PRICES = HardwarePrices(base_usd=None, tables={})
 def load_prices(path: Path, axes: Sequence[Axis]) -> HardwarePrices:
     """Read a price file.
 
-    Raises InputError for a path that does not vary, a value without a price, or a price that is
-    none.
+    Raises InputError for a path that does not vary, for a value without a price, and for a price
+    that is no number of dollars.
     """
     if not is_there(path):
         raise InputError(f"no price file {path}")

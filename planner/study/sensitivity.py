@@ -1,5 +1,5 @@
-"""Which number of the machine matters most: each of the main ones a fifth less and a fifth more,
-planned anew.
+"""Which number of the machine matters most: each main number a fifth less and a fifth more, planned
+anew.
 """
 
 from collections.abc import Iterator
@@ -28,8 +28,10 @@ class Variation:
 
 
 def variations(base: Setting) -> Iterator[Variation]:
-    """The main numbers: the link to the GPU, GPU memory and its rate, DRAM's rate, and the compute
-    rates that experts meet.
+    """Yield the main numbers: the link to the GPU, GPU memory and its rate, DRAM's rate, compute
+    rates.
+
+    The compute rates are those for the format of the experts.
     """
     machine = load_machine(base.machine, base.machine_overrides)
     model = base.loaded_model()

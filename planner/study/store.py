@@ -12,7 +12,9 @@ from planner.search.plan import Setting
 from planner.study.outcome import Outcome
 
 FORMAT = "rosin-study/2"
-"""Files of ``rosin-study/1`` are refused: an interrupted search could be kept there as a finished
+"""The format of the file.
+
+Files of ``rosin-study/1`` are refused: an interrupted search could be kept there as a finished
 point, and no row says which.
 """
 
@@ -23,12 +25,13 @@ SCHEMA = (
 LOCK_NAME = ".study.lock"
 
 GARBAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
-"""What SQLite answers where the bytes are not its own, or its tables not ours; other answers are
-about the disk or its rights.
+"""SQLite's answers where the bytes are not its own, or the tables not a study's.
+
+Other answers are about the disk or its rights.
 """
 
 PRIMARY_CODE = 0xFF
-"""The bits of an SQLite result that say what kind it is; those above say which of the kind."""
+"""The bits of an SQLite result that say its kind; the bits above say which of the kind it is."""
 
 
 class PointStore:
@@ -37,14 +40,15 @@ class PointStore:
     def __init__(
         self, database: sqlite3.Connection, path: Path, let_go: Callable[[], None]
     ) -> None:
-        """Over an open database that has the tables; use ``open_store``."""
+        """Wrap an open database that has the tables; ``open_store`` makes stores."""
         self._database = database
         self._path = path
         self._let_go = let_go
 
     def let_go(self) -> None:
-        """Let others write to the file from now on: nothing more is added here, and what is kept is
-        still read.
+        """Let others write to the file from now on.
+
+        Nothing more is added here; what is kept can still be read.
         """
         self._let_go()
 
@@ -55,13 +59,13 @@ class PointStore:
             self._database.execute("INSERT INTO points VALUES (?, ?, ?)", row)
 
     def kept_keys(self) -> set[str]:
-        """Of all points kept, also of those that no axis names any more."""
+        """Return the keys of all points kept, also of those that no axis names any more."""
         return {key for (key,) in self._database.execute("SELECT key FROM points")}
 
     def outcomes(self, keys: Iterable[str]) -> Iterator[Outcome]:
-        """The outcomes of these keys, in their order; each must be there.
+        """Yield the outcomes of these keys, in their order; each must be there.
 
-        Raises InputError for a row that holds none.
+        Raises InputError for a row that holds no outcome.
         """
         for key in keys:
             (text,) = self._database.execute(
@@ -84,17 +88,17 @@ class PointStore:
 
 
 def corrupt(path: Path, fault: str) -> InputError:
-    """The error for a file whose content nobody of ours wrote."""
+    """Return the error for a file whose content no study wrote."""
     return InputError(f"corrupt: {path}: {fault}")
 
 
 @contextmanager
 def open_store(path: Path, identity: Mapping[str, str]) -> Iterator[PointStore]:
-    """Open or make the file of a study, and hold it: no second sweep can write to it meanwhile, or
-    until the store lets go, and no kill leaves it held.
+    """Open or make the file of a study, and hold it against other sweeps.
 
-    Raises InputError, one line, for the file of another study, one that is no study, has a damaged
-    row, or is held.
+    No second sweep can write to it until this one ends or the store lets go. A killed process does
+    not leave it held. Raises InputError, one line, for the file of another study, and for one that
+    is no study, has a damaged row, or is held.
     """
     with ExitStack() as lock:
         lock.enter_context(_held(path))
@@ -122,7 +126,10 @@ def _text(raw: bytes) -> str:
 
 
 def _prepare(database: sqlite3.Connection, path: Path, identity: Mapping[str, str]) -> None:
-    """Make the tables in a new file, or compare the identity in an old one."""
+    """Make the tables in a new file, or compare the identity in an old one.
+
+    Raises InputError where the identities differ.
+    """
     # A write-ahead log is rolled forward or dropped at the next opening; FULL has each point on
     # disk before the next begins.
     database.execute("PRAGMA journal_mode = WAL")
@@ -156,7 +163,10 @@ def _compare(kept: Mapping[str, str], path: Path, identity: Mapping[str, str]) -
 
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """An exclusive lock beside the file. The system takes it back from a process that dies."""
+    """Hold an exclusive lock beside the file; the system takes it back from a process that dies.
+
+    Raises InputError where another sweep holds it.
+    """
     lock_path = path.with_name(LOCK_NAME)
     try:
         _refuse_special(lock_path)
@@ -187,7 +197,7 @@ def _refuse_special(path: Path) -> None:
 
 
 def _refusal(path: Path, error: sqlite3.DatabaseError) -> InputError:
-    """What SQLite's error says about the file, as one line."""
+    """Return what SQLite's error says about the file, as an error of one line."""
     if _code(error) in GARBAGE:
         return corrupt(
             path,

@@ -1,4 +1,4 @@
-"""A study: a base setting, what varies about it, and the points that makes."""
+"""A study: a base setting, what varies about it, and the points that result."""
 
 import hashlib
 import itertools
@@ -31,7 +31,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """What is asked at every point: the best plan by ``objective``.
+    """A study, which asks at every point for the best plan by ``objective``.
 
     ``version`` is that of the program that answers.
     """
@@ -48,7 +48,7 @@ class Study:
         return prod(len(axis.values) for axis in self.axes)
 
     def keys(self) -> "Keys":
-        """What names its points."""
+        """Return what names the study's points."""
         return Keys(self.objective, self.version, has_bounds=self.has_bounds)
 
     def points(self) -> Iterator[Point]:
@@ -61,15 +61,15 @@ class Study:
 
 
 class Keys:
-    """Names points by all that determines their outcome, so that equal keys mean equal outcomes.
+    """Names of points by all that determines their outcome: equal keys mean equal outcomes.
 
-    That is the setting, the objective, the version, the source code and shipped data, and the
-    content of each file that the setting names. Contents are read once an object: files are taken
-    not to change while it lives.
+    A key is made of the setting, the objective, the version, the source code, the shipped data, and
+    the files that the setting names. An object reads those files once, and takes them not to change
+    while it lives.
     """
 
     def __init__(self, objective: str, version: str, *, has_bounds: bool = True) -> None:
-        """Keys for that objective under that version."""
+        """Name points for that objective under that version."""
         self._program = [
             objective if has_bounds else f"{objective} without bounds",
             version,
@@ -82,8 +82,9 @@ class Keys:
         return digest([*self._program, self._content(setting), setting.model_dump(mode="json")])
 
     def identity(self, base: Setting) -> dict[str, str]:
-        """What tells studies apart that must not share a file: each part with a digest or a value
-        to show.
+        """Return what tells studies apart that must not share a file.
+
+        Each part has a name, and a digest or a value to show.
         """
         objective, version, code = self._program
         return {
@@ -107,8 +108,10 @@ class Keys:
 
 
 def content_digest(setting: Setting) -> str:
-    """A hash of the machine (as its file states it), the model and the routing that a setting
-    names. Raises InputError.
+    """Return a hash of what a setting names: the machine as its file states it, the model, the
+    routing.
+
+    Raises InputError.
     """
     model = setting.loaded_model()
     # Loaded for its errors alone: a name that leads nowhere must be found here.
@@ -124,8 +127,9 @@ def content_digest(setting: Setting) -> str:
 
 @cache
 def code_digest() -> str:
-    """A hash of the source and the shipped data that a plan is made with; two programs that may
-    differ never share points.
+    """Return a hash of the source and the shipped data that a plan is made with.
+
+    Two programs that may differ never share points.
     """
     found = hashlib.sha256()
     for package in CODE_PACKAGES:

@@ -13,7 +13,7 @@ class Checker:
     """Checks settings, each part of them once."""
 
     def __init__(self) -> None:
-        """Nothing checked yet."""
+        """Start with nothing checked."""
         self._seen: set[tuple[object, ...]] = set()
 
     def check(self, setting: Setting) -> None:
@@ -103,8 +103,9 @@ def _checked(
 def _blamed(
     message: str, study: Study, values: tuple[Value, ...], suspects: tuple[Axis, ...]
 ) -> str:
-    """The message in the words of what varies: overrides as typed, and which value of which axis met
-    the error.
+    """Return the message in the words of what varies.
+
+    Overrides are as typed. The message names the values, and their axes, that met the error.
     """
     said = {
         axis.path: axis.texts[axis.values.index(value)]

@@ -24,7 +24,7 @@ DASK_LOSSES = frozenset({"KilledWorker", "CommClosedError", "FutureCancelledErro
 
 
 def one_at_a_time() -> int:
-    """For an executor that computes one point at once."""
+    """Return 1: the executor computes one point at once."""
     return 1
 
 
@@ -39,9 +39,10 @@ def sweep(
     """Plan the points that the store lacks, each once, and return how many that were.
 
     What the store holds afterwards does not depend on the executor or on the order in which it
-    finishes. ``at_once``: how many points the executor computes at once by now. It is never handed
-    more, so that a point is kept before the next begins in its place. When it ends early, by an
-    error or Ctrl-C, every finished point is kept. Raises InputError where a worker is lost.
+    finishes. ``at_once`` returns how many points the executor computes at once by now. The executor
+    is never handed more, so that a point is kept before the next begins in its place. If the sweep
+    ends early, by an error or Ctrl-C, every finished point is kept. Raises InputError where a
+    worker is lost.
     """
     missing = _missing(jobs, store)
     running: dict[Future[Outcome], PointJob] = {}
@@ -69,9 +70,9 @@ def sweep(
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether the error says that who should compute is gone, rather than what came of computing.
+    """Whether the error says that a worker is gone, rather than that a point failed.
 
-    Dask's are told by their names.
+    Dask's errors are told by their names.
     """
     return (
         isinstance(error, BrokenExecutor | CancelledError | ConnectionError)
@@ -98,8 +99,9 @@ def _keep(
 
 
 def _give_up(running: dict[Future[Outcome], PointJob], store: PointStore) -> None:
-    """Take back what has not begun, and keep what finished meanwhile; what runs is left to its
-    worker.
+    """Take back what has not begun, and keep what finished meanwhile.
+
+    What runs is left to its worker.
     """
     for future in running:
         future.cancel()

@@ -1,6 +1,6 @@
 """Executors on this computer.
 
-Workers start with this module, so it imports nothing that reads the environment early.
+Worker processes start with this module, so it imports nothing that reads the environment early.
 """
 
 import os
@@ -24,8 +24,8 @@ THREAD_VARIABLES = (
 
 
 class ShieldedPool(ProcessPoolExecutor):
-    """A pool that starts its processes, as work comes, so that none of them gets a Ctrl-C before it
-    knows what to do then.
+    """A pool that starts its processes as work comes, with signals blocked until they can handle
+    them.
     """
 
     def __init__(self, num_workers: int) -> None:
@@ -35,7 +35,7 @@ class ShieldedPool(ProcessPoolExecutor):
         self._started: set[BaseProcess] = set()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """A future of the call."""
+        """Submit the call, which may start a process, and return its future."""
         # Python's own helper, started with the first process, would unblock the signals.
         resource_tracker.ensure_running()
         with signals_blocked():
@@ -54,11 +54,11 @@ class ShieldedPool(ProcessPoolExecutor):
 
 @contextmanager
 def process_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield that many processes of one thread each, started afresh (nothing is inherited but the
-    environment).
+    """Yield a pool of that many processes of one thread each.
 
-    They are told to end when all goes well, and killed when it does not: waiting for them is what a
-    second Ctrl-C would break.
+    The processes start afresh, and inherit nothing but the environment. When all goes well, the
+    processes are told to end. When it does not, they are killed: a second Ctrl-C would break the
+    waiting for them.
     """
     pool = ShieldedPool(num_workers)
     try:
@@ -71,7 +71,7 @@ def process_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def prepare_worker() -> None:
-    """Prepare a worker: it has one thread, the parent stops it, and it does not outlive the parent."""
+    """Prepare a worker: it has one thread, ignores signals, and does not outlive the parent."""
     ignore_signals()
     # Libraries read these when they are first loaded, so this comes before anything imports them.
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
@@ -79,7 +79,10 @@ def prepare_worker() -> None:
 
 
 def _die_with_parent() -> None:
-    """A killed parent closes no queue, so its workers would wait for ever."""
+    """End this worker when its parent dies.
+
+    A killed parent closes no queue, so its workers would wait for ever.
+    """
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

@@ -1,4 +1,7 @@
-"""A device map of accelerate 1.15, as JSON: ``from_pretrained(…, device_map=json.load(open(FILE)))``."""
+"""A device map of accelerate 1.15 as JSON.
+
+A program reads it with ``from_pretrained(…, device_map=json.load(open(FILE)))``.
+"""
 
 import json
 import shlex
@@ -11,7 +14,7 @@ BESIDE_LAYERS = ("model.embed_tokens", "model.rotary_emb", "model.norm", "lm_hea
 
 
 def device_map_words(arguments: AccelerateArguments) -> tuple[str, ...]:
-    """Return the map as one word of JSON: the GPU is 0, and whole layers are in host memory."""
+    """Return the map as one word of JSON: the host's layers on ``cpu``, all else on GPU 0."""
     on_host = set(arguments.host_layers)
     devices: dict[str, int | str] = dict.fromkeys(BESIDE_LAYERS[:2], 0)
     for index in range(arguments.num_layers):
@@ -21,7 +24,7 @@ def device_map_words(arguments: AccelerateArguments) -> tuple[str, ...]:
 
 
 def args_text(command: RuntimeCommand) -> str:
-    """Return the map, a module a line."""
+    """Return the map as JSON, one module a line."""
     return json.dumps(json.loads(command.words[0]), indent=1) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What exllamav3 is started with."""
+"""The arguments that exllamav3 is started with."""
 
 from planner.export.exllamav3.forms import FORMS, arguments_in, exl3_words
 

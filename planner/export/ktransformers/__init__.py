@@ -1,4 +1,4 @@
-"""What KTransformers is started with."""
+"""The arguments that KTransformers is started with."""
 
 from planner.export.ktransformers.forms import FORMS, arguments_in, kt_words
 

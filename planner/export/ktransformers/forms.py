@@ -28,7 +28,10 @@ def kt_words(arguments: KtArguments) -> tuple[str, ...]:
 
 
 def _changed(arguments: KtArguments) -> Iterator[tuple[str, str]]:
-    """Yield the flags of what is not the program's default; the count of experts always."""
+    """Yield the flags of all that is not the program's default.
+
+    The number of experts on the GPU is always stated, as a count or as a fraction.
+    """
     if arguments.gpu_experts_fraction is None:
         yield "--kt-num-gpu-experts", str(arguments.gpu_experts)
     for flag, name in _FLAGS:

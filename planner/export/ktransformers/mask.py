@@ -1,9 +1,10 @@
-"""Any choice of experts for KTransformers: counts that its ``frequency`` strategy turns into it.
+"""A mask for KTransformers: counts from which its ``frequency`` strategy chooses a given set of
+experts.
 
-sglang-kt 0.7.2 puts the experts with the highest counts of ``--init-expert-location`` on the GPU,
-as many as ``--kt-gpu-experts-ratio`` of all experts in layers that have them. Counts of 1 and 0
-therefore state a mask exactly, if the ratio lies half an expert above the number of ones: rounding
-then never takes one more. Dense layers count 0.
+sglang-kt 0.7.2 puts the experts with the highest counts of ``--init-expert-location`` on the GPU.
+Their number is ``--kt-gpu-experts-ratio`` of all experts in layers that have them. So counts of 1
+and 0 state a mask exactly, if the ratio lies half an expert above the number of ones. Rounding then
+never takes one more. Dense layers count 0.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ Counts = NDArray[np.float32]
 
 
 def logical_count(model: Model, experts: Sequence[Sequence[int]]) -> Counts:
-    """Return the counts for the experts of each layer that the GPU is to hold.
+    """Return the counts that put ``experts`` [layer] on the GPU: 1 for these experts, 0 for others.
 
     Raises InputError for a model without experts, and for experts in a dense layer.
     """
@@ -34,7 +35,9 @@ def logical_count(model: Model, experts: Sequence[Sequence[int]]) -> Counts:
 
 
 def gpu_experts_ratio(model: Model, counts: Counts) -> float:
-    """Return the share of experts for which the runtime's rule gives the mask back."""
+    """Return the ``--kt-gpu-experts-ratio`` with which the runtime takes exactly the experts
+    counted 1.
+    """
     # Half an expert more, so that rounding down gives the number itself.
     return float((counts.sum() + 0.5) / (len(model.moe_layers) * model.num_experts))
 

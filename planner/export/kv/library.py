@@ -10,4 +10,4 @@ from planner.serving.kv_tiers import KvTiers
 KV_EXPORTERS: Mapping[str, Callable[[KvTiers], str]] = MappingProxyType(
     {"lmcache": lmcache_text, "vllm": vllm_text}
 )
-"""For each engine with a file of KV tiers, the text that it reads."""
+"""For each engine that reads a file of KV tiers, the function that returns its text."""

@@ -67,7 +67,7 @@ def lmcache_config(tiers: KvTiers) -> dict[str, Any]:
 
 
 def server_command(tiers: KvTiers) -> str:
-    """What starts the server; its memory is one pool for all ranks."""
+    """Return the command that starts the server, whose memory is one pool for all ranks."""
     assert tiers.server is not None
     words = [
         "lmcache",
@@ -95,7 +95,7 @@ def lmcache_keys() -> Mapping[str, str]:
 
 
 def problems_of(config: Mapping[str, Any]) -> list[str]:
-    """Return what LMCache would misread: keys that it does not define, and values of another type."""
+    """Return what LMCache would misread: keys that it does not define, values of another type."""
     keys = lmcache_keys()
     unknown = [f"{key} is no key of LMCache" for key in config if key not in keys]
     wrong = [
@@ -119,7 +119,10 @@ def _is_of(name: str, value: Any) -> bool:
 
 
 def _disaggregation(part: TransferRole) -> dict[str, Any]:
-    """Partial chunks have to travel too, or the decoder would lack a prompt's end."""
+    """Return the keys of an engine that only prefills or only decodes.
+
+    Partial chunks have to travel too, or the decoder would lack a prompt's end.
+    """
     config: dict[str, Any] = {
         "enable_pd": True,
         "pd_role": part.role,

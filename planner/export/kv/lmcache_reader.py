@@ -1,9 +1,8 @@
-"""A configuration file of LMCache 0.5.6, read as tiers of KV and rules for them: what the writer
-beside it writes, and what users write themselves.
+"""The reader of LMCache 0.5.6's configuration files, as KV tiers and rules for them.
 
-LMCache warns of keys that it does not know and runs without them, so they are named here and change
-nothing. Keys that change what is found or how KV moves, and that no tier or rule stands for, are
-refused.
+The writer beside it writes such files, and so do users. LMCache warns of keys that it does not know
+and runs without them. So the reader names these keys, and they change nothing. The reader refuses
+keys that change what is found or how KV moves, if no tier or rule stands for them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,11 +46,11 @@ FIXED_KEYS: Mapping[str, Any] = MappingProxyType(
         "enable_hidden_state_cache": False,
     }
 )
-"""Keys with which a load is priced at this value alone, LMCache's default: another changes what is
-found where, or how KV moves, and no tier or rule stands for it.
+"""Keys that are priced at this value alone, LMCache's default.
 
-What is neither here nor in LmcacheKeys (addresses, ports, timeouts, statistics) leaves the price as it
-is.
+Another value changes what is found where, or how KV moves, and no tier or rule stands for that.
+Keys that are neither here nor in LmcacheKeys (addresses, ports, timeouts, statistics) leave the
+price as it is.
 """
 RENAMED_KEYS: Mapping[str, str] = MappingProxyType(
     {"plugin_locations": "runtime_plugin_locations", "external_backends": "storage_plugins"}
@@ -106,9 +105,10 @@ class LmcacheKeys(FilePart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LmcacheFile:
-    """What a file means: the tiers of one instance, none where KV is kept nowhere, and their rules.
+    """The meaning of a file: the KV tiers of one instance, and their rules.
 
-    ``unknown_keys`` are those that LMCache 0.5.6 does not know.
+    There are no tiers where KV is kept nowhere. ``unknown_keys`` are those that LMCache 0.5.6 does
+    not know.
     """
 
     tiers: tuple[TierSpec, ...]
@@ -124,8 +124,8 @@ def load_lmcache(
 ) -> LmcacheFile:
     """Read a file for an instance whose KV ``num_ranks`` ranks keep. Raises InputError, one line.
 
-    What the file cannot say is taken from ``stated``, by the tier's name (rates, the size of
-    ``remote``), and from ``rules`` (bytes of a token, the order of touching).
+    ``stated`` gives, by the tier's name, what the file cannot say: rates, and the size of
+    ``remote``. ``rules`` give the bytes of a token and the order of touching.
     """
     return parse_lmcache(read_yaml(path, "configuration"), str(path), num_ranks, stated, rules)
 
@@ -137,7 +137,10 @@ def parse_lmcache(
     stated: Sequence[TierSpec] = (),
     rules: OffloadSpec | None = None,
 ) -> LmcacheFile:
-    """Return what the data of such a file means; ``where`` names its origin in errors."""
+    """Return what the data of such a file means; ``where`` names its origin in errors.
+
+    Raises InputError, one line.
+    """
     current = {RENAMED_KEYS.get(key, key): value for key, value in data.items()}
     known = lmcache_keys()
     unknown = tuple(key for key in current if key not in known)
@@ -164,7 +167,7 @@ def parse_lmcache(
 
 
 def _check_fixed(current: Mapping[str, Any], where: str) -> None:
-    """Refuse the keys that would change the price in a way that is not known."""
+    """Raise InputError for keys that would change the price in a way that is not known."""
     # An empty mapping or list says as little as a key that is left out.
     changed = [
         key
@@ -192,7 +195,11 @@ def _tier(keys: LmcacheKeys, stated: TierSpec, num_ranks: int, where: str) -> Ti
 
 
 def _remote(keys: LmcacheKeys, stated: TierSpec, where: str) -> TierSpec:
-    """The store keeps its own size and policy, which the file does not say."""
+    """Return the remote store's tier, with the size and policy of ``stated``, which the file does
+    not say.
+
+    Raises InputError where the file makes KV smaller and ``stated`` has no compression.
+    """
     if (keys.remote_serde or NAIVE) == NAIVE:
         return stated.model_copy(update={"compression": None})
     if stated.compression is None:

@@ -11,13 +11,14 @@ BOTH = "kv_both"
 
 
 def vllm_text(tiers: KvTiers) -> str:
-    """The argument as a shell takes it."""
+    """Return the argument ``--kv-transfer-config`` as a shell takes it."""
     return f"--kv-transfer-config {shlex.quote(json.dumps(kv_transfer_config(tiers)))}\n"
 
 
 def kv_transfer_config(tiers: KvTiers) -> dict[str, Any]:
-    """The connector to LMCache in the engine, or to its server. vLLM captures other graphs where
-    layers load one by one, so it is told.
+    """Return the configuration of vLLM's connector to LMCache in the engine, or to its server.
+
+    The configuration says where layers load one by one, because vLLM then captures other graphs.
     """
     if tiers.runs_in == "server":
         assert tiers.server is not None

@@ -1,4 +1,4 @@
-"""What llama.cpp and ik_llama.cpp are started with."""
+"""The arguments that llama.cpp and ik_llama.cpp are started with."""
 
 from planner.export.llama_cpp.arguments import llama_environment, llama_words
 from planner.export.llama_cpp.forms import (

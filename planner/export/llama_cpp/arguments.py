@@ -1,7 +1,7 @@
-"""Arguments of llama.cpp and ik_llama.cpp as words: what they mean, written down again.
+"""Arguments of llama.cpp and ik_llama.cpp, written as words of a command line.
 
-Flags and variables are those of common/arg.cpp of llama.cpp at 0c1e57098 and of
-common/common.cpp of ik_llama.cpp, August 2026.
+Flags and variables are those of common/arg.cpp of llama.cpp at 0c1e57098 and of common/common.cpp
+of ik_llama.cpp, August 2026.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from sim.runtimes.llama_cpp.arguments import LlamaArguments
 from sim.runtimes.llama_cpp.overrides import HOST, CpuExperts, Override
 
 OFFLOAD_VARIABLE = "GGML_OP_OFFLOAD_MIN_BATCH"
-"""The variable that says from how many tokens on weights of the host are copied to a GPU."""
+"""The variable for the fewest tokens with which weights of the host are copied to a GPU."""
 
 DEFAULTS = LlamaArguments(runtime="")
 
@@ -33,7 +33,7 @@ def llama_environment(arguments: LlamaArguments) -> Mapping[str, str]:
 
 
 def llama_flags(arguments: LlamaArguments) -> Iterator[Flag]:
-    """Yield the flags of what is not the program's own choice."""
+    """Yield the flags of all that is not left to the program."""
     if arguments.gpu_layers is not None:
         yield "-ngl", str(arguments.gpu_layers)
     if arguments.tensor_split:
@@ -78,7 +78,7 @@ def _cpu_experts(item: CpuExperts) -> Flag:
 
 
 def buffer_name(device: int) -> str:
-    """Return the name of a device's buffer, of an NVIDIA GPU where it is one."""
+    """Return the name of a device's buffer: ``CPU`` for the host, ``CUDA0`` and so on for GPUs."""
     return "CPU" if device == HOST else f"CUDA{device}"
 
 

@@ -32,7 +32,7 @@ VARIABLES: Mapping[str, str] = {
     "-m": "LLAMA_ARG_MODEL",
     "-hf": "LLAMA_ARG_HF_REPO",
 }
-"""Variables that stand for flags (common/arg.cpp). Flags without one are in ``_AS_VARIABLE``."""
+"""Variables that stand for flags (common/arg.cpp); ``env_text`` treats all other flags."""
 
 LONG_NAMES: Mapping[str, str] = {
     "-ngl": "n-gpu-layers",
@@ -58,10 +58,10 @@ LONG_NAMES: Mapping[str, str] = {
     "-m": "model",
     "-hf": "hf-repo",
 }
-"""Names of flags in a preset of llama-server, which are the long ones without their dashes."""
+"""Names of flags in a preset of llama-server: the long names without their dashes."""
 
 NEVER_TOKENS = str(2**31 - 1)
-"""More tokens than any batch has: GGML_OP_OFFLOAD_MIN_BATCH of it copies nothing."""
+"""More tokens than any batch has: as GGML_OP_OFFLOAD_MIN_BATCH, the number has nothing copied."""
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]*gguf(:[\w.-]+)?", re.IGNORECASE)
 _GGUF_ENDING = re.compile(r"-gguf(?=-|$)", re.IGNORECASE)
@@ -84,7 +84,9 @@ def llama_model_words(model: str) -> tuple[str, ...]:
 
 
 def file_words(model: str) -> tuple[str, ...]:
-    """Return the flag for a model's file: what it is named, else a file of its name."""
+    """Return the flag for a model's file: the model itself if it is a GGUF file, else a file of its
+    name.
+    """
     if model.lower().endswith(".gguf"):
         return ("-m", model)
     stem = model.rpartition("/")[2].replace(":", "-")
@@ -97,11 +99,11 @@ def args_text(command: RuntimeCommand) -> str:
 
 
 def bench_text(command: RuntimeCommand) -> str:
-    """Return a command of llama-bench: overrides are separated by ``;``, splits by ``/``.
+    """Return a command of llama-bench, in which ``;`` separates overrides and ``/`` splits.
 
-    It measures prompt and answer at two depths: the load's prompt is the one at the first, its
-    answer the one at the second. Where prompts have other threads than answers, there is a command
-    for each.
+    The command measures prompt and answer at two depths. The load's prompt is the one at the first
+    depth, its answer the one at the second. If prompts have other threads than answers, there is a
+    command for each.
     """
     flags = dict(command.flags())
     prompt, answer = command.prompt_tokens, command.output_tokens
@@ -150,7 +152,8 @@ def _bench_flag(flag: str, value: str | None) -> list[str]:
 def env_text(command: RuntimeCommand) -> str:
     """Return variables, a line each, as ``env`` files and service units take them.
 
-    Raises InputError for a flag that has no variable.
+    Raises InputError for a flag that has no variable. ``-tb`` has none either, but is left out (see
+    ``left_out``).
     """
     settings = dict(command.environment)
     for flag, value in _once_each(command):
@@ -168,7 +171,8 @@ def env_text(command: RuntimeCommand) -> str:
 def preset_text(command: RuntimeCommand) -> str:
     """Return a section for ``llama-server --models-preset FILE`` (llama.cpp pull request 17859).
 
-    Variables of the environment are in a comment: a preset has flags alone.
+    A preset has flags alone, so variables of the environment are in a comment. Raises InputError
+    for a flag that has no name in presets.
     """
     lines = [
         f"; start the server with {name}={value}" for name, value in command.environment.items()
@@ -182,9 +186,10 @@ def preset_text(command: RuntimeCommand) -> str:
 
 
 def _once_each(command: RuntimeCommand) -> Iterator[tuple[str, str | None]]:
-    """Yield the flags of a form that holds each name once.
+    """Yield the command's flags for a form that holds each name once.
 
-    Raises InputError for overrides in several places: their order counts, and would be lost.
+    Raises InputError for a flag in several places, such as overrides: their order counts, and would
+    be lost.
     """
     seen = set()
     for flag, value in command.flags():
@@ -204,7 +209,7 @@ FORMS: Forms = {
 
 
 def left_out(form: str, command: RuntimeCommand) -> tuple[str, ...]:
-    """Return what a reader must know of a form that cannot say all that the command does."""
+    """Return notes for the reader on what the form cannot say of the command."""
     threads = dict(command.flags()).get("-tb")
     if form != "env" or threads is None:
         return ()
@@ -229,7 +234,7 @@ def arguments_in(form: str, text: str) -> str:
 
 
 def _without_program(line: str) -> list[str]:
-    """Return the words of a command but for its program."""
+    """Return the words of a command without its program."""
     words = shlex.split(line)
     # Variables may stand before the program, which may be named with its folder, or not at all.
     program = next((index for index, word in enumerate(words) if _names_program(word)), None)

@@ -37,7 +37,9 @@ def _classes(prefixes: Sequence[str], length: int) -> list[str]:
 
 
 def _class(digits: str) -> str:
-    """Return one digit as it is, more as a class, with a dash where three or more follow on."""
+    """Return one digit as it is, several as a class, with a dash where three or more are
+    consecutive.
+    """
     if len(digits) == 1:
         return digits
     first = digits[0]

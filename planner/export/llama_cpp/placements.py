@@ -1,4 +1,6 @@
-"""Placements of matrices as overrides: which patterns of ``-ot`` put them where a plan has them."""
+"""Placements of expert matrices as overrides: the patterns of ``-ot`` that put them on a plan's
+devices.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,10 +28,11 @@ MatrixDevices = Sequence[tuple[int, int, int]]
 def expert_overrides(
     model: Model, homes: Sequence[int], devices: MatrixDevices
 ) -> tuple[Override, ...]:
-    """Return the overrides that put matrices which are not at home with their layer where they are.
+    """Return the overrides that place the expert matrices that are not on their layer's device.
 
-    ``homes`` has the device of each layer. Each group of layers with the same matrices on the same
-    device is one override; no two of them find the same tensor, so their order does not matter.
+    ``homes`` [layer] is the device of each layer, ``devices`` [layer] those of its expert matrices.
+    Each group of layers with the same matrices on the same device is one override. No two overrides
+    find the same tensor, so their order does not matter.
     """
     groups: dict[tuple[int, frozenset[TensorPart]], list[int]] = defaultdict(list)
     for layer in model.moe_layers:

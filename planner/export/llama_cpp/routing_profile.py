@@ -1,10 +1,10 @@
-"""Experts by name for a fork of llama.cpp with a static cache of them (thecodacus/llama.cpp, pull
-request 5).
+"""Experts by name for a fork of llama.cpp that has a static cache of experts.
 
-It reads a CSV of choices, a row ``position,layer,expert,expert,…`` as its llama-moe-trace writes them
-(tools/moe-trace at 0bc799a0), counts those of decoded tokens, whose positions are at least 0, and
-keeps as many of the most chosen in GPU memory as it is told for each layer. So a CSV that has no
-choices but a plan's experts makes it keep these.
+The fork (thecodacus/llama.cpp, pull request 5) reads a CSV of choices, with rows
+``position,layer,expert,expert,…``. The fork's llama-moe-trace writes such files (tools/moe-trace at
+0bc799a0). The fork counts the choices of decoded tokens, whose positions are at least 0. In each
+layer, the fork keeps as many of the most chosen experts in GPU memory as it is told. So the fork
+keeps a plan's experts, if the CSV has no other choices.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,8 +28,8 @@ def profile_csv(model: Model, experts: Sequence[Sequence[int]]) -> str:
 def profile_words(experts: Sequence[Sequence[int]], path: str) -> tuple[str, ...]:
     """Return the flags that read the CSV at ``path``.
 
-    Every layer gets as many slots as the one that needs most, as the program has one number for all;
-    slots that a layer does not need hold experts that the plan does not name.
+    The program has one number of slots for all layers, so each layer gets as many as the layer that
+    needs most. Slots to spare hold experts that the plan does not name.
     """
     slots = max(map(len, experts))
     placing = ("-ngl", "99", "-cmoe")
@@ -37,7 +37,10 @@ def profile_words(experts: Sequence[Sequence[int]], path: str) -> tuple[str, ...
 
 
 def _rows(model: Model, experts: Sequence[Sequence[int]]) -> Iterator[str]:
-    """Yield rows of as many experts as a token chooses; the last is filled up with the first."""
+    """Yield rows of as many experts as a token selects.
+
+    The last row of a layer is filled up with the layer's first experts.
+    """
     for layer, chosen in enumerate(experts):
         own = sorted(chosen)
         size = model.layers[layer].top_k

@@ -1,4 +1,4 @@
-"""What vLLM is started with."""
+"""The arguments that vLLM is started with."""
 
 from planner.export.vllm.forms import FORMS, arguments_in, vllm_words
 

@@ -1,4 +1,6 @@
-"""Numbers set by hand that are far from a machine's own, as where a unit was forgotten."""
+"""Warnings for overrides that are far from a machine's own numbers, as where a unit was
+forgotten.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,7 +10,9 @@ from hwprofiles.quantity import Quantity
 
 # A forgotten kilo, mega or giga is a factor of 1000 at least.
 FAR_TIMES = 1000.0
-"""A number that the user sets and that is this many times larger or smaller draws a warning."""
+"""A number that the user sets draws a warning if it is this many times larger or smaller than the
+machine's own.
+"""
 
 
 def far_from_own(own: Machine, changed: Machine, overrides: Sequence[str]) -> Iterator[str]:

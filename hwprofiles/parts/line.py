@@ -39,9 +39,7 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 _INSIDE = re.compile(r"(?P<before>\d+\s*[x×]\s*\()(?P<inside>.*)\)", re.IGNORECASE)
-"""Memory by socket, ``2x(8x64GB DDR5-4800)``. The text in the brackets is written as any other
-memory.
-"""
+"""Memory by socket, ``2x(8x64GB DDR5-4800)``, with any other memory in the brackets."""
 _DISK = re.compile(r"(?:nvme|ssd|disk)(?:\s+ssd)?\s+(?P<rate>.+)", re.IGNORECASE)
 _DISK_SIZE = re.compile(
     r"(?:(?:nvme|m\.2|ssd|disk|hdd|pcie|gen\s*\d|\d\.0|x4|[\d.]+\s*[tg]b)\s*)+", re.IGNORECASE
@@ -92,9 +90,7 @@ class MemoryModules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskItem:
-    """A disk. ``bytes_per_s`` is the rate at which it is read, None where only its size is
-    written.
-    """
+    """A disk. ``bytes_per_s`` is its read rate, None where only its size is written."""
 
     text: str
     bytes_per_s: float | None
@@ -133,10 +129,8 @@ def parse_line(text: str, library: PartsLibrary) -> PartsLine:
 
 
 def split_line(text: str) -> list[str]:
-    """Return the parts of a line, with single spaces.
-
-    A plus, a comma and the like divide parts. The plus in the name of a processor, such as
-    ``8480+`` or ``AI Max+ 395``, does not.
+    """Return the parts of a line, with single spaces. A plus, a comma and the like divide parts.
+    The plus in a processor's name, such as ``8480+`` or ``AI Max+ 395``, does not.
     """
     # A plus divides where a space is before it or a word behind it.
     parts = re.split(r"\s\+\s*|\+(?=\w)|[,;|]\s+|\s[/&]\s|\n", f" {without_cores(text)} ")
@@ -144,9 +138,7 @@ def split_line(text: str) -> list[str]:
 
 
 def is_one_part(text: str) -> bool:
-    """Whether a text is the spelling of one part of the library, or of several where it is too
-    short.
-    """
+    """Whether a text is the spelling of at least one part of the library."""
     return bool(parts_library().named(text))
 
 
@@ -175,9 +167,7 @@ def _once(known: Item | None, item: Item, right: str) -> None:
 
 
 def _items(part: str, library: PartsLibrary) -> list[Item]:
-    """The item that a part names, else the items that it names in a row. Raises InputError where it
-    names none.
-    """
+    """The item that a part names, else those that it names in a row. Raises InputError for none."""
     try:
         item = _item(part, library)
     except InputError:

@@ -30,8 +30,7 @@ Process = Generator[simpy.Event, Any, None]
 class Offload:
     """The tiers as one instance sees them.
 
-    The first tier is the host memory. Copies between host memory and the GPUs have links of their
-    own.
+    The first tier is the host memory. Copies between it and the GPUs have links of their own.
     """
 
     def __init__(
@@ -178,9 +177,8 @@ class Offload:
         return self._host.read_ns(len(sequence.load.keys))
 
     def bring(self, loading: Items[Sequence]) -> Generator[simpy.Event, Any, int]:
-        """Fetch what sequences load, one after the other, in the instance's process.
-
-        Return the time in ns that copying all of it to the GPUs takes from then on.
+        """Fetch what sequences load, one after the other, in the instance's process. Return the ns
+        that copying all of it to the GPUs takes from then on.
         """
         copy_ns = 0
         for sequence in loading:
@@ -197,8 +195,7 @@ class Offload:
         return self._host.write_ns(num_chunks) if num_chunks else 0
 
     def store(self, sequence: Sequence, computed_tokens: int) -> int:
-        """Store the chunks that are full once ``computed_tokens`` are computed, in the instance's
-        process.
+        """Store the chunks that ``computed_tokens`` make full, in the instance's process.
 
         Return how many chunks must be copied to host memory. Chunks are stored one by one. A held
         chunk that is evicted for an earlier one is copied again. Head first, a held chunk is
@@ -218,10 +215,8 @@ class Offload:
         return len(copied)
 
     def store_beside(self, sequence: Sequence) -> Process:
-        """Copy the chunks that have become full to host memory, as the server does while the
-        instance goes on.
-
-        Chunks that are in host memory, or on their way to it, are not copied.
+        """Copy the chunks that have become full to host memory, as the server does beside the
+        instance. Chunks that are there, or on their way there, are not copied.
         """
         name = self._host.name
         keys = [
@@ -243,9 +238,7 @@ class Offload:
         self._write_deeper([key for key in fresh if self._keep_in_host(key)])
 
     def load_beside(self, sequence: Sequence) -> Process:
-        """Bring what a sequence loads to the GPUs, as the server does while the instance goes
-        on.
-        """
+        """Bring what a sequence loads to the GPUs, as the server does beside the instance."""
         yield from self.fetch(sequence)
         now = int(self._env.now)
         yield self._env.timeout(self.copies_in.reserve(now, self.copy_in_ns(sequence)) - now)
@@ -275,9 +268,7 @@ class Offload:
                 sequence.prefetched[key] = place
 
     def _let_go(self, sequence: Sequence) -> Mapping[int, int]:
-        """Unpin the chunks that were prefetched for the sequence. Return the place of the tier that
-        each came from.
-        """
+        """Unpin the chunks prefetched for the sequence. Return the place that each came from."""
         origins = sequence.prefetched
         sequence.prefetched = {}
         for key in origins:
@@ -297,9 +288,7 @@ class Offload:
             sequence.hit_tokens[name] = sequence.hit_tokens.get(name, 0) + tokens
 
     def _search(self, keys: Items[int]) -> list[int]:
-        """Return the place of the first tier that holds each key, up to the first key that no tier
-        holds.
-        """
+        """Return the place of the first tier with each key, up to the first key in no tier."""
         places = []
         for key in keys:
             place = self._place(key)
@@ -321,10 +310,8 @@ class Offload:
     def _cheapest_end(
         self, places: Items[int], start: int, gpu_tokens: int, sequence: Sequence
     ) -> int:
-        """Return the chunk up to which loading is predicted to be cheapest, with the queues as they
-        are now.
-
-        The end is one of these: no chunk, all chunks, or a chunk at which the tier changes.
+        """Return the chunk up to which loading is predicted to be cheapest, given the queues now.
+        It is the first, the one after the last, or one at which the tier changes.
         """
         size = self.options.chunk_tokens
         target = sequence.target_tokens
@@ -359,9 +346,8 @@ class Offload:
         return self._env.timeout(tier.reads.reserve(now_ns, tier.read_ns(num_chunks)) - now_ns)
 
     def _keep_in_host(self, key: int) -> bool:
-        """Keep a chunk in host memory, and return whether it is held there.
-
-        The server never evicts to make room: a full host memory takes nothing until the next sweep.
+        """Keep a chunk in host memory, and return whether it is held there. The server never evicts
+        for it: a full host memory takes nothing until the next sweep.
         """
         store = self._host.store
         if (

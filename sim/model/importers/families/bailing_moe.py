@@ -20,8 +20,8 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def bailing_attention(keys: ConfigKeys) -> AttentionWeights:
-    """Grouped queries; one product for queries, keys and values in the checkpoint, counted as
-    three.
+    """Grouped-query attention. The checkpoint has one product for queries, keys and values; it is
+    counted as three.
     """
     traits = GroupedTraits(
         has_bias=keys.flag_or(False, "use_qkv_bias"),
@@ -32,7 +32,9 @@ def bailing_attention(keys: ConfigKeys) -> AttentionWeights:
 
 
 def bailing_decoder(keys: ConfigKeys, attention: list[AttentionWeights]) -> Decoder:
-    """All layers with that attention, and the feed-forward parts that every generation has."""
+    """Return the decoder of layers with that attention and with the feed-forward parts that every
+    generation has.
+    """
     num_layers = len(attention)
     width = keys.count("moe_intermediate_size")
     routed = listed_kinds(keys, num_layers)

@@ -53,15 +53,15 @@ def _with_experts(keys: ConfigKeys, attention: Sequence[AttentionWeights]) -> St
 
 
 def _refuse_small_shapes(keys: ConfigKeys) -> None:
-    """Raise InputError for the small models of the family, whose layers are others."""
+    """Raise InputError for the small models of the family, whose layers differ."""
     for name in ("hidden_size_per_layer_input", "num_kv_shared_layers"):
         if keys.count_or(0, name):
             raise keys.error(name, f"must be 0, got {keys.count(name)}")
 
 
 def _attention(keys: ConfigKeys, num_layers: int) -> list[AttentionWeights]:
-    """Windowed layers, and full ones with heads of ``global_head_dim``, whose values may be their
-    keys.
+    """Return the attention of each layer: windowed, or full with heads of ``global_head_dim``,
+    whose values may be their keys.
     """
     sizes = windows(keys, num_layers)
     kinds = keys.per_layer("layer_types", num_layers)

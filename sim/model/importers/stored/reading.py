@@ -108,7 +108,8 @@ _WIDE = MappingProxyType(
 
 
 def native_storage(keys: ConfigKeys) -> Storage:
-    """How the configuration says that its checkpoint is stored; 16 bit where it says nothing.
+    """Return how the configuration says that its checkpoint is stored; 16 bit where it says
+    nothing.
 
     Raises InputError, naming the key, for settings that are not understood.
     """
@@ -166,8 +167,8 @@ def _read(keys: ConfigKeys, place: str, packing: Packing) -> Storage:
 
 
 def _reader(settings: ConfigKeys, place: str) -> Reader:
-    """Return what reads the settings, by ``quant_method``; MLX states none, ModelOpt sometimes only
-    its algorithm.
+    """Return the reader of the settings, by ``quant_method``. MLX states no method, and ModelOpt
+    sometimes only its algorithm.
     """
     if not settings.has("quant_method"):
         if settings.has("quant_algo"):

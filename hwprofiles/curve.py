@@ -108,7 +108,7 @@ class Curve(FilePart):
 
     @property
     def provenance(self) -> Provenance:
-        """Where the curve comes from."""
+        """The kind, source and date of the curve's points."""
         return Provenance(kind=self.kind, source=self.source, date=self.date)
 
     @property

@@ -23,7 +23,7 @@ _WORD_TAIL = 40
 
 
 class InputError(ValueError):
-    """A file, name or number from outside is wrong.
+    """The error that a file, name or number from outside is wrong.
 
     The message is one line that names the place, the value and what would be right.
     """

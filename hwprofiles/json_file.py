@@ -26,7 +26,7 @@ class _Refused(ValueError):
     """
 
     def __init__(self, message: str, written: str = "") -> None:
-        """The message says what is wrong, without the place."""
+        """Make the error; ``message`` says what is wrong, without the place."""
         super().__init__(message)
         self.written = written
 

@@ -159,7 +159,9 @@ class Host(_Part):
 
 
 class Interference(_Part):
-    """While ``busy`` runs, ``slows`` progresses at ``rate_fraction`` of its speed."""
+    """One resource that slows another: while ``busy`` runs, ``slows`` progresses at
+    ``rate_fraction`` of its speed.
+    """
 
     busy: ResourceName
     slows: ResourceName

@@ -18,7 +18,7 @@ machine's own.
 def far_from_own(own: Machine, changed: Machine, overrides: Sequence[str]) -> Iterator[str]:
     """A sentence for each override that is FAR_TIMES or more away from the machine's own number.
 
-    Nothing is said where either number is 0: that switches a thing off or on.
+    There is none where either number is 0, which switches a thing off or on.
     """
     for override in overrides:
         path = override.partition("=")[0]
@@ -36,7 +36,7 @@ def far_from_own(own: Machine, changed: Machine, overrides: Sequence[str]) -> It
 
 
 def _effective(machine: Machine, path: str) -> float | None:
-    """The number at that dotted path; None where it is no quantity."""
+    """The effective value of the quantity at that dotted path; None where no quantity is there."""
     part: Any = machine
     for key in path.split("."):
         part = part.get(key) if isinstance(part, dict) else getattr(part, key, None)

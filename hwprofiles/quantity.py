@@ -20,7 +20,7 @@ _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 
 
 class Kind(StrEnum):
-    """How a number was obtained, strongest first."""
+    """The way in which a number was obtained, strongest first."""
 
     MEASURED = "measured"
     PUBLISHED = "published"
@@ -72,7 +72,7 @@ SourceText = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where a number comes from.
+    """The origin of a number: the way in which it was obtained, its source and its date.
 
     ``date`` is the ISO date (or month, or year) of the source, or ``undated``.
     """

@@ -223,7 +223,7 @@ class Model:
 
     @cached_property
     def total_params(self) -> int:
-        """How many weights the model has."""
+        """The number of weights of the model."""
         routed = sum(
             layer.num_experts * layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers
         )

@@ -150,7 +150,7 @@ def _nearest(text: str, names: Iterable[str]) -> str:
 
 
 def _num_scheme_words(words: list[str]) -> int:
-    """How many of the last words name a scheme together; 0 where they name none."""
+    """The number of last words that together name a scheme; 0 where they name none."""
     for count in range(min(_MOST_SCHEME_WORDS, len(words) - 1), 0, -1):
         if find_scheme("-".join(words[-count:])) is not None:
             return count

@@ -182,7 +182,7 @@ class ModelSpec(FilePart):
 
     @property
     def provenance(self) -> Provenance:
-        """Where the file says that its figures come from."""
+        """The provenance that the file states for its figures."""
         return Provenance(kind=self.kind, source=self.source, date=self.date)
 
 

@@ -12,8 +12,7 @@ from hwprofiles.limits import MAX_LAYERS
 
 
 class Blend(FilePart):
-    """How CacheBlend reuses KV: how many layers compute every token, and how much the other layers
-    compute.
+    """The rules by which CacheBlend reuses KV.
 
     ``num_check_layers`` layers compute every token. The other layers compute ``recompute_fraction``
     of the tokens whose KV was found. Either kind computes while the KV of its layer is copied.

@@ -19,7 +19,7 @@ from sim.serving.options import InstanceOptions
 from sim.serving.prices import TICKS_PER_NS, AttentionLine, AttentionPrice, StepPrices
 
 ALL_REDUCES_PER_LAYER = 2
-"""After attention and after the feed-forward: Megatron-LM (arXiv 1909.08053), section 3."""
+"""One after attention and one after the feed-forward: Megatron-LM (arXiv 1909.08053), section 3."""
 
 Ns = NDArray[np.float64]
 _Kind = tuple[Attention | None, State | None, int, int]

@@ -24,8 +24,8 @@ Process = Generator[simpy.Event, Any, None]
 
 
 class Disaggregation(FilePart):
-    """How many instances prefill and how many decode, and the link that each prefill instance sends
-    over.
+    """The numbers of instances that prefill and that decode, and the link that each prefill
+    instance sends over.
 
     A message carries one chunk of ``chunk_tokens``. Each decode instance has a buffer of
     ``buffer_bytes`` that receives prompts (None: unlimited).

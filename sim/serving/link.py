@@ -45,7 +45,7 @@ class LinkQueue:
         self.busy_ns = 0
 
     def wait_ns(self, now_ns: int) -> int:
-        """How long a transfer that comes now waits."""
+        """Return the ns for which a transfer that comes now waits."""
         return max(0, self.free_ns - now_ns)
 
     def reserve(self, now_ns: int, duration_ns: int) -> int:

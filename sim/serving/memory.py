@@ -1,4 +1,4 @@
-"""How much KV the GPUs of an instance hold beside the weights."""
+"""The KV that the GPUs of an instance hold beside the weights."""
 
 from hwprofiles import Machine
 from sim.costs.memory import Infeasible, activation_bytes

@@ -53,12 +53,12 @@ class Percentiles:
 class ServingMetrics:
     """The figures of one run; units are in the names.
 
-    ``queue_s`` is the wait for admission, part of ``ttft_s``; ``tpot_s`` is the mean time of a
-    request's tokens after its first, over requests with more than one (None: there are none). Rates
-    are over ``duration_s``, from the first arrival to the last end. ``kv_hit_rate`` is the share of
-    prompt tokens whose KV was found, by tier. ``gpu_busy_fraction`` is the instances' mean.
-    ``num_events`` counts the instants at which an instance did anything: steps that are alike are
-    taken at once.
+    ``queue_s`` is the wait for admission, part of ``ttft_s``. ``tpot_s`` is the mean time of a
+    request's tokens after its first. It is over requests with more than one token (None: there are
+    none). Rates are over ``duration_s``, from the first arrival to the last end. ``kv_hit_rate`` is
+    the share of prompt tokens whose KV was found, by tier. ``gpu_busy_fraction`` is the instances'
+    mean. ``num_events`` counts the instants at which an instance did anything: steps that are alike
+    are taken at once.
     """
 
     num_requests: int

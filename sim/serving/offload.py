@@ -172,7 +172,7 @@ class Offload:
             self._tiers[place].store.unpin(key)
 
     def copy_in_ns(self, sequence: Sequence) -> int:
-        """Time to copy what a sequence loads from host memory to the GPUs."""
+        """Time in ns to copy what a sequence loads from host memory to the GPUs."""
         assert sequence.load is not None
         return self._host.read_ns(len(sequence.load.keys))
 
@@ -191,7 +191,7 @@ class Offload:
         return copy_ns
 
     def copy_out_ns(self, num_chunks: int) -> int:
-        """Time to copy chunks from the GPUs to host memory."""
+        """Time in ns to copy chunks from the GPUs to host memory."""
         return self._host.write_ns(num_chunks) if num_chunks else 0
 
     def store(self, sequence: Sequence, computed_tokens: int) -> int:

@@ -1,4 +1,4 @@
-"""How an instance uses KV tiers behind its GPUs, in the words of LMCache (arXiv 2510.09665)."""
+"""Options of the KV tiers behind an instance's GPUs, in the words of LMCache (arXiv 2510.09665)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,7 +35,7 @@ class Loading(StrEnum):
 
 
 class OffloadSpec(FilePart):
-    """How KV moves between an instance and its tiers, as a serving file states it.
+    """The rules by which KV moves between an instance and its tiers, as a serving file states them.
 
     KV moves in chunks of ``chunk_tokens`` over all layers. A token has ``bytes_per_token`` (None:
     as many as on the GPU). ``is_layerwise`` pipelines copies between host memory and GPUs with the

@@ -127,14 +127,14 @@ def _one_by_one(first: Request, coming: Iterator[Request], door: FrontDoor) -> P
 
 @dataclass(slots=True, kw_only=True)
 class _Counter:
-    """Numbers for requests as they are handed in."""
+    """Numbers requests as they are submitted."""
 
     limit: int
     number: int = 0
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether all requests have been handed in."""
+        """Whether all requests have been submitted."""
         return self.number >= self.limit
 
     def next(self) -> int:

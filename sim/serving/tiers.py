@@ -1,4 +1,4 @@
-"""The tiers of a run: one for all instances where it is shared, else one for each."""
+"""The tiers of a run: a shared tier serves all instances, any other exists once for each."""
 
 import simpy
 

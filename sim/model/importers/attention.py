@@ -1,4 +1,4 @@
-"""Attention from a configuration: geometry and weights, of grouped queries and of latents."""
+"""Attention from a configuration: its geometry and weights, for grouped queries and for latents."""
 
 from dataclasses import dataclass
 

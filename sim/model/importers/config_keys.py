@@ -24,7 +24,8 @@ _SYNONYMS = {
 
 
 class ConfigKeys:
-    """The keys of one configuration; ``where`` names it in errors, ``prefix`` the section in it.
+    """The keys of one configuration. Errors name the configuration by ``where``, and its section by
+    ``prefix``.
 
     A key that is absent or null is missing: class defaults of any library are not facts of the
     model. The keys of a nested ``text_config`` stand before those of the top level. ``used`` has

@@ -41,7 +41,7 @@ class Experts:
 
 
 class Selection(TypedDict):
-    """How many experts there are, and how many a token selects: the first fields of Experts."""
+    """The numbers of experts and of those that a token selects: the first fields of Experts."""
 
     num_experts: int
     top_k: int

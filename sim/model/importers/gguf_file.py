@@ -26,7 +26,7 @@ MOST_STRINGS = 5_000_000
 MOST_TEXT_BYTES = 2**24
 MOST_NAME_BYTES = 2**16
 MOST_DIMENSIONS = 4
-"""GGML_MAX_DIMS of llama.cpp."""
+"""The most dimensions of a tensor: GGML_MAX_DIMS of llama.cpp."""
 
 MOST_ELEMENTS = 2**62
 DEFAULT_ALIGNMENT = 32

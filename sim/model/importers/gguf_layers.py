@@ -1,8 +1,8 @@
-"""Attention and state of a layer of a GGUF file. The file's tensors say which of them a layer has,
-its metadata how large they are.
+"""Attention and state of a layer of a GGUF file.
 
-What each key means is llama.cpp's (src/llama-hparams.cpp, src/llama-model.cpp and src/models at
-commit 01b77b57 and later).
+The file's tensors say which of the two a layer has, its metadata give their sizes. Each key means
+what it means in llama.cpp (src/llama-hparams.cpp, src/llama-model.cpp and src/models at commit
+01b77b57 and later).
 """
 
 import re
@@ -37,7 +37,7 @@ stated; llama.cpp hard-codes these periods.
 """
 
 _CHUNK_TOKENS = {"llama4": 8192}
-"""Attention chunk that llama.cpp hard-codes where the file does not state one."""
+"""Tokens of an attention chunk that llama.cpp hard-codes where the file does not state them."""
 
 _WITHOUT_WINDOW = frozenset({"phi3"})
 """Architectures whose window llama.cpp ignores."""
@@ -205,7 +205,7 @@ def _indexer(keys: GgufKeys) -> Indexer:
 
 
 def _ratio(keys: GgufKeys, index: int) -> int | None:
-    """How many tokens one entry of compressed attention stands for; None where nothing is
+    """The number of tokens that one entry of compressed attention stands for; None where nothing is
     compressed.
     """
     if keys.architecture == _COMPRESSED:

@@ -107,8 +107,8 @@ def _stored(
     quantization: str | None,
     expert_type: str | None,
 ) -> _Stored:
-    """Store the weights in the named scheme, or as the checkpoint has them where the name means
-    that.
+    """Store the weights in the named scheme, or as the checkpoint has them where the name is None
+    or that of the checkpoint's storage.
     """
     # A name may be a scheme and also what the checkpoint says of itself, such as fp8: then the
     # checkpoint's own settings go first, as they are byte for byte.
@@ -136,7 +136,7 @@ def _is_settled(keys: ConfigKeys) -> bool:
 
 
 def _expert_type(keys: ConfigKeys, checkpoint: str | None) -> str | None:
-    """The type that experts have in every GGUF file; None where the mix says it."""
+    """The type that experts have in every GGUF file; None where the mix decides."""
     # llama.cpp converts such experts as they are (its pull request 16756), and quantizes no tensor
     # that is quantized already.
     native = native_storage(keys).name if _is_settled(keys) else None

@@ -1,4 +1,4 @@
-"""Lightning attention (arXiv 2401.04658): what a layer weighs, and the state that it keeps."""
+"""Lightning attention (arXiv 2401.04658): the weights of a layer, and the state that it keeps."""
 
 from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys

@@ -1,4 +1,6 @@
-"""Mamba layers and short convolutions: what they weigh, and the state that they keep of a sequence."""
+"""Mamba layers and short convolutions: their weights, and the state that they keep of a
+sequence.
+"""
 
 from dataclasses import dataclass
 

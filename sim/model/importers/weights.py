@@ -24,7 +24,7 @@ class Weight:
 
     @property
     def num_weights(self) -> int:
-        """Elements of the tensor."""
+        """The number of elements of the tensor."""
         return self.rows * self.columns
 
 

@@ -1,4 +1,4 @@
-"""Which layers attend within a window, and how long it is."""
+"""The windows that layers attend within, and their lengths."""
 
 from sim.model.importers.config_keys import ConfigKeys
 

@@ -8,7 +8,7 @@ from sim.serving.kv.eviction.base import Eviction
 class BlockStore:
     """A store of whole blocks of KV, which are found by the keys of their prefixes.
 
-    It holds at most ``capacity_bytes`` (None: no limit), and knows which blocks are held and
+    The store holds at most ``capacity_bytes`` (None: no limit), and knows which blocks are held and
     pinned. ``eviction`` (a class of sim.serving.kv.eviction) names the block that leaves.
     """
 
@@ -106,7 +106,7 @@ class BlockStore:
     def pin(self, key: int) -> None:
         """Keep a held block until it is unpinned as often as it was pinned.
 
-        Raises KeyError for one that is not held.
+        Raises KeyError for a block that is not held.
         """
         if key not in self._held:
             raise KeyError(key)

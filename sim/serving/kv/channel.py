@@ -36,4 +36,6 @@ _FITTED = Provenance(
     date="2025-10",
 )
 HOST_TO_GPU = Channel(name="host to GPU", message_ns=4.65e3, bytes_per_s=50e9, provenance=_FITTED)
-"""Pinned memory to an H100 over PCIe 5, one message for each run of contiguous bytes."""
+"""The channel from pinned memory to an H100 over PCIe 5, one message for each run of contiguous
+bytes.
+"""

@@ -66,9 +66,10 @@ def mooncake_bytes_per_s(model: Model, prefix_tokens: int, compute: Compute) -> 
     """The least rate in bytes/s at which loading a prefix beats computing it, by Mooncake's
     criterion (FAST 2025, section 5.2).
 
-    B / G > 2·d·s / (gqa·(a·p·d + b·d²)): rate B, throughput G, hidden dimension d, bytes per
-    element s, heads per KV head gqa, prefix p. The paper takes G at the peak of the datasheet. a
-    and b are the paper's, for Llama-like layers; ``least_bytes_per_s`` counts the model's own.
+    The criterion is B / G > 2·d·s / (gqa·(a·p·d + b·d²)). B is the rate and G the throughput, which
+    the paper takes at the peak of the datasheet. d is the hidden dimension, s the bytes per
+    element, gqa the heads per KV head, and p the prefix. a and b are the paper's, for Llama-like
+    layers; ``least_bytes_per_s`` counts the model's own.
     """
     hidden = model.hidden
     kv_elements = sum(cache.elements / cache.tokens_per_entry for cache in model.layers[0].caches)

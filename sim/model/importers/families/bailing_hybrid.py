@@ -1,9 +1,9 @@
-"""Ling and Ring with linear attention in most layers, three generations: Ring-linear-2.0 (lightning
-attention beside grouped queries), Ling-2.5 and 2.6 (beside latents), Ling-3.0 (delta attention
-beside gated latents).
+"""Ling and Ring with linear attention in most layers, three generations.
 
-The last is as transformers 5.23.0 builds it; the others are read off the modelling classes that the
-checkpoints ship (modeling_bailing_moe_v2_5.py of inclusionAI/Ring-V2.5 on GitHub).
+Ring-linear-2.0 has lightning attention beside grouped queries, Ling-2.5 and 2.6 have it beside
+latents. Ling-3.0 has delta attention beside gated latents, as transformers 5.23.0 builds it. The
+others are read off the modelling classes of the checkpoints (modeling_bailing_moe_v2_5.py of
+inclusionAI/Ring-V2.5 on GitHub).
 """
 
 from dataclasses import replace

@@ -1,9 +1,9 @@
-"""Ling 1 and 2 (Ring too), a model_type of two generations: grouped queries, shared experts; the
-second has norms of queries and keys, and a score correction for each expert.
+"""Ling 1 and 2 (Ring too), a model_type of two generations with grouped queries and shared experts.
 
-Read off the modelling classes that the checkpoints ship (modeling_bailing_moe.py and
-modeling_bailing_moe_v2.py of inclusionAI/Ling-lite and inclusionAI/Ling-mini-2.0), as transformers
-5.23.0 has none.
+The second has norms of queries and keys, and a score correction for each expert. Both are read off
+the modelling classes that the checkpoints ship, as transformers 5.23.0 has none:
+modeling_bailing_moe.py and modeling_bailing_moe_v2.py of inclusionAI/Ling-lite and
+inclusionAI/Ling-mini-2.0.
 """
 
 from sim.model.importers.attention import GroupedTraits, grouped
@@ -70,4 +70,4 @@ BAILING_MOE = Family(
     aliases=("bailing_moe_v2",),
     idle=IDLE_KEYS,
 )
-"""First and second generation."""
+"""The family of the first and the second generation."""

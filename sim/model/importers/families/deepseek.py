@@ -69,7 +69,9 @@ def _indexers(keys: ConfigKeys, num_layers: int) -> list[bool]:
 
 
 def _sharing(plain: AttentionWeights, indexed: AttentionWeights) -> AttentionWeights:
-    """Attention to the tokens that a layer below chose: no indexer's weights, keys or scores."""
+    """Return attention to the tokens that a layer below chose, without an indexer's weights, keys
+    or scores.
+    """
     assert plain.geometry is not None
     if indexed.geometry is None or indexed.geometry.indexer is None:
         return plain

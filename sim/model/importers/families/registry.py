@@ -119,7 +119,7 @@ def _by_model_type() -> Mapping[str, Family]:
 
 
 MODEL_TYPES = _by_model_type()
-"""Families by each ``model_type`` that is theirs."""
+"""Families by every ``model_type`` that names them, aliases included."""
 
 _BY_ARCHITECTURE = MappingProxyType(
     {name: family for family in _ALL for name in family.architectures}
@@ -193,7 +193,9 @@ def family_of(keys: ConfigKeys) -> Family:
 
 
 def _by_architecture(keys: ConfigKeys) -> Family | None:
-    """The family of the modelling class that the configuration names, if one is known by it."""
+    """The family of the modelling class that the configuration names; None where the class stands
+    for none.
+    """
     stated = keys.stated().get("architectures")
     names = stated if isinstance(stated, list) else []
     return next((_BY_ARCHITECTURE[name] for name in names if name in _BY_ARCHITECTURE), None)

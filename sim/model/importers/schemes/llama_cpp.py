@@ -60,7 +60,7 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         "more bits by count": lambda traits, at: _takes_more_bits(at.before, traits.num_values),
     }
 )
-"""Conditions of rules by name."""
+"""Conditions by the names that rules give them."""
 
 _TO_IQ4_NL = (
     *("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_xs"),

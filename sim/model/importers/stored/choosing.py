@@ -15,7 +15,7 @@ from sim.model.model import TensorClass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackingRule:
-    """Modules of a list, and their packing; None leaves them wide."""
+    """The modules of a list, and their packing; None leaves the modules wide."""
 
     modules: ModuleNames
     packing: Packing | None

@@ -86,7 +86,9 @@ def mxfp4(keys: ConfigKeys, wide: Packing) -> Storage:
 
 
 def fp_quant(keys: ConfigKeys, wide: Packing) -> Storage:
-    """FP-Quant: all linear layers in MXFP4 or NVFP4, with a rotation of each group beside them."""
+    """FP-Quant: all linear layers in MXFP4 or NVFP4. The rotations of their groups are not
+    counted.
+    """
     name = keys.text("forward_dtype")
     if name not in ("mxfp4", "nvfp4"):
         raise keys.error("forward_dtype", f"may be mxfp4 or nvfp4, got {shown(name)}")

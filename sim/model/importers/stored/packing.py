@@ -1,4 +1,4 @@
-"""How a quantiser stores one matrix: bits of a weight, and the scales and zero points beside them."""
+"""Packings of one matrix: bits of a weight, and the scales and zero points beside them."""
 
 import math
 from dataclasses import dataclass

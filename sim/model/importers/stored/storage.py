@@ -1,4 +1,4 @@
-"""How a checkpoint stores each of its tensors."""
+"""The storage of a checkpoint, which says how each of its tensors is packed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ IN_LAYERS = frozenset(
 )
 """Classes whose linear layers quantisers pack unless they are told otherwise.
 
-Routers stay wide: published checkpoints leave them out (by name, or because they are no linear
-layers), and they hold less than a thousandth of the weights.
+Routers stay wide: published checkpoints leave them out, by name or because they are no linear
+layers. Routers hold less than a thousandth of the weights.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """How a checkpoint stores its tensors. ``name`` is that of its quantisation.
+    """The storage of a checkpoint. ``name`` is that of its quantisation.
 
     ``choose`` returns the packing of a tensor; a tensor that it does not pack has the packing
     ``wide``.

@@ -12,7 +12,7 @@ class Lfu(Eviction):
     """The block with the fewest uses since it was stored goes first; among equals, the first that
     came to that number.
 
-    A block that goes forgets its uses. These are the rules of LMCache 0.5.6
+    The uses of a block that goes are forgotten. These are the rules of LMCache 0.5.6
     (storage_backend/cache_policy/lfu.py).
     """
 

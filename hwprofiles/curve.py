@@ -17,8 +17,8 @@ class Operation(StrEnum):
     """Operation whose duration a curve gives.
 
     The x axis is bytes for copies, context tokens for decoding, threads for reads of memory, and
-    tokens for all others. ``expert_in_group`` is one of the experts that a single call runs. Its
-    duration leaves out what the call itself takes, and its tokens are those of that expert.
+    tokens for all others. ``expert_in_group`` is one of the experts that a single call runs. The
+    curve leaves out what the call itself takes, and counts the tokens of that one expert.
     """
 
     EXPERT = "expert"
@@ -41,7 +41,8 @@ class Curve(FilePart):
     rooflines. Between points, durations are straight in log-log, so they are monotone wherever the
     points are. ``threads`` is the number of CPU threads that computed the operation (None: as many
     as the machine's own rates are for). ``spread_fractions`` says how noisy each point was: the
-    interquartile range of its samples over their median. It is empty where the noise is not known.
+    interquartile range of its samples over their median. The tuple is empty where the noise is not
+    known.
     """
 
     operation: Operation

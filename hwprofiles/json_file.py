@@ -94,8 +94,8 @@ def _too_deep() -> str:
 def _loaded(text: str, max_values: int, *, takes_infinity: bool) -> Any:
     """Return the value of the text. Raises ValueError or RecursionError.
 
-    Reading numbers with our own functions is five times slower. They are used only where a number
-    looks odd.
+    Reading numbers with our own functions is five times slower. Only a text with an odd number is
+    read so.
     """
     # Counted in the text, an upper bound that takes no parsing: brackets and commas in strings
     # count too. So nothing large is built before it is refused.

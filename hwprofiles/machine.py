@@ -150,7 +150,7 @@ class Host(_Part):
     """Software costs of a machine that belong to no device: per layer and per forward pass.
 
     ``hand_over_ns`` passes between the end of a task and the start of a task on another lane that
-    waited for it. It serves comparison with real lanes; no simulation uses it.
+    waited for it. The number serves comparison with real lanes; no simulation uses it.
     """
 
     layer_overhead_ns: Duration

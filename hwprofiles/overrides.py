@@ -19,7 +19,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
 
     The value is an effective one: a quantity loses its efficiency, its kind becomes ``assumed`` and
     its source says that the user set it. A path is a machine file's own, except
-    ``interference.BUSY.SLOWS``. That path names a pair of resources and replaces or adds its
+    ``interference.BUSY.SLOWS``. The exception names a pair of resources and replaces or adds its
     factor.
 
     A rate or latency of the link also removes the measured curve of those copies. A rate or

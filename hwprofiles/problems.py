@@ -21,8 +21,8 @@ _BOUNDS = {
 }
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _NO_MAPPING = ("model_type", "dataclass_type")
-"""pydantic's types of error for a value that is no mapping; _UNKNOWN has those for a key that no
-field has. Both cover models and dataclasses.
+"""pydantic's types of error for a value that is no mapping. _UNKNOWN has those for a key that no
+field has. Each has one type for models and one for dataclasses.
 """
 _QUOTED = re.compile(r"'([^']+)'")
 
@@ -77,8 +77,8 @@ def _bound(problem: Any) -> str | None:
 
 
 def _nearest(problem: Any) -> str:
-    """The hint with the closest allowed word. It is empty where none is near, as the message lists
-    them all.
+    """The hint with the closest allowed word, empty where none is near, as the message lists all
+    words.
     """
     if problem["type"] not in ("literal_error", "enum") or not isinstance(problem["input"], str):
         return ""

@@ -155,7 +155,7 @@ class Quantity(_Spread):
 
     @property
     def effective_range(self) -> tuple[float, float]:
-        """The lowest and the highest effective value, by the spreads of value and efficiency. Both
+        """The lowest and the highest effective value, by the spreads of value and efficiency; both
         equal ``effective`` where no spread is stated.
         """
         lowest, highest = self.range

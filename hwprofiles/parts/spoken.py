@@ -108,8 +108,8 @@ def plain_device(part: str) -> str:
 
 
 def count_first(part: str) -> str:
-    """Return the part with its count in front, as ``2xNAME``, where it has one. Its link was taken
-    out before.
+    """Return the part with its count in front, as ``2xNAME``, where it has one. The caller has
+    taken the link out.
     """
     word = _COUNT_WORD.match(part)
     if word is not None:

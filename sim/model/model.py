@@ -56,10 +56,10 @@ class Layer:
     """One decoder layer: attention, a state, a dense feed-forward, experts; each or none.
 
     A layer without attention keeps no KV. ``num_experts`` and ``top_k`` are 0 in a layer without
-    experts. ``params`` counts weights, and ``bytes`` their bytes. Both are for the whole layer in
-    the classes of LAYER_CLASSES, and for *one* routed expert in EXPERT. Weights of a state count as
-    ATTENTION. ``card`` is the number of the GPU that the layer is laid out on, where layers are
-    laid out over several. Equal layers cost differently on unlike cards.
+    experts. ``params`` counts weights, ``bytes`` their bytes: of LAYER_CLASSES those of the layer,
+    of EXPERT those of *one* routed expert. Weights of a state count as ATTENTION. ``card`` is the
+    number of the GPU that the layer is laid out on, where layers are laid out over several. Equal
+    layers cost differently on unlike cards.
     """
 
     attention: Attention | None = None
@@ -107,7 +107,7 @@ class Layer:
         )
 
     def pair_elements_per_token(self, first: Sizes, end: Sizes) -> Sizes:
-        """Elements that one token takes scores and sums values over, as the mean over the tokens
+        """Elements over which one token takes scores and sums values, as the mean over the tokens
         first … end − 1.
         """
         return sum(
@@ -191,8 +191,8 @@ class Model:
 
     @property
     def head_class(self) -> TensorClass:
-        """The class in which the weights of the output head are counted: EMBEDDING, if it is the
-        head too, else HEAD.
+        """The class in which the weights of the output head are counted: EMBEDDING where the head
+        is tied to it, else HEAD.
         """
         return TensorClass.EMBEDDING if self.is_head_tied else TensorClass.HEAD
 

@@ -61,8 +61,8 @@ def named_model(name: str, known: Mapping[str, str]) -> NamedModel | None:
 
 
 def unknown_model(name: str, known: Mapping[str, str]) -> InputError:
-    """Return the error for a name that stands for no model. It says which part is not understood,
-    or the nearest name.
+    """Return the error for a name that stands for no model, with the part that is not understood or
+    the nearest name.
     """
     is_file = name.lower().endswith(".gguf")
     what = (

@@ -3,7 +3,7 @@ buffer, and from there to its blocks.
 
 The semantics are those of LMCache's disaggregated prefill (arXiv 2510.09665). Chunks leave as they
 are computed, first come, first served. A decode starts once the last chunk is there. A prompt takes
-its room in the buffer before its first chunk leaves. It gives the room back when the decode
+its room in the buffer before its first chunk leaves. The prompt gives the room back when the decode
 instance has blocks for it. While there is no room, the prefill instance stands still.
 """
 

@@ -3,7 +3,7 @@ vLLM's scheduler does it.
 
 Each step gives every decoding sequence a token, then chunks of prefill in order of arrival up to
 ``max_step_tokens``. A prompt is admitted when blocks for all of it are there. When a decoding
-sequence finds no block, the sequence admitted last is pre-empted. Its blocks are freed, and all of
+sequence finds no block, the sequence admitted last is pre-empted: its blocks are freed and all of
 its context is computed anew.
 """
 

@@ -24,8 +24,8 @@ class TierUse:
     """The use of one tier, or of the instances' tiers of one name together; bytes are as stored.
 
     ``peak_bytes`` is the most that any one tier held; ``stored_bytes`` = evicted_bytes +
-    held_bytes. Busy fractions are the largest of any one tier. Those of host memory are of the
-    copies between it and an instance's GPUs.
+    held_bytes. Busy fractions are the largest of any one tier. For host memory, the copies between
+    it and an instance's GPUs are what is busy.
     """
 
     name: str
@@ -54,11 +54,11 @@ class ServingMetrics:
     """The figures of one run; units are in the names.
 
     ``queue_s`` is the wait for admission, part of ``ttft_s``. ``tpot_s`` is the mean time of a
-    request's tokens after its first. It is over requests with more than one token (None: there are
-    none). Rates are over ``duration_s``, from the first arrival to the last end. ``kv_hit_rate`` is
-    the share of prompt tokens whose KV was found, by tier. ``gpu_busy_fraction`` is the instances'
-    mean. ``num_events`` counts the instants at which an instance did anything: steps that are alike
-    are taken at once.
+    request's tokens after its first, over requests with more than one (None: there are none). Rates
+    are over ``duration_s``, from the first arrival to the last end. ``kv_hit_rate`` is the share of
+    prompt tokens whose KV was found, by tier. ``gpu_busy_fraction`` is the instances' mean.
+    ``num_events`` counts the instants at which an instance did anything: steps that are alike are
+    taken at once.
     """
 
     num_requests: int

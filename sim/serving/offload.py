@@ -311,7 +311,7 @@ class Offload:
         self, places: Items[int], start: int, gpu_tokens: int, sequence: Sequence
     ) -> int:
         """Return the chunk up to which loading is predicted to be cheapest, given the queues now.
-        It is ``start``, the end of ``places``, or a chunk at which the tier changes.
+        The choices are ``start``, the end of ``places``, and each chunk at which the tier changes.
         """
         size = self.options.chunk_tokens
         target = sequence.target_tokens

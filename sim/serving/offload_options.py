@@ -39,9 +39,9 @@ class OffloadSpec(FilePart):
 
     KV moves in chunks of ``chunk_tokens`` over all layers. A token has ``bytes_per_token`` (None:
     as many as on the GPU). ``is_layerwise`` pipelines copies between host memory and GPUs with the
-    computation of layers. ``prefetches`` moves chunks of deeper tiers into host memory while a
-    request waits. Both are for in-process only. The server looks at its host memory each second. If
-    that is above ``watermark_fraction``, it is emptied by ``evicted_fraction`` of what it holds.
+    computation of layers; in-process only. ``prefetches`` moves chunks of deeper tiers into host
+    memory while a request waits; in-process only. Each second, the server's host memory is emptied
+    by ``evicted_fraction`` of what it holds, if it is above ``watermark_fraction``.
     ``retains_deep_hits`` is the server's prefetch policy ``retain``: chunks of deeper tiers stay in
     host memory too. ``pins`` name prefixes that no tier lets go of. With ``blend``, chunks are
     named by what is in them, and found anywhere in a prompt.

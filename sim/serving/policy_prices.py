@@ -250,8 +250,8 @@ def _passes(rows: list[tuple[int, int]], *, is_prefill: bool) -> Passes:
 
 
 def _attention_and_head_ns(costs: CostModel, passes: Passes) -> Ns:
-    """Return the ns of attention and vocabulary in each simulated pass, float64 [passes]. Both are
-    priced apart.
+    """Return the ns of attention and vocabulary, which are priced apart, in each simulated pass:
+    float64 [passes].
     """
     ends = passes.context_tokens
     total = np.asarray(costs.head("gpu", passes.num_sequences).ns, np.float64)

@@ -12,7 +12,9 @@ from hwprofiles import Provenance
 from sim.serving.lines import sum_of_max
 
 TICKS_PER_NS = 2**20
-"""Ticks of a nanosecond. The engines of the step scale keep remaining work in the same grain."""
+"""The number of ticks in a nanosecond. The engines of the step scale keep remaining work in the
+same grain.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,14 +33,14 @@ class AttentionLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionPrice:
-    """The price of attention in ``num_layers`` equal layers, each the longest of a floor and
-    ``lines``, in ticks.
+    """The price of attention in ``num_layers`` equal layers, in ticks.
 
-    One line is for steps that read longer than they compute, one for the others. Keys older than
-    ``window_tokens`` are not looked at.
+    A layer takes the longest of ``floor`` and ``lines``. One line is for steps that read longer
+    than they compute, one for the others. Keys older than ``window_tokens`` are not looked at.
 
-    Where ``is_state``, a state stands for the cache. A sequence reads and writes it once a step,
-    and each of its tokens computes with it. The state does not grow, and ``window_tokens`` is 1.
+    Where ``is_state``, a state stands for the cache. A sequence reads and writes the state once a
+    step, and each of its tokens computes with it. The state does not grow, and ``window_tokens`` is
+    1.
     """
 
     num_layers: int
@@ -62,7 +64,7 @@ class AttentionPrice:
     def seen(self, context_tokens: int) -> int:
         """Return how many tokens a decoding sequence looks at, its newest included.
 
-        It reads as many tokens of KV and has as many pairs.
+        The sequence reads as many tokens of KV, and has as many pairs.
         """
         return (
             context_tokens
@@ -139,7 +141,7 @@ class StepPrices:
     def prefill_ns(self, first: int, end: int) -> int:
         """Estimate, for decisions, the ns that the tokens first … end − 1 of one prompt take alone.
 
-        The steps are as long as prices reach, and have no vocabulary.
+        The steps are as long as prices reach; the vocabulary is left out.
         """
         ticks = 0
         longest = len(self.base) - 1

@@ -20,14 +20,13 @@ class Sequence:
     """A request that an instance has taken on, and everything about it that changes.
 
     ``keys`` name the full blocks of prompt and answer. The next token comes out once
-    ``target_tokens`` of context are computed. These are the prompt, and after a pre-emption the
-    generated tokens too. The sequence holds ``num_blocks`` blocks of KV, and shares the first
-    ``num_keyed`` of them under their keys. ``joining`` numbers the times that sequences joined the
-    decoding set. ``chunk_keys`` name the chunks of its prompt that tiers may hold. The first
-    ``num_saved_chunks`` of these need no storing; those in ``prefetched`` are pinned for the
-    sequence. Tokens in ``found_ranges``, each from first to end, have KV that is mended, not
-    computed. ``brought_tokens`` have KV that comes from another instance as the sequence is
-    admitted.
+    ``target_tokens`` of context are computed: the prompt, and after a pre-emption the generated
+    tokens too. The sequence holds ``num_blocks`` blocks of KV, and shares the first ``num_keyed``
+    of them under their keys. ``joining`` numbers the times that sequences joined the decoding set.
+    ``chunk_keys`` name the chunks of its prompt that tiers may hold. The first ``num_saved_chunks``
+    chunks need no storing; chunks in ``prefetched`` are pinned for the sequence. Tokens in
+    ``found_ranges``, each from first to end, have KV that is mended, not computed.
+    ``brought_tokens`` have KV that comes from another instance as the sequence is admitted.
     """
 
     request: Request

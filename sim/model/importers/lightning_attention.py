@@ -14,7 +14,8 @@ def lightning_weights(keys: ConfigKeys, name: str = "attention") -> AttentionWei
     on GitHub).
 
     Every head has keys and values of its own, whatever num_key_value_heads says. The state is a
-    matrix of key by value for each head. Its decay is a constant of head and layer, no weight.
+    matrix of key by value for each head. The decay of the state is a constant of head and layer, no
+    weight.
     """
     hidden = keys.count("hidden_size")
     heads = keys.count("num_attention_heads")

@@ -8,11 +8,12 @@ _IS_WINDOWED = {"full_attention": False, "sliding_attention": True, "chunked_att
 def windows(keys: ConfigKeys, num_layers: int, full_period: int | None = None) -> list[int | None]:
     """Return the window of each layer in tokens, None for full attention.
 
-    The first of these that is stated says which layers have a window. ``layer_types`` names the
-    layers with a sliding or chunked window. ``no_rope_layers`` marks full attention with 0 (Llama
-    4). With ``full_period`` n, every n-th layer is full. With ``max_window_layers``, the layers
-    from there on have a window (Qwen). Else all have it. A chunk counts as a window: a layer keeps
-    the chunk at most. A window that is not used, or no shorter than the context, is None.
+    The first of these that is stated says which layers have a window; without any, all have it.
+    ``layer_types`` names the layers with a sliding or chunked window. ``no_rope_layers`` marks full
+    attention with 0 (Llama 4). With ``full_period`` n, every n-th layer is full. With
+    ``max_window_layers``, the layers from there on have a window (Qwen). A chunk counts as a
+    window: a layer keeps the chunk at most. A window that is not used, or no shorter than the
+    context, is None.
     """
     # Read even where no window is in use, so that wrong lists are still refused.
     windowed = _windowed_layers(keys, num_layers, full_period)

@@ -54,7 +54,7 @@ class BlockStore:
         """Store a block, or touch it where it is held. Return the keys that were evicted for it.
 
         A block is not stored where all held blocks are pinned or the capacity is less than a block.
-        ``key in store`` tells whether it was.
+        ``key in store`` tells whether the block is held.
         """
         return tuple(self.insert_all((key,)))
 
@@ -94,7 +94,7 @@ class BlockStore:
         return tuple(victims)
 
     def drop(self, key: int) -> None:
-        """Remove a held block that nobody needs any more, pinned or not. It does not count as an
+        """Remove a held block that nobody needs any more, pinned or not. The removal counts as no
         eviction.
 
         Raises KeyError for a block that is not held.

@@ -18,7 +18,8 @@ from sim.workload.requests.request import Request
 
 
 class TouchOrder(StrEnum):
-    """The order in which a request touches its blocks. It decides which of them is evicted first.
+    """The order in which a request touches its blocks, which decides which of them is evicted
+    first.
 
     ``HEAD_FIRST`` begins with the first block, so that a prompt's beginning is its oldest part, as
     in LMCache's simulator. ``TAIL_FIRST`` begins with the last block, as in LMCache's servers and

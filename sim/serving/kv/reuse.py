@@ -45,7 +45,7 @@ class Compute:
 
 
 def prefill_flops(model: Model, tokens: int) -> float:
-    """FLOPs of computing a prompt of that many tokens from its first on.
+    """FLOPs of computing a prompt of that many tokens from its first token on.
 
     Every active weight but embedding and head counts, and causal attention within its windows.
     """
@@ -108,9 +108,9 @@ def crossover_tokens(model: Model, compute: Compute, bytes_per_s: float) -> int 
 
 
 def _causal_pairs(tokens: int, window_tokens: int | None) -> float:
-    """The number of pairs of a token and one that it attends to, with itself counted as half.
+    """The number of query-key pairs of a prompt, where a token's pair with itself counts as half.
 
-    It is tokens²/2, less the pairs outside the window.
+    The number is tokens²/2, less the pairs outside the window.
     """
     outside = 0 if window_tokens is None else max(0, tokens - window_tokens)
     return (tokens**2 - outside**2) / 2

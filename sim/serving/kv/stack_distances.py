@@ -27,7 +27,7 @@ class LruCurve:
 
     ``touch_blocks`` has, for each touch, the least capacity in blocks at which the pool has the
     block. ``match_blocks`` has, for each block that some pool matches, the least capacity in blocks
-    at which it does. Both ascend.
+    at which a pool matches it. Both arrays ascend.
     """
 
     num_requests: int
@@ -118,9 +118,9 @@ def lru_curve(
 def _match_blocks(needed: Blocks, starts: Sequence[int]) -> Blocks:
     """Return, ascending, the least capacity in blocks at which each block is matched.
 
-    A block is matched if the pool has it and all blocks before it in its request. So its need is
-    the largest one so far. Touching blocks that a pool has evicts nothing, so within a match the
-    needs are those at the request's start.
+    A block is matched if the pool has it and all blocks before it in its request. So the need of a
+    block is the largest one so far. Touching blocks that a pool has evicts nothing, so within a
+    match the needs are those at the request's start.
     """
     parts = [np.maximum.accumulate(needed[start:end]) for start, end in pairwise(starts)]
     together = np.concatenate(parts) if parts else needed[:0]

@@ -39,8 +39,8 @@ def _decode(keys: ConfigKeys, *, has_latents: bool) -> Decoder:
 def _linear(keys: ConfigKeys) -> list[bool]:
     """Return, for each layer, whether it is linear.
 
-    ``layer_types`` decides where it is stated. Else all layers of a group but its last are linear,
-    and none of an unfinished group.
+    ``layer_types`` decides where it is stated. Without the key, all layers of a group but its last
+    are linear, and none of an unfinished group.
     """
     num_layers = keys.count("num_hidden_layers")
     if keys.has("layer_types"):

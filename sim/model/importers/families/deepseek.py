@@ -47,7 +47,7 @@ def _decode(keys: ConfigKeys, *, has_correction: bool, is_sparse: bool = False) 
 def _indexers(keys: ConfigKeys, num_layers: int) -> list[bool]:
     """Return, for each layer, whether it has an indexer of its own (GLM-5.2).
 
-    A list of kinds or a pattern of letters decides where it is stated. Else the first
+    A list of kinds or a pattern of letters decides where it is stated. Without them, the first
     ``index_skip_topk_offset`` layers have one, and every ``index_topk_freq``-th layer after them
     (by default all).
     """

@@ -90,7 +90,7 @@ def _mlp(keys: ConfigKeys) -> DecoderLayer:
 
 
 def _moe(keys: ConfigKeys) -> DecoderLayer:
-    """A layer of experts. They may work on a latent, which two shared products lead into and out of
+    """A layer of experts, which may work on a latent that two shared products lead into and out of
     (Nemotron 3 Super).
     """
     hidden = keys.count("hidden_size")

@@ -15,8 +15,8 @@ class Arc(Eviction):
     evicted from it (B1, B2).
 
     A key that comes back out of B1 shows that T1 is too small; out of B2, that T2 is. The rules are
-    those of figure 4 of the paper. Ghosts are cut after an admission instead of before it, which
-    leaves the same: to |T1| + |B1| <= c, and to 2c in all.
+    those of figure 4 of the paper. Ghosts are cut to |T1| + |B1| <= c and to 2c in all after an
+    admission instead of before it. The result is the same.
     """
 
     def __init__(self, capacity_blocks: int | None) -> None:

@@ -1,4 +1,4 @@
-"""The shares of stated figures that real work reaches, by class of part, with their spread."""
+"""The shares of datasheets' figures that real work reaches, by class of part, with their spread."""
 
 from collections.abc import Mapping
 from functools import cache

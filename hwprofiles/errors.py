@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 
 MAX_CHARACTERS = 290
-"""The most characters of a message; with ``error:`` before it, a line has fewer than 300."""
+"""The most characters of a message; with ``error:`` before it, a line has less than 300."""
 MAX_REASON = 150
 """The most characters that a message quotes of the error text of a library such as PyYAML."""
 MAX_PATH = 160

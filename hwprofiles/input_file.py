@@ -27,7 +27,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file of that name exists."""
+    """Whether there is a regular file of that name."""
     return is_there(path) and path.is_file()
 
 

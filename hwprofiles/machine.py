@@ -207,7 +207,7 @@ class Machine(_Part):
     assumptions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Return the parts and their sizes; ``model_dump()`` has every number."""
+        """Parts and sizes; ``model_dump()`` has every number."""
         cards = [self.gpu, *(other.gpu for other in self.other_gpus)]
         shown = [
             f"{each.count} x {each.name}, {each.memory_bytes.effective / GB:.3g} GB"

@@ -177,7 +177,7 @@ def yaml_text(data: Any) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a list of plain values on one line."""
+    """Writes lists of plain values in one line."""
 
     def represent_sequence(
         self, tag: str, sequence: Any, flow_style: bool | None = None

@@ -29,9 +29,7 @@ def comes_with_memory(text: str) -> bool:
 
 
 def machine_of_parts(line: PartsLine, library: PartsLibrary) -> Machine:
-    """Return the machine of a line that was read. Raises InputError for parts that do not fit
-    together.
-    """
+    """The machine of a line that was read. Raises InputError for parts that do not fit together."""
     rig = complete(line, library)
     cpu = cpu_of(rig, library)
     # The first GPU named is the machine's own; policies plan for it, runtimes use the others too.

@@ -14,7 +14,7 @@ LAUNCH_SOURCE = "order of one launch: a few us; developer.nvidia.com/blog/cuda-g
 ECC_SHARE = 15 / 16
 """The share of GDDR memory that error correction leaves where it is stored there.
 
-It takes 1 of 16 bytes (NVIDIA T4 and L4 product briefs).
+Error correction takes 1 of 16 bytes (NVIDIA T4 and L4 product briefs).
 """
 
 

@@ -57,9 +57,9 @@ class Layer:
 
     A layer without attention keeps no KV. ``num_experts`` and ``top_k`` are 0 in a layer without
     experts. ``params`` counts weights, ``bytes`` their bytes: of LAYER_CLASSES those of the layer,
-    of EXPERT those of *one* routed expert. Weights of a state count as ATTENTION. ``card`` is the
-    number of the GPU that the layer is laid out on, where layers are laid out over several. Equal
-    layers cost differently on unlike cards.
+    of EXPERT those of *one* routed expert. Weights that stand in attention's place, such as a
+    state's, count as ATTENTION. ``card`` is the number of the GPU that the layer is laid out on,
+    where layers are laid out over several. Equal layers cost differently on unlike cards.
     """
 
     attention: Attention | None = None
@@ -167,7 +167,7 @@ class Model:
     left_out: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Return the sizes in words; ``dataclasses.asdict`` has every number."""
+        """Sizes in words; ``dataclasses.asdict`` has every number."""
         weights = f"{self.total_params / BILLION:.3g} B weights"
         stored = f"{self.total_bytes / GB:.3g} GB in {self.quantization}"
         return f"<Model {self.name}: {self.num_layers} layers, {weights}, {stored}>"

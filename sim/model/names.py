@@ -49,8 +49,7 @@ def is_path(name: str) -> bool:
 
 
 def named_model(name: str, known: Mapping[str, str]) -> NamedModel | None:
-    """Return the model that a name stands for, whatever its capitals; None where it stands for
-    none.
+    """The model that a name stands for, whatever its capitals; None where it stands for none.
 
     ``known`` has the model's name in the library by each of its names. An owner, a maker's name and
     words of variants are passed over; a scheme among them is kept.

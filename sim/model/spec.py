@@ -206,7 +206,7 @@ def explicit_spec(model: Model) -> ModelSpec:
 
 
 def explicit_model(spec: ModelSpec, tensors: TensorSpec) -> Model:
-    """Return the model of a file with explicit layers."""
+    """The model of a file with explicit layers."""
     made = [(index, _layer(layer)) for layer in tensors.layers for index in layer.at]
     return Model(
         name=spec.name,

@@ -195,7 +195,7 @@ def _simulated(
 ) -> dict[int, float]:
     """Return the mean ns of a step of each size, without attention and vocabulary.
 
-    One run of the fast engine has all batches, each drawn anew.
+    One run of the fast engine simulates all batches, each drawn anew.
     """
     rows = [
         (size, draw)

@@ -50,7 +50,7 @@ def _setting(spec: ServingSpec, machine: Machine, model: Model) -> ServingSettin
 
 
 def serving_numbers(setting: ServingSetting) -> Iterator[UsedNumber]:
-    """Yield the numbers of the machine and of the serving file that the run is charged by."""
+    """The numbers of the machine, and of the serving file, that the run is charged by."""
     gpu = setting.machine.gpu
     instance = setting.instance
     quantities = {

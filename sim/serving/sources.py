@@ -31,7 +31,7 @@ class FrontDoor(Protocol):
 
 
 class Source(Protocol):
-    """A source of requests, which it submits in the order of their numbers.
+    """A source of requests, submitted in the order of their numbers.
 
     The first ``num_warmup_requests`` only fill caches: no figure counts them.
     """

@@ -1,5 +1,5 @@
-"""The feed-forward part of each layer: which layers route, and the weights of router, experts and
-dense blocks.
+"""Feed-forward part of each layer: which layers route, and the weights of router, experts and dense
+blocks.
 """
 
 from collections.abc import Iterable, Sequence

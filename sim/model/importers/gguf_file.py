@@ -140,7 +140,7 @@ def _read_part(path: Path) -> GgufHeader:
 
 @dataclass(slots=True, kw_only=True)
 class _Reader:
-    """Reads a header front to back. A count is compared with what the file can hold before anything
+    """Reads a header front to back; a count is compared with what the file can hold before anything
     is allocated.
     """
 
@@ -151,7 +151,7 @@ class _Reader:
     fields: dict[str, Any] = field(default_factory=dict)
 
     def header(self) -> GgufHeader:
-        """Return the whole header, checked as it is read."""
+        """The whole header, checked as it is read."""
         magic = self.take(4)
         if magic == _LFS_POINTER[:4] and self.file.read(len(_LFS_POINTER) - 4) == _LFS_POINTER[4:]:
             raise InputError(
@@ -318,7 +318,7 @@ class _Reader:
         )
 
     def missing_bytes(self, tensors: tuple[Tensor, ...]) -> int:
-        """Return the bytes of tensor data beyond the file's end.
+        """Bytes of tensor data beyond the file's end.
 
         Raises InputError for offsets that are not where data can be.
         """

@@ -105,7 +105,7 @@ class GgufKeys:
         return name
 
     def refused(self, name: str, reason: str) -> InputError:
-        """Return the error about a key."""
+        """The error about a key."""
         return InputError(
             f"{self.where}: metadata key {shown(self.architecture)}.{shown(name)} {reason}"
         )

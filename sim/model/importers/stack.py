@@ -34,7 +34,7 @@ class Stack:
 
 
 def decoder_of(keys: ConfigKeys, stack: Stack) -> Decoder:
-    """Return the decoder of those parts; equal layers share one block."""
+    """The decoder of those parts; equal layers share one block."""
     made: dict[tuple[bool, int], DecoderLayer] = {}
     blocks = []
     for index, attention in enumerate(stack.attention):

@@ -1,9 +1,9 @@
 """Ling 1 and 2 (Ring too), a model_type of two generations with grouped queries and shared experts.
 
-The second generation has norms of queries and keys, and a score correction for each expert.
-transformers 5.23.0 has no class of either. They are read off the modelling classes that the
-checkpoints ship: modeling_bailing_moe.py and modeling_bailing_moe_v2.py of inclusionAI/Ling-lite
-and inclusionAI/Ling-mini-2.0.
+The second generation has norms of queries and keys, and a score correction for each expert. Both
+are read off the modelling classes that the checkpoints ship, as transformers 5.23.0 has none. These
+are modeling_bailing_moe.py and modeling_bailing_moe_v2.py of inclusionAI/Ling-lite and
+inclusionAI/Ling-mini-2.0.
 """
 
 from sim.model.importers.attention import GroupedTraits, grouped

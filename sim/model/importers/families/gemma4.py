@@ -53,7 +53,7 @@ def _with_experts(keys: ConfigKeys, attention: Sequence[AttentionWeights]) -> St
 
 
 def _refuse_small_shapes(keys: ConfigKeys) -> None:
-    """Raise InputError for the small models of the family, whose layers differ."""
+    """Raise InputError for the small models of the family, whose layers are others."""
     for name in ("hidden_size_per_layer_input", "num_kv_shared_layers"):
         if keys.count_or(0, name):
             raise keys.error(name, f"must be 0, got {keys.count(name)}")

@@ -12,8 +12,8 @@ _MAX_BITS = 8.5
 
 
 def aqlm(keys: ConfigKeys, wide: Packing) -> Storage:
-    """Additive codebooks (arXiv 2401.06118): codes, a 16-bit scale for each group of outputs, and
-    the codebooks.
+    """Additive codebooks (arXiv 2401.06118): codes, a 16-bit scale for each group of outputs, the
+    codebooks.
     """
     books = keys.count("num_codebooks")
     code_bits = keys.count("nbits_per_codebook")
@@ -34,9 +34,7 @@ def aqlm(keys: ConfigKeys, wide: Packing) -> Storage:
 
 
 def exllama(keys: ConfigKeys, wide: Packing) -> Storage:
-    """EXL2 and EXL3: the mean bits of the layers' weights, scales included, and the bits of the
-    head.
-    """
+    """EXL2 and EXL3: mean bits of the layers' weights, scales included, and bits of the head."""
     body = _bits(keys, "bits")
     is_trellis = keys.text("quant_method") == "exl3"
     # EXL3 keeps a 16-bit factor for each input and each output.

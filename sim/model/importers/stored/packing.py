@@ -25,7 +25,7 @@ class Packing:
     tensor_bytes: int = 0
 
     def num_bytes(self, rows: int, columns: int) -> int:
-        """Bytes of a matrix of that shape, in whole tiles and whole bytes."""
+        """Bytes of a matrix of that shape, whole tiles and whole bytes."""
         tiles = _parts(rows, self.tile_rows) * _parts(columns, self.tile_columns)
         bits = rows * columns * self.bits + tiles * (self.scale_bits + self.zero_bits)
         bits += rows * self.row_bits + columns * self.column_bits

@@ -108,8 +108,7 @@ _WIDE = MappingProxyType(
 
 
 def native_storage(keys: ConfigKeys) -> Storage:
-    """Return how the configuration says that its checkpoint is stored; 16 bit where it says
-    nothing.
+    """How the configuration says that its checkpoint is stored; 16 bit where it says nothing.
 
     Raises InputError, naming the key, for settings that are not understood.
     """

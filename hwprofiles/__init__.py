@@ -1,4 +1,4 @@
-"""What a machine is: units, provenance, cost curves and the library of machine files."""
+"""Machines and their parts: units, provenance, cost curves and the library of machine files."""
 
 from hwprofiles.curve import Curve, Operation
 from hwprofiles.errors import InputError, closest, near, unknown_name

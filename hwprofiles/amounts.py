@@ -1,4 +1,4 @@
-"""Quantities of one meaning: rates, shares and times, with what holds for each."""
+"""Types of quantities (rates, shares, durations), each with the limits that its values keep."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from hwprofiles.quantity import Quantity
 
 
 def above_zero(quantity: Quantity) -> Quantity:
-    """Raises ValueError for a rate that nothing can be divided by."""
+    """Return the rate. Raises ValueError where its effective value is below MIN_RATE."""
     # Zero has words of its own: beside the limit below it would look like a matter of degree.
     if quantity.value == 0:
         raise ValueError("a rate must be greater than 0, got 0")
@@ -21,7 +21,7 @@ def above_zero(quantity: Quantity) -> Quantity:
 
 Count = Annotated[int, Field(ge=1, le=MAX_DEVICES)]
 Rate = Annotated[Quantity, AfterValidator(above_zero)]
-"""A quantity that something is divided by: never zero."""
+"""A quantity that may divide another: its effective value is at least MIN_RATE."""
 
 
 def _at_most_one(quantity: Quantity) -> Quantity:
@@ -32,7 +32,7 @@ def _at_most_one(quantity: Quantity) -> Quantity:
 
 
 Share = Annotated[Quantity, AfterValidator(_at_most_one)]
-"""A quantity from 0 to 1."""
+"""A quantity whose effective value is from 0 to 1."""
 
 
 def _of_known_types(rates: dict[str, Quantity]) -> dict[str, Quantity]:
@@ -49,6 +49,6 @@ def _in_time(quantity: Quantity) -> Quantity:
 
 
 Duration = Annotated[Quantity, AfterValidator(_in_time)]
-"""A time that one operation takes."""
+"""The time of one operation in ns, at most MAX_DURATION_NS."""
 RatesByType = Annotated[dict[str, Rate], Field(min_length=1), AfterValidator(_of_known_types)]
-"""A rate of arithmetic for each type of numbers that is multiplied."""
+"""Operations a second by compute type, such as ``bf16``; at least one type."""

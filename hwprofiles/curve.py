@@ -14,11 +14,11 @@ from hwprofiles.quantity import Kind, Number, Provenance, SourceDate, SourceText
 
 
 class Operation(StrEnum):
-    """What a curve prices; the x axis is tokens, bytes for copies, context tokens for decoding,
-    threads for reads of memory.
+    """Operation whose duration a curve gives.
 
-    ``expert_in_group`` is one of the experts that a single call runs, without what the call itself
-    takes; tokens are those of that expert.
+    The x axis is bytes for copies, context tokens for decoding, threads for reads of memory, and
+    tokens for all others. ``expert_in_group`` is one of the experts that a single call runs. The
+    curve leaves out what the call itself takes, and counts the tokens of that one expert.
     """
 
     EXPERT = "expert"
@@ -35,12 +35,14 @@ class Operation(StrEnum):
 class Curve(FilePart):
     """Durations in ns of one operation on one device at given sizes.
 
-    ``shape`` says for which dimensions the curve holds (for ``expert``: ``hidden``,
-    ``intermediate``); an operation of another shape does not use it except for those of a call's
-    experts with ``covers_other_shapes``, which are scaled by the ratio of rooflines. Between points: straight in
-    log-log, so monotone wherever the points are. ``threads`` of the CPU computed it (None: as many
+    ``shape`` gives the dimensions that the curve holds for (for ``expert``: ``hidden``,
+    ``intermediate``). An operation of another shape does not use the curve. With
+    ``covers_other_shapes``, experts of a call use it at any shape, scaled by the ratio of
+    rooflines. Between points, durations are straight in log-log, so they are monotone wherever the
+    points are. ``threads`` is the number of CPU threads that computed the operation (None: as many
     as the machine's own rates are for). ``spread_fractions`` says how noisy each point was: the
-    interquartile range of its samples by their median; empty where not known.
+    interquartile range of its samples over their median. The tuple is empty where the noise is not
+    known.
     """
 
     operation: Operation
@@ -99,14 +101,15 @@ class Curve(FilePart):
 
     @property
     def is_of_cpu_rates(self) -> bool:
-        """Whether it says what the CPU takes with some number of threads; reads of memory say so
-        for several.
+        """Whether the curve gives durations on the CPU at one number of threads.
+
+        Curves of memory reads do not: each covers several numbers of threads.
         """
         return self.device == "cpu" and self.operation is not Operation.MEMORY_READ
 
     @property
     def provenance(self) -> Provenance:
-        """Where the curve comes from."""
+        """The kind, source and date of the curve's points."""
         return Provenance(kind=self.kind, source=self.source, date=self.date)
 
     @property
@@ -115,7 +118,7 @@ class Curve(FilePart):
         return self.points[0][0], self.points[-1][0]
 
     def covers(self, x: np.ndarray) -> np.ndarray:
-        """True where a size lies in the measured range."""
+        """Return, for each size in ``x``, whether the measured range contains it."""
         low, high = self.range
         return (x >= low) & (x <= high)
 

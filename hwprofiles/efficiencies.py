@@ -12,11 +12,11 @@ from hwprofiles.yaml_file import read_yaml
 
 
 class ThreadShares(BaseModel):
-    """How fast a CPU is with other numbers of threads than one on each performance core, as shares
-    of its rates with those.
+    """The speed of a CPU at other numbers of threads, relative to one on each performance core.
 
-    ``one_thread_bytes_per_s`` bounds few threads. ``smt`` is the share with more threads than
-    cores, ``e_cores`` with some threads on efficiency cores.
+    ``one_thread_bytes_per_s`` is the most that one thread reads, which bounds the rate of few
+    threads. ``smt`` is the share of the rates with more threads than cores. ``e_cores`` is the
+    share with some threads on efficiency cores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,13 +27,14 @@ class ThreadShares(BaseModel):
 
 
 class Efficiencies(BaseModel):
-    """One share for each class. ``memory`` is by kind of CPU: desktop, workstation, server or
-    unified.
+    """The share of a stated rate or size that real work reaches, for each class of part.
 
-    ``gpu_memory`` is by kind of memory: HBM, GDDR or unified; ``serial_fraction`` by whether copies
-    within the card are ``asynchronous``, started ``by threads``, or waited for. ``reported_memory`` is what a process sees of a GPU's
-    memory, by maker, and for memory in common what the GPU may take of it; ``sockets`` is what two
-    sockets reach of both their memories together, where weights are spread over them.
+    ``memory`` is by kind of CPU: desktop, workstation, server or unified. ``gpu_memory`` is by kind
+    of memory: HBM, GDDR or unified. ``serial_fraction`` is by how copies within the card run:
+    ``asynchronous``, started ``by threads``, or ``waiting``. ``reported_memory`` is the share of a
+    GPU's memory that a process sees, by the GPU's maker. For memory in common with a CPU, it is the
+    share that the GPU may take. ``sockets`` is the share of two sockets' bandwidth that work
+    reaches where weights are spread over both.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +54,6 @@ class Efficiencies(BaseModel):
 
 @cache
 def efficiencies() -> Efficiencies:
-    """The shares that ship; read at the first call."""
+    """Return the shares that ship with Rosin. The first call reads their file."""
     path = Path(str(resources.files("hwprofiles") / "parts" / "efficiencies.yaml"))
     return Efficiencies.model_validate(read_yaml(path, "parts"))

@@ -1,4 +1,4 @@
-"""What goes wrong in a user's input, said in one line."""
+"""Errors in a user's input, each said in one line, and hints for misspelt names."""
 
 import difflib
 import re
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 MAX_CHARACTERS = 290
 """The most characters of a message; with ``error:`` before it, a line has less than 300."""
 MAX_REASON = 150
-"""The most characters of a library's reason in a message."""
+"""The most characters that a message quotes of the error text of a library such as PyYAML."""
 MAX_PATH = 160
 """The most characters of a file's name in a message."""
 MAX_SHOWN = 60
 """The most characters of a value or a key in a message."""
 SLIP_RATIO, NEAR_RATIO = 0.85, 0.6
-"""How alike two names are (difflib's ratio) where one is a slip of the other, and where it may be."""
+"""The least similarity (difflib's ratio) of a slip of a name, and of a name that is near."""
 MIN_PART, MAX_NEAR = 2, 4
-"""Characters that a part of a name has, and names that a hint lists."""
+"""The fewest characters of a part of a name, and the most names that a hint lists."""
 # A word that long is a path or data; its head and its tail say which.
 _LONG_WORD = re.compile(r"\S{161,}")
 _WORD_HEAD = 110
@@ -23,30 +23,32 @@ _WORD_TAIL = 40
 
 
 class InputError(ValueError):
-    """A file, name or number from outside is wrong.
+    """The error that a file, name or number from outside is wrong.
 
     The message is one line that names the place, the value and what would be right.
     """
 
 
 def closest(name: str, choices: Iterable[str]) -> str:
-    """A hint for a misspelt name:
+    """Return the hint for a misspelt name, such as ``"; did you mean 'x'?"``.
 
-    ``"; did you mean 'x'?"``, or the list of valid names when none is near.
+    Where no name is near, the hint lists all valid names.
     """
     names = sorted(choices)
     return near(name, names) or f"; known: {', '.join(names)}"
 
 
 def near(name: str, choices: Iterable[str]) -> str:
-    """The hint for a misspelt name alone: empty where none is near."""
+    """Return the hint for a misspelt name, or an empty text where no name is near."""
     found = _near(name.lower()[:MAX_SHOWN], sorted(choices))
     return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 def _near(name: str, names: list[str]) -> list[str]:
-    """The names that the given one may stand for: one that differs by a slip, else up to
-    MAX_NEAR that begin with it or have it as a part, else the nearest of all.
+    """Return the names that ``name`` may stand for.
+
+    They are the one that differs by a slip, else up to MAX_NEAR that begin with it or contain it,
+    else the nearest.
     """
     folded = {each.lower(): each for each in names}
     # A slip goes before a part: a text that is one letter off a name means that name, though others may
@@ -63,7 +65,7 @@ def _near(name: str, names: list[str]) -> list[str]:
 
 
 def unknown_name(what: str, name: str, choices: Iterable[str]) -> InputError:
-    """The error for a name that is in no list: ``no machine 'h10'; did you mean 'h100'?``."""
+    """The error for a name that is in no list: ``no machine named 'h10'; did you mean 'h100'?``."""
     return InputError(f"no {what} named {shortened(repr(name))}{closest(name, choices)}")
 
 
@@ -75,10 +77,10 @@ def shortened(text: str, most: int = MAX_SHOWN) -> str:
 
 
 def one_line(message: str) -> str:
-    """The message as one line of at most MAX_CHARACTERS: the middle of a very long word goes first,
-    then the end.
+    """Return the message as one line of at most MAX_CHARACTERS.
 
-    What is no printable character, such as what moves a terminal's cursor, becomes a question mark.
+    The middle of a very long word is cut first, then the end of the message. Characters that are
+    not printable, such as those that move a terminal's cursor, become question marks.
     """
     # Text from a file goes to a terminal, which would obey control characters in it.
     words = "".join(each if each.isprintable() else "?" for each in " ".join(message.split()))

@@ -1,4 +1,4 @@
-"""The words that files have for formats of numbers: what weights are stored in, and what hardware
+"""The names of number formats in files: those that weights are stored in, and those that hardware
 multiplies in.
 """
 
@@ -6,7 +6,7 @@ from hwprofiles.errors import closest
 
 _FLOATS = ["f64", "f32", "tf32", "fp32", "bf16", "f16", "fp16", "fp8", "fp6", "fp4", "nvfp4"]
 COMPUTE_TYPES = frozenset([*_FLOATS, "mxfp4", "mxfp8", "int8", "int4", "amx_bf16", "amx_int8"])
-"""What a machine file may state rates of arithmetic for."""
+"""The types of numbers that a machine file may state rates of arithmetic for."""
 
 _GGML = (
     ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q8_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"],
@@ -36,7 +36,7 @@ _CODES = [
     "trellis",
 ]
 WEIGHT_FORMATS = COMPUTE_TYPES.union(*_GGML, _CODES)
-"""What weights may be stored in: 16-bit and smaller floats, the types of llama.cpp and ik_llama.cpp
+"""The formats that weights may be stored in: floats, the types of llama.cpp and ik_llama.cpp
 (ggml.h), integers and codebooks.
 """
 
@@ -50,11 +50,11 @@ _ATTENTION = [
     "state_elements",
 ]
 SHAPE_KEYS = frozenset([*_SIZES, *_ATTENTION])
-"""Dimensions that a measured curve may hold for."""
+"""The names of dimensions in the shape of a measured curve."""
 
 
 def check_words(what: str, words: frozenset[str] | set[str], known: frozenset[str]) -> None:
-    """Raise ValueError for a word that is not known, with the closest that is."""
+    """Raise ValueError for a word that is not known, with the closest known word."""
     # Sorted, so that the same file is always refused for the same word.
     unknown = sorted(words - known)
     if unknown:

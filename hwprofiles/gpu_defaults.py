@@ -1,5 +1,5 @@
-"""What is taken of a GPU's kernels where its machine file does not say: three laws, the same for
-all cards.
+"""The costs of a GPU's kernels where its machine file states none: three laws, the same for all
+cards.
 """
 
 from hwprofiles.quantity import Kind, Quantity
@@ -15,7 +15,9 @@ KERNEL_NS = Quantity(
     ),
     date="2026-11",
 )
-"""Nanoseconds of one kernel beside its work. The range over the six systems is 2.2 to 5.2 us."""
+"""Nanoseconds that one kernel takes besides its work. Over the six systems, the range is 2.2 to 5.2
+us.
+"""
 
 SERIAL_FRACTION = Quantity(
     value=0.5,
@@ -25,7 +27,7 @@ SERIAL_FRACTION = Quantity(
     ),
     date="2026-11",
 )
-"""The share of the shorter of reading and arithmetic that shows.
+"""The share of the shorter of reading and arithmetic that the longer one does not hide.
 
 A machine file of a known card states its own.
 """

@@ -14,11 +14,11 @@ MAX_FILE_BYTES = 32 * MIB
 The largest that Rosin writes, a routing file of 256 classes, takes half of it.
 """
 MAX_LINE_CHARACTERS = 4 * MIB
-"""The longest line of a trace."""
+"""The most characters in a line of a trace."""
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is something of that name; a name that no file can have is not there."""
+    """Whether a file or folder of that name exists. A name that no file can have does not."""
     try:
         return path.exists()
     # Such as a name longer than the file system takes.
@@ -32,7 +32,7 @@ def is_file(path: Path) -> bool:
 
 
 def check_regular(path: Path, what: str) -> int:
-    """Return the bytes of a regular file.
+    """Return the size in bytes of a regular file.
 
     Raises InputError for anything else: a pipe or a device may never end.
     """
@@ -51,7 +51,7 @@ def check_regular(path: Path, what: str) -> int:
 def read_text(path: Path, what: str, kind: str) -> str:
     """Read a text file of at most MAX_FILE_BYTES.
 
-    Raises InputError; ``kind`` is what such a file is, YAML or JSON.
+    ``kind`` is the format that error messages name, YAML or JSON. Raises InputError.
     """
     # Asked before it is opened: to open a pipe waits for a writer, to read a device may never end.
     size = check_regular(path, what)
@@ -69,9 +69,9 @@ def read_text(path: Path, what: str, kind: str) -> str:
 def text_lines(
     path: Path, what: str, max_characters: int = MAX_LINE_CHARACTERS
 ) -> Iterator[tuple[str, str]]:
-    """Every line that is not blank, with its place (``file:line``).
+    """Yield the place (``file:line``) and the stripped text of each line that is not blank.
 
-    Raises InputError where it cannot be read.
+    Raises InputError where the file cannot be read or a line is longer than ``max_characters``.
     """
     check_regular(path, what)
     try:

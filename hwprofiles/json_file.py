@@ -1,4 +1,6 @@
-"""Reading JSON, a file or a line of one: within limits, and whatever is wrong with it is one line."""
+"""Reading JSON within limits, from a file or from one line. Any fault is an InputError of one
+line.
+"""
 
 import json
 import math
@@ -18,12 +20,13 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class _Refused(ValueError):
-    """What a text says is JSON, but not what is read here; ``written`` is the number at fault as it
-    stands there.
+    """The error for valid JSON that is not read here.
+
+    ``written`` is the number at fault as the text has it, or empty.
     """
 
     def __init__(self, message: str, written: str = "") -> None:
-        """The message says what is wrong, without the place."""
+        """Make the error; ``message`` says what is wrong, without the place."""
         super().__init__(message)
         self.written = written
 
@@ -31,8 +34,8 @@ class _Refused(ValueError):
 def read_json(path: Path, what: str, *, takes_infinity: bool = False) -> dict[str, Any]:
     """Read one JSON object. Raises InputError, with the line where the syntax breaks.
 
-    ``takes_infinity`` lets Infinity and NaN through, which are no JSON, but stand in
-    configurations.
+    ``takes_infinity`` lets Infinity and NaN through. JSON has neither, but configurations contain
+    them.
     """
     data = read_json_value(path, what, takes_infinity=takes_infinity)
     if not isinstance(data, dict):
@@ -75,7 +78,7 @@ def parse_value(text: str, where: str, *, max_values: int = MAX_VALUES) -> Any:
 
 
 def _line_of(text: str, error: Exception) -> str:
-    """``:LINE`` of the number at fault; nothing where no number is."""
+    """Return ``:LINE`` of the number at fault, or an empty text where the fault is no number."""
     written = getattr(error, "written", "")
     return f":{text.count(chr(10), 0, text.find(written)) + 1}" if written else ""
 
@@ -91,8 +94,8 @@ def _too_deep() -> str:
 def _loaded(text: str, max_values: int, *, takes_infinity: bool) -> Any:
     """Return the value of the text. Raises ValueError or RecursionError.
 
-    What reads numbers by functions of ours is five times slower, so it is done only where a number
-    looks odd.
+    Reading numbers with our own functions is five times slower. Only a text with an odd number is
+    read so.
     """
     # Counted in the text, an upper bound that takes no parsing: brackets and commas in strings
     # count too. So nothing large is built before it is refused.
@@ -116,8 +119,8 @@ def _loaded(text: str, max_values: int, *, takes_infinity: bool) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object. Raises where a key is written twice with two values; Python would silently take
-    the last.
+    """Return the object of the pairs. Raises _Refused where a key is written twice with two values,
+    of which Python would silently take the last.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -146,7 +149,7 @@ def _finite(text: str) -> float:
 
 
 def _is_deep(data: Any) -> bool:
-    """Whether lists and objects lie deeper inside each other than is read."""
+    """Whether lists and objects lie more than MAX_DEPTH deep inside each other."""
     # Level by level, not by recursion: what is looked for is what recursion would fail on.
     level = [data]
     for _ in range(MAX_DEPTH):
@@ -157,7 +160,7 @@ def _is_deep(data: Any) -> bool:
 
 
 def _inner(value: Any) -> Iterator[Any]:
-    """The lists and objects right inside a list or an object."""
+    """The lists and objects that are items of a list or an object; none of any other value."""
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return (item for item in items if isinstance(item, dict | list))
 

@@ -1,4 +1,4 @@
-"""Reading JSON whose one list is very long: its objects one at a time, within the limits of a file."""
+"""Reading JSON with one very long list: its objects one at a time, within the limits of a file."""
 
 import json
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ _SPACE = " \t\n\r"
 
 
 class JsonRows:
-    """The objects of a list in a JSON file, read from it each time that they are asked for."""
+    """The objects of a list in a JSON file, read from the file anew at each iteration."""
 
     def __init__(self, path: Path, what: str, name: str) -> None:
-        """Of the list of that name; ``what`` the file is, for messages."""
+        """Stand for the list under the key ``name``. Error messages call the file ``what``."""
         self._path = path
         self._what = what
         self._name = name
@@ -32,10 +32,10 @@ class JsonRows:
 
 
 def read_json_rows(path: Path, what: str, name: str) -> dict[str, Any]:
-    """Read one JSON object; if it has a list of that name, JsonRows stand for it.
+    """Read one JSON object. If it has a list under the key ``name``, JsonRows stand for the list.
 
-    Raises InputError as read_json does, for the list too. All but the list may be as large as a
-    whole file, and each of its objects as a line of a trace.
+    All but the list may be as large as a whole file, and each object of the list as a line of a
+    trace. Raises InputError as read_json does, for the list too.
     """
     found: dict[str, Any] = {}
     num_characters = 0
@@ -62,7 +62,7 @@ class _Row:
 
 
 class _Member:
-    """The value of a key; ``is_list``: the list, whose objects follow."""
+    """The value of one key. ``is_list`` marks the long list, whose objects follow as _Row."""
 
     def __init__(self, data: Any, num_characters: int, *, is_list: bool = False) -> None:
         self.data = data
@@ -71,7 +71,9 @@ class _Member:
 
 
 def _items(path: Path, what: str, name: str) -> Iterator[tuple[str, _Row | _Member]]:
-    """Yield what the object has, key by key; of the list of that name, each object by itself."""
+    """Yield each key of the object with its value. The objects of the list under the key ``name``
+    come one by one after it.
+    """
     check_regular(path, what)
     try:
         with path.open(encoding="utf-8-sig", newline=None) as file:
@@ -106,7 +108,7 @@ def _members(scanner: "_Scanner", what: str, name: str) -> Iterator[tuple[str, _
 
 
 class _Scanner:
-    """A place in a text that is read as it is asked for."""
+    """A position in a JSON text, which is read from the file piece by piece as it is needed."""
 
     def __init__(self, file: TextIO, path: Path) -> None:
         self.path = path
@@ -118,7 +120,7 @@ class _Scanner:
         self._is_over = False
 
     def peek(self) -> str:
-        """Return the next character that is no space; nothing at the end."""
+        """Return the next character that is no space, without going past it; empty at the end."""
         while True:
             while self._at < len(self._text):
                 if self._text[self._at] not in _SPACE:
@@ -129,13 +131,13 @@ class _Scanner:
             self._read()
 
     def take(self, character: str) -> None:
-        """Go past that character. Raises InputError where another is next."""
+        """Go past ``character``. Raises InputError where another character is next."""
         if self.peek() != character:
             raise self.refusal(f"expecting {character!r}")
         self._advance(self._at + 1)
 
     def parts(self, start: str, end: str) -> Iterator[None]:
-        """Stop before each part between two brackets; whoever asks goes past it."""
+        """Yield before each part between two brackets; the caller then reads that part."""
         self.take(start)
         if self.peek() == end:
             self.take(end)
@@ -147,7 +149,9 @@ class _Scanner:
         self.take(end)
 
     def value(self, most_characters: int) -> Any:
-        """Return the next value. Raises InputError for none, or one of more characters."""
+        """Return the next value. Raises InputError where there is none, or where it has more than
+        ``most_characters``.
+        """
         self.peek()
         fault = ""
         while True:
@@ -175,7 +179,7 @@ class _Scanner:
         return parse_value(text, where)
 
     def refusal(self, fault: str) -> InputError:
-        """The error for what is wrong here."""
+        """Return the error for a fault at this position, with the file and the line."""
         return InputError(f"{self.path}:{self._line}: broken JSON: {fault}")
 
     def _advance(self, to: int) -> None:
@@ -184,7 +188,9 @@ class _Scanner:
         self._at = to
 
     def _read(self) -> None:
-        """Read as much again as is not gone past yet, so that a long value is not tried often."""
+        """Read at least as much text as is not gone past yet, so that parsing a long value starts
+        over only a few times.
+        """
         left = self._text[self._at :]
         more = self._file.read(max(CHUNK_CHARACTERS, len(left)))
         self._is_over = not more

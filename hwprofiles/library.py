@@ -23,11 +23,11 @@ def machine_names() -> list[str]:
 
 
 def load_machine(name: str, overrides: Sequence[str] = ()) -> Machine:
-    """The machine of that name, from that YAML file or of that line of parts, with ``path=value``
-    overrides applied.
+    """Return the machine that ``name`` means, with ``path=value`` overrides applied.
 
-    Raises InputError, one line, for an unknown name, an unreadable file, a part that is not
-    understood, or a wrong key or value.
+    ``name`` is a machine of the library, the path of a YAML file, or a line of parts. Raises
+    InputError, one line, for an unknown name, an unreadable file, a part that is not understood, or
+    a wrong key or value.
     """
     path = _path(name)
     if path is None:
@@ -53,8 +53,9 @@ def load_machine(name: str, overrides: Sequence[str] = ()) -> Machine:
 
 
 def names_machine_file(name: str) -> bool:
-    """Whether a name is the path of a machine file, there or not: not that of a machine that ships,
-    nor a line of parts.
+    """Whether a name is the path of a machine file, which may be missing.
+
+    The name of a machine that ships is no path, and neither is a line of parts.
     """
     if name in _library():
         return False
@@ -63,7 +64,7 @@ def names_machine_file(name: str) -> bool:
 
 
 def machine_data(machine: Machine) -> dict[str, Any]:
-    """A machine as the plain data of a file, without what is at its default."""
+    """Return a machine as the plain data of a file, without values that equal their default."""
     data = machine.model_dump(mode="json", exclude_defaults=True)
     # Left out, one socket would be read as the several that the name counts.
     if machine.cpu.sockets != sockets_in(machine.cpu.name):
@@ -77,8 +78,8 @@ def parse_machine(data: Any, where: str) -> Machine:
 
 
 def _path(name: str) -> Path | None:
-    """The file that holds the machine of that name; None where the name is no file's. Raises
-    InputError for a file that is not there.
+    """Return the file of the machine; None where ``name`` names neither a machine that ships nor a
+    file. Raises InputError for a YAML file that is not there.
     """
     library = _library()
     if name in library:
@@ -95,8 +96,8 @@ def _path(name: str) -> Path | None:
 
 
 def _of_parts(name: str) -> Machine:
-    """The machine of a line of parts. One word that is no part is taken for the misspelt name of a
-    machine.
+    """Return the machine of a line of parts. Raises InputError; one word that is no part is taken
+    for the misspelt name of a machine.
     """
     # Imported here: the library of parts is read only where a line of parts is given.
     from hwprofiles.parts import is_one_part, machine_of_line, nearest_part

@@ -1,7 +1,7 @@
-"""What a file may say at most: far above anything real, and small enough that no run of it goes on
-without end.
+"""The largest numbers that a file may state: far above anything real, and small enough that every
+run ends.
 
-A number above its limit is a mistake, and an error where it is read; nothing of its size is made
+A number above its limit is a mistake, and reading it is an error. Nothing of its size is made
 before.
 """
 
@@ -18,9 +18,9 @@ MAX_REQUESTS = 10_000_000
 MAX_USERS = 100_000
 MAX_ROUNDS = 10_000
 MAX_SEQUENCES = 1_000_000
-"""Prompts or hypotheses that run at once."""
+"""The most prompts or hypotheses that run at once."""
 MAX_DEVICES = 100_000
-"""GPUs, CPU cores, threads, instances, ranks."""
+"""The most GPUs, CPU cores, threads, instances or ranks."""
 MAX_DRAWS = 100_000
 MAX_EXPERTS = 2**15
 """The most experts of a layer: their ids are kept in 16 bits."""
@@ -33,9 +33,9 @@ stores 10^19 bytes.
 MIN_RATE = 1e-3
 """The smallest number that may divide another: bytes or operations a second, shares."""
 MAX_TIME_S = 4_000_000_000
-"""127 years: as nanoseconds, such a time fits 63 bits."""
+"""The longest time in seconds: 127 years, which fit 63 bits as nanoseconds."""
 MAX_DURATION_NS = 1e15
-"""The longest overhead or latency of one operation: thousands of them fit 63 bits."""
+"""The longest overhead or latency of one operation in ns. The sum of thousands fits 63 bits."""
 MAX_SEED = 2**63 - 1
 
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS, strict=True)]

@@ -1,5 +1,5 @@
-"""What a machine is: devices, memories, links, measured curves and interference, every number with
-provenance.
+"""The parts of a machine: devices, memories, links, measured curves and interference, every number
+with provenance.
 """
 
 from typing import Annotated, Literal, Self
@@ -30,11 +30,11 @@ class Gpu(_Part):
     the CPU. ``memory_bytes`` is what a process can allocate (CUDA's total memory), not the figure
     on the box. ``flops_per_s`` maps a compute type (``bf16``, ``fp8``, ``int8``) to dense matrix
     throughput. ``launch_overhead_ns`` is the host's time for one launch; a captured graph spends
-    none. ``kernel_ns`` is what each kernel takes beside its work, in a captured graph too.
-    ``serial_fraction``: of reading and arithmetic, the share of the shorter one that the longer one
-    does not hide. ``packed_rate_fraction``: weights of fewer than 8 bits are read at this share of
-    the memory rate, as they are unpacked. ``context_bytes`` is what the driver takes of that memory
-    for one process (a CUDA context); null: the largest that is published.
+    none. ``kernel_ns`` is what each kernel takes besides its work, in a captured graph too.
+    ``serial_fraction`` is the share of the shorter of reading and arithmetic that the longer one
+    does not hide. ``packed_rate_fraction`` is the share of the memory rate at which weights of
+    fewer than 8 bits are read, as they are unpacked. ``context_bytes`` is what the driver takes of
+    the GPU's memory for one process (a CUDA context); null: the largest figure that is published.
     """
 
     name: str
@@ -58,8 +58,8 @@ class Gpu(_Part):
 
 
 class CpuThreads(_Part):
-    """What the CPU does with another number of threads: every rate stated, none scaled from those
-    of other numbers.
+    """The rates of the CPU with another number of threads. All are stated; none is scaled from the
+    rates of other numbers.
     """
 
     threads: Count
@@ -69,16 +69,16 @@ class CpuThreads(_Part):
 
 
 class Cpu(_Part):
-    """All sockets together. ``memory_bytes`` is null where no source states it: then it limits
-    nothing.
+    """A machine's CPU, all sockets together.
 
+    ``memory_bytes`` is null where no source states it; the memory then limits nothing.
     ``call_overhead_ns`` is the cost of handing one operation to the CPU pool and back. Rates are
-    for ``threads`` threads (null: as many as the source had); ``by_threads`` states them for other
-    numbers, among which a plan may choose. ``cores`` counts all physical ones, ``efficiency_cores``
-    the smaller ones among them. ``instructions`` are those that products of matrices use (``avx2``,
-    ``avx512``, ``vnni``, ``bf16``, ``amx``); ``vector_bits`` is the width of the units that run
-    them, and ``clock_hz`` the clock with all cores busy. What no source states is null, and empty
-    instructions mean unknown ones.
+    for ``threads`` threads (null: as many as the source had). ``by_threads`` states rates for other
+    numbers of threads, among which a plan may choose. ``cores`` counts all physical cores,
+    ``efficiency_cores`` the smaller ones among them. ``instructions`` are those that products of
+    matrices use (``avx2``, ``avx512``, ``vnni``, ``bf16``, ``amx``). ``vector_bits`` is the width
+    of the units that run them, and ``clock_hz`` the clock with all cores busy. A field that no
+    source states is null; empty ``instructions`` mean unknown ones.
     """
 
     name: str
@@ -121,7 +121,7 @@ class Direction(_Part):
 
 
 class Link(_Part):
-    """The link between host and GPU, directions apart."""
+    """The link between host and GPU, with each direction by itself."""
 
     name: str
     h2d: Direction
@@ -129,8 +129,8 @@ class Link(_Part):
 
 
 class OtherGpu(_Part):
-    """GPUs of another kind, or on another link, beside the machine's ``gpu``: what they are, and
-    the link of one of them.
+    """GPUs of another kind, or on another link, than the machine's ``gpu``. ``link`` is that of one
+    of them.
     """
 
     gpu: Gpu
@@ -147,10 +147,10 @@ class Store(_Part):
 
 
 class Host(_Part):
-    """Software costs of the machine at hand that no device shows: per layer and per forward pass.
+    """Software costs of a machine that belong to no device: per layer and per forward pass.
 
-    ``hand_over_ns`` passes between the end of a task and the start of one on another lane that
-    waited for it; it is for comparison with real lanes, and simulated by nothing.
+    ``hand_over_ns`` passes between the end of a task and the start of a task on another lane that
+    waited for it. The number serves comparison with real lanes; no simulation uses it.
     """
 
     layer_overhead_ns: Duration
@@ -159,7 +159,9 @@ class Host(_Part):
 
 
 class Interference(_Part):
-    """While ``busy`` runs, ``slows`` progresses at ``rate_fraction`` of its speed."""
+    """One resource that slows another: while ``busy`` runs, ``slows`` progresses at
+    ``rate_fraction`` of its speed.
+    """
 
     busy: ResourceName
     slows: ResourceName
@@ -177,14 +179,14 @@ class Interference(_Part):
 
 
 class Machine(_Part):
-    """A machine as a file states it. Units are in the names; ``Quantity.effective`` is what is
-    simulated.
+    """A machine as a file states it. Units are in the names of fields; ``Quantity.effective`` is
+    the number that is simulated.
 
     ``price_usd`` is the price of the whole machine, not of its GPU. ``other_gpus`` are of other
-    kinds than ``gpu``, in the order in which they were named. ``gpu_link`` carries data from any GPU
-    to any other; null: it goes down to the host and up again. ``assumptions`` says in words what
-    was assumed of it, for who reads a result. ``runtime_kernels`` say what kernels of a program that
-    people run models with take here.
+    kinds than ``gpu``, in the order in which they were named. ``gpu_link`` carries data from any
+    GPU to any other; null: data goes down to the host and up again. ``assumptions`` are sentences
+    on what was assumed of the machine, for readers of a result. ``runtime_kernels`` are the kernel
+    laws of runtimes on this machine.
     """
 
     format: Literal["rosin-machine/1"]
@@ -228,13 +230,13 @@ class Machine(_Part):
 
     @property
     def has_gpu(self) -> bool:
-        """Whether there is a GPU at all."""
+        """Whether the machine has a GPU at all."""
         return self.gpu.count > 0
 
     @property
     def thread_counts(self) -> tuple[int, ...]:
-        """The numbers of CPU threads that there are rates for, that of the file's other rates
-        first; none where it states no number.
+        """The numbers of CPU threads with stated rates, ``cpu.threads`` first; empty where
+        ``cpu.threads`` is null.
         """
         return (
             ()
@@ -243,11 +245,11 @@ class Machine(_Part):
         )
 
     def at_threads(self, threads: int) -> "Machine":
-        """The machine computing with that many CPU threads: their rates, and only curves that were
-        measured with as many.
+        """Return the machine with the rates of that many CPU threads.
 
-        Interference stays as it is stated. Raises InputError where no rates are stated for that
-        number.
+        CPU curves that were measured with another number of threads are left out, except reads of
+        memory. Interference stays as it is stated. Raises InputError where no rates are stated for
+        that number.
         """
         if threads not in self.thread_counts:
             stated = ", ".join(map(str, self.thread_counts)) or "none"

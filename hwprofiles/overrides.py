@@ -15,15 +15,17 @@ SOURCE = "set by the user"
 
 
 def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of machine data with each ``path=value`` set, in order.
+    """Return a copy of machine data with each ``path=value`` set, in order.
 
-    What is set is the effective value: a quantity loses its efficiency, its kind becomes
-    ``assumed`` and its source says that the user set it. A path is a machine file's own, except
-    ``interference.BUSY.SLOWS``, which names a pair of resources and replaces or adds its factor. A
-    rate or latency of the link replaces the measured curve of those copies too, and a rate or
-    overhead of the GPU the published curves of experts within a call, which are the card's; other
-    curves stay, so a rate of a GPU or CPU changes what has none. Raises InputError for a path that does not
-    exist or a value that does not fit.
+    The value is an effective one: a quantity loses its efficiency, its kind becomes ``assumed`` and
+    its source says that the user set it. A path is a machine file's own, except
+    ``interference.BUSY.SLOWS``. The exception names a pair of resources and replaces or adds its
+    factor.
+
+    A rate or latency of the link also removes the measured curve of those copies. A rate or
+    overhead of the GPU also removes the curves of experts within a call. Other curves stay, so a
+    rate of a GPU or CPU changes only operations without a curve. Raises InputError for a path that
+    does not exist or a value that does not fit.
     """
     for override in overrides:
         path, separator, text = override.partition("=")
@@ -109,8 +111,8 @@ def _without_copy_curves(data: dict[str, Any], keys: Sequence[str]) -> dict[str,
 
 
 def _without_grouped_curves(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """The data without the curves of experts within a call, where a number of the GPU was just set
-    that they depend on.
+    """The data without the curves of experts within a call, if ``keys`` set a number of the GPU
+    that these curves depend on.
     """
     # Shipped files have such curves: on them a faster card would else compute no faster.
     is_of_kernels = keys[0] == "gpu" and keys[1:2] and keys[1] not in ("memory_bytes", "count")

@@ -1,4 +1,6 @@
-"""Numbers set by hand that are far from a machine's own, as where a unit was forgotten."""
+"""Warnings for overrides that are far from a machine's own numbers, as where a unit was
+forgotten.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,13 +10,15 @@ from hwprofiles.quantity import Quantity
 
 # A forgotten kilo, mega or giga is a factor of 1000 at least.
 FAR_TIMES = 1000.0
-"""A number that the user sets and that is this many times larger or smaller draws a warning."""
+"""A number that the user sets draws a warning if it is this many times larger or smaller than the
+machine's own.
+"""
 
 
 def far_from_own(own: Machine, changed: Machine, overrides: Sequence[str]) -> Iterator[str]:
     """A sentence for each override that is FAR_TIMES or more away from the machine's own number.
 
-    Nothing is said where either number is 0: that switches a thing off or on.
+    There is none where either number is 0, which switches a thing off or on.
     """
     for override in overrides:
         path = override.partition("=")[0]
@@ -32,7 +36,7 @@ def far_from_own(own: Machine, changed: Machine, overrides: Sequence[str]) -> It
 
 
 def _effective(machine: Machine, path: str) -> float | None:
-    """The number at that dotted path; None where it is no quantity."""
+    """The effective value of the quantity at that dotted path; None where no quantity is there."""
     part: Any = machine
     for key in path.split("."):
         part = part.get(key) if isinstance(part, dict) else getattr(part, key, None)

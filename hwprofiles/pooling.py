@@ -1,16 +1,16 @@
-"""Several equal GPUs taken as one: what ideal tensor parallelism would be."""
+"""Several equal GPUs taken as one, as ideal tensor parallelism would make them."""
 
 from hwprofiles.machine import Machine
 from hwprofiles.quantity import Kind, Quantity
 
 
 def pooled(machine: Machine) -> Machine:
-    """The machine with one GPU of the memory, memory rate and compute of all of its, whose link is
-    still that of one.
+    """Return the machine with one GPU that has the memory, memory rate and compute of all its GPUs.
 
-    Every card holds an equal share of each weight and works at the same time. What exchanging the
-    shares costs is left out; where nothing of it depends on what is compared, no order does either.
-    The pooled quantities are assumed; curves of one card's kernels are left out. A machine with one GPU is returned as it is.
+    The link is still that of one GPU. Every card holds an equal share of each weight and works at
+    the same time. The cost of exchanging the shares is left out. A ranking of policies stays right
+    where this cost is the same for all of them. The pooled quantities are assumed; curves of one
+    card's kernels are left out. A machine with one GPU is returned as it is.
     """
     count = machine.gpu.count
     if count == 1:

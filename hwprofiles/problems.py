@@ -21,15 +21,15 @@ _BOUNDS = {
 }
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _NO_MAPPING = ("model_type", "dataclass_type")
-"""What pydantic says of a key that no field has, and of what is no mapping, for models and for
-dataclasses.
+"""pydantic's types of error for a value that is no mapping. _UNKNOWN has those for a key that no
+field has. Each has one type for models and one for dataclasses.
 """
 _QUOTED = re.compile(r"'([^']+)'")
 
 
 def validated(model: type[Read], data: Any, where: object = "") -> Read:
-    """Return the data as that model. Raises InputError with its first problem; ``where`` names its
-    origin.
+    """Return the data as that model. Raises InputError with the first problem; ``where`` names the
+    origin of the data.
     """
     try:
         return model.model_validate(data)
@@ -68,7 +68,7 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _bound(problem: Any) -> str | None:
-    """A limit that a number breaks, in the words of the house; None for another problem."""
+    """The limit that a number breaks, such as ``must be at least 1``; None for another problem."""
     words = _BOUNDS.get(problem["type"])
     if words is None:
         return None
@@ -77,8 +77,8 @@ def _bound(problem: Any) -> str | None:
 
 
 def _nearest(problem: Any) -> str:
-    """The closest of the words that are allowed; nothing where none is near, as the message lists
-    them all.
+    """The hint with the closest allowed word, empty where none is near, as the message lists all
+    words.
     """
     if problem["type"] not in ("literal_error", "enum") or not isinstance(problem["input"], str):
         return ""
@@ -110,7 +110,7 @@ def nested_model(annotation: Any) -> type | None:
 
 
 def fields_of(model: type) -> Mapping[str, FieldInfo]:
-    """The keys that a mapping of that model or dataclass may have."""
+    """Return the fields of that model or dataclass, by the keys of its mapping."""
     found: Mapping[str, FieldInfo] = (
         model.model_fields if issubclass(model, BaseModel) else vars(model)["__pydantic_fields__"]
     )

@@ -20,7 +20,7 @@ _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 
 
 class Kind(StrEnum):
-    """How a number was obtained, strongest first."""
+    """The way in which a number was obtained, strongest first."""
 
     MEASURED = "measured"
     PUBLISHED = "published"
@@ -34,7 +34,10 @@ STRENGTH = {kind: rank for rank, kind in enumerate(Kind)}
 
 
 def _date_text(value: Any) -> str:
-    """YAML reads ``2024`` as an integer and ``2024-02-10`` as a date; both become text here."""
+    """Return a date as text. YAML reads ``2024`` as an integer and ``2024-02-10`` as a date.
+
+    Raises ValueError for text that is no date.
+    """
     text = value.isoformat() if isinstance(value, date) else str(value)
     if text == UNDATED:
         return text
@@ -50,7 +53,7 @@ def _date_text(value: Any) -> str:
 
 
 def _number(value: Any) -> Any:
-    """Text goes through ``parse_number``:
+    """Return a number; text goes through ``parse_number``.
 
     YAML reads ``50e9`` as text, and ``24GiB`` is easier to check than its bytes.
     """
@@ -69,7 +72,7 @@ SourceText = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where a number comes from.
+    """The origin of a number: the way in which it was obtained, its source and its date.
 
     ``date`` is the ISO date (or month, or year) of the source, or ``undated``.
     """
@@ -80,17 +83,19 @@ class Provenance:
 
 
 def weakest(provenances: Iterable[Provenance]) -> Provenance:
-    """The weakest of several provenances (the first among equals): what a result made of them may
-    claim.
+    """Return the weakest of several provenances, the first among equals.
 
-    Raises ValueError when there is none.
+    A result that is made of several numbers has the weakest provenance of theirs. Raises ValueError
+    when there is none.
     """
     # max keeps the first of equals, so the source that is named does not depend on chance.
     return max(provenances, key=lambda provenance: STRENGTH[provenance.kind])
 
 
 class _Spread(FilePart):
-    """A number with the lowest and the highest that its sources know of, where they differ."""
+    """A number with the lowest and the highest value that its sources know of; None where they
+    state none.
+    """
 
     value: Number
     low: Number | None = None
@@ -107,7 +112,7 @@ class _Spread(FilePart):
 
     @property
     def range(self) -> tuple[float, float]:
-        """The lowest and the highest; the value itself where no spread is stated."""
+        """The lowest and the highest value; both equal ``value`` where no spread is stated."""
         lowest = self.value if self.low is None else self.low
         highest = self.value if self.high is None else self.high
         return lowest, highest
@@ -151,7 +156,7 @@ class Quantity(_Spread):
     @property
     def effective_range(self) -> tuple[float, float]:
         """The lowest and the highest effective value, by the spreads of value and efficiency; both
-        the value where none is stated.
+        equal ``effective`` where no spread is stated.
         """
         lowest, highest = self.range
         least, most = self.efficiency.range if self.efficiency else (1.0, 1.0)

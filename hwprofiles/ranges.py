@@ -1,4 +1,4 @@
-"""Ranges of numbers that a caller states, checked where the object that has them is made."""
+"""Checks that the numbers of an object lie in their ranges, for use where the object is made."""
 
 from hwprofiles.errors import InputError
 

@@ -1,7 +1,7 @@
-"""What the kernels of a program that people run models with take on a machine, as laws by format.
+"""The kernel laws of a runtime on a machine: what its kernels take, by format of the weights.
 
-A law says seconds from counted work: bytes of weights at a rate, a time for each row of results, a
-time for each matrix, and a time for each node of the graph that is no product.
+A law gives seconds from counted work: bytes of weights at a rate, and a time for each row of
+results and each matrix. Nodes of the graph that are no product have a time each, too.
 """
 
 from typing import Annotated, Literal, Self
@@ -20,8 +20,8 @@ class _Part(BaseModel):
 class DecodeLaw(_Part):
     """Products of one token with weights of one format.
 
-    ``row_ns`` is for each element of a result, ``matrix_ns`` for each matrix, an expert's three
-    counting apart.
+    ``row_ns`` is for each element of a result, ``matrix_ns`` for each matrix. An expert counts as
+    three matrices.
     """
 
     bytes_per_s: Rate
@@ -30,20 +30,21 @@ class DecodeLaw(_Part):
 
 
 class PromptLaw(_Part):
-    """Products of many tokens with weights of one format: multiplications a second."""
+    """Multiplications a second of many tokens with weights of one format."""
 
     expert_products_per_s: Rate
     dense_products_per_s: Rate
 
 
 class RuntimeKernels(_Part):
-    """The laws of one program on one device, with that many threads of the CPU.
+    """The kernel laws of one program on one device, with ``threads`` threads of the CPU.
 
-    ``node_ns`` is for each node of the graph that decodes a token, ``layer_token_ns`` for each layer
-    and token of a prompt; ``nodes_per_layer`` were counted in the program's log. ``crossing_ns`` is
-    for each change between CPU and GPU, None where none was measured. ``decode_error`` and
-    ``prompt_error`` say how far the laws are off on a shape that they were not fitted on: the 80th
-    percentile, as a fraction.
+    ``node_ns`` is for each node of the graph that decodes a token, ``layer_token_ns`` for each
+    layer and token of a prompt. ``nodes_per_layer`` was counted in the program's log.
+    ``prompt_tokens`` is the length of the prompts that were measured. ``crossing_ns`` is for each
+    change between CPU and GPU, None where none was measured. ``decode_error`` and ``prompt_error``
+    are the errors of the laws on a shape that they were not fitted on: the 80th percentile, as a
+    fraction.
     """
 
     runtime: SourceText

@@ -1,5 +1,5 @@
-"""Machine files of several sockets whose memory rate nobody measured: what is reached of it where
-weights lie on all of them.
+"""Machines of several sockets whose memory rate nobody measured: the share that work reaches where
+weights lie on all sockets.
 """
 
 import re
@@ -15,11 +15,12 @@ UNMEASURED = frozenset({Kind.DATASHEET, Kind.ASSUMED})
 
 
 def spread_share(own: Efficiency | None, sockets: int) -> Efficiency:
-    """The share of all sockets' bandwidth together that is reached, ``own`` being that of one
-    socket: as much as one gives.
+    """The share of all sockets' bandwidth that work reaches with weights spread over them: as much
+    as one socket gives.
 
-    From what one socket gives without the help of the others' threads up to all of it, with weights
-    copied to each.
+    ``own`` is the share that one socket reaches of its own bandwidth; None: all of it. The lowest
+    value is what one socket gives without the threads of the others. The highest is all sockets'
+    bandwidth, with weights copied to each.
     """
     spread = efficiencies().sockets
     low, high = spread.range
@@ -39,12 +40,12 @@ def spread_share(own: Efficiency | None, sockets: int) -> Efficiency:
 
 
 def over_sockets(machine: Machine) -> Machine:
-    """The machine with its sockets counted, and its memory's rate lowered where it is of several
-    and holds no such share yet.
+    """Return the machine with its sockets counted, and with a lowered memory rate where it has
+    several.
 
-    That is where the rate is neither measured nor published, states no efficiency and is not what
-    the user set, which is effective. Sockets that the file does not count are read from the CPU's
-    name, such as ``2x Xeon Gold 6252``. A machine of one socket is returned as it is.
+    The rate is lowered only if it is neither measured, published nor set by the user, and states no
+    efficiency. Sockets that the file does not count are read from the CPU's name, such as ``2x Xeon
+    Gold 6252``. A machine of one socket is returned as it is.
     """
     cpu = machine.cpu
     sockets = _sockets(cpu)
@@ -71,7 +72,7 @@ def over_sockets(machine: Machine) -> Machine:
 
 
 def _is_effective(rate: Quantity) -> bool:
-    """Whether the rate is what work over all sockets reaches already."""
+    """Whether the memory rate already is what work over all sockets reaches."""
     # What was set on one run stays set in the file that is written of it.
     is_stated = rate.efficiency is not None or rate.source == SET_BY_THE_USER
     return is_stated or rate.kind not in UNMEASURED

@@ -1,4 +1,4 @@
-"""Writing files that are there whole or not at all: the one place where Rosin writes a file."""
+"""Writing files whole or not at all. Rosin writes files nowhere else."""
 
 import os
 import re
@@ -32,12 +32,13 @@ def write_bytes(data: bytes, path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file to write: whole or not at all, through links, with the rights that the user's
+    """Open a file to write it whole or not at all, through links, with the rights that the user's
     umask gives.
 
-    What is written goes to a temporary file beside the target, which takes the target's place at
-    the end; an error before leaves the target as it was. What writers that were killed left of this
-    target is removed. Missing folders are not made. Raises InputError where it cannot be written.
+    The bytes go to a temporary file beside the target, which takes the target's place at the end.
+    An error before the end leaves the target as it was. Temporary files of this target that killed
+    writers left are removed. A pipe or a device is written to directly. Missing folders are not
+    made. Raises InputError where the file cannot be written.
     """
     check_target(path)
     # Through links: to replace a link itself would leave its target as it was.
@@ -71,8 +72,8 @@ def _replacing(target: Path) -> Iterator[IO[bytes]]:
 
 
 def _stem(target: Path) -> str:
-    """What stands for the target's name in that of its temporary file, which is longer and must be a
-    name, too.
+    """The target's name, cut to MAX_STEM_BYTES. The temporary file's name is longer and must be
+    valid too.
     """
     return os.fsencode(target.name)[:MAX_STEM_BYTES].decode(errors="ignore")
 
@@ -110,10 +111,10 @@ def _problem_of(path: Path, target: Path) -> str | None:
 
 
 def check_yaml_target(path: Path, what: str) -> None:
-    """Refuse, before any work, a YAML file that could not be written, or whose name would not say
-    that it is one.
+    """Refuse, before any work, a YAML file that could not be written, or whose name does not end as
+    YAML's do.
 
-    ``what`` is it: "a plan file". Raises InputError.
+    ``what`` names the file in the message, such as "a plan file". Raises InputError.
     """
     if path.suffix.lower() not in YAML_ENDINGS:
         raise InputError(f"-o {path}: {what}'s name must end in .yaml")
@@ -181,10 +182,10 @@ class _Dumper(yaml.SafeDumper):
     def represent_sequence(
         self, tag: str, sequence: Any, flow_style: bool | None = None
     ) -> yaml.SequenceNode:
-        """Flow style for lists without mappings or lists in them."""
+        """Write lists without mappings or lists in them in flow style."""
         is_plain = not any(isinstance(item, dict | list | tuple) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=is_plain)
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Anchors are never used: equal parts are written out."""
+        """Return True: equal parts are written out, never as anchors."""
         return True

@@ -1,4 +1,6 @@
-"""What a CPU does with another number of threads than its rates are for, by published shares."""
+"""The rates of a CPU with another number of threads than they are stated for, by published
+shares.
+"""
 
 from hwprofiles.efficiencies import ThreadShares, efficiencies
 from hwprofiles.machine import Cpu, CpuThreads, Machine
@@ -6,10 +8,10 @@ from hwprofiles.quantity import Efficiency, Kind, Quantity
 
 
 def with_threads(machine: Machine, threads: int) -> Machine:
-    """The machine computing with that many CPU threads: by its own rates for them, else derived
-    where none of its rates is measured.
+    """Return the machine with that many CPU threads, with stated rates or else derived ones.
 
-    Raises InputError where rates were measured, but not with that many threads.
+    Rates are derived only where none is measured. Raises InputError where rates were measured, but
+    not with that many threads.
     """
     cpu = machine.cpu
     is_measured = Kind.MEASURED in {
@@ -28,10 +30,10 @@ def with_threads(machine: Machine, threads: int) -> Machine:
 
 
 def derived(cpu: Cpu, threads: int) -> CpuThreads:
-    """The rates of that many threads out of those of one on each performance core.
+    """Derive the rates of that many threads from those of one thread on each performance core.
 
-    Fewer read no more than each of them can, and compute less by their number. More than these
-    cores, or than all, are slower.
+    Fewer threads read at most what each of them can, and compute in proportion to their number.
+    More threads are slower, by one share on efficiency cores and by another beyond all cores.
     """
     shares = efficiencies().threads
     own = cpu.threads or cpu.cores - cpu.efficiency_cores
@@ -53,7 +55,9 @@ def derived(cpu: Cpu, threads: int) -> CpuThreads:
 
 
 def _of_few(rate: Quantity, threads: int, shares: ThreadShares) -> Quantity:
-    """What the threads read: the memory's rate, or what each of them can, whichever is less."""
+    """The read rate of the threads: the memory's rate, or the sum of what each thread can read,
+    whichever is less.
+    """
     one = shares.one_thread_bytes_per_s
     if threads * one.value >= rate.effective:
         return rate
@@ -85,7 +89,7 @@ def _scaled(rate: Quantity, factor: float, threads: int) -> Quantity:
 
 
 def _lowered(rate: Quantity, share: Efficiency, threads: int) -> Quantity:
-    """The rate with the share taken off its efficiency, spreads multiplied."""
+    """Return the rate with its efficiency, and its spread, multiplied by the share."""
     own = rate.efficiency
     own_low, own_high = own.range if own else (1.0, 1.0)
     low, high = share.range

@@ -1,4 +1,4 @@
-"""Reading a YAML file of ours; whatever is wrong with it is one line."""
+"""Reading YAML files of Rosin's own. Any fault is an InputError of one line."""
 
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Return what the text says, within the limits of ``TreeBuilder``. Raises InputError with the
-    line.
+    """Return the value of a YAML text, within the limits of ``TreeBuilder``. Raises InputError with
+    the line.
 
-    Keys are text, dates stay text, and only the tags of plain YAML are read: a file makes no
-    objects.
+    Keys are text, dates stay text, and only the tags of plain YAML are read, so that a file makes
+    no objects.
     """
     try:
         return TreeBuilder().build(yaml.parse(text, Loader=SafeLoader))

@@ -1,4 +1,6 @@
-"""Makes plain values of the events of a YAML text, step by step: no text makes them deep or large."""
+"""Making plain values from the events of a YAML text, step by step, within limits of depth and
+size.
+"""
 
 import re
 from collections.abc import Iterable
@@ -8,9 +10,9 @@ from typing import Any
 import yaml
 
 MAX_DEPTH = 64
-"""Lists and mappings inside each other."""
+"""The most lists and mappings inside each other."""
 MAX_VALUES = 2_000_000
-"""Values of a file, those that aliases repeat counted each time."""
+"""The most values of a file; values that aliases repeat count each time."""
 MAX_DIGITS = 100
 """The most digits of a whole number."""
 
@@ -23,7 +25,9 @@ _DIGITS = re.compile(r"[0-9]")
 
 @dataclass(slots=True)
 class _Open:
-    """A list or a mapping whose end has not come yet; ``key`` is that of the value that comes next."""
+    """A list or a mapping whose end has not come yet. ``key`` is the key of the value that comes
+    next.
+    """
 
     value: list[Any] | dict[str, Any]
     anchor: str | None
@@ -40,7 +44,7 @@ class TreeBuilder:
     """
 
     def __init__(self) -> None:
-        """Nothing is read yet."""
+        """Start with nothing read."""
         # A stack of our own: PyYAML composes by recursion, which a deep file ends with a crash.
         self._stack: list[_Open] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
@@ -154,7 +158,9 @@ class TreeBuilder:
             top.key = None
 
     def _merge(self, value: Any, top: _Open, event: yaml.Event) -> None:
-        """Take the keys of a mapping, or of each in a list of them; the first that has a key wins."""
+        """Take the keys of a mapping, or of each mapping in a list; for a key that several have,
+        the first mapping wins.
+        """
         sources = value if isinstance(value, list) else [value]
         for source in sources:
             if not isinstance(source, dict):

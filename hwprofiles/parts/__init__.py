@@ -1,4 +1,4 @@
-"""A machine out of a line of parts: ``RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800``."""
+"""Making a machine from a line of parts: ``RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800``."""
 
 from hwprofiles.parts.build import comes_with_memory, machine_of_line
 from hwprofiles.parts.cpu_numbers import all_core_clock

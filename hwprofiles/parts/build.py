@@ -1,4 +1,4 @@
-"""A machine out of the parts of a line, every number with where it is from."""
+"""Making a machine from the parts of a line, every number with its source."""
 
 from hwprofiles.machine import Gpu, Host, Machine, OtherGpu, Store
 from hwprofiles.parts.cpu_numbers import cpu_of
@@ -12,16 +12,16 @@ from hwprofiles.units import GIB
 
 
 def machine_of_line(text: str) -> Machine:
-    """The machine that a line of parts names. Raises InputError, one line, for what is not
-    understood or does not fit together.
+    """Return the machine of a line of parts. Raises InputError, one line, for parts that are not
+    understood or do not fit together.
     """
     library = parts_library()
     return machine_of_parts(parse_line(text, library), library)
 
 
 def comes_with_memory(text: str) -> bool:
-    """Whether a line names a chip that comes with the memory of its CPU, such as Apple's or GH200.
-    Raises InputError as ``machine_of_line`` does.
+    """Whether a line names a GPU that is sold in one piece with its CPU and memory, such as Apple's
+    or GH200. Raises InputError as ``machine_of_line`` does.
     """
     library = parts_library()
     names = [item.name for item in parse_line(text, library).gpus]
@@ -57,7 +57,7 @@ def _other(gpu: RigGpu, library: PartsLibrary) -> OtherGpu:
 
 
 def _description(rig: Rig) -> str:
-    """All parts in one sentence, what was assumed among them."""
+    """One sentence that names all parts, the assumed ones too."""
     cards = [f"{gpu.count} x {gpu.part.name} of {_gib(gpu.part.memory_bytes)}" for gpu in rig.gpus]
     sockets = f"{rig.sockets} x " if rig.sockets > 1 else ""
     num_bytes = rig.memory.num_bytes

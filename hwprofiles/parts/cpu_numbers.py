@@ -1,4 +1,4 @@
-"""The numbers of a CPU of the library with its memory, as a machine holds them."""
+"""Making a machine's Cpu from a CPU of the library and its memory."""
 
 from hwprofiles.machine import Cpu
 from hwprofiles.parts.cpu_part import CpuPart
@@ -18,7 +18,7 @@ UNKNOWN_CLOCK_RANGE_HZ = (2.0e9, 4.5e9)
 
 
 def cpu_of(rig: Rig, library: PartsLibrary) -> Cpu:
-    """All sockets with their memory."""
+    """Return the Cpu of a machine: all sockets with their memory."""
     part = rig.cpu
     clock = all_core_clock(part)
     threads = part.cores * rig.sockets
@@ -46,8 +46,9 @@ def cpu_of(rig: Rig, library: PartsLibrary) -> Cpu:
 
 
 def _other_counts(part: CpuPart, sockets: int) -> list[int]:
-    """Return the other numbers of threads to state rates for, besides one on each performance core:
-    fewer, one on every core, and as many as the cores take.
+    """Return the other numbers of threads to state rates for, besides one on each performance core.
+
+    They are a quarter and a half of it, one on every core, and as many as the cores take.
     """
     own = part.cores * sockets
     # Memory is often saturated by a part of the cores, so fewer threads may be as fast.
@@ -58,8 +59,8 @@ def _other_counts(part: CpuPart, sockets: int) -> list[int]:
 
 
 def all_core_clock(part: CpuPart) -> Quantity:
-    """The clock with all cores busy: as listed, else halfway from base to boost, else base, else a
-    guess.
+    """The clock in Hz with all cores busy: as listed, else halfway from base to boost, else base,
+    else a guess.
     """
     source = f"{part.name}: {part.listed.source}"
     date = part.listed.date
@@ -107,7 +108,9 @@ def all_core_clock(part: CpuPart) -> Quantity:
 
 
 def _memory_bytes(rig: Rig, library: PartsLibrary) -> Quantity | None:
-    """Memory of all sockets; of a machine with memory in common, what its GPU leaves."""
+    """Bytes of memory of all sockets, or None where unknown. Of memory in common with a GPU, only
+    what the GPU leaves.
+    """
     memory = rig.memory
     if memory.num_bytes is None:
         return None
@@ -144,8 +147,9 @@ def _memory_rate(rig: Rig, library: PartsLibrary) -> Quantity:
 
 
 def memory_share(rig: Rig, library: PartsLibrary) -> Efficiency:
-    """The share of all sockets' bandwidth that is reached: of the CPU's kind, lowered where weights
-    are spread over sockets.
+    """The share of all sockets' bandwidth that is reached.
+
+    It is the share of the CPU's kind, lowered where weights are spread over several sockets.
     """
     own = library.efficiencies.memory[rig.cpu.kind]
     return own if rig.sockets == 1 else spread_share(own, rig.sockets)
@@ -167,8 +171,10 @@ def _rates(
     clock: Quantity,
     library: PartsLibrary,
 ) -> dict[str, Quantity]:
-    """Rates by compute type. bf16, which weights of any other format run at, is that of f32 where
-    the cores have no bf16.
+    """Operations a second by compute type.
+
+    The rate of bf16 is that of f32 where the cores have no bf16. Weights of a type without a rate
+    run at the rate of bf16.
     """
     operations = dict(part.design.operations_per_cycle)
     # Without units for bf16, it is widened to f32 and multiplied there.

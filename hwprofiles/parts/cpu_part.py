@@ -1,4 +1,4 @@
-"""One CPU of the library, as its maker lists it."""
+"""CPUs of the library, as their makers list them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ M2_LANES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreDesign:
-    """What the cores of a generation share. Operations are those of one core and cycle, a multiply
-    and an add counted as two.
+    """The properties that the cores of one generation share.
 
-    ``vector_bits`` is the width of the units that compute, which may be half of that of the
+    Operations are those of one core in one cycle, by compute type; a multiply and an add count as
+    two. ``vector_bits`` is the width of the units that compute, which may be half the width of the
     instructions.
     """
 
@@ -31,12 +31,12 @@ class CoreDesign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuPart:
-    """A CPU of one socket. ``cores`` are performance cores; ``e_cores`` are beside them. Clocks are
-    None where no source states them.
+    """A CPU of one socket.
 
-    ``lanes`` are shared by GPUs except for the ``disk_lanes`` that a disk takes of them. ``sockets`` is
-    the most that work together. ``memory`` is None where it comes with a GPU that
-    states it.
+    ``cores`` counts performance cores; ``e_cores`` counts the efficiency cores beside them. Clocks
+    are None where no source states them. A disk takes ``disk_lanes`` of the PCIe ``lanes``; GPUs
+    share the others. ``sockets`` is the most that work together. ``memory`` is None where it comes
+    with a GPU that states it.
     """
 
     name: str

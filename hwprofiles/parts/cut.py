@@ -1,4 +1,6 @@
-"""Parts written without a sign between them, cut apart: ``Threadripper 7970X 4x RTX 3090``."""
+"""Cutting apart parts that are written without a sign between them: ``Threadripper 7970X 4x RTX
+3090``.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -6,15 +8,17 @@ from typing import TypeVar
 T = TypeVar("T")
 
 MAX_WORDS = 30
-"""The most words of a part that is cut: more than a computer's parts in a row, and few enough to
-try every cut.
+"""The most words of a text that is cut. A computer's parts in a row have fewer, and trying every
+cut of so few is quick.
 """
 
 
 def fewest_pieces(words: Sequence[str], read: Callable[[str], T | None]) -> list[T] | None:
-    """The words as the fewest pieces, two at least, that ``read`` all understands, in their order.
+    """Return what ``read`` makes of the fewest pieces of the words, at least two, in their order.
 
-    Of as few pieces, the one whose last piece is longest. None where there is no such cut.
+    ``read`` returns None for a piece that it does not understand. Of several cuts into the fewest
+    pieces, the one with the longest last piece is taken. None where no cut is understood, or for
+    more than MAX_WORDS.
     """
     if len(words) > MAX_WORDS:
         return None

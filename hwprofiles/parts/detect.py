@@ -1,4 +1,4 @@
-"""The computer at hand as a machine: what it says of itself, put into a line of parts."""
+"""The computer at hand as a machine: its system's answers, put into a line of parts."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ _NO_MODULES = (
 
 
 def detected_machine(found: FoundSystem | None = None) -> Machine:
-    """The computer at hand, or the one that was found. Nothing is measured.
+    """Return the computer at hand, or the system ``found``, as a machine. Nothing is measured.
 
-    Raises InputError for a system that says nothing of its CPU, and for a GPU that the library does
-    not know.
+    A CPU that the library does not know is made from its cores and instructions. Raises InputError
+    for a GPU that the library does not know.
     """
     system = found or found_system()
     library = parts_library()
@@ -76,7 +76,9 @@ def _memory(system: FoundSystem) -> str:
 
 
 def _gpu(gpu: FoundGpu, library: PartsLibrary) -> str:
-    """The GPU as a part, of the library's size that is nearest to what the driver reports."""
+    """The GPU as a part of a line, with the library's size of memory that is nearest to the
+    driver's figure.
+    """
     names = library.named(_without_size(gpu.name))
     known = [name for name in names if name in library.gpus]
     if not known:
@@ -105,14 +107,14 @@ def _library_name(system: FoundSystem, library: PartsLibrary) -> str:
 
 
 def _model_cpu(system: FoundSystem, library: PartsLibrary) -> CpuPart:
-    """The CPU of the library whose memory an unknown one is taken to have."""
+    """The CPU of the library whose memory is assumed for an unknown CPU."""
     # What matters is the number of memory channels: servers have 8 or 12, desktops 2.
     is_server = system.sockets > 1 or any(word in system.cpu_name for word in ("EPYC", "Xeon"))
     return library.cpus[library.assumed["server_cpu" if is_server else "desktop_cpu"]]
 
 
 def _unknown_cpu(system: FoundSystem, library: PartsLibrary) -> CpuPart:
-    """A CPU out of what the system says of it: cores, threads and instructions; clocks are not
+    """A CPU with the cores, threads and instructions that the system reports; its clocks are not
     known.
     """
     model = _model_cpu(system, library)
@@ -137,8 +139,9 @@ def _unknown_cpu(system: FoundSystem, library: PartsLibrary) -> CpuPart:
 
 
 def _design(flags: frozenset[str], said: Citation) -> CoreDesign:
-    """Instructions by the system's flags; a core is taken to have two units of 256 bits where it
-    has AVX2, of 128 where it has not.
+    """The core design that the system's flags show.
+
+    A core is assumed to have two units, of 256 bits with AVX2 and of 128 without it.
     """
     of_flag = {
         "avx2": "avx2",
@@ -161,7 +164,7 @@ def _design(flags: frozenset[str], said: Citation) -> CoreDesign:
 
 
 def _with_memory(machine: Machine, system: FoundSystem) -> Cpu:
-    """The CPU with the memory that the system counts."""
+    """The machine's CPU with the memory that the system reports, if it reports a size."""
     size = Quantity(
         value=system.memory_bytes,
         kind=Kind.MEASURED,

@@ -1,4 +1,4 @@
-"""The numbers of a GPU of the library, as a machine holds them."""
+"""Making a machine's Gpu from a GPU of the library."""
 
 from collections.abc import Iterator
 
@@ -12,8 +12,9 @@ LAUNCH_NS = 5e3
 LAUNCH_SOURCE = "order of one launch: a few us; developer.nvidia.com/blog/cuda-graphs (2019)"
 
 ECC_SHARE = 15 / 16
-"""What is left of GDDR memory that keeps its error correction in itself: 1 of 16 bytes holds it
-(NVIDIA T4 and L4 product briefs).
+"""The share of GDDR memory that error correction leaves where it is stored there.
+
+Error correction takes 1 of 16 bytes (NVIDIA T4 and L4 product briefs).
 """
 
 
@@ -48,8 +49,8 @@ def gpu_of(part: GpuPart, count: int, library: PartsLibrary) -> Gpu:
 
 
 def no_gpu(cpu: Cpu) -> Gpu:
-    """What stands for the GPU of a machine that has none: no memory, and the rates of its CPU,
-    which does all the work.
+    """Return the Gpu of a machine that has none: no memory, and the rates of the CPU, which does
+    all the work.
     """
     nothing = Quantity(
         value=0,
@@ -68,8 +69,8 @@ def no_gpu(cpu: Cpu) -> Gpu:
 
 
 def _memory(part: GpuPart, library: PartsLibrary) -> Quantity:
-    """What a process sees of the memory: as published, else the box's size by the maker's usual
-    share.
+    """Bytes of the memory that a process sees: as published, else the size on the box times the
+    maker's usual share.
     """
     # What a source saw a process get goes before any share of the box's size.
     if part.reported_bytes is not None:
@@ -82,8 +83,10 @@ def _memory(part: GpuPart, library: PartsLibrary) -> Quantity:
 
 
 def _rates(part: GpuPart) -> Iterator[tuple[str, tuple[float, Citation]]]:
-    """Rates by compute type. bf16, which weights of any other format run at, is that of fp16 or
-    else of f32 where there is none.
+    """Yield operations a second by compute type.
+
+    The rate of bf16 is that of fp16, or else of f32, where the GPU has no bf16. Weights of a type
+    without a rate run at the rate of bf16.
     """
     stated = part.operations_per_s
     for name in ("bf16", "fp16", "f32"):

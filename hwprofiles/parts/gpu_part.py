@@ -1,4 +1,4 @@
-"""One size of one GPU of the library, as its maker lists it."""
+"""GPUs of the library, one for each size of memory, as their makers list them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from hwprofiles.quantity import Kind
 from hwprofiles.units import GB, GIB, MEGAHERTZ, MIB, TERA
 
 SHARED = "shared"
-"""The memory of graphics inside a CPU."""
+"""The value of ``GpuPart.memory`` for graphics inside a CPU, which use the CPU's memory."""
 
 _RATE_ENDING = "_tera"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Citation:
-    """Where the numbers of a part are from."""
+    """The source of a part's numbers, with its date and kind."""
 
     source: str
     date: str
@@ -25,8 +25,8 @@ class Citation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostPart:
-    """What comes with a GPU that is sold in one piece with its CPU: memory and link of its own,
-    where it has them.
+    """The CPU that is sold in one piece with a GPU. Memory and link are None where the CPU has none
+    of its own.
     """
 
     cpu: str
@@ -38,13 +38,14 @@ class HostPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuPart:
-    """A GPU with one size of memory. ``memory_bytes`` is the size on the box; it and the memory's
-    rate are 0 for graphics inside a CPU, which take both of the CPU's memory.
+    """A GPU with one size of memory.
 
-    ``operations_per_s`` holds dense rates by compute type. ``reported_bytes`` is what a process
-    sees of the memory, where a source states it. ``copies_within`` the card are ``asynchronous``,
-    started ``by threads``, or ``waiting``; None where that is not known. ``pcie_generation`` and ``lanes`` are None for one
-    that has its memory in common with the CPU.
+    ``memory_bytes`` is the size on the box. Size and rate of the memory are 0 for graphics inside a
+    CPU, which use the CPU's memory. ``operations_per_s`` holds dense rates by compute type.
+    ``reported_bytes`` is the memory that a process sees, where a source states it.
+    ``copies_within`` says how copies within the card run: ``asynchronous``, started ``by threads``,
+    or ``waiting``; None where unknown. ``pcie_generation`` and ``lanes`` are None for a GPU that
+    has its memory in common with the CPU.
     """
 
     name: str
@@ -67,12 +68,12 @@ class GpuPart:
 
     @property
     def is_unified(self) -> bool:
-        """Whether it has no memory of its own, but that of the CPU."""
+        """Whether the GPU has no memory of its own and uses that of the CPU."""
         return self.memory in ("unified", SHARED)
 
     @property
     def is_inside_cpu(self) -> bool:
-        """Whether it is part of a CPU whose memory is named apart, as modules."""
+        """Whether the GPU is part of a CPU whose memory a line names apart, as modules."""
         return self.memory == SHARED
 
     @property
@@ -84,7 +85,7 @@ class GpuPart:
 
     @property
     def is_data_centre(self) -> bool:
-        """Whether it has HBM, which cards of desktops have not."""
+        """Whether the GPU has HBM, which desktop cards lack."""
         return self.memory.startswith("HBM")
 
 
@@ -123,8 +124,8 @@ def _part(family: Mapping[str, Any], own: Mapping[str, Any]) -> GpuPart:
 
 
 def _rates(family: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Dense rates by compute type: those of the row, else units times clock times operations of a
-    unit.
+    """Yield dense operations a second by compute type: as the row states them, or units times clock
+    times operations of a unit.
     """
     for key, value in own.items():
         if key.endswith(_RATE_ENDING):

@@ -1,5 +1,5 @@
-"""Lines that name a chip whose GPU and CPU have their memory in common: what is said twice there,
-and what graphics inside a CPU are.
+"""Lines with a chip whose GPU and CPU have their memory in common: repetitions are removed, and
+graphics inside a CPU get its memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +18,10 @@ def said_once(
     library: PartsLibrary,
     assume: Callable[[str], object],
 ) -> PartsLine:
-    """The line with such a chip named once, its memory as its own size, and without graphics inside
-    a CPU that stand beside a card.
+    """Return the line with each chip that has its memory in common named once.
+
+    Memory that the line names apart becomes the size of the chip. Graphics inside a CPU are left
+    out beside a card; ``assume`` gets a sentence on it.
     """
     return _without_idle(_with_size(_merged(line, library), library), library, assume)
 
@@ -42,7 +44,9 @@ def with_memory(part: GpuPart, memory: RigMemory, line: PartsLine) -> GpuPart:
 
 
 def _merged(line: PartsLine, library: PartsLibrary) -> PartsLine:
-    """``Ryzen AI Max+ 395 + Radeon 8060S`` is one chip, found twice under one name."""
+    """Return the line with one item for a chip that is named twice, as in ``Ryzen AI Max+ 395 +
+    Radeon 8060S``.
+    """
     kept: list[GpuItem] = []
     for item in line.gpus:
         is_chip = library.gpus[item.name][0].is_unified
@@ -55,7 +59,7 @@ def _merged(line: PartsLine, library: PartsLibrary) -> PartsLine:
 
 
 def _with_size(line: PartsLine, library: PartsLibrary) -> PartsLine:
-    """``M4 Max + 128GB`` is ``M4 Max 128GB``, where the chip is sold so."""
+    """Return ``M4 Max + 128GB`` as ``M4 Max 128GB``, where the chip is sold with that size."""
     memory = line.memory
     if memory is None or line.cpu is not None or len(line.gpus) != 1:
         return line
@@ -87,7 +91,7 @@ def _named(items: Sequence[GpuItem]) -> str:
 
 
 def total_gib(memory: MemoryModules) -> int | None:
-    """The size of all modules in GiB; None where none is written."""
+    """The size of all modules in GiB; None where the line writes no size."""
     if memory.module_gib is None:
         return None
     return memory.module_gib * (memory.modules or 1) * (memory.sockets or 1)

@@ -31,15 +31,15 @@ class PartsLibrary:
     names_by_key: Mapping[str, tuple[str, ...]]
 
     def named(self, text: str) -> tuple[str, ...]:
-        """The names of GPUs and CPUs that a text stands for: none, one, or several where it is
-        short of telling them apart.
+        """The names of GPUs and CPUs that a text stands for: none, one, or several where the text
+        is too short to tell them apart.
         """
         return self.names_by_key.get(key_of(text), ())
 
 
 @cache
 def parts_library() -> PartsLibrary:
-    """The library that ships; read at the first call."""
+    """Return the library of parts that ships with Rosin. The first call reads its files."""
     gpus = _by_name(_gpus())
     cpu_data = _read("cpus")
     designs = core_designs(cpu_data)
@@ -78,7 +78,8 @@ def _names_by_key(
     gpus: Mapping[str, tuple[GpuPart, ...]],
     cpus: Mapping[str, CpuPart],
 ) -> dict[str, tuple[str, ...]]:
-    """The spellings of all parts. A whole name goes before the shortened name of another part.
+    """The names of parts by each spelling. A whole name goes before the shortened name of another
+    part.
 
     A CPU that is sold in one piece with a GPU is found as that GPU.
     """

@@ -1,6 +1,4 @@
-"""A line of parts, read: which GPUs, which CPU, which memory, which disk. Names are those of the
-library.
-"""
+"""Reading a line of parts: its GPUs, CPU, memory and disk, under the names of the library."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -25,9 +23,9 @@ GRAMMAR = f"{ORDER}, memory by socket as {BY_SOCKET}"
 EXAMPLE = "RTX 4080 + Ryzen 9 7950X + 2x32GB DDR5-4800"
 
 MAX_PART = 200
-"""Characters of a part: more than any name with all that stands beside it."""
+"""The most characters of a part; no name with its count, size and link has as many."""
 _TOO_LARGE = re.compile(r"\d{7}")
-"""No count, size, speed or name of a part has so many digits."""
+"""Seven digits in a row. No count, size, speed or name of a part has so many."""
 _COUNT = re.compile(r"(?:(?P<count>\d{1,2})\s*[x×]\s*)?(?P<rest>.+)", re.IGNORECASE)
 _PCIE = re.compile(
     r"\b(?:pcie|pci-e|gen)[\s-]*(?P<generation>\d)(?:\.0)?\s*[x×]\s*(?P<lanes>\d+)\b",
@@ -41,12 +39,12 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 _INSIDE = re.compile(r"(?P<before>\d+\s*[x×]\s*\()(?P<inside>.*)\)", re.IGNORECASE)
-"""Memory of each socket, whose inside is written as any other."""
+"""Memory by socket, ``2x(8x64GB DDR5-4800)``, with any other memory in the brackets."""
 _DISK = re.compile(r"(?:nvme|ssd|disk)(?:\s+ssd)?\s+(?P<rate>.+)", re.IGNORECASE)
 _DISK_SIZE = re.compile(
     r"(?:(?:nvme|m\.2|ssd|disk|hdd|pcie|gen\s*\d|\d\.0|x4|[\d.]+\s*[tg]b)\s*)+", re.IGNORECASE
 )
-"""A disk without a rate. The rate decides, so the size alone is no use."""
+"""A disk with a size but no rate. Only the rate counts, so such a disk is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +72,12 @@ class CpuItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryModules:
-    """Modules of one kind: those of each of that many sockets, or all of them where ``sockets`` is
-    None.
+    """Memory modules of one kind: those of each socket, or of all sockets together where
+    ``sockets`` is None.
 
-    ``modules`` is None where only a total is written, ``module_gib`` where no size is,
-    ``type_name`` and ``mt_per_s`` where no kind and no speed are.
+    ``modules`` is None where only a total is written; ``module_gib`` is then the total in GiB.
+    ``module_gib``, ``type_name`` and ``mt_per_s`` are None where the size, the kind or the speed is
+    not written.
     """
 
     text: str
@@ -91,7 +90,7 @@ class MemoryModules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskItem:
-    """A disk and the rate at which it is read, None where only its size is written."""
+    """A disk. ``bytes_per_s`` is its read rate, None where only its size is written."""
 
     text: str
     bytes_per_s: float | None
@@ -102,7 +101,7 @@ Item = GpuItem | CpuItem | MemoryModules | DiskItem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartsLine:
-    """What a line names. ``text`` is the line with single spaces."""
+    """The parts that a line names. ``text`` joins them by a plus with single spaces."""
 
     text: str
     gpus: tuple[GpuItem, ...] = ()
@@ -130,8 +129,8 @@ def parse_line(text: str, library: PartsLibrary) -> PartsLine:
 
 
 def split_line(text: str) -> list[str]:
-    """The parts of a line, spaces collapsed. The sign in the name of a processor such as ``8480+``
-    or ``AI Max+ 395`` divides nothing. Commas and the like divide as a plus does.
+    """Return the parts of a line, with single spaces. A plus, a comma and the like divide parts.
+    The plus in a processor's name, such as ``8480+`` or ``AI Max+ 395``, does not.
     """
     # A plus divides where a space is before it or a word behind it.
     parts = re.split(r"\s\+\s*|\+(?=\w)|[,;|]\s+|\s[/&]\s|\n", f" {without_cores(text)} ")
@@ -139,7 +138,7 @@ def split_line(text: str) -> list[str]:
 
 
 def is_one_part(text: str) -> bool:
-    """Whether a text without spaces is a part of the library."""
+    """Whether a text is the spelling of at least one part of the library."""
     return bool(parts_library().named(text))
 
 
@@ -168,7 +167,7 @@ def _once(known: Item | None, item: Item, right: str) -> None:
 
 
 def _items(part: str, library: PartsLibrary) -> list[Item]:
-    """The item that a part is, else those that it names in a row."""
+    """The item that a part names, else those that it names in a row. Raises InputError for none."""
     try:
         item = _item(part, library)
     except InputError:
@@ -196,7 +195,7 @@ def _item(part: str, library: PartsLibrary) -> Item | None:
 
 def _in_a_row(part: str, library: PartsLibrary) -> list[Item] | None:
     def read(text: str) -> Item | None:
-        """The part that these words name; None where they name none."""
+        """Return the item that these words name; None where they name none."""
         try:
             return _item(text, library)
         except InputError:
@@ -304,7 +303,7 @@ def _device(part: str, library: PartsLibrary) -> GpuItem | CpuItem | None:
 
 
 def _singular(name: str, count: int) -> str:
-    """``3090s`` of several is ``3090``."""
+    """The name without its plural s, as in ``2x 3090s``, where ``count`` is above 1."""
     return re.sub(r"(?<=\w)s$", "", name, flags=re.IGNORECASE) if count > 1 else name
 
 
@@ -337,8 +336,8 @@ def _gpu(
 
 
 def _memory_gib(part: str, gib: int, sizes: Sequence[GpuPart]) -> int:
-    """Return the size, if the GPU is sold with it or with half of it: cards are rebuilt with larger
-    chips.
+    """Return the size, if the GPU is sold with it or with half of it, as cards are rebuilt with
+    larger chips. Raises InputError for any other size.
     """
     if sizes[0].is_inside_cpu:
         right = "write that as a part of its own, such as 2x32GB DDR5-5600"
@@ -353,7 +352,7 @@ def _memory_gib(part: str, gib: int, sizes: Sequence[GpuPart]) -> int:
 
 
 def _taken(pattern: re.Pattern[str], text: str) -> tuple[str, re.Match[str] | None]:
-    """The text without what the pattern finds in it, and what it found."""
+    """Return the text without the first match of the pattern, and the match."""
     match = pattern.search(text)
     if match is None:
         return text, None

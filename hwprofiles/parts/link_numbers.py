@@ -10,17 +10,23 @@ LATENCY_NS = 10e3
 LATENCY_SOURCE = "order of one asynchronous copy with its event: twice a kernel launch"
 
 GIGATRANSFERS = {1: 2.5, 2: 5.0, 3: 8.0, 4: 16.0, 5: 32.0, 6: 64.0}
-"""Rate of a lane by generation; PCI Express Base Specification 1.0 to 6.0."""
+"""Gigatransfers a second of one lane by PCIe generation (PCI Express Base Specification 1.0 to
+6.0).
+"""
 
 ENCODED = {1: 8 / 10, 2: 8 / 10, 3: 128 / 130, 4: 128 / 130, 5: 128 / 130, 6: 242 / 256}
-"""Share of a lane's bits that carry data: 8b/10b, 128b/130b, and 242 of 256 bytes of a flit."""
+"""Share of a lane's bits that carry data, by PCIe generation: 8b/10b, 128b/130b, and 242 of 256
+bytes of a flit.
+"""
 
 PAGEABLE_PEAK = 16 * GIGATRANSFERS[4] * ENCODED[4] / BITS_PER_BYTE * GIGA
-"""The fastest link whose rate still shows in pageable copies, bytes/s: PCIe 4.0 x16."""
+"""The rate in bytes/s above which a faster link does not speed up pageable copies: that of PCIe 4.0
+x16.
+"""
 
 
 def link_of(gpu: RigGpu, library: PartsLibrary) -> Link:
-    """The link of one of the GPUs."""
+    """Return the link between the host and one of the GPUs."""
     host = gpu.part.host
     if host is not None and host.link is not None:
         assert host.link_bytes_per_s is not None
@@ -51,7 +57,9 @@ def link_of(gpu: RigGpu, library: PartsLibrary) -> Link:
 
 
 def no_link(cpu: Cpu) -> Link:
-    """What stands for the link of a machine without a GPU: the CPU's own memory."""
+    """Return the Link of a machine without a GPU: the rate of the CPU's own memory, without
+    latency.
+    """
     latency = Quantity(
         value=0,
         kind=Kind.ASSUMED,
@@ -63,7 +71,7 @@ def no_link(cpu: Cpu) -> Link:
 
 
 def pcie_bytes_per_s(generation: int, lanes: int) -> float:
-    """What the lanes carry one way, packets' headers included."""
+    """Return the bytes a second that the lanes carry one way, packets' headers included."""
     return GIGATRANSFERS[generation] * lanes * ENCODED[generation] / BITS_PER_BYTE * GIGA
 
 

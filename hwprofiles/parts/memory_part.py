@@ -1,4 +1,4 @@
-"""Kinds of memory modules, and what one socket's modules give together."""
+"""Kinds of memory modules, and the size and bandwidth of a machine's memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,16 +8,20 @@ from hwprofiles.parts.gpu_part import Citation
 from hwprofiles.units import MILLION
 
 BYTES_PER_TRANSFER = 8
-"""A channel of DDR3, DDR4 and DDR5 is 64 bits wide (JEDEC JESD79; the two halves of a DDR5 module
+"""Bytes that a channel moves at once.
+
+A channel of DDR3, DDR4 and DDR5 is 64 bits wide (JEDEC JESD79; the two halves of a DDR5 module
 together). Channels of LPDDR are narrower: as many as make 64 bits count as one.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryType:
-    """A kind of module, between which rates it is sold, and that of most CPUs that take it beside
-    their own kind. CPUs that take memory of ``taken_as`` take it: laptops have soldered LPDDR5 where
-    their CPU is listed with DDR5.
+    """A kind of memory module, with the slowest and the fastest rate (MT/s) that it is sold with.
+
+    ``usual_mt_per_s`` is the rate of most CPUs that take this kind beside their own. A CPU that
+    takes the kind ``taken_as`` takes this kind too: laptops have soldered LPDDR5 where their CPU is
+    listed with DDR5.
     """
 
     name: str
@@ -43,7 +47,7 @@ def memory_types(data: Mapping[str, Any]) -> dict[str, MemoryType]:
 
 
 def peak_bytes_per_s(channels: int, mt_per_s: int) -> float:
-    """The most that that many channels move."""
+    """Return the bytes a second that ``channels`` channels move at most."""
     return channels * mt_per_s * MILLION * BYTES_PER_TRANSFER
 
 

@@ -16,8 +16,10 @@ _NOISE = re.compile(
     r"|\b(?:nvidia|amd|intel|cpu|gpu|processor|graphics|generation|edition|workstation|hbm\d\w*)\b",
     re.IGNORECASE,
 )
-"""What systems and people put around a name: makers, trade marks, "16-Core Processor", "@ 3.50GHz",
-the first version, the town an EPYC is called after.
+"""Text that systems and people put around a name.
+
+Examples are makers, trade marks, "16-Core Processor", "@ 3.50GHz", the first version and the town
+an EPYC is called after.
 """
 
 _WORDS = {"mobile": "laptop", "max-q": "maxq", "max+": "max"}
@@ -64,8 +66,9 @@ _OPTIONAL_BESIDE = {
     "p": ("xeon",),
     "ultra": ("core",),
 }
-"""Words that people leave out of a name that has one of these words, and of no other: an RTX PRO
-6000 is no RTX 6000, an M2 Ultra no M2.
+"""Words that people leave out only of names that contain one of the words listed.
+
+In other names such a word tells parts apart: an RTX PRO 6000 is no RTX 6000, an M2 Ultra no M2.
 """
 
 _SHORT = {
@@ -75,16 +78,18 @@ _SHORT = {
     "ryzen 9": "r9",
     "ryzen threadripper": "tr",
 }
-"""What people write in place of two words."""
+"""The abbreviations that people write in place of two words."""
 
 
 def key_of(text: str) -> str:
-    """A name without spaces, signs and what systems put around it, in small letters."""
+    """Return a name in small letters, without spaces, signs and the text that systems put around
+    it.
+    """
     return "".join(_words(text))
 
 
 def keys_of(name: str) -> set[str]:
-    """Every way of writing a name: with any of its optional words left out, as one word."""
+    """Return every spelling of a name as one word, with any of its optional words left out."""
     words = _words(name)
     found = {"".join(words)}
     for spelling in (words, *_shortened(words)):
@@ -110,7 +115,7 @@ def _is_optional(word: str, words: list[str]) -> bool:
 
 
 def nearest(text: str, names_by_key: Mapping[str, Iterable[str]]) -> list[str]:
-    """The few names whose spelling is nearest to the text, nearest first."""
+    """The names whose spelling is nearest to the text, at most NUM_SUGGESTIONS, nearest first."""
     key = key_of(text)
     close = difflib.get_close_matches(key, names_by_key, n=4 * NUM_SUGGESTIONS, cutoff=0.5)
     close.sort(key=lambda spelling: _distance(key, spelling))
@@ -119,8 +124,10 @@ def nearest(text: str, names_by_key: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def _distance(key: str, spelling: str) -> tuple[float, int]:
-    """How far two spellings are apart; of equally far ones, that with the same letters is nearer,
-    as letters change places more often than they change.
+    """The distance of two spellings as a sort key.
+
+    Of equally similar spellings, the one with the same letters is nearer: letters change places
+    more often than they change.
     """
     common = Counter(key) & Counter(spelling)
     others = len(key) + len(spelling) - 2 * common.total()

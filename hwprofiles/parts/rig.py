@@ -1,5 +1,5 @@
-"""A machine's parts with nothing left out: what a line names, and what is assumed where it names
-nothing.
+"""All parts of a machine: those that a line names, and those that are assumed where it names
+none.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from hwprofiles.units import GIB
 
 ASSUMED_DATE = "2026-11"
 NO_MEMORY = "the line names no memory"
-"""How the assumption of a memory begins."""
+"""The beginning of the sentence that says which memory is assumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +47,10 @@ class Rig:
 
 
 class _Assumptions:
-    """Gathers what is assumed, in the order in which it is."""
+    """Gathers the sentences on what is assumed, in their order."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
+        """Start without a sentence."""
         self.found: list[str] = []
 
     def add(self, sentence: str) -> str:
@@ -60,8 +60,8 @@ class _Assumptions:
 
 
 def complete(line: PartsLine, library: PartsLibrary) -> Rig:
-    """The parts of a line with what it leaves out assumed. Raises InputError for parts that cannot
-    be in one machine.
+    """Return the parts of a line, with assumed ones for those that it leaves out. Raises InputError
+    for parts that cannot be in one machine.
     """
     assumptions = _Assumptions()
     line = said_once(line, library, assumptions.add)
@@ -105,7 +105,7 @@ def _sized(item: GpuItem, library: PartsLibrary, assumptions: _Assumptions) -> G
 
 
 def _doubled(part: GpuPart, assumptions: _Assumptions) -> GpuPart:
-    """A card on which chips of twice the size were soldered: all else stays."""
+    """Return the card with chips of twice the size soldered on; all else stays."""
     gib = part.memory_bytes // GIB
     assumptions.add(
         f"{part.name} is sold with {gib} GB: one of {2 * gib} GB is taken to be as fast",
@@ -115,7 +115,9 @@ def _doubled(part: GpuPart, assumptions: _Assumptions) -> GpuPart:
 
 
 def _unified(parts: list[tuple[GpuItem, GpuPart]], line: PartsLine) -> GpuPart | None:
-    """The GPU that has its memory in common with the CPU, if it is such a machine."""
+    """Return the GPU that comes in one chip with CPU and memory; None where there is none. Raises
+    InputError where the line names other such parts beside it.
+    """
     unified = [part for _, part in parts if part.is_unified]
     if not unified:
         return None
@@ -140,7 +142,9 @@ def _cpu(
     parts: list[tuple[GpuItem, GpuPart]],
     assumptions: _Assumptions,
 ) -> tuple[CpuPart, int]:
-    """The CPU and its number of sockets."""
+    """Return the CPU, named or assumed, and its number of sockets. Raises InputError for too many
+    sockets.
+    """
     named = line.memory.sockets if line.memory else None
     if line.cpu is not None:
         cpu = library.cpus[line.cpu.name]
@@ -228,7 +232,9 @@ def _memory_type(
     library: PartsLibrary,
     assumptions: _Assumptions,
 ) -> str:
-    """The kind of memory: as named, else the CPU's. Raises InputError for one that it takes not."""
+    """The kind of memory: as named, else the CPU's. Raises InputError for a kind that the CPU does
+    not take.
+    """
     assert cpu.memory is not None
     if item.type_name is None:
         assumptions.add(f"{item.text!r} names no kind of memory: {cpu.memory} assumed")
@@ -243,7 +249,9 @@ def _memory_type(
 
 
 def _channels(item: MemoryModules, cpu: CpuPart, sockets: int, assumptions: _Assumptions) -> int:
-    """Channels of all sockets that have a module: no more than the CPU has."""
+    """The number of channels that have a module, over all sockets; at most as many as the CPUs
+    have.
+    """
     most = cpu.channels * sockets
     if item.modules is None:
         filled = f"all {most} channels of {cpu.name} assumed to be filled"
@@ -304,8 +312,9 @@ def _linked(
     line: PartsLine,
     assumptions: _Assumptions,
 ) -> RigGpu:
-    """The GPU with its link: as named, else of the older generation of GPU and CPU, with as many
-    lanes as both have to give.
+    """Return the GPU with its link, as named or assumed.
+
+    An assumed link has the older generation of GPU and CPU, and as many lanes as both can give.
     """
     is_linked_otherwise = part.host is not None and part.host.link is not None
     has_own_link = part.pcie_generation is None or is_linked_otherwise
@@ -338,7 +347,9 @@ def _linked(
 
 
 def _lanes(own: int, cpu: CpuPart, sockets: int, num_gpus: int) -> int:
-    """Lanes of one GPU: its own, halved until all GPUs share what is left beside a disk."""
+    """Lanes of one GPU: its own, halved until all GPUs fit in the CPUs' lanes that a disk
+    leaves.
+    """
     if cpu.lanes is None:
         return own
     share = max(1, (cpu.lanes * sockets - cpu.disk_lanes) // num_gpus)

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 ABSENT = "-"
-"""A cell that no source states."""
+"""The text of a cell whose value no source states."""
 
 
 def rows_of(family: Mapping[str, Any], key: str) -> Iterator[dict[str, Any]]:
-    """The rows of one family, each by the heading of its column; what no source states is left out.
+    """Yield the rows of one family as values by the heading of their column, without the cells that
+    no source states.
 
     Rows are lines of text, as YAML takes ten times as long to read each cell as a value of its own.
     """

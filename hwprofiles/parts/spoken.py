@@ -1,5 +1,6 @@
-"""How people write parts in posts and lists, put into the words of the grammar: ``dual 3090s``,
-``64GB (2x32GB) DDR5 6000MHz CL30``, ``RTX 3090 eGPU over OCuLink``.
+"""Rewriting parts, as people write them in posts and lists, into the grammar.
+
+Examples: ``dual 3090s``, ``64GB (2x32GB) DDR5 6000MHz CL30``, ``RTX 3090 eGPU over OCuLink``.
 """
 
 import re
@@ -34,8 +35,10 @@ _LINKS = (
         " PCIe 3 x4 ",
     ),
 )
-"""Cables that carry PCIe: OCuLink has its lanes as they are; Thunderbolt 3 and 4 and USB4 carry 32
-Gbit/s of PCIe, as four lanes of 3.0 do, Thunderbolt 5 64 (specifications of Intel and USB-IF).
+"""Cables that carry PCIe, each with its PCIe generation and lanes.
+
+OCuLink carries the lanes unchanged. Thunderbolt 3 and 4 and USB4 carry 32 Gbit/s of PCIe, as four
+lanes of 3.0 do. Thunderbolt 5 carries 64 Gbit/s (specifications of Intel and USB-IF).
 """
 
 _ASIDE = re.compile(
@@ -46,12 +49,12 @@ _ASIDE = re.compile(
     r"|\bmac(?:\s*(?:studio|mini|pro)|book(?:\s*(?:pro|air))?)\b(?:\s*1[3-6](?:\"|\s*inch|\b))?|\bimac\b",
     re.IGNORECASE,
 )
-"""What stands beside a name and is no part of it: who built the card, how it was bought."""
+"""Words beside a name that are no part of it, such as who built the card or how it was bought."""
 
 _LABEL = re.compile(
     r"^(?:cpu|gpus?|processor|(?:graphics|video)(?:\s+cards?)?)\s*:\s*", re.IGNORECASE
 )
-"""What stands before a part in a list: ``GPU: 2x RTX 3090``."""
+"""A label before a part in a list: ``GPU: 2x RTX 3090``."""
 
 _LAPTOP_FIRST = re.compile(
     r"^(?P<count>\d{1,2}\s*[x×]\s*)?(?:laptop|mobile)\s+(?P<name>.*\w.*)$", re.I
@@ -59,7 +62,9 @@ _LAPTOP_FIRST = re.compile(
 """``laptop RTX 4060 8GB``: a word that parts have behind their names."""
 
 _CORES = re.compile(r"\([^()]*\bcores?\b[^()]*\)", re.IGNORECASE)
-"""Cores in brackets, as Apple's are told apart: a name has its own."""
+"""Brackets that count cores, as people tell Apple's chips apart. The name alone decides the
+part.
+"""
 
 _SHOP = re.compile(
     r"\b(?:ecc|reg|registered|unbuffered|memory|kit|total|sticks?|of|at|system|installed|soldered"
@@ -67,7 +72,9 @@ _SHOP = re.compile(
     r"|\bcl\s*-?\d+\b|\b[12]rx\d\b|\b[12]dpc\b|@",
     re.IGNORECASE,
 )
-"""What modules are called besides their kind; none of it changes a rate that is stated."""
+"""Words beside the kind of a module, such as ``ECC`` or ``CL30``. None of them changes a stated
+rate.
+"""
 _MRDIMM = re.compile(r"\bmrdimm(?=-\d)", re.IGNORECASE)
 _CHANNELS = re.compile(
     r"\b(?:(?P<number>\d{1,2})|(?P<word>single|dual|triple|quad|six|octa|eight))[\s-]*"
@@ -94,7 +101,9 @@ def without_cores(text: str) -> str:
 
 
 def plain_device(part: str) -> str:
-    """The part with its cable as PCIe and nothing beside its name."""
+    """Return the part with its cable as PCIe, and without a label and words that are not its
+    name.
+    """
     part = _LABEL.sub("", part)
     for cable, link in _LINKS:
         part = cable.sub(link, part)
@@ -105,7 +114,9 @@ def plain_device(part: str) -> str:
 
 
 def count_first(part: str) -> str:
-    """The part, its link taken out, with a count in front where it has one."""
+    """Return the part with its count in front, as ``2xNAME``, where it has one. The caller has
+    taken the link out.
+    """
     word = _COUNT_WORD.match(part)
     if word is not None:
         count = _COUNTS[word["word"].lower()] if word["word"] else 2
@@ -115,11 +126,11 @@ def count_first(part: str) -> str:
 
 
 def plain_memory(part: str) -> str | None:
-    """The part as ``[Nx]SIZE [TYPE[-SPEED]]``; None where it is not memory, or says two things that
-    differ.
+    """Return the part as ``[Nx]SIZE [TYPE[-SPEED]]``; None where it is not memory or contradicts
+    itself.
 
-    ``8-channel`` beside a total stands for as many modules, and beside a kind or a speed for as many
-    of a size that is not known, ``8x?GB``.
+    ``8-channel`` beside a total stands for 8 equal modules. Beside a kind or a speed alone, it
+    stands for 8 modules of unknown size, ``8x?GB``.
     """
     text = _SHOP.sub(" ", _MRDIMM.sub("DDR5", part))
     is_said = re.search(r"\b(?:ram|memory|dimms?)\b", part, re.IGNORECASE) is not None
@@ -152,7 +163,11 @@ def plain_memory(part: str) -> str | None:
 def _of_unknown_size(
     channels: re.Match[str] | None, kind: re.Match[str] | None, speed: re.Match[str] | None
 ) -> str | None:
-    """``8 channel DDR4 3200``; None for a kind or a speed alone, which may be of anything."""
+    """Return ``8 channel DDR4 3200`` as ``8x?GB DDR4-3200``.
+
+    None without channels, as a kind or a speed alone may be of anything, and None for channels
+    alone.
+    """
     if channels is None or (kind is None and speed is None):
         return None
     return f"{_count_of(channels)}x?GB{_kind_and_speed(kind, speed)}"
@@ -165,7 +180,7 @@ def _kind_and_speed(kind: re.Match[str] | None, speed: re.Match[str] | None) -> 
 
 
 def _gib(total: re.Match[str]) -> int | None:
-    """The size in GiB; None for one that is no whole number of them."""
+    """The size in GiB; None where it is not a whole number."""
     size = float(total["size"])
     if total["unit"].lower().startswith("t"):
         # A terabyte of memory is 1,024 GB of modules, 1.5 of them 1,536.
@@ -186,7 +201,7 @@ def _count_of(channels: re.Match[str]) -> int:
 
 
 def _taken(pattern: re.Pattern[str], text: str) -> tuple[str, re.Match[str] | None]:
-    """The text without what the pattern finds in it first, and what it found."""
+    """Return the text without the first match of the pattern, and the match."""
     match = pattern.search(text)
     if match is None:
         return text, None

@@ -1,4 +1,6 @@
-"""What this computer says of itself: its GPUs, CPU and memory modules, read and not measured."""
+"""Reading what this computer's system reports of its GPUs, CPU and memory modules. Nothing is
+measured.
+"""
 
 import re
 import shutil
@@ -21,7 +23,7 @@ TIMEOUT_S = 20
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundGpu:
     """A GPU as its driver names it. Generation and lanes are the most that card and board do
-    together; None where it says neither.
+    together, or None where the driver does not say.
     """
 
     name: str
@@ -32,7 +34,9 @@ class FoundGpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundModules:
-    """Memory modules that are alike: how many, and of what kind."""
+    """Memory modules that are alike: their number, the size of each in GiB, their kind and rate in
+    MT/s.
+    """
 
     count: int
     gib: int
@@ -42,7 +46,11 @@ class FoundModules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundSystem:
-    """What the system says. ``modules`` is None where only the administrator may ask for them."""
+    """A computer as its system reports it.
+
+    ``cores`` are those of one socket, ``threads`` those of all sockets. ``modules`` is None where
+    the modules differ, or where only the administrator may ask for them.
+    """
 
     gpus: tuple[FoundGpu, ...]
     cpu_name: str
@@ -59,8 +67,10 @@ Read = Callable[[str], str]
 
 
 def found_system(run: Run | None = None, read: Read | None = None) -> FoundSystem:
-    """Ask this computer. ``run`` gives what a command prints ("" where it is not there or fails),
-    ``read`` the text of a file.
+    """Return what this computer's system reports.
+
+    ``run`` returns what a command prints ("" where it is missing or fails). ``read`` returns the
+    text of a file ("" where it cannot be read).
     """
     ask = run or _run
     text_of = read or _read
@@ -82,7 +92,7 @@ def found_system(run: Run | None = None, read: Read | None = None) -> FoundSyste
 
 
 def _gpus(printed: str) -> Iterable[FoundGpu]:
-    """One GPU a line: name, MiB, generation, lanes."""
+    """Yield the GPUs that nvidia-smi prints, one a line: name, MiB, generation, lanes."""
     for line in printed.splitlines():
         # Lines that do not fit, such as an error message of the driver, are no GPU.
         fields = [field.strip() for field in line.split(",")]
@@ -97,8 +107,8 @@ def _gpus(printed: str) -> Iterable[FoundGpu]:
 
 
 def _modules(printed: str) -> FoundModules | None:
-    """The modules that dmidecode lists, if they are all equal; None where it lists none or unlike
-    ones.
+    """The modules that dmidecode lists, if they are all equal; None where it lists none, or modules
+    that differ.
     """
     found = [module for block in printed.split("\n\n") if (module := _module(block))]
     # A line of parts has one kind of module; unlike ones are left to the user to state.
@@ -109,7 +119,9 @@ def _modules(printed: str) -> FoundModules | None:
 
 
 def _module(block: str) -> tuple[int, str, int] | None:
-    """Size in GiB, type and rate of one module; None for an empty slot or what is none."""
+    """Size in GiB, kind and rate in MT/s of one module; None for an empty slot or a block that is
+    no module.
+    """
     size = re.search(r"^\s*Size: (\d+) ([GM])i?B", block, re.MULTILINE)
     type_name = re.search(r"^\s*Type: (DDR\d)\b", block, re.MULTILINE)
     # The configured speed, as boards often run modules slower than they could.

@@ -1,1 +1,1 @@
-"""What a model is, and the files that it is read from."""
+"""Models, and the files that they are read from."""

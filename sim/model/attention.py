@@ -1,4 +1,4 @@
-"""What stands before a layer's feed-forward: attention with its caches, or a state."""
+"""The mixers of layers: attention with its caches, or a state in its place."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,12 +16,12 @@ Sizes = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionCache:
-    """One cache that attention reads: entries of ``elements`` each, an entry for
-    ``tokens_per_entry`` tokens.
+    """One cache that attention reads, with an entry of ``elements`` for every ``tokens_per_entry``
+    tokens.
 
-    It keeps the last ``window_tokens`` tokens (None: all). A query looks at the entries of
-    ``chosen_tokens`` tokens at most (None: at all that are kept); each costs it 2·``pair_elements``
-    FLOPs.
+    The cache keeps the last ``window_tokens`` tokens (None: all). A query looks at the entries of
+    ``chosen_tokens`` tokens at most (None: of all that are kept). Each entry costs the query
+    2·``pair_elements`` FLOPs. ``is_borrowed`` marks a cache that another layer keeps.
     """
 
     elements: int
@@ -32,7 +32,9 @@ class AttentionCache:
     is_borrowed: bool = False
 
     def kept_elements(self, context_tokens: int) -> int:
-        """Elements of a sequence that long; none of another layer's cache."""
+        """Elements that the layer keeps of a sequence of that many tokens; 0 where another layer
+        keeps the cache.
+        """
         # Counted in the layer that keeps it: twice would take memory for one cache twice.
         if self.is_borrowed:
             return 0
@@ -49,8 +51,9 @@ class AttentionCache:
         return min(limits, default=None)
 
     def elements_read(self, first: Sizes, end: Sizes) -> Sizes:
-        """Elements that a sequence's tokens first … end − 1 read, each once; queries may choose
-        different entries.
+        """Elements that a sequence's tokens first … end − 1 read together, each once (float64).
+
+        With ``chosen_tokens`` this is an upper bound, as queries may choose different entries.
         """
         tokens = end - first
         kept = end
@@ -65,7 +68,9 @@ class AttentionCache:
         return np.asarray(kept * self.elements / self.tokens_per_entry)
 
     def pair_elements_per_token(self, first: Sizes, end: Sizes) -> Sizes:
-        """The mean over those tokens of what one looks at, in ``pair_elements``."""
+        """Return the ``pair_elements`` that one token looks at, as the mean over the tokens first …
+        end − 1.
+        """
         limit = self.looks_at_tokens
         seen = (_pairs(end, limit) - _pairs(first, limit)) / (end - first)
         return np.asarray(seen * self.pair_elements / self.tokens_per_entry)
@@ -89,17 +94,18 @@ class Indexer:
 class Attention:
     """The geometry of one attention layer, all that its cost and its KV cache depend on.
 
-    ``kv_elements_per_token`` counts elements of the cache a token leaves in this layer:
+    ``kv_elements_per_token`` counts the elements of the cache that a token leaves in this layer:
     2·kv_heads·head_dim for grouped-query attention, kv_lora_rank + qk_rope_head_dim for MLA.
     ``window_tokens`` bounds a sliding window. ``score_elements`` and ``value_elements`` are
-    num_heads times the dimension over which scores are taken and values are summed: a context of S
-    costs 2·S·(score_elements + value_elements) FLOPs a token. ``expanded_elements`` are the keys
-    and values of all heads a token, where a prompt's are expanded from a latent cache (MLA).
+    num_heads times the dimension over which scores are taken and values are summed. A context of S
+    tokens costs 2·S·(score_elements + value_elements) FLOPs a token. ``expanded_elements`` counts
+    the keys and values of all heads for one token, where a prompt expands them from a latent cache
+    (MLA).
 
-    Compressed attention keeps, besides the window, one entry of that many elements for
-    ``tokens_per_entry`` tokens. In sparse attention an ``indexer`` chooses among those entries, or
-    among all tokens where nothing is compressed. A layer that keeps no KV of its own (``keeps_kv``)
-    reads the cache of an earlier one.
+    Compressed attention keeps, besides the window, one entry of ``kv_elements_per_token`` elements
+    for every ``tokens_per_entry`` tokens. In sparse attention an ``indexer`` chooses among those
+    entries, or among all tokens where nothing is compressed. A layer that keeps no KV of its own
+    (``keeps_kv``) reads the cache of an earlier one.
     """
 
     num_heads: Positive
@@ -114,8 +120,8 @@ class Attention:
 
     @property
     def caches(self) -> tuple[AttentionCache, ...]:
-        """What a query reads: the tokens themselves, compressed entries, the indexer's keys; each
-        where there is one.
+        """The caches that a query reads: the tokens themselves, compressed entries, and the
+        indexer's keys, each where the layer has them.
         """
         ratio = self.tokens_per_entry or 1
         # The indexer chooses entries; all limits here are in tokens, so that they compare with
@@ -162,8 +168,8 @@ class Attention:
 
 @file_part
 class State:
-    """What a layer keeps of a sequence whatever its length: a recurrent state, a convolution's last
-    inputs, or both.
+    """Data of constant size that a layer keeps of a sequence: a recurrent state, a convolution's
+    last inputs, or both.
 
     Every token updates and reads ``elements`` (0 in a short convolution); a sequence takes
     ``bytes``.
@@ -174,8 +180,9 @@ class State:
 
 
 def _pairs(length: Sizes, limit: int | None) -> Sizes:
-    """Pairs of a causal sequence from its start: a query sees itself and what is before it, up to
-    the limit.
+    """The number of query-key pairs of a causal sequence of that length.
+
+    A query sees itself and the tokens before it, ``limit`` tokens at most (None: all).
     """
     inside = length if limit is None else np.minimum(length, float(limit))
     # Up to the limit each query sees one token more than the last; beyond it all see as many.

@@ -39,13 +39,13 @@ def model_names() -> list[str]:
 def load_model(
     name_or_path: str, quantization: str | None = None, family: str | None = None
 ) -> Model:
-    """The model of that name, or from a model file, a config.json, a Hugging Face folder or a GGUF
-    file. A name may be a repository's or a file's: it says the scheme too.
+    """Return the model of that name or path.
 
-    ``quantization`` names a scheme of sim.model.importers.schemes; None keeps what the name says,
-    else what the source is stored in. ``family`` stands in for the ``model_type`` of a configuration that names none.
-    Raises InputError, one line, for an unknown name or scheme, an unreadable file, or a wrong key
-    or value.
+    A path is that of a model file, a config.json, a Hugging Face folder or a GGUF file. A name may
+    be a repository's or a file's, which says the scheme too. ``quantization`` names a scheme of
+    sim.model.importers.schemes. None keeps what the name says, else what the source is stored in.
+    ``family`` takes the place of the ``model_type`` in a config.json. Raises InputError, one line,
+    for an unknown name or scheme, an unreadable file, or a wrong key or value.
     """
     path, named_quantization = _find(name_or_path)
     quantization = quantization or named_quantization
@@ -84,11 +84,11 @@ def with_kv_type(model: Model, kv_type: str | None) -> Model:
 def load_spec(
     name_or_path: str, quantization: str | None = None, family: str | None = None
 ) -> ModelSpec:
-    """The model file of that name or path; a config.json or its folder, and a GGUF file, become
-    what import would write.
+    """Return the model file of that name or path.
 
-    Raises InputError as load_model does. ``quantization`` stands in for a scheme that a config.json
-    does not name.
+    A config.json, its folder or a GGUF file becomes the file that import would write.
+    ``quantization`` names the scheme of a config.json; None: what the file says. Raises InputError
+    as load_model does.
     """
     path, _ = _find(name_or_path)
     if path.suffix == ".gguf":
@@ -111,9 +111,11 @@ def parse_spec(data: Any, where: str) -> ModelSpec:
 
 
 def requantized(model: Model, quantization: str) -> Model:
-    """The model with the same weights in the named scheme. Raises InputError for an unknown one.
+    """Return the model with the same weights in the named scheme. Raises InputError for an unknown
+    one.
 
-    A model knows no tensors: each class is stored in the type that the scheme has for most of it.
+    A model knows no single tensors, so each class is stored in the type that the scheme has for
+    most of it.
     """
     scheme = reduced(quantization, is_dense=model.is_dense)
     layers = []
@@ -131,8 +133,7 @@ def requantized(model: Model, quantization: str) -> Model:
 
 
 def save_model(model: Model | ModelSpec, path: str | Path) -> None:
-    """Write a model file; what load_model reads from it equals the model. Nothing half-written is
-    ever at ``path``.
+    """Write a model file, whole or not at all. ``load_model`` reads an equal model from it.
 
     Raises InputError where the file cannot be written.
     """
@@ -156,9 +157,10 @@ def _spec_of_config(path: Path, quantization: str | None, family: str | None) ->
 
 
 def as_family(config: Mapping[str, Any], family: str) -> dict[str, Any]:
-    """The configuration with that family as its ``model_type``, of its text part where it has one.
+    """Return the configuration with that family as its ``model_type``, and as that of its text part
+    where it has one.
 
-    Raises InputError for an unknown one.
+    Raises InputError for an unknown family.
     """
     if family not in MODEL_TYPES:
         raise unknown_name("model family", family, MODEL_TYPES)
@@ -171,7 +173,9 @@ def as_family(config: Mapping[str, Any], family: str) -> dict[str, Any]:
 
 
 def _is_known(quantization: str, config: Mapping[str, Any], where: str) -> bool:
-    """Whether that is a scheme, or what the configuration says that its checkpoint is stored in."""
+    """Whether ``quantization`` is a scheme, or what the configuration says that its checkpoint is
+    stored in.
+    """
     if find_scheme(quantization) is not None:
         return True
     try:
@@ -199,7 +203,9 @@ def _read_config(path: Path) -> Mapping[str, Any]:
 
 
 def _find(name_or_path: str) -> tuple[Path, str | None]:
-    """The file that describes the model, and the scheme that its name says; None: as described."""
+    """Return the path that describes the model, and the scheme that the name says; None where it
+    says none.
+    """
     library = _library()
     if name_or_path in library:
         return library[name_or_path], None
@@ -219,7 +225,7 @@ def _find(name_or_path: str) -> tuple[Path, str | None]:
 
 @cache
 def _names() -> dict[str, str]:
-    """The model's name by each of its names."""
+    """The name of a model in the library, by each of its names."""
     names = {name: name for name in _library()}
     for name, path in _library().items():
         names |= dict.fromkeys(read_yaml(path, "model").get("other_names", ()), name)

@@ -1,6 +1,4 @@
-"""What a model is: its layers, how many weights of each tensor class they hold, and in how many
-bytes.
-"""
+"""Models: their layers, and how many weights and bytes of each tensor class these hold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,10 +56,10 @@ class Layer:
     """One decoder layer: attention, a state, a dense feed-forward, experts; each or none.
 
     A layer without attention keeps no KV. ``num_experts`` and ``top_k`` are 0 in a layer without
-    experts. ``params`` and ``bytes`` count the weights of the classes in LAYER_CLASSES for the
-    layer, and of EXPERT for *one* routed expert; those of what stands in attention's place count as
-    ATTENTION. ``card`` is the GPU that the layer is laid out on, where layers are laid out over
-    several: equal layers cost differently on unlike cards.
+    experts. ``params`` counts weights, ``bytes`` their bytes: of LAYER_CLASSES those of the layer,
+    of EXPERT those of *one* routed expert. Weights that stand in attention's place, such as a
+    state's, count as ATTENTION. ``card`` is the number of the GPU that the layer is laid out on,
+    where layers are laid out over several. Equal layers cost differently on unlike cards.
     """
 
     attention: Attention | None = None
@@ -99,7 +97,7 @@ class Layer:
         return () if self.attention is None else self.attention.caches
 
     def kv_elements(self, context_tokens: int) -> int:
-        """Elements of the KV cache of a sequence that long."""
+        """Elements of the KV cache of a sequence of that many tokens."""
         return sum(cache.kept_elements(context_tokens) for cache in self.caches)
 
     def elements_read(self, first: Sizes, end: Sizes) -> Sizes:
@@ -109,7 +107,9 @@ class Layer:
         )
 
     def pair_elements_per_token(self, first: Sizes, end: Sizes) -> Sizes:
-        """Elements that scores are taken and values are summed over, a token of those in the mean."""
+        """Elements over which one token takes scores and sums values, as the mean over the tokens
+        first … end − 1.
+        """
         return sum(
             (cache.pair_elements_per_token(first, end) for cache in self.caches),
             np.zeros(np.shape(end)),
@@ -142,11 +142,11 @@ class Model:
     are 0.
 
     ``hidden``, ``expert_intermediate`` (0 in a dense one) and ``vocab`` are dimensions.
-    ``top_params`` / ``top_bytes`` hold EMBEDDING, HEAD (absent when tied to the embedding) and the
-    final NORM, and LOOKUP: tables that a token reads a few rows of (n-grams, embeddings by layer),
-    which stay in host memory. ``dtypes`` names the storage format of each class.
-    ``activation_bytes`` is the size of one activation element, ``kv_element_bytes`` of one KV-cache
-    element. ``left_out`` says in words what the source describes besides the decoder.
+    ``top_params`` / ``top_bytes`` hold the classes outside the layers: EMBEDDING, HEAD (absent when
+    tied to the embedding), the final NORM, and LOOKUP. Lookup tables stay in host memory; a token
+    reads a few rows of them (n-grams, embeddings by layer). ``dtypes`` names the storage format of
+    each class. ``activation_bytes`` is the size of one activation element, ``kv_element_bytes`` of
+    one KV-cache element. ``left_out`` says in words what the source describes besides the decoder.
     """
 
     name: str
@@ -184,13 +184,15 @@ class Model:
 
     @cached_property
     def shapes(self) -> tuple[list[int], NDArray[np.int64]]:
-        """One representative layer per distinct shape, and the shape number of every layer."""
+        """The index of one layer for each distinct shape, and the shape number of every layer,
+        int64 [layers].
+        """
         return _shapes_of(self)
 
     @property
     def head_class(self) -> TensorClass:
-        """Where the weights of the output head are counted: with the embedding, if it is the head
-        too.
+        """The class in which the weights of the output head are counted: EMBEDDING where the head
+        is tied to it, else HEAD.
         """
         return TensorClass.EMBEDDING if self.is_head_tied else TensorClass.HEAD
 
@@ -201,17 +203,17 @@ class Model:
 
     @cached_property
     def num_experts(self) -> int:
-        """Routed experts per MoE layer (the largest, should layers differ)."""
+        """Routed experts per MoE layer (the most, should layers differ)."""
         return max(layer.num_experts for layer in self.layers)
 
     @cached_property
     def top_k(self) -> int:
-        """Routed experts a token selects per MoE layer."""
+        """Routed experts that a token selects per MoE layer (the most, should layers differ)."""
         return max(layer.top_k for layer in self.layers)
 
     @cached_property
     def expert_params(self) -> int:
-        """Weights of one routed expert."""
+        """Weights of the largest routed expert."""
         return max(layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers)
 
     @cached_property
@@ -221,7 +223,7 @@ class Model:
 
     @cached_property
     def total_params(self) -> int:
-        """How many weights the model has."""
+        """The number of weights of the model."""
         routed = sum(
             layer.num_experts * layer.params.get(TensorClass.EXPERT, 0) for layer in self.layers
         )
@@ -278,7 +280,9 @@ class Model:
         return sum(layer.state_bytes for layer in self.layers)
 
     def kv_bytes(self, context_tokens: int) -> int:
-        """KV bytes of one sequence of that length: at most the window of a window, states included."""
+        """KV bytes of one sequence of that length, states included. A layer with a window keeps no
+        more than the window.
+        """
         return sum(self.layer_kv_bytes(index, context_tokens) for index in range(self.num_layers))
 
     def layer_kv_bytes(self, layer: int, context_tokens: int) -> int:
@@ -287,8 +291,8 @@ class Model:
         return round(spec.kv_elements(context_tokens) * self.kv_element_bytes) + spec.state_bytes
 
     def dtype(self, tensor_class: TensorClass) -> str:
-        """The storage format of a class; of one that the model has not, the format that most of its
-        bytes are in.
+        """The storage format of a class; for a class that the model lacks, the format of the class
+        with most bytes.
         """
         return self.dtypes.get(tensor_class) or self._main_dtype
 
@@ -313,9 +317,10 @@ def without_zeros(counts: Mapping[TensorClass, int]) -> Mapping[TensorClass, int
 
 
 def layer_shapes(model: Model) -> tuple[list[int], NDArray[np.int64]]:
-    """One representative layer per distinct shape, and the shape number of every layer.
+    """Return the index of one layer for each distinct shape, and the shape number of every layer,
+    int64 [layers].
 
-    Not to be changed: a model's are made once.
+    Callers must not change them: a model makes them once.
     """
     # The model keeps it, since every table of prices asks for it again.
     return model.shapes

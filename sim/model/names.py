@@ -20,24 +20,29 @@ _VARIANT = re.compile(
     r"abliterated|uncensored|heretic|pt|quantized|autoround|dwq|unsloth|\d{4}|\d{6}|1m|\d{2,3}k|"
     r"v\d(\.\d)?"
 )
-"""Words behind a name that leave its layers as they are: how it was trained, a date, a version, the
-container, a longest context.
+"""Words behind a name that leave the layers as they are: how the model was trained, a date, a
+version, the container, a longest context.
 """
 _MOST_SCHEME_WORDS = 3
 _BEFORE_A_NUMBER = re.compile(r"(?<=[a-z])-(?=\d)")
-"""Where some write a hyphen and others none: ``phi-3.5-moe``, ``phi3.5-moe``."""
+"""A place where some write a hyphen and others none: ``phi-3.5-moe``, ``phi3.5-moe``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedModel:
-    """A model that ships, and the scheme that the name says it is stored in; None: its own."""
+    """The name of a model that ships, and the scheme that a user's name for it says; None: the
+    model's own.
+    """
 
     name: str
     quantization: str | None = None
 
 
 def is_path(name: str) -> bool:
-    """Whether a name can only be that of a file or folder: it has a root, or a folder and an ending."""
+    """Whether a name can only be that of a file or folder.
+
+    Such a name begins as a path, has the ending of a model file, or is a GGUF file in a folder.
+    """
     has_folder = "/" in name or "\\" in name
     ending = name.lower().endswith((".yaml", ".yml", ".json"))
     return name.startswith(("/", ".", "~")) or ending or (has_folder and name.endswith(".gguf"))
@@ -55,8 +60,8 @@ def named_model(name: str, known: Mapping[str, str]) -> NamedModel | None:
 
 
 def unknown_model(name: str, known: Mapping[str, str]) -> InputError:
-    """The error for a name that stands for no model: which part of it is not understood, or the
-    nearest name.
+    """Return the error for a name that stands for no model, with the part that is not understood or
+    the nearest name.
     """
     is_file = name.lower().endswith(".gguf")
     what = (
@@ -120,7 +125,7 @@ def _loose(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """The name without schemes and variants at its end, all but its first word at most."""
+    """The name without schemes and variants at its end; the first word always stays."""
     words = text.split("-")
     while len(words) > 1:
         count = _num_scheme_words(words) or int(_VARIANT.fullmatch(words[-1]) is not None)
@@ -131,8 +136,8 @@ def _bare(text: str) -> str:
 
 
 def _nearest(text: str, names: Iterable[str]) -> str:
-    """The nearest name, else those of the same family, as the end of a sentence; where there is
-    none, what to give instead.
+    """Return the end of an error: the nearest name, else the names of the same family, else what to
+    give instead.
     """
     stem = _bare(text)
     if difflib.get_close_matches(stem, names, n=1):
@@ -144,7 +149,7 @@ def _nearest(text: str, names: Iterable[str]) -> str:
 
 
 def _num_scheme_words(words: list[str]) -> int:
-    """How many of the last words name a scheme together; 0 where they name none."""
+    """The number of last words that together name a scheme; 0 where they name none."""
     for count in range(min(_MOST_SCHEME_WORDS, len(words) - 1), 0, -1):
         if find_scheme("-".join(words[-count:])) is not None:
             return count

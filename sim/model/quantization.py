@@ -11,10 +11,9 @@ from sim.model.storage_types import STORAGE_TYPES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageFormat:
-    """A weight format:
+    """A storage format of weights: ``block_bytes`` bytes hold ``block_weights`` weights.
 
-    ``block_bytes`` bytes hold ``block_weights`` weights. ``source`` says where the layout is
-    defined.
+    ``source`` says where the layout is defined.
     """
 
     name: str
@@ -23,13 +22,13 @@ class StorageFormat:
     source: str
 
     def num_bytes(self, num_weights: int) -> int:
-        """Bytes of that many weights, whole blocks."""
+        """Bytes of that many weights, in whole blocks."""
         # Rounded up: a block that is not full takes its bytes all the same.
         return -(-num_weights // self.block_weights) * self.block_bytes
 
     @property
     def bytes_per_weight(self) -> float:
-        """Bytes per weight."""
+        """Bytes per weight, scales of the block included."""
         return self.block_bytes / self.block_weights
 
 
@@ -54,8 +53,10 @@ _NO_WEIGHTS = frozenset({"i8", "i16", "i32", "i64", "f64", "i2_s", "q8_1", "q8_k
 
 
 def _formats(*rows: tuple[str, int, int, str]) -> Mapping[str, StorageFormat]:
-    """Return the rows, and the block types of GGUF files that they do not name; a scale of each row
-    is left out.
+    """Return the formats of the rows by name, and the block types of GGUF files that the rows do
+    not name.
+
+    A scale that such a type has for each row of a tensor is left out.
     """
     made = {
         name: StorageFormat(name=name, block_weights=weights, block_bytes=size, source=source)

@@ -25,7 +25,9 @@ FORMAT: Literal["rosin-model/1"] = "rosin-model/1"
 
 
 def _date_text(value: Any) -> Any:
-    """YAML reads an unquoted date as a date and an unquoted year as a number: both are meant."""
+    """Return a date as text. YAML reads an unquoted date as a date and an unquoted year as a
+    number.
+    """
     return (
         str(value)
         if isinstance(value, datetime.date)
@@ -41,7 +43,7 @@ _ATTENTION_KEYS = frozenset(each.name for each in fields(Attention))
 
 
 class Published(FilePart):
-    """What a source states of the model's size.
+    """The size of a model as a source states it.
 
     ``active_params`` counts the embedding, as Model.active_params does.
     """
@@ -55,7 +57,7 @@ class Published(FilePart):
 class LayerSpec(FilePart):
     """Equal layers, at the indices ``at``: attention, a state, both or neither.
 
-    A layer without attention may leave the key out. ``expert`` classes count one expert.
+    A layer without attention may leave the key out. The class ``expert`` counts one expert.
     """
 
     at: Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -85,7 +87,7 @@ class LayerSpec(FilePart):
     @model_validator(mode="before")
     @classmethod
     def _reads_zeros(cls, data: Any) -> Any:
-        """Take zeros everywhere for a layer without attention, as ``_writes_zeros`` writes them."""
+        """Read attention whose sizes are all zero, as ``_writes_zeros`` writes it, as none."""
         attention = data.get("attention") if isinstance(data, dict) else None
         if not isinstance(attention, dict):
             return data
@@ -99,7 +101,9 @@ class LayerSpec(FilePart):
 
     @model_serializer(mode="wrap")
     def _writes_zeros(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write the attention of every layer, so that scripts find the same keys in each."""
+        """Write attention for every layer, zeros where it has none, so that scripts find the same
+        keys in each.
+        """
         written = handler(self)
         attention = written.get("attention", dict.fromkeys(("num_heads", *_ATTENTION_SIZES), 0))
         return {"at": written["at"], "attention": attention, **written}
@@ -147,7 +151,7 @@ class TensorSpec(FilePart):
 _OF_MODEL = tuple(
     item.name for item in fields(Model) if item.name in set(TensorSpec.model_fields) - {"layers"}
 )
-"""What a file states of a model under the model's own names."""
+"""The names of the fields that a model and a TensorSpec have in common."""
 _OF_LAYER = tuple(name for name in LayerSpec.model_fields if name != "at")
 
 
@@ -155,8 +159,8 @@ class ModelSpec(FilePart):
     """A model file. Exactly one of ``config`` (keys of a Hugging Face config.json) and ``tensors``
     (explicit) is given.
 
-    ``quantization`` is the scheme the weights come in; ``other_names`` are of models with the same
-    layers, as people write them, in small letters.
+    ``quantization`` is the scheme that the weights come in. ``other_names`` are names of models
+    with the same layers, as people write them, in small letters.
     """
 
     format: Literal["rosin-model/1"]
@@ -178,12 +182,12 @@ class ModelSpec(FilePart):
 
     @property
     def provenance(self) -> Provenance:
-        """Where the file says that its figures come from."""
+        """The provenance that the file states for its figures."""
         return Provenance(kind=self.kind, source=self.source, date=self.date)
 
 
 def explicit_spec(model: Model) -> ModelSpec:
-    """The file of a model with explicit layers; equal layers are written once."""
+    """Return the model file of a model, with explicit layers; equal layers are written once."""
     provenance = model.provenance
     return ModelSpec(
         format=FORMAT,

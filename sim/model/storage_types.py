@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class StorageType:
-    """Blocks of ``block`` weights in ``num_bytes``; a row of blocks has ``row_bytes`` more, for its
-    own scale.
+    """A storage type: a block has ``block`` weights in ``num_bytes``. A row of blocks has
+    ``row_bytes`` more, for its own scale.
     """
 
     name: str
@@ -124,4 +124,4 @@ _ROWS = (
 STORAGE_TYPES: Mapping[int, StorageType] = MappingProxyType(
     {number: StorageType(*row) for number, *row in _ROWS}  # type: ignore[arg-type]
 )
-"""The types by the number that the tensor table has."""
+"""The storage types by their number in a tensor table."""

@@ -1,5 +1,6 @@
-"""The serving scale: requests, continuous batching over paged KV, tiers of KV; steps cost what the
-step scale says.
+"""The serving scale: requests, continuous batching over paged KV, and tiers of KV.
+
+The step scale gives the durations of steps.
 """
 
 from sim.serving.balancing import Balancing

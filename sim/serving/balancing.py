@@ -1,4 +1,4 @@
-"""Which instance a request goes to."""
+"""Choosing the instance that a request goes to."""
 
 from collections.abc import Sequence as Items
 from enum import StrEnum
@@ -8,10 +8,11 @@ from sim.serving.sequence import Sequence
 
 
 class Balancing(StrEnum):
-    """Sends a request to the instance with the fewest live requests, or with the fewest tokens to
-    compute, the prompt's own included.
+    """The rule by which a request is sent to an instance.
 
-    The second rule counts what the instance's GPUs already hold of the prompt.
+    ``LEAST_LIVE`` takes the instance with the fewest live requests. ``CACHE_AND_LOAD`` takes the
+    instance with the fewest tokens to compute, the prompt's own included. Tokens of the prompt
+    whose KV the instance's GPUs hold already do not count.
     """
 
     LEAST_LIVE = "least-live"
@@ -19,7 +20,7 @@ class Balancing(StrEnum):
 
 
 def choose(instances: Items[Instance], sequence: Sequence, balancing: Balancing) -> Instance:
-    """The best instance now; the first of equals."""
+    """Return the instance that the rule takes now; the first of equals."""
     # With one instance there is nothing to weigh, and looking for the prompt's blocks takes time.
     if balancing is Balancing.LEAST_LIVE or len(instances) == 1:
         return min(instances, key=lambda instance: instance.num_live)

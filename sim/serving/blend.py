@@ -12,16 +12,19 @@ from hwprofiles.limits import MAX_LAYERS
 
 
 class Blend(FilePart):
-    """Check layers compute every token; the others, of what was found, ``recompute_fraction``.
+    """The rules by which CacheBlend reuses KV.
 
-    Either goes on beside the layer's copies.
+    ``num_check_layers`` layers compute every token. The other layers compute ``recompute_fraction``
+    of the tokens whose KV was found. Either kind computes while the KV of its layer is copied.
     """
 
     recompute_fraction: Annotated[float, Field(ge=0, le=1)] = 0.15
     num_check_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS, strict=True)] = 1
 
     def computed_tokens(self, num_tokens: int, num_found: int) -> int:
-        """How many of that many tokens a layer computes that is no check layer."""
+        """Return how many of ``num_tokens`` tokens, of which ``num_found`` have KV, a layer
+        computes that is no check layer.
+        """
         # CacheBlend picks whole tokens to compute anew; rounded up, so that a small share of few
         # tokens is not free.
         return num_tokens - num_found + ceil(self.recompute_fraction * num_found)

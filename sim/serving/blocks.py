@@ -1,5 +1,5 @@
-"""Paged KV on the GPU: blocks that sequences share by prefix, count references to, and leave behind
-for later prompts.
+"""Paged KV on the GPU: sequences share its blocks by prefix, and leave them behind for later
+prompts.
 """
 
 from collections import OrderedDict
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 
 
 class BlockPool:
-    """``num_blocks`` blocks of KV. A block is empty, private to a sequence, or named by the key of
-    the prefix it ends.
+    """The ``num_blocks`` blocks of KV of an instance.
 
-    A named block that nobody refers to stays until room is needed: the one that was let go of
-    longest ago leaves first, of a sequence its last block first (as in vLLM). Empty blocks are used
-    before any leaves.
+    A block is empty, private to a sequence, or named by the key of the prefix that it ends. A named
+    block that no sequence refers to is unused, and stays until room is needed. The block that
+    became unused longest ago is evicted first; of one sequence, its last block (as in vLLM). Empty
+    blocks are taken before any is evicted.
     """
 
     def __init__(self, num_blocks: int) -> None:
-        """All empty."""
+        """Start with all blocks empty."""
         self.num_blocks = num_blocks
         self.num_empty = num_blocks
         self.num_evictions = 0
@@ -35,8 +35,8 @@ class BlockPool:
         return self.num_blocks - self.num_available
 
     def match(self, keys: Sequence[int], limit: int) -> tuple[int, int]:
-        """How many of the first ``limit`` keys are here, up to the first that is not; and how many
-        of those nobody refers to.
+        """Return how many of the first ``limit`` keys the pool has, up to the first that it lacks,
+        and how many of those are unused.
         """
         references = self._references
         unused = self._unused
@@ -50,7 +50,7 @@ class BlockPool:
         return limit, idle
 
     def hold(self, keys: Iterable[int]) -> None:
-        """Refer to blocks that are here."""
+        """Add a reference to each key's block, which the pool must have."""
         references = self._references
         unused = self._unused
         for key in keys:
@@ -61,7 +61,9 @@ class BlockPool:
                 references[key] = 1
 
     def take(self, count: int) -> None:
-        """Make that many blocks private; no more than are available."""
+        """Make ``count`` available blocks private, empty ones first; unused ones are evicted for
+        the rest.
+        """
         assert count <= self.num_available
         evicted = count - self.num_empty
         if evicted > 0:
@@ -75,7 +77,8 @@ class BlockPool:
     def publish(self, keys: Iterable[int]) -> None:
         """Name private blocks, one for each key, and refer to them.
 
-        Where a block of that name is here already, that one is used.
+        Where the pool has a block of that name already, that block is used, and the private one
+        becomes empty.
         """
         references = self._references
         unused = self._unused
@@ -93,7 +96,9 @@ class BlockPool:
                 references[key] = 1
 
     def release(self, keys: Sequence[int], num_private: int) -> None:
-        """Refer no more to the blocks of those keys, the last first; empty private ones."""
+        """Remove a reference from each key's block, the last key first, and empty ``num_private``
+        private blocks.
+        """
         references = self._references
         unused = self._unused
         # The last block first: a shorter prefix is of use to more prompts, so it should stay

@@ -5,14 +5,15 @@ import simpy
 from sim.serving.prices import TICKS_PER_NS
 
 AFTER_ALL = simpy.events.EventPriority(2)
-"""Priority of a step's end:
+"""Priority of a step's end, after all other events of its instant.
 
-SimPy's own events have 0 and 1, so what arrives at that very instant is in time for the next step.
+SimPy's own events have 0 and 1, so a request that arrives at that very instant is in time for the
+next step.
 """
 
 
 class StepEnd(simpy.Event):
-    """Happens ``delay_ns`` from now, last of its instant."""
+    """An event ``delay_ns`` from now, the last one of its instant."""
 
     def __init__(self, env: simpy.Environment, delay_ns: int) -> None:
         super().__init__(env)
@@ -28,7 +29,7 @@ class StepEnd(simpy.Event):
 
 
 class StepClock:
-    """When an instance's steps end, in ticks, and how it spent its time.
+    """The time of an instance in ticks, and counts of its busy ticks, steps and events.
 
     SimPy's clock counts whole nanoseconds. The steps' own durations are summed in ticks, so that a
     million steps add no rounding.
@@ -42,32 +43,34 @@ class StepClock:
         self._env = env
 
     def wake(self) -> None:
-        """Go on from SimPy's time, after nothing was to do."""
+        """Set the clock to SimPy's time, after the instance had nothing to do."""
         self.ticks = int(self._env.now) * TICKS_PER_NS
 
     def catch_up(self, before_ns: int) -> None:
-        """Go on from SimPy's time where the instance has waited since ``before_ns``."""
+        """Set the clock to SimPy's time, if the instance has waited since ``before_ns``."""
         # Without a wait, SimPy's time is this clock's rounded up: to take it would add the rounding.
         if int(self._env.now) > before_ns:
             self.wake()
 
     def passed(self, ticks: int, num_steps: int) -> None:
-        """Count steps that computed for that long in all."""
+        """Count ``num_steps`` steps that computed for ``ticks`` in all."""
         self.ticks += ticks
         self.busy_ticks += ticks
         self.num_steps += num_steps
         self.num_events += 1
 
     def advance(self, ticks: int, stalled_ticks: int = 0) -> StepEnd:
-        """Take a step that computes for ``ticks``, then stands still while KV moves."""
+        """Count a step that computes for ``ticks``, then stands still for ``stalled_ticks`` while
+        KV moves. Return its end.
+        """
         self.passed(ticks, 1)
         return self.stall(stalled_ticks)
 
     def stall(self, ticks: int) -> StepEnd:
-        """Stand still for that long, which does not count as busy."""
+        """Stand still for ``ticks``, which do not count as busy. Return the end of that time."""
         self.ticks += ticks
         return self.end_at(self.ticks)
 
     def end_at(self, ticks: int) -> StepEnd:
-        """The event at which a step is seen to end: the next whole nanosecond."""
+        """Return the event of a step's end: at ``ticks``, rounded up to a whole nanosecond."""
         return StepEnd(self._env, -(-ticks // TICKS_PER_NS) - int(self._env.now))

@@ -1,4 +1,6 @@
-"""What serves: instances alike, their prices and KV, the tiers behind them, and who does what."""
+"""The instances that serve, their prices and KV, the tiers behind them, and which instances prefill
+and decode.
+"""
 
 from dataclasses import dataclass, fields
 
@@ -16,10 +18,10 @@ from sim.serving.prices import StepPrices
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Deployment:
-    """What serves: ``num_instances`` instances with ``instance.num_gpus`` GPUs each, and the tiers
-    behind them.
+    """``num_instances`` equal instances with ``instance.num_gpus`` GPUs each, and the tiers behind
+    them.
 
-    With ``disaggregation`` some of the instances prefill and the others decode: its numbers must
+    With ``disaggregation`` some of the instances prefill and the others decode. Their numbers must
     add up to ``num_instances``.
     """
 
@@ -32,7 +34,9 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingSetting(Deployment):
-    """A deployment, and which model it serves on what."""
+    """A deployment with its machine and the model that it serves. Raises InputError where they do
+    not fit together.
+    """
 
     machine: Machine
     model: Model
@@ -66,8 +70,10 @@ class ServingSetting(Deployment):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cluster(Deployment):
-    """A deployment that is priced: the instances' prices and KV blocks, the longest context that
-    they take, the weights on the GPUs of each.
+    """A deployment that is priced.
+
+    ``prices``, ``num_blocks`` of KV and ``resident_bytes`` of weights on the GPUs are those of each
+    instance. ``max_context_tokens`` is the longest context that an instance takes (None: no limit).
     """
 
     prices: StepPrices
@@ -78,8 +84,8 @@ class Cluster(Deployment):
 
 
 def prepare(setting: ServingSetting) -> Cluster | Infeasible:
-    """Prices and memory of a model that is on the GPUs whole; Infeasible where the weights leave no
-    room for KV.
+    """Return the cluster of a model that is on the GPUs whole; Infeasible where the weights leave
+    no room for KV.
     """
     blocks = num_kv_blocks(setting.machine, setting.model, setting.instance)
     if isinstance(blocks, Infeasible):
@@ -91,7 +97,7 @@ def prepare(setting: ServingSetting) -> Cluster | Infeasible:
 def cluster_of(
     setting: ServingSetting, prices: StepPrices, num_blocks: int, resident_bytes: int
 ) -> Cluster:
-    """The setting with its prices and memory."""
+    """Return the setting as a cluster with these prices and this memory."""
     return Cluster(
         prices=prices,
         num_blocks=num_blocks,

@@ -1,5 +1,5 @@
-"""The sequences that decode together: sums over them, kept up to date without visiting each at each
-step.
+"""The sequences that decode together, with sums that are kept up to date without a visit to each
+sequence at each step.
 """
 
 from collections.abc import Sequence as Items
@@ -9,20 +9,21 @@ from sim.serving.prices import AttentionPrice
 from sim.serving.sequence import Sequence
 
 Entry = tuple[int, int, int]
-"""A step at which something happens to a sequence: the step, and the sequence's number and joining.
+"""A step at which something happens to a sequence: the step, the sequence's number, and the number
+of its joining.
 """
 
 
 class DecodingSet:
-    """Sequences that each gain one token a step. ``num_steps`` counts the steps taken since the set
-    was made.
+    """Sequences that each gain one token a step.
 
-    ``seen[part]`` sums what the sequences look at in the next step, for each attention price;
-    ``growing[part]`` of them look at one token more in each step after it.
+    ``num_steps`` counts the steps taken since the set was made. For each attention price,
+    ``seen[part]`` sums the tokens that the sequences look at in the next step. ``growing[part]``
+    counts the sequences that look at one token more in each step after it.
     """
 
     def __init__(self, attention: Items[AttentionPrice], block_tokens: int) -> None:
-        """Nobody decodes."""
+        """Start without a sequence."""
         self._attention = tuple(attention)
         self._block_tokens = block_tokens
         self.num_steps = 0
@@ -40,11 +41,11 @@ class DecodingSet:
         return len(self._members)
 
     def tokens_of(self, sequence: Sequence) -> int:
-        """Tokens of a member whose KV is in its blocks."""
+        """Return how many tokens of a member have KV in its blocks."""
         return sequence.joined_tokens + self.num_steps - sequence.joined_step
 
     def add(self, sequence: Sequence) -> None:
-        """A sequence joins, ``computed_tokens`` long, with output tokens to come."""
+        """Add a sequence of ``computed_tokens`` tokens that has output tokens to come."""
         steps = self.num_steps
         tokens = sequence.computed_tokens
         self._num_joinings += 1
@@ -69,8 +70,8 @@ class DecodingSet:
                 )
 
     def remove(self, sequence: Sequence) -> int:
-        """A member leaves; returns the tokens of KV that it has come to, and puts what it generated
-        on its account.
+        """Remove a member, count the tokens that it generated, and return how many of its tokens
+        have KV.
         """
         tokens = self.tokens_of(sequence)
         del self._members[sequence.number]
@@ -83,7 +84,7 @@ class DecodingSet:
         return tokens
 
     def advance(self, num_steps: int) -> None:
-        """Take steps: no more than ``alike_steps``."""
+        """Take ``num_steps`` steps, at most ``alike_steps``."""
         # No step of those ends a sequence or fills a window, so the sums grow as a straight line.
         self.num_steps += num_steps
         for index, growing in enumerate(self.growing):
@@ -102,8 +103,9 @@ class DecodingSet:
         return found
 
     def alike_steps(self) -> int:
-        """How many steps lie ahead until a sequence ends or fills a window: all alike except for
-        growing by as much each.
+        """Return how many steps lie ahead until a sequence ends or fills a window.
+
+        These steps are alike except that each adds the same growth.
         """
         limit = self._next(self._ends)
         assert limit is not None, "somebody decodes"
@@ -125,9 +127,7 @@ class DecodingSet:
         )
 
     def steps_within(self, num_blocks: int, num_steps: int) -> int:
-        """The most steps, up to ``num_steps``, for which ``growth`` is no more than that many
-        blocks.
-        """
+        """The most steps, up to ``num_steps``, for which ``growth`` is at most ``num_blocks``."""
         if self.growth(num_steps) <= num_blocks:
             return num_steps
         low = 0

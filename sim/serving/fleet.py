@@ -1,5 +1,6 @@
-"""The instances of a run, and the way of a request through them: one does all of it, or one
-prefills and another decodes.
+"""The instances of a run, and the way of a request through them.
+
+One instance does all of a request, or one prefills and another decodes.
 """
 
 from collections.abc import Callable
@@ -28,18 +29,20 @@ class Fleet(Protocol):
         """Whether a request of those lengths fits at all."""
 
     def submit(self, sequence: Sequence) -> None:
-        """A request that fits arrives."""
+        """Take a request that fits, as it arrives."""
 
 
 def fleet(env: simpy.Environment, cluster: Cluster, tiers: Tiers, on_end: OnEnd) -> Fleet:
-    """The instances of a cluster. ``on_end`` is told each sequence whose last token is out."""
+    """Return the instances of a cluster. ``on_end`` is called with each sequence whose last token
+    is out.
+    """
     if cluster.disaggregation is None:
         return Together(env, cluster, tiers, on_end)
     return Apart(env, cluster, cluster.disaggregation, tiers, on_end)
 
 
 class Together:
-    """Every instance prefills and decodes."""
+    """Instances that each prefill and decode."""
 
     def __init__(
         self, env: simpy.Environment, cluster: Cluster, tiers: Tiers, on_end: OnEnd
@@ -59,10 +62,9 @@ class Together:
 
 
 class Apart:
-    """Some instances prefill, with the tiers behind them; the others decode what is handed over to
-    them.
+    """Instances of which some prefill, with the tiers behind them, and the others decode.
 
-    A decode instance computes the last token of a prompt itself, and with it the first of the
+    A decode instance computes the last token of a prompt itself, and with it the first token of the
     answer.
     """
 
@@ -98,13 +100,15 @@ class Apart:
         self._num_assigned = [0] * options.num_decode
 
     def can_hold(self, prompt_tokens: int, output_tokens: int) -> bool:
-        """Whether a decode instance has room for both, and its buffer for the prompt."""
+        """Whether a decode instance has room for prompt and answer, and its buffer for the
+        prompt.
+        """
         size = self.buffers[0].capacity_bytes
         fits_buffer = size is None or prompt_tokens * self._cluster.kv_bytes_per_token <= size
         return fits_buffer and self.decoders[0].can_hold(prompt_tokens + output_tokens)
 
     def submit(self, sequence: Sequence) -> None:
-        """Let a prefill instance compute the prompt first; it is told of one output token."""
+        """Let a prefill instance compute the prompt first, as a request with one output token."""
         # The one output token is the first of the answer, which the prefill instance drops: the
         # decode instance computes it again. Its answer has no name, so its blocks hold the prompt
         # alone.
@@ -117,7 +121,9 @@ class Apart:
         prefiller.submit(prompt)
 
     def _buffer_for(self, sequence: Sequence) -> Buffer:
-        """The buffer of the decode instance with the fewest requests, those on their way included."""
+        """Assign the sequence to the decode instance with the fewest requests, those on their way
+        included, and return its buffer.
+        """
         # Prompts on their way count too: many may be handed over before the first of them is
         # admitted.
         loads = [
@@ -145,7 +151,7 @@ class Apart:
         self.decoders[index].submit(sequence)
 
     def _admitted(self, sequence: Sequence) -> None:
-        """A decode instance has blocks for a sequence: the first time, they come from its buffer."""
+        """Free the sequence's room in the buffer when a decode instance first has blocks for it."""
         # A sequence that was pre-empted is admitted again, but its buffer has been empty since the
         # first time.
         found = self._requests.pop(sequence.number, None)

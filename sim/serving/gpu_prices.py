@@ -1,4 +1,4 @@
-"""Prices of a model that lives on the GPUs whole, alone or split over several by tensor
+"""Prices of a model that is whole on the GPUs: on one, or split over several by tensor
 parallelism.
 """
 
@@ -19,18 +19,18 @@ from sim.serving.options import InstanceOptions
 from sim.serving.prices import TICKS_PER_NS, AttentionLine, AttentionPrice, StepPrices
 
 ALL_REDUCES_PER_LAYER = 2
-"""After attention and after the feed-forward: Megatron-LM (arXiv 1909.08053), section 3."""
+"""One after attention and one after the feed-forward: Megatron-LM (arXiv 1909.08053), section 3."""
 
 Ns = NDArray[np.float64]
 _Kind = tuple[Attention | None, State | None, int, int]
 
 
 def gpu_prices(machine: Machine, model: Model, options: InstanceOptions) -> StepPrices:
-    """Prices with every weight on ``options.num_gpus`` GPUs: their bandwidth and compute pooled,
-    and the all-reduces between them.
+    """Return the prices of steps with every weight on ``options.num_gpus`` GPUs.
 
-    Of a layer's routed experts, as many are read as evenly chosen ones would be: an expectation,
-    not a draw.
+    Bandwidth and compute of the GPUs are pooled, and the all-reduces between them are added. The
+    number of routed experts that a layer reads is an expectation, with experts chosen evenly, not a
+    draw.
     """
     pooled = pooled_machine(machine, options)
     costs = CostModel(
@@ -54,7 +54,7 @@ def gpu_prices(machine: Machine, model: Model, options: InstanceOptions) -> Step
 
 
 def pooled_machine(machine: Machine, options: InstanceOptions) -> Machine:
-    """The machine with ``options.num_gpus`` of its GPUs as one."""
+    """Return the machine with ``options.num_gpus`` of its GPUs pooled as one."""
     gpu = machine.gpu
     count = options.num_gpus
     pooled = gpu.model_copy(
@@ -73,7 +73,7 @@ def pooled_machine(machine: Machine, options: InstanceOptions) -> Machine:
 
 
 def attention_prices(costs: CostModel) -> tuple[AttentionPrice, ...]:
-    """What attention costs in each kind of layer, as ``CostModel.attention`` prices it.
+    """Return the price of attention in each kind of layer, as ``CostModel.attention`` prices it.
 
     A layer that reads several caches has a price for each.
     """
@@ -96,8 +96,9 @@ def attention_prices(costs: CostModel) -> tuple[AttentionPrice, ...]:
 
 
 def attention_warnings(costs: CostModel) -> list[str]:
-    """What to say where the machine has measured attention: the curves are of equal sequences, and
-    a step's are not.
+    """Return a warning where the machine has measured attention, which is not used.
+
+    The measured curves are of equal sequences, and the sequences of a step differ.
     """
     if not any(costs.attention_curves("gpu", layer) for layer in range(costs.model.num_layers)):
         return []
@@ -109,8 +110,10 @@ def attention_warnings(costs: CostModel) -> list[str]:
 def _attention_prices(
     costs: CostModel, layer: int, params: int, num_bytes: int, num_layers: int
 ) -> Iterator[AttentionPrice]:
-    """The first price has the layer's weights and kernels; those of further caches, and of a state,
-    add what is read of them.
+    """Yield the prices of ``num_layers`` layers that are like ``layer``.
+
+    The first price has the layer's weights and kernels. The prices of further caches, and of a
+    state, add only what they read and compute.
     """
     spec = costs.model.layers[layer]
     model = costs.model
@@ -132,8 +135,9 @@ def _attention_prices(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Part:
-    """What one cache or state of a layer reads and computes: [fixed, a token, a token of KV, a
-    pair], as in AttentionLine.
+    """The bytes and FLOPs of one cache or state of a layer, each as a float array of shape [4].
+
+    The entries are fixed, per token, per token of KV, and per pair, as in AttentionLine.
     """
 
     read_bytes: Ns
@@ -143,7 +147,7 @@ class _Part:
 
 
 def _of_cache(costs: CostModel, cache: AttentionCache | None) -> _Part:
-    """Reading one cache and computing over it; nothing where there is none."""
+    """The part of reading one cache and computing over it; all zero where there is no cache."""
     elements = 0.0 if cache is None else cache.elements / cache.tokens_per_entry
     pair_elements = 0.0 if cache is None else cache.pair_elements / cache.tokens_per_entry
     return _Part(
@@ -154,7 +158,7 @@ def _of_cache(costs: CostModel, cache: AttentionCache | None) -> _Part:
 
 
 def _of_state(state: State) -> _Part:
-    """Reading and writing a state, and computing with it."""
+    """The part of reading and writing a state, and computing with it."""
     return _Part(
         read_bytes=np.array([0, 0, 2.0 * state.bytes, 0]),
         flops=np.array([0, 0, 0, float(FLOPS_PER_STATE_ELEMENT * state.elements)]),
@@ -193,7 +197,9 @@ def _line(ticks: Ns) -> AttentionLine:
 
 
 def _base_ns(costs: CostModel, tokens: NDArray[np.int64], options: InstanceOptions) -> Ns:
-    """All but attention and vocabulary: feed-forwards, routers, experts, and the host's own time."""
+    """Nanoseconds by number of tokens of all but attention and vocabulary: feed-forwards, routers,
+    experts, and the host's own time.
+    """
     model = costs.model
     representatives, numbers = layer_shapes(model)
     total = np.full(

@@ -1,10 +1,10 @@
 """Prefill and decode apart: KV goes from a prefill instance through a link into a decode instance's
 buffer, and from there to its blocks.
 
-Semantics of LMCache's disaggregated prefill (arXiv 2510.09665): chunks leave as they are computed,
-first come, first served, and a decode starts once the last is there. A prompt takes its room in the
-buffer before its first chunk leaves, and gives it back when the decode instance has blocks for it;
-while there is no room, the prefill instance stands still.
+The semantics are those of LMCache's disaggregated prefill (arXiv 2510.09665). Chunks leave as they
+are computed, first come, first served. A decode starts once the last chunk is there. A prompt takes
+its room in the buffer before its first chunk leaves. The prompt gives the room back when the decode
+instance has blocks for it. While there is no room, the prefill instance stands still.
 """
 
 from collections.abc import Callable, Generator
@@ -24,10 +24,11 @@ Process = Generator[simpy.Event, Any, None]
 
 
 class Disaggregation(FilePart):
-    """How many instances prefill and how many decode, the link that each prefill instance sends
-    over, a chunk a message.
+    """The numbers of instances that prefill and that decode, and the link that each prefill
+    instance sends over.
 
-    ``buffer_bytes`` of each decode instance receive prompts (None: unlimited).
+    A message carries one chunk of ``chunk_tokens``. Each decode instance has a buffer of
+    ``buffer_bytes`` that receives prompts (None: unlimited).
     """
 
     num_prefill: Devices
@@ -38,8 +39,9 @@ class Disaggregation(FilePart):
 
 
 class Buffer:
-    """Bytes at a decode instance for prompts on their way; granted first come, first served, whole
-    prompts at a time.
+    """The room at a decode instance for prompts on their way.
+
+    Room is granted for whole prompts, first come, first served.
     """
 
     def __init__(self, env: simpy.Environment, capacity_bytes: int | None) -> None:
@@ -53,7 +55,7 @@ class Buffer:
         )
 
     def claim(self, num_bytes: int) -> Process:
-        """Ends when there is room."""
+        """Take room for ``num_bytes``, and wait until there is room."""
         if self._room is not None:
             # SimPy serves waiting claims in order: a short prompt does not overtake a long one.
             yield self._room.get(num_bytes)
@@ -61,7 +63,7 @@ class Buffer:
         self.peak_bytes = max(self.peak_bytes, self.used_bytes)
 
     def give_back(self, num_bytes: int) -> None:
-        """The prompt is in the decode instance's blocks."""
+        """Free the room of a prompt that is in the decode instance's blocks."""
         self.used_bytes -= num_bytes
         if self._room is not None:
             self._room.put(num_bytes)
@@ -69,7 +71,9 @@ class Buffer:
 
 @dataclass(slots=True, kw_only=True)
 class _Shipment:
-    """What of a prompt has left, to which buffer, and when the last of it is there."""
+    """A prompt that is being sent: its buffer, its bytes, the tokens that have left, and when the
+    last of these arrive.
+    """
 
     buffer: Buffer
     num_bytes: int
@@ -80,7 +84,7 @@ class _Shipment:
 class Handover:
     """The sending side of one prefill instance.
 
-    ``buffer_for`` names the buffer that a prompt goes to.
+    ``buffer_for`` returns the buffer that a prompt goes to.
     """
 
     def __init__(
@@ -100,9 +104,10 @@ class Handover:
         self._shipments: dict[int, _Shipment] = {}
 
     def ship(self, sequence: Sequence, computed_tokens: int) -> Process:
-        """Note how much of a prompt has KV: its full chunks leave, and at its end the rest.
+        """Send the chunks of a prompt that are full once ``computed_tokens`` have KV, and the rest
+        at its end.
 
-        Waits while its buffer has no room.
+        Waits while the buffer has no room for the prompt.
         """
         shipment = self._shipments.get(sequence.number)
         # Room for the whole prompt is taken before its first chunk leaves. With room chunk by
@@ -134,13 +139,13 @@ class Handover:
             shipment.arrival_ns = self.link.reserve(int(self._env.now), duration_ns)
 
     def arrived(self, sequence: Sequence) -> Process:
-        """Ends when all of the prompt is in the buffer."""
+        """Wait until all of the prompt is in the buffer."""
         # The link serves in order, so the arrival of the last chunk is that of the whole prompt.
         wait_ns = self._shipments[sequence.number].arrival_ns - int(self._env.now)
         if wait_ns > 0:
             yield self._env.timeout(wait_ns)
 
     def unload(self, sequence: Sequence) -> None:
-        """The decode instance has blocks for the prompt."""
+        """Free the room of a prompt in its buffer, as the decode instance has blocks for it."""
         shipment = self._shipments.pop(sequence.number)
         shipment.buffer.give_back(shipment.num_bytes)

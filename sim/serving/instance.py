@@ -3,8 +3,8 @@ vLLM's scheduler does it.
 
 Each step gives every decoding sequence a token, then chunks of prefill in order of arrival up to
 ``max_step_tokens``. A prompt is admitted when blocks for all of it are there. When a decoding
-sequence finds no block, the one admitted last is pre-empted: its blocks are freed and all of its
-context is computed anew.
+sequence finds no block, the sequence admitted last is pre-empted: its blocks are freed and all of
+its context is computed anew.
 """
 
 from collections.abc import Callable, Generator
@@ -27,12 +27,14 @@ from sim.serving.sequence_blocks import SequenceBlocks
 from sim.serving.step_ticks import Chunk, LoadingStep, step_ticks
 
 Waiting = Generator[simpy.Event, Any, None]
-"""A process, or part of one."""
+"""A SimPy process, or part of one."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Leap:
-    """Decode steps taken at once: from a clock in ticks, that many of them, until an event."""
+    """Decode steps taken at once: the clock at their start in ticks, their number, and the event of
+    their end.
+    """
 
     start_ticks: int
     num_steps: int
@@ -41,9 +43,10 @@ class _Leap:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Instance:
-    """One instance.
+    """One instance of a serving engine.
 
-    ``on_end`` is told every sequence whose last token is out; requests come in through ``submit``.
+    Requests come in through ``submit``. ``on_end`` is called with every sequence whose last token
+    is out. ``on_admitted``, if set, is called with every sequence that gets blocks.
     """
 
     env: simpy.Environment
@@ -76,7 +79,7 @@ class Instance:
 
     @property
     def num_live(self) -> int:
-        """Sequences that wait or run here."""
+        """The number of sequences that wait or run here, those that prefetch included."""
         return self._num_coming + len(self._waiting) + len(self._running)
 
     def can_hold(self, context_tokens: int) -> bool:
@@ -86,12 +89,12 @@ class Instance:
         return self.blocks.count(context_tokens) + 1 <= self.pool.num_blocks
 
     def found_tokens(self, sequence: Sequence) -> int:
-        """Tokens of a prompt whose KV is on the GPUs already."""
+        """Return how many tokens of a prompt have KV on the GPUs already."""
         hits, _ = self.blocks.match(sequence, sequence.prompt_tokens)
         return hits * self.options.block_tokens
 
     def submit(self, sequence: Sequence) -> None:
-        """A sequence arrives. It must fit."""
+        """Take a sequence, which must fit, as it arrives."""
         sequence.target_tokens = sequence.prompt_tokens
         self._num_coming += 1
         self.pending_tokens += sequence.target_tokens
@@ -113,7 +116,7 @@ class Instance:
             self._wake()
 
     def _wake(self) -> None:
-        """Look again for something to do."""
+        """Let the instance look for work again: end its idling, or cut its leap."""
         if self._idle is not None:
             self._idle.succeed()
             self._idle = None
@@ -136,8 +139,10 @@ class Instance:
                 self.clock.wake()
 
     def _make_room(self) -> bool:
-        """Take the blocks that decoding needs for one more step, pre-empting as often as it takes;
-        whether it took none.
+        """Take the blocks that decoding needs for one more step, pre-empting sequences until there
+        are enough.
+
+        Return whether no sequence was pre-empted.
         """
         has_room = True
         while (growth := self.decoding.growth(1)) > self.pool.num_available:
@@ -186,8 +191,8 @@ class Instance:
         return left - tokens
 
     def _admit(self, sequence: Sequence) -> bool:
-        """Give the sequence blocks for all of its context, those of its prefix that are here first;
-        False if there are too few.
+        """Give the sequence blocks for all of its context, those of its prefix that the pool has
+        first. Return False where there are too few.
         """
         hits = self.blocks.claim(sequence)
         if hits is None:
@@ -220,8 +225,9 @@ class Instance:
         self._wake()
 
     def _step(self, chunks: list[Chunk]) -> Waiting:
-        """One step that computes chunks of prefill beside what decodes, and moves their KV if
-        nobody else does.
+        """Take a step that computes chunks of prefill and a token of each decoding sequence.
+
+        The step also moves the KV of the chunks, unless a server does.
         """
         offload = self.offload
         if offload is None or offload.is_server:
@@ -239,16 +245,18 @@ class Instance:
                 self.env.process(offload.store_beside(sequence))
 
     def _hand_over(self, handover: Handover, sequence: Sequence, tokens: int) -> Waiting:
-        """Let what a step computed of a prompt leave; those after it wait while there is no room
-        for it.
+        """Send what a step computed of a prompt; the instance waits while the buffer has no
+        room.
         """
         before_ns = int(self.env.now)
         yield from handover.ship(sequence, sequence.computed_tokens + tokens)
         self.clock.catch_up(before_ns)
 
     def _step_and_move(self, offload: Offload, chunks: list[Chunk]) -> Waiting:
-        """Fetch what the step loads, then copy it in, compute, and copy out what has become full:
-        at once where layers are pipelined.
+        """Take a step with its transfers: fetch, copy in, compute, and copy out the chunks that
+        have become full.
+
+        Copies and computation overlap where layers are pipelined.
         """
         before_ns = int(self.env.now)
         copy_in_ns = yield from offload.bring(
@@ -280,8 +288,8 @@ class Instance:
             yield self.clock.stall(pipelined(every, stages) - without_stores)
 
     def _take_leap(self, max_steps: int | None) -> Waiting:
-        """Take at once all decode steps that are alike and find blocks; the blocks of the first are
-        taken already.
+        """Take at once all decode steps that are alike and find blocks. The blocks of the first
+        step were taken before.
         """
         decoding = self.decoding
         start_ticks = self.clock.ticks
@@ -336,8 +344,8 @@ class Instance:
             self._finish(sequence)
 
     def _computed(self, sequence: Sequence, tokens: int) -> None:
-        """Note that more tokens of a sequence's context have KV; with the last of them comes the
-        next token.
+        """Note that ``tokens`` more tokens of a sequence's context have KV. With the last token of
+        the context, the next token comes out.
         """
         sequence.computed_tokens += tokens
         self.pending_tokens -= tokens

@@ -5,7 +5,7 @@ pipelines.
 from collections.abc import Sequence
 
 Line = tuple[int, int]
-"""Value at step 0, and what each step adds."""
+"""A straight line over steps: its value at step 0, and what each step adds."""
 
 
 def sum_of_max(lines: Sequence[Line], num_steps: int) -> int:
@@ -29,8 +29,10 @@ def sum_of_max(lines: Sequence[Line], num_steps: int) -> int:
 
 
 def pipelined(works: Sequence[int], num_stages: int) -> int:
-    """How long works take that follow each other in each of ``num_stages`` equal stages, at once
-    over stages; one stage: their sum.
+    """Return the time of ``works`` that run as a pipeline over ``num_stages`` equal stages.
+
+    In each stage the works follow each other; different works run in different stages at once. With
+    one stage, the time is the sum of the works.
     """
     # The first stage passes through all works; each later one ends one longest work after it.
     return (sum(works) + (num_stages - 1) * max(works)) // num_stages

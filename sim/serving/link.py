@@ -12,8 +12,10 @@ from sim.serving.numbers import Above, Latency
 
 
 class TransferRate(FilePart):
-    """A transfer takes messages · ``latency_ns`` + bytes / ``bytes_per_s``; ``source`` says where
-    the two numbers are from.
+    """The rate of a link and the latency of each message on it.
+
+    A transfer takes messages · ``latency_ns`` + bytes / ``bytes_per_s``. ``kind``, ``source`` and
+    ``date`` say where both numbers are from.
     """
 
     bytes_per_s: Above
@@ -24,7 +26,7 @@ class TransferRate(FilePart):
 
     @property
     def provenance(self) -> Provenance:
-        """The weaker provenance of both numbers."""
+        """The provenance that is stated for both numbers."""
         return Provenance(kind=self.kind, source=self.source, date=self.date)
 
     def duration_ns(self, num_messages: int, num_bytes: float) -> int:
@@ -33,8 +35,9 @@ class TransferRate(FilePart):
 
 
 class LinkQueue:
-    """One transfer at a time, first come, first served: since durations are known, when each ends
-    is known as it comes.
+    """The queue of a link that carries one transfer at a time, first come, first served.
+
+    Since durations are known, the end of a transfer is known as it comes.
     """
 
     def __init__(self) -> None:
@@ -42,11 +45,11 @@ class LinkQueue:
         self.busy_ns = 0
 
     def wait_ns(self, now_ns: int) -> int:
-        """How long a transfer that comes now waits."""
+        """Return the ns for which a transfer that comes now waits."""
         return max(0, self.free_ns - now_ns)
 
     def reserve(self, now_ns: int, duration_ns: int) -> int:
-        """A transfer comes: returns when it ends."""
+        """Add a transfer that comes now, and return its end in ns."""
         # No process and no queue: the end of the last reservation is all that later transfers
         # depend on.
         self.free_ns = max(now_ns, self.free_ns) + duration_ns

@@ -1,4 +1,4 @@
-"""How much KV the GPUs of an instance hold beside the weights."""
+"""The KV that the GPUs of an instance hold beside the weights."""
 
 from hwprofiles import Machine
 from sim.costs.memory import Infeasible, activation_bytes
@@ -7,15 +7,15 @@ from sim.serving.options import InstanceOptions
 from sim.workload.batch import Batch, Feeding
 
 MIN_BLOCKS = 2
-"""One for a sequence and one for its growth."""
+"""The fewest blocks of KV: one for a sequence and one for its growth."""
 
 
 def num_kv_blocks(machine: Machine, model: Model, options: InstanceOptions) -> int | Infeasible:
-    """Blocks of KV that fit beside all the weights and the activations of the largest step, split
-    evenly over the GPUs.
+    """Return how many blocks of KV fit beside all weights and the activations of the largest step.
 
-    A layer with a sliding window is given KV for the whole context too. A state takes its bytes for
-    each sequence.
+    All is split evenly over the GPUs. ``options.kv_tokens`` sets the number where it is stated. A
+    layer with a sliding window is given KV for the whole context too. A state takes its bytes for
+    each sequence. Infeasible where the blocks do not fit.
     """
     usable = int(
         machine.gpu.memory_bytes.effective * options.num_gpus * options.gpu_memory_fraction

@@ -1,4 +1,4 @@
-"""What a run at the serving scale came to."""
+"""The figures of a run at the serving scale."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,17 +16,16 @@ PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
 
 
 class NothingAnswered(InputError):
-    """No request was answered: all are longer than an instance can hold."""
+    """The error that no request was answered: all are longer than an instance can hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierUse:
-    """What became of one tier, or of the instances' tiers of one name together; bytes are as
-    stored.
+    """The use of one tier, or of the instances' tiers of one name together; bytes are as stored.
 
-    ``peak_bytes`` is the most that any one held; ``stored_bytes`` = evicted_bytes + held_bytes.
-    Busy fractions are the largest of any one; of host memory, those of the copies to and from an
-    instance's GPUs.
+    ``peak_bytes`` is the most that any one tier held; ``stored_bytes`` = evicted_bytes +
+    held_bytes. Busy fractions are the largest of any one tier. For host memory, the copies between
+    it and an instance's GPUs are what is busy.
     """
 
     name: str
@@ -54,7 +53,7 @@ class Percentiles:
 class ServingMetrics:
     """The figures of one run; units are in the names.
 
-    ``queue_s`` is the wait for admission, part of ``ttft_s``; ``tpot_s`` is the mean time of a
+    ``queue_s`` is the wait for admission, part of ``ttft_s``. ``tpot_s`` is the mean time of a
     request's tokens after its first, over requests with more than one (None: there are none). Rates
     are over ``duration_s``, from the first arrival to the last end. ``kv_hit_rate`` is the share of
     prompt tokens whose KV was found, by tier. ``gpu_busy_fraction`` is the instances' mean.
@@ -86,7 +85,7 @@ class ServingMetrics:
 def measure_serving(
     recorder: Recorder, instances: Sequence[Instance], tiers: Sequence[KvTier] = ()
 ) -> ServingMetrics:
-    """Read the metrics off a finished run. Raises NothingAnswered when no request was."""
+    """Return the metrics of a finished run. Raises NothingAnswered when no request was answered."""
     if not recorder.num_finished:
         raise NothingAnswered(
             f"no request was answered: {recorder.num_submitted} came, {recorder.num_rejected} are longer than the instance can hold"

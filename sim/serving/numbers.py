@@ -1,4 +1,4 @@
-"""Numbers that a serving file states, and the bounds within which they mean something."""
+"""Types of the numbers that a serving file states, with their bounds."""
 
 from typing import Annotated
 
@@ -8,7 +8,9 @@ from hwprofiles.limits import MAX_DURATION_NS, MAX_QUANTITY, MAX_SEQUENCES, MIN_
 from hwprofiles.quantity import Number
 
 Above = Annotated[Number, Field(ge=MIN_RATE, le=MAX_QUANTITY)]
-"""More than nothing: a rate divides, and one next to zero would make times without end."""
+"""A number that is not near zero: rates divide, and a rate near zero would make times without
+end.
+"""
 Latency = Annotated[Number, Field(ge=0, le=MAX_DURATION_NS)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Sequences = Annotated[int, Field(ge=1, le=MAX_SEQUENCES, strict=True)]

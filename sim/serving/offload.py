@@ -1,9 +1,9 @@
 """KV behind one instance's GPUs: finding it, deciding to load it, and moving it.
 
-Semantics of LMCache 0.3.6 as arXiv 2510.09665 measured it (in-process) and of its multi-process
-server: chunks named by the prefix they end, the first miss ends a match, only full chunks of
-prompts are stored, in every tier; eviction drops; what is found deeper is promoted to host memory;
-a prompt found whole computes its last token anew.
+The semantics are those of LMCache 0.3.6 as arXiv 2510.09665 measured it (in-process), and of its
+multi-process server. Chunks are named by the prefix that they end, and the first miss ends a match.
+Only full chunks of prompts are stored, in every tier. Eviction drops a chunk; what is found in a
+deeper tier is promoted to host memory. A prompt that is found whole computes its last token anew.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ Process = Generator[simpy.Event, Any, None]
 class Offload:
     """The tiers as one instance sees them.
 
-    The first is the host memory; copies between it and the GPUs have links of their own.
+    The first tier is the host memory. Copies between it and the GPUs have links of their own.
     """
 
     def __init__(
@@ -58,10 +58,11 @@ class Offload:
         return self.options.mode is Mode.SERVER
 
     def plan(self, sequence: Sequence, gpu_tokens: int) -> int:
-        """Decide what an admitted sequence loads beyond its ``gpu_tokens``; returns the tokens of
-        context that it has after it.
+        """Decide what an admitted sequence loads beyond its ``gpu_tokens``. Return how many tokens
+        of its context have KV after the load.
 
-        At least the last token of the context is left to compute.
+        At least the last token of the context is left to compute. With ``blend``, loaded KV is
+        mended, so ``gpu_tokens`` is returned.
         """
         keys = self._keys(sequence)
         size = self.options.chunk_tokens
@@ -95,8 +96,8 @@ class Offload:
         return min(end * size, most)
 
     def _plan_blend(self, blend: Blend, sequence: Sequence, gpu_tokens: int) -> None:
-        """Decide whether an admitted sequence loads the chunks that are found, wherever in its
-        prompt, and mends them.
+        """Decide whether an admitted sequence loads and mends the chunks that are found anywhere in
+        its prompt.
         """
         size = self.options.chunk_tokens
         most = sequence.target_tokens - 1
@@ -136,8 +137,8 @@ class Offload:
     def _is_blending_cheaper(
         self, blend: Blend, sequence: Sequence, gpu_tokens: int, num_found: int, places: Items[int]
     ) -> bool:
-        """Whether loading and mending is predicted to take less time than computing, under the
-        queues of now.
+        """Whether loading and mending is predicted to take less time than computing, with the
+        queues as they are now.
         """
         full = self._prices.prefill_ns(gpu_tokens, sequence.target_tokens)
         num_tokens = sequence.target_tokens - gpu_tokens
@@ -162,7 +163,7 @@ class Offload:
                 self._keep_in_host(key)
 
     def loaded(self, sequence: Sequence) -> None:
-        """What a sequence loads is on the GPUs."""
+        """Note that the load of a sequence is on the GPUs, and unpin its chunks."""
         load = sequence.load
         sequence.load = None
         assert load is not None
@@ -171,13 +172,13 @@ class Offload:
             self._tiers[place].store.unpin(key)
 
     def copy_in_ns(self, sequence: Sequence) -> int:
-        """Time to copy what a sequence loads from host memory to the GPUs."""
+        """Time in ns to copy what a sequence loads from host memory to the GPUs."""
         assert sequence.load is not None
         return self._host.read_ns(len(sequence.load.keys))
 
     def bring(self, loading: Items[Sequence]) -> Generator[simpy.Event, Any, int]:
-        """In-process: fetch what sequences load, one after the other; returns how long to copy it
-        to the GPUs takes from then on.
+        """Fetch what sequences load, one after the other, in the instance's process. Return the ns
+        that copying all of it to the GPUs takes from then on.
         """
         copy_ns = 0
         for sequence in loading:
@@ -190,15 +191,15 @@ class Offload:
         return copy_ns
 
     def copy_out_ns(self, num_chunks: int) -> int:
-        """Time to copy chunks from the GPUs to host memory."""
+        """Time in ns to copy chunks from the GPUs to host memory."""
         return self._host.write_ns(num_chunks) if num_chunks else 0
 
     def store(self, sequence: Sequence, computed_tokens: int) -> int:
-        """In-process: keep the chunks that are full once so much of the context is computed;
-        returns how many have to be copied.
+        """Store the chunks that ``computed_tokens`` make full, in the instance's process.
 
-        Chunk after chunk: where one that is there makes room for the one before it, it is copied
-        too. Head first, one that is there is touched, as LMCache's simulator does it.
+        Return how many chunks must be copied to host memory. Chunks are stored one by one. A held
+        chunk that is evicted for an earlier one is copied again. Head first, a held chunk is
+        touched, as LMCache's simulator does it.
         """
         copied = []
         for key in self._unsaved(sequence, computed_tokens):
@@ -214,8 +215,8 @@ class Offload:
         return len(copied)
 
     def store_beside(self, sequence: Sequence) -> Process:
-        """Server: copy the chunks that have become full, and are nowhere near host memory, while
-        the instance goes on.
+        """Copy the chunks that have become full to host memory, as the server does beside the
+        instance. Chunks that are there, or on their way there, are not copied.
         """
         name = self._host.name
         keys = [
@@ -237,19 +238,19 @@ class Offload:
         self._write_deeper([key for key in fresh if self._keep_in_host(key)])
 
     def load_beside(self, sequence: Sequence) -> Process:
-        """Server: bring what a sequence loads to the GPUs while the instance goes on."""
+        """Bring what a sequence loads to the GPUs, as the server does beside the instance."""
         yield from self.fetch(sequence)
         now = int(self._env.now)
         yield self._env.timeout(self.copies_in.reserve(now, self.copy_in_ns(sequence)) - now)
         self.loaded(sequence)
 
     def has_deep_hits(self, sequence: Sequence) -> bool:
-        """Whether a prefetch would bring anything to host memory."""
+        """Whether a prefetch would bring any chunk of the sequence to host memory."""
         return self.options.prefetches and any(self._search(self._keys(sequence)))
 
     def prefetch(self, sequence: Sequence) -> Process:
-        """Bring what is found deeper to host memory while the sequence waits, and keep it there
-        until it is planned.
+        """Bring chunks from deeper tiers to host memory while the sequence waits, and pin them
+        there until it is planned.
         """
         keys = self._keys(sequence)
         found = [
@@ -267,9 +268,7 @@ class Offload:
                 sequence.prefetched[key] = place
 
     def _let_go(self, sequence: Sequence) -> Mapping[int, int]:
-        """What was prefetched for the sequence may leave again, once what it loads is pinned anew;
-        returns where it had been.
-        """
+        """Unpin the chunks prefetched for the sequence. Return the place that each came from."""
         origins = sequence.prefetched
         sequence.prefetched = {}
         for key in origins:
@@ -289,7 +288,7 @@ class Offload:
             sequence.hit_tokens[name] = sequence.hit_tokens.get(name, 0) + tokens
 
     def _search(self, keys: Items[int]) -> list[int]:
-        """The first tier that holds each key, up to the first that none holds."""
+        """Return the place of the first tier with each key, up to the first key in no tier."""
         places = []
         for key in keys:
             place = self._place(key)
@@ -311,8 +310,8 @@ class Offload:
     def _cheapest_end(
         self, places: Items[int], start: int, gpu_tokens: int, sequence: Sequence
     ) -> int:
-        """Up to which chunk loading is predicted to be worth it under the queues of now; only where
-        the tier changes, or all, or none.
+        """Return the chunk up to which loading is predicted to be cheapest, given the queues now.
+        The choices are ``start``, the end of ``places``, and each chunk at which the tier changes.
         """
         size = self.options.chunk_tokens
         target = sequence.target_tokens
@@ -330,7 +329,7 @@ class Offload:
         return min(costs)[1]
 
     def _load_ns(self, places: Items[int]) -> int:
-        """Predicted time until chunks in those tiers are on the GPUs."""
+        """Predicted time in ns until chunks in those tiers are on the GPUs, waits included."""
         if not places:
             return 0
         now_ns = int(self._env.now)
@@ -347,8 +346,8 @@ class Offload:
         return self._env.timeout(tier.reads.reserve(now_ns, tier.read_ns(num_chunks)) - now_ns)
 
     def _keep_in_host(self, key: int) -> bool:
-        """The server never evicts to make room: a full host memory takes nothing until the next
-        sweep.
+        """Keep a chunk in host memory, and return whether it is held there. The server never evicts
+        for it: a full host memory takes nothing until the next sweep.
         """
         store = self._host.store
         if (
@@ -361,8 +360,8 @@ class Offload:
         return self._host.keep(key)
 
     def _unsaved(self, sequence: Sequence, computed_tokens: int) -> Items[int]:
-        """Keys of the chunks that have become full since the last time; they count as seen to from
-        now on.
+        """Return the keys of the chunks that have become full since the last call. From now on they
+        count as saved.
         """
         saved = sequence.num_saved_chunks
         full = computed_tokens // self.options.chunk_tokens

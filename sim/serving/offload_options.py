@@ -1,4 +1,4 @@
-"""How an instance uses KV tiers behind its GPUs, in the words of LMCache (arXiv 2510.09665)."""
+"""Options of the KV tiers behind an instance's GPUs, in the words of LMCache (arXiv 2510.09665)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +17,7 @@ from sim.serving.tier import TierOptions
 
 
 class Mode(StrEnum):
-    """Who moves KV: the instance's own process inside its steps, or a server beside it while they
+    """The process that moves KV: the instance's own inside its steps, or a server's while the steps
     go on.
     """
 
@@ -26,8 +26,8 @@ class Mode(StrEnum):
 
 
 class Loading(StrEnum):
-    """When KV that was found is loaded: always, or as far as loading is predicted to take less time
-    than computing anew.
+    """The rule for loading KV that was found: always, or as far as loading is predicted to take
+    less time than computing anew.
     """
 
     ALWAYS = "always"
@@ -35,16 +35,16 @@ class Loading(StrEnum):
 
 
 class OffloadSpec(FilePart):
-    """How KV moves between an instance and its tiers, as a serving file states it.
+    """The rules by which KV moves between an instance and its tiers, as a serving file states them.
 
-    KV moves in chunks of ``chunk_tokens`` over all layers, ``bytes_per_token`` each (None: as many
-    as on the GPU). ``is_layerwise`` pipelines copies between host memory and GPUs with the
-    computation of layers; ``prefetches`` moves what lies deeper into host memory while a request
-    waits: both in-process only. The server's host memory is emptied by ``evicted_fraction`` of what
-    it holds each second that finds it above ``watermark_fraction``; ``retains_deep_hits`` is its
-    prefetch policy ``retain``: what is found deeper stays in host memory too. ``pins`` name
-    prefixes that no tier lets go of. With ``blend``, chunks are named by what is in them, and found
-    anywhere in a prompt.
+    KV moves in chunks of ``chunk_tokens`` over all layers. A token has ``bytes_per_token`` (None:
+    as many as on the GPU). ``is_layerwise`` pipelines copies between host memory and GPUs with the
+    computation of layers; in-process only. ``prefetches`` moves chunks of deeper tiers into host
+    memory while a request waits; in-process only. Each second, the server's host memory is emptied
+    by ``evicted_fraction`` of what it holds, if it is above ``watermark_fraction``.
+    ``retains_deep_hits`` is the server's prefetch policy ``retain``: chunks of deeper tiers stay in
+    host memory too. ``pins`` name prefixes that no tier lets go of. With ``blend``, chunks are
+    named by what is in them, and found anywhere in a prompt.
     """
 
     mode: Mode = Mode.IN_PROCESS
@@ -66,8 +66,8 @@ class OffloadSpec(FilePart):
 class OffloadOptions:
     """Tiers, searched in order, and the rules by which an instance uses them.
 
-    The first tier is the host memory that every copy goes through. What does not go together is
-    refused here, where the tiers are known, not in OffloadSpec.
+    The first tier is the host memory that every copy goes through. Raises InputError for tiers and
+    rules that do not go together.
     """
 
     tiers: tuple[TierOptions, ...]

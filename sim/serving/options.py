@@ -1,4 +1,4 @@
-"""How a serving engine is set up."""
+"""The options of an instance of a serving engine."""
 
 from typing import Annotated, Self
 
@@ -14,13 +14,13 @@ class InstanceSpec(FilePart):
     """One instance: how many GPUs it spans, what a step may hold, and its paged KV cache.
 
     ``num_gpus`` left out means all that the machine has, shared out over the instances.
-    ``max_step_tokens`` bounds the tokens of a step, prefill chunks and decoding sequences together;
-    ``max_sequences`` those that run at once. KV comes in blocks of ``block_tokens``;
-    ``gpu_memory_fraction`` of the GPUs' memory is used in all, and KV has what weights and
-    activations leave of it, or room for ``kv_tokens``. ``all_reduce`` is one between the GPUs: a
-    message of the bytes of the activations. ``captures_graphs``: kernels are launched as
-    one graph, so that launches take no time of their own. ``step_overhead_ns`` is what the
-    instance's own software adds to each step, beside what the machine states.
+    ``max_step_tokens`` bounds the tokens of a step, prefill chunks and decoding sequences together.
+    ``max_sequences`` bounds the sequences that run at once. KV comes in blocks of ``block_tokens``.
+    ``gpu_memory_fraction`` of the GPUs' memory is used in all. KV has what weights and activations
+    leave of it, or room for ``kv_tokens``. ``all_reduce`` is one all-reduce between the GPUs: a
+    message of the bytes of the activations. With ``captures_graphs``, kernels are launched as one
+    graph, so that launches take no time of their own. ``step_overhead_ns`` is what the instance's
+    own software adds to each step, besides what the machine states.
     """
 
     num_gpus: Devices | None = None

@@ -11,8 +11,9 @@ from sim.serving.tier import KvTier
 
 
 class Pin(FilePart):
-    """The full chunks of the first ``tokens`` of the prompt of request number ``request``: pinned
-    from when it is admitted.
+    """A pinned prefix: the full chunks of the first ``tokens`` of one request's prompt.
+
+    ``request`` is the number of that request. The chunks are pinned from its admission on.
     """
 
     request: Annotated[int, Field(ge=0, le=MAX_REQUESTS, strict=True)] = 0
@@ -28,14 +29,14 @@ class PinnedChunks:
         self._tiers: list[KvTier] = []
 
     def watch(self, tier: KvTier) -> None:
-        """A tier that is to keep them."""
+        """Let a tier keep the pinned chunks."""
         # The set itself, not a copy: chunks that are pinned later count for this tier too.
         tier.pinned_keys = self._keys
         self._tiers.append(tier)
 
     def admitted(self, number: int, chunk_keys: Sequence[int]) -> None:
-        """A request is admitted: what is stated of its prompt is pinned from now on, wherever it is
-        or comes to be held.
+        """Pin the chunks that are stated of an admitted request's prompt, in every tier that holds
+        them or comes to hold them.
         """
         fresh = [
             # Popped, since a request that is admitted again after a pre-emption pins nothing new.

@@ -1,8 +1,8 @@
-"""Steps under an expert policy: the step scale simulates batches of many sizes once, and what lies
-between is interpolated.
+"""Prices of steps under an expert policy, simulated at the step scale.
 
-Attention is not part of the table: it is priced by its contexts, as ever. That adds up exactly
-where nothing else runs beside it, so only policies are taken that leave all but the experts on the
+The step scale simulates batches of some sizes once; sizes between these are interpolated. Attention
+is not part of the table: it is priced by its contexts, as without a policy. The sum of both is
+exact where nothing else runs beside attention. So policies must leave all but the experts on the
 GPU, fetch nothing ahead and always hold the same experts.
 """
 
@@ -28,20 +28,20 @@ from sim.step.simulate import Scenario, check, problem_of
 from sim.workload.batch import Batch, Feeding, Passes
 
 STEPS_PER_DOUBLING = 2
-"""Points of the grid of tokens between a number and its double."""
+"""Points of the grid of tokens for each doubling of the tokens."""
 # The spread of a mean over draws falls with the number of tokens that each draw has.
 DRAWS_OF_FEW, DRAWS_OF_MANY = 16, 2
 """Batches simulated at a point of the grid: more where few tokens make them differ."""
 MANY_TOKENS = 128
 KV_FRACTION = 0.25
-"""The share of GPU memory for KV beside experts, where nobody says how much: assumed."""
+"""The share of GPU memory for KV beside experts where ``kv_tokens`` is not stated: assumed."""
 
 Ns = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedPolicy:
-    """A policy, what selects the experts, and what seeds their choice."""
+    """A policy, the routing that selects experts, and the seed of the routing."""
 
     policy: Policy
     routing: Routing
@@ -49,8 +49,8 @@ class ServedPolicy:
 
 
 def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | Infeasible:
-    """Prices and memory of a model with experts where the policy puts them; Infeasible where it
-    finds no placement.
+    """Return the cluster of a model whose experts are where the policy puts them; Infeasible where
+    the policy finds no placement.
 
     Raises InputError for a policy that cannot be served.
     """
@@ -95,7 +95,7 @@ def prepare_policy(setting: ServingSetting, served: ServedPolicy) -> Cluster | I
 
 
 def _check(setting: ServingSetting, served: ServedPolicy) -> None:
-    """Refuse what cannot be served. Raises InputError."""
+    """Raise InputError for a setting and a policy that cannot be served."""
     policy = served.policy
     instance = setting.instance
     if not setting.model.moe_layers:
@@ -123,8 +123,8 @@ def _check(setting: ServingSetting, served: ServedPolicy) -> None:
 
 
 def _kv_tokens(setting: ServingSetting) -> int:
-    """Tokens of KV that the GPU sets aside: as stated, else one context of full length, but no more
-    than a share of its memory.
+    """Tokens of KV that the GPU sets aside: as stated, else one context of full length, but at most
+    KV_FRACTION of its memory.
     """
     if setting.instance.kv_tokens is not None:
         return setting.instance.kv_tokens
@@ -137,8 +137,10 @@ def _kv_tokens(setting: ServingSetting) -> int:
 def _prices(
     setting: ServingSetting, served: ServedPolicy, problem: Problem, residency: Residency
 ) -> StepPrices:
-    """The table: batches that only decode up to ``max_sequences`` tokens, one prompt's chunk
-    beyond.
+    """Return the prices of steps by their number of tokens.
+
+    Up to ``max_sequences`` tokens, batches that only decode are simulated; beyond that, chunks of
+    one prompt.
     """
     costs = problem.costs
     instance = setting.instance
@@ -191,8 +193,9 @@ def _simulated(
     *,
     is_prefill: bool,
 ) -> dict[int, float]:
-    """Mean ns of a step of each size without attention and vocabulary: one run of the fast engine
-    over batches drawn anew.
+    """Return the mean ns of a step of each size, without attention and vocabulary.
+
+    One run of the fast engine simulates all batches, each drawn anew.
     """
     rows = [
         (size, draw)
@@ -226,8 +229,10 @@ def _simulated(
 
 
 def _passes(rows: list[tuple[int, int]], *, is_prefill: bool) -> Passes:
-    """A pass a row: of that many sequences at the position of its draw, or of that many positions of
-    the sequence of its draw.
+    """Return a pass for each row (size, draw).
+
+    In prefill, the pass has ``size`` positions of the sequence ``draw``. In decode, it has ``size``
+    sequences at the position ``draw``.
     """
     sizes, draws = np.array(rows, np.int32).T.copy()
     zeros = np.zeros_like(sizes)
@@ -245,7 +250,9 @@ def _passes(rows: list[tuple[int, int]], *, is_prefill: bool) -> Passes:
 
 
 def _attention_and_head_ns(costs: CostModel, passes: Passes) -> Ns:
-    """What the simulated passes spent on what is priced apart."""
+    """Return the ns of attention and vocabulary, which are priced apart, in each simulated pass:
+    float64 [passes].
+    """
     ends = passes.context_tokens
     total = np.asarray(costs.head("gpu", passes.num_sequences).ns, np.float64)
     for layer in range(costs.model.num_layers):

@@ -1,4 +1,4 @@
-"""What one step of a serving engine costs: a batch of prefill chunks and decoding sequences, in one
+"""Prices of one step of a serving engine: a batch of prefill chunks and decoding sequences, in one
 forward pass.
 
 Prices are whole numbers of ticks, so that many steps at once cost exactly what they cost one by
@@ -12,16 +12,17 @@ from hwprofiles import Provenance
 from sim.serving.lines import sum_of_max
 
 TICKS_PER_NS = 2**20
-"""Steps are priced in ns / 2**20, the grain that the engines of the step scale keep remaining work
-in.
+"""The number of ticks in a nanosecond. The engines of the step scale keep remaining work in the
+same grain.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionLine:
-    """Ticks of one layer that are a sum:
+    """Ticks of one layer's attention, as a sum of four parts.
 
-    ``fixed``, and for each token, token of KV read and query-key pair.
+    ``fixed`` is for each step, ``token`` for each token, ``kept`` for each token of KV read, and
+    ``pair`` for each query-key pair.
     """
 
     fixed: int
@@ -32,14 +33,14 @@ class AttentionLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionPrice:
-    """Attention of ``num_layers`` equal layers, in ticks for one: the longest of a floor and
-    ``lines``.
+    """The price of attention in ``num_layers`` equal layers, in ticks.
 
-    One line is for steps that read longer than they compute, one for the others. Keys older than
-    ``window_tokens`` are not looked at.
+    A layer takes the longest of ``floor`` and ``lines``. One line is for steps that read longer
+    than they compute, one for the others. Keys older than ``window_tokens`` are not looked at.
 
-    Where ``is_state``, a state stands for the cache: a sequence reads and writes it once a step,
-    each of its tokens computes with it, and it does not grow. Its ``window_tokens`` is 1.
+    Where ``is_state``, a state stands for the cache. A sequence reads and writes the state once a
+    step, and each of its tokens computes with it. The state does not grow, and ``window_tokens`` is
+    1.
     """
 
     num_layers: int
@@ -49,21 +50,21 @@ class AttentionPrice:
     is_state: bool = False
 
     def kept(self, first: int, end: int) -> int:
-        """Tokens of KV that a sequence's tokens first … end − 1 read; of a state one."""
+        """Return how many tokens of KV a sequence's tokens first … end − 1 read; for a state, 1."""
         if self.is_state:
             return 1
         return end if self.window_tokens is None else min(end, self.window_tokens + end - first - 1)
 
     def pairs(self, first: int, end: int) -> int:
-        """Query-key pairs of those tokens: each sees itself and what is before it within the
-        window.
+        """Return the query-key pairs of the tokens first … end − 1. Each token sees itself and the
+        tokens before it within the window.
         """
         return self._pairs_from_start(end) - self._pairs_from_start(first)
 
     def seen(self, context_tokens: int) -> int:
-        """Tokens that a decoding sequence looks at, its newest included:
+        """Return how many tokens a decoding sequence looks at, its newest included.
 
-        KV read and pairs alike.
+        The sequence reads as many tokens of KV, and has as many pairs.
         """
         return (
             context_tokens
@@ -72,7 +73,7 @@ class AttentionPrice:
         )
 
     def step(self, num_tokens: int, kept: int, pairs: int) -> int:
-        """Ticks of one step, all layers."""
+        """Return the ticks of one step in all ``num_layers`` layers."""
         sums = (
             line.fixed + line.token * num_tokens + line.kept * kept + line.pair * pairs
             for line in self.lines
@@ -80,8 +81,10 @@ class AttentionPrice:
         return self.num_layers * max(self.floor, *sums)
 
     def leap(self, num_sequences: int, seen: int, growing: int, num_steps: int) -> int:
-        """Ticks of that many decode steps of the same sequences; ``seen`` in the first, ``growing``
-        more in each later one.
+        """Return the ticks of ``num_steps`` decode steps of the same sequences in all
+        ``num_layers`` layers.
+
+        The first step looks at ``seen`` tokens, each later step at ``growing`` more.
         """
         # The floor is a line that does not rise, so that the sum has one rule for all.
         lines = [(self.floor, 0)]
@@ -102,10 +105,10 @@ class AttentionPrice:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPrices:
     """Ticks of a step: ``base[tokens]`` for all but attention and vocabulary, ``head[sequences]``
-    for the vocabulary, and attention.
+    for the vocabulary, and ``attention``.
 
-    ``base`` and ``head`` start at 0 tokens and 0 sequences and limit what a step may hold.
-    ``warnings`` say what is left out.
+    ``base`` and ``head`` start at 0 tokens and 0 sequences, and their lengths limit what a step may
+    hold. ``warnings`` say what is left out.
     """
 
     base: tuple[int, ...]
@@ -118,8 +121,8 @@ class StepPrices:
     def step(
         self, num_tokens: int, num_sampled: int, kept: Sequence[int], pairs: Sequence[int]
     ) -> int:
-        """Ticks of one step; ``kept`` and ``pairs`` summed over the batch, one for each entry of
-        ``attention``.
+        """Return the ticks of one step. ``kept`` and ``pairs`` are sums over the batch, one for
+        each entry of ``attention``.
         """
         ticks = self.base[num_tokens] + self.head[num_sampled]
         for part, read, seen in zip(self.attention, kept, pairs, strict=True):
@@ -136,8 +139,9 @@ class StepPrices:
         return ticks
 
     def prefill_ns(self, first: int, end: int) -> int:
-        """How long the tokens first … end − 1 of one prompt take alone, in steps as long as prices
-        reach: an estimate for decisions.
+        """Estimate, for decisions, the ns that the tokens first … end − 1 of one prompt take alone.
+
+        The steps are as long as prices reach; the vocabulary is left out.
         """
         ticks = 0
         longest = len(self.base) - 1

@@ -1,4 +1,4 @@
-"""What is written down about every request that ends: all that a run's figures are made of."""
+"""Records of the requests of a run, from which its figures are made."""
 
 from array import array
 
@@ -7,14 +7,14 @@ from sim.serving.sequence import Sequence
 
 
 class Recorder:
-    """Counts, and a few numbers a finished request: 32 bytes each, so that memory hardly grows with
-    the trace.
+    """Counts, and four numbers for each finished request: 32 bytes, so that memory hardly grows
+    with the trace.
 
-    The first ``num_warmup_requests`` are not written down.
+    The first ``num_warmup_requests`` are not recorded.
     """
 
     def __init__(self, num_warmup_requests: int = 0) -> None:
-        """Nothing happened."""
+        """Start with nothing recorded."""
         self.num_warmup_requests = num_warmup_requests
         self.num_submitted = 0
         self.num_rejected = 0
@@ -44,11 +44,11 @@ class Recorder:
             self.first_arrival_ns = now_ns
 
     def rejected(self, number: int) -> None:
-        """A request is longer than the instance can ever hold."""
+        """Note that a request is longer than the instance can ever hold."""
         self.num_rejected += number >= self.num_warmup_requests
 
     def finished(self, sequence: Sequence, now_ns: int) -> None:
-        """The last token of a request is out."""
+        """Note that the last token of a request is out."""
         if sequence.number < self.num_warmup_requests:
             return
         assert sequence.admitted_ns is not None and sequence.first_token_ns is not None

@@ -1,4 +1,4 @@
-"""A request inside an instance: how far it is, and what it holds."""
+"""A request inside an instance: its progress, and the KV that it holds."""
 
 from dataclasses import dataclass, field
 
@@ -7,8 +7,8 @@ from sim.workload.requests.request import Request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkLoad:
-    """Chunks that a sequence is about to load: their keys, and the tier of each (its place in the
-    search), where they are pinned.
+    """Chunks that a sequence is about to load: their keys, and the place of each one's tier in the
+    search. The chunks are pinned in these tiers.
     """
 
     keys: tuple[int, ...]
@@ -19,14 +19,14 @@ class ChunkLoad:
 class Sequence:
     """A request that an instance has taken on, and everything about it that changes.
 
-    ``keys`` name the full blocks of prompt and answer. The next ``target_tokens`` of context must
-    be computed before the next token comes out: the prompt, and after a pre-emption what was
-    generated too. The sequence holds ``num_blocks`` blocks of KV, and shares the first ``num_keyed``
-    of them under their keys. ``joining`` tells its times in the decoding set apart.
-    ``chunk_keys`` name what tiers may hold of its prompt; the first ``num_saved_chunks`` need no
-    storing; ``prefetched`` are pinned for it. ``found_ranges`` of its context, first to end, have
-    KV that is mended, not computed. ``brought_tokens`` of its KV come from another instance as it
-    is admitted.
+    ``keys`` name the full blocks of prompt and answer. The next token comes out once
+    ``target_tokens`` of context are computed: the prompt, and after a pre-emption the generated
+    tokens too. The sequence holds ``num_blocks`` blocks of KV, and shares the first ``num_keyed``
+    of them under their keys. ``joining`` numbers the times that sequences joined the decoding set.
+    ``chunk_keys`` name the chunks of its prompt that tiers may hold. The first ``num_saved_chunks``
+    chunks need no storing; chunks in ``prefetched`` are pinned for the sequence. Tokens in
+    ``found_ranges``, each from first to end, have KV that is mended, not computed.
+    ``brought_tokens`` have KV that comes from another instance as the sequence is admitted.
     """
 
     request: Request

@@ -16,20 +16,20 @@ class SequenceBlocks:
         self._has_prefix_cache = options.has_prefix_cache
 
     def count(self, tokens: int) -> int:
-        """Blocks that the KV of that many tokens takes."""
+        """Return how many blocks the KV of that many tokens takes."""
         return -(-tokens // self._size)
 
     def match(self, sequence: Sequence, tokens: int) -> tuple[int, int]:
-        """How many full blocks of the first tokens of a sequence are here, and how many of those
-        nobody refers to.
+        """Return how many full blocks of a sequence's first tokens the pool has, and how many of
+        those are unused.
         """
         keys = self._keys(sequence)
         # The last token is always computed, even where its block is here: the next token comes from it.
         return self._pool.match(keys, min(len(keys), (tokens - 1) // self._size))
 
     def claim(self, sequence: Sequence) -> int | None:
-        """Give a sequence blocks for its target; how many of them were here already, or None where
-        too few are available.
+        """Give a sequence blocks for its target. Return how many of them the pool had already, or
+        None where too few are available.
         """
         hits, num_unused = self.match(sequence, sequence.target_tokens)
         total = self.count(sequence.target_tokens)
@@ -44,7 +44,7 @@ class SequenceBlocks:
         return hits
 
     def publish(self, sequence: Sequence) -> None:
-        """Name the blocks that have become full."""
+        """Name the blocks of a sequence that have become full."""
         keys = self._keys(sequence)
         full = min(len(keys), sequence.computed_tokens // self._size)
         if full > sequence.num_keyed:

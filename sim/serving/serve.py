@@ -1,4 +1,4 @@
-"""A run at the serving scale: requests in, what became of them out."""
+"""A run at the serving scale, from requests to metrics."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,12 +26,14 @@ class ServingRun:
 
 
 def serve(cluster: Cluster, source: Source) -> ServingRun:
-    """Serve the requests of a source until the last is answered. Raises InputError when none is."""
+    """Serve the requests of a source until the last is answered. Raises InputError when none is
+    answered.
+    """
     return _Run(cluster, source.num_warmup_requests).until_done(source)
 
 
 class _Run:
-    """A run under way: the clock, the instances, and what is written down."""
+    """A run under way: the clock, the instances and the recorder."""
 
     def __init__(self, cluster: Cluster, num_warmup_requests: int) -> None:
         self.env = simpy.Environment()
@@ -61,7 +63,7 @@ class _Run:
     def submit(self, request: Request) -> simpy.Event:
         """Pass a request on to the fleet, or turn it away if it can never be held.
 
-        The event is that of FrontDoor.
+        Return the event that ``FrontDoor.submit`` describes.
         """
         now_ns = int(self.env.now)
         length = request.prompt_tokens

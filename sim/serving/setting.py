@@ -1,5 +1,5 @@
-"""Makes what is run of a serving file, a machine and a model: rates that the file leaves out are
-the machine's.
+"""Making a serving setting from a serving file, a machine and a model. Rates that the file leaves
+out are the machine's.
 """
 
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ HOST = "cpu"
 def serving_setting(
     spec: ServingSpec, machine: Machine, model: Model, where: str = ""
 ) -> ServingSetting:
-    """What the file says, on that machine. Raises InputError for instances without GPUs and tiers
-    without rates.
+    """Return the setting that the file states on that machine.
 
-    ``where`` names the file in errors, where all that is said stands in one.
+    ``where`` names the file in errors, if all that is stated comes from one file. Raises InputError
+    for instances without GPUs and tiers without rates.
     """
     try:
         return _setting(spec, machine, model)

@@ -1,6 +1,4 @@
-"""Where requests come from: at times of their own (open loop), or each after the answer before it
-(closed loop).
-"""
+"""Sources of requests: at times of their own (open loop), or each after an answer (closed loop)."""
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
@@ -19,30 +17,31 @@ Process = Generator[simpy.Event, Any, None]
 
 
 class FrontDoor(Protocol):
-    """What a source sees of a run."""
+    """The part of a run that a source uses."""
 
     @property
     def env(self) -> simpy.Environment:
-        """The simulation whose clock requests arrive by."""
+        """The SimPy environment whose clock gives the times of arrival."""
 
     def submit(self, request: Request) -> simpy.Event:
-        """Hand a request in now; the event happens when it is answered, or at once with the value
-        False when it is turned away.
+        """Submit a request now, and return the event of its answer.
+
+        For a request that is turned away, the event happens at once with the value False.
         """
 
 
 class Source(Protocol):
-    """Hands requests in, in the order of their numbers.
+    """A source of requests, submitted in the order of their numbers.
 
-    ``num_warmup_requests`` first ones only fill caches: no figure counts them.
+    The first ``num_warmup_requests`` only fill caches: no figure counts them.
     """
 
     @property
     def num_warmup_requests(self) -> int:
-        """How many of the first requests are not counted."""
+        """The number of first requests that are not counted."""
 
     def feed(self, door: FrontDoor) -> Process:
-        """Ends when no request is left to hand in."""
+        """Submit the requests; the process ends when none is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +52,8 @@ class OpenLoop:
     num_warmup_requests: int = 0
 
     def feed(self, door: FrontDoor) -> Process:
-        """Hand each request in at its time. Raises InputError for one that arrives before the one ahead
-        of it.
+        """Submit each request at its time. Raises InputError for a request that arrives before the
+        one ahead of it.
         """
         env = door.env
         for request in self.requests:
@@ -70,8 +69,8 @@ class OpenLoop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConstantLoad:
-    """Keeps a number of requests under way, as long as there are more: each answer lets the next
-    one in at once.
+    """Keeps ``num_in_flight`` requests under way as long as there are more: each answer lets the
+    next one in at once.
 
     The requests' own arrival times play no part (``--max-concurrency`` of vLLM's benchmark at an
     infinite request rate).
@@ -94,8 +93,10 @@ class ConstantLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedLoop:
-    """Conversations: each asks its next question when the answer before it is there and its time
-    has come; ``num_requests`` in all.
+    """Conversations with ``num_requests`` requests in all.
+
+    Each conversation asks its next question when the answer before it is there and the question's
+    time has come.
     """
 
     sessions: Iterator[Conversation]
@@ -119,23 +120,21 @@ class ClosedLoop:
 
 
 def _one_by_one(first: Request, coming: Iterator[Request], door: FrontDoor) -> Process:
-    """Hand in a request, then the next that nobody has taken yet whenever the one before is
-    answered.
-    """
+    """Submit a request; after each answer, submit the next request that is not taken yet."""
     for request in chain((first,), coming):
         yield door.submit(replace(request, arrival_ns=int(door.env.now)))
 
 
 @dataclass(slots=True, kw_only=True)
 class _Counter:
-    """Numbers for requests as they are handed in."""
+    """Numbers requests as they are submitted."""
 
     limit: int
     number: int = 0
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether all requests have been handed in."""
+        """Whether all requests have been submitted."""
         return self.number >= self.limit
 
     def next(self) -> int:
@@ -159,9 +158,9 @@ def _converse(session: Conversation, door: FrontDoor, counter: _Counter) -> Proc
 
 
 def source_of(spec: RequestsSpec, seed: int, num_requests: int | None = None) -> Source:
-    """The source that a request file describes: conversations and closed loops wait for answers,
-    all else comes at its own times.
+    """Return the source that a request file describes.
 
+    Conversations and constant loads wait for answers; all other requests come at their own times.
     ``num_requests`` takes the place of the file's. Raises InputError where a warm-up would leave
     none of them to count.
     """

@@ -1,6 +1,6 @@
 """The serving file ``rosin-serving/1``: instances, and the tiers of KV behind them.
 
-All keys may be left out.
+All keys but ``format`` may be left out.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,8 @@ FORMAT: Literal["rosin-serving/1"] = "rosin-serving/1"
 class ServingSpec(FilePart):
     """A serving file.
 
-    With ``disaggregation``, ``num_instances`` is what it adds up to, and may be left out.
+    With ``disaggregation``, ``num_instances`` may be left out: it is ``num_prefill`` +
+    ``num_decode``.
     """
 
     format: Literal["rosin-serving/1"] = FORMAT
@@ -72,11 +73,11 @@ class ServingSpec(FilePart):
 def load_serving(
     path: Path | None, changes: Mapping[str, Any], tiers: Mapping[str, Any]
 ) -> ServingSpec:
-    """A serving file with changes by dotted key, and tiers of those sizes in place of its own of
-    the same name.
+    """Return a serving file with ``changes`` by dotted key, and with ``tiers`` of those sizes by
+    name.
 
-    Without a path all is as a file that says nothing. Raises InputError, one line, for whatever is
-    wrong.
+    A size replaces that of the file's tier of the same name; without such a tier, one is added.
+    Without a path every key has its default. Raises InputError, one line, for whatever is wrong.
     """
     where = "" if path is None else f"{path}: "
     data: dict[str, Any] = {} if path is None else read_yaml(path, "serving")

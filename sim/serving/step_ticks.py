@@ -1,4 +1,4 @@
-"""How long a step of an instance takes: its tokens computed, and the KV that it loads beside them."""
+"""The duration of an instance's step: its tokens computed, and the KV that it loads beside them."""
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ Chunk = tuple[Sequence, int]
 def step_ticks(
     prices: StepPrices, decoding: DecodingSet, chunks: Items[Chunk], blend: Blend | None = None
 ) -> int:
-    """The time of a step that computes chunks beside what decodes.
+    """Return the ticks of a step that computes chunks beside the decoding sequences.
 
-    All tokens of the chunks are computed; with ``blend``, as many as in a layer that mends what was
-    found.
+    All tokens of the chunks are computed. With ``blend``, only as many are computed as in a layer
+    that mends what was found.
     """
     kept = list(decoding.seen)
     pairs = list(decoding.seen)
@@ -51,7 +51,7 @@ class LoadingStep:
     stages: int
 
     def ticks(self, blend: Blend | None) -> tuple[int, int]:
-        """How long the step computes, and how long it takes with what it loads."""
+        """Return the ticks that the step computes, and the ticks that it takes with its loads."""
         ticks = step_ticks(self.prices, self.decoding, self.chunks)
         if blend is None:
             return ticks, pipelined((self.load_ticks, ticks), self.stages)

@@ -1,4 +1,4 @@
-"""A tier of KV behind the GPU: what it may hold, how fast it is, and what it holds now."""
+"""A tier of KV behind the GPU: its capacity, its rates, and the chunks that it holds."""
 
 from collections.abc import Set
 from typing import Annotated
@@ -15,7 +15,9 @@ from sim.serving.numbers import Above
 
 
 class Compression(FilePart):
-    """KV takes 1 / ``factor`` of its bytes in the tier; coding takes its full bytes / these rates,
+    """The compression of KV in a tier.
+
+    KV takes 1 / ``factor`` of its bytes in the tier. Coding takes the full bytes at these rates,
     and no time where a rate is left out.
     """
 
@@ -24,7 +26,9 @@ class Compression(FilePart):
     decode_bytes_per_s: Above | None = None
 
     def coding_ns(self, num_bytes: int, *, is_read: bool) -> int:
-        """Time to decode what is read, or to encode what is written; in full bytes."""
+        """Return the ns to decode what is read, or to encode what is written; ``num_bytes`` are
+        full bytes.
+        """
         rate = self.decode_bytes_per_s if is_read else self.encode_bytes_per_s
         return 0 if rate is None else round(num_bytes / rate * NS_PER_S)
 
@@ -36,12 +40,12 @@ def _known_policy(name: str) -> str:
 
 
 class TierSpec(FilePart):
-    """A tier: ``capacity_bytes`` of it in all (None: unlimited), read and written a chunk a
-    message.
+    """A tier of ``capacity_bytes`` in all (None: unlimited), read and written with one message a
+    chunk.
 
-    Rates left out are the machine's, for the names cpu, disk and remote. ``is_duplex``: reads and
-    writes do not wait for each other. ``is_shared``: one for all instances, else one of this size
-    each.
+    Rates left out are the machine's, for the names cpu, disk and remote. With ``is_duplex``, reads
+    and writes do not wait for each other. With ``is_shared``, all instances share one tier; else
+    each has one of this size.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -55,7 +59,7 @@ class TierSpec(FilePart):
 
 
 class TierOptions(TierSpec):
-    """A tier with nothing left out."""
+    """A tier whose rates are stated, and of which it is settled whether it is duplex and shared."""
 
     read: TransferRate
     write: TransferRate
@@ -64,14 +68,14 @@ class TierOptions(TierSpec):
 
     @property
     def provenance(self) -> Provenance:
-        """The less certain of both rates'."""
+        """The weaker provenance of both rates."""
         return weakest([self.read.provenance, self.write.provenance])
 
 
 class KvTier:
     """A tier during a run.
 
-    Chunks are whole: what does not fit is not kept. Of ``pinned_keys`` none is let go of.
+    A chunk that does not fit is not kept. No chunk of ``pinned_keys`` is evicted.
     """
 
     def __init__(self, options: TierOptions, chunk_bytes: int) -> None:
@@ -98,19 +102,19 @@ class KvTier:
 
     @property
     def name(self) -> str:
-        """The name that its options state."""
+        """The name of the tier in its options."""
         return self.options.name
 
     def read_ns(self, num_chunks: int) -> int:
-        """Time to read chunks, without waiting."""
+        """Time in ns to read chunks, without waiting."""
         return self._duration_ns(self.options.read, num_chunks, is_read=True)
 
     def write_ns(self, num_chunks: int) -> int:
-        """Time to write chunks, without waiting."""
+        """Time in ns to write chunks, without waiting."""
         return self._duration_ns(self.options.write, num_chunks, is_read=False)
 
     def keep(self, key: int) -> bool:
-        """Hold a chunk, evicting what it takes; whether it is held then."""
+        """Store a chunk, evicting others where needed. Return whether it is held then."""
         if key in self.store:
             return True
         # It may fail: where all is pinned, or the tier is smaller than a chunk, nothing is kept.

@@ -1,4 +1,4 @@
-"""The tiers of a run: one for all instances where it is shared, else one for each."""
+"""The tiers of a run: a shared tier serves all instances, any other exists once for each."""
 
 import simpy
 
@@ -11,7 +11,9 @@ from sim.serving.tier import KvTier
 
 
 class Tiers:
-    """Makes the tiers as instances come, and remembers them all. Without options there are none."""
+    """Makes the tiers of each new instance, and lists all of them. Without options there are
+    none.
+    """
 
     def __init__(self, options: OffloadOptions | None, kv_bytes_per_token: int) -> None:
         self.all: list[KvTier] = []
@@ -25,7 +27,7 @@ class Tiers:
         )
 
     def offload(self, env: simpy.Environment, prices: StepPrices) -> Offload | None:
-        """The tiers as a new instance sees them."""
+        """Return the tiers as a new instance sees them; None without options."""
         if self._options is None:
             return None
         known = len(self.all)
@@ -53,7 +55,9 @@ class Tiers:
 
 
 def _sweep(env: simpy.Environment, host: KvTier, rules: OffloadSpec) -> Process:
-    """The server's sweep of host memory, once a second without end."""
+    """Evict a share of a host memory above its watermark, as the server does once a second without
+    end.
+    """
     capacity = host.store.capacity_blocks
     # A host memory without limit is never above its watermark.
     while capacity is not None:

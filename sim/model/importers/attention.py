@@ -1,4 +1,4 @@
-"""Attention from a configuration: geometry and weights, of grouped queries and of latents."""
+"""Attention from a configuration: its geometry and weights, for grouped queries and for latents."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ _CLASS = TensorClass.ATTENTION
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupedTraits:
-    """What distinguishes grouped-query attention of one family from another's.
+    """The traits in which families differ in grouped-query attention.
 
-    ``has_bias`` is of queries, keys and values; ``has_output_bias`` of the output projection.
-    ``norm`` is of queries and keys: ``"head"`` (one vector of head_dim each), ``"full"`` (over all
-    heads) or None. ``has_query_gate``: the query projection is twice as wide, its second half a
-    gate on the output. ``has_sinks``: one learned logit a head.
+    ``has_bias`` is for queries, keys and values; ``has_output_bias`` is for the output projection.
+    ``norm`` is the norm of queries and keys: ``"head"`` (one vector of head_dim each), ``"full"``
+    (over all heads) or None. With ``has_query_gate``, the query projection is twice as wide, and
+    its second half is a gate on the output. With ``has_sinks``, each head has one learned logit.
     """
 
     has_bias: bool = False
@@ -38,7 +38,7 @@ class Heads:
 
 
 def heads_of(keys: ConfigKeys) -> Heads:
-    """The usual keys.
+    """Return the heads that the usual keys state.
 
     Raises InputError where head_dim is absent and does not follow from hidden_size.
     """
@@ -53,7 +53,9 @@ def heads_of(keys: ConfigKeys) -> Heads:
 
 
 def head_dim(keys: ConfigKeys) -> int:
-    """The key ``head_dim``, else hidden_size over num_attention_heads."""
+    """Return the key ``head_dim``, else hidden_size over num_attention_heads. Raises InputError
+    where that is no whole number.
+    """
     # It goes first: some models have heads wider or narrower than hidden_size over their number.
     if keys.has("head_dim"):
         return keys.count("head_dim")
@@ -70,7 +72,7 @@ def head_dim(keys: ConfigKeys) -> int:
 def grouped(
     keys: ConfigKeys, traits: GroupedTraits, heads: Heads | None = None, name: str = "self_attn"
 ) -> AttentionWeights:
-    """Grouped-query attention (arXiv 2305.13245)."""
+    """Return grouped-query attention (arXiv 2305.13245), with weights of the module ``name``."""
     heads = heads or heads_of(keys)
     if heads.num_queries % heads.num_keys:
         raise keys.error(
@@ -148,7 +150,9 @@ def latent(keys: ConfigKeys, name: str = "self_attn") -> AttentionWeights:
 
 
 def _latent_queries(keys: ConfigKeys, name: str, width: int) -> list[Weight]:
-    """Projected directly without ``q_lora_rank``, else through a latent of that rank with its norm."""
+    """The weights that project queries: one matrix without ``q_lora_rank``, else two through a
+    latent of that rank, with its norm.
+    """
     hidden = keys.count("hidden_size")
     # The small models of the family state null or 0.
     rank = keys.count_or(0, "q_lora_rank")

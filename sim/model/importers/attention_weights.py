@@ -1,4 +1,4 @@
-"""What one layer's attention is and weighs."""
+"""The geometry and the weights of one layer's attention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ class AttentionWeights:
     """The attention of one layer, or the state in its place: geometry, and weights of projections
     and own norms.
 
-    Neither, and no weights, in a layer that has none.
+    A layer with neither has no geometry, no state and no weights here.
     """
 
     geometry: Attention | None = None

@@ -12,7 +12,7 @@ Meaning = TypeVar("Meaning")
 
 _SHOWN_CHARACTERS = 40
 _TEXT_PARTS = ("text_config", "llm_config", "language_config")
-"""Keys under which multimodal configurations nest the one of their language model."""
+"""Keys under which multimodal configurations nest the configuration of their language model."""
 
 _SYNONYMS = {
     "d_model": "hidden_size",
@@ -24,7 +24,8 @@ _SYNONYMS = {
 
 
 class ConfigKeys:
-    """The keys of one configuration; ``where`` names it in errors, ``prefix`` the section in it.
+    """The keys of one configuration. Errors name the configuration by ``where``, and its section by
+    ``prefix``.
 
     A key that is absent or null is missing: class defaults of any library are not facts of the
     model. The keys of a nested ``text_config`` stand before those of the top level. ``used`` has
@@ -32,7 +33,9 @@ class ConfigKeys:
     """
 
     def __init__(self, config: Mapping[str, Any], where: str, prefix: str = "") -> None:
-        """Raises InputError when ``text_config`` is there and no mapping."""
+        """Raises InputError where a nested text part is no mapping, or where two names of one key
+        differ.
+        """
         self.where = where
         self.prefix = prefix
         self.used: set[str] = set()
@@ -51,9 +54,9 @@ class ConfigKeys:
             self.used.add(part)
 
     def _renamed(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Keys that some families call otherwise, under the usual names.
+        """Return the keys that some families name otherwise, under the usual names.
 
-        Raises InputError where both are there and differ.
+        Raises InputError where both names are there and differ.
         """
         found = {}
         for own, usual in _SYNONYMS.items():
@@ -69,7 +72,7 @@ class ConfigKeys:
         return found
 
     def error(self, name: str, problem: str) -> InputError:
-        """The error that names file, key and what is wrong with it."""
+        """Return the error that names the file, the key and what is wrong with it."""
         return InputError(f"{self.where}: key {self.prefix}{name} {problem}")
 
     def stated(self) -> Mapping[str, Any]:
@@ -77,7 +80,7 @@ class ConfigKeys:
         return {name: value for name, value in self._config.items() if value is not None}
 
     def fill(self, defaults: Mapping[str, int]) -> None:
-        """State those values where the key is absent or null."""
+        """Set those values for keys that are absent or null."""
         for name, value in defaults.items():
             if self._config.get(name) is None:
                 self._config[name] = value
@@ -99,42 +102,48 @@ class ConfigKeys:
         raise InputError(f"{self.where}: key {self.prefix}{names[0]}{others} is missing")
 
     def count(self, *names: str) -> int:
-        """A positive integer. Raises InputError when it is missing or anything else."""
+        """Return the value, a positive integer. Raises InputError when it is missing or anything
+        else.
+        """
         return self._integer(self.value(*names), self._present(names), minimum=1)
 
     def count_or(self, default: int, *names: str) -> int:
-        """A non-negative integer, or the default where the key is missing or null."""
+        """Return the value, a non-negative integer, or the default where the key is missing or
+        null.
+        """
         if not self.has(*names):
             return default
         return self._integer(self.value(*names), self._present(names), minimum=0)
 
     def flag(self, name: str) -> bool:
-        """A true or false. Raises InputError when it is missing or anything else."""
+        """Return the value, true or false. Raises InputError when it is missing or anything
+        else.
+        """
         value = self.value(name)
         if not isinstance(value, bool):
             raise self.error(name, f"must be true or false, got {shown(value)}")
         return value
 
     def flag_or(self, default: bool, name: str) -> bool:
-        """A true or false, or the default where the key is missing or null."""
+        """Return the value, true or false, or the default where the key is missing or null."""
         return self.flag(name) if self.has(name) else default
 
     def text(self, *names: str) -> str:
-        """A string. Raises InputError when it is missing or anything else."""
+        """Return the value, a string. Raises InputError when it is missing or anything else."""
         value = self.value(*names)
         if not isinstance(value, str):
             raise self.error(self._present(names), f"must be a word, got {shown(value)}")
         return value
 
     def items(self, name: str) -> list[Any]:
-        """A list. Raises InputError when it is missing or anything else."""
+        """Return the value, a list. Raises InputError when it is missing or anything else."""
         value = self.value(name)
         if not isinstance(value, list | tuple):
             raise self.error(name, f"must be a list, got {shown(value)}")
         return list(value)
 
     def per_layer(self, name: str, num_layers: int) -> list[Any]:
-        """A list of one entry a layer. Raises InputError for another length."""
+        """Return the list of that key, one entry a layer. Raises InputError for another length."""
         items = self.items(name)
         if len(items) != num_layers:
             raise self.error(
@@ -144,8 +153,10 @@ class ConfigKeys:
         return items
 
     def first_layers(self, name: str, num_layers: int) -> list[Any]:
-        """A list of one entry a layer; entries of layers that predict further tokens may follow, and
-        are left out. Raises InputError for a shorter one.
+        """Return the first ``num_layers`` entries of a list, one a layer. Raises InputError for a
+        shorter list.
+
+        Entries of layers that predict further tokens may follow; they are left out.
         """
         items = self.items(name)
         if len(items) < num_layers:
@@ -157,7 +168,9 @@ class ConfigKeys:
     def meant(
         self, name: str, items: Iterable[Any], meanings: Mapping[Any, Meaning]
     ) -> list[Meaning]:
-        """What each item of that key means. Raises InputError for one that has no meaning."""
+        """Return the meaning of each item. Raises InputError, with the key, for an item that has no
+        meaning.
+        """
         found = []
         for item in items:
             # True equals 1 in Python, but is no number here; a list cannot be looked up.
@@ -170,11 +183,13 @@ class ConfigKeys:
     def layer_kinds(
         self, name: str, num_layers: int, meanings: Mapping[Any, Meaning]
     ) -> list[Meaning]:
-        """What a list of one entry a layer means. Raises InputError as the two above."""
+        """Return the meanings of a list of one entry a layer. Raises InputError as ``per_layer``
+        and ``meant`` do.
+        """
         return self.meant(name, self.per_layer(name, num_layers), meanings)
 
     def layer_indices(self, name: str, num_layers: int) -> frozenset[int]:
-        """A list of layer indices. Raises InputError for one outside the model."""
+        """Return the layer indices of a list. Raises InputError for an index outside the model."""
         for item in self.items(name):
             if not isinstance(item, int) or isinstance(item, bool) or not 0 <= item < num_layers:
                 raise self.error(

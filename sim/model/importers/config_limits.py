@@ -1,24 +1,26 @@
 """The largest values that a model configuration may state: far above any public model.
 
-They stand in one place. A count above its limit is an error before anything is made of it.
+A count above its limit is an error before anything is made of it.
 """
 
 import re
 
 MAX_LAYERS = 4_096
-"""Layers of a decoder; the deepest public ones have 126 (Llama 3.1 405B)."""
+"""The most layers of a decoder; the deepest public ones have 126 (Llama 3.1 405B)."""
 
 MAX_EXPERTS = 65_536
-"""Experts of a layer; the most in a public model are 512."""
+"""The most experts of a layer; the most in a public model are 512."""
 
 MAX_VOCABULARY = 2**24
-"""Tokens of a vocabulary; the largest public ones have 262,144 (Gemma)."""
+"""The most tokens of a vocabulary; the largest public ones have 262,144 (Gemma)."""
 
 MAX_CONTEXT = 2**31
-"""Tokens of a context; the longest public ones have 10 million (Llama 4 Scout)."""
+"""The most tokens of a context; the longest public ones have 10 million (Llama 4 Scout)."""
 
 MAX_WIDTH = 2**20
-"""Any other count: widths, heads, ranks; the widest public layer has 53,248 (Llama 3.1 405B)."""
+"""The most of any other count, such as widths, heads and ranks; the widest public layer has 53,248
+(Llama 3.1 405B).
+"""
 
 _LIMITS = (
     (re.compile(r"num_(hidden_)?layers|n_layers?|num_nextn_predict_layers"), MAX_LAYERS),

@@ -1,4 +1,4 @@
-"""What an importer reads from a configuration: the layers of a decoder and their weights."""
+"""The layers of a decoder and their weights, as an importer reads them from a configuration."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,8 @@ from sim.model.model import Attention, State
 class DecoderLayer:
     """One decoder layer: attention, a state, a dense feed-forward, experts, each or none.
 
-    ``weights`` hold those of one routed expert; both counts are 0 in a layer without any.
+    ``weights`` hold those of one routed expert. ``num_experts`` and ``top_k`` are 0 in a layer
+    without experts.
     """
 
     attention: Attention | None = None

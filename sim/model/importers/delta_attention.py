@@ -14,8 +14,8 @@ _CLASS = TensorClass.ATTENTION
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeltaShape:
-    """Sizes of such a layer. ``has_low_rank_gates``: both gates pass through ``head_dim``
-    channels.
+    """Sizes of a layer of delta attention. With ``has_low_rank_gates``, both gates pass through
+    ``head_dim`` channels.
     """
 
     hidden: int
@@ -31,7 +31,7 @@ class DeltaShape:
 
 
 def delta_weights(shape: DeltaShape, name: str = "self_attn") -> AttentionWeights:
-    """Weights as transformers 5.23.0 builds them (KimiLinearDeltaAttention,
+    """Return weights and state as transformers 5.23.0 builds them (KimiLinearDeltaAttention,
     BailingHybridDeltaAttention).
     """
     width = shape.width

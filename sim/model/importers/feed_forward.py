@@ -15,12 +15,12 @@ from sim.model.model import TensorClass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experts:
-    """The routed experts of an MoE layer, and what stands beside them.
+    """The routed experts of an MoE layer, with its router and its shared expert.
 
     ``shared`` is the width of the shared expert (0: none). ``router_vectors`` counts vectors of one
-    element an expert beside the router's matrix: its bias, its score correction. ``name`` is the
-    module's in the checkpoint ("": the layer itself), ``shared_name`` the shared expert's in it,
-    ``router_name`` the router's.
+    element an expert besides the router's matrix: its bias, its score correction. ``name`` is the
+    module's name in the checkpoint ("": the layer itself). ``shared_name`` and ``router_name`` are
+    the names of the shared expert and the router within the module.
     """
 
     num_experts: int
@@ -36,12 +36,12 @@ class Experts:
     router_name: str = "gate"
 
     def module(self, part: str) -> str:
-        """The name of a part of the module."""
+        """Return the full name of a part of the module."""
         return f"{self.name}.{part}" if self.name else part
 
 
 class Selection(TypedDict):
-    """How many experts there are, and how many a token selects: the first fields of Experts."""
+    """The numbers of experts and of those that a token selects: the first fields of Experts."""
 
     num_experts: int
     top_k: int
@@ -58,7 +58,8 @@ def selection(
         "num_experts_per_token",
     ),
 ) -> Selection:
-    """The counts under the first of those keys that is stated.
+    """Return the numbers of experts and of selected experts, each under the first of its keys that
+    is stated.
 
     Raises InputError when more are selected than there are, and where two keys disagree.
     """
@@ -69,7 +70,7 @@ def selection(
 
 
 def _agreed(keys: ConfigKeys, names: Sequence[str]) -> int:
-    """The count that goes by one of those names."""
+    """Return the count under those names. Raises InputError where two of them differ."""
     counts = {name: keys.count(name) for name in names if keys.has(name)}
     # Which of two numbers the weights follow cannot be told, and either may be the wrong one.
     for name, count in counts.items():
@@ -82,15 +83,15 @@ def _agreed(keys: ConfigKeys, names: Sequence[str]) -> int:
 
 
 def check_selection(keys: ConfigKeys, name: str, num_experts: int, top_k: int) -> None:
-    """Raise InputError, of the key of that name, when more are selected than there are."""
+    """Raise InputError, with the key of that name, when ``top_k`` is above ``num_experts``."""
     # Else the model would be priced with experts that it does not have.
     if top_k > num_experts:
         raise keys.error(name, f"≤ number of experts must hold, got {top_k} > {num_experts}")
 
 
 def leading_dense(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
-    """The layers that route: all from ``first_k_dense_replace`` on, or every ``moe_layer_freq``-th
-    of them.
+    """The layers that route: those from ``first_k_dense_replace`` on whose index is a multiple of
+    ``moe_layer_freq`` (by default all).
     """
     first = keys.count_or(0, "first_k_dense_replace")
     step = max(keys.count_or(1, "moe_layer_freq"), 1)
@@ -140,14 +141,18 @@ def routing(keys: ConfigKeys, layers: Iterable[int]) -> frozenset[int]:
 def dense_weights(
     keys: ConfigKeys, *names: str, has_bias: bool = False, name: str = "mlp"
 ) -> list[Weight]:
-    """The feed-forward block of a dense layer, as wide as the first of those keys says."""
+    """Return the weights of a dense layer's feed-forward block. The first of ``names`` that is
+    stated gives its width (by default ``intermediate_size``).
+    """
     hidden = keys.count("hidden_size")
     width = keys.count(*(names or ("intermediate_size",)))
     return gated_mlp(name, TensorClass.DENSE_FFN, hidden, width, has_bias)
 
 
 def moe_weights(hidden: int, experts: Experts) -> list[Weight]:
-    """The feed-forward block of an MoE layer; of EXPERT, one expert."""
+    """Return the weights of an MoE layer's feed-forward part; of the class EXPERT, those of one
+    expert.
+    """
     router = experts.module(experts.router_name)
     shared = experts.module(experts.shared_name)
     weights = [

@@ -25,15 +25,15 @@ QUANTIZATION = "gguf"
 """
 
 MTP = re.compile(r"blk\.\d+\.nextn\.")
-"""Tensors for multi-token prediction inside a layer."""
+"""Names of tensors for multi-token prediction inside a layer."""
 
 MOST_NAME = 200
-"""Characters of a model's name that are kept."""
+"""The most characters of a model's name; the file's name replaces a longer one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ignored:
-    """What a file holds and the model has not: ``what`` in words, with its weights and bytes."""
+    """A part of a file that the model leaves out: ``what`` in words, with its weights and bytes."""
 
     what: str
     params: int
@@ -42,8 +42,8 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufImport:
-    """A model from a GGUF file, what the file holds besides, and how many bytes of tensor data are
-    not there.
+    """A model from a GGUF file, the parts of the file that it leaves out, and how many bytes of
+    tensor data are missing.
     """
 
     model: Model
@@ -52,19 +52,18 @@ class GgufImport:
 
 
 def model_from_gguf(path: str | Path) -> Model:
-    """The model of ``import_gguf``."""
+    """Return the model in a GGUF file, as ``import_gguf`` reads it."""
     return import_gguf(path).model
 
 
 def import_gguf(path: str | Path) -> GgufImport:
-    """The model in a GGUF file (for a split one, any of its parts): sizes from its table, shapes
-    from its metadata.
+    """Read the model in a GGUF file, or in a split one from any of its parts.
 
-    Expert bytes are those of a layer's expert tensors divided by the number of experts. Layers for
-    multi-token prediction, which decoding leaves out, are counted apart. ``dtypes`` names for each
-    class the type that holds most of its bytes. Raises InputError, one line, for a file whose
-    header is cut, that is not GGUF, that lacks a key, or that has one which may change cost or KV
-    cache and is not understood.
+    Sizes come from the tensor table, shapes from the metadata. Expert bytes are those of a layer's
+    expert tensors divided by the number of experts. Layers for multi-token prediction, which
+    decoding leaves out, are counted apart. ``dtypes`` names for each class the type that holds most
+    of its bytes. Raises InputError, one line, for a file that is not GGUF, whose header is cut or
+    that lacks a key. A key that may change cost or KV cache and is not understood is an error, too.
     """
     path = Path(path)
     header = read_header(path)
@@ -111,7 +110,9 @@ def import_gguf(path: str | Path) -> GgufImport:
 def _sorted(
     header: GgufHeader, keys: GgufKeys
 ) -> tuple[list[list[Tensor]], list[Tensor], list[Tensor]]:
-    """The tensors of each layer, of none, and those for multi-token prediction."""
+    """Return the tensors of each layer, those outside the layers, and those for multi-token
+    prediction.
+    """
     num_blocks = keys.count("block_count", most=MOST_LAYERS)
     # Layers for prediction are the last ones, and decoding does not run them.
     num_layers = num_blocks - keys.count_or(0, "nextn_predict_layers")
@@ -168,7 +169,7 @@ def _of_layer(counts: Mapping[TensorClass, int], num_experts: int) -> Mapping[Te
 
 
 def _check_experts(keys: GgufKeys, tensors: Sequence[Tensor], num_experts: int) -> None:
-    """Raises InputError where a layer's expert tensors are not of that many experts."""
+    """Raise InputError where a layer's expert tensors are of another number of experts."""
     apart: Counter[str] = Counter()
     for tensor in tensors:
         if class_of(tensor.name) is not TensorClass.EXPERT or "_chexps" in tensor.name:
@@ -206,7 +207,9 @@ def _ignored(predicting: Sequence[Tensor]) -> Iterator[Ignored]:
 
 
 def _name(header: GgufHeader, path: Path) -> str:
-    """The model's name as the file states it, if it is one to print; else the file's."""
+    """The model's name as the file states it, if it is printable and not too long; else the file's
+    name.
+    """
     name = header.fields.get("general.name")
     is_usable = (
         isinstance(name, str) and name.strip() and name.isprintable() and len(name) <= MOST_NAME
@@ -219,7 +222,9 @@ def _embedding_rows(top: Sequence[Tensor]) -> int:
 
 
 def _expert_width(keys: GgufKeys, tensors: Sequence[Tensor]) -> int:
-    """The experts' inner dimension: rows that the down projection contracts, as the table has them."""
+    """The experts' inner dimension: the inputs of their down projection in the table, else what the
+    metadata state.
+    """
     widths = [
         tensor.shape[0]
         for tensor in tensors

@@ -18,15 +18,15 @@ from sim.model.storage_types import STORAGE_TYPES
 MOST_KEYS = 100_000
 MOST_TENSORS = 200_000
 MOST_VALUES = 100_000
-"""Values of an array that is kept; the tokenizer's are skipped."""
+"""The most values of an array that is kept; the tokenizer's are skipped."""
 
 MOST_STRINGS = 5_000_000
-"""Strings of an array that is skipped: larger than any vocabulary."""
+"""The most strings of an array that is skipped: more than any vocabulary has."""
 
 MOST_TEXT_BYTES = 2**24
 MOST_NAME_BYTES = 2**16
 MOST_DIMENSIONS = 4
-"""GGML_MAX_DIMS of llama.cpp."""
+"""The most dimensions of a tensor: GGML_MAX_DIMS of llama.cpp."""
 
 MOST_ELEMENTS = 2**62
 DEFAULT_ALIGNMENT = 32
@@ -46,7 +46,7 @@ _SCALARS = {
     12: "d",
 }
 _LFS_POINTER = b"version https://git-lfs"
-"""How a file begins that Git LFS leaves in place of a large one."""
+"""The beginning of a file that Git LFS leaves in place of a large one."""
 _STRING = 8
 _ARRAY = 9
 
@@ -65,8 +65,9 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
-    """Metadata and tensors; ``where`` names the file in errors, ``missing_bytes`` of tensor data
-    are not there.
+    """Metadata and tensor table of a GGUF file.
+
+    ``where`` names the file in errors. ``missing_bytes`` of tensor data are not in the file.
     """
 
     where: str
@@ -76,8 +77,8 @@ class GgufHeader:
 
 
 def read_header(path: Path) -> GgufHeader:
-    """The header of the file; of a split file, which all its parts must stand beside, the whole
-    table.
+    """Read the header of a GGUF file; of a split file, the joined tables of all parts, which must
+    lie in one folder.
 
     Tensor data may be missing: a file that holds its header is enough. Raises InputError, one line,
     for a file that is not GGUF, whose header is cut, or whose table contradicts itself.
@@ -181,7 +182,9 @@ class _Reader:
         )
 
     def take(self, num_bytes: int) -> bytes:
-        """The next bytes."""
+        """Return the next ``num_bytes`` bytes. Raises InputError where the file ends before
+        them.
+        """
         # A wrong length could ask for exabytes; what the file does not hold is not asked for.
         content = self.file.read(num_bytes) if num_bytes <= self.num_bytes - self.at else b""
         if len(content) != num_bytes:
@@ -190,18 +193,20 @@ class _Reader:
         return content
 
     def skip(self, num_bytes: int) -> None:
-        """Pass over bytes that are not read."""
+        """Pass over bytes that are not read. Raises InputError where the file ends before them."""
         if num_bytes > self.num_bytes - self.at:
             raise InputError(f"{self.where}: truncated: its header ends at byte {self.num_bytes}")
         self.file.seek(num_bytes, 1)
         self.at += num_bytes
 
     def number(self, code: str) -> Any:
-        """One number, little-endian."""
+        """Return one little-endian number of the struct format ``code``."""
         return struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}")))[0]
 
     def counted(self, what: str, count: int, least_bytes: int, most: int) -> int:
-        """The count, if it is allowed and the file can hold as many."""
+        """Return the count. Raises InputError where it is above ``most`` or more than the file can
+        hold.
+        """
         if count > most:
             raise InputError(f"{self.where}: {count} {what}; at most {most} are read")
         if count * least_bytes > self.num_bytes - self.at:
@@ -211,7 +216,7 @@ class _Reader:
         return count
 
     def text(self, what: str, most: int) -> str:
-        """A string."""
+        """Return a string of at most ``most`` bytes."""
         length = self.counted(f"bytes of {what}", self.number("Q"), 1, most)
         try:
             return self.take(length).decode("utf-8")
@@ -219,7 +224,7 @@ class _Reader:
             raise InputError(f"{self.where}: not a GGUF file: {what} is not text") from None
 
     def read_key(self) -> None:
-        """One key with its value; those of the tokenizer are passed over."""
+        """Read one key with its value; keys of the tokenizer are passed over."""
         name = self.text("a metadata key", MOST_NAME_BYTES)
         if name in self.fields:
             raise InputError(f"{self.where}: metadata key {shown(name)} stands twice")
@@ -231,7 +236,7 @@ class _Reader:
             self.fields[name] = value
 
     def scalar(self, name: str, kind: int) -> Any:
-        """One value."""
+        """Return one value that is no array."""
         if kind == _STRING:
             return self.text(f"metadata key {shown(name)}", MOST_TEXT_BYTES)
         if kind not in _SCALARS:
@@ -241,7 +246,7 @@ class _Reader:
         return self.number(_SCALARS[kind])
 
     def array(self, name: str, *, is_kept: bool) -> tuple[Any, ...]:
-        """The values of an array, or none of them."""
+        """Return the values of an array, or pass over them and return none."""
         kind = self.number("I")
         count = self.number("Q")
         what = f"values of metadata key {shown(name)}"
@@ -261,7 +266,7 @@ class _Reader:
         return ()
 
     def strings(self, count: int, *, is_kept: bool) -> tuple[str, ...]:
-        """Strings of an array; a vocabulary is passed over."""
+        """Return the strings of an array, or pass over them, as over a vocabulary."""
         if is_kept:
             return tuple(self.text("a metadata value", MOST_NAME_BYTES) for _ in range(count))
         # Local names and no calls of ours: a vocabulary may have 200,000 strings to pass over.
@@ -280,7 +285,7 @@ class _Reader:
         return ()
 
     def tensor(self) -> Tensor:
-        """One row of the table."""
+        """Return one row of the tensor table."""
         name = self.text("a tensor name", MOST_NAME_BYTES)
         what = f"{self.where}: tensor {shown(name)}"
         num_dimensions = self.number("I")
@@ -351,6 +356,6 @@ def _check_names(where: str, tensors: tuple[Tensor, ...]) -> None:
 
 
 def shown(name: str) -> str:
-    """A name for a message: printable and not long."""
+    """Return a name for a message: printable, and at most 80 characters."""
     text = name if name.isprintable() else repr(name)
     return text if len(text) <= 80 else f"{text[:77]}..."

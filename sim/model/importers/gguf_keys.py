@@ -12,7 +12,7 @@ MOST_EXPERTS = 65_536
 MOST_COUNT = 2**31 - 1
 
 _CAREFUL = ("attention.", "ssm.", "shortconv.", "kda.", "wkv.")
-"""Keys under which one that is not understood may change cost or KV cache."""
+"""Beginnings of keys that may change cost or KV cache: such a key must be understood."""
 
 _READ = frozenset(
     {
@@ -78,7 +78,7 @@ _HARMLESS = frozenset(
 
 
 class GgufKeys:
-    """The keys of the file's architecture; values may be one for all layers or one for each.
+    """The keys of the file's architecture. A key has one value for all layers, or one for each.
 
     Raises InputError for a key of attention or of a state that is not understood.
     """
@@ -115,16 +115,19 @@ class GgufKeys:
         return f"{self.architecture}.{name}" in self._fields
 
     def is_by_layer(self, name: str) -> bool:
-        """Whether the key has an array."""
+        """Whether the value of the key is an array."""
         return isinstance(self._fields.get(f"{self.architecture}.{name}"), tuple)
 
     def array(self, name: str) -> tuple[Any, ...]:
-        """The values of a key that has an array, none where it is missing."""
+        """Return the values of a key as a tuple: of one that is no array its value, of a missing
+        one none.
+        """
         value = self._fields.get(f"{self.architecture}.{name}", ())
         return value if isinstance(value, tuple) else (value,)
 
     def get(self, name: str, layer: int = 0) -> Any:
-        """The value, for that layer if it is an array; None where the key is missing.
+        """Return the value, or that of ``layer`` where it is an array; None where the key is
+        missing.
 
         Raises InputError for too short an array.
         """
@@ -139,7 +142,9 @@ class GgufKeys:
         return value[layer]
 
     def count(self, name: str, layer: int = 0, most: int = MOST_COUNT) -> int:
-        """A positive integer. Raises InputError when it is missing or anything else."""
+        """Return the value, a positive integer. Raises InputError when it is missing or anything
+        else.
+        """
         value = self.get(name, layer)
         if value is None:
             raise self.refused(name, "is missing")
@@ -151,12 +156,12 @@ class GgufKeys:
         return value
 
     def count_or(self, default: int, name: str, layer: int = 0, most: int = MOST_COUNT) -> int:
-        """A positive integer, or the default where the key is missing or 0."""
+        """Return the value, a positive integer, or the default where the key is missing or 0."""
         # 0 stands for "not so here" in arrays that have a value for each layer.
         return self.count(name, layer, most) if self.get(name, layer) else default
 
     def count_or_none(self, name: str, layer: int = 0) -> int | None:
-        """A count, 0 included, or None where the key is missing."""
+        """Return the value, a count that may be 0, or None where the key is missing."""
         value = self.get(name, layer)
         if value is None or value == 0:
             return value if value is None else 0

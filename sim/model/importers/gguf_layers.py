@@ -1,8 +1,8 @@
-"""Attention and state of a layer of a GGUF file. The file's tensors say which of them a layer has,
-its metadata how large they are.
+"""Attention and state of a layer of a GGUF file.
 
-What each key means is llama.cpp's (src/llama-hparams.cpp, src/llama-model.cpp and src/models at
-commit 01b77b57 and later).
+The file's tensors say which of the two a layer has, its metadata give their sizes. Each key means
+what it means in llama.cpp (src/llama-hparams.cpp, src/llama-model.cpp and src/models at commit
+01b77b57 and later).
 """
 
 import re
@@ -32,31 +32,30 @@ _WINDOW_PERIODS = {
     "olmo2": 4,
     "plamo3": 8,
 }
-"""Where no pattern is stated, every n-th layer has full attention; llama.cpp hard-codes these
-periods.
+"""The period n of architectures whose every n-th layer has full attention where no pattern is
+stated; llama.cpp hard-codes these periods.
 """
 
 _CHUNK_TOKENS = {"llama4": 8192}
-"""Attention chunk that llama.cpp hard-codes where the file does not state one."""
+"""Tokens of an attention chunk that llama.cpp hard-codes where the file does not state them."""
 
 _WITHOUT_WINDOW = frozenset({"phi3"})
-"""llama.cpp ignores the window of these."""
+"""Architectures whose window llama.cpp ignores."""
 
 _COMPRESSED = "deepseek4"
 _INDEXED_RATIO = 4
-"""DeepSeek-V4 has an indexer in the layers that keep one of four tokens
+"""Tokens of an entry in the layers of DeepSeek-V4 that have an indexer
 (src/llama-kv-cache-dsv4.cpp).
 """
 
 _F32_BYTES = 4
-"""llama.cpp keeps states in 32 bit."""
+"""Bytes of an element of a state: llama.cpp keeps states in 32 bit."""
 
 
 def attention_of(keys: GgufKeys, index: int, tensors: Sequence[Tensor]) -> Attention | None:
-    """The attention of a layer; None where it has none: no tensors of attention, or no KV heads.
+    """Return the attention of a layer; None where it has no tensors of attention, or no KV heads.
 
-    In a layer with tensors of a state, attention stands beside it only if it has an output
-    projection of its own.
+    A layer with tensors of a state has attention too only if it has attention's output projection.
     """
     # Layers with a state have tensors named like attention's (attn_qkv, attn_gate) for their own
     # use.
@@ -89,10 +88,10 @@ def attention_of(keys: GgufKeys, index: int, tensors: Sequence[Tensor]) -> Atten
 
 
 def state_of(keys: GgufKeys, tensors: Sequence[Tensor]) -> State | None:
-    """The state of a layer: recurrent, of a short convolution, or None. 0 where the file does not
-    state its sizes.
+    """Return the state of a layer, recurrent or of a short convolution; None where it has none.
 
-    Sizes as llama.cpp allocates them (n_embd_s and n_embd_r of its hparams).
+    The sizes are those that llama.cpp allocates (n_embd_s and n_embd_r of its hparams), and 0 where
+    the file does not state them.
     """
     if not _has(_STATE, tensors):
         return None
@@ -120,8 +119,10 @@ def state_of(keys: GgufKeys, tensors: Sequence[Tensor]) -> State | None:
 
 
 def window_of(keys: GgufKeys, index: int) -> int | None:
-    """The window of a layer: by the file's own pattern (a flag for each layer, or a period), else
-    by the architecture's period.
+    """Return the window of a layer in tokens, None for full attention.
+
+    The file's own pattern decides (a flag for each layer, or a period), else the architecture's
+    period.
     """
     if keys.architecture in _WITHOUT_WINDOW:
         return None
@@ -143,7 +144,9 @@ def _has(pattern: re.Pattern[str], tensors: Sequence[Tensor]) -> bool:
 
 
 def _is_listed(keys: GgufKeys, index: int) -> bool:
-    """Whether a list of the layers with attention, or of those without, leaves room for it."""
+    """Whether the file's lists of layers with and without attention allow attention in this
+    layer.
+    """
     if keys.has("attention.layer_indices") and index not in keys.array("attention.layer_indices"):
         return False
     return not (
@@ -167,8 +170,8 @@ def _head_dimensions(
 
 
 def _latent(keys: GgufKeys, heads: int, index: int) -> Attention:
-    """Latent attention: the cache holds the latent and one rotary key; scores over both, values
-    over the latent.
+    """Latent attention. The cache holds the latent and one rotary key; scores are taken over both,
+    and values are summed over the latent.
     """
     expanded = [_expanded_dimension(keys, part, index) for part in ("key", "value")]
     latent = keys.count("attention.kv_lora_rank")
@@ -202,7 +205,7 @@ def _indexer(keys: GgufKeys) -> Indexer:
 
 
 def _ratio(keys: GgufKeys, index: int) -> int | None:
-    """How many tokens one entry of compressed attention stands for; None where nothing is
+    """The number of tokens that one entry of compressed attention stands for; None where nothing is
     compressed.
     """
     if keys.architecture == _COMPRESSED:

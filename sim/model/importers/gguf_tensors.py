@@ -45,15 +45,13 @@ def block_index(name: str) -> int | None:
 
 
 def class_of(name: str) -> TensorClass:
-    """The class of a tensor by its name; one of a layer that is in no other class counts to its
-    attention.
+    """Return the class of a tensor, by its name.
 
     A table that a token reads a few rows of (embeddings by layer, n-grams, experts by token) is a
-    lookup table.
-
-    That default carries state-space and indexer tensors of newer models: they are read for each
-    token, as attention is. Outside the layers everything that is neither embedding nor head, rope
-    factors for instance, counts to the norms.
+    lookup table. A tensor of a layer that is in no other class counts to the layer's attention.
+    State-space and indexer tensors of newer models are such: they are read for each token, as
+    attention is. Outside the layers, a tensor that is neither lookup table, embedding nor head
+    counts to the norms, for instance rope factors.
     """
     match = _BLOCK.match(name)
     rules, rest, default = (
@@ -84,8 +82,8 @@ def per_expert(counts: Mapping[TensorClass, int], num_experts: int) -> Mapping[T
 
 
 def dominant_types(tensors: Iterable[Tensor]) -> Mapping[TensorClass, str]:
-    """For each class the storage type that most of its bytes are in; of two equal ones the first by
-    name.
+    """For each class, the storage type that holds most of its bytes; of two equal ones, the first
+    by name.
     """
     types = totals(tensors).types
     result: dict[TensorClass, str] = {}

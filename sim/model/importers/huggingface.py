@@ -19,8 +19,9 @@ from sim.model.model import Layer, Model, TensorClass
 from sim.model.quantization import class_bytes
 
 _KEPT = "mxfp4"
-"""Experts in this format are in every GGUF file as the checkpoint has them: files of gpt-oss-20b and
-120b have 12 to 14 and 63 to 65 GB, whatever their mix is called.
+"""The format of experts that every GGUF file keeps as the checkpoint has them.
+
+Files of gpt-oss-20b and 120b have 12 to 14 and 63 to 65 GB, whatever their mix is called.
 """
 
 
@@ -33,14 +34,16 @@ def model_from_config(
     where: str | None = None,
     checkpoint: str | None = None,
 ) -> Model:
-    """The model that a configuration describes.
+    """Return the model that a configuration describes.
 
-    ``quantization`` names a scheme, or what the checkpoint is stored in; None stands for the
-    latter. ``checkpoint`` names the scheme that the checkpoint comes in, for configurations that do
-    not say so. Weights are counted as the family's modelling class builds them, layers for multi-token
-    prediction and vision parts left out. Raises InputError, one line that names ``where`` (the
-    source, unless given) and the key: for an unknown family, a key that is missing or wrong, or one
-    that would change the weights and that the family does not read.
+    ``quantization`` names a scheme, or the one that the checkpoint is stored in; None stands for
+    the latter. ``checkpoint`` names the scheme of the checkpoint, for configurations that do not
+    state it. Weights are counted as the family's modelling class builds them. Layers for
+    multi-token prediction and vision parts are left out.
+
+    Raises InputError, one line that names ``where`` (the source, unless given) and the key, for an
+    unknown family or a missing or wrong key. A key that would change the weights and that the
+    family does not read is an error, too.
     """
     keys = ConfigKeys(config, where or provenance.source)
     family = family_of(keys)
@@ -69,7 +72,10 @@ def model_from_config(
 
 
 def approximated(provenance: Provenance, name: str, approximation: str) -> Provenance:
-    """The provenance of a model in an approximated scheme: assumed, and how; else as it is."""
+    """Return the provenance of a model in the scheme ``name``.
+
+    With an ``approximation`` it is assumed, and its source says how; else it stays as it is.
+    """
     if not approximation:
         return provenance
     source = f"{provenance.source}; bytes of {name}: {approximation}"
@@ -77,7 +83,8 @@ def approximated(provenance: Provenance, name: str, approximation: str) -> Prove
 
 
 def native_quantization(config: Mapping[str, Any], where: str) -> str:
-    """What the checkpoint is stored in, by name: 16bit where nothing is said.
+    """Return the name of what the checkpoint is stored in: 16bit where the configuration says
+    nothing.
 
     Raises InputError, naming the key, for settings that are not understood.
     """
@@ -100,8 +107,8 @@ def _stored(
     quantization: str | None,
     expert_type: str | None,
 ) -> _Stored:
-    """Store the weights in the named scheme, or as the checkpoint has them where the name means
-    that.
+    """Store the weights in the named scheme, or as the checkpoint has them where the name is None
+    or that of the checkpoint's storage.
     """
     # A name may be a scheme and also what the checkpoint says of itself, such as fp8: then the
     # checkpoint's own settings go first, as they are byte for byte.
@@ -120,7 +127,7 @@ def _is_native(storage: Storage, quantization: str | None) -> bool:
 
 
 def _is_settled(keys: ConfigKeys) -> bool:
-    """Whether the configuration states how it is stored, in a way that is understood."""
+    """Whether the configuration's settings of storage, if it has any, are understood."""
     try:
         native_storage(keys)
     except ValueError:
@@ -129,7 +136,7 @@ def _is_settled(keys: ConfigKeys) -> bool:
 
 
 def _expert_type(keys: ConfigKeys, checkpoint: str | None) -> str | None:
-    """The type that experts have in every GGUF file; None where the mix says it."""
+    """The type that experts have in every GGUF file; None where the mix decides."""
     # llama.cpp converts such experts as they are (its pull request 16756), and quantizes no tensor
     # that is quantized already.
     native = native_storage(keys).name if _is_settled(keys) else None
@@ -167,7 +174,7 @@ def _by_class_format(decoder: Decoder, scheme: Scheme) -> _Stored:
 
 
 def _in_mix(family: Family, decoder: Decoder, scheme: Scheme, expert_type: str | None) -> _Stored:
-    """Byte for byte by tensor and layer."""
+    """Store the weights in a mix of types, byte for byte by tensor and layer."""
     assert scheme.mix is not None
     sizes, outside = sizes_by_layer(decoder, scheme.mix, family.name, expert_type)
     formats: Counter[tuple[TensorClass, str]] = Counter(outside)
@@ -190,7 +197,9 @@ def _in_mix(family: Family, decoder: Decoder, scheme: Scheme, expert_type: str |
 
 
 def _native(family: Family, decoder: Decoder, storage: Storage) -> _Stored:
-    """Byte for byte by tensor; a format stands for the class that holds most of its bytes in it."""
+    """Store the weights as the checkpoint has them, byte for byte by tensor. The format of a class
+    is that of most of its bytes.
+    """
     formats: Counter[tuple[TensorClass, str]] = Counter()
     made: dict[tuple[int, tuple[object, ...]], Layer] = {}
     layers = []
@@ -229,7 +238,9 @@ def _by_class(num_bytes: Mapping[tuple[TensorClass, str], int]) -> Mapping[Tenso
 
 
 def _dominant(formats: Mapping[tuple[TensorClass, str], int], rest: str) -> dict[TensorClass, str]:
-    """The format of most bytes of each class, ``rest`` without any; of two equal ones the first."""
+    """Return for each class the format of most of its bytes, or ``rest`` where it has none; of two
+    equal ones, the first by name.
+    """
     result = {}
     for tensor_class in TensorClass:
         # Negative, so that the smallest pair has the most bytes and of equals the first name.

@@ -1,4 +1,4 @@
-"""Lightning attention (arXiv 2401.04658): what a layer weighs, and the state that it keeps."""
+"""Lightning attention (arXiv 2401.04658): the weights of a layer, and the state that it keeps."""
 
 from sim.model.importers.attention_weights import AttentionWeights
 from sim.model.importers.config_keys import ConfigKeys
@@ -10,10 +10,12 @@ _CLASS = TensorClass.ATTENTION
 
 
 def lightning_weights(keys: ConfigKeys, name: str = "attention") -> AttentionWeights:
-    """Weights as inclusionAI's modeling_bailing_moe_v2_5.py builds them (Ring-V2.5 on GitHub).
+    """Return weights and state as inclusionAI's modeling_bailing_moe_v2_5.py builds them (Ring-V2.5
+    on GitHub).
 
     Every head has keys and values of its own, whatever num_key_value_heads says. The state is a
-    matrix of key by value a head; its decay is a constant of head and layer, no weight.
+    matrix of key by value for each head. The decay of the state is a constant of head and layer, no
+    weight.
     """
     hidden = keys.count("hidden_size")
     heads = keys.count("num_attention_heads")

@@ -1,5 +1,5 @@
-"""Gated delta nets (arXiv 2412.06464): which layers are, what they weigh, and the state that they
-keep.
+"""Gated delta nets (arXiv 2412.06464): which layers have one, its weights, and the state that it
+keeps.
 """
 
 from sim.model.importers.attention_weights import AttentionWeights
@@ -13,10 +13,10 @@ _CLASS = TensorClass.ATTENTION
 
 
 def linear_layers(keys: ConfigKeys, num_layers: int) -> list[bool]:
-    """Which layers have linear attention, by ``layer_types`` or else all but every
-    ``full_attention_interval``-th.
+    """Return, for each layer, whether it has linear attention.
 
-    Raises InputError for another layer type, or with neither key.
+    ``layer_types`` decides; without it, all layers but every ``full_attention_interval``-th have
+    it. Raises InputError for another layer type, or with neither key.
     """
     if not keys.has("layer_types"):
         interval = keys.count("full_attention_interval", "layer_types")
@@ -26,8 +26,8 @@ def linear_layers(keys: ConfigKeys, num_layers: int) -> list[bool]:
 
 
 def linear_attention_weights(keys: ConfigKeys) -> AttentionWeights:
-    """Weights as transformers 5.23.0 builds them (Qwen3NextGatedDeltaNet); no key or value is
-    cached.
+    """Return weights and state as transformers 5.23.0 builds them (Qwen3NextGatedDeltaNet). No key
+    or value is cached.
     """
     hidden = keys.count("hidden_size")
     kernel = keys.count("linear_conv_kernel_dim")

@@ -15,13 +15,13 @@ _NORM_NAMES = ("input_layernorm", "post_attention_layernorm")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """The parts of a decoder whose layers are attention and a feed-forward part, a norm before
+    """The parts of a decoder whose layers are attention and a feed-forward part, with a norm before
     each.
 
     ``attention`` has one entry a layer. The layers in ``routed`` hold ``experts``, the others the
-    weights ``dense``. ``num_norms`` counts those of hidden_size a layer; with ``has_norm_bias``
-    each has a bias too. ``is_head_tied`` is for families whose files may leave that out; None: as
-    the configuration says, else untied.
+    weights ``dense``. ``num_norms`` counts a layer's norms of hidden_size; with ``has_norm_bias``
+    each has a bias too. ``is_head_tied`` says whether the head is the embedding. None: as the
+    configuration says, else untied.
     """
 
     attention: Sequence[AttentionWeights]
@@ -94,7 +94,7 @@ def top_weights(
 
 
 def is_tied(keys: ConfigKeys) -> bool:
-    """Whether the head is the embedding; every family that does not require the key is untied
-    without it.
+    """Whether the head is the embedding, by ``tie_word_embeddings``; False where that key is
+    missing.
     """
     return keys.flag_or(False, "tie_word_embeddings")

@@ -1,4 +1,6 @@
-"""Mamba layers and short convolutions: what they weigh, and the state that they keep of a sequence."""
+"""Mamba layers and short convolutions: their weights, and the state that they keep of a
+sequence.
+"""
 
 from dataclasses import dataclass
 
@@ -8,16 +10,16 @@ from sim.model.importers.weights import linear, loose
 from sim.model.model import State, TensorClass
 
 STATE_ELEMENT_BYTES = 4
-"""Recurrent states and a convolution's last inputs are kept in 32 bit, as llama.cpp keeps them
-(src/llama-memory-recurrent.cpp).
+"""Bytes of an element of a recurrent state and of a convolution's last inputs: 32 bit, as llama.cpp
+keeps them (src/llama-memory-recurrent.cpp).
 """
 
 _CLASS = TensorClass.ATTENTION
 
 
 def kept_state(elements: int, convolved: int, kernel: int) -> State:
-    """A recurrent state of that many elements, and a convolution's last inputs: all but one of its
-    kernel.
+    """Return a recurrent state of ``elements``, with the last ``kernel`` − 1 inputs of
+    ``convolved`` channels.
     """
     # The newest input comes with the token itself.
     inputs = convolved * (kernel - 1)
@@ -26,8 +28,10 @@ def kept_state(elements: int, convolved: int, kernel: int) -> State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mamba2:
-    """The shape of a Mamba-2 layer (arXiv 2405.21060): heads, groups that share B and C, the state
-    of a channel.
+    """The shape of a Mamba-2 layer (arXiv 2405.21060).
+
+    Groups of heads share B and C. ``state`` counts the elements of a channel's state, ``kernel``
+    the inputs of the convolution.
     """
 
     num_heads: int
@@ -40,7 +44,7 @@ class Mamba2:
 
 
 def mamba2_weights(keys: ConfigKeys, shape: Mamba2, name: str) -> AttentionWeights:
-    """Weights as transformers 5.23.0 builds them (NemotronHMamba2Mixer,
+    """Return weights and state as transformers 5.23.0 builds them (NemotronHMamba2Mixer,
     GraniteMoeHybridMambaLayer).
     """
     hidden = keys.count("hidden_size")
@@ -87,7 +91,9 @@ def mamba_weights(keys: ConfigKeys, name: str) -> AttentionWeights:
 
 
 def _time_step_rank(keys: ConfigKeys) -> int:
-    """The key, or a sixteenth of hidden_size where it says ``auto``."""
+    """The key ``mamba_dt_rank``, or a sixteenth of hidden_size, rounded up, where it says
+    ``auto``.
+    """
     if keys.value("mamba_dt_rank") == "auto":
         # Jamba's own rule for "auto" (JambaConfig of transformers 5.23.0).
         return -(-keys.count("hidden_size") // 16)
@@ -95,7 +101,7 @@ def _time_step_rank(keys: ConfigKeys) -> int:
 
 
 def short_convolution(keys: ConfigKeys, name: str) -> AttentionWeights:
-    """LFM2's gated short convolution (Lfm2MoeShortConv): its last inputs are all that it keeps."""
+    """LFM2's gated short convolution (Lfm2MoeShortConv), whose state is its last inputs alone."""
     hidden = keys.count("hidden_size")
     kernel = keys.count("conv_L_cache")
     has_bias = keys.flag_or(False, "conv_bias")

@@ -33,7 +33,7 @@ _HARMLESS = re.compile(
     r"_.*|num_image.*|.*image.*|.*video.*|.*vision.*|.*audio.*|.*vit_.*|.*speech.*|"
     r"use_.*kernels?|use_mambapy|layer_norm_epsilon|.*_implementation|rotary_.*|no_rope_layer.*|.*norm_type|.*_limit"
 )
-"""Names that match the above and still leave the weights as they are."""
+"""Names that match _CHANGES_WEIGHTS and still leave the weights as they are."""
 
 _PARTS = re.compile(
     r".*(vision|visual|audio|image|video|speech|vit|talker|thinker|code2wav|sam|projector|mm)_?.*config|"
@@ -56,7 +56,7 @@ def refuse_unused(keys: ConfigKeys, family: Family) -> None:
     """Raise InputError for a key that changes weights in some family and that this one does not
     read.
 
-    A value that leaves the weights as they are (null, false, 0, empty) is none.
+    A key whose value leaves the weights as they are (null, false, 0, empty) is not refused.
     """
     # They say how weights are stored, not which there are, and are read elsewhere.
     keys.has("quantization_config", "quantization", "compression_config", "dtype", "torch_dtype")
@@ -76,8 +76,8 @@ def refuse_unused(keys: ConfigKeys, family: Family) -> None:
 
 
 def left_out(keys: ConfigKeys) -> tuple[str, ...]:
-    """What the configuration describes besides the decoder, in words: vision parts, layers for
-    prediction.
+    """Return, in words, what the configuration describes besides the decoder: vision parts, layers
+    for prediction.
     """
     return tuple(_left_out(keys))
 

@@ -24,14 +24,16 @@ class Weight:
 
     @property
     def num_weights(self) -> int:
-        """Elements of the tensor."""
+        """The number of elements of the tensor."""
         return self.rows * self.columns
 
 
 def linear(
     name: str, tensor_class: TensorClass, columns: int, rows: int, has_bias: bool = False
 ) -> list[Weight]:
-    """A linear layer of that many inputs and outputs: its matrix, and its bias where it has one."""
+    """Return the weights of a linear layer with ``columns`` inputs and ``rows`` outputs: its
+    matrix, and its bias where it has one.
+    """
     matrix = Weight(name=name, tensor_class=tensor_class, rows=rows, columns=columns)
     # The bias apart, since quantisers pack the matrix alone.
     return [matrix, *loose(name, tensor_class, rows if has_bias else 0)]
@@ -47,7 +49,7 @@ def loose(name: str, tensor_class: TensorClass, count: int) -> list[Weight]:
 def gated_mlp(
     name: str, tensor_class: TensorClass, hidden: int, width: int, has_bias: bool = False
 ) -> list[Weight]:
-    """The three products of a gated feed-forward block."""
+    """Return the weights of the three products of a gated feed-forward block."""
     return [
         *linear(f"{name}.gate_proj", tensor_class, hidden, width, has_bias),
         *linear(f"{name}.up_proj", tensor_class, hidden, width, has_bias),
@@ -56,7 +58,7 @@ def gated_mlp(
 
 
 def params_of(weights: Iterable[Weight]) -> Mapping[TensorClass, int]:
-    """Weights of each class."""
+    """Return how many weights each class has, without classes that have none."""
     counts: Counter[TensorClass] = Counter()
     for weight in weights:
         counts[weight.tensor_class] += weight.num_weights

@@ -1,4 +1,4 @@
-"""Which layers attend within a window, and how long it is."""
+"""The windows that layers attend within, and their lengths."""
 
 from sim.model.importers.config_keys import ConfigKeys
 
@@ -6,13 +6,14 @@ _IS_WINDOWED = {"full_attention": False, "sliding_attention": True, "chunked_att
 
 
 def windows(keys: ConfigKeys, num_layers: int, full_period: int | None = None) -> list[int | None]:
-    """The window of each layer in tokens, None for full attention.
+    """Return the window of each layer in tokens, None for full attention.
 
-    ``layer_types`` names the layers with a sliding or chunked window; without it ``no_rope_layers``
-    does (Llama 4: 0 marks full attention), then ``full_period`` n (every n-th layer is full), then
-    ``max_window_layers`` (Qwen: the layers from there on); else all have it. A chunk counts as a
-    window: what a layer keeps is at most the chunk. A window that is not used, or no shorter than
-    the context, is None.
+    The first of these that is stated says which layers have a window; without any, all have it.
+    ``layer_types`` names the layers with a sliding or chunked window. ``no_rope_layers`` marks full
+    attention with 0 (Llama 4). With ``full_period`` n, every n-th layer is full. With
+    ``max_window_layers``, the layers from there on have a window (Qwen). A chunk counts as a
+    window: a layer keeps the chunk at most. A window that is not used, or no shorter than the
+    context, is None.
     """
     # Read even where no window is in use, so that wrong lists are still refused.
     windowed = _windowed_layers(keys, num_layers, full_period)

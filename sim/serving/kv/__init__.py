@@ -1,5 +1,5 @@
-"""KV caches outside the step: pools of blocks, eviction and the hits they give; what moving KV
-costs, and when it is worth it.
+"""KV caches outside the step: pools of blocks with eviction and the hits they give, and when
+loading KV is faster than computing it.
 """
 
 from sim.serving.kv.block_store import BlockStore

@@ -1,4 +1,4 @@
-"""A store of KV blocks of one size: what it holds, what it lets go of, and what may not go."""
+"""A store of KV blocks of one size, with an eviction policy and pins."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from sim.serving.kv.eviction.base import Eviction
 class BlockStore:
     """A store of whole blocks of KV, which are found by the keys of their prefixes.
 
-    It holds at most ``capacity_bytes`` (None: no limit), and knows which blocks are held and
+    The store holds at most ``capacity_bytes`` (None: no limit), and knows which blocks are held and
     pinned. ``eviction`` (a class of sim.serving.kv.eviction) names the block that leaves.
     """
 
@@ -35,7 +35,7 @@ class BlockStore:
         return len(self._held) * self.block_bytes
 
     def match(self, keys: Iterable[int]) -> int:
-        """How many of the first keys are held without a gap; touches nothing."""
+        """Return how many keys, from the first on, are held without a gap. No block is touched."""
         held = self._held
         matched = 0
         for key in keys:
@@ -45,21 +45,23 @@ class BlockStore:
         return matched
 
     def touch(self, key: int) -> None:
-        """Use a held block. Raises KeyError for one that is not held."""
+        """Note the use of a held block. Raises KeyError for a block that is not held."""
         if key not in self._held:
             raise KeyError(key)
         self._eviction.touch(key)
 
     def insert(self, key: int) -> tuple[int, ...]:
-        """Store a block, or touch it where it is held; returns what was evicted for it.
+        """Store a block, or touch it where it is held. Return the keys that were evicted for it.
 
-        Where no room can be made, because all is pinned or the capacity is less than a block, it is
-        not stored: see ``in``.
+        A block is not stored where all held blocks are pinned or the capacity is less than a block.
+        ``key in store`` tells whether the block is held.
         """
         return tuple(self.insert_all((key,)))
 
     def insert_all(self, keys: Iterable[int]) -> list[int]:
-        """``insert`` each key in turn; returns all that was evicted, in order."""
+        """Store each key in turn, as ``insert`` does. Return all keys that were evicted, in
+        order.
+        """
         # Local names, since this loop runs once for each block of each request.
         held = self._held
         capacity = self.capacity_blocks
@@ -85,16 +87,17 @@ class BlockStore:
         return victims
 
     def evict(self, num_blocks: int) -> tuple[int, ...]:
-        """Let go of that many blocks, fewer where the rest is pinned; returns their keys in order."""
+        """Evict that many blocks, fewer where the rest is pinned. Return their keys in order."""
         victims: list[int] = []
         while len(victims) < num_blocks and (victim := self._evict_one()) is not None:
             victims.append(victim)
         return tuple(victims)
 
     def drop(self, key: int) -> None:
-        """Let go of a held block that nobody needs any more, pinned or not; no eviction.
+        """Remove a held block that nobody needs any more, pinned or not. The removal counts as no
+        eviction.
 
-        Raises KeyError for one not held.
+        Raises KeyError for a block that is not held.
         """
         self._held.remove(key)
         self._pins.pop(key, None)
@@ -103,7 +106,7 @@ class BlockStore:
     def pin(self, key: int) -> None:
         """Keep a held block until it is unpinned as often as it was pinned.
 
-        Raises KeyError for one that is not held.
+        Raises KeyError for a block that is not held.
         """
         if key not in self._held:
             raise KeyError(key)

@@ -1,4 +1,4 @@
-"""What it costs to move KV: so many messages, each with a fixed cost, at a rate."""
+"""The cost of moving KV: a fixed time for each message, and its bytes at a rate."""
 
 from dataclasses import dataclass
 
@@ -22,11 +22,11 @@ class Channel:
             )
 
     def duration_ns(self, num_bytes: float, num_messages: int = 1) -> float:
-        """Time of a transfer that is cut into that many messages; nothing takes none."""
+        """Time in ns of a transfer that is cut into ``num_messages`` messages."""
         return num_messages * self.message_ns + num_bytes * NS_PER_S / self.bytes_per_s
 
     def effective_bytes_per_s(self, message_bytes: float) -> float:
-        """The rate that messages of that size reach, one after the other."""
+        """The rate in bytes/s that messages of that size reach, one after the other."""
         return message_bytes * NS_PER_S / self.duration_ns(message_bytes)
 
 
@@ -36,4 +36,6 @@ _FITTED = Provenance(
     date="2025-10",
 )
 HOST_TO_GPU = Channel(name="host to GPU", message_ns=4.65e3, bytes_per_s=50e9, provenance=_FITTED)
-"""Pinned memory to an H100 over PCIe 5, one message for each run of contiguous bytes."""
+"""The channel from pinned memory to an H100 over PCIe 5, one message for each run of contiguous
+bytes.
+"""

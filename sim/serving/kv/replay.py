@@ -1,9 +1,9 @@
-"""Requests against pools of KV blocks, without a clock: how many prompt tokens each pool would have
-served.
+"""Replay of requests against pools of KV blocks, without a clock: how many prompt tokens each pool
+would have served.
 
-Semantics of LMCache's cache simulator (0.5.6, lmcache/tools/cache_simulator): whole blocks only,
-the first miss ends a match, every prompt token counts in the denominator, and every full block of a
-prompt is touched or stored, in order.
+The semantics are those of LMCache's cache simulator (0.5.6, lmcache/tools/cache_simulator). Only
+whole blocks count, and the first miss ends a match. Every prompt token counts in the denominator.
+Every full block of a prompt is touched or stored, in order.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,11 +18,12 @@ from sim.workload.requests.request import Request
 
 
 class TouchOrder(StrEnum):
-    """The order in which a request touches its blocks. It decides which of them is evicted first.
+    """The order in which a request touches its blocks, which decides which of them is evicted
+    first.
 
-    ``HEAD_FIRST``: from the first on, so the beginning of a prompt is the oldest of it, as in
-    LMCache's simulator. ``TAIL_FIRST``: from the last on, so that the beginning, which more prompts
-    share, outlives the end, as in LMCache's servers and in vLLM.
+    ``HEAD_FIRST`` begins with the first block, so that a prompt's beginning is its oldest part, as
+    in LMCache's simulator. ``TAIL_FIRST`` begins with the last block, as in LMCache's servers and
+    in vLLM. The beginning, which more prompts share, then outlives the end.
     """
 
     HEAD_FIRST = "head-first"
@@ -31,7 +32,9 @@ class TouchOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """A pool to try: its size (None: unlimited), its policy by name, and its order."""
+    """A pool to try: its size (None: unlimited), its eviction policy by name, and its touch
+    order.
+    """
 
     capacity_bytes: int | None
     policy: str = "lru"
@@ -40,9 +43,9 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolResult:
-    """What a pool did. ``hit_tokens`` were matched, of ``prompt_tokens``; ``held_bytes`` are in it
-    at the end.
+    """The result of replaying requests against one pool.
 
+    ``hit_tokens`` of the ``prompt_tokens`` were matched. ``held_bytes`` are in the pool at the end.
     Requests, tokens and hits are counted after the warm-up, evictions throughout.
     """
 
@@ -55,7 +58,9 @@ class PoolResult:
 
     @property
     def token_hit_rate(self) -> float:
-        """Share of all prompt tokens, those of partial blocks included; 0 where there are none."""
+        """The share of hits in all prompt tokens, those of partial blocks included; 0 without
+        prompt tokens.
+        """
         return self.hit_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
 
 
@@ -67,10 +72,11 @@ def replay(
     bytes_per_token: int,
     num_warmup_requests: int = 0,
 ) -> list[PoolResult]:
-    """All pools in one pass over the requests; a result a pool, in their order. Raises InputError
-    for an unknown policy or a wrong size.
+    """Replay the requests against all pools in one pass. Return a result for each pool, in their
+    order.
 
-    The first ``num_warmup_requests`` fill the pools and are not counted.
+    The first ``num_warmup_requests`` fill the pools and are not counted. Raises InputError for an
+    unknown policy or a size below 1.
     """
     check_sizes(block_tokens, bytes_per_token)
     block_bytes = block_tokens * bytes_per_token
@@ -124,8 +130,10 @@ def _head_first(store: BlockStore, keys: Sequence[int]) -> int:
 
 
 def _tail_first(store: BlockStore, keys: Sequence[int]) -> int:
-    """What was matched is pinned while the rest is stored, and touched behind it: nothing of a
-    prompt evicts its beginning.
+    """Serve one request tail first, and return how many of its blocks matched.
+
+    Matched blocks are pinned while the rest is stored, and touched after it. So no block of a
+    prompt evicts the prompt's beginning.
     """
     matched = store.match(keys)
     for key in keys[:matched]:

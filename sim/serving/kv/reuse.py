@@ -1,9 +1,9 @@
-"""Load a prefix's KV or compute it again: what a model and a machine make of the question, without
+"""Whether loading a prefix's KV is faster than computing it, for a model and a machine, without
 queues.
 
-Computing counts matrix work only, spread evenly over the machine's GPUs; what they tell each other,
-launches and reads of weights are left out, so short prompts compute slower than here, and their KV
-is worth loading sooner.
+Computing counts matrix work only, spread evenly over the machine's GPUs. Communication between
+GPUs, launches and reads of weights are left out. Short prompts therefore compute slower in reality
+than here, and loading their KV pays sooner.
 """
 
 from dataclasses import dataclass
@@ -20,33 +20,34 @@ WEIGHTS_COEFFICIENT = 22
 """b in Mooncake's criterion: FLOPs of a layer's weights per token and squared hidden dimension."""
 
 LONGEST_TOKENS = 2**24
-"""Where the search for a crossover gives up."""
+"""The longest prefix in tokens that the search for a crossover tries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compute:
-    """The matrix throughput that computes a prompt, of all GPUs together."""
+    """The matrix throughput in FLOP/s that computes a prompt, of all GPUs together."""
 
     flops_per_s: float
 
     @classmethod
     def of(cls, machine: Machine, dtype: str = "bf16", *, is_peak: bool = False) -> "Compute":
-        """Return the rates of all GPUs of a machine; ``is_peak`` takes the datasheet's figure,
-        without the efficiency.
+        """Return the throughput of all GPUs of a machine at one compute type.
 
-        Raises KeyError for an unknown dtype.
+        ``is_peak`` takes the datasheet's figure, without the efficiency. Raises KeyError for a
+        dtype that the machine states no rate for.
         """
         rate = machine.gpu.flops_per_s[dtype]
         return cls(flops_per_s=machine.gpu.count * (rate.value if is_peak else rate.effective))
 
     def prefill_ns(self, model: Model, tokens: int) -> float:
-        """Time of a prompt that long."""
+        """Time in ns to compute a prompt of that many tokens."""
         return prefill_flops(model, tokens) * NS_PER_S / self.flops_per_s
 
 
 def prefill_flops(model: Model, tokens: int) -> float:
-    """FLOPs of a prompt from its first token on: every active weight but embedding and head; causal
-    attention in its windows.
+    """FLOPs of computing a prompt of that many tokens from its first token on.
+
+    Every active weight but embedding and head counts, and causal attention within its windows.
     """
     outside = sum(
         model.top_params.get(part, 0) for part in (TensorClass.EMBEDDING, TensorClass.HEAD)
@@ -62,12 +63,13 @@ def prefill_flops(model: Model, tokens: int) -> float:
 
 
 def mooncake_bytes_per_s(model: Model, prefix_tokens: int, compute: Compute) -> float:
-    """The least rate at which loading a prefix beats computing it, by Mooncake's criterion (FAST
-    2025, section 5.2).
+    """The least rate in bytes/s at which loading a prefix beats computing it, by Mooncake's
+    criterion (FAST 2025, section 5.2).
 
-    B / G > 2·d·s / (gqa·(a·p·d + b·d²)): hidden dimension d, bytes per element s, heads per KV head
-    gqa, prefix p; the paper takes G at the peak of the datasheet. a and b are the paper's, for
-    Llama-like layers; ``least_bytes_per_s`` counts the model's own.
+    The criterion is B / G > 2·d·s / (gqa·(a·p·d + b·d²)). B is the rate and G the throughput, which
+    the paper takes at the peak of the datasheet. d is the hidden dimension, s the bytes per
+    element, gqa the heads per KV head, and p the prefix. a and b are the paper's, for Llama-like
+    layers; ``least_bytes_per_s`` counts the model's own.
     """
     hidden = model.hidden
     kv_elements = sum(cache.elements / cache.tokens_per_entry for cache in model.layers[0].caches)
@@ -77,18 +79,18 @@ def mooncake_bytes_per_s(model: Model, prefix_tokens: int, compute: Compute) -> 
 
 
 def least_bytes_per_s(model: Model, prefix_tokens: int, compute: Compute) -> float:
-    """The least rate at which loading a prefix beats computing it, with the model's own weights and
-    attention.
+    """The least rate in bytes/s at which loading a prefix beats computing it, with the model's own
+    weights and attention.
     """
     return model.kv_bytes(prefix_tokens) * NS_PER_S / compute.prefill_ns(model, prefix_tokens)
 
 
 def crossover_tokens(model: Model, compute: Compute, bytes_per_s: float) -> int | None:
-    """The shortest prefix that is loaded faster than it is computed; None where none of up to
-    LONGEST_TOKENS is.
+    """The shortest prefix in tokens that is loaded faster than it is computed; None where no prefix
+    of up to LONGEST_TOKENS is.
 
-    A token takes at most the same bytes wherever it stands, and the longer to compute the later it
-    stands: beyond the crossover, loading wins.
+    A later token has at most as many bytes of KV, and takes longer to compute. So loading wins for
+    every prefix beyond the crossover.
     """
 
     def _is_loaded_faster(tokens: int) -> bool:
@@ -106,8 +108,9 @@ def crossover_tokens(model: Model, compute: Compute, bytes_per_s: float) -> int 
 
 
 def _causal_pairs(tokens: int, window_tokens: int | None) -> float:
-    """Pairs of a token and one that it attends to, itself counted by half: tokens²/2, less what is
-    outside the window.
+    """The number of query-key pairs of a prompt, where a token's pair with itself counts as half.
+
+    The number is tokens²/2, less the pairs outside the window.
     """
     outside = 0 if window_tokens is None else max(0, tokens - window_tokens)
     return (tokens**2 - outside**2) / 2

@@ -1,8 +1,8 @@
-"""One pass over a trace for every capacity of an LRU pool at once (Mattson et al., IBM Systems
+"""The hits of an LRU pool at every capacity, in one pass over a trace (Mattson et al., IBM Systems
 Journal 9(2), 1970).
 
-LRU pools are nested: what a pool of c blocks holds is in every larger one. So a block's place in
-the order of last use, when it is touched, says which pools have it.
+LRU pools are nested: a larger pool holds all blocks that a smaller one holds. So the place of a
+touched block in the order of last use tells which pools have the block.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,11 +23,11 @@ NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LruCurve:
-    """What every LRU pool does with one trace, touched head-first.
+    """The hits and evictions of LRU pools of every capacity on one trace, touched head-first.
 
-    ``touch_blocks``: for each touch, how many blocks a pool must hold for the block to be in it,
-    ascending. ``match_blocks``: for each block that some pool matches, how many the pool must hold
-    for that, ascending.
+    ``touch_blocks`` has, for each touch, the least capacity in blocks at which the pool has the
+    block. ``match_blocks`` has, for each block that some pool matches, the least capacity in blocks
+    at which a pool matches it. Both arrays ascend.
     """
 
     num_requests: int
@@ -39,15 +39,15 @@ class LruCurve:
     block_bytes: int
 
     def fits(self, pool: Pool) -> bool:
-        """Whether a pool never has to let go of anything, so that its policy does not matter."""
+        """Whether a pool never has to evict a block, so that its policy does not matter."""
         return (
             pool.capacity_bytes is None
             or pool.capacity_bytes // self.block_bytes >= self.num_distinct_blocks
         )
 
     def capacity_bytes_for(self, share: float) -> int:
-        """The smallest pool that has at least that share of the hits of one without limit; 0 where
-        there are no hits at all.
+        """Bytes of the smallest pool that has at least that share of an unlimited pool's hits; 0
+        where there are no hits at all.
         """
         # Rounded up: at least that share, never a little less.
         needed = -(-len(self.match_blocks) * share // 1)
@@ -58,7 +58,7 @@ class LruCurve:
         )
 
     def result(self, capacity_bytes: int | None) -> PoolResult:
-        """What ``replay`` gives for that pool."""
+        """Return what ``replay`` gives for an LRU pool of that capacity, touched head-first."""
         capacity = (
             self.num_distinct_blocks
             if capacity_bytes is None
@@ -88,9 +88,9 @@ def lru_curve(
     bytes_per_token: int,
     num_warmup_requests: int = 0,
 ) -> LruCurve:
-    """The curve of a trace, counted as ``replay`` does.
+    """Return the curve of a trace, counted as ``replay`` does.
 
-    Takes memory for every block touched. Raises InputError for a size below 1.
+    Memory grows with the number of touches. Raises InputError for a size below 1.
     """
     check_sizes(block_tokens, bytes_per_token)
     latest: dict[int, int] = {}
@@ -116,11 +116,11 @@ def lru_curve(
 
 
 def _match_blocks(needed: Blocks, starts: Sequence[int]) -> Blocks:
-    """A block is matched if all before it in its request are: by pools that hold the largest need
-    so far.
+    """Return, ascending, the least capacity in blocks at which each block is matched.
 
-    Touching what a pool has evicts nothing, so up to the end of a match the needs at touch are
-    those at the start of the request.
+    A block is matched if the pool has it and all blocks before it in its request. So the need of a
+    block is the largest one so far. Touching blocks that a pool has evicts nothing, so within a
+    match the needs are those at the request's start.
     """
     parts = [np.maximum.accumulate(needed[start:end]) for start, end in pairwise(starts)]
     together = np.concatenate(parts) if parts else needed[:0]
@@ -128,11 +128,11 @@ def _match_blocks(needed: Blocks, starts: Sequence[int]) -> Blocks:
 
 
 def _needed_blocks(before: Blocks) -> Blocks:
-    """For each touch t, given the touch ``before[t]`` of the same block (-1: none): 1 + distinct
-    blocks touched since then.
+    """Return, for each touch, the least capacity in blocks at which a pool has the block.
 
-    Of the touches j between, those with before[j] > before[t] repeat a block of the same stretch:
-    the others are the distinct ones.
+    ``before[t]`` is the touch of the same block before touch t (-1: none). The need is 1 + the
+    distinct blocks touched between the two, or NEVER for a first touch. A touch j between them with
+    before[j] > before[t] repeats a block, so it is not counted.
     """
     touches = np.arange(len(before))
     again = before >= 0
@@ -143,10 +143,11 @@ def _needed_blocks(before: Blocks) -> Blocks:
 
 
 def _num_larger_before(values: Blocks, ends: Blocks, limits: Blocks) -> Blocks:
-    """For each query, how many of the first ``end`` values exceed its limit.
+    """Return, for each query, how many of the first ``ends[query]`` values exceed
+    ``limits[query]``.
 
     The first ``end`` values are split into aligned runs of 1, 2, 4, … values, one for each bit of
-    ``end``; runs are sorted, and all queries that need a run of one length are answered at once.
+    ``end``. Runs are sorted, and all queries that need a run of one length are answered at once.
     """
     size = 1 << max(len(values) - 1, 1).bit_length()
     padded = np.full(size, -1, np.int64)

@@ -1,9 +1,9 @@
-"""Ling and Ring with linear attention in most layers, three generations: Ring-linear-2.0 (lightning
-attention beside grouped queries), Ling-2.5 and 2.6 (beside latents), Ling-3.0 (delta attention
-beside gated latents).
+"""Ling and Ring with linear attention in most layers, three generations.
 
-The last is as transformers 5.23.0 builds it; the others are read off the modelling classes that the
-checkpoints ship (modeling_bailing_moe_v2_5.py of inclusionAI/Ring-V2.5 on GitHub).
+Ring-linear-2.0 has lightning attention beside grouped queries, Ling-2.5 and 2.6 have it beside
+latents. Ling-3.0 has delta attention beside gated latents, as transformers 5.23.0 builds it. The
+others are read off the modelling classes of the checkpoints (modeling_bailing_moe_v2_5.py of
+inclusionAI/Ring-V2.5 on GitHub).
 """
 
 from dataclasses import replace
@@ -37,7 +37,11 @@ def _decode(keys: ConfigKeys, *, has_latents: bool) -> Decoder:
 
 
 def _linear(keys: ConfigKeys) -> list[bool]:
-    """Which layers are linear: of each group all but the last, and none of an unfinished group."""
+    """Return, for each layer, whether it is linear.
+
+    ``layer_types`` decides where it is stated. Without the key, all layers of a group but its last
+    are linear, and none of an unfinished group.
+    """
     num_layers = keys.count("num_hidden_layers")
     if keys.has("layer_types"):
         keys.has("layer_group_size")
@@ -48,7 +52,7 @@ def _linear(keys: ConfigKeys) -> list[bool]:
 
 
 def _latents(keys: ConfigKeys) -> AttentionWeights:
-    """Latents, in the third generation with one gate a head on what they give."""
+    """Latent attention; in the third generation with one gate a head on its output."""
     plain = latent(keys, "attention")
     granularity = keys.text(_GATED) if keys.has(_GATED) else None
     if granularity is None and not keys.has("short_conv_kernel_size", "linear_conv_kernel_dim"):

@@ -1,9 +1,9 @@
-"""Ling 1 and 2 (Ring too), a model_type of two generations: grouped queries, shared experts; the
-second has norms of queries and keys, and a score correction for each expert.
+"""Ling 1 and 2 (Ring too), a model_type of two generations with grouped queries and shared experts.
 
-Read off the modelling classes that the checkpoints ship (modeling_bailing_moe.py and
-modeling_bailing_moe_v2.py of inclusionAI/Ling-lite and inclusionAI/Ling-mini-2.0), as transformers
-5.23.0 has none.
+The second generation has norms of queries and keys, and a score correction for each expert. Both
+are read off the modelling classes that the checkpoints ship, as transformers 5.23.0 has none. These
+are modeling_bailing_moe.py and modeling_bailing_moe_v2.py of inclusionAI/Ling-lite and
+inclusionAI/Ling-mini-2.0.
 """
 
 from sim.model.importers.attention import GroupedTraits, grouped
@@ -20,8 +20,8 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def bailing_attention(keys: ConfigKeys) -> AttentionWeights:
-    """Grouped queries; one product for queries, keys and values in the checkpoint, counted as
-    three.
+    """Grouped-query attention. The checkpoint has one product for queries, keys and values; it is
+    counted as three.
     """
     traits = GroupedTraits(
         has_bias=keys.flag_or(False, "use_qkv_bias"),
@@ -32,7 +32,9 @@ def bailing_attention(keys: ConfigKeys) -> AttentionWeights:
 
 
 def bailing_decoder(keys: ConfigKeys, attention: list[AttentionWeights]) -> Decoder:
-    """All layers with that attention, and the feed-forward parts that every generation has."""
+    """Return the decoder of layers with that attention and with the feed-forward parts that every
+    generation has.
+    """
     num_layers = len(attention)
     width = keys.count("moe_intermediate_size")
     routed = listed_kinds(keys, num_layers)
@@ -68,4 +70,4 @@ BAILING_MOE = Family(
     aliases=("bailing_moe_v2",),
     idle=IDLE_KEYS,
 )
-"""First and second generation."""
+"""The family of the first and the second generation."""

@@ -45,8 +45,11 @@ def _decode(keys: ConfigKeys, *, has_correction: bool, is_sparse: bool = False) 
 
 
 def _indexers(keys: ConfigKeys, num_layers: int) -> list[bool]:
-    """Which layers have an indexer of their own (GLM-5.2): by a list of kinds, by a pattern of
-    letters, or every so many layers from the third on; all where nothing is said.
+    """Return, for each layer, whether it has an indexer of its own (GLM-5.2).
+
+    A list of kinds or a pattern of letters decides where it is stated. Without them, the first
+    ``index_skip_topk_offset`` layers have one, and every ``index_topk_freq``-th layer after them
+    (by default all).
     """
     frequency = keys.count_or(1, "index_topk_freq")
     offset = keys.count_or(_FIRST_SHARED, "index_skip_topk_offset")
@@ -66,7 +69,9 @@ def _indexers(keys: ConfigKeys, num_layers: int) -> list[bool]:
 
 
 def _sharing(plain: AttentionWeights, indexed: AttentionWeights) -> AttentionWeights:
-    """Attention to the tokens that a layer below chose: no indexer's weights, keys or scores."""
+    """Return attention to the tokens that a layer below chose, without an indexer's weights, keys
+    or scores.
+    """
     assert plain.geometry is not None
     if indexed.geometry is None or indexed.geometry.indexer is None:
         return plain
@@ -101,7 +106,9 @@ def _indexed(keys: ConfigKeys, plain: AttentionWeights) -> AttentionWeights:
 
 _LETTERS = {"F": "full", "S": "shared"}
 _FIRST_SHARED = 2
-"""Layers that have an indexer whatever ``index_topk_freq`` says, where the file does not say so."""
+"""The number of first layers that have an indexer whatever ``index_topk_freq`` says, where the file
+states no ``index_skip_topk_offset``.
+"""
 
 _REQUIRED = ("first_k_dense_replace", "n_shared_experts")
 # latent attention has keys and values for every head, whatever these say

@@ -53,8 +53,9 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _ratios(keys: ConfigKeys, num_layers: int) -> list[int]:
-    """Tokens of a compressed entry in each layer: a number each in ``compress_ratios``, or a word
-    each.
+    """Return the tokens of a compressed entry in each layer, 0 where a layer has none.
+
+    ``compress_ratios`` has a number for each layer, or ``layer_types`` a word.
     """
     name = "compress_ratios" if keys.has("compress_ratios") else "layer_types"
     return keys.meant(name, keys.first_layers(name, num_layers), _RATIOS)
@@ -93,7 +94,9 @@ def _block(keys: ConfigKeys, ratio: int, is_hashed: bool) -> DecoderLayer:
 
 
 def _streams(keys: ConfigKeys) -> list[Weight]:
-    """Hyper-connections before attention and before the experts; they mix the residual streams."""
+    """The weights of hyper-connections, which mix the residual streams before attention and before
+    the experts.
+    """
     streams = keys.count("hc_mult")
     # A mix of all streams into one, one out to all, and from each stream to each.
     outputs = (2 + streams) * streams
@@ -103,7 +106,9 @@ def _streams(keys: ConfigKeys) -> list[Weight]:
 
 
 def _attention(keys: ConfigKeys, ratio: int) -> AttentionWeights:
-    """Queries of low rank, one head of keys that are the values, an output projection in groups."""
+    """Attention with queries of low rank, one head whose keys are its values too, and an output
+    projection in groups.
+    """
     hidden = keys.count("hidden_size")
     heads = keys.count("num_attention_heads")
     dim = keys.count("head_dim")
@@ -143,7 +148,9 @@ def _attention(keys: ConfigKeys, ratio: int) -> AttentionWeights:
 
 
 def _compressor(keys: ConfigKeys, name: str, ratio: int, dim: int) -> list[Weight]:
-    """Entries and their gates; those of four tokens overlap, so that both are twice as wide."""
+    """The weights that make compressed entries and their gates. Entries of four tokens overlap, so
+    both are twice as wide.
+    """
     hidden = keys.count("hidden_size")
     width = 2 * dim if ratio == _SPARSE_RATIO else dim
     return [

@@ -37,8 +37,8 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _moe_layers(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
-    """Every ``moe_layer_interval``-th from ``moe_layer_start_index`` to ``moe_layer_end_index``
-    (−1: the last).
+    """The layers that route: every ``moe_layer_interval``-th one of those from
+    ``moe_layer_start_index`` to ``moe_layer_end_index`` (−1: the last).
     """
     first = keys.count_or(0, "moe_layer_start_index")
     step = max(keys.count_or(1, "moe_layer_interval"), 1)

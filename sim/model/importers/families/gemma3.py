@@ -29,7 +29,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _heads(keys: ConfigKeys) -> Heads:
-    """Heads of ``head_dim``, which has nothing to do with the hidden size over their number."""
+    """Heads of the dimension ``head_dim``, which does not follow from the hidden size."""
     dim = keys.count("head_dim")
     return Heads(
         num_queries=keys.count("num_attention_heads"),

@@ -60,8 +60,8 @@ def _refuse_small_shapes(keys: ConfigKeys) -> None:
 
 
 def _attention(keys: ConfigKeys, num_layers: int) -> list[AttentionWeights]:
-    """Windowed layers, and full ones with heads of ``global_head_dim``, whose values may be their
-    keys.
+    """Return the attention of each layer: windowed, or full with heads of ``global_head_dim``,
+    whose values may be their keys.
     """
     sizes = windows(keys, num_layers)
     kinds = keys.per_layer("layer_types", num_layers)

@@ -1,5 +1,6 @@
-"""GLM-4.5, 4.6 and 4.7: leading dense layers, shared experts, a score correction; Solar Open is the
-same with experts in every layer.
+"""GLM-4.5, 4.6 and 4.7: leading dense layers, shared experts, a score correction.
+
+Solar Open is built alike, with experts in every layer.
 """
 
 from functools import partial

@@ -1,6 +1,5 @@
-"""Granite 4:
-
-Mamba-2 in most layers, attention in the others, a shared block in all, experts in the MoE ones.
+"""Granite 4: Mamba-2 in most layers, attention in the others, a shared block in all, experts in the
+MoE models.
 """
 
 from sim.model.importers.attention import GroupedTraits, grouped

@@ -12,7 +12,7 @@ from sim.model.importers.feed_forward import Experts, routing, selection
 from sim.model.importers.stack import Stack, decoder_of
 
 _NORMS = 4
-"""Before and after attention, before and after the experts."""
+"""Norms of a layer: before and after attention, before and after the experts."""
 
 
 def _decode(keys: ConfigKeys) -> Decoder:

@@ -40,7 +40,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _uniform(keys: ConfigKeys, name: str) -> int:
-    """A count, or a list with the same count for each layer.
+    """Return the count of a key, which may be a list with the same count for each layer.
 
     Raises InputError for layers that differ.
     """

@@ -36,7 +36,9 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _periodic(keys: ConfigKeys, what: str, num_layers: int) -> frozenset[int]:
-    """The layers whose index over the period leaves the offset."""
+    """The layers whose index, divided by the stated period, leaves the stated offset. Raises
+    InputError for an offset that is not below the period.
+    """
     period = keys.count(f"{what}_layer_period")
     offset = keys.count_or(0, f"{what}_layer_offset")
     if offset >= period:

@@ -36,7 +36,10 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _linear(keys: ConfigKeys, num_layers: int) -> list[bool]:
-    """The original files list the layers of either kind, counted from 1."""
+    """Return, for each layer, whether it has delta attention.
+
+    The original files list the layers of either kind, counted from 1.
+    """
     if not keys.has(_SECTION):
         return linear_layers(keys, num_layers)
     keys.has("layer_types")

@@ -34,7 +34,7 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _heads(keys: ConfigKeys, prefix: str) -> Heads:
-    """Heads of full layers, or of windowed ones, which the original files state with a prefix."""
+    """Heads of full layers, or of windowed ones, whose keys have a prefix in the original files."""
     kv_heads = keys.count("num_key_value_heads")
     if prefix:
         # transformers' own files leave them out: twice the keys and values

@@ -40,7 +40,10 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _sparse(keys: ConfigKeys, num_layers: int) -> list[bool]:
-    """Which layers choose: transformers' own files name kinds, the original ones hold a 0 or a 1."""
+    """Return, for each layer, whether it attends to chosen blocks.
+
+    transformers' own files name kinds; the original ones hold a 0 or a 1.
+    """
     owner, name = keys, "layer_types"
     if not keys.has(name):
         owner, name = keys.section(_SECTION), "sparse_attention_freq"
@@ -48,8 +51,10 @@ def _sparse(keys: ConfigKeys, num_layers: int) -> list[bool]:
 
 
 def _indexed(keys: ConfigKeys, full: AttentionWeights) -> AttentionWeights:
-    """Return full attention with an indexer. It keeps one key a token, scores it with several
-    heads, and chooses whole blocks, those beside the query among them.
+    """Return full attention with an indexer.
+
+    The indexer keeps one key a token, scores it with several heads, and chooses whole blocks, those
+    beside the query among them.
     """
     assert full.geometry is not None
     has_section = keys.has(_SECTION)

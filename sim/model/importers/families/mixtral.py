@@ -1,4 +1,4 @@
-"""Mixtral."""
+"""Mixtral: grouped queries, and experts in every layer."""
 
 from sim.model.importers.attention import GroupedTraits, grouped
 from sim.model.importers.config_keys import ConfigKeys

@@ -74,7 +74,7 @@ def _mamba(keys: ConfigKeys) -> DecoderLayer:
 def _ungated(
     keys: ConfigKeys, name: str, tensor_class: TensorClass, inputs: int, width: int
 ) -> list[Weight]:
-    """Two products with a squared ReLU between them: there is no gate."""
+    """The weights of a block without a gate: two products with a squared ReLU between them."""
     has_bias = keys.flag_or(False, "mlp_bias") and tensor_class is not TensorClass.EXPERT
     return [
         *linear(f"{name}.up_proj", tensor_class, inputs, width, has_bias),
@@ -90,8 +90,8 @@ def _mlp(keys: ConfigKeys) -> DecoderLayer:
 
 
 def _moe(keys: ConfigKeys) -> DecoderLayer:
-    """Experts may work on a latent, which two shared products lead into and out of (Nemotron 3
-    Super).
+    """A layer of experts, which may work on a latent that two shared products lead into and out of
+    (Nemotron 3 Super).
     """
     hidden = keys.count("hidden_size")
     selected = selection(keys)

@@ -1,5 +1,7 @@
 """Qwen3-Next, Qwen3.5-MoE and dense Qwen3.5 (3.6 too): gated delta nets in most layers, gated
-attention, and, but in dense ones, a gated shared expert.
+attention in the others.
+
+The MoE models have a gated shared expert, too.
 """
 
 from functools import partial

@@ -100,13 +100,15 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for famil
 
 
 CONTEXT_KEYS = ("max_position_embeddings", "model_max_length")
-"""What the longest context is called; Kimi-Linear has the second name."""
+"""Names of the key for the longest context; Kimi-Linear has the second name."""
 
 _ALIKE = 0.75
-"""A name at least this much like a known one is taken for a misspelling of it."""
+"""The least similarity (difflib's ratio) at which a name is taken for a misspelling of a
+known one.
+"""
 
 _HINT_CHARACTERS = 180
-"""An error stays one line that can be read."""
+"""The most characters of a hint, so that an error stays one line that can be read."""
 
 
 def _by_model_type() -> Mapping[str, Family]:
@@ -117,7 +119,7 @@ def _by_model_type() -> Mapping[str, Family]:
 
 
 MODEL_TYPES = _by_model_type()
-"""Families by each ``model_type`` that is theirs."""
+"""Families by every ``model_type`` that names them, aliases included."""
 
 _BY_ARCHITECTURE = MappingProxyType(
     {name: family for family in _ALL for name in family.architectures}
@@ -131,7 +133,11 @@ def _unknown(keys: ConfigKeys, model_type: str) -> InputError:
 
 
 def _hint(keys: ConfigKeys, model_type: str) -> str:
-    """A family whose name is near, else one that all keys fit, else the page that lists them."""
+    """Return the hint for an unknown family.
+
+    The hint names a family whose name is near, else one that all keys fit, else the page that lists
+    all families.
+    """
     # The name decides between equals, so that the hint does not depend on the order of families.
     nearest = max(MODEL_TYPES, key=lambda name: (_likeness(name, model_type), name))
     misfits = {family.name: _misfit(keys, family) for family in _ALL}
@@ -151,7 +157,7 @@ def _likeness(name: str, other: str) -> float:
 
 
 def _misfit(keys: ConfigKeys, family: Family) -> str | None:
-    """What keeps the configuration from being read as that family, None where nothing does."""
+    """Return why the configuration cannot be read as that family; None where it can."""
     # Tried as a whole: a family fits only if nothing is missing and nothing is left unread.
     tried = ConfigKeys({**keys.stated(), "model_type": family.name}, "")
     try:
@@ -166,9 +172,9 @@ def _misfit(keys: ConfigKeys, family: Family) -> str | None:
 
 
 def family_of(keys: ConfigKeys) -> Family:
-    """The configuration's family.
+    """Return the configuration's family, and fill in the family's defaults.
 
-    Raises InputError for an unknown one, or for one of its required keys missing.
+    Raises InputError for an unknown family, or for one of its required keys missing.
     """
     by_architecture = _by_architecture(keys)
     if by_architecture is not None and not keys.has("model_type"):
@@ -187,7 +193,9 @@ def family_of(keys: ConfigKeys) -> Family:
 
 
 def _by_architecture(keys: ConfigKeys) -> Family | None:
-    """The family of the modelling class that the configuration names, if one is known by it."""
+    """The family of the modelling class that the configuration names; None where the class stands
+    for none.
+    """
     stated = keys.stated().get("architectures")
     names = stated if isinstance(stated, list) else []
     return next((_BY_ARCHITECTURE[name] for name in names if name in _BY_ARCHITECTURE), None)

@@ -46,7 +46,10 @@ def _decode(keys: ConfigKeys) -> Decoder:
 
 
 def _moe_layers(keys: ConfigKeys, num_layers: int) -> frozenset[int]:
-    """The original files list indices in a string, ``moe_layers_enum``."""
+    """The layers that route, by ``mlp_layer_types``.
+
+    The original files list their indices in a string, ``moe_layers_enum``, instead.
+    """
     if keys.has("mlp_layer_types"):
         return listed_kinds(keys, num_layers)
     indices = [part.strip() for part in keys.text("moe_layers_enum").split(",")]
@@ -70,7 +73,7 @@ def _attention(keys: ConfigKeys, num_layers: int) -> list[AttentionWeights]:
 
 
 def _gated(keys: ConfigKeys, num_heads: int) -> AttentionWeights:
-    """Norms of queries and keys, and one gate a head."""
+    """Attention with norms of queries and keys, and with one gate a head."""
     dim = keys.count("head_dim")
     kv_heads = keys.count("num_attention_groups", "num_key_value_heads")
     heads = Heads(num_queries=num_heads, num_keys=kv_heads, key_dim=dim, value_dim=dim)

@@ -1,6 +1,6 @@
-"""Mixes that their authors choose model by model, or by options: what each is taken for.
+"""Assumed types for mixes that their authors choose model by model, or by options.
 
-Every entry says what it rests on, and how far a file may be off.
+Every entry says what the assumption rests on, and how far a file may be off.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ _PLAIN_NAMES: Mapping[str, str] = {
     "Q3_K_XL": "Q3_K_M",
     "Q2_K_XL": "Q2_K",
 }
-"""The mix of llama.cpp that has the name of a dynamic file except for its size."""
+"""The mix of llama.cpp that stands for a dynamic file of the size XL in a dense model."""
 _IK_SOURCE = "ik_llama.cpp issue 296, pull 529, discussion 258"
 _IK = "a recipe of ik_llama.cpp's users ({source}): {recipe}; other files differ"
 _LARGE = "{base}, embedding and head in q8_0 (bartowski's model cards); other files differ"
@@ -80,7 +80,9 @@ def own_recipe(name: str, gate_and_up: str, down: str, rest: str = "q8_0") -> Sc
 
 
 def dense_dynamic(name: str) -> Scheme | None:
-    """A dynamic file of a dense model: the mix that has its name; None where there is none."""
+    """The scheme of a dynamic file of a dense model: the mix of its name; None where there is
+    none.
+    """
     stem = name.removeprefix("UD-")
     base = _PLAIN_NAMES.get(stem, stem)
     if base not in MIXES:
@@ -91,7 +93,10 @@ def dense_dynamic(name: str) -> Scheme | None:
 def _dynamic(
     name: str, gate_and_up: str, down: str, rest: str, evidence: str = _UD_SIZES
 ) -> Scheme:
-    """Experts in those types, all else in ``rest``; embedding and head as in those files."""
+    """The scheme of a dynamic file: experts in those types, all else in ``rest``.
+
+    Embedding and head are in the types of the files that ``evidence`` is about.
+    """
     is_of_2025 = evidence is _UD_SIZES
     head, embedding = ("q6_k", "q4_k") if is_of_2025 else ("q8_0", "q8_0")
     said = _UD.format(gate_and_up=gate_and_up, down=down, rest=rest, evidence=evidence)

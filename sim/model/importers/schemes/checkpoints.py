@@ -1,4 +1,5 @@
-"""Schemes of checkpoints: what their tools write under ``quantization_config`` by default.
+"""Schemes of checkpoints: the settings that their tools write under ``quantization_config`` by
+default.
 
 A checkpoint's own settings say more; they are read where its config.json states them.
 """
@@ -73,7 +74,9 @@ _HEAD_BITS = 6
 
 
 def exllama_scheme(name: str) -> Scheme | None:
-    """The scheme of a name such as EXL3-4.05bpw; None for another, or bits beyond 1 to 8."""
+    """The scheme of a name such as EXL3-4.05bpw; None for any other name, or for bits outside 1 to
+    8.
+    """
     match = _EXLLAMA.fullmatch(name)
     if match is None or not 1 <= float(match.group(2)) <= 8:
         return None

@@ -1,5 +1,5 @@
-"""Schemes whose names are made of another's, or of a storage type's: interleaved rows, prefixes of
-those who publish files.
+"""Schemes whose names derive from another scheme or a storage type: interleaved rows, and prefixes
+that publishers of files use.
 """
 
 import re
@@ -34,7 +34,7 @@ _EXPERT_ROLES = (Role.GATE, Role.UP, Role.DOWN)
 _SMOL_NAME = re.compile(r"smol-(.+)", re.IGNORECASE)
 _QUANTISED = re.compile(r"i?q\d_.+|tq\d_\d|mxfp4_r8")
 _NOT_IN_FILES = frozenset({"q8_1", "q8_k", "q4_0_4_4", "q4_0_4_8", "q4_0_8_8"})
-"""Types of activations, and ones that llama.cpp has dropped."""
+"""Types that no file has: those of activations, and those that llama.cpp has dropped."""
 _TYPES = frozenset(
     kind.name
     for kind in STORAGE_TYPES.values()
@@ -44,14 +44,16 @@ _TYPES = frozenset(
 
 def derived_scheme(name: str) -> Scheme | None:
     """The scheme of a name such as Q4_K_R4, UD-Q4_K_M, smol-IQ2_KS or IQ6_K, whatever its capitals;
-    None for another.
+    None for any other name.
     """
     makers = (_interleaved_scheme, _smol_scheme, _dynamic_scheme, _type_scheme)
     return next(filter(None, (make(name) for make in makers)), None)
 
 
 def _interleaved_scheme(name: str) -> Scheme | None:
-    """A mix repacked: ``NAME_R4`` where the mix's default type has rows interleaved by four."""
+    """The scheme of a repacked mix: ``NAME_R4`` where the mix's default type has rows interleaved
+    by four.
+    """
     match = _INTERLEAVED_NAME.fullmatch(name)
     if match is None:
         return None
@@ -88,7 +90,9 @@ def _interleaved_rules(rules: tuple[MixRule, ...]) -> tuple[MixRule, ...]:
 
 
 def _smol_scheme(name: str) -> Scheme | None:
-    """ubergarm's prefix: the down projection in the type of gate and up, not in a wider one."""
+    """The scheme of a name with ubergarm's prefix: the down projection has the type of gate and up,
+    not a wider one.
+    """
     match = _SMOL_NAME.fullmatch(name)
     if match is None or match.group(1).lower() not in _TYPES:
         return None
@@ -99,7 +103,9 @@ def _smol_scheme(name: str) -> Scheme | None:
 
 
 def _dynamic_scheme(name: str) -> Scheme | None:
-    """A dynamic file without an entry of its own: experts of the mix of the same name."""
+    """The scheme of a dynamic file without an entry of its own: experts as in the mix of its name,
+    all else in q8_0.
+    """
     prefix, _, stem = name.partition("-")
     base = _mix_name(stem)
     if prefix.upper() != "UD" or base is None or base in _WIDE_MIXES:
@@ -118,7 +124,7 @@ def _dynamic_scheme(name: str) -> Scheme | None:
 
 
 def _type_scheme(name: str) -> Scheme | None:
-    """A storage type that names no mix: all experts in it."""
+    """The scheme of a storage type that names no mix: all experts are in that type."""
     type_name = name.lower()
     return own_recipe(name.upper(), type_name, type_name) if type_name in _TYPES else None
 

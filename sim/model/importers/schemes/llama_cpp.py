@@ -17,7 +17,7 @@ _WIDE_GROUP = 4
 
 
 def _takes_more_bits(index: int, count: int) -> bool:
-    """The first and the last eighth, and every third between them."""
+    """Whether a tensor is in the first or the last eighth, or is every third one between them."""
     first = count // 8
     # use_more_bits of llama-quant.cpp, with its whole-number divisions.
     return index < first or index >= 7 * count // 8 or (index - first) % 3 == 2
@@ -29,7 +29,7 @@ def _is_grouped(traits: Traits) -> bool:
 
 
 def _has_experts(traits: Traits) -> bool:
-    """Whether the small mixes take the model for one of experts."""
+    """Whether the mixes of 1 and 2 bits treat the model as one of experts."""
     return traits.num_experts >= _FEW_EXPERTS
 
 
@@ -60,7 +60,7 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         "more bits by count": lambda traits, at: _takes_more_bits(at.before, traits.num_values),
     }
 )
-"""Conditions of rules by name."""
+"""Conditions by the names that rules give them."""
 
 _TO_IQ4_NL = (
     *("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_xs"),
@@ -79,11 +79,15 @@ FALLBACKS: Mapping[str, str] = MappingProxyType(
         "iq5_k": "q6_0",
     }
 )
-"""What a row that does not divide into blocks is stored in; f16 where that does not fit either."""
+"""The type in place of one whose blocks a row does not divide into; f16 where that does not fit
+either.
+"""
 
 
 def output_rules(type_name: str) -> tuple[MixRule, ...]:
-    """The head's type, which is the embedding's too where both are one tensor."""
+    """Return the rules that store the head in that type, and the embedding too where both are one
+    tensor.
+    """
     return (
         MixRule(Role.OUTPUT, type_name),
         MixRule(Role.TOKEN_EMBEDDING, type_name, "tied"),

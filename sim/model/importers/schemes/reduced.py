@@ -33,7 +33,9 @@ _BY_CLASS = "each class in its main type, for the tensors of this model are not 
 
 
 def reduced(name: str, *, is_dense: bool) -> Scheme:
-    """The scheme of that name by classes, saying so. Raises InputError for an unknown one."""
+    """Return the scheme of that name as one format a class; its ``approximation`` says so. Raises
+    InputError for an unknown name.
+    """
     scheme = scheme_named(name).of(is_dense=is_dense)
     if scheme.mix is not None:
         classes = _of_mix(scheme.mix)

@@ -1,4 +1,4 @@
-"""What a scheme is: a mix of types, settings of a checkpoint, or one format a class."""
+"""Schemes of quantisation: a mix of types, settings of a checkpoint, or one format a class."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,9 +11,11 @@ from sim.model.model import TensorClass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What rules ask of a model; ``query_group`` query heads share one key head.
+    """The traits of a model that rules ask for.
 
-    ``expert_type`` is the type that experts keep in every mix; None where the mix decides.
+    ``num_values`` counts the matrices of values; ``query_group`` query heads share one key head.
+    ``is_seventy`` marks dense models of 80 layers of certain families. ``expert_type`` is the type
+    that experts keep in every mix; None where the mix decides.
     """
 
     num_layers: int
@@ -27,7 +29,9 @@ class Traits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where a tensor stands: its layer, and how many of its role came before it in the file."""
+    """The place of a tensor: its layer, and how many tensors of its role came before it in the
+    file.
+    """
 
     layer: int = 0
     before: int = 0
@@ -50,7 +54,7 @@ class Mix:
     """A mix of llama.cpp's types: the first rule that holds for a tensor decides, else ``default``.
 
     ``expert`` are rules for routed experts alone, which come before the others. A row that does not
-    divide into blocks of its type falls back to another.
+    divide into blocks of its type falls back to another type.
     """
 
     default: str
@@ -64,8 +68,8 @@ class Scheme:
 
     ``settings`` are those that a checkpoint's config.json would have under ``quantization_config``.
     ``approximation`` says how the scheme was approximated, and how far that may be off; it is empty
-    for one whose rule is known. ``dense`` is what stands for the scheme in a model without experts,
-    where it says more of experts than of the rest.
+    for a scheme whose rule is known. ``dense`` replaces the scheme in a model without experts,
+    where the scheme has rules of its own for experts.
     """
 
     name: str
@@ -76,5 +80,5 @@ class Scheme:
     dense: "Scheme | None" = None
 
     def of(self, *, is_dense: bool) -> "Scheme":
-        """The scheme as it is for a model with or without experts, by the same name."""
+        """Return the scheme for a model with or without experts, under the same name."""
         return self if self.dense is None or not is_dense else self.dense

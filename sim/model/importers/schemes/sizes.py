@@ -25,7 +25,9 @@ _SEVENTY = frozenset({"llama", "qwen2"})
 def sizes_by_layer(
     decoder: Decoder, mix: Mix, family: str, expert_type: str | None = None
 ) -> tuple[list[Sizes], Sizes]:
-    """Bytes of each layer, and of what stands outside the layers; experts in that type, if any."""
+    """Return the bytes of each layer, and of the weights outside the layers. Experts are in
+    ``expert_type``, if it is given.
+    """
     traits = replace(_traits(decoder, family), expert_type=expert_type)
     before: Counter[Role] = Counter()
     layers = []
@@ -111,7 +113,9 @@ def _traits(decoder: Decoder, family: str) -> Traits:
 
 
 def _query_group(decoder: Decoder) -> float:
-    """Query heads by key head in the first layer with attention; latent attention has one key."""
+    """Query heads for each key head in the first layer with attention; latent attention has one
+    key.
+    """
     for block in decoder.blocks:
         if block.attention is None:
             continue

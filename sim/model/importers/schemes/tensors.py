@@ -11,7 +11,9 @@ from sim.model.model import TensorClass
 
 
 class Role(StrEnum):
-    """What a quantiser tells apart. OTHER is stored in the default type, WIDE in 32-bit floats."""
+    """The role of a tensor, by which a quantiser chooses its type. OTHER is stored in the default
+    type, WIDE in 32-bit floats.
+    """
 
     TOKEN_EMBEDDING = "token_embd"
     OUTPUT = "output"
@@ -28,7 +30,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileTensor:
-    """One matrix of a file: ``rows`` of ``columns`` weights, the latter in blocks."""
+    """One matrix of a file: ``rows`` of ``columns`` weights. Each row is stored in blocks."""
 
     role: Role
     tensor_class: TensorClass
@@ -37,7 +39,7 @@ class FileTensor:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Length of a row first, as GGUF has it."""
+        """The shape [columns, rows]: the length of a row first, as GGUF has it."""
         return self.columns, self.rows
 
 
@@ -97,7 +99,9 @@ def _tensor(weight: Weight, role: Role, *, rows: int, columns: int) -> FileTenso
 
 
 def _latent_pair(weight: Weight, block: DecoderLayer) -> list[FileTensor]:
-    """Keys and values from a latent: llama.cpp splits them, and transposes the keys' part."""
+    """The two tensors of the matrix that makes keys and values from a latent: llama.cpp splits it,
+    and transposes the keys' part.
+    """
     attention = block.attention
     output = next((each for each in block.weights if each.name.endswith("o_proj")), None)
     if attention is None or output is None:

@@ -1,4 +1,4 @@
-"""How checkpoints are stored: what each kind of quantisation settings says of each tensor."""
+"""The storage of checkpoints: what each kind of quantisation settings says of each tensor."""
 
 from sim.model.importers.stored.reading import (
     BESIDE,

@@ -13,7 +13,9 @@ _KINDS = ("nf4", "fp4")
 
 
 def bitsandbytes(keys: ConfigKeys, wide: Packing) -> Storage:
-    """4 or 8 bits (QLoRA, arXiv 2305.14314, section 3; LLM.int8(), arXiv 2208.07339)."""
+    """Return the storage in 4 or 8 bits (QLoRA, arXiv 2305.14314, section 3; LLM.int8(), arXiv
+    2208.07339).
+    """
     is_four = _flag(keys, "load_in_4bit")
     is_eight = _flag(keys, "load_in_8bit")
     # Both false says that nothing is packed, which such settings are not written for.
@@ -30,8 +32,8 @@ def _flag(keys: ConfigKeys, name: str) -> bool:
 
 
 def _four_bits(keys: ConfigKeys) -> Packing:
-    """Return the packing. A block has a 32-bit scale; with ``bnb_4bit_use_double_quant`` an 8-bit
-    one, and 256 blocks share 32 bits more.
+    """Return the packing. A block has a 32-bit scale. With ``bnb_4bit_use_double_quant`` it has an
+    8-bit one, and 256 blocks share 32 bits more.
     """
     kind = keys.text("bnb_4bit_quant_type") if keys.has("bnb_4bit_quant_type") else "fp4"
     if kind not in _KINDS:

@@ -15,14 +15,16 @@ from sim.model.model import TensorClass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackingRule:
-    """Modules of a list, and their packing; None leaves them wide."""
+    """The modules of a list, and their packing; None leaves the modules wide."""
 
     modules: ModuleNames
     packing: Packing | None
 
 
 def names_in(keys: ConfigKeys, *aliases: str) -> ModuleNames:
-    """The modules that the first present of those keys lists; none without any."""
+    """Return the modules that the first of those keys that is stated lists; none where no key is
+    stated.
+    """
     for key in aliases:
         if keys.has(key):
             return ModuleNames(keys, key, keys.items(key))
@@ -35,7 +37,11 @@ def unless(
     classes: frozenset[TensorClass] = IN_LAYERS,
     overrides: Sequence[PackingRule] = (),
 ) -> Chooser:
-    """Pack the linear layers of those classes but what a list names; an override comes first."""
+    """Return the chooser that packs the linear layers of ``classes``, except the modules in
+    ``skipped``.
+
+    For a module that an override names, the first such override decides.
+    """
 
     def _choose(weight: Weight, module: str) -> Packing | None:
         # Left out goes before everything: settings name a kind of layer and then its exceptions.
@@ -50,7 +56,7 @@ def unless(
 
 
 def first_of(skipped: ModuleNames, rules: Sequence[PackingRule]) -> Chooser:
-    """The packing of the first rule that names the module; wide where none does, or where it is
-    left out.
+    """Return the chooser that takes the first rule that names a module. Modules without a rule, and
+    those in ``skipped``, stay wide.
     """
     return unless(skipped, None, overrides=rules)

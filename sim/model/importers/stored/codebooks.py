@@ -1,4 +1,4 @@
-"""Codebooks and trellises, whose bits are stated as they come out: AQLM, EXL2, EXL3, BitNet."""
+"""Codebooks and trellises: AQLM, EXL2, EXL3, BitNet."""
 
 from sim.model.importers.config_keys import ConfigKeys, shown
 from sim.model.importers.stored.choosing import names_in, unless

@@ -30,13 +30,17 @@ _INDEX_BITS = 32
 
 
 def compressed_tensors(keys: ConfigKeys, wide: Packing) -> Storage:
-    """What ``config_groups`` pack except for the modules of ``ignore``."""
+    """Return the storage that ``config_groups`` state, without the modules of ``ignore``. Raises
+    InputError for sparse weights.
+    """
     _is_dense(keys)
     return grouped_storage(keys, wide)
 
 
 def grouped_storage(keys: ConfigKeys, wide: Packing) -> Storage:
-    """The storage of ``config_groups`` with ``targets`` and ``weights``, and of ``ignore``."""
+    """Return the storage of ``config_groups``, each with ``targets`` and ``weights``. The modules
+    of ``ignore`` stay wide.
+    """
     groups = keys.section("config_groups")
     if not groups.stated():
         raise keys.error("config_groups", "must name at least one group")
@@ -57,7 +61,7 @@ def grouped_storage(keys: ConfigKeys, wide: Packing) -> Storage:
 
 
 def _is_dense(keys: ConfigKeys) -> None:
-    """Raise InputError for weights that are stored sparsely, or rotated by extra ones."""
+    """Raise InputError for weights that are stored sparsely, or transformed by extra weights."""
     if keys.has("sparsity_config"):
         sparsity = keys.section("sparsity_config")
         for name, value in sparsity.stated().items():
@@ -68,7 +72,9 @@ def _is_dense(keys: ConfigKeys) -> None:
 
 
 def _by_target(group: ConfigKeys, packing: Packing | None) -> list[Chooser]:
-    """One chooser for each target: a class of modules, or names of them."""
+    """Return one chooser for each class of modules that a target names, and one for all targets
+    that name modules.
+    """
     targets = group.items("targets")
     named = [target for target in targets if not isinstance(target, str) or target not in _CLASSES]
     choosers: list[Chooser] = []
@@ -117,8 +123,8 @@ def _strategy(weights: ConfigKeys) -> str:
 
 
 def _integers(weights: ConfigKeys, bits: int, strategy: str) -> Packing:
-    """Packed integers: a 16-bit scale, zero points where asymmetric, the shape; input order by
-    ``actorder``.
+    """Packed integers with a 16-bit scale, zero points where asymmetric, and the shape. With
+    ``actorder`` by group, each input has an index too.
     """
     if strategy not in ("tensor", "channel", "group"):
         raise weights.error(

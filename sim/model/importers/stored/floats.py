@@ -18,10 +18,11 @@ _SCALE_BITS = {"float": 32, "ue8m0": 8}
 
 
 def fp8(keys: ConfigKeys, wide: Packing) -> Storage:
-    """8-bit floats, a 32-bit scale for each block of ``weight_block_size``, or for each matrix.
+    """8-bit floats, with a 32-bit scale for each block of ``weight_block_size``, or for each
+    matrix.
 
-    ``expert_dtype: fp4`` (DeepSeek-V4) holds the routed experts in 4 bits, an 8-bit exponent for
-    32.
+    ``expert_dtype: fp4`` (DeepSeek-V4) holds the routed experts in 4 bits, with an 8-bit exponent
+    for each 32 weights.
     """
     is_static = keys.has("activation_scheme") and keys.text("activation_scheme") == "static"
     packing = fp8_by_tensor(num_scales=2 if is_static else 1)
@@ -85,7 +86,9 @@ def mxfp4(keys: ConfigKeys, wide: Packing) -> Storage:
 
 
 def fp_quant(keys: ConfigKeys, wide: Packing) -> Storage:
-    """FP-Quant: all linear layers in MXFP4 or NVFP4, with a rotation of each group beside them."""
+    """FP-Quant: all linear layers in MXFP4 or NVFP4. The rotations of their groups are not
+    counted.
+    """
     name = keys.text("forward_dtype")
     if name not in ("mxfp4", "nvfp4"):
         raise keys.error("forward_dtype", f"may be mxfp4 or nvfp4, got {shown(name)}")

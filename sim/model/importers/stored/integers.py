@@ -26,7 +26,9 @@ def bits_of(keys: ConfigKeys, *names: str) -> int:
 
 
 def group_of(keys: ConfigKeys, default: int | None, *names: str) -> int:
-    """Weights of a row that share a scale; 0 and −1 mean the whole row."""
+    """The number of weights of a row that share a scale; 0 stands for the whole row, as 0 and −1 do
+    in files.
+    """
     if default is not None and not keys.has(*names):
         return default
     value = keys.value(*names)
@@ -63,9 +65,9 @@ def _gptq_packing(bits: int, group: int) -> Packing:
 
 
 def _dynamic(keys: ConfigKeys, bits: int, group: int) -> list[PackingRule]:
-    """GPTQModel's rules by regular expression:
+    """Return GPTQModel's rules by regular expression.
 
-    ``-:`` leaves modules out, ``+:`` or nothing changes them.
+    ``-:`` leaves modules out; ``+:``, or no sign, changes their packing.
     """
     section = keys.section("dynamic")
     rules = []
@@ -149,8 +151,8 @@ def hqq(keys: ConfigKeys, wide: Packing) -> Storage:
 
 
 def mlx(keys: ConfigKeys, wide: Packing) -> Storage:
-    """MLX: every linear layer, embedding and head; a module named in it has settings of its own, or
-    false.
+    """MLX: every linear layer, the embedding and the head. A module that the settings name has
+    settings of its own, or false.
     """
     packing = mlx_packing(keys)
     overrides = []
@@ -173,8 +175,8 @@ def _mlx_rule(keys: ConfigKeys, name: str, value: Any, packing: Packing) -> Pack
 
 
 def mlx_packing(keys: ConfigKeys) -> Packing:
-    """An affine format has a 16-bit scale and a 16-bit bias for each group; the others are as their
-    names say.
+    """Return the packing of a mode. An affine one has a 16-bit scale and a 16-bit bias for each
+    group; the others are as their names say.
     """
     bits = bits_of(keys, "bits")
     mode = keys.text("mode") if keys.has("mode") else "affine"

@@ -46,7 +46,9 @@ _GROUP = 128
 
 
 def modelopt(keys: ConfigKeys, wide: Packing) -> Storage:
-    """The keys of ``hf_quant_config.json`` (under ``quantization``) or of ``quantization_config``."""
+    """Return the storage by the keys of ``hf_quant_config.json`` (under ``quantization``) or of
+    ``quantization_config``.
+    """
     skipped = names_in(keys, "exclude_modules", "ignore")
     if not keys.has("quant_algo") and keys.has("config_groups"):
         return grouped_storage(keys, wide)
@@ -84,7 +86,9 @@ def _packing(keys: ConfigKeys) -> Packing:
 
 
 def _mixed(keys: ConfigKeys, wide: Packing, skipped: ModuleNames) -> Storage:
-    """``quantized_layers`` names each packed module with its algorithm; the others are wide."""
+    """Return the storage of a mixed checkpoint. ``quantized_layers`` names each packed module with
+    its algorithm; the others are wide.
+    """
     if not keys.has("quantized_layers"):
         return grouped_storage(keys, wide)
     # Newer files say the same twice: by groups, and by module.

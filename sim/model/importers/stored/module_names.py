@@ -55,9 +55,10 @@ def _compiled(keys: ConfigKeys, key: str, pattern: str) -> re.Pattern[str]:
 
 
 def _components(name: str) -> tuple[str, ...]:
-    """The parts of a name; what wraps a language model in front is left out, and so is ``.weight``.
+    """The parts of a name, without a language model's wrappers in front and without ``.weight``.
 
-    MLX holds all experts of a layer in one module ``switch_mlp``: it stands for the first of them.
+    MLX holds all experts of a layer in one module ``switch_mlp``; that module stands for the first
+    expert.
     """
     plain = name.removesuffix(".weight").strip(".").replace(".switch_mlp", ".experts.0")
     parts = plain.split(".")
@@ -67,7 +68,7 @@ def _components(name: str) -> tuple[str, ...]:
 
 
 def _runs(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """All contiguous parts of a name."""
+    """Yield all runs of parts that follow each other in a name."""
     for start in range(len(parts)):
         for stop in range(start + 1, len(parts) + 1):
             yield parts[start:stop]

@@ -1,4 +1,4 @@
-"""How a quantiser stores one matrix: bits of a weight, and the scales and zero points beside them."""
+"""Packings of one matrix: bits of a weight, and the scales and zero points beside them."""
 
 import math
 from dataclasses import dataclass
@@ -57,7 +57,9 @@ def grouped_integers(
 
 
 def fp8_by_tensor(scale_bits: int = 32, num_scales: int = 1) -> Packing:
-    """8-bit floats with one scale, or with one more for the activations."""
+    """8-bit floats with one scale for the tensor; ``num_scales`` 2 has one more for the
+    activations.
+    """
     return Packing(format="fp8", bits=8, tensor_bytes=num_scales * scale_bits // 8)
 
 
@@ -79,7 +81,9 @@ def mx(name: str, bits: int, group: int = 32) -> Packing:
 
 
 def nvfp4(group: int = 16, num_scales: int = 2) -> Packing:
-    """4-bit floats with an 8-bit scale for each 16, and 32-bit scales of the whole tensor."""
+    """4-bit floats with an 8-bit scale for each group, and ``num_scales`` 32-bit scales of the
+    whole tensor.
+    """
     return Packing(
         format="nvfp4",
         bits=4,

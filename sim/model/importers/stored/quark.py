@@ -19,8 +19,8 @@ _CLASSES = IN_LAYERS | {TensorClass.HEAD}
 
 
 def quark(keys: ConfigKeys, wide: Packing) -> Storage:
-    """``global_quant_config`` for all linear layers but ``exclude``; ``layer_quant_config`` by
-    name.
+    """Return the storage: ``global_quant_config`` for all linear layers but ``exclude``,
+    ``layer_quant_config`` for modules by name.
     """
     packing = _packing(keys.section("global_quant_config"))
     if keys.has("layer_type_quant_config") and keys.section("layer_type_quant_config").stated():

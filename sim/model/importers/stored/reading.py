@@ -166,8 +166,8 @@ def _read(keys: ConfigKeys, place: str, packing: Packing) -> Storage:
 
 
 def _reader(settings: ConfigKeys, place: str) -> Reader:
-    """Return what reads the settings, by ``quant_method``; MLX states none, ModelOpt sometimes only
-    its algorithm.
+    """Return the reader of the settings, by ``quant_method``. MLX states no method, and ModelOpt
+    sometimes only its algorithm.
     """
     if not settings.has("quant_method"):
         if settings.has("quant_algo"):

@@ -1,4 +1,4 @@
-"""How a checkpoint stores each of its tensors."""
+"""The storage of a checkpoint, which says how each of its tensors is packed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,26 +20,30 @@ IN_LAYERS = frozenset(
 )
 """Classes whose linear layers quantisers pack unless they are told otherwise.
 
-Routers stay wide: published checkpoints leave them out (by name, or because they are no linear
-layers), and they hold less than a thousandth of the weights.
+Routers stay wide: published checkpoints leave them out, by name or because they are no linear
+layers. Routers hold less than a thousandth of the weights.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """How a checkpoint stores its tensors. ``name`` is that of its quantisation."""
+    """The storage of a checkpoint. ``name`` is that of its quantisation.
+
+    ``choose`` returns the packing of a tensor; a tensor that it does not pack has the packing
+    ``wide``.
+    """
 
     name: str
     wide: Packing
     choose: Chooser
 
     def packing(self, weight: Weight, module: str) -> Packing:
-        """How that weight of that module is stored."""
+        """Return the packing of that weight of that module."""
         # Quantisers work on linear layers: norms, biases and loose parameters stay wide.
         chosen = self.choose(weight, module) if weight.is_linear else None
         return chosen or self.wide
 
 
 def nothing_packed(weight: Weight, module: str) -> Packing | None:
-    """Every tensor is wide."""
+    """Return None, so that every tensor stays wide."""
     return None

@@ -24,7 +24,9 @@ _FIXED = {
 
 
 def torchao(keys: ConfigKeys, wide: Packing) -> Storage:
-    """``quant_type``: a name with ``quant_type_kwargs``, or a configuration under ``default``."""
+    """Return the storage by ``quant_type``: a name with ``quant_type_kwargs``, or a configuration
+    under ``default``.
+    """
     name, data = _stated(keys)
     packing = _packing(keys, name, data)
     classes = IN_LAYERS

@@ -1,4 +1,4 @@
-"""Which KV block goes when room is needed: one policy a file."""
+"""Policies that choose the KV block to evict when room is needed, one policy a file."""
 
 from sim.serving.kv.eviction.arc import Arc
 from sim.serving.kv.eviction.base import Eviction

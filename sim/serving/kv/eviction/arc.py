@@ -1,5 +1,5 @@
-"""Adaptive replacement (Megiddo and Modha, FAST 2003): recent against frequent, with a border that
-learns.
+"""Adaptive replacement (Megiddo and Modha, FAST 2003): recent and frequent blocks, with a border
+that adapts.
 """
 
 from collections import OrderedDict
@@ -11,12 +11,12 @@ Keys = OrderedDict[int, None]
 
 
 class Arc(Eviction):
-    """Blocks used once (T1) and blocks used more often (T2), each with the keys that it let go of
-    (B1, B2).
+    """Blocks used once (T1) and blocks used more often (T2), each with its ghosts: the keys last
+    evicted from it (B1, B2).
 
-    A key that comes back out of B1 shows that T1 is too small, out of B2 that T2 is. Figure 4 of
-    the paper; ghosts are cut to |T1| + |B1| <= c and to 2c in all after an admission instead of
-    before it, which leaves the same.
+    A key that comes back out of B1 shows that T1 is too small; out of B2, that T2 is. The rules are
+    those of figure 4 of the paper. Ghosts are cut to |T1| + |B1| <= c and to 2c in all after an
+    admission instead of before it. The result is the same.
     """
 
     def __init__(self, capacity_blocks: int | None) -> None:
@@ -29,7 +29,7 @@ class Arc(Eviction):
         self._is_back_as_frequent = False
 
     def expect(self, key: int) -> None:
-        """Move the border where the key is a ghost."""
+        """Move the border between the sides if the key is a ghost."""
         recent = len(self._recent_ghosts)
         frequent = len(self._frequent_ghosts)
         self._is_back_as_frequent = key in self._frequent_ghosts
@@ -62,8 +62,8 @@ class Arc(Eviction):
         self._frequent.move_to_end(key)
 
     def victim(self, pinned: Collection[int]) -> int | None:
-        """The oldest of the side that has more than its share; of the other where all of that are
-        pinned.
+        """The oldest unpinned block of the side that has more than its share, else of the other
+        side; None where all are pinned.
         """
         size = len(self._recent)
         is_recent_due = size > 0 and (
@@ -74,7 +74,7 @@ class Arc(Eviction):
         return next((key for side in sides for key in side if key not in pinned), None)
 
     def evicted(self, key: int) -> None:
-        """Remember it as a ghost of its side."""
+        """Remember the key as a ghost of its side."""
         if key in self._recent:
             del self._recent[key]
             self._recent_ghosts[key] = None
@@ -83,7 +83,7 @@ class Arc(Eviction):
             self._frequent_ghosts[key] = None
 
     def dropped(self, key: int) -> None:
-        """Forget it: it teaches nothing."""
+        """Forget the key without a ghost, as it teaches nothing."""
         self._recent.pop(key, None)
         self._frequent.pop(key, None)
 

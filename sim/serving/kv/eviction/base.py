@@ -1,29 +1,32 @@
-"""What a store of KV blocks asks of the policy that decides which block goes."""
+"""The interface of the policies that decide which KV block a store evicts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 
 
 class Eviction(ABC):
-    """The order in which blocks go. It sees every change of the store, and changes nothing itself.
+    """A policy that decides in which order a store evicts its blocks.
 
-    ``capacity_blocks`` is what the store holds at most, None for one without limit. Keys that the
-    store holds are known here from ``admit`` on, until ``evicted`` or ``dropped``.
+    The policy is told of every change of the store, and changes nothing in it. ``capacity_blocks``
+    is the most that the store holds, None for one without limit. The policy knows each key that the
+    store holds, from ``admit`` until ``evicted`` or ``dropped``.
     """
 
     def __init__(self, capacity_blocks: int | None) -> None:
         self.capacity_blocks = capacity_blocks
 
     def expect(self, key: int) -> None:  # noqa: B027 - most policies learn nothing from it
-        """A key that the store lacks is about to be stored: called before room is made for it."""
+        """Note that a key that the store lacks is about to be stored. The store calls this before
+        it makes room.
+        """
 
     @abstractmethod
     def admit(self, key: int) -> None:
-        """The store holds the key from now on."""
+        """Note that the store holds the key from now on."""
 
     @abstractmethod
     def touch(self, key: int) -> None:
-        """A held key was used, or stored again."""
+        """Note that a held key was used, or stored again."""
 
     @abstractmethod
     def victim(self, pinned: Collection[int]) -> int | None:
@@ -34,8 +37,8 @@ class Eviction(ABC):
 
     @abstractmethod
     def dropped(self, key: int) -> None:
-        """The store let go of the key because it was told to."""
+        """Note that the store removed the key because it was told to."""
 
     def evicted(self, key: int) -> None:
-        """The store let go of the key, its victim, to make room."""
+        """Note that the store removed the key, its victim, to make room."""
         self.dropped(key)

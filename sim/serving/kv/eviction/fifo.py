@@ -7,4 +7,4 @@ class Fifo(Lru):
     """The block that was stored first goes first, whatever was used since."""
 
     def touch(self, key: int) -> None:
-        """Use does not count."""
+        """Ignore the use of a block."""

@@ -12,7 +12,7 @@ class Lfu(Eviction):
     """The block with the fewest uses since it was stored goes first; among equals, the first that
     came to that number.
 
-    A block that goes forgets its uses. These are the rules of LMCache 0.5.6
+    The uses of a block that goes are forgotten. These are the rules of LMCache 0.5.6
     (storage_backend/cache_policy/lfu.py).
     """
 
@@ -32,7 +32,9 @@ class Lfu(Eviction):
         self._count(key, uses + 1)
 
     def victim(self, pinned: Collection[int]) -> int | None:
-        """The first of those with the fewest uses."""
+        """The unpinned block with the fewest uses; of equals, the first that came to that
+        number.
+        """
         # The usual case, without sorting all numbers of uses.
         if self._keys and not pinned:
             return next(iter(self._keys[min(self._keys)]))
@@ -42,7 +44,7 @@ class Lfu(Eviction):
         )
 
     def dropped(self, key: int) -> None:
-        """Forget it and its uses."""
+        """Forget the block and its uses."""
         self._forget(key, self._uses.pop(key))
 
     def _count(self, key: int, uses: int) -> None:

@@ -6,8 +6,8 @@ from sim.serving.kv.eviction.lru import Lru
 
 
 class Mru(Lru):
-    """The block that was used last goes first: what a scan longer than the store wants."""
+    """The block that was used last goes first, which suits a scan longer than the store."""
 
     def victim(self, pinned: Collection[int]) -> int | None:
-        """The last in the order of last use."""
+        """The block that was used last, of those that are not pinned."""
         return next((key for key in reversed(self._order) if key not in pinned), None)

@@ -25,7 +25,8 @@ class RuledOut:
     """Numbers of candidates by what ruled them out.
 
     ``memory``: they do not fit. ``constraints``: they are not what was asked for. ``closed_form``:
-    a time that they cannot beat is more than 5 % longer than another's run. ``short_runs``: others
+    a time that they cannot beat is more than ``close_fraction`` longer
+    than another's run. ``short_runs``: others
     did as well or better in short runs. ``draws``: others did better over whole runs, on one draw
     or more. All other candidates met every draw.
     """

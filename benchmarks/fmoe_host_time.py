@@ -145,8 +145,7 @@ def measure(
 
 
 def _times_us(call: Callable[[], object]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Return the process time of a call in microseconds, one mean over NUM_CALLS calls per repeat.
-    """
+    """Return the process time of a call in microseconds: a mean over NUM_CALLS for each repeat."""
     found = []
     with torch.no_grad():
         call()

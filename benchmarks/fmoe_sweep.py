@@ -43,8 +43,7 @@ class Combination:
 
 
 def points() -> tuple[RunKnobs, ...]:
-    """Return every combination of what holds for all systems: shared answers, cache and overhead.
-    """
+    """Return every combination of what holds for all systems: answers, cache and overhead."""
     return tuple(
         RunKnobs(
             layer_overhead_ms=overhead,

@@ -1,6 +1,6 @@
 """Compare readings of HybriMoE's cache, among them some that no policy here has.
 
-    python -m benchmarks.hybrimoe_readings [TRACE ...]
+``python -m benchmarks.hybrimoe_readings [TRACE ...]`` prints their hit rates.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Test how far the grid's ranking rests on the stated skew of the routing.
 
-    python -m benchmarks.ktransformers_sensitivity
+``python -m benchmarks.ktransformers_sensitivity`` prints the ranking under other routings.
 """
 
 from collections.abc import Iterator

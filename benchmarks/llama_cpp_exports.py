@@ -65,8 +65,7 @@ class Read:
 
     @property
     def is_same(self) -> bool:
-        """Whether weights and caches agree on each device, rounded down to MiB as llama.cpp does.
-        """
+        """Whether weights and caches agree on each device, rounded down to MiB as by llama.cpp."""
         return all(
             (int(memory.weights / MIB), int(memory.kv / MIB)) == self.reported[name][:2]
             for name, memory in self.own.items()

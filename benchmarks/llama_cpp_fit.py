@@ -108,8 +108,7 @@ def fit_once(folder: Path, file: Path, devices: LoopbackDevices, draw: random.Ra
 
 
 def _in_words(arguments: LlamaArguments, num_layers: int) -> str:
-    """Return layers on devices, their split, and each override's pattern with its device, in words.
-    """
+    """Return layers on devices, their split, and each override's pattern and device, in words."""
     most = num_layers + 1
     layers = most if arguments.gpu_layers is None else min(most, arguments.gpu_layers)
     patterns = sorted(

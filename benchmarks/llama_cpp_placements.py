@@ -82,8 +82,7 @@ MATRICES = ("gate", "up", "down")
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """One set of random arguments, with MiB on the host and on each device: ours and llama.cpp's.
-    """
+    """One set of random arguments, with MiB on host and devices: ours and llama.cpp's."""
 
     model: str
     gpu_layers: int

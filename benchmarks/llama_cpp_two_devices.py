@@ -51,8 +51,7 @@ OTHERS = tuple(Case(shape=shape, formats=FORMAT) for shape in TESTED[1:])
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One placement of a predicted shape: milliseconds a token, and the noise of the measurement.
-    """
+    """One placement of a predicted shape: milliseconds a token, and the noise of measuring."""
 
     name: str
     measured_ms: float
@@ -177,7 +176,8 @@ def page(what: str, rows: Sequence[Row]) -> str:
 
 
 def _regret(rows: Sequence[Row]) -> str:
-    """Return a line with the regret: how much slower the plan, the first row, ran than the fastest.
+    """Return a line with the regret: how much slower the plan, the first row, was than the
+    fastest.
     """
     best = min(rows, key=lambda row: row.measured_ms)
     regret = rows[0].measured_ms / best.measured_ms - 1

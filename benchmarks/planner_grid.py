@@ -110,8 +110,7 @@ def row(cell: Cell, outcome: Outcome) -> dict[str, object]:
 
 
 def run(folder: Path, most: int | None, num_workers: int) -> list[dict[str, object]]:
-    """Plan the cells that the folder lacks, and return the table's lines of all cells that it has.
-    """
+    """Plan the cells that the folder lacks, and return the table's lines of all its cells."""
     folder.mkdir(parents=True, exist_ok=True)
     keys, todo = Keys("throughput", VERSION), list(cells())
     jobs = [

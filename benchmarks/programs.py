@@ -51,8 +51,7 @@ LAYER = (  # (resource, longest duration in us, chunks, priority, after: rows ba
 
 
 def disturbed(platform: Platform) -> Platform:
-    """Return the platform with every two resources slowing each other down, by different factors.
-    """
+    """Return the platform with all pairs of resources slowing each other, by different factors."""
     size = len(platform.resources)
     factors = FULL_RATE * 9 // 10 - 1000 * np.arange(size * size, dtype=np.int64).reshape(
         size, size
@@ -75,9 +74,7 @@ def in_order_program(num_tasks: int, seed: int) -> TaskTable:
 
 
 def layered_program(num_tasks: int, seed: int) -> TaskTable:
-    """Return layers as in LAYER with random durations; together they have ``num_tasks`` tasks or
-    more.
-    """
+    """Return layers as in LAYER with random durations, ``num_tasks`` tasks or more in all."""
     rng = np.random.default_rng(seed)
     num_layers = -(-num_tasks // len(LAYER))
     resource, longest_us, chunks, priority = (

@@ -95,8 +95,7 @@ def fetching() -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streamed:
-    """A machine on which flash-moe streamed experts, with its cached experts and published speed.
-    """
+    """A machine on which flash-moe streamed experts: its cached experts and published speed."""
 
     name: str
     line: str

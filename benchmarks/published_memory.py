@@ -90,8 +90,7 @@ def main() -> None:
 
 
 def printed_items() -> Iterator[tuple[str, str, int, int]]:
-    """Yield row, item, printed bytes and predicted bytes of memory.csv, summed over a row's GPUs.
-    """
+    """Yield row, item, printed and predicted bytes of memory.csv, summed over a row's GPUs."""
     for row in _read("memory.csv"):
         memory = memory_of(row)
         if memory is None:

@@ -77,8 +77,7 @@ def _asked(machine_name: str, model_name: str, quantization: str | None, load: s
 
 
 def gain(cell: Cell, name: str) -> float | None:
-    """Return by which fraction the plan's round is faster than a rival's; None if it has no option.
-    """
+    """Return by which fraction the plan's round is faster than a rival's; None if none fits."""
     assert isinstance(cell.found, RuntimePlan)
     rival = next(rival for rival in cell.found.rivals if rival.name == name)
     if rival.option is None:

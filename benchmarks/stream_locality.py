@@ -47,8 +47,7 @@ def fitted_shares(measured: MeasuredRouting, num_experts: int, top_k: int) -> li
     own = own_share(measured.use_spread, top_k / num_experts)
 
     def shares(logits: np.ndarray) -> np.ndarray:
-        """Return the shares that the logits stand for; what is new with every token takes the rest.
-        """
+        """Return the shares that the logits stand for; what every token draws anew has the rest."""
         weights = np.exp(np.append(logits, 0.0))
         return np.asarray(np.append(own, weights[:3] / weights.sum() * (1 - own)))
 

@@ -122,10 +122,9 @@ def test_static_decode() -> None:
 
 
 def test_cache_with_prefetch() -> None:
-    """Both engines agree on 256 tokens of Mixtral under LRU with next-gate prefetch; print their
-    times.
+    """Both engines agree on 256 tokens of Mixtral under LRU with next-gate prefetch.
 
-    The times include the policy's decisions.
+    Print their times, which include the policy's decisions.
     """
     prepared = Prepared(scenario_of(replace(POLICIES["lru"], prefetch=NextGatePrefetch())))
     assert prepared.digest("fast") == prepared.digest("reference")

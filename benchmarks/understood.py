@@ -132,7 +132,7 @@ def misspelt_names(count: int, seed: int = 2) -> Iterator[tuple[str, str]]:
 
 
 def _slip(rng: random.Random, name: str) -> str:
-    """Return the name with one letter or digit left out, doubled, changed, or moved behind the
+    """Return the name with one letter or digit dropped, doubled, changed, or put behind the
     next.
     """
     places = [at for at, sign in enumerate(name[:-1]) if sign.isalnum()]

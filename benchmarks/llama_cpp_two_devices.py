@@ -176,9 +176,7 @@ def page(what: str, rows: Sequence[Row]) -> str:
 
 
 def _regret(rows: Sequence[Row]) -> str:
-    """Return a line with the regret: how much slower the plan, the first row, was than the
-    fastest.
-    """
+    """Return a line with the regret: how much slower the plan (row 0) ran than the fastest."""
     best = min(rows, key=lambda row: row.measured_ms)
     regret = rows[0].measured_ms / best.measured_ms - 1
     return f"\nregret of the plan {regret:.1%}: fastest was {best.name}\n"

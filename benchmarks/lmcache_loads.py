@@ -21,9 +21,7 @@ LOADS = (0.1, 0.2, 0.4, 0.8)
 
 
 def gain_at(model: str, loads: tuple[float, ...] = LOADS) -> dict[float, float]:
-    """Return by load the highest request rate with the baseline's TTFT, over the baseline's
-    rate.
-    """
+    """Return by load the highest rate with the baseline's TTFT, over the baseline's rate."""
     num_gpus = fewest_gpus(model)
     alone = cluster_of(model, num_gpus)
     offloading = cluster_of(model, num_gpus, [HOST])

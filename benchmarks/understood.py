@@ -132,9 +132,7 @@ def misspelt_names(count: int, seed: int = 2) -> Iterator[tuple[str, str]]:
 
 
 def _slip(rng: random.Random, name: str) -> str:
-    """Return the name with one letter or digit dropped, doubled, changed, or put behind the
-    next.
-    """
+    """Return the name with one sign dropped, doubled, changed, or swapped with the next."""
     places = [at for at, sign in enumerate(name[:-1]) if sign.isalnum()]
     at = rng.choice(places)
     kind = rng.randrange(4)

@@ -1,6 +1,6 @@
-"""The expert tables of LLMServingSim's profiler (casys-kaist/LLMServingSim, MIT): rows of tokens,
-activated experts and microseconds.
+"""Read the expert tables of LLMServingSim's profiler (casys-kaist/LLMServingSim, MIT).
 
+Rows have tokens, activated experts and microseconds.
 ``profiler/perf/<card>/<model>/<format>/tp1/moe.csv`` is of one layer of that model; ``meta.yaml``
 above it names model, card, and the version of vLLM.
 """
@@ -25,7 +25,7 @@ _COLUMNS = ("tokens", "activated_experts", "time_us")
 
 
 def llmservingsim_rows(folder: Path, model: Model) -> GroupedRows:
-    """The rows of a profile's folder, of that model's experts in 16 bit.
+    """Return the rows of a profile's folder, of that model's experts in 16 bit.
 
     Raises InputError for a folder without the table, a table without the columns, or a row that the
     model's numbers of experts rule out.

@@ -108,7 +108,9 @@ class _Layer:
             return place.draw(sequences * (end - first), hidden), turn_2CH
 
         def make() -> Work:
-            """Norm, attention and norm of a layer over inputs of their own."""
+            """Make a run of norm, attention and norm of the layer, over its own cold weights and
+            cache.
+            """
             x_TD, turn_2CH = inputs()
             tensors = place.cold.block(weights).tensors
             cache_2SKCH = place.cold.take(prod(sizes)).view(sizes)

@@ -84,7 +84,7 @@ def _maker(cold: ColdMemory, num_bytes: int) -> Callable[[], Work]:
         taken = cold.take(num_bytes // cold.dtype.itemsize).view(torch.float32)
 
         def work() -> torch.Tensor:
-            """Read all of it once."""
+            """Read all bytes once."""
             return taken.sum()
 
         return work

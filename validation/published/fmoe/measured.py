@@ -1,4 +1,4 @@
-"""Runs of all systems at one point of the knobs, and what is read off them."""
+"""Runs of all systems at one point of the knobs, and the figures that these runs give."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class PointMetrics:
     by_system: Mapping[str, Mapping[Workload, Metrics]]
 
     def ratio(self, quantity: str, system: str) -> float:
-        """fMoE's figure over that system's, the mean over workloads."""
+        """Return fMoE's figure over that system's, the mean over workloads."""
         return mean(self.ratios(quantity, system).values())
 
     def ratios(self, quantity: str, system: str) -> dict[Workload, float]:
-        """fMoE's figure over that system's, by workload."""
+        """Return fMoE's figure over that system's, by workload."""
         own = self.by_system["fMoE"]
         other = self.by_system[system]
         return {
@@ -33,7 +33,7 @@ class PointMetrics:
         }
 
     def of(self, workloads: tuple[Workload, ...]) -> "PointMetrics":
-        """Return these runs, of these workloads only."""
+        """Return the metrics of these workloads only."""
         kept = {
             system: {workload: found[workload] for workload in workloads}
             for system, found in self.by_system.items()
@@ -41,7 +41,7 @@ class PointMetrics:
         return PointMetrics(point=self.point, by_system=kept)
 
     def average(self, quantity: str, system: str) -> float:
-        """A system's own figure, the mean over workloads."""
+        """Return a system's own figure, the mean over workloads."""
         return mean(_read(metrics, quantity) for metrics in self.by_system[system].values())
 
 
@@ -64,7 +64,7 @@ def measure(
 def foretold(
     systems: tuple[str, ...], point: RunKnobs, seed: int, workloads: tuple[Workload, ...]
 ) -> dict[str, dict[Workload, float]]:
-    """Hit rates as the released code counts them."""
+    """Return hit rates as the released code counts them, by system and workload."""
     return {
         system: {
             (model, data): foretold_share(scenario_of(system, model, BATCHES[data], point, seed))
@@ -75,7 +75,7 @@ def foretold(
 
 
 def all_workloads(data_sets: tuple[str, ...] = tuple(BATCHES)) -> tuple[Workload, ...]:
-    """Every model on each of those data sets."""
+    """Return every model on each of those data sets."""
     return tuple((model, data) for data in data_sets for model in DISTANCES)
 
 

@@ -1,4 +1,4 @@
-"""fMoE's figures against the simulator."""
+"""Compare fMoE's figures with the simulator."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """How much is run: all of it, or what a test has time for."""
+    """How much is run: everything, or as much as a test has time for."""
 
     workloads: tuple[Workload, ...] = all_workloads()
     swept_workloads: tuple[Workload, ...] = all_workloads(("LMSYS",))
@@ -42,7 +42,9 @@ class Extent:
 
     @staticmethod
     def without_sweeps() -> "Extent":
-        """Return what the published figures need, and nothing that only a sweep shows."""
+        """Return the extent that the published figures need, without points that only a sweep
+        shows.
+        """
         # Caches stay, because the paper states a figure for the smallest one.
         return Extent(
             overheads_ms=(), caches_gb=CACHES_GB, sharpnesses=(), readings=("as adopted",)
@@ -50,13 +52,13 @@ class Extent:
 
 
 Sweep = Mapping[str, PointMetrics]
-"""The metrics by the value of the knob, in words."""
+"""Metrics by the value of a knob, in words."""
 
 
 def reproduce_fmoe(
     seed: int, routing_popularity: Path | None, extent: Extent | None = None
 ) -> Reproduction:
-    """All of fMoE's figures.
+    """Reproduce all of fMoE's figures.
 
     Raises InputError for measured popularity, which these models' generator does not take.
     """
@@ -130,7 +132,7 @@ def _swept(points: Mapping[str, RunKnobs], base: PointMetrics, seed: int, extent
 
 
 def _headline(base: PointMetrics) -> Table:
-    """The eight reductions, with those of each model and data set beside."""
+    """Return the eight reductions, with those of each model and data set beside."""
     cells = (
         cell_of(
             row,
@@ -148,12 +150,15 @@ def _headline(base: PointMetrics) -> Table:
 
 
 def _hits(base: PointMetrics, predicted: Mapping[str, Mapping[Workload, float]]) -> Table:
-    """Relative hit rates, and by the released code's count; DeepSpeed-Inference, which foretells
-    nothing, has none in the paper.
+    """Return relative hit rates, also by the released code's count.
+
+    DeepSpeed-Inference foretells nothing, and has none in the paper.
     """
 
     def others(system: str) -> dict[str, float]:
-        """The ratio of the averages, that of each model and data set, and as the released code counts hits."""
+        """Return the ratio by the released code's count, of the averages, and of each model and
+        data set.
+        """
         of_averages = base.average("hit", "fMoE") / base.average("hit", system)
         by_code = mean(
             predicted["fMoE"][workload] / share for workload, share in predicted[system].items()
@@ -178,15 +183,16 @@ def _hits(base: PointMetrics, predicted: Mapping[str, Mapping[Workload, float]])
 
 
 def _by_workload(base: PointMetrics, quantity: str, system: str) -> dict[str, float]:
-    """fMoE's figure over a system's, for each model and data set."""
+    """Return fMoE's figure over a system's, for each model and data set."""
     return {
         f"{model}, {data}": value for (model, data), value in base.ratios(quantity, system).items()
     }
 
 
 def _sweep(name: str, title: str, sweep: Sweep, base: PointMetrics) -> Table:
-    """The eight figures again, beside what each value of a knob gives; not scored, the first table
-    is.
+    """Return the eight figures again, with the figures at each value of a knob beside.
+
+    They are not scored here, because the first table scores them.
     """
     cells = (
         cell_of(
@@ -206,7 +212,7 @@ def _sweep(name: str, title: str, sweep: Sweep, base: PointMetrics) -> Table:
 
 
 def _smallest_cache(caches: Sweep) -> Table:
-    """TPOT at the paper's smallest cache."""
+    """Return TPOT at the paper's smallest cache."""
     smallest = caches[next(iter(caches))]
     rows = [row for row in _rows() if row.environment == "6 GB cache"]
     cells = (cell_of(row, smallest.ratio(_quantity(row), row.system)) for row in rows)
@@ -224,7 +230,7 @@ def _rows() -> Iterable[PublishedRow]:
 
 
 def _reductions() -> list[PublishedRow]:
-    """The paper's eight reductions of TTFT and TPOT, each over both data sets."""
+    """Return the paper's eight reductions of TTFT and TPOT, each over both data sets."""
     return [
         row
         for row in _rows()
@@ -237,7 +243,10 @@ def _quantity(row: PublishedRow) -> str:
 
 
 def _panels(knob: str, sweep: Sweep) -> list[Panel]:
-    """How much lower fMoE's times are than each baseline's, against a knob; dashed, as published."""
+    """Return plots of how much lower fMoE's times are than each baseline's, against a knob.
+
+    Dashed lines are the published figures.
+    """
     published = {
         (row.system, row.quantity): 100 * (1 - row.value)
         for row in _rows()
@@ -246,7 +255,7 @@ def _panels(knob: str, sweep: Sweep) -> list[Panel]:
     values = tuple(float(words.split()[0]) for words in sweep)
 
     def curve(system: str, quantity: str) -> SystemCurve:
-        """A system's reductions over the knob."""
+        """Return a system's reductions over the knob."""
         heights = tuple(100 * (1 - measured.ratio(quantity, system)) for measured in sweep.values())
         return SystemCurve(
             label=system, x=values, y=heights, published=published[system, f"{quantity}_ratio"]

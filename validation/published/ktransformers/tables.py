@@ -1,4 +1,4 @@
-"""KTransformers' placement grid against the simulator."""
+"""Compare KTransformers' placement grid with the simulator."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from validation.published.published_row import PublishedRow, cell_of, published_
 from validation.published.reproduction import Cell, Reproduction, Table
 
 NEEDED = "hand-over where needed"
-"""What the runs are called in which only layers with experts on the CPU hand over, at the machine's
+"""Name of the runs in which only layers with experts on the CPU hand over, at the machine's
 costs.
 """
 
@@ -25,9 +25,9 @@ ASSUMPTIONS = (
 
 
 def reproduce_ktransformers(seed: int, routing_popularity: Path | None) -> Reproduction:
-    """The grid with its ranking.
+    """Reproduce the grid with its ranking.
 
-    Raises InputError for a popularity file, which it has no use for.
+    Raises InputError for a popularity file, which this reproduction does not use.
     """
     refuse_popularity(routing_popularity, "ktransformers", "its routing is stated, not given")
     usual = bench(seed)
@@ -54,7 +54,7 @@ def reproduce_ktransformers(seed: int, routing_popularity: Path | None) -> Repro
 
 
 def grid_table(usual: PlacementBench, needed: PlacementBench) -> Table:
-    """All cells, with the other reading of the hand-over beside each."""
+    """Return all cells, with the other reading of the hand-over beside each."""
     cells = tuple(_cell(row, usual, needed) for row in rows())
     return Table(
         name="grid",
@@ -65,24 +65,24 @@ def grid_table(usual: PlacementBench, needed: PlacementBench) -> Table:
 
 
 def simulated_grid(given: PlacementBench, shares: list[float]) -> Grid:
-    """The simulated cells at these shares."""
+    """Return the simulated cells at these shares."""
     return {
         key: given.tokens_per_s(key[1], key[0]) for key in map(key_of, rows()) if key[0] in shares
     }
 
 
 def published_grid(shares: list[float]) -> Grid:
-    """The published cells at these shares, and those with no expert on the GPU."""
+    """Return the published cells at these shares, and those with no expert on the GPU."""
     return {key_of(row): row.value for row in rows() if key_of(row)[0] in (0.0, *shares)}
 
 
 def rows() -> tuple[PublishedRow, ...]:
-    """The grid as published."""
+    """Return the published rows of the grid."""
     return published_rows("validation.published.ktransformers", "grid.csv")
 
 
 def key_of(row: PublishedRow) -> tuple[float, str]:
-    """Share and placement of a row."""
+    """Return share and placement of a row."""
     return int(row.quantity.partition("%")[0]) / 100, row.system
 
 

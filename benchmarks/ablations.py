@@ -53,7 +53,7 @@ def ablations(row: Policy) -> Iterator[tuple[str, Policy]]:
 
 
 def timed(setting: Setting, policy: Policy) -> Metrics | None:
-    """Return the metrics of a run, or None if the policy does not fit."""
+    """The metrics of a run; None where the policy does not fit."""
     run = simulate(setting.scenario(policy))
     return None if isinstance(run, Infeasible) else run.metrics
 

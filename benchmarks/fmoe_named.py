@@ -38,7 +38,7 @@ def _run(model: str, data: str, share: float, seed: int) -> Metrics:
 
 
 def lines(baselines: PointMetrics) -> Iterator[str]:
-    """Yield the ratios by share, then the times that the published ratios imply."""
+    """Ratios by share, then the times that published ratios imply."""
     for share in SHARES:
         known = {**baselines.by_system, "fMoE": naming(share)}
         found = PointMetrics(point=BASE, by_system=known)

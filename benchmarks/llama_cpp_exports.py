@@ -161,7 +161,7 @@ def _read(folder: Path, machine: str, answer: RuntimeAnswer, num_gpus: int) -> R
 
 
 def _known_words(words: Sequence[str]) -> list[str]:
-    """Return the arguments without --moe-cache-mib, which this build of llama.cpp does not have."""
+    """The arguments without --moe-cache-mib, which this build of llama.cpp does not have."""
     kept = list(words)
     if "--moe-cache-mib" in kept:
         place = kept.index("--moe-cache-mib")

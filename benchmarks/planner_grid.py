@@ -89,7 +89,7 @@ def cells() -> Iterator[Cell]:
 
 
 def row(cell: Cell, outcome: Outcome) -> dict[str, object]:
-    """Return a finished cell as a line of the table."""
+    """A finished cell as a line of the table."""
     found: dict[str, object] = dict.fromkeys(COLUMNS) | {
         "model": cell.model,
         "machine": cell.machine,

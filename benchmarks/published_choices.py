@@ -37,12 +37,12 @@ WORDS = {"upload": "copies to the GPU", "disk": "the disk", "cpu_dense": "dense 
 
 @cache
 def host(line: str) -> RuntimeHost:
-    """Return the machine of a line of parts."""
+    """The machine of a line of parts."""
     return runtime_host(load_machine(line))
 
 
 def cases(*, knows_hits: bool) -> tuple[CaseAccuracy, ...]:
-    """Return every case, with the hits that its source states or with those that Rosin expects."""
+    """Every case, with the hits that its source states or with those that Rosin expects."""
     found = read_cases(CASES)
     if not knows_hits:
         found = {

@@ -27,7 +27,7 @@ FILE = Path(__file__).resolve().parents[1] / "sim" / "runtimes" / "constants.yam
 
 @cache
 def host_of(line: str) -> RuntimeHost:
-    """Return the machine that a line of parts, a name or a file stands for."""
+    """The machine that a line of parts, a name or a file stands for."""
     return runtime_host(load_machine(line))
 
 

@@ -43,7 +43,7 @@ def own_share(use_spread: float, chosen_fraction: float) -> float:
 
 
 def fitted_shares(measured: MeasuredRouting, num_experts: int, top_k: int) -> list[float]:
-    """Return all shares of a model, in the order of the file."""
+    """All shares of a model, in the order of the file."""
     own = own_share(measured.use_spread, top_k / num_experts)
 
     def shares(logits: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def record_routing(
 
 
 def find_routers(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return the routers, in the order of the model."""
+    """The routers, in the order of the model."""
     return [
         module for path, module in model.named_modules() if path.rpartition(".")[2] in ROUTER_NAMES
     ]

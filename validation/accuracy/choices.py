@@ -73,7 +73,7 @@ def _choose(
 
 
 def _case_arm(arm: MeasuredArm, made: ArmPrediction | None, reason: str | None) -> CaseArm:
-    """Return the arm beside its prediction and the ends of its interval."""
+    """The arm beside its prediction and the ends of its interval."""
     low, high = (None, None) if made is None else made.interval
     is_covered = None
     if low is not None and high is not None and not arm.is_relative:

@@ -56,7 +56,7 @@ def priced(asked: AskedRow) -> PricedRow:
 
 
 def rows_of_phase(rows: Sequence[PricedRow], phase: Phase) -> list[PricedRow]:
-    """Return the rows that have steps and a measurement of the phase."""
+    """The rows that have steps and a measurement of the phase."""
     return [row for row in rows if row.steps is not None and phase in row.measured]
 
 

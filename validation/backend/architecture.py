@@ -182,7 +182,7 @@ def architecture_of(model: Model, latent: LatentShape | None = None) -> Architec
 
 
 def executed_attention(model: Model, layer: Layer) -> Attention:
-    """Return the layer's attention.
+    """The layer's attention.
 
     Raises InputError, naming the layer, for a layer that the backend does not run.
     """

@@ -191,7 +191,7 @@ def _scoring(config: Mapping[str, Any], known: Scoring) -> Scoring:
 
 
 def _tensor_files(folder: Path, stack: ExitStack) -> dict[str, Any]:
-    """Return the open file of every tensor, by the tensor's name."""
+    """The open file of every tensor, by the tensor's name."""
     found: dict[str, Any] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:

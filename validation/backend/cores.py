@@ -36,7 +36,7 @@ def keep_to(cores: Iterable[int]) -> None:
 
 
 def own_cores() -> tuple[int, ...]:
-    """Return the cores that this process may use, in order."""
+    """The cores that this process may use, in order."""
     if sys.platform == "linux":
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))

@@ -43,7 +43,7 @@ class ExecutedRun:
 
     @property
     def lost_fraction(self) -> float:
-        """Time in which tasks had no core, over the time that tasks worked."""
+        """The time in which tasks had no core, over the time that tasks worked."""
         worked_ns = int(self.work_ns.sum())
         return int(self.lost_ns.sum()) / worked_ns if worked_ns else 0.0
 

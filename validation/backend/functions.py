@@ -236,7 +236,7 @@ def head(x_SD: Tensor, top: Tensors, epsilon: float) -> Tensor:
 
 
 def _mask(first: int, end: int, window_tokens: int | None, device: torch.device) -> Tensor | None:
-    """Return which positions each new token sees [L, C]; None if it sees all."""
+    """Which positions each new token sees [L, C]; None where it sees all."""
     if end - first == 1 and (window_tokens is None or end <= window_tokens):
         return None
     distance_LC = torch.arange(first, end, device=device)[:, None] - torch.arange(

@@ -28,7 +28,7 @@ class PacedLink:
         self._latency_ns = latency_ns
 
     def duration_ns(self, num_bytes: int) -> int:
-        """Return how long a copy of that many bytes is made to last."""
+        """How long a copy of that many bytes is made to last."""
         return self._latency_ns + round(num_bytes / self._bytes_per_s * NS_PER_S)
 
     def copy(self, destination: Tensor, source: Tensor) -> int:

@@ -79,9 +79,7 @@ class RealSession:
         return self._copies.promote(self.tickets[number], priority)
 
     def drop(self, number: int) -> bool:
-        """Take back a copy that has not started; return False if it has, and then it runs in
-        vain.
-        """
+        """Take back a copy that has not started; False if it has, and then it runs in vain."""
         ticket = self.tickets[number]
         # Before the recall: should the copy have begun, the arena knows that its buffer is still
         # written.

@@ -112,7 +112,7 @@ def foresight_of(
 
 
 def random_prompts(weights: Weights, batch: Batch, seed: int) -> Tensor:
-    """Return token ids [sequence, position] drawn by seed."""
+    """Token ids [sequence, position] drawn by seed."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(
         weights.architecture.vocab, (batch.batch_size, batch.prompt_tokens), generator=generator

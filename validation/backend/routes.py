@@ -43,11 +43,11 @@ class Routes:
         return cls(ends=np.cumsum(tokens_E).tolist(), places=places)
 
     def here(self, expert: int) -> tuple[Tensor, Tensor]:
-        """Return rows and shares of an expert where the gate ran."""
+        """Rows and shares of an expert where the gate ran."""
         return self._of(expert, self.places[-1])
 
     def on_host(self, expert: int) -> tuple[Tensor, Tensor]:
-        """Return rows and shares of an expert on the host."""
+        """Rows and shares of an expert on the host."""
         return self._of(expert, self.places[0])
 
     def _of(self, expert: int, place: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -117,7 +117,7 @@ class SlotArena:
         return slot
 
     def _have_left(self) -> NDArray[np.bool_]:
-        """Return which buffers hold an expert that has left [slot]."""
+        """Which buffers hold an expert that has left [slot]."""
         owners = self._states[self._layers, self._experts]
         found: NDArray[np.bool_] = (owners["status"] == ABSENT) | (owners["copy"] != self._copies)
         return found

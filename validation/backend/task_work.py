@@ -56,9 +56,7 @@ class TaskWork:
             self._spilled = expert_buffer(parts.weights, ON_HOST, is_pinned=is_pinned)
 
     def bind(self, ticket: Ticket, number: int) -> None:
-        """Give the task its work. The tickets that it waits for are known by now; more may be
-        added.
-        """
+        """Give the task its work. The tickets that it waits for are known by now; more may be added."""
         # A pass is over with the task that was noted as its last when it was emitted.
         while 0 < self._draft.last_task[self.index] < number and self.index + 1 < len(self._modes):
             self.index += 1
@@ -67,7 +65,7 @@ class TaskWork:
         ticket.work = binder(self, ticket, number)
 
     def layer_copy(self, number: int, layer: int) -> Copy:
-        """Return the copy of a layer (NONE: the head) that is the ``number``-th to be streamed."""
+        """The copy of a layer (NONE: the head) that is the ``number``-th to be streamed."""
         if layer == NONE:
             buffer = self._memory.top_buffers[number % len(self._memory.top_buffers)]
             return buffer.copy_from(self._weights.top)

@@ -91,7 +91,7 @@ def stream_of(tier: Tier, name: str) -> Stream | None:
 
 
 def pace_of(tier: Tier, name: str) -> Pace:
-    """Return how long tasks of that lane are made to last."""
+    """How long tasks of that lane are made to last."""
     if tier is Tier.FREE:
         return Pace.OWN
     if tier is Tier.PACED or name in SOFTWARE_LANES:

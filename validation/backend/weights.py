@@ -124,7 +124,7 @@ def random_weights(
 
 
 def blocks_of(weights: Weights) -> list[Block]:
-    """Return every block of the decoder, the top last."""
+    """Every block of the decoder, the top last."""
     return [block for layer in weights.layers for block in (layer.dense, *layer.experts)] + [
         weights.top
     ]

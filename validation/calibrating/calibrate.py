@@ -84,7 +84,7 @@ def _loads(trials: Sequence[PlanTrial]) -> list[tuple[Model, int]]:
 
 
 def _trials(plans: Sequence[tuple[str, Plan]], machine: Machine, tier: Tier) -> list[PlanTrial]:
-    """Return every plan on the machine, ready to run; plans of one model share its weights."""
+    """Every plan on the machine, ready to run; plans of one model share its weights."""
     weights: dict[str, Weights] = {}
     found: list[PlanTrial] = []
     for name, plan in plans:

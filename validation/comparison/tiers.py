@@ -18,7 +18,7 @@ from validation.measuring.surroundings import memory_bytes
 from validation.measuring.workplace import DTYPES
 
 MOST_MEMORY_SHARE = 0.7
-"""Share of this computer's memory that weights may fill, the accelerator's copies included."""
+"""The share of this computer's memory that weights may fill, the accelerator's copies included."""
 
 
 def real_tier(device: str, machine: Machine) -> Tier:

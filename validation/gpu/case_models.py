@@ -25,14 +25,14 @@ BUDGETS_GB = (16, 8, 24)
 
 MOST_HOST_BYTES = 32 * GIB
 HOST_SHARE = 0.3
-"""Share of the computer's memory that the weights of one model may take."""
+"""The share of the computer's memory that the weights of one model may take."""
 
 PACED_LAYERS = 4
 MOST_TOKENS = 32
 """Tokens of a pass that compute buffers are sized for; no case has as many at once."""
 
 SMALL_SHARES = (0.5, 0.25, 0.75)
-"""Shares of a small model's experts that its budgets leave room for."""
+"""The shares of a small model's experts that its budgets leave room for."""
 
 SMALL: Mapping[str, Any] = MappingProxyType(
     {
@@ -71,7 +71,7 @@ class CaseModel:
 def case_models(tier: Tier, names: Sequence[str] = NAMES) -> list[CaseModel]:
     """Return the models in the order in which they are to be run.
 
-    Raises InputError for an unknown name, or if not even one layer fits the computer.
+    Raises InputError for an unknown name, or where not even one layer fits the computer.
     """
     makers = {Tier.CUDA: _full, Tier.PACED: _paced}
     return [makers.get(tier, _small)(name) for name in names]

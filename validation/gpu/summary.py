@@ -70,7 +70,7 @@ def write_summary(cases: Sequence[CaseReport], folder: Path, facts: Mapping[str,
 
 
 def errors_of(cases: Sequence[CaseReport], which: str) -> ErrorSummary:
-    """Return the |error| over all runs of all cases; ``which`` is plain, absolute or paired."""
+    """|error| over all runs of all cases; ``which`` is plain, absolute or paired."""
     runs = [run for case in cases for plan in case.report.plans for run in plan.runs]
     return summary_of(np.array([getattr(run, which).error_fraction for run in runs]))
 

@@ -128,7 +128,7 @@ def _count(value: object) -> int | None:
 
 
 def _kernels(data: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str, dict[str, Any]]]:
-    """Yield model, format and figures of each workload whose shape is stated."""
+    """Model, format and figures of each workload whose shape is stated."""
     workloads = data.get("workloads")
     for workload in workloads.values() if isinstance(workloads, dict) else ():
         if not isinstance(workload, dict):

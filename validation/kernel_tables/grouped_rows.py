@@ -37,7 +37,7 @@ class ExpertShape:
 
     @property
     def num_weights(self) -> int:
-        """Weights of one expert: up, gate and down."""
+        """The weights of one expert: up, gate and down."""
         return 3 * self.hidden * self.intermediate
 
 
@@ -54,7 +54,7 @@ class GroupedRow:
 
     @property
     def tokens_per_expert(self) -> float:
-        """Tokens of each activated expert."""
+        """The tokens of each activated expert."""
         return self.tokens * self.shape.top_k / self.num_activated
 
     @property

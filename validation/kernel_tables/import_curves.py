@@ -128,7 +128,7 @@ def _curves(machine: Machine, rows: Sequence[GroupedRow], found: GroupedRows) ->
 
 
 def _points(machine: Machine, rows: Iterable[GroupedRow]) -> list[tuple[float, float]]:
-    """Return tokens of an expert, and ns of its share of the call without the call's kernels."""
+    """Tokens of an expert, and ns of its share of the call without the call's kernels."""
     by_size: dict[float, list[tuple[int, float]]] = defaultdict(list)
     for row in rows:
         # Rounded, so that sizes apart by a rounding error become one point.

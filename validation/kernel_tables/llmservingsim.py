@@ -25,7 +25,7 @@ _COLUMNS = ("tokens", "activated_experts", "time_us")
 
 
 def llmservingsim_rows(folder: Path, model: Model) -> GroupedRows:
-    """Return the rows of a profile's folder, of that model's experts in 16 bit.
+    """The rows of a profile's folder, of that model's experts in 16 bit.
 
     Raises InputError for a folder without the table, a table without the columns, or a row that the
     model's numbers of experts rule out.

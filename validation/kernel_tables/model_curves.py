@@ -72,9 +72,7 @@ class ImportedLayers:
 
 
 def model_curves(tables: KernelTables, model: Model) -> ModelCurves:
-    """Return curves of the model's attention, dense blocks, shared experts and head; each shape
-    once.
-    """
+    """Curves of the model's attention, dense blocks, shared experts and head; each shape once."""
     curves: list[Curve] = []
     left_out: list[str] = []
     for layer in layer_shapes(model)[0]:
@@ -190,7 +188,7 @@ def _head(tables: KernelTables, model: Model) -> Curve | str:
 
 
 def _other_kernels(tables: KernelTables, operation: str, num_products: int) -> float:
-    """Return ns of an operation's kernels that no table has."""
+    """ns of an operation's kernels that no table has."""
     in_tables = num_products + (_KERNELS_OF_CORE if operation == "attention" else 0)
     return (FUSED_KERNELS[operation] - in_tables) * tables.machine.gpu.kernel_ns.effective
 
@@ -216,10 +214,10 @@ def _curve(
 
 
 def kernel_tables(path: Path, system: str, machine: Machine) -> KernelTables:
-    """Return the products and attention kernels of a system, for a machine with that card.
+    """The products and attention kernels of a system, for a machine with that card.
 
-    Raises InputError for a path without such tables, an unknown system, a table without the
-    columns, or if pyarrow is not installed.
+    Raises InputError for a path without such tables, an unknown system, a table without the columns,
+    or where pyarrow is not installed.
     """
     products = measured_products(path, system, machine)
     attention = measured_attention(path, system)

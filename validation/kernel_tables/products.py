@@ -27,7 +27,7 @@ Values = NDArray[np.float64]
 _COLUMNS = ("gemm_dtype", "m", "n", "k")
 _ACTIVATION_BYTES = 2
 _SINGLE_KERNEL = "attention_output"
-"""An operation of sim.costs.roofline that is one product in one kernel."""
+"""The operation of sim.costs.roofline that is one product in one kernel."""
 _TOKENS_OF_ERRORS = (1, 8, 64, 512, 4096)
 
 
@@ -117,7 +117,7 @@ class MeasuredProducts:
 
 
 def measured_products(path: Path, system: str, machine: Machine) -> Mapping[str, MeasuredProducts]:
-    """Return the products of a system by the format of their weights.
+    """The products of a system by the format of their weights.
 
     Raises InputError as ``table_places`` and ``read_table`` do.
     """

@@ -101,7 +101,7 @@ class _Layer:
         # Drawn once for all samples: of what is read, only weights and caches have to be cold.
         @cache
         def inputs() -> tuple[Tensor, Tensor]:
-            """Return the hidden state of a pass, and its rotations."""
+            """The hidden state of a pass, and its rotations."""
             turn_2CH = rotation(end, shape.head_dim, ROPE_THETA, place.cold.dtype).to(
                 place.cold.device
             )

@@ -136,7 +136,7 @@ def _over_tokens(
 ) -> Iterator[Probe]:
     @remembered(len(tokens))
     def drawn(count: int) -> Tensor:
-        """Return the hidden state of that many tokens, the same for all samples."""
+        """The hidden state of that many tokens, the same for all samples."""
         return place.draw(count, shape["hidden"])
 
     def made(count: int) -> Work:

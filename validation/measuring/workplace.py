@@ -58,7 +58,7 @@ class Workplace:
 
 
 def choose_device(asked: str) -> str:
-    """Return ``cuda`` or ``cpu``. Raises InputError if a GPU is asked for and there is none."""
+    """``cuda`` or ``cpu``. Raises InputError where a GPU is asked for and there is none."""
     if asked == "cuda" and not torch.cuda.is_available():
         raise InputError(
             "`device` cuda: torch finds no CUDA device here; `device` cpu lets a core play the accelerator"

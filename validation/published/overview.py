@@ -38,7 +38,7 @@ def overview(
 ) -> Overview:
     """Reproduce every paper, without the sweeps that only one paper's own page shows.
 
-    Raises InputError if a file cannot be read.
+    Raises InputError where a file cannot be read.
     """
     found: list[Claim] = []
     for name in sorted(REPRODUCTIONS):
@@ -60,7 +60,7 @@ def briefly(name: str, seed: int, popularity: Path | None, requests: Path | None
 def write_overview(page: Overview, folder: Path) -> tuple[Path, ...]:
     """Write all.md and all.csv into the folder (made if absent); return their paths.
 
-    Raises InputError if the folder cannot be written.
+    Raises InputError where the folder cannot be written.
     """
     make_folder(folder)
     contents: Mapping[Path, str] = {

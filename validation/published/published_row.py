@@ -57,7 +57,7 @@ def cell_of(
 
 
 def published_rows(package: str, file_name: str) -> tuple[PublishedRow, ...]:
-    """Return all rows of one of a package's CSV files, in file order."""
+    """All rows of one of a package's CSV files, in file order."""
     text = (resources.files(package) / file_name).read_text(encoding="utf-8")
     return tuple(_row(fields) for fields in csv.DictReader(text.splitlines()))
 

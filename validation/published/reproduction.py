@@ -102,5 +102,5 @@ class Reproduction:
     panels: tuple[Panel, ...] = ()
 
     def table(self, name: str) -> Table:
-        """Return the table of that name. Raises KeyError."""
+        """The table of that name. Raises KeyError."""
         return {table.name: table for table in self.tables}[name]

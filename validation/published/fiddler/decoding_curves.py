@@ -112,7 +112,7 @@ def published_prompts() -> tuple[PublishedRow, PublishedRow]:
 
 
 def num_copies(system: str) -> int:
-    """Return the number of copies in the name of a row, such as "2 beams, 5 copies"."""
+    """The number of copies in the name of a row, such as "2 beams, 5 copies"."""
     found = re.search(r"(\d+) cop", system)
     assert found is not None, system
     return int(found[1])

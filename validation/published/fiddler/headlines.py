@@ -68,9 +68,7 @@ def headline_table(bench: ModelBench) -> Table:
 
 
 def _beam_readings() -> tuple[Reading, ...]:
-    """Return every reading with beams that share nothing, half and all of their tokens, in that
-    order.
-    """
+    """Every reading with beams that share nothing, half and all of their tokens, in that order."""
     return tuple(
         replace(reading, label=f"{reading.label}, {words}", divergence=divergence)
         for words, divergence in DIVERGENCES.items()
@@ -108,7 +106,7 @@ def _llama_beams(bench: ModelBench) -> Mapping[str, Seconds]:
 def _singles(
     bench: ModelBench, baselines: tuple[Reading, ...]
 ) -> tuple[Mapping[str, Seconds], Mapping[str, Seconds]]:
-    """Return times of Fiddler and of a baseline for the paper's single sequences, by reading."""
+    """Times of Fiddler and of a baseline for the paper's single sequences, by reading."""
     ours = single(bench, fiddler_readings(), SINGLE_BATCHES)
     return ours, single(bench, baselines, SINGLE_BATCHES)
 

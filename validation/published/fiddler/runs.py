@@ -59,7 +59,7 @@ class ModelBench:
         settings: Mapping[str, str] | None = None,
         overrides: tuple[str, ...] = (),
     ) -> Metrics:
-        """Return the metrics of one run. Raises InputError if the policy finds no placement."""
+        """The metrics of one run. Raises InputError where the policy finds no placement."""
         policy = find_policy(POLICIES[system])
         if system == "llama.cpp":
             policy = with_settings(policy, LLAMA_SETTINGS[environment])
@@ -83,7 +83,7 @@ class ModelBench:
 
 
 def model() -> Model:
-    """Return the paper's model."""
+    """The paper's model."""
     return load_model("mixtral-8x7b")
 
 

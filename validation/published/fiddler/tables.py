@@ -61,7 +61,7 @@ def v1_table(bench: ModelBench) -> Table:
     }
 
     def cell(row: PublishedRow) -> Cell:
-        """Return the row's cell, with the released code's execution beside."""
+        """The row's cell, with the released code's execution beside."""
         batch = _batch(row)
         compared = {
             label: bench.run(row.environment, "Fiddler", batch, settings)

@@ -20,11 +20,11 @@ class PointMetrics:
     by_system: Mapping[str, Mapping[Workload, Metrics]]
 
     def ratio(self, quantity: str, system: str) -> float:
-        """Return fMoE's figure over that system's, the mean over workloads."""
+        """fMoE's figure over that system's, the mean over workloads."""
         return mean(self.ratios(quantity, system).values())
 
     def ratios(self, quantity: str, system: str) -> dict[Workload, float]:
-        """Return fMoE's figure over that system's, by workload."""
+        """fMoE's figure over that system's, by workload."""
         own = self.by_system["fMoE"]
         other = self.by_system[system]
         return {
@@ -41,7 +41,7 @@ class PointMetrics:
         return PointMetrics(point=self.point, by_system=kept)
 
     def average(self, quantity: str, system: str) -> float:
-        """Return a system's own figure, the mean over workloads."""
+        """A system's own figure, the mean over workloads."""
         return mean(_read(metrics, quantity) for metrics in self.by_system[system].values())
 
 
@@ -75,7 +75,7 @@ def foretold(
 
 
 def all_workloads(data_sets: tuple[str, ...] = tuple(BATCHES)) -> tuple[Workload, ...]:
-    """Return every model on each of those data sets."""
+    """Every model on each of those data sets."""
     return tuple((model, data) for data in data_sets for model in DISTANCES)
 
 

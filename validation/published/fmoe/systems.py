@@ -178,7 +178,7 @@ def scenario_of(system: str, model: str, batch: Batch, point: RunKnobs, seed: in
 
 
 def run(system: str, model: str, batch: Batch, point: RunKnobs, seed: int) -> Metrics:
-    """Return the metrics of one request on the testbed. Raises InputError if nothing fits."""
+    """The metrics of one request on the testbed. Raises InputError where nothing fits."""
     found = simulate(scenario_of(system, model, batch, point, seed))
     if isinstance(found, Infeasible):
         raise InputError(

@@ -52,7 +52,7 @@ class Extent:
 
 
 Sweep = Mapping[str, PointMetrics]
-"""Metrics by the value of a knob, in words."""
+"""The metrics by the value of the knob, in words."""
 
 
 def reproduce_fmoe(
@@ -132,7 +132,7 @@ def _swept(points: Mapping[str, RunKnobs], base: PointMetrics, seed: int, extent
 
 
 def _headline(base: PointMetrics) -> Table:
-    """Return the eight reductions, with those of each model and data set beside."""
+    """The eight reductions, with those of each model and data set beside."""
     cells = (
         cell_of(
             row,
@@ -183,7 +183,7 @@ def _hits(base: PointMetrics, predicted: Mapping[str, Mapping[Workload, float]])
 
 
 def _by_workload(base: PointMetrics, quantity: str, system: str) -> dict[str, float]:
-    """Return fMoE's figure over a system's, for each model and data set."""
+    """fMoE's figure over a system's, for each model and data set."""
     return {
         f"{model}, {data}": value for (model, data), value in base.ratios(quantity, system).items()
     }
@@ -212,7 +212,7 @@ def _sweep(name: str, title: str, sweep: Sweep, base: PointMetrics) -> Table:
 
 
 def _smallest_cache(caches: Sweep) -> Table:
-    """Return TPOT at the paper's smallest cache."""
+    """TPOT at the paper's smallest cache."""
     smallest = caches[next(iter(caches))]
     rows = [row for row in _rows() if row.environment == "6 GB cache"]
     cells = (cell_of(row, smallest.ratio(_quantity(row), row.system)) for row in rows)
@@ -230,7 +230,7 @@ def _rows() -> Iterable[PublishedRow]:
 
 
 def _reductions() -> list[PublishedRow]:
-    """Return the paper's eight reductions of TTFT and TPOT, each over both data sets."""
+    """The paper's eight reductions of TTFT and TPOT, each over both data sets."""
     return [
         row
         for row in _rows()
@@ -255,7 +255,7 @@ def _panels(knob: str, sweep: Sweep) -> list[Panel]:
     values = tuple(float(words.split()[0]) for words in sweep)
 
     def curve(system: str, quantity: str) -> SystemCurve:
-        """Return a system's reductions over the knob."""
+        """A system's reductions over the knob."""
         heights = tuple(100 * (1 - measured.ratio(quantity, system)) for measured in sweep.values())
         return SystemCurve(
             label=system, x=values, y=heights, published=published[system, f"{quantity}_ratio"]

@@ -19,7 +19,7 @@ MACHINE = "RTX A6000 + Xeon Gold 5220R + 6x32GB DDR4-2666"
 MODELS = ("mixtral-8x7b", "deepseek-v2-lite")
 QUANTIZATION = "Q4_K_M"
 RESIDENT_FRACTIONS = (0.25, 0.5, 0.75)
-"""Resident shares of every layer's experts, as in the paper's figures."""
+"""The resident shares of every layer's experts, as in the paper's figures."""
 BATCH = Batch(prompt_tokens=128, output_tokens=32)
 MOST_RUNS = 128
 

@@ -60,12 +60,12 @@ def reproduce_kernels(seed: int, routing_popularity: Path | None) -> Reproductio
 
 
 def quantization_of(row: PublishedRow) -> str:
-    """Return the quantisation scheme of a row, the last word of its quantity."""
+    """The quantisation scheme of a row, the last word of its quantity."""
     return row.quantity.split()[-1]
 
 
 def grouped_ns(costs: CostModel, tokens: int) -> float:
-    """Return ns of one call for a layer's experts over that many tokens, dealt out evenly."""
+    """ns of one call for a layer's experts over that many tokens, dealt out evenly."""
     layer = costs.model.moe_layers[0]
     spec = costs.model.layers[layer]
     selected = min(spec.num_experts, tokens * spec.top_k)

@@ -22,7 +22,7 @@ class Ranking:
 
     @property
     def shares(self) -> list[float]:
-        """Shares at which placements differ: neither none of the experts nor all."""
+        """The shares at which placements differ: neither none of the experts nor all."""
         return sorted({share for share, _ in self.published if 0.0 < share < 1.0})
 
     @property

@@ -56,9 +56,9 @@ class PlacementBench:
     layer_ns: float = LAYER_NS
 
     def tokens_per_s(self, placement: str, share: float) -> float:
-        """Return decoded tokens a second of one sequence.
+        """Decoded tokens a second of one sequence.
 
-        Raises InputError if the share does not fit.
+        Raises InputError where the share does not fit.
         """
         return 1.0 / mean(
             self._tpot_s(self._policy(placement, share), number)
@@ -114,7 +114,7 @@ def bench(
 
 
 def testbed() -> Machine:
-    """Return the grid's machine, its four cards taken as one."""
+    """The grid's machine, its four cards taken as one."""
     return pooled(load_machine("ktransformers-4x4090"))
 
 

@@ -54,7 +54,7 @@ def reproduce_ktransformers(seed: int, routing_popularity: Path | None) -> Repro
 
 
 def grid_table(usual: PlacementBench, needed: PlacementBench) -> Table:
-    """Return all cells, with the other reading of the hand-over beside each."""
+    """All cells, with the other reading of the hand-over beside each."""
     cells = tuple(_cell(row, usual, needed) for row in rows())
     return Table(
         name="grid",
@@ -65,14 +65,14 @@ def grid_table(usual: PlacementBench, needed: PlacementBench) -> Table:
 
 
 def simulated_grid(given: PlacementBench, shares: list[float]) -> Grid:
-    """Return the simulated cells at these shares."""
+    """The simulated cells at these shares."""
     return {
         key: given.tokens_per_s(key[1], key[0]) for key in map(key_of, rows()) if key[0] in shares
     }
 
 
 def published_grid(shares: list[float]) -> Grid:
-    """Return the published cells at these shares, and those with no expert on the GPU."""
+    """The published cells at these shares, and those with no expert on the GPU."""
     return {key_of(row): row.value for row in rows() if key_of(row)[0] in (0.0, *shares)}
 
 
@@ -82,7 +82,7 @@ def rows() -> tuple[PublishedRow, ...]:
 
 
 def key_of(row: PublishedRow) -> tuple[float, str]:
-    """Return share and placement of a row."""
+    """Share and placement of a row."""
     return int(row.quantity.partition("%")[0]) / 100, row.system
 
 

@@ -4,5 +4,5 @@ from validation.published.published_row import PublishedRow, published_rows
 
 
 def rows(file_name: str) -> tuple[PublishedRow, ...]:
-    """Return all rows of a CSV file beside this code."""
+    """All rows of a CSV file beside this code."""
     return published_rows("validation.published.lmcache", f"{file_name}.csv")

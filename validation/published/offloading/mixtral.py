@@ -20,7 +20,7 @@ WITHOUT_SPECULATION = "2-bit experts, no speculation"
 WITHOUT_CACHE = "2-bit experts, no cache"
 
 SLOTS: Mapping[str, int] = {"RTX 3060": 2}
-"""Experts of a layer that the GPU holds if they are not 4: the paper's k for 12 and 16 GB."""
+"""Experts of a layer that the GPU holds where they are not 4: the paper's k for 12 and 16 GB."""
 
 NUM_LAYERS = 32
 MODEL = "mixtral-8x7b"

@@ -25,7 +25,7 @@ class _Source:
     day: str
 
     def quantity(self, value: float, what: str, kind: Kind = Kind.FITTED) -> Data:
-        """Return a number with its provenance."""
+        """A number with its provenance."""
         source = f"{self.text}: {what}"
         return {"value": value, "kind": kind.value, "source": source, "date": self.day}
 

@@ -103,7 +103,7 @@ def prompt_amounts(model: Model, tokens: int) -> Terms:
 
 
 def seconds_of(terms: Terms, laws: Mapping[tuple[str, str], float]) -> float:
-    """Return the seconds of amounts of work. A format without a law raises KeyError."""
+    """Seconds of amounts of work. A format without a law raises KeyError."""
     return sum(amount * laws[key] for key, amount in terms.items())
 
 

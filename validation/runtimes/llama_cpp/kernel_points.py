@@ -131,7 +131,7 @@ def _written(case: Case, folder: Path) -> Path:
 
 
 def replace_top_k(case: Case, top_k: int) -> Case:
-    """Return the case with another number of experts a token."""
+    """The case with another number of experts a token."""
     return replace(case, shape=replace(case.shape, top_k=top_k))
 
 

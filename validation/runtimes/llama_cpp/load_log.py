@@ -30,7 +30,7 @@ class LoadLog:
     num_nodes: int | None
 
     def weight_bytes(self, devices: tuple[str, ...]) -> list[float]:
-        """Return bytes of weights in host memory, then on each of those devices."""
+        """Bytes of weights in host memory, then on each of those devices."""
         host = sum(size for name, size in self.weights.items() if HOST_BUFFERS.match(name))
         return [host, *(self.weights.get(name, 0.0) for name in devices)]
 

@@ -41,9 +41,7 @@ def find_bench(binary: Path | None) -> Path | None:
 
 
 def own_devices(bench: Path) -> tuple[str, ...]:
-    """Return the devices beside the CPU that llama-bench lists, such as CUDA0; none if it
-    cannot.
-    """
+    """The devices beside the CPU that llama-bench lists, such as CUDA0; none where it cannot."""
     run = subprocess.run(
         [str(bench), "--list-devices"], capture_output=True, text=True, check=False
     )

@@ -132,7 +132,7 @@ def threads_here(host: RuntimeHost) -> int:
 
 
 def _as_run(host: RuntimeHost, buffers: tuple[str, ...], devices: LoopbackDevices) -> RuntimeHost:
-    """Return the machine as it is run: without GPUs, or with processes of the CPU in their place.
+    """The machine as it is run: without GPUs, or with processes of the CPU in their place.
 
     Such a process runs the CPU's kernels, so the laws of the CPU hold for it.
     """

@@ -37,7 +37,7 @@ class FixedByte:
 
 
 def _scales(*offsets: int) -> tuple[FixedByte, ...]:
-    """Return 16-bit scales at those offsets."""
+    """16-bit scales at those offsets."""
     return tuple(
         FixedByte(offset=offset + index, value=int(HALF_SCALE[index]))
         for offset in offsets
@@ -103,7 +103,7 @@ class BlockFormat:
 
 
 def block_format(name: str) -> BlockFormat:
-    """Return the format of that name. Raises InputError for one that cannot be written."""
+    """The format of that name. Raises InputError for one that cannot be written."""
     if name.lower() not in FIXED_BYTES:
         raise unknown_name("format of GGUF files", name, FIXED_BYTES)
     kind = next(kind for kind in GGMLQuantizationType if kind.name.lower() == name.lower())

@@ -96,7 +96,7 @@ class _Tensor:
 
 
 def file_bytes(shape: MoeShape, formats: WeightFormats) -> int:
-    """Return the bytes of all tensors of such a file."""
+    """Bytes of all tensors of such a file."""
     return sum(tensor.num_bytes for tensor in _tensors(shape, formats))
 
 
@@ -160,7 +160,7 @@ def _aligned(position: int) -> int:
 
 
 def _chunks(tensor: _Tensor, generator: np.random.Generator) -> Iterator[bytes]:
-    """Yield the data of a tensor, some blocks at a time."""
+    """The data of a tensor, some blocks at a time."""
     if tensor.is_ones:
         yield np.ones(tensor.num_weights, np.float32).tobytes()
         return
@@ -173,7 +173,7 @@ def _chunks(tensor: _Tensor, generator: np.random.Generator) -> Iterator[bytes]:
 
 
 def _tensors(shape: MoeShape, formats: WeightFormats) -> Iterator[_Tensor]:
-    """Yield all tensors in the order of the file."""
+    """All tensors in the order of the file."""
     experts = block_format(formats.experts)
     dense = block_format(formats.dense or formats.experts)
     plain = block_format("f32")

@@ -37,7 +37,7 @@ class Case:
 
 
 def cases_of(shapes: Sequence[MoeShape], formats: Sequence[str]) -> tuple[Case, ...]:
-    """Return every shape in every format."""
+    """Every shape in every format."""
     return tuple(
         Case(shape=shape, formats=WeightFormats(experts=name))
         for name in formats

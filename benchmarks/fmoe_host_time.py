@@ -1,9 +1,9 @@
 """Measure the host time of eager MoE loops: ``python -m benchmarks.fmoe_host_time``.
 
 The benchmark runs MoE blocks of transformers 4, which loop over all experts as the evaluated
-engine's blocks do. Their weights are tiny, so that Python and PyTorch's dispatch take the time. A
-figure is process time, the least of several repeats; the spread shows how noisy the machine was.
-Operators that reach a device count as kernels; the machine file prices these.
+engine's blocks do. Weights are tiny, so that Python and PyTorch's dispatch take the time. A figure
+is process time, the least of several repeats; the spread shows how noisy the machine was. Operators
+that reach a device count as kernels; the machine file prices these.
 """
 
 import csv

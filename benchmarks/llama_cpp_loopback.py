@@ -130,9 +130,10 @@ def samples_of(sessions: Mapping[Run, BenchSession], rounds: int) -> dict[Run, l
 class ServerCosts:
     """Costs that the server adds, in ns: per node computed, per change of sides, per node sent.
 
-    With a single visit a token, the graph is sent once and then run again. With more, every visit
-    sends the graph anew. ggml-rpc sends a node with all that it was computed from, back to the
-    first layer (``add_tensor`` in ggml-rpc.cpp at 0c1e57098). So later visits send more.
+    If a token visits the server once, the graph is sent once and then run again. If a token visits
+    it more often, every visit sends the graph anew. ggml-rpc sends a node with all that it was
+    computed from, back to the first layer (``add_tensor`` in ggml-rpc.cpp at 0c1e57098). So later
+    visits send more.
     """
 
     node_ns: float

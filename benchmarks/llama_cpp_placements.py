@@ -4,9 +4,9 @@
         -o out/placements
 
 FOLDER has llama-fit-params and ggml-rpc-server. Random arguments place sparse files (headers, and
-holes for weights) of three models. They put each expert matrix of each layer on the host or on one
-of two loopback devices. The number of layers on devices is random, too. llama-fit-params prints MiB
-by device without allocating anything.
+holes for weights) of three models. The arguments put each expert matrix of each layer on the host
+or on one of two loopback devices. The number of layers on devices is random, too. llama-fit-params
+prints MiB by device without allocating anything.
 """
 
 import argparse

@@ -4,10 +4,10 @@
         -o out/two-devices
 
 FOLDER has llama-bench and ggml-rpc-server. Laws of other shapes (llama_cpp_loopback.py) predict
-shape a with ``-ncmoe`` from 0 to all layers. They predict shapes d and f likewise. The plan of
-``rosin plan --runtime llama.cpp`` for shape a has room on the device for half of the experts. It
-runs beside twelve other placements. *Regret* is how much slower the plan ran than the fastest of
-the thirteen.
+shape a with ``-ncmoe`` from 0 to all layers. The same laws predict shapes d and f likewise. The
+plan of ``rosin plan --runtime llama.cpp`` for shape a has room on the device for half of the
+experts. The plan runs beside twelve other placements. *Regret* is how much slower the plan ran than
+the fastest of the thirteen.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python benchmarks/planner_grid.py -o DIR
 
 Every cell is stored in DIR/study.sqlite as it finishes. After a stop, the same command continues.
-It writes DIR/grid.csv and DIR/grid.md of the finished cells, also if it is stopped. ``--cells N``
-ends after N new cells; ``--workers N`` plans N cells at once.
+Every run, even a stopped one, writes DIR/grid.csv and DIR/grid.md of the finished cells. ``--cells
+N`` ends after N new cells; ``--workers N`` plans N cells at once.
 """
 
 import argparse

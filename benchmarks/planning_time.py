@@ -1,6 +1,6 @@
 """Compare the time of a whole `rosin plan`, start and bounds included, with its aims.
 
-``python benchmarks/planning_time.py`` prints a table of docs/performance.md. It runs each command
+``python benchmarks/planning_time.py`` prints a table of docs/performance.md. Each command runs
 after one that compiles. CPU seconds are those of the process and all its threads. Wall-clock
 seconds mean something on two quiet cores only.
 """

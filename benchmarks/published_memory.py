@@ -191,7 +191,7 @@ def _experts_of_mix(row: Row) -> int | None:
 def _weight_bytes(row: Row, model: Model) -> int:
     """Return the bytes of weights on the GPUs.
 
-    They are the dense parts with the head, and the routed experts of as many layers as the row
+    The GPUs hold the dense parts with the head, and the routed experts of as many layers as the row
     says.
     """
     per_weight = {
@@ -213,8 +213,8 @@ def _op_offload_bytes(row: Row) -> int:
     """Return the bytes of the one expert matrix that llama.cpp keeps in GPU buffers for a prompt.
 
     For a prompt, llama.cpp copies the experts of a CPU layer to the GPU matrix by matrix.
-    ik_llama.cpp does so only for batches of 32 · experts / top-k tokens or more. It does not do so
-    with experts repacked as they are read.
+    ik_llama.cpp does so only for batches of 32 · experts / top-k tokens or more. ik_llama.cpp does
+    not do so with experts repacked as they are read.
     """
     is_partial = "=CPU" in row["args"] or _option(row, "-n-cpu-moe") not in (None, "0")
     if row["runtime"] != "llama.cpp" or not is_partial:

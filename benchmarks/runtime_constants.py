@@ -3,8 +3,8 @@
     python benchmarks/runtime_constants.py ROWS.csv…
 
 The benchmark writes three things into sim/runtimes/constants.yaml: values, their spreads over fits
-without one machine, and how far ranges reach. Meanings, priors and sources stay as they are. It
-prints the errors of each file's rows, with each machine left out of the fit that predicts it.
+without one machine, and how far ranges reach. Meanings, priors and sources stay as they are. The
+printed errors of each file's rows are those with each machine left out of the fit that predicts it.
 """
 
 import re

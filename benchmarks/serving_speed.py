@@ -1,7 +1,7 @@
 """Measure how fast serving is simulated: requests and steps a CPU-second, and peak memory.
 
 Run it as ``python -m benchmarks.serving_speed [FOLDER]``. The folder has two real traces,
-``mooncake-conversation.jsonl`` and ``azure-2023-conversation.csv``. Its default is
+``mooncake-conversation.jsonl`` and ``azure-2023-conversation.csv``. The default folder is
 ../shared/data/requests.
 """
 

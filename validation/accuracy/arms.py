@@ -21,9 +21,10 @@ from validation.accuracy.rows import MeasuredRow
 from validation.accuracy.spreads import spread_of
 
 UNPROBED_DRAM_FRACTION = 0.78
-"""Share of the datasheet's rate that a probe of desktop memory finds, for rows that state neither.
+"""Share of the datasheet's rate that stands for the rate of memory, if the source states neither.
 
-It is the middle of published probes (0.70 to 0.87).
+Neither the memory nor a probe of it is stated then. The share is the middle of published probes of
+desktop memory (0.70 to 0.87).
 """
 
 

@@ -89,9 +89,9 @@ def _fit_phase(
 def _cost(errors: FloatArray, phase: Phase) -> FloatArray:
     """Return the cost of each error, which is its square near 0.
 
-    A large error of decoding costs hardly more than a smaller one. It has another cause than a
-    constant, such as reading from a disk or another build. A large error of a prompt costs its
-    size, because rows of prompts differ by where they ran.
+    A large error of decoding costs hardly more than a smaller one. Such an error has another cause
+    than a constant, for example reading from a disk or another build. A large error of a prompt
+    costs its size, because rows of prompts differ by where they ran.
     """
     if phase == "decode":
         return np.asarray(np.log1p(errors**2), float)

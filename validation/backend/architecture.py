@@ -10,8 +10,8 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentShape:
-    """Dimensions of multi-head latent attention (arXiv 2405.04434): ranks of latents, then of
-    heads.
+    """Dimensions of multi-head latent attention (arXiv 2405.04434): ranks of latents, and of a
+    head.
 
     A ``query_rank`` of 0 means that queries are not compressed.
     """
@@ -211,9 +211,9 @@ def is_latent(attention: Attention) -> bool:
 def stand_in(model: Model, *, hidden: int = 32, intermediate: int = 32, vocab: int = 256) -> Model:
     """Return a small fp32 model with the layers, experts and selections of a large one.
 
-    It serves runs in which only order and place matter. Its attention is grouped-query with two
-    heads, also in place of latent attention and states. Raises InputError for a layer with nothing
-    before its feed-forward, or no feed-forward.
+    The small model serves runs in which only order and place matter. Attention is grouped-query
+    with two heads, also in place of latent attention and states. Raises InputError for a layer with
+    nothing before its feed-forward, or no feed-forward.
     """
     # A stand-in gives every layer both parts, so it would run tasks that the model does not have.
     for index, layer in enumerate(model.layers):

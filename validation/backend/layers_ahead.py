@@ -1,6 +1,6 @@
 """Copies of whole layers (and of the head) that run ahead, as early as a buffer is free.
 
-Their order is that of a program known beforehand.
+The order of the copies is that of a program known beforehand.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ Place = tuple[int, int]
 class LayerCopy(NamedTuple):
     """A copy that may be submitted: the ``number``-th layer copy of a run.
 
-    Its buffer was last used by task ``after`` (NONE: by no task).
+    Task ``after`` (NONE: no task) was the last to use the copy's buffer.
     """
 
     number: int

@@ -11,8 +11,8 @@ from validation.backend.pacing import rest_until, sleep_until
 PIECE_BYTES = 512 * KIB
 """Bytes of a piece.
 
-It is small enough to be a steady trickle for others that use the memory. It is large enough that
-waking up costs little of it.
+Pieces are small enough that others who use the memory see a steady trickle, and large enough that
+waking up costs little of a piece.
 """
 
 

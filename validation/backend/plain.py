@@ -1,6 +1,6 @@
 """The plain forward pass that every execution is compared with.
 
-It has no lanes and no copies, and runs experts in the order of their numbers.
+The pass has no lanes and no copies, and runs experts in the order of their numbers.
 """
 
 import torch

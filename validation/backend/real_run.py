@@ -1,6 +1,6 @@
 """Run policies for real: the simulator's processes decide gate by gate.
 
-They see what the real router selected and what has really been copied by then.
+Decisions are about what the real router selected and what has really been copied by then.
 """
 
 import time

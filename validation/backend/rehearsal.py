@@ -98,7 +98,7 @@ def foresight_of(
 ) -> Foresight:
     """Return what prefetchers may look at, from a rehearsal.
 
-    Its counts of tokens are an array of their own.
+    The counts of tokens are a new array.
     """
     return Foresight(
         problem=problem,

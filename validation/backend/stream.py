@@ -49,7 +49,7 @@ class StreamClock:
     def instant_ns(self, mark: Mark) -> int:
         """Return the instant of ``time.perf_counter_ns`` at which the mark was reached.
 
-        It is uncertain by some microseconds.
+        The instant is uncertain by some microseconds.
         """
         return self._base_ns + mark.ns_since(self._base)
 

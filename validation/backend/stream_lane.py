@@ -1,6 +1,6 @@
 """A lane on a stream: tasks are launched ahead of their time, in the order of submission.
 
-They wait for each other on the accelerator.
+Tasks wait for each other on the accelerator.
 """
 
 import queue

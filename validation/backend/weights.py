@@ -68,7 +68,7 @@ class LayerWeights:
 class Weights:
     """The weights of a whole decoder, in host memory, page-locked if asked for.
 
-    They are ``layers`` and the ``top`` block (embedding, last norm, head).
+    A decoder has ``layers`` and the ``top`` block (embedding, last norm, head).
     """
 
     def __init__(
@@ -100,7 +100,7 @@ def random_weights(
 ) -> Weights:
     """Return weights drawn by seed, in host memory.
 
-    They are normal, with the deviation that keeps activations near 1; norms are all ones. The
+    Weights are normal, with the deviation that keeps activations near 1; norms are all ones. The
     numbers are drawn on the device ``drawn_on``; each device draws others from the same seed.
     """
     weights = Weights(architecture, dtype, is_pinned=is_pinned)

@@ -1,6 +1,6 @@
 """What real lanes add to the simulator's tasks, fitted to calibration runs.
 
-They add hand-overs between threads, decisions, and work that does not take its price.
+Lanes add hand-overs between threads, decisions, and work that does not take its price.
 """
 
 from dataclasses import dataclass, replace

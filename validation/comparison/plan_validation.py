@@ -84,7 +84,7 @@ def validate_plan(
 def _check_threads(threads: int | None, tier: Tier) -> None:
     """Refuse a plan for another number of CPU threads than real operations would get here.
 
-    Raises InputError unless the tier is paced.
+    Raises InputError for such a plan, unless the tier is paced.
     """
     real = worker_of(tier, "cpu", own_cores()).num_threads
     if threads not in (None, real) and tier is not Tier.PACED:

@@ -142,7 +142,7 @@ def summary_lines(report: Report) -> Iterator[str]:
 def by_kind(report: Report) -> dict[str, float]:
     """Return the |error| of single tasks in the paired prediction, by kind of operation.
 
-    It is the median over runs of each run's median.
+    Each figure is the median over runs of a run's median.
     """
     runs = [run.paired.by_kind for plan in report.plans for run in plan.runs]
     found = {}

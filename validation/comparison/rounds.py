@@ -34,7 +34,7 @@ class PairedRun:
     ``plain`` is the simulator alone. ``absolute`` adds lane costs fitted once, at the start;
     ``paired`` adds those of the calibration runs just before and after. ``lost_fraction`` is the
     largest share of time that the tasks of one of these three runs were without a core, by CPU
-    time. It is 0 where CPU time says nothing.
+    time. The share is 0 where CPU time says nothing.
     """
 
     plain: RunComparison
@@ -71,9 +71,9 @@ class Report:
     """All plans. Summaries are over single runs; ``noise`` compares each run with its plan's
     median.
 
-    ``kendall_tau`` compares the predicted (absolute) order of the plans with the measured order. It
-    is None with one plan, or if all predictions or all measurements are alike. ``num_preempted``
-    runs were left out, of plans that have other runs.
+    ``kendall_tau`` compares the predicted (absolute) order of the plans with the measured order.
+    Kendall's tau is None with one plan, or if all predictions or all measurements are alike.
+    ``num_preempted`` runs were left out, of plans that have other runs.
     """
 
     plans: tuple[PlanErrors, ...]

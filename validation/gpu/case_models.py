@@ -1,6 +1,6 @@
 """The models that are planned and run on the machine at hand.
 
-They have shapes of published models, cut to what memory and time allow.
+The shapes are those of published models, cut to what memory and time allow.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,7 +80,7 @@ def case_models(tier: Tier, names: Sequence[str] = NAMES) -> list[CaseModel]:
 def _full(name: str) -> CaseModel:
     """Return a model of full dimensions, with as many layers as the computer has memory for.
 
-    Its budgets are those that the card's free memory allows.
+    The budgets are those that the card's free memory allows.
     """
     model = load_model(name)
     room = min(MOST_HOST_BYTES, int(HOST_SHARE * memory_bytes()))

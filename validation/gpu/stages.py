@@ -1,8 +1,8 @@
 """Measure the machine, plan models for budgets of memory, and run each plan beside its rivals.
 
-The results are written as they come. They are machine.yaml; for every case its report (Markdown,
-JSON, CSV) and the timelines of its plan, for ui.perfetto.dev; and summary.md and summary.csv over
-all cases. The command ends by itself before its time is up. Weights are random and made on the
+The command writes machine.yaml, then for every case its report (Markdown, JSON, CSV) and the
+timelines of its plan, for ui.perfetto.dev. After every case it writes summary.md and summary.csv
+over all cases. The command ends by itself before its time is up. Weights are random and made on the
 spot. No network is used, and the settings of the card are left alone.
 """
 
@@ -46,7 +46,7 @@ The last run, and writing, take the rest.
 """
 
 LEAST_SHARE = 0.1
-"""Least share of the whole time that must be left for a model to be begun."""
+"""Least share of the whole time that must be left for a model or a budget to be begun."""
 
 MEASURING_SHARE = 0.1
 LINK_BYTES_PER_S = 2.5e9

@@ -22,7 +22,7 @@ times.
 LEAST_SHARED = 20
 """Fewest calls that two frameworks must both have measured for their median to count.
 
-They are about one shape's calls.
+One shape has about as many calls.
 """
 
 

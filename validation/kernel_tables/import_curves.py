@@ -30,7 +30,7 @@ Assumed: if a call lasts hardly longer than its kernels take, the rest is noise.
 LEAST_BEND = 0.03
 """Error of the logarithm up to which a curve may pass a measured point that it leaves out.
 
-It is about the scatter of one table's repeated rows.
+Repeated rows of one table scatter by about as much.
 """
 
 MIN_POINTS = 3
@@ -57,7 +57,8 @@ class FormatErrors:
     def covers_other_shapes(self) -> bool:
         """Whether the nearest shape's curve prices shapes without rows.
 
-        It does if it is nearer than the law, in the median over shapes left out.
+        The nearest curve does if its errors are below the law's, in the median over shapes left
+        out.
         """
         return self.left_out is not None and self.left_out[0] < self.law[0]
 

@@ -1,7 +1,7 @@
 """Find and read the tables of NVIDIA's aiconfigurator-core (Apache-2.0).
 
-They come in a wheel, or in the folder that it unpacks to, as
-``systems/data/<system>/<kind>/<framework>/<version>/<name>.parquet``. Latencies are in ms.
+A wheel, or the folder that it unpacks to, has
+``systems/data/<system>/<kind>/<framework>/<version>/<name>.parquet``; latencies are in ms.
 """
 
 import io

@@ -1,6 +1,6 @@
 """Measured products of a matrix with tokens, the fastest framework of each size.
 
-They come from ``gemm/…/gemm_perf.parquet``.
+The source is ``gemm/…/gemm_perf.parquet``.
 """
 
 from collections.abc import Mapping

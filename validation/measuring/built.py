@@ -29,7 +29,7 @@ def built(model: Model) -> Architecture:
 def has_attention(model: Model, layer: int) -> bool:
     """Whether ``built`` has attention of that layer's dimensions.
 
-    It has none for a layer with a state, or with attention that the backend refuses.
+    A layer with a state, or with attention that the backend refuses, has none there.
     """
     spec = model.layers[layer]
     if spec.attention is None or spec.state is not None or not spec.attention.is_plain:

@@ -19,7 +19,7 @@ from validation.measuring.bench import Bench
 SPACING_NS = 300 * NS_PER_US
 """Duration of a task before a hand-over.
 
-It lets the thread that waits for the task go to sleep, as behind real work.
+Within this time the thread that waits for the task goes to sleep, as behind real work.
 """
 
 KEPT_FRACTION = 0.95

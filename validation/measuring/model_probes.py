@@ -58,8 +58,8 @@ def ffn_probes(
 ) -> Iterator[Probe]:
     """Yield probes of a gated feed-forward by tokens.
 
-    It is that of shared experts, of a dense layer, or of a routed expert. The latter gathers its
-    tokens and weighs its results.
+    The feed-forward is that of shared experts, of a dense layer, or of a routed expert, which
+    gathers its tokens and weighs its results.
     """
     hidden = shape["hidden"]
     wide = shape["intermediate"]

@@ -153,8 +153,8 @@ def _warmed_up(
 ) -> tuple[dict[Probe, float], dict[CurveKey, int]]:
     """Return the ns of the faster of two runs of each probe, and where curves end.
 
-    A curve ends at the first size that takes too long, or whose turn comes when it is late. Its
-    smallest size is always kept.
+    A curve ends at the first size that takes too long, or whose turn comes when it is late. The
+    smallest size of a curve is always kept.
     """
     estimates_ns: dict[Probe, float] = {}
     begun: set[CurveKey] = set()

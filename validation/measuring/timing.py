@@ -11,7 +11,7 @@ if sys.platform == "linux":
 class MeanTime:
     """Mean time of one of some works, in ns.
 
-    It is disturbed if another process was given the core before the works were done.
+    The time is disturbed if another process was given the core before the works were done.
     """
 
     ns: float

@@ -28,9 +28,10 @@ CACHES_OF_COLD_MEMORY = 2
 LEAST_COLD_BYTES = 256 * MIB
 LEAST_GPU_COLD_BYTES = 512 * MIB
 MOST_COLD_SHARE = 1 / 8
-"""Bounds of cold memory: that many times the largest cache, but at least those bytes.
+"""Largest share of memory that cold memory may take.
 
-The host has LEAST_COLD_BYTES, a GPU LEAST_GPU_COLD_BYTES. At most this share of memory is used.
+Within this share, cold memory is CACHES_OF_COLD_MEMORY times the largest cache. The least is
+LEAST_COLD_BYTES on the host, and LEAST_GPU_COLD_BYTES on a GPU.
 """
 
 

@@ -66,9 +66,9 @@ class Claim:
     """A claim with its simulated figures and its verdict.
 
     ``published`` and ``simulated`` are in words. ``value`` is the figure that is kept and compared.
-    It is the simulated figure, or the mean error of several cells, or 1 or 0 for an order that is
-    met or not. ``off_fraction`` is the larger of both figures over the smaller, less 1; it is None
-    without a number.
+    This figure is the simulated one, the mean error of several cells, or 1 or 0 for an order that
+    is met or not. ``off_fraction`` is the larger of both figures over the smaller, less 1; it is
+    None without a number.
     """
 
     key: str
@@ -205,8 +205,8 @@ def reading_verdict(
 ) -> Verdict:
     """Return the verdict of readings on a ratio.
 
-    It is confirmed if it lies among the readings and the first is near, and open if it lies among
-    them only. Else the verdict is ``otherwise``.
+    A ratio is confirmed if it lies among the readings and the first is near, and open if it only
+    lies among them. Else the verdict is ``otherwise``.
     """
     if not _is_within(cell):
         return otherwise

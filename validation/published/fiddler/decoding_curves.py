@@ -15,7 +15,7 @@ from validation.published.reproduction import Table
 THRESHOLD_TOKENS = 10
 """Tokens of an expert from which the code's constants send it to the GPU.
 
-They are 7 ms a token on the CPU against 70 ms on the GPU; a tie goes to the GPU.
+The constants are 7 ms a token on the CPU and 70 ms on the GPU; a tie goes to the GPU.
 """
 
 NUM_BEAMS = 2
@@ -34,8 +34,8 @@ MACHINE = "E1"
 AS_CODED = {"is_pinned": "false", "believed_cost": "code"}
 """Settings that follow the commit's code.
 
-It copies with ``load_state_dict`` from memory that is not page-locked, and decides by 7 ms a token
-against 70 ms.
+The code copies with ``load_state_dict`` from memory that is not page-locked, and decides by 7 ms a
+token against 70 ms.
 """
 
 ASSUMPTIONS = (
@@ -82,8 +82,8 @@ def prompt_rates(bench: ModelBench) -> Rates:
     """Return the rates at which both published prompts take their published times.
 
     With one copy the CPU computes every missing expert; with sixteen every missing expert is
-    copied. So each prompt takes a known number of experts at one rate. Its other costs stay as on
-    E1.
+    copied. So each prompt takes a known number of experts at one rate. All other costs of a prompt
+    stay as on E1.
     """
     computed, copied = published_prompts()
     machine = load_machine(MACHINES[MACHINE])

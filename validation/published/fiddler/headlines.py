@@ -79,7 +79,7 @@ def _beam_readings() -> tuple[Reading, ...]:
 def _llama_beams(bench: ModelBench) -> Mapping[str, Seconds]:
     """Return llama.cpp's times by reading.
 
-    Its beams part as far back as measured, or equally far back in every step.
+    Beams of llama.cpp part as far back as measured, or equally far back in every step.
     """
     lags = {batch.beams: measured_lags(batch.beams) for batch in BEAMS}
     # One run for each distance and width, though several steps part as far back.

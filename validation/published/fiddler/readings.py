@@ -58,8 +58,8 @@ CONSTANTS = {
 }
 """Constants that decide where an expert runs.
 
-They are measured at the start (algorithm 1, branch cppExpert), or that branch's own constants in a
-comment, or branch main's.
+The constants are those measured at the start (algorithm 1, branch cppExpert), that branch's own in
+a comment, or branch main's.
 """
 
 DIVERGENCES = {"beams apart": 1.0, "half of beams apart": 0.5, "beams alike": 0.0}
@@ -94,8 +94,8 @@ LLAMA_CPP = (
 )
 """Readings of llama.cpp.
 
-By default, b2956 maps the model's file and does not lock it (pull request 6206 of March 2024). It
-locks the file with --no-mmap or GGML_CUDA_REGISTER_HOST.
+By default, b2956 maps the model's file and does not lock it (pull request 6206 of March 2024). With
+--no-mmap or GGML_CUDA_REGISTER_HOST, b2956 locks the file.
 """
 BEAM_LAGS = (1, 4, 16, 64)
 """Assumed tokens back at which beams part: from the last token alone to the whole answer.

@@ -41,9 +41,9 @@ keeps free covers one.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelBench:
-    """A model (by default Mixtral-8x7B) with a routing and a seed, ready to run.
+    """A model (by default Mixtral-8x7B), a routing and a seed, to run any system on any machine.
 
-    It runs any system on any of the paper's machines.
+    The machines are the paper's.
     """
 
     routing: Routing

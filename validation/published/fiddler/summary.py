@@ -133,7 +133,7 @@ def _residency(table: Table, has_popularity: bool) -> list[SummaryLine]:
 def _headline(cell: Cell) -> SummaryLine:
     """Return a ratio with the range of all readings, and the verdict.
 
-    It has no target, because readings are assumed.
+    The line has no target, because readings are assumed.
     """
     low, high = reach(cell)
     found = f"{_pair(cell)}; readings {low:.2f} to {high:.2f}: {reading_verdict(cell)}"
@@ -143,7 +143,7 @@ def _headline(cell: Cell) -> SummaryLine:
 def _step(name: str, table: Table, step: float, expected: int) -> SummaryLine:
     """Return the number of copies from which experts go to the GPU.
 
-    It is the first number that takes more than ``step`` times as long as the number before it.
+    The number is the first that takes more than ``step`` times as long as the number before it.
     """
     pairs = zip(table.cells, table.cells[1:], strict=False)
     jumps = (after for before, after in pairs if after.simulated > step * before.simulated)

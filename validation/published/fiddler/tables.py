@@ -15,7 +15,7 @@ from validation.published.reproduction import Cell, Reproduction, Table
 NOISY_INPUT_TOKENS = 128
 """Input tokens of a row of v1 that is printed but not scored.
 
-Its 16-token cell takes longer in total than its 32-token cell.
+The row's 16-token cell takes longer in total than the 32-token cell.
 """
 
 

@@ -1,10 +1,10 @@
 """Routing for fMoE's models, as far as it is known: one set of statistics for all three.
 
 Nobody has published how Qwen1.5-MoE or Phi-3.5-MoE route, and of Mixtral only how often experts
-repeat. So the statistics are those measured on DeepSeek-V2-Lite's chat. They are carried over as
-excess over chance, (share - chance) / (1 - chance). An active expert is reused 1, 2, 4, 16, 128
-tokens later with .185, .115, .084, .061, .040. This layer's experts recall .42 of the next layers'
-experts. The same token recalls .26.
+repeat. So the statistics are those measured on DeepSeek-V2-Lite's chat. These statistics are
+carried over as excess over chance, (share - chance) / (1 - chance). An active expert is reused 1,
+2, 4, 16, 128 tokens later with .185, .115, .084, .061, .040. This layer's experts recall .42 of the
+next layers' experts. The same token recalls .26.
 
 What counts most for fMoE is how much of an iteration its nearest stored map foretells. Searched as
 fMoE does, that is .52 to .69 of the experts on DeepSeek-V2-Lite's three traces, and .59 on this
@@ -30,7 +30,7 @@ COPY_KERNEL = (0.5, 0.25, 0.15, 0.1)
 CLASS_KEPT = (0.22, 0.10, 0.06, 0.05, *(3 * (0.0,)), 0.04, *(7 * (0.0,)), 0.04)
 """Share of tokens that keep the kind of an earlier token, by lag from 1 on.
 
-It is above 0 at lags of 1, 2, 3, 4, 8 and 16 tokens.
+The share is above 0 at lags of 1, 2, 3, 4, 8 and 16 tokens.
 """
 EMBEDDED_FRACTION = 0.65
 """Share of tokens whose embedding tells their kind.

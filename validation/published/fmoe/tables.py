@@ -192,7 +192,7 @@ def _by_workload(base: PointMetrics, quantity: str, system: str) -> dict[str, fl
 def _sweep(name: str, title: str, sweep: Sweep, base: PointMetrics) -> Table:
     """Return the eight figures again, with the figures at each value of a knob beside.
 
-    They are not scored here, because the first table scores them.
+    The first table scores these figures, so this one does not.
     """
     cells = (
         cell_of(

@@ -34,18 +34,18 @@ NUM_REQUESTS = 2
 LAYER_NS = 126e3
 """Fixed ns of a layer for KTransformers' way to the CPU and back, without its experts.
 
-Copies and the call of the pool are included. It was measured on 4 x H100 and 2 x Xeon 8480+ with
-KTransformers' host callbacks (77 us once they were replaced). Source:
+Copies and the call of the pool are included. The time was measured on 4 x H100 and 2 x Xeon 8480+
+with KTransformers' host callbacks (77 us once they were replaced). Source:
 github.com/mystous/vllm_hybrid, record of 2026-09-09, section 5, row 2.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementBench:
-    """A machine, a model and a routing, with the draws of the requests, ready to run.
+    """A machine, a model, a routing and the requests' draws, to run any placement at any share.
 
-    It runs any placement at any share. ``layer_ns`` is what every layer takes to reach the CPU and
-    back. With 0, only layers with experts on the CPU go there, at the machine's costs.
+    ``layer_ns`` is what every layer takes to reach the CPU and back. With 0, only layers with
+    experts on the CPU go there, at the machine's costs.
     """
 
     machine: Machine

@@ -15,7 +15,7 @@ MACHINE = "h100-x8"
 BLOCK_TOKENS = 64
 """Tokens of a block of the GPU's cache.
 
-It is larger than vLLM's 16, to be quicker; prompts of 10,000 tokens lose nothing that shows.
+The block is larger than vLLM's 16, to be quicker; prompts of 10,000 tokens lose nothing that shows.
 """
 
 

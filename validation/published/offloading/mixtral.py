@@ -29,8 +29,8 @@ NUM_MATRICES = 4 + 2 * 3
 KERNELS_PER_MATRIX = 2 * 3 + 1
 """Kernels that the released ``forward_triton`` starts for a matrix.
 
-They are conversion, difference and product for the scales and for the zeros, which are quantised
-themselves, and the multiplication.
+The kernels are conversion, difference and product for the scales and for the zeros, which are
+quantised themselves, and the multiplication.
 """
 NUM_WEIGHTS = 2 * (4096 + 1024) * 4096 + 2 * 3 * 14336 * 4096
 """Weights of the NUM_MATRICES matrices."""
@@ -65,7 +65,7 @@ def speed_cell(row: PublishedRow, seed: int) -> Cell:
 def quantised_ns(machine: Machine) -> float:
     """Return ns that a layer's quantised matrices take beside the loop and beside their own bytes.
 
-    They are the host's time for kernels, and the GPU's for reading scales and zeros. The loop asks
+    The time is the host's for kernels, and the GPU's for reading scales and zeros. The loop asks
     for lists of tokens, so the host waits for the GPU in every layer and the two add up.
     """
     host_ns = NUM_MATRICES * KERNELS_PER_MATRIX * kernel_overhead_ns(MODEL, machine)

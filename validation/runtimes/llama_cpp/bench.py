@@ -160,7 +160,7 @@ def bench_arguments(
 ) -> list[str]:
     """Return the arguments of llama-bench.
 
-    It separates overrides by a semicolon, and states switches as 0 and 1.
+    llama-bench separates overrides by a semicolon, and states switches as 0 and 1.
     """
     own = settings.arguments
     found = ["-m", str(settings.model_file), "-t", str(settings.threads)]

@@ -64,7 +64,7 @@ def runtime_kernels(measured: Measured, laws: FittedLaws, version: str) -> Runti
 def with_kernels(machine: Machine, kernels: RuntimeKernels) -> Machine:
     """Return the machine with these laws.
 
-    They replace its laws for the same program, device and threads.
+    The machine's former laws for the same program, device and threads are replaced.
     """
     own = (kernels.runtime, kernels.device, kernels.threads)
     kept = [

@@ -116,8 +116,8 @@ def run_plan(
 def default_threads(host: RuntimeHost) -> int:
     """Return the threads of a run whose arguments state none.
 
-    They are those of the machine's laws, else one for each core of the machine that this computer
-    has.
+    The number is that of the machine's laws, else one for each core of the machine that this
+    computer has.
     """
     if host.runtime_kernels:
         return host.runtime_kernels[0].threads

@@ -23,7 +23,8 @@ from validation.runtimes.llama_cpp.random_blocks import (
 ARCHITECTURE = "qwen3moe"
 """llama.cpp's name of the architecture of all files.
 
-It has grouped-query attention with norms of queries and keys, and experts in every layer.
+This architecture has grouped-query attention with norms of queries and keys, and experts in every
+layer.
 """
 
 NUM_BYTE_TOKENS = 256

@@ -12,7 +12,7 @@ from validation.runtimes.llama_cpp.random_file import MoeShape, WeightFormats, f
 MOST_FILE_BYTES = 400 * MB
 """Largest size of a file, in bytes.
 
-A file may be larger if its fewest layers with its experts are.
+A file of two layers is written even if it is larger.
 """
 
 MOST_VOCAB = 4096

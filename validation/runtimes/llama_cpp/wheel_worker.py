@@ -1,7 +1,7 @@
 """Run llama.cpp from the wheel xllamacpp, as the program of a process of its own.
 
 The process reads one JSON object a line, first the set-up and then runs, and answers each with one
-line. It imports nothing of Rosin, so that its CPU time is llama.cpp's.
+line. The process imports nothing of Rosin, so that its CPU time is llama.cpp's.
 """
 
 import json

@@ -74,7 +74,10 @@ class _Engine:
 
 
 def add_hooks(block: nn.Module) -> None:
-    """Give every module a hook before and after its forward pass, each over its own parameters and buffers."""
+    """Give every module a hook before and after its forward pass.
+
+    Each hook goes over the module's own parameters and buffers.
+    """
     engine = _Engine()
 
     def before(module: nn.Module, arguments: Any, keywords: Any) -> None:

@@ -1,10 +1,10 @@
 """Show what stands between plans and the clairvoyant bound: python benchmarks/gap_closers.py.
 
 For some cells of the grid, the table shows by how much the plan's mean end exceeds the clairvoyant
-bound. Further columns show what remains above the same bound after one change. The changes are
+bound. Further columns show what remains above the same bound after one change. The changes are:
 perfect prediction of up to three layers, a link four times as fast, twice the DRAM rate, and half
-as much GPU memory again. Perfect prediction runs on the same machine, with the best cache of the
-future among the caches. Each changed machine is planned anew.
+more GPU memory. Perfect prediction runs on the same machine, with the best cache of the future
+among the caches. Each changed machine is planned anew.
 """
 
 import sys

@@ -209,7 +209,7 @@ def _server_costs(
 
     Costs of nodes come from the time that a file takes beyond the laws with all experts on the
     device. Costs of crossings and of sent nodes come from how much more the file takes with experts
-    on the host; errors of the laws cancel in this difference. Least squares are over shares of a
+    on the host. In this difference, errors of the laws cancel. Least squares are over shares of a
     run's time, so that long runs do not outweigh short ones.
     """
     shares: dict[bool, list[tuple[float, ...]]] = {False: [], True: []}

@@ -4,8 +4,9 @@
 
 The shares are those of sim/runtimes/caching/streams.yaml. The spread of the experts' use gives an
 expert's own share of the variance. Two tokens far apart both choose an expert with a probability
-that is the mean square of its use, and the spread gives that mean square. The coverage of stretches
-of 4 to 256 tokens gives the request's share and the shares that fade. The fit takes minutes.
+that is the mean square of its use. The spread of use gives that mean square. The coverage of
+stretches of 4 to 256 tokens gives the request's share and the shares that fade. The fit takes
+minutes.
 """
 
 import numpy as np

@@ -38,9 +38,9 @@ def build_of(row: MeasuredRow) -> int:
     """Return the number of the newest pull request in the row's build.
 
     The version states it, if it names a pull request. Else the row is dated by the day that its
-    source states or by the day on which its thread was opened, whichever is later: a thread goes on
-    for months after its number. The thread may be in this program's repository or in the other's.
-    ``main of PR #n`` is the build that the pull request was compared with.
+    source states, or by the day on which its thread was opened, whichever is later. A thread goes
+    on for months after its number. The thread may be in this program's repository or in the
+    other's. ``main of PR #n`` is the build that the pull request was compared with.
     """
     if row.runtime not in _NUMBERS:
         return NEWEST_BUILD

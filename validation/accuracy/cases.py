@@ -18,7 +18,10 @@ NOT_SCORED = ("leave out of regret", "outside the ladder")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredArm:
-    """One arm of a case. ``speed`` is tokens a second, or relative to the case's base where only that is published."""
+    """One arm of a case.
+
+    ``speed`` is tokens a second, or relative to the case's base if only that is published.
+    """
 
     case: str
     phase: Phase

@@ -17,7 +17,7 @@ class PriorityLane:
     """One thread, which runs the ready task with the smallest (priority, requeue, number) first.
 
     A task in pieces may be overtaken between pieces. On a stream, a task is launched at its turn
-    and awaited to its end, because a task in the stream's queue could not be overtaken.
+    and awaited to its end. A task in the stream's queue could not be overtaken.
     """
 
     def __init__(self, name: str, pace: Pace, worker: Worker, stream: Stream | None = None) -> None:

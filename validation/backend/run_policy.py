@@ -37,9 +37,9 @@ def execute_policy(
 ) -> ExecutedRun:
     """Run the batch of the problem under the policy, from that residency.
 
-    If the tier is paced, durations are those of the problem's model on its machine; the weights may
-    be a stand-in with the same layers and experts. Raises InputError for a policy that the backend
-    does not execute.
+    If the tier is paced, durations are those of the problem's model on its machine. Weights may be
+    those of a stand-in with the same layers and experts. Raises InputError for a policy that the
+    backend does not execute.
     """
     weights = inputs.weights
     prompts_SL = inputs.prompts_SL

@@ -56,7 +56,10 @@ class TaskWork:
             self._spilled = expert_buffer(parts.weights, ON_HOST, is_pinned=is_pinned)
 
     def bind(self, ticket: Ticket, number: int) -> None:
-        """Give the task its work. The tickets that it waits for are known by now; more may be added."""
+        """Give the task its work.
+
+        The tickets that the task waits for are known by now; more may be added.
+        """
         # A pass is over with the task that was noted as its last when it was emitted.
         while 0 < self._draft.last_task[self.index] < number and self.index + 1 < len(self._modes):
             self.index += 1

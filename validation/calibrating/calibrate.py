@@ -46,8 +46,8 @@ def calibrate(
     """Run every plan once to warm up, then once a round, and fit ``machine`` to these runs.
 
     The plans' own machines do not count. The calibrated file has the name of ``machine``. Raises
-    InputError for a machine that the device cannot stand for, and for a plan that does not fit or
-    that the backend does not execute.
+    InputError for a machine that the device cannot stand for, or for a plan that does not fit or is
+    not executed.
     """
     tier = real_tier(device, machine)
     trials = _trials(plans, machine, tier)

@@ -163,7 +163,10 @@ def _improved(runs: Sequence[ObservedRun], scales: Scales, counts: dict[Group, i
 def _sorted_out(
     runs: Sequence[ObservedRun], scales: Scales
 ) -> dict[Group, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return how long each group's tasks lasted, and how long they should have with those scales."""
+    """Return by group how long tasks lasted, and how long they should have with those scales.
+
+    Both are in ns, one value a task.
+    """
     found: dict[Group, list[NDArray[np.float64]]] = {}
     for run in runs:
         line = run.timed(scales.durations_ns(run))

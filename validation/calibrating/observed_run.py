@@ -95,7 +95,7 @@ class ObservedRun:
         return found
 
     def timed(self, durations_ns: NDArray[np.float64]) -> Timeline:
-        """Return the tasks as the simulator times them with those durations, interference included."""
+        """Return the tasks as the simulator times them with those durations, with interference."""
         tasks = replace(self.tasks, duration_ns=np.rint(durations_ns).astype(np.int64))
         return engine("fast").run_program(Program(platform=self.platform, tasks=tasks))
 

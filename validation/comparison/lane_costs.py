@@ -35,14 +35,14 @@ _NUM_RESOURCES = 6
 class LaneCosts:
     """Costs of lanes, fitted to runs of the calibration plan; the machine file has none of them.
 
-    ``hand_over_ns`` [resource] passes between the end of a task (or its submission) and the start
-    of a task on that other lane that waited for it. ``same_lane_ns`` passes between a task and the
-    next of its lane. ``decision_ns`` passes between the end of a gate and the first submission
-    after it, and ``submission_ns`` between one submission and the next.
+    ``hand_over_ns`` [resource] passes between a task's end (or submission) and the start of a task
+    on that other lane that waited for it. ``same_lane_ns`` passes between a task and the next of
+    its lane. ``decision_ns`` passes between the end of a gate and the first submission after it,
+    and ``submission_ns`` between one submission and the next.
 
     Where ``is_paced`` [resource], a task ends ``late_ns`` after its time, and its real work takes
-    ``work_ns`` [resource, kind], which is NaN for work that the calibration did not run. On other
-    lanes a task takes its price times ``scale`` [resource, kind].
+    ``work_ns`` [resource, kind]. Work that the calibration did not run is NaN. On other lanes a
+    task takes its price times ``scale`` [resource, kind].
     """
 
     hand_over_ns: NDArray[np.float64]

@@ -214,10 +214,10 @@ def _curve(
 
 
 def kernel_tables(path: Path, system: str, machine: Machine) -> KernelTables:
-    """The products and attention kernels of a system, for a machine with that card.
+    """Return the products and attention kernels of a system, for a machine with that card.
 
-    Raises InputError for a path without such tables, an unknown system, a table without the columns,
-    or where pyarrow is not installed.
+    Raises InputError for a path without such tables, an unknown system, a table without the
+    columns, or a missing pyarrow.
     """
     products = measured_products(path, system, machine)
     attention = measured_attention(path, system)

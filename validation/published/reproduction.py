@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 class Cell:
     """One published figure and the simulator's.
 
-    ``mark`` says where the figure stands: P the paper, N notes others took of it, B figures in the
-    authors' repository, C the authors' released code, D derived by arithmetic. ``is_scored`` is
-    False for a cell that its table prints but leaves out of the mean error, for the reason in
-    ``note``. ``comparisons`` are figures of other readings, by name, in the cell's unit.
-    ``error_fraction`` is always simulated / published - 1.
+    ``mark`` says where the figure stands. P: the paper. N: notes that others took of the paper. B:
+    figures in the authors' repository. C: the authors' released code. D: derived by arithmetic.
+    ``is_scored`` is False for a cell that its table prints but leaves out of the mean error, for
+    the reason in ``note``. ``comparisons`` are figures of other readings, by name, in the cell's
+    unit. ``error_fraction`` is always simulated / published - 1.
     """
 
     environment: str

@@ -46,9 +46,9 @@ COPIES = {
 }
 """Settings and shares of the link's rate, by kind of copy.
 
-40 ms an expert is what the authors' micro-benchmark and branch cppExpert state of a pinned copy; 70
-ms is that of a pageable one (on E1; on the other machine by its link). DeepSpeed-MII reaches the
-link's rate.
+40 ms an expert is what the authors' micro-benchmark and branch cppExpert state of a pinned copy. 70
+ms is that of a pageable copy on E1; the other machine's follows from its link. DeepSpeed-MII
+reaches the link's rate.
 """
 
 CONSTANTS = {

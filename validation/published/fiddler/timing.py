@@ -32,8 +32,8 @@ def single(
 ) -> dict[str, Seconds]:
     """Return the times of single sequences, by reading.
 
-    Readings differ in prompts alone: under all of them, an expert of one token is computed where it
-    lies, and copies of its activations make 0.02 %. So every reading times each prompt, but only
+    Readings differ in prompts alone. Under all readings, an expert of one token is computed where
+    it lies, and copies of its activations make 0.02 %. So every reading times each prompt, but only
     the first times a decoded token. Attention of a decoded token is too short for the answer's
     length to matter.
     """

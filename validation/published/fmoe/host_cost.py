@@ -1,9 +1,10 @@
 """Host time of a layer on fMoE's testbed, from the measured loops of ``host_time.csv``.
 
 All five systems run in one engine, with a hook before and after every module, so the loop with
-hooks stands for each. ``benchmarks/fmoe_host_time.py`` measured it with transformers 4.47.1 (the
-released code asks for 4.37.1 to 4.50) and torch 2.13, on one core of a shared Xeon at 2.8 GHz. The
-figures are the least of 15 repeats; medians are 2 to 22 % more. The machine prices launches.
+hooks stands for each. ``benchmarks/fmoe_host_time.py`` measured the loop with transformers 4.47.1
+and torch 2.13, on one core of a shared Xeon at 2.8 GHz. The released code asks for transformers
+4.37.1 to 4.50. The figures are the least of 15 repeats; medians are 2 to 22 % more. The machine
+prices launches.
 """
 
 import csv

@@ -25,10 +25,10 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 class Answers:
     """One answer of ``CHOICES`` to each question. The first three hold for all systems alike.
 
-    ``serving``: a layer's experts are brought one at a time in a loop, which is over all experts or
-    over those that a token selects; or all misses are brought over all links at once. ``keeping``:
-    experts are given up after each pass, or kept in a cache. ``prompt``: a whole prompt is one
-    iteration, in which speculation names top-k experts of a layer; or every token is one.
+    ``serving``: a loop brings a layer's experts one at a time, either all or those that a token
+    selects. Or all misses come over all links at once. ``keeping``: experts are given up after each
+    pass, or kept in a cache. ``prompt``: a whole prompt is one iteration, in which speculation
+    names top-k experts of a layer; or every token is one.
 
     ``deepspeed``: it fetches whole layers, or selected experts. ``mixtral_offloading``: how the
     next layer waits for speculated experts. ``promoe``: gates on earlier hidden states, or

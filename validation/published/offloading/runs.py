@@ -30,9 +30,9 @@ MACHINES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 """The machine of each environment, and its overrides.
 
-The papers do not name hosts, except for S1 and S2 (24 cores as a cloud counts them, 192 GB) and the
-100 GB/s of S2's memory. Mixtral-Offloading's RTX 3060 is on PCIe 3 (its section 4.3), at the rate
-of Fiddler's PCIe 3 machine.
+The papers name no hosts except S1 and S2 (24 cores as a cloud counts them, 192 GB), and the 100
+GB/s of S2's memory. Mixtral-Offloading's RTX 3060 is on PCIe 3 (its section 4.3), at the rate of
+Fiddler's PCIe 3 machine.
 """
 
 
@@ -73,7 +73,7 @@ class OffloadingRun:
 
 
 def lightning(micro_batch: int) -> Policy:
-    """Return MoE-Lightning with the paper's micro-batch, attention on the CPU, experts on the GPU."""
+    """Return MoE-Lightning with that micro-batch, attention on the CPU, and experts on the GPU."""
     policy = with_settings(find_policy("moe-lightning"), {"kv_layers": "0", "ffn_on_gpu": "true"})
     feeding = replace(
         policy.feeding,

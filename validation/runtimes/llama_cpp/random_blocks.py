@@ -29,7 +29,7 @@ NV_SCALE = 0x10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedByte:
-    """One byte of a block: the bits of ``random_mask`` are random, the others those of ``value``."""
+    """One byte of a block: the bits of ``random_mask`` are random, the others are ``value``'s."""
 
     offset: int
     value: int

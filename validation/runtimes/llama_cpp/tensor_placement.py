@@ -1,8 +1,8 @@
 """Evaluate where llama.cpp puts the tensors of a file, and compare that with its log.
 
 The evaluation is ours: of llama.cpp's arguments over the file's tensor table. The rules are those
-of src/llama-model.cpp at 0c1e57098: the input embedding stays on the host, the last layers go to
-devices, the first override that matches a name wins.
+of src/llama-model.cpp at 0c1e57098. The input embedding stays on the host, the last layers go to
+devices, and the first override that matches a name wins.
 """
 
 from collections.abc import Mapping, Sequence

@@ -21,10 +21,10 @@ from validation.accuracy.rows import MeasuredRow
 from validation.accuracy.spreads import spread_of
 
 UNPROBED_DRAM_FRACTION = 0.78
-"""Share of the datasheet's rate that stands for the rate of memory, if the source states neither.
+"""Share of the datasheet's rate that stands for a probe of memory.
 
-Neither the memory nor a probe of it is stated then. The share is the middle of published probes of
-desktop memory (0.70 to 0.87).
+The share is used if the source states neither the memory nor a probe. Its value is the middle of
+published probes of desktop memory (0.70 to 0.87).
 """
 
 

@@ -10,8 +10,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentShape:
-    """Dimensions of multi-head latent attention (arXiv 2405.04434): ranks of latents, and of a
-    head.
+    """Ranks of the latents and dimensions of a head in latent attention (arXiv 2405.04434).
 
     A ``query_rank`` of 0 means that queries are not compressed.
     """

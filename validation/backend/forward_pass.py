@@ -81,7 +81,7 @@ class Sequences:
         )
 
     def cache(self, layer: int, place: torch.device) -> Tensor:
-        """Return the KV cache of a layer, moved to where the layer runs."""
+        """Return the KV cache of a layer, moved to ``place``, where the layer runs."""
         if self.caches_2SKCH[layer].device != place:
             self.caches_2SKCH[layer] = self.caches_2SKCH[layer].to(place)
         return self.caches_2SKCH[layer]

@@ -47,9 +47,9 @@ class PacedLink:
 def copy_evenly(copy: Copy, began_ns: int, duration_ns: int) -> int:
     """Copy piece by piece over ``duration_ns`` from ``began_ns`` on, and return the bytes copied.
 
-    The next piece makes up for the lateness of one. The caller sleeps until the end. Between pieces
-    the processor is left to other threads, which compute on it, so only the end is awaited by
-    polling the clock.
+    If a piece is late, the next pieces make up for it. The caller sleeps until the end. Between
+    pieces the processor is left to other threads, which compute on it. So only the end is awaited
+    by polling the clock.
     """
     pieces = copy.pieces(-(-copy.num_bytes // PIECE_BYTES))
     for number, piece in enumerate(pieces):

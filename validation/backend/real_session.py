@@ -25,8 +25,8 @@ _LAYER_FETCH = TaskKind.LAYER_FETCH
 class RealSession:
     """The ``sim.engine.program.Session`` of real lanes.
 
-    A copy that starts between the look at it and its recall runs. ``ahead`` says which copies of
-    layers are submitted before their turn; None means none.
+    If a copy starts after it was checked but before it is taken back, the copy runs. ``ahead`` says
+    which copies of layers are submitted before their turn; None means none.
     """
 
     def __init__(

@@ -74,9 +74,10 @@ def policy_of(system: str, model: str, batch: Batch, reading: Answers = ADOPTED)
 
 
 def _deepspeed(model: str, batch: Batch, reading: Answers) -> Policy:
-    """Return the policy of whole layers.
+    """Return DeepSpeed-Inference's policy in a reading: an LRU of experts, or whole layers.
 
-    In the loop all experts of a layer come one by one; over all links a layer is streamed whole.
+    With whole layers, the loop brings all experts of a layer one by one; over all links, a layer is
+    streamed whole.
     """
     if reading.deepspeed == "experts":
         return _one_budget(_eager_lru())

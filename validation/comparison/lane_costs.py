@@ -211,7 +211,7 @@ def _padded(flags: NDArray[np.bool_], value: bool) -> NDArray[np.bool_]:
 
 
 def _typical(values: NDArray[np.int64], kept_fraction: float) -> float:
-    """Return the mean of the shortest values, of which ``kept_fraction`` counts; 0 without values.
+    """Return the mean of the shortest ``kept_fraction`` of the values; 0 without values.
 
     The longest delays come from something else that had the processor. A mean is right because
     delays add up.

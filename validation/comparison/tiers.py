@@ -43,9 +43,10 @@ def real_tier(device: str, machine: Machine) -> Tier:
 
 
 def tier_of(device: str, machine: Machine) -> Tier:
-    """Return the tier of a device, which may be ``paced``, or as for ``real_tier``.
+    """Return the tier of a device's name: PACED, or that of ``real_tier``.
 
-    ``paced`` stands for any machine. ``auto`` chooses it for a machine that is not this computer.
+    ``paced`` stands for any machine. ``auto`` chooses PACED for a machine that is not this
+    computer.
     """
     is_here = machine.description.startswith(EMULATED)
     if torch.cuda.is_available():

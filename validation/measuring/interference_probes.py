@@ -56,7 +56,7 @@ def measure_interference(
     There are ``num_rounds`` rounds, or more until half as many were quiet for every pair. A lane is
     timed alone right before it is timed beside each other lane, so that drift cancels. Pairs that
     another process disturbed do not count, if there are enough others. Between lanes of one core,
-    being put off the core is what is measured, and so no disturbance.
+    being put off the core is what is measured; it does not count as a disturbance.
     """
     pairs: dict[tuple[str, str], list[Pair]] = {pair: [] for pair in permutations(loads, 2)}
     for number in range(MOST_TIMES * num_rounds):

@@ -40,7 +40,7 @@ CARDS_MIB = {
 }
 """MiB that CUDA reports, by card.
 
-The figures come from the machine files of this project. Others come from logs of Ultralytics in
+Some figures come from the machine files of this project. Others come from logs of Ultralytics in
 public repositories ('NVIDIA RTX A6000, 48685.3125MB', 'Tesla P100-PCIE-16GB, 16280.875MB'), and of
 llama.cpp (RTX PRO 6000, pull request 23604). RTX 3070 and 4080 have 97.5 % of the stated size, the
 least share of the other cards. RTX 3090 Ti and 4090D are taken to be as their sisters of as many

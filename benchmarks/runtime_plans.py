@@ -2,8 +2,8 @@
 
     python benchmarks/runtime_plans.py -o grid.md
 
-The cells are six machines, four models and two loads. Llama.cpp's prices predict all times; nothing
-is run.
+The cells are six machines, four models and two loads. The prices of llama.cpp predict all times;
+nothing is run.
 """
 
 import argparse

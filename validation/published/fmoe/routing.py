@@ -2,9 +2,9 @@
 
 Nobody has published how Qwen1.5-MoE or Phi-3.5-MoE route, and of Mixtral only how often experts
 repeat. So the statistics are those measured on DeepSeek-V2-Lite's chat. These statistics are
-carried over as excess over chance, (share - chance) / (1 - chance). An active expert is reused 1,
-2, 4, 16, 128 tokens later with .185, .115, .084, .061, .040. This layer's experts recall .42 of the
-next layers' experts. The same token recalls .26.
+carried over as excess over chance, (share - chance) / (1 - chance). The excess of reusing an active
+expert 1, 2, 4, 16, 128 tokens later is .185, .115, .084, .061, .040. That of recalling the next
+layers' experts from this layer's is .42; the same token recalls experts with .26.
 
 What counts most for fMoE is how much of an iteration its nearest stored map foretells. Searched as
 fMoE does, that is .52 to .69 of the experts on DeepSeek-V2-Lite's three traces, and .59 on this

@@ -46,8 +46,8 @@ ASSUMPTIONS = (
 class Gain:
     """The gain of one model through host memory.
 
-    By load, ``ttft_ratios`` say how many times shorter TTFT is, ``tpot_reductions`` which share of
-    TPOT goes. ``throughput_ratio`` is the request rate over the baseline's, at equal TTFT.
+    By load, ``ttft_ratios`` say how many times shorter TTFT is, and ``tpot_reductions`` by which
+    share TPOT falls. ``throughput_ratio`` is the request rate over the baseline's, at equal TTFT.
     """
 
     model: str

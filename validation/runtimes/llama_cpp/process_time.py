@@ -10,8 +10,8 @@ PROC = Path("/proc")
 def cpu_s(process_id: int) -> float | None:
     """Return the seconds that all threads of a process have had the processor.
 
-    Only Linux tells them, thread by thread, in nanoseconds (``schedstat``). Return None on other
-    systems.
+    Only Linux tells them, thread by thread, in nanoseconds (``schedstat``). Return None if the
+    system does not tell them.
     """
     total_ns = 0
     try:

@@ -1,9 +1,10 @@
-"""Every named system beside itself without its prefetch, its cache rule or its dispatch: python
-benchmarks/ablations.py [ROW ...].
+"""Compare every named system with ablations: without prefetch, or with a plainer cache or dispatch.
 
-A row that is much slower than one of its own ablations is either simulated wrongly, or its idea
-does not pay on that machine. Time per token in ms; in brackets, how much longer the row takes than
-the ablation. One draw of the routing, the same for all.
+    python benchmarks/ablations.py [ROW ...]
+
+A row that is much slower than one of its own ablations is simulated wrongly, or its idea does not
+pay on that machine. The table has TPOT and TTFT of row and ablation in ms. Beside them stands by
+how much the row takes longer. All runs use one draw of the routing.
 """
 
 import argparse
@@ -39,7 +40,7 @@ CELLS = (
 
 
 def ablations(row: Policy) -> Iterator[tuple[str, Policy]]:
-    """The row with one of its parts replaced by a plainer one."""
+    """Yield the ablations of a row: a name, and the row with one part replaced by a plainer one."""
     if row.prefetch.is_active:
         yield "no prefetch", replace(row, prefetch=NoPrefetch())
     if row.cache.score is not None and not isinstance(row.cache, LruCache):
@@ -58,7 +59,7 @@ def timed(setting: Setting, policy: Policy) -> Metrics | None:
 
 
 def main() -> None:
-    """Print the tables: decode, then the prompt."""
+    """Print the table: a line for each row, model, machine and ablation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "rows", nargs="*", default=[row.name for row in POLICIES.values()], metavar="ROW"

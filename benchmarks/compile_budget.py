@@ -1,9 +1,10 @@
-"""What compiling costs: CPU seconds of every step of ``rosin prepare``, in an empty cache.
+"""Measure what compiling costs: CPU seconds of every step of ``rosin prepare``, in an empty cache.
 
     python -m benchmarks.compile_budget [--functions 20]
 
-Everything runs in one process, step after step, so that no function is compiled twice. The exit code is
-1 where the budget is exceeded. ``--functions`` lists the functions that take longest by themselves.
+Everything runs in one process, step after step, so that no function is compiled twice. The exit
+code is 1 if the budget is exceeded. ``--functions`` lists the functions whose own compilation takes
+longest.
 """
 
 import argparse
@@ -16,7 +17,8 @@ from typing import Any
 from numba.core import config, event
 
 BUDGET_CPU_S = 60.0
-"""Issue 21: all kernels together, on a machine that nobody else uses."""
+"""The most CPU seconds that all kernels may take together, on an otherwise idle machine (issue 21).
+"""
 
 
 def main() -> int:
@@ -50,7 +52,7 @@ def _measure(num_functions: int) -> float:
 
 
 def _pace_s() -> float:
-    """Return the CPU seconds of a loop of pure arithmetic: how fast this machine is just now."""
+    """Return the CPU seconds of a fixed loop of arithmetic: this machine's present speed."""
     start_s, total = time.process_time(), 0
     for number in range(20_000_000):
         total += number
@@ -58,18 +60,18 @@ def _pace_s() -> float:
 
 
 class _OwnTimes(event.Listener):
-    """CPU seconds of each function, without those that it calls."""
+    """Record CPU seconds of compiling each function, without the functions that it calls."""
 
     def __init__(self) -> None:
         self.found: dict[str, list[float]] = defaultdict(list)
         self._running: list[list[float]] = []
 
     def on_start(self, found: Any) -> None:
-        """Note that numba begins with a function."""
+        """Note that numba begins to compile a function."""
         self._running.append([time.process_time(), 0.0])
 
     def on_end(self, found: Any) -> None:
-        """Note that it has done with one."""
+        """Note that numba has compiled a function."""
         start_s, of_parts_s = self._running.pop()
         took_s = time.process_time() - start_s
         if self._running:

@@ -1,8 +1,9 @@
-"""The host time of eager MoE loops, measured: ``python -m benchmarks.fmoe_host_time``.
+"""Measure the host time of eager MoE loops: ``python -m benchmarks.fmoe_host_time``.
 
-It runs the MoE blocks of transformers (version 4, whose blocks loop over all experts, as the evaluated engine's do) with tiny
-weights, so that what takes time is Python and PyTorch's dispatch. A figure is process time, the least of several repeats; the
-spread says how noisy the machine was. Kernels are counted as operators that reach a device; the machine file prices them.
+The benchmark runs MoE blocks of transformers 4, which loop over all experts as the evaluated
+engine's blocks do. Weights are tiny, so that Python and PyTorch's dispatch take the time. A figure
+is process time, the least of several repeats; the spread shows how noisy the machine was. Operators
+that reach a device count as kernels; the machine file prices these.
 """
 
 import csv
@@ -33,7 +34,7 @@ WITHOUT_KERNEL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostTime:
-    """Process time of one layer's block, in microseconds, for so many tokens of one pass."""
+    """Process time of one layer's MoE block for one pass of ``tokens`` tokens, in microseconds."""
 
     model: str
     num_experts: int
@@ -60,7 +61,7 @@ class _Count(TorchDispatchMode):
 
 
 class _Engine:
-    """Stand for the offloading engine, whose calls are C++ and take next to nothing themselves."""
+    """Stand for the offloading engine, whose C++ calls take next to no time."""
 
     def __init__(self) -> None:
         self.held: set[int] = set()
@@ -73,11 +74,14 @@ class _Engine:
 
 
 def add_hooks(block: nn.Module) -> None:
-    """Give every module a hook before and after its forward pass, each over its own parameters and buffers."""
+    """Give every module a hook before and after its forward pass.
+
+    Each hook goes over the module's own parameters and buffers.
+    """
     engine = _Engine()
 
     def before(module: nn.Module, arguments: Any, keywords: Any) -> None:
-        """Begin with each tensor of the module."""
+        """Begin with each tensor of the module, as the engine does before a forward pass."""
         with torch.no_grad():
             # The engine's hooks collect devices, so this stand-in spends the time on it as well.
             devices = []
@@ -88,7 +92,7 @@ def add_hooks(block: nn.Module) -> None:
                 engine.touch(buffer)
 
     def after(module: nn.Module, arguments: Any, output: Any) -> None:
-        """End with each tensor of the module."""
+        """End with each tensor of the module, as the engine does after a forward pass."""
         with torch.no_grad():
             devices = []
             for tensor in module.parameters(recurse=False):
@@ -103,7 +107,7 @@ def add_hooks(block: nn.Module) -> None:
 
 
 def blocks() -> Iterator[tuple[str, int, nn.Module]]:
-    """The three models' MoE blocks, all sizes but the number of experts tiny."""
+    """Yield three models: name, number of experts, and an MoE block whose other sizes are tiny."""
     sizes = {"hidden_size": HIDDEN, "intermediate_size": HIDDEN}
     few = sizes | {"num_experts_per_tok": 2}
     yield "mixtral-8x7b", 8, _block("mixtral", "Mixtral", few | {"num_local_experts": 8})
@@ -114,7 +118,7 @@ def blocks() -> Iterator[tuple[str, int, nn.Module]]:
 
 
 def _block(folder: str, name: str, sizes: dict[str, int]) -> nn.Module:
-    """A block of transformers by its family, which has no types of its own."""
+    """Build the MoE block of a transformers family; its classes are looked up by name."""
     package = f"transformers.models.{folder}"
     config = getattr(import_module(f"{package}.configuration_{folder}"), f"{name}Config")
     module = import_module(f"{package}.modeling_{folder}")
@@ -125,7 +129,7 @@ def _block(folder: str, name: str, sizes: dict[str, int]) -> nn.Module:
 def measure(
     name: str, num_experts: int, block: nn.Module, tokens: int, *, has_hooks: bool
 ) -> HostTime:
-    """Time one block for so many tokens."""
+    """Time one block for one pass of ``tokens`` tokens."""
     given = torch.randn(1, tokens, HIDDEN)
     # Counted in a call of its own, because counting slows a call.
     with torch.no_grad(), _Count() as count:
@@ -144,7 +148,7 @@ def measure(
 
 
 def _times_us(call: Callable[[], object]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Process time of a call in microseconds, once a repeat."""
+    """Return the process time of a call in microseconds: a mean over NUM_CALLS for each repeat."""
     found = []
     with torch.no_grad():
         call()
@@ -158,7 +162,7 @@ def _times_us(call: Callable[[], object]) -> np.ndarray[tuple[int, ...], np.dtyp
 
 
 def main() -> None:
-    """Measure everything and print the CSV."""
+    """Measure every block and print the times as CSV."""
     # Process time adds up over threads, so there is one.
     torch.set_num_threads(1)
     writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -1,8 +1,9 @@
-"""What the number of experts that fMoE names explains: ``python -m benchmarks.fmoe_named``.
+"""Show how fMoE's figures depend on how many experts it names: ``python -m benchmarks.fmoe_named``.
 
-The paper's threshold names top-k experts of a layer, the released code names all. Printed is what lies
-between, LMSYS lengths: fMoE over each baseline where it names at most a share of each layer's experts, the
-likeliest first. Then what fMoE takes by the published ratios, with the baselines' simulated times.
+The paper's threshold names top-k experts of a layer; the released code names all. The benchmark
+prints what lies between, for LMSYS lengths. fMoE names at most a share of each layer's experts, the
+likeliest first, and each figure stands over that of each baseline. Last come the times of fMoE that
+the published ratios give for the simulated times of the baselines.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ LMSYS = all_workloads(("LMSYS",))
 
 
 def naming(share: float, seed: int = 0) -> Mapping[Workload, Metrics]:
-    """Return fMoE's runs where it names at most that share of a layer's experts."""
+    """Return fMoE's metrics if it names at most that share of a layer's experts."""
     return {(model, data): _run(model, data, share, seed) for model, data in LMSYS}
 
 
@@ -56,7 +57,7 @@ def lines(baselines: PointMetrics) -> Iterator[str]:
 
 
 def main() -> None:
-    """Print them."""
+    """Print the lines."""
     for line in lines(measure(BASELINES, BASE, 0, LMSYS)):
         print(line, flush=True)
 

@@ -1,6 +1,7 @@
-"""fMoE's figures with the measured host time and with what the published times ask for:
+"""Compare fMoE's figures under two host times: as measured, and as the published times ask for.
 
-``python -m benchmarks.fmoe_overheads`` prints both, as adopted and with one question answered otherwise.
+``python -m benchmarks.fmoe_overheads`` prints both, as adopted and with one question answered
+otherwise.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ LMSYS = all_workloads(("LMSYS",))
 
 
 def adopted(point: RunKnobs, seed: int = 0) -> Iterator[str]:
-    """fMoE's figures over each baseline's on both data sets, and TPOT with the smallest cache."""
+    """Yield fMoE's figures over each baseline's on both data sets, and TPOT with 6 GB."""
     whole = measure(SYSTEMS, point, seed, all_workloads())
     smallest = measure(SYSTEMS, replace(point, cache_bytes=SMALLEST_BYTES), seed, LMSYS)
     yield f"as adopted: {mean_reduction(whole):.0%}"
@@ -34,7 +35,10 @@ def adopted(point: RunKnobs, seed: int = 0) -> Iterator[str]:
 
 
 def otherwise(point: RunKnobs, seed: int = 0) -> Iterator[str]:
-    """The mean and the orders that stay with one question answered otherwise, LMSYS lengths."""
+    """Yield one line for each reading that answers one question otherwise, on LMSYS lengths.
+
+    A line has the mean reduction and the published orders that the reading gives.
+    """
     found: dict[tuple[str, ...], Mapping[Workload, Metrics]] = {}
     for words, reading in one_otherwise().items():
         given = replace(point, reading=reading)

@@ -1,6 +1,6 @@
-"""All readings of fMoE's evaluation crossed:
+"""Cross all readings of fMoE's evaluation.
 
-``python -m benchmarks.fmoe_sweep`` prints how many give each target.
+``python -m benchmarks.fmoe_sweep`` prints how many combinations give each target.
 """
 
 from collections import Counter
@@ -17,22 +17,25 @@ from validation.published.fmoe.summary import MEAN_TARGET, ORDERS, mean_reductio
 from validation.published.fmoe.systems import BASELINES, BATCHES, DISTANCES, SYSTEMS, RunKnobs, run
 
 SHARED = ("serving", "prompt")
-"""Questions whose answer holds for all systems; with where experts are kept, a point of the sweep.
-"""
+"""Questions whose answers hold for all systems; the answers are a part of each point."""
 KEPT = (("emptied", 96 * GB), ("kept", 12 * GB))
 OVERHEADS_MS = (None, 60.0)
-"""Host time of a layer: what was measured of each model's loop, and what the published times ask for."""
+"""Host time of a layer in ms.
+
+None is the measured time of each model's loop; the other is what the published times ask for.
+"""
 OWN = dict(
     zip(SYSTEMS, ("deepspeed", "mixtral_offloading", "promoe", "moe_infinity", "fmoe"), strict=True)
 )
-"""The question that is asked of one system alone."""
+"""The question that is asked of each system alone, by system."""
 ALL = "all four"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Combination:
-    """One combination: its answers, with cache and overhead among them in words, and the names of
-    the targets that it gives.
+    """One combination of answers, and the names of the targets that it gives.
+
+    ``answers`` contains the cache and the overhead, too, in words.
     """
 
     answers: Mapping[str, str]
@@ -40,7 +43,7 @@ class Combination:
 
 
 def points() -> tuple[RunKnobs, ...]:
-    """Every combination of what holds for all systems."""
+    """Return every combination of what holds for all systems: answers, cache and overhead."""
     return tuple(
         RunKnobs(
             layer_overhead_ms=overhead,
@@ -59,7 +62,7 @@ def points() -> tuple[RunKnobs, ...]:
 def cases_at(
     point: RunKnobs, models: tuple[str, ...], batch: Batch = BATCHES["LMSYS"], seed: int = 0
 ) -> Iterator[Combination]:
-    """Every combination of what is asked of one system alone, at that point."""
+    """Yield, at one point, every combination of the answers that concern one system alone."""
     # Systems do not depend on each other's answers, so each is run once an answer, not once a
     # combination.
     found = {
@@ -107,8 +110,9 @@ def _met(measured: PointMetrics) -> frozenset[str]:
 
 
 def report(cases: list[Combination]) -> Iterator[str]:
-    """How many combinations give each target, and by question, how many of each answer's give all
-    four.
+    """Yield how many combinations give each target, then the counts by question.
+
+    For each question, a line says how many combinations with each answer give all four targets.
     """
     targets = (*ORDERS, "mean")
     yield f"{len(cases)} combinations"

@@ -1,9 +1,10 @@
-"""What stands between plans and the clairvoyant bound: python benchmarks/gap_closers.py.
+"""Show what stands between plans and the clairvoyant bound: python benchmarks/gap_closers.py.
 
-For some cells of the grid: the plan's mean end over the clairvoyant bound, and what remains above
-that same bound with perfect prediction of the next three layers (beside the best cache of the
-future, on the same machine), with the link four times as fast, with twice the DRAM rate, and with
-half as much GPU memory again, planned anew each time.
+For some cells of the grid, the table shows by how much the plan's mean end exceeds the clairvoyant
+bound. Further columns show what remains above the same bound after one change. The changes are:
+perfect prediction of up to three layers, a link four times as fast, twice the DRAM rate, and half
+more GPU memory. Perfect prediction runs on the same machine, with the best cache of the future
+among the caches. Each changed machine is planned anew.
 """
 
 import sys
@@ -45,8 +46,10 @@ NO_GAP = "none"
 
 
 def foreseeing() -> Iterator[Policy]:
-    """Caches that copy ahead what a perfect predictor names, one of them choosing victims by the
-    future.
+    """Yield policies with a perfect predictor of the next layer, or of the next three.
+
+    Each prefetches what the predictor names, into an LRU cache or into one that evicts by the
+    future (Belady).
     """
     base = find_policy("lru")
     for cache in (LruCache(), BeladyCache()):
@@ -62,7 +65,7 @@ def foreseeing() -> Iterator[Policy]:
 
 
 def changed(question: Question, factors: dict[str, float]) -> Question:
-    """The question on a machine with some numbers multiplied."""
+    """Return the question on a machine whose named quantities are multiplied by factors."""
     machine = question.machine
     for path, factor in factors.items():
         *parents, name = path.split(".")
@@ -71,7 +74,10 @@ def changed(question: Question, factors: dict[str, float]) -> Question:
 
 
 def _scaled(part: Any, parents: list[str], name: str, factor: float) -> Any:
-    """A copy of a part of a machine with one quantity multiplied; what is not stated stays so."""
+    """Return a copy of a part of a machine with one quantity multiplied.
+
+    A quantity that the machine does not state stays unstated.
+    """
     if parents:
         child = getattr(part, parents[0])
         return part.model_copy(update={parents[0]: _scaled(child, parents[1:], name, factor)})

@@ -1,5 +1,8 @@
-"""How Mixtral's choices recur beyond the next token, as measured (arXiv 2505.16056), and in our
-routing: ``python -m benchmarks.hybrimoe_locality``.
+"""Compare how Mixtral's choices of experts recur: as measured, and in our routing.
+
+    python -m benchmarks.hybrimoe_locality
+
+The measured statistics are those of arXiv 2505.16056.
 """
 
 import numpy as np
@@ -11,20 +14,23 @@ from validation.published.published_row import PublishedRow, published_rows
 
 Ids = NDArray[np.int16]
 SEQUENCES, TOKENS = 48, 512
-"""Sequences are as long as those measured; of those there were 22,528."""
+"""Sequences drawn, and tokens of each. The measured ones were as long; there were 22,528 of them.
+"""
 LRU_SEQUENCES = 12
-"""Fewer, as every access is looked up in a list; hit rates scatter by 0.2 points between sequences.
+"""Sequences for the LRU, fewer because every access is looked up in a list.
+
+Hit rates scatter by 0.2 points between sequences.
 """
 CACHE_RATIO = 2
-"""Cached experts for each that a token selects, in `segment_hit_rate`."""
+"""Cached experts for each expert that a token selects, in `segment_hit_rate`."""
 
 
 def segment_f1(ids: Ids, num_experts: int, length: int) -> float:
-    """The best F1 score of one set of experts for all of a segment's tokens, over every segment
-    [sequence, token, layer, rank] of a length.
+    """Return the best F1 score of one set of experts for all tokens of a segment.
 
-    The set has as many experts as it likes: those selected by at least so many of the tokens, that
-    number the same everywhere and the best.
+    Segments of ``length`` tokens come from ids [sequence, token, layer, rank]; the score is over
+    all of them. A segment's set contains the experts that at least some number of its tokens
+    select. That number is the same for all segments, and the best one.
     """
     counts = np.bincount(_counts(ids, num_experts, length).ravel(), minlength=length + 1).astype(
         np.float64
@@ -36,8 +42,9 @@ def segment_f1(ids: Ids, num_experts: int, length: int) -> float:
 
 
 def segment_hit_rate(ids: Ids, num_experts: int, length: int) -> float:
-    """Share of a segment's selections that the CACHE_RATIO · K · layers experts serve that it
-    selects most, wherever their layers.
+    """Return the share of a segment's selections that its most selected experts serve.
+
+    A segment keeps CACHE_RATIO · K · layers experts, whichever layers they belong to.
     """
     counts = _counts(ids, num_experts, length)
     kept = CACHE_RATIO * ids.shape[2] * ids.shape[3]
@@ -48,8 +55,9 @@ def segment_hit_rate(ids: Ids, num_experts: int, length: int) -> float:
 
 
 def lru_hit_rate(ids: Ids, num_experts: int, num_slots: int) -> float:
-    """Hit rate, from an empty cache, of one LRU over all layers that is asked for one expert after
-    another, the most weighted first.
+    """Return the hit rate of one LRU over all layers, from an empty cache.
+
+    The LRU is asked for one expert after another, a token's experts by falling weight.
     """
     flat = (ids + np.arange(ids.shape[2])[:, None] * num_experts).reshape(len(ids), -1)
     return float(
@@ -58,7 +66,7 @@ def lru_hit_rate(ids: Ids, num_experts: int, num_slots: int) -> float:
 
 
 def measured(ids: Ids, num_experts: int, row: PublishedRow) -> float:
-    """What a routing has, in percent, of a row of ``locality.csv``."""
+    """Return the value that a routing has for a row of ``locality.csv``, in percent."""
     size = int(row.quantity)
     if row.system == "segment F1":
         return 100.0 * segment_f1(ids, num_experts, size)
@@ -70,8 +78,9 @@ def measured(ids: Ids, num_experts: int, row: PublishedRow) -> float:
 
 
 def _counts(ids: Ids, num_experts: int, length: int) -> NDArray[np.int16]:
-    """How often each segment selects each expert [sequence, first token, layer, expert]; the length
-    is a power of two.
+    """Return how often each segment selects each expert: [sequence, first token, layer, expert].
+
+    ``length`` is the segment's tokens, a power of two.
     """
     counts = np.zeros((*ids.shape[:3], num_experts), np.int16)
     np.put_along_axis(counts, ids.astype(np.int64), 1, axis=3)

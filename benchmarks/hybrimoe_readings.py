@@ -1,6 +1,6 @@
-"""Readings of HybriMoE's cache that no policy here has:
+"""Compare readings of HybriMoE's cache, among them some that no policy here has.
 
-``python -m benchmarks.hybrimoe_readings [TRACE ...]``.
+``python -m benchmarks.hybrimoe_readings [TRACE ...]`` prints their hit rates.
 """
 
 import sys
@@ -32,8 +32,9 @@ READINGS: dict[str, CacheReading] = {
 
 
 def routings(traces: Sequence[str]) -> Iterator[tuple[str, Model, Draw]]:
-    """Mixtral's shipped routing, and recorded traces of DeepSeek-V2-Lite, where what the selected
-    experts' gates leave of 1 is spread by popularity.
+    """Yield Mixtral's shipped routing, and recorded traces of DeepSeek-V2-Lite.
+
+    In a trace, the part of 1 that the selected experts' gates leave is spread by popularity.
     """
     model = load_model("mixtral-8x7b")
     drawn = load_routing("mixtral-8x7b-gates", model).draw(
@@ -52,7 +53,7 @@ def routings(traces: Sequence[str]) -> Iterator[tuple[str, Model, Draw]]:
 
 
 def print_rates(name: str, label: str, rates: Sequence[float]) -> None:
-    """A row of the table: one rate, or one per alpha."""
+    """Print a row of the table: one hit rate in percent, or one per alpha."""
     cells = [f"{rate:.1f} %" for rate in rates] + ["–"] * (2 - len(rates))
     print(f"| {name} | {label} | {' | '.join(cells)} |", flush=True)
 

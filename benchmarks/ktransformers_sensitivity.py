@@ -1,6 +1,6 @@
-"""How far the grid's ranking rests on the stated skew:
+"""Test how far the grid's ranking rests on the stated skew of the routing.
 
-``python -m benchmarks.ktransformers_sensitivity``.
+``python -m benchmarks.ktransformers_sensitivity`` prints the ranking under other routings.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,14 @@ from validation.published.ktransformers.tables import published_grid, simulated_
 
 SHARES = [0.1, 0.3, 0.5, 0.7, 0.9]
 VARIANTS = ((1.0, 1.0), (0.5, 1.0), (0.0, 1.0), (1.0, 0.0), (1.0, 0.25), (0.9, 4.0), (0.6, 16.0))
-"""Factors on the shares that persist within a request, and on that of popularity, the stated one
-first.
+"""Factors on the shares that persist within a request, and on the share of popularity.
+
+The first variant is the stated routing.
 """
 
 
 def variants() -> Iterator[tuple[str, Routing]]:
-    """Routings by name: the shipped statistics, scaled, and uniform."""
+    """Yield routings by name: the shipped statistics with scaled shares, then uniform routing."""
     stated = load_routing(None, load_model("qwen3-next-80b-a3b", "fp8"))
     assert isinstance(stated, LatentRouting)
     for persistence, popularity in VARIANTS:
@@ -34,7 +35,7 @@ def variants() -> Iterator[tuple[str, Routing]]:
 
 
 def scaled(routing: LatentRouting, persistence: float, popularity: float) -> LatentRouting:
-    """The routing with its shares multiplied."""
+    """Return the routing with its persisting shares and its share of popularity multiplied."""
     stated = routing.numbers
     scaled_numbers = replace(
         stated,
@@ -49,7 +50,7 @@ def scaled(routing: LatentRouting, persistence: float, popularity: float) -> Lat
 
 
 def ranking(routing: Routing, seed: int = 0) -> Ranking:
-    """The ranking at five shares, from one request."""
+    """Return the ranking of placements at the five SHARES, from one request."""
     published = published_grid(SHARES)
     given = bench(seed, routing=routing, num_requests=1)
     return Ranking(

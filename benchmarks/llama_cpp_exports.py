@@ -1,11 +1,11 @@
-"""Exported plans against llama.cpp's own parser and memory: bytes by device.
+"""Check exported plans against llama.cpp's own parser and memory: bytes by device.
 
-python -m benchmarks.llama_cpp_exports --binary FOLDER [--plans N] [--seed N]
+    python -m benchmarks.llama_cpp_exports --binary FOLDER [--plans N] [--seed N]
 
-FOLDER has llama-fit-params and ggml-rpc-server. Plans for PCs and loads drawn at random, on sparse
-files of three models, are given to llama-fit-params as they are exported; loopback devices stand
-for the GPUs. It prints MiB of weights, of keys and values, and of buffers by device, without
-allocating anything.
+FOLDER has llama-fit-params and ggml-rpc-server. Plans are made for PCs and loads drawn at random,
+on sparse files of three models. llama-fit-params gets the arguments as they are exported; loopback
+devices stand for the GPUs. The program prints MiB of weights, of keys and values, and of buffers by
+device, without allocating anything.
 """
 
 import argparse
@@ -47,14 +47,15 @@ ROOMS = (16384, 32768, 65536)
 KV_TYPES = (None, "q8_0", "q4_0", "f16,q8_0")
 
 LEAST_RATIO = 0.999
-"""Printed sizes are whole MiB, in part rounded up."""
+"""Least accepted ratio of planned to printed sizes, which are whole MiB, in part rounded up."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """What llama-fit-params made of a plan: MiB of weights, caches and buffers by device. Loopback
-    devices do not copy experts for prompts, so the host's buffers are compared with those of the
-    plan without such copies.
+    """What llama-fit-params made of a plan: MiB of weights, caches and buffers by device.
+
+    Loopback devices do not copy experts for prompts. So the host's buffers are compared with those
+    of the plan without such copies.
     """
 
     machine: str
@@ -64,7 +65,7 @@ class Read:
 
     @property
     def is_same(self) -> bool:
-        """Whether weights and caches agree on each device; llama.cpp rounds down."""
+        """Whether weights and caches agree on each device, rounded down to MiB as by llama.cpp."""
         return all(
             (int(memory.weights / MIB), int(memory.kv / MIB)) == self.reported[name][:2]
             for name, memory in self.own.items()
@@ -72,7 +73,7 @@ class Read:
 
     @property
     def buffer_ratios(self) -> list[float]:
-        """Planned bytes of buffers over reported ones, by GPU."""
+        """Planned bytes of buffers over reported ones, one ratio per GPU."""
         return [
             memory.compute / MIB / self.reported[name][2]
             for name, memory in self.own.items()
@@ -86,7 +87,7 @@ class Read:
 
 
 def main() -> None:
-    """Plan, export, let the program read it, and compare."""
+    """Make plans, export them, let llama-fit-params read them, and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=Path, required=True)
     parser.add_argument("--plans", type=int, default=40)
@@ -133,7 +134,7 @@ def _reads(folder: Path, files: Sequence[Path], count: int, seed: int) -> Iterat
 
 
 def _read(folder: Path, machine: str, answer: RuntimeAnswer, num_gpus: int) -> Read:
-    """Let llama-fit-params read the exported arguments, on as many loopback devices."""
+    """Let llama-fit-params read the exported arguments, on one loopback device for each GPU."""
     words = _known_words(command_of(answer.file).all_words)
     with loopback_devices(folder, num_gpus) as devices:
         command = [str(folder / "llama-fit-params"), *words, "-fitp", "on", "--no-repack"]

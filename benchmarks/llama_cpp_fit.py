@@ -1,11 +1,11 @@
-"""Our evaluation of llama.cpp's --fit against what llama.cpp prints.
+"""Compare our evaluation of llama.cpp's --fit with what llama.cpp prints.
 
-python -m benchmarks.llama_cpp_fit --binary FOLDER [--choices N] [--seed N]
+    python -m benchmarks.llama_cpp_fit --binary FOLDER [--choices N] [--seed N]
 
 FOLDER has llama-fit-params and ggml-rpc-server. Sparse files (headers, and holes for weights) of
-three models are fitted to one or two loopback devices with random targets and contexts.
-llama-fit-params allocates nothing. Buffers of a loopback device are those that the program prints, as they are not
-those of a GPU.
+three models are fitted to one or two loopback devices. Targets and contexts are random.
+llama-fit-params allocates nothing. The buffers of a loopback device are taken from the program's
+output, because they differ from a GPU's.
 """
 
 import argparse
@@ -37,7 +37,7 @@ MOST_DEVICES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """What both chose: the number of layers, and overrides in words."""
+    """The choices of llama.cpp (``said``) and of our evaluation: layers and overrides, in words."""
 
     file: str
     context_tokens: int
@@ -47,7 +47,7 @@ class Fitted:
 
 
 def main() -> None:
-    """Fit, compare, print."""
+    """Fit random cases both ways and print the choices that differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=Path, required=True)
     parser.add_argument("--choices", type=int, default=30)
@@ -108,7 +108,7 @@ def fit_once(folder: Path, file: Path, devices: LoopbackDevices, draw: random.Ra
 
 
 def _in_words(arguments: LlamaArguments, num_layers: int) -> str:
-    """Layers on devices, their split, and each pattern of an override with its device."""
+    """Return layers on devices, their split, and each override's pattern and device, in words."""
     most = num_layers + 1
     layers = most if arguments.gpu_layers is None else min(most, arguments.gpu_layers)
     patterns = sorted(

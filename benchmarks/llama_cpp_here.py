@@ -1,9 +1,9 @@
-"""Real llama.cpp on this machine's CPU: laws measured on three shapes, checked on three others.
+"""Run real llama.cpp on this machine's CPU: laws measured on three shapes, checked on three others.
 
-python -m benchmarks.llama_cpp_here -o out/llama-cpp-here [--binary PATH] [--rounds N]
+    python -m benchmarks.llama_cpp_here -o out/llama-cpp-here [--binary PATH] [--rounds N]
 
-Files of six small shapes in three formats are run by one thread, rounds interleaved, and timed by
-CPU time. Laws are fitted on shapes a, c and e; b, d and f are predicted.
+One thread runs files of six small shapes in three formats, in interleaved rounds. Times are CPU
+times. Laws are fitted on shapes a, c and e; they predict shapes b, d and f.
 """
 
 import argparse
@@ -35,7 +35,7 @@ FORMATS = ("q8_0", "q4_k", "bf16")
 
 
 def _say(name: str, stage: str, share: float) -> None:
-    """Say how far the measurement of a format is."""
+    """Print how far the measurement of a format is."""
     print(f"{name} {stage} {share:.0%}", flush=True)
 
 
@@ -61,19 +61,19 @@ TRAINED = (
     _shape("c", 12, 2048, (12, 8, 768), 32),
     _shape("e", 32, 768, (12, 6, 256), 12),
 )
-"""Laws are fitted on these, each with two numbers of experts a token."""
+"""Shapes that laws are fitted on, each with two numbers of experts a token."""
 
 TESTED = (
     _shape("b", 24, 1024, (12, 8, 768), 16),
     _shape("d", 8, 2048, (3, 2, 4096), 32),
     _shape("f", 10, 2560, (2, 1, 1536), 20),
 )
-"""These are predicted."""
+"""Shapes that the laws predict."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One file: milliseconds a token, measured and predicted, and the noise of the measurement."""
+    """One file's milliseconds a token, measured and predicted, and the noise of the measurement."""
 
     name: str
     is_predicted: bool
@@ -86,7 +86,7 @@ class Row:
 
 
 def main() -> None:
-    """Measure, fit, predict, write."""
+    """Measure all files, fit laws, predict all points, and write both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", type=Path, required=True)
     parser.add_argument("--binary", type=Path)
@@ -118,7 +118,7 @@ def main() -> None:
 
 
 def predicted_rows(points: Sequence[KernelPoint]) -> list[Row]:
-    """Fit on the trained shapes, predict every point."""
+    """Fit laws on the trained shapes and predict every point."""
     names = {shape.name for shape in TRAINED}
     trained = [point for point in points if point.shape_name in names]
     laws = fit_laws(trained)
@@ -144,7 +144,7 @@ def predicted_rows(points: Sequence[KernelPoint]) -> list[Row]:
 
 
 def page(program: str, rows: Sequence[Row]) -> str:
-    """The table in Markdown, with errors of the predicted rows and the noise of all."""
+    """Return the table in Markdown, with errors of the predicted rows and the noise of all rows."""
     lines = [
         f"{program}, 1 thread, CPU time.",
         "",
@@ -184,8 +184,10 @@ def _summary(phase: str, rows: Sequence[Row]) -> str:
 
 
 def repeated_tau(measured: np.ndarray, noise: np.ndarray) -> float:
-    """Kendall's tau between the medians of odd and of even rounds, which differ by the noise: the mean
-    over all ways in which the differences of the files may point.
+    """Return Kendall's tau between the medians of odd rounds and of even rounds.
+
+    The two medians of a file differ by its noise, in an unknown direction. The result is the mean
+    over all combinations of directions.
     """
     found = []
     for signs in itertools.product((-1, 1), repeat=len(measured)):

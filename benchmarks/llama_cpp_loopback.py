@@ -1,8 +1,9 @@
-"""Two devices by loopback RPC: what runs on them, and the laws and costs that predict it.
+"""Two devices by loopback RPC: the runs on them, and the laws and costs that predict these runs.
 
-A server of one thread on this machine stands for the GPU. Both sides take turns, so a token's time is
-the CPU time of both. Laws of the kernels are measured on the CPU alone on shapes b, c and e; what
-crossing to the server costs, on the same shapes with all experts there, with half, and with none.
+A server of one thread on this machine stands for the GPU. Client and server take turns, so a
+token's time is the CPU time of both. Laws of the kernels are measured on the CPU alone, on shapes
+b, c and e. The costs of crossing to the server are measured on the same shapes: with all experts
+there, with half, and with none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,8 @@ FORMAT = WeightFormats(experts="q8_0")
 FITTED = (TESTED[0], TRAINED[1], TRAINED[2])
 PREDICTED = TRAINED[0]
 MACHINE = "desktop-rtx-4090-ddr5"
-"""Lends the question a GPU; none of its rates is used where laws cover a part."""
+"""The machine that lends the question a GPU; laws replace its rates in every part that they cover.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +58,14 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class LawRuns:
-    """Runs that laws rest on: on the CPU alone, and with the device."""
+    """The runs that laws and costs are fitted on: on the CPU alone, and with the device."""
 
     alone: tuple[Run, ...]
     beside: tuple[Run, ...]
 
     @property
     def all(self) -> tuple[Run, ...]:
-        """Both."""
+        """All runs: those on the CPU alone, then those with the device."""
         return (*self.alone, *self.beside)
 
 
@@ -92,7 +94,7 @@ def device_arguments(more: str) -> LlamaArguments:
 
 
 def model_file(folder: Path, case: Case) -> Path:
-    """Return the case's file, written when it is first asked for."""
+    """Return the path of the case's file, and write the file when it is first asked for."""
     path = folder / f"{case.name}.gguf"
     if not path.exists():
         write_random_gguf(case.shape, case.formats, path)
@@ -100,7 +102,7 @@ def model_file(folder: Path, case: Case) -> Path:
 
 
 def session_of(run: Run, binary: Path, folder: Path, devices: LoopbackDevices) -> BenchSession:
-    """Return what starts a run."""
+    """Return the session of llama-bench that takes a run's samples."""
     path = model_file(folder, run.case)
     buffers = devices.buffers if run.has_device else ()
     settings = RunSettings(model_file=path, arguments=run.arguments, devices=buffers)
@@ -115,7 +117,7 @@ def session_of(run: Run, binary: Path, folder: Path, devices: LoopbackDevices) -
 
 
 def samples_of(sessions: Mapping[Run, BenchSession], rounds: int) -> dict[Run, list[Sample]]:
-    """Take samples of all runs in rounds, forwards and backwards in turn."""
+    """Take samples of all runs in rounds, in alternating order."""
     found: dict[Run, list[Sample]] = {run: [] for run in sessions}
     for index in range(rounds):
         for run in sessions if index % 2 == 0 else reversed(list(sessions)):
@@ -126,12 +128,12 @@ def samples_of(sessions: Mapping[Run, BenchSession], rounds: int) -> dict[Run, l
 
 @dataclass(frozen=True, kw_only=True)
 class ServerCosts:
-    """What the server adds, in ns: to each node that it computes, to each change of sides, and for each
-    node that it is sent.
+    """Costs that the server adds, in ns: per node computed, per change of sides, per node sent.
 
-    With a single visit a token its graph is sent once and then run again. Else every visit sends the
-    graph anew, and ggml-rpc sends a node with all that it was computed from, back to the first layer
-    (``add_tensor`` in ggml-rpc.cpp at 0c1e57098): later visits send more.
+    If a token visits the server once, the graph is sent once and then run again. If a token visits
+    it more often, every visit sends the graph anew. ggml-rpc sends a node with all that it was
+    computed from, back to the first layer (``add_tensor`` in ggml-rpc.cpp at 0c1e57098). So later
+    visits send more.
     """
 
     node_ns: float
@@ -146,8 +148,9 @@ class ServerCosts:
 
 
 def sent_nodes(run: Run, session: BenchSession, placement: DevicePlacement) -> float:
-    """Return how many nodes a token sends to the server, each as often as it is sent; the graph's
-    nodes are those that the program's log counts, alike in all layers.
+    """Return how many nodes a token sends to the server, each as often as it is sent.
+
+    The program's log counts the graph's nodes; all layers are taken to have equally many.
     """
     num_nodes = session.log.num_nodes
     assert num_nodes is not None, "the log of a run counts the nodes of its graph"
@@ -166,7 +169,7 @@ def _sent_layers(placement: DevicePlacement) -> int:
 def fitted_host(
     runs: LawRuns, sessions: Mapping[Run, BenchSession], samples: Mapping[Run, Sequence[Sample]]
 ) -> tuple[RuntimeHost, ServerCosts]:
-    """Return a machine with the laws of the kernels, and the server's costs beside them."""
+    """Return a machine with the laws of the kernels, and the costs of the server."""
     points = [_point(run, sessions[run], samples[run]) for run in runs.alone]
     program = sessions[runs.alone[0]].program
     measured = Measured(program=program, threads=1, points=tuple(points))
@@ -202,9 +205,12 @@ def _server_costs(
     host: RuntimeHost,
     kernels: RuntimeKernels,
 ) -> ServerCosts:
-    """Nodes by what a file takes beyond the laws with all of it there; changes of sides, and what is
-    sent, by what the same file takes more with its experts on the host, where errors of the laws
-    cancel. Least squares of shares of a run's time, so that long runs do not outweigh short ones.
+    """Fit the server's costs to the runs with the device.
+
+    Costs of nodes come from the time that a file takes beyond the laws with all experts on the
+    device. Costs of crossings and of sent nodes come from how much more the file takes with experts
+    on the host. In this difference, errors of the laws cancel. Least squares are over shares of a
+    run's time, so that long runs do not outweigh short ones.
     """
     shares: dict[bool, list[tuple[float, ...]]] = {False: [], True: []}
     beyond: dict[bool, list[float]] = {False: [], True: []}
@@ -234,7 +240,7 @@ def _server_costs(
 
 
 def _host(kernels: RuntimeKernels, node_ns: float, crossing_ns: float) -> RuntimeHost:
-    """A machine whose GPU computes as the CPU does, with what the device costs more."""
+    """Return a machine whose GPU computes as the CPU does, with the extra costs of the device."""
     crossing = _quantity(crossing_ns)
     cpu = kernels.model_copy(update={"crossing_ns": crossing})
     slower = _quantity(kernels.node_ns.value + node_ns)

@@ -1,11 +1,12 @@
-"""Own evaluation of llama.cpp's arguments against llama.cpp's: bytes of weights by device.
+"""Compare our evaluation of llama.cpp's arguments with llama.cpp's own: bytes of weights by device.
 
-python -m benchmarks.llama_cpp_placements --binary FOLDER [--plans N] [--seed N] -o out/placements
+    python -m benchmarks.llama_cpp_placements --binary FOLDER [--plans N] [--seed N]
+        -o out/placements
 
-FOLDER has llama-fit-params and ggml-rpc-server. Sparse files (headers, and holes for weights) of
-three models are placed by random arguments: each matrix of experts of each layer on the host or on
-one of two loopback devices, and a random number of layers on devices. llama-fit-params prints MiB
-by device without allocating anything.
+FOLDER has llama-fit-params and ggml-rpc-server. Random arguments place sparse files (headers, and
+holes for weights) of three models. The arguments put each expert matrix of each layer on the host
+or on one of two loopback devices. The number of layers on devices is random, too. llama-fit-params
+prints MiB by device without allocating anything.
 """
 
 import argparse
@@ -81,7 +82,7 @@ MATRICES = ("gate", "up", "down")
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """One set of random arguments: MiB on the host, then on each device, ours and llama.cpp's."""
+    """One set of random arguments, with MiB on host and devices: ours and llama.cpp's."""
 
     model: str
     gpu_layers: int
@@ -91,12 +92,12 @@ class Placed:
 
     @property
     def is_same(self) -> bool:
-        """Whether all agree; llama.cpp rounds down."""
+        """Whether all sizes agree, rounded down to MiB as llama.cpp does."""
         return self.expected_mib == self.reported_mib
 
 
 def main() -> None:
-    """Place, compare, write."""
+    """Place the files by random arguments, compare the sizes, and write them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=Path, required=True)
     parser.add_argument("--plans", type=int, default=45)
@@ -131,7 +132,7 @@ def _generators(seed: int, count: int) -> Iterator[random.Random]:
 def random_placement(
     folder: Path, file: Path, shape: MoeShape, devices: LoopbackDevices, draw: random.Random
 ) -> Placed:
-    """Draw arguments, and place the file by them twice: by our evaluation and by llama.cpp."""
+    """Draw arguments, and place the file by them twice: in our evaluation and in llama.cpp."""
     own, said = _random_overrides(shape, devices.buffers, draw)
     gpu_layers = draw.choice((0, 2, shape.num_layers // 2, shape.num_layers, 99))
     line = shlex.join(["-ngl", str(gpu_layers), "-ts", "1,1", "-ot", own])
@@ -149,8 +150,10 @@ def random_placement(
 def _random_overrides(
     shape: MoeShape, buffers: Sequence[str], draw: random.Random
 ) -> tuple[str, str]:
-    """Overrides in our words and for the devices of the run: a device for each matrix of each layer,
-    one matrix in five left where its layer is.
+    """Draw a device for each expert matrix of each layer; one in five stays with its layer.
+
+    Return the overrides twice: with CUDA devices for our evaluation, and with the run's loopback
+    devices.
     """
     layers: dict[tuple[str, int], list[int]] = defaultdict(list)
     for layer in range(shape.num_layers):
@@ -170,7 +173,7 @@ def _random_overrides(
 def _fit_params(
     folder: Path, file: Path, gpu_layers: int, overrides: str, devices: LoopbackDevices
 ) -> tuple[int, ...]:
-    """MiB of weights on the host, then on each device, as llama-fit-params prints them."""
+    """Return the MiB of weights that llama-fit-params prints: on the host, then on each device."""
     command = [
         *(str(folder / "llama-fit-params"), "-m", str(file), "-fitp", "on"),
         *("--rpc", ",".join(devices.addresses), "-ngl", str(gpu_layers), "-ts", "1,1"),

@@ -1,11 +1,13 @@
-"""Two devices by loopback RPC: placements predicted, run for real, and the plan among them.
+"""Two devices by loopback RPC: placements predicted and run for real, a plan among them.
 
-python -m benchmarks.llama_cpp_two_devices --binary FOLDER [--rounds N] [--step N] -o out/two-devices
+    python -m benchmarks.llama_cpp_two_devices --binary FOLDER [--rounds N] [--step N]
+        -o out/two-devices
 
-FOLDER has llama-bench and ggml-rpc-server. Shape a is predicted by laws of other shapes
-(llama_cpp_loopback.py): ``-ncmoe`` from 0 to all layers, the same of shapes d and f, and with room on
-the device for half of the experts of a the plan of ``rosin plan --runtime llama.cpp`` beside twelve other placements. *Regret* is how
-much slower the plan ran than the fastest of the thirteen.
+FOLDER has llama-bench and ggml-rpc-server. Laws of other shapes (llama_cpp_loopback.py) predict
+shape a with ``-ncmoe`` from 0 to all layers. The same laws predict shapes d and f likewise. The
+plan of ``rosin plan --runtime llama.cpp`` for shape a has room on the device for half of the
+experts. The plan runs beside twelve other placements. *Regret* is how much slower the plan ran than
+the fastest of the thirteen.
 """
 
 import argparse
@@ -40,16 +42,16 @@ from validation.runtimes.llama_cpp.bench import BenchSession
 from validation.runtimes.llama_cpp.rpc import loopback_devices
 
 NUM_BESIDE_PLAN = 3
-"""Rivals that run again beside the plan."""
+"""Number of rivals, the fastest ones, that run again beside the plan."""
 
 OWN = Case(shape=PREDICTED, formats=FORMAT)
 OTHERS = tuple(Case(shape=shape, formats=FORMAT) for shape in TESTED[1:])
-"""Shapes that nothing is fitted on either."""
+"""Other shapes that no law is fitted on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One placement of the predicted shape."""
+    """One placement of a predicted shape: milliseconds a token, and the noise of measuring."""
 
     name: str
     measured_ms: float
@@ -58,15 +60,15 @@ class Row:
 
     @property
     def error(self) -> float:
-        """The prediction over what was measured, less one."""
+        """The predicted time over the measured one, less one."""
         return self.predicted_ms / self.measured_ms - 1
 
 
 def main() -> None:
-    """Run the laws' files and every placement in turn, fit, plan, run the plan, write.
+    """Run all files in turn, fit the laws, make the plan, run the plan, and write the tables.
 
-    What the plan is hangs on the laws, so it runs in rounds of its own, beside the fastest rivals
-    once more: their second times are the ones that it is compared with.
+    The plan depends on the laws, so it runs in later rounds of its own. The fastest rivals run
+    again beside it; their second times are the ones that the plan is compared with.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=Path, required=True)
@@ -120,7 +122,7 @@ def main() -> None:
 
 
 def _swept(case: Case, step: int) -> dict[str, Run]:
-    """-ncmoe from 0 to all layers."""
+    """Return runs of the case with ``-ncmoe`` from 0 to all layers, by that number."""
     return {
         str(count): Run(case=case, arguments=device_arguments(f"-ncmoe {count}"), has_device=True)
         for count in range(0, case.shape.num_layers + 1, step)
@@ -156,7 +158,7 @@ def _rows(
 
 
 def page(what: str, rows: Sequence[Row]) -> str:
-    """The rows in Markdown, with their errors."""
+    """Return the lines of a table in Markdown: the rows, and their errors."""
     lines = [
         f"| {what} | measured ms | predicted | error | noise |",
         "| ---: | ---: | ---: | ---: | ---: |",
@@ -174,7 +176,7 @@ def page(what: str, rows: Sequence[Row]) -> str:
 
 
 def _regret(rows: Sequence[Row]) -> str:
-    """How much slower the plan, the first row, ran than the fastest."""
+    """Return a line with the regret: how much slower the plan (row 0) ran than the fastest."""
     best = min(rows, key=lambda row: row.measured_ms)
     regret = rows[0].measured_ms / best.measured_ms - 1
     return f"\nregret of the plan {regret:.1%}: fastest was {best.name}\n"

@@ -1,8 +1,10 @@
-"""Where host memory serves 15 times as much: ``python -m benchmarks.lmcache_loads``.
+"""Show at which load host memory gives 15 times the throughput.
 
-The abstract of arXiv 2510.09665 says up to 15 times the throughput; its operating point is not
-given. Throughput is compared at the TTFT that the baseline has, so the lower the baseline's load,
-the more is left to gain. Printed are the gains by load, for the three models of the table.
+    python -m benchmarks.lmcache_loads
+
+The abstract of arXiv 2510.09665 says up to 15 times the throughput; it does not give the operating
+point. Throughputs are compared at the baseline's TTFT, so a lower load of the baseline leaves more
+to gain. The benchmark prints the gains by load for the three models of the table.
 """
 
 from validation.published.lmcache.multi_round import (
@@ -15,11 +17,11 @@ from validation.published.lmcache.multi_round import (
 from validation.published.lmcache.serving import cluster_of, fewest_gpus
 
 LOADS = (0.1, 0.2, 0.4, 0.8)
-"""Shares of what the baseline can serve at all."""
+"""Loads as shares of the highest throughput of the baseline."""
 
 
 def gain_at(model: str, loads: tuple[float, ...] = LOADS) -> dict[float, float]:
-    """Return by load how many times as many requests a second have the baseline's TTFT."""
+    """Return by load the highest rate with the baseline's TTFT, over the baseline's rate."""
     num_gpus = fewest_gpus(model)
     alone = cluster_of(model, num_gpus)
     offloading = cluster_of(model, num_gpus, [HOST])
@@ -33,7 +35,7 @@ def gain_at(model: str, loads: tuple[float, ...] = LOADS) -> dict[float, float]:
 
 
 def main() -> None:
-    """Print a row a model."""
+    """Print a row for each model."""
     print("| model | " + " | ".join(f"{load:.0%}" for load in LOADS) + " |")
     print("|---" * (1 + len(LOADS)) + "|")
     for model in HISTORY_TOKENS:

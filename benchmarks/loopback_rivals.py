@@ -1,4 +1,4 @@
-"""Twelve placements over two devices beside a plan, all with room for half of the experts."""
+"""Twelve placements over two devices, and a plan; each has room for half of the experts."""
 
 import random
 from dataclasses import replace
@@ -26,8 +26,10 @@ from sim.runtimes.placing import completed_by_fit
 MACHINE = "desktop-rtx-4090-ddr5"
 OUTPUT_TOKENS = 16
 ROOM_LAYERS = 8.5
-"""Layers of experts that the device has room for, of sixteen: half of one more is left over, so that
-single matrices matter."""
+"""Layers of experts that fit on the device, of sixteen.
+
+Half a layer more than eight makes single matrices matter.
+"""
 
 DEVICE: Matrices = (0, 0, 0)
 GATE_UP: Matrices = (0, 0, HOST)
@@ -35,7 +37,7 @@ DOWN: Matrices = (HOST, HOST, 0)
 
 
 def planned_arguments(path: Path, host: RuntimeHost) -> LlamaArguments:
-    """Return the arguments of the plan for that machine, with the room that rivals have."""
+    """Return the arguments of the plan for that machine, with the same room as the rivals."""
     found = plan_runtime(_asked(path, host))
     assert isinstance(found, RuntimePlan), found
     arguments = found.best.arguments
@@ -46,7 +48,7 @@ def planned_arguments(path: Path, host: RuntimeHost) -> LlamaArguments:
 
 
 def rival_arguments(path: Path) -> dict[str, LlamaArguments]:
-    """Return the rivals by name, each within the room."""
+    """Return the rivals' arguments by name. All fit into the room."""
     asked = _asked(path, runtime_host(load_machine(MACHINE)))
     base = LlamaArguments(runtime="llama.cpp", threads=1, is_fitted=False, context_tokens=512)
     layouts = _layouts(asked.model.num_layers)
@@ -60,7 +62,7 @@ def rival_arguments(path: Path) -> dict[str, LlamaArguments]:
 
 
 def _layouts(num_layers: int) -> dict[str, Layout]:
-    """Layouts of a model of sixteen layers."""
+    """Return the rivals' layouts by name, for a model of ``num_layers`` layers."""
     homes = (0,) * (num_layers + 1)
     generator = random.Random(0)
     half = num_layers // 2
@@ -91,7 +93,7 @@ def _layouts(num_layers: int) -> dict[str, Layout]:
 
 
 def _asked(path: Path, host: RuntimeHost) -> Asked:
-    """A search with room on the device for all but experts, and for some layers of these."""
+    """Return a search whose device has room for all but experts, and for ROOM_LAYERS of experts."""
     model = model_from_gguf(path)
     asked = Asked(
         runtime="llama.cpp",

@@ -1,11 +1,12 @@
-"""How far predictions are from real operations on this computer: python
-benchmarks/measured_cpu_validation.py [-o DIR] [--rounds N].
+"""Compare predictions with real operations on this computer.
 
-A Mixtral-shaped decoder of 16 layers × 8 experts (hidden 1024, bf16, random weights) on an emulated
-accelerator: one core computes as the accelerator, the others as the CPU, a paced copier plays the
-link. The machine is measured first (or read: --machine FILE), the planner plans for it, and its
-plan runs interleaved with its rivals, each run between two runs of a calibration plan that is none
-of them.
+    python benchmarks/measured_cpu_validation.py [-o DIR] [--rounds N]
+
+A Mixtral-shaped decoder of 16 layers × 8 experts (hidden 1024, bf16, random weights) runs on an
+emulated accelerator. One core computes as the accelerator, the others as the CPU, and a paced
+copier plays the link. The machine is measured first (or read: --machine FILE). The planner plans
+for this machine. The plan runs interleaved with its rivals. Each run stands between two runs of a
+calibration plan, which is not among the compared plans.
 """
 
 import argparse
@@ -38,10 +39,10 @@ from validation.comparison.report_files import host_words, markdown, write_repor
 from validation.measuring import EFFORTS, Emulation, Subject, machine_data, measure
 
 NUM_PROFILED = 8
-"""Requests that profiling offline sees."""
+"""Requests in the offline profile."""
 
 PROFILE_SEED = 1_000_003
-"""Far from the seeds of what is run."""
+"""Seed of the profile, far from the seeds of the runs."""
 
 CONFIG = {
     "model_type": "mixtral",
@@ -57,13 +58,13 @@ CONFIG = {
 }
 BATCH = Batch(prompt_tokens=8, output_tokens=6)
 SLOTS = 4
-"""Experts of each layer that the accelerator's memory is cut down to, beside the rest of the model.
-"""
+"""Experts of each layer that the accelerator has memory for, beside the rest of the model."""
 
 LINK_BYTES_PER_S = 2.5e9
 TOO_NOISY = 3
-"""Exit code where calibration runs differ by more than the comparison can bear: it stopped after
-that round.
+"""Exit code if calibration runs differ by more than the comparison can bear.
+
+The benchmark stops after that round, unless --even-if-noisy is given.
 """
 
 _LANES = replace(POLICIES["fiddler"], name="fiddler with lanes", overlap=Overlap())
@@ -91,8 +92,10 @@ CONTENDERS = (
 
 
 def profiled(weights: Weights, batch: Batch, seed: int) -> RecordedRouting:
-    """The routing of random requests of that length, recorded by plain forward passes: what
-    profiling offline shows of a decoder.
+    """Return the routing of random requests, recorded by plain forward passes.
+
+    The requests are as long as the batch's. The recording stands for an offline profile of the
+    decoder.
     """
     own = replace(batch, batch_size=NUM_PROFILED, beams=1)
     ids = plain_forward(
@@ -110,7 +113,7 @@ def profiled(weights: Weights, batch: Batch, seed: int) -> RecordedRouting:
 
 
 def main() -> None:
-    """Measure, plan, run, print the report, and write it if asked to."""
+    """Measure, plan and run; print the report, and write it to the folder if one is given."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -169,15 +172,16 @@ _ASSUMED = Provenance(kind=Kind.ASSUMED, source="chosen for this benchmark", dat
 
 
 def measure_here(model: Model) -> Machine:
-    """This computer, as `rosin measure` sees it, for that model's shapes."""
+    """Return this computer as a machine, as `rosin measure` measures it for the model's shapes."""
     effort, emulation = EFFORTS["quick"], Emulation(link_bytes_per_s=LINK_BYTES_PER_S)
     findings = measure((model,), Subject(device="cpu", emulation=emulation), effort=effort)
     return parse_machine(machine_data(findings, "this-computer", __version__), "this computer")
 
 
 def _with_memory(machine: Machine, model: Model) -> Machine:
-    """The machine with memory for SLOTS experts of each layer beside the rest of the model, its
-    caches and its buffers.
+    """Return the machine with GPU memory for SLOTS experts of each layer and the rest of the model.
+
+    The rest includes caches and buffers.
     """
     routed = SLOTS * len(model.moe_layers) * model.expert_bytes
     working = BATCH.num_sequences * model.kv_bytes(BATCH.context_tokens) + 4 * 2**20

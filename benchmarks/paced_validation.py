@@ -1,10 +1,12 @@
-"""How far predictions are from paced runs on a 4090 desktop: python benchmarks/paced_validation.py
-[--rounds N] [-o FILE.json].
+"""Compare predictions with paced runs on a 4090 desktop.
 
-The first 12 layers of Mixtral 8x7B, a prompt of 16 tokens and 4 output tokens, 16 plans, three of
-them with caches. Tensors are small, their copies and operations real, each slept out to what the
-machine file says. Every run stands between two runs of the calibration plan, from which what real
-lanes add is fitted. The calibration plan is not among the plans.
+    python benchmarks/paced_validation.py [--rounds N] [-o FILE.json]
+
+The model is the first 12 layers of Mixtral 8x7B, with a prompt of 16 tokens and 4 output tokens. 16
+plans run, three of them with caches. Tensors are small; their copies and operations are real, and
+each sleeps until the time of the machine file is over. Every run stands between two runs of the
+calibration plan, to which the costs of real lanes are fitted. The calibration plan is not among the
+16 plans.
 """
 
 import argparse
@@ -72,7 +74,7 @@ CONTENDERS = (
 
 
 def main() -> None:
-    """Run, print the table, and keep everything in a file if asked to."""
+    """Run all plans, print the table, and write the report to a file if one is given."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -106,7 +108,7 @@ def main() -> None:
 
 
 def show(report: Report) -> None:
-    """The table of plans, and the summaries over all runs."""
+    """Print the table of plans, and the summaries over all runs."""
     print(
         f"{'plan':32}{'measured s':>11}{'plain %':>9}{'absolute %':>12}{'paired %':>10}{'noise %':>9}"
     )

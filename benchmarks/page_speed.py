@@ -1,9 +1,9 @@
-"""How long the page of `rosin serve` takes to show itself, and to follow a move.
+"""Measure how long the page of `rosin serve` takes to appear, and to follow a move of a control.
 
     python benchmarks/page_speed.py
 
-Each model is asked for 20 sizes of GPU memory that were not asked before; times are of the server,
-as a browser on the same computer sees them.
+For each model, the page is asked for 20 sizes of GPU memory that were not asked for before. Times
+are those of the server, as a browser on the same computer sees them.
 """
 
 import statistics
@@ -25,7 +25,7 @@ MS_PER_S = 1_000
 
 
 def main() -> None:
-    """Print a table in Markdown."""
+    """Print the times as a table in Markdown."""
     with TestClient(build_app(Offered()), base_url="http://127.0.0.1:8765") as client:
         first_ms = _milliseconds(client, "/", {})[0]
         print(f"first paint: {first_ms:.0f} ms\n")
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _milliseconds(client: TestClient, path: str, asked: dict[str, str]) -> tuple[float, float]:
-    """Wall and CPU time of one request."""
+    """Return wall-clock and CPU time of one request, in ms."""
     before = time.perf_counter(), time.process_time()
     client.get(path, params=asked).raise_for_status()
     wall = time.perf_counter() - before[0]

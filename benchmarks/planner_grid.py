@@ -1,9 +1,10 @@
-"""Plans over eight machines, six models and four loads, beside every named system and bounds:
-python benchmarks/planner_grid.py -o DIR.
+"""Plan six models on eight machines under four loads, beside every named system and the bounds.
 
-Every cell is kept in DIR/study.sqlite as it finishes; the same command goes on where it was
-stopped. Writes DIR/grid.csv and DIR/grid.md, of what is there, also when it is stopped. ``--cells
-N`` ends after N new cells; ``--workers N`` plans so many at once.
+    python benchmarks/planner_grid.py -o DIR
+
+Every cell is stored in DIR/study.sqlite as it finishes. After a stop, the same command continues.
+Every run, even a stopped one, writes DIR/grid.csv and DIR/grid.md of the finished cells. ``--cells
+N`` ends after N new cells; ``--workers N`` plans N cells at once.
 """
 
 import argparse
@@ -68,7 +69,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A cell of the grid."""
+    """A cell of the grid: a setting, and the names of its model, machine and load."""
 
     model: str
     machine: str
@@ -77,7 +78,7 @@ class Cell:
 
 
 def cells() -> Iterator[Cell]:
-    """All cells, the loads one after another."""
+    """Yield all cells, load by load."""
     for load, counts in LOADS.items():
         for model, quantization in MODELS:
             for machine in MACHINES:
@@ -109,7 +110,7 @@ def row(cell: Cell, outcome: Outcome) -> dict[str, object]:
 
 
 def run(folder: Path, most: int | None, num_workers: int) -> list[dict[str, object]]:
-    """Plan the cells that the folder lacks, and return the lines of all that it has."""
+    """Plan the cells that the folder lacks, and return the table's lines of all its cells."""
     folder.mkdir(parents=True, exist_ok=True)
     keys, todo = Keys("throughput", VERSION), list(cells())
     jobs = [
@@ -152,12 +153,12 @@ def run(folder: Path, most: int | None, num_workers: int) -> list[dict[str, obje
 
 
 def numbers(rows: Sequence[dict[str, object]], name: str) -> list[float]:
-    """The numbers of a column, where there are any."""
+    """Return the numbers of a column, without empty cells."""
     return [float(str(line[name])) for line in rows if line[name] is not None]
 
 
 def summary(rows: Sequence[dict[str, object]]) -> Iterator[str]:
-    """What the grid says, in lines."""
+    """Yield the findings of the grid as lines of Markdown."""
     planned = [line for line in rows if line["plan"]]
     faster, static = (
         numbers(rows, "plan_faster_fraction"),
@@ -181,7 +182,7 @@ def summary(rows: Sequence[dict[str, object]]) -> Iterator[str]:
 
 
 def markdown(rows: Sequence[dict[str, object]]) -> Iterator[str]:
-    """The table, one line a cell."""
+    """Yield the table in Markdown, one line a cell."""
     yield "| load | model | machine | plan | s | best system | plan faster by | static gap | clairvoyant gap | bound by |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for line in rows:
@@ -202,7 +203,7 @@ def _share(value: object, digits: int) -> str:
 
 
 def main() -> None:
-    """Run, and write what is there."""
+    """Run the grid, and write the table of all finished cells."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--cells", type=int, default=None, metavar="N")

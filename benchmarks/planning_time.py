@@ -1,8 +1,8 @@
-"""What a whole `rosin plan` takes, start and bounds included, against its aims: a table of
-docs/performance.md.
+"""Compare the time of a whole `rosin plan`, start and bounds included, with its aims.
 
-``python benchmarks/planning_time.py`` runs each command after one that compiles. CPU seconds are of
-the process and all its threads; wall-clock seconds mean something on two quiet cores only.
+``python benchmarks/planning_time.py`` prints a table of docs/performance.md. Each command runs
+after one that compiles. CPU seconds are those of the process and all its threads. Wall-clock
+seconds mean something on two quiet cores only.
 """
 
 import resource
@@ -42,7 +42,7 @@ PLANS: tuple[tuple[str, str, tuple[str, ...], float], ...] = (
 
 
 def taken_s(model: str, options: tuple[str, ...]) -> tuple[float, float]:
-    """Wall-clock and CPU seconds of one plan."""
+    """Return wall-clock and CPU seconds of one `rosin plan`."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "rosin", "plan", "--model", model, *options, "--quiet"], check=True
@@ -52,7 +52,7 @@ def taken_s(model: str, options: tuple[str, ...]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print one row a plan."""
+    """Print one row for each plan."""
     taken_s(*PLANS[0][1:3])
     print("| plan | aim s | wall s | CPU s |\n|---|---|---|---|")
     for name, model, options, aim_s in PLANS:

@@ -1,5 +1,6 @@
-"""Programs of any length for benchmarks: random dependencies in order, and layers of an offloaded
-decoder repeated.
+"""Programs of any length for benchmarks: random dependencies in order, or repeated decoder layers.
+
+The repeated layers are those of an offloaded decoder.
 """
 
 from dataclasses import replace
@@ -50,7 +51,7 @@ LAYER = (  # (resource, longest duration in us, chunks, priority, after: rows ba
 
 
 def disturbed(platform: Platform) -> Platform:
-    """The platform with every pair of resources slowing each other down, by different factors."""
+    """Return the platform with all pairs of resources slowing each other, by different factors."""
     size = len(platform.resources)
     factors = FULL_RATE * 9 // 10 - 1000 * np.arange(size * size, dtype=np.int64).reshape(
         size, size
@@ -59,7 +60,7 @@ def disturbed(platform: Platform) -> Platform:
 
 
 def in_order_program(num_tasks: int, seed: int) -> TaskTable:
-    """Tasks on random streams, each after up to two of the 64 before it."""
+    """Return tasks on random streams, each after up to two of the 64 tasks before it."""
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 3, num_tasks)
     counts[0] = 0
@@ -73,7 +74,7 @@ def in_order_program(num_tasks: int, seed: int) -> TaskTable:
 
 
 def layered_program(num_tasks: int, seed: int) -> TaskTable:
-    """Layers as in LAYER with random durations, so many that they have at least that many tasks."""
+    """Return layers as in LAYER with random durations, ``num_tasks`` tasks or more in all."""
     rng = np.random.default_rng(seed)
     num_layers = -(-num_tasks // len(LAYER))
     resource, longest_us, chunks, priority = (
@@ -90,7 +91,7 @@ def layered_program(num_tasks: int, seed: int) -> TaskTable:
 
 
 def finely_chunked_program(num_tasks: int, seed: int) -> TaskTable:
-    """The layered program with eight times as many chunks."""
+    """Return the layered program with eight times as many chunks in its chunked tasks."""
     tasks = layered_program(num_tasks, seed)
     return replace(
         tasks, num_chunks=np.where(tasks.num_chunks > 1, 8 * tasks.num_chunks, 1).astype(np.int32)
@@ -105,8 +106,9 @@ def _table(
     counts: np.ndarray,
     after: np.ndarray,
 ) -> TaskTable:
-    """The columns in their types, with ones in those that engines do not read (zeros would take no
-    memory).
+    """Return the columns in their types, with ones in the columns that engines do not read.
+
+    Zeros there would take no memory.
     """
     size = len(resource)
     offsets = np.zeros(size + 1, np.int64)

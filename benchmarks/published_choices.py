@@ -1,9 +1,10 @@
-"""Published ladders of caches, fetching against the CPU host by host, and models on disks, beside predictions.
+"""Compare published choices with predictions: caches, misses fetched or on the CPU, and disks.
 
     python benchmarks/published_choices.py
 
-Ladders and hosts are the cases of published_choices.csv, as `rosin accuracy --cases` reads them; figures on
-disks are listed here with their machines. Prints three tables, which docs/explanation/expert-caches.md has.
+Ladders of caches and hosts are the cases of published_choices.csv, as `rosin accuracy --cases`
+reads them. Models on disks are listed here with their machines. The benchmark prints three tables,
+which docs/explanation/expert-caches.md shows.
 """
 
 from collections.abc import Iterator
@@ -52,7 +53,10 @@ def cases(*, knows_hits: bool) -> tuple[CaseAccuracy, ...]:
 
 
 def ladders() -> Iterator[str]:
-    """A line a rung of each ladder: published, and predicted with expected and with stated hits."""
+    """Yield a line for each rung of each ladder: the published speed and two predictions.
+
+    One prediction uses expected hits, the other the hits that the source states.
+    """
     yield "| model | policy | published | predicted | with the hits stated |"
     yield "|---|---|---:|---:|---:|"
     expected, stated = (
@@ -69,7 +73,10 @@ def ladders() -> Iterator[str]:
 
 
 def fetching() -> Iterator[str]:
-    """A line a host and size of cache: the speed with misses split over that with all on the CPU."""
+    """Yield a line for each host and size of cache: how much faster it is to split misses.
+
+    The comparison is with all misses on the CPU.
+    """
     yield "| host (GB/s of CPU, link, both) | cached | published | predicted |"
     yield "|---|---:|---:|---:|"
     read = read_cases(CASES)
@@ -88,7 +95,7 @@ def fetching() -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streamed:
-    """A machine on which flash-moe streamed experts: GPU's cached experts, and the published speed."""
+    """A machine on which flash-moe streamed experts: its cached experts and published speed."""
 
     name: str
     line: str
@@ -128,25 +135,30 @@ STREAMED = (
         limit="upload",
     ),
 )
-"""flash-moe's paper (github.com/ssubbotin/flash-moe) states the CPUs and how many experts each GPU caches: an
-i9-13900KF, a Xeon of Cascade Lake, and an E5-2696 v3, for which stands the largest of its generation. Rates of
-disks are those that were read at.
+"""Machines of flash-moe's paper (github.com/ssubbotin/flash-moe).
+
+The paper states the CPUs and how many experts each GPU caches. The CPUs are an i9-13900KF, a Xeon
+of Cascade Lake, and an E5-2696 v3; the largest CPU of its generation stands for the last. Rates of
+disks are the rates at which experts were read.
 """
 
 EXPERTS_PER_TOKEN = 4
-"""Experts that flash-moe computes for each token, of the ten that the model would."""
+"""Experts that flash-moe computes for each token; the model itself would compute ten."""
 
 PROCESS_BYTES = 5.5 * GB
-"""Host memory that its process takes."""
+"""Host memory that flash-moe's process takes."""
 
 EXPERT_BYTES = 6.75e6
-"""What its paper states of an expert."""
+"""Bytes of an expert, as flash-moe's paper states them."""
 
 LATENCY_S = 100e-6
 
 
 def streaming() -> Iterator[str]:
-    """A line a published speed of a model larger than memory: predicted, off by, limited by."""
+    """Yield a line for each published speed of a model larger than memory.
+
+    A line has the measured and predicted speed, the error, and what limits the speed.
+    """
     yield "| published | measured | predicted | off by | limited by |"
     yield "|---|---:|---:|---:|---|"
     for case in STREAMED:
@@ -160,7 +172,7 @@ def streaming() -> Iterator[str]:
 
 
 def streamed(case: Streamed) -> tuple[float, str]:
-    """Tokens a second, and the part of the time that is longest."""
+    """Return the predicted tokens a second, and the part of the time that is longest."""
     rates = read_bytes_per_weight("experts=0.5408;dense=0.5625")
     model = with_bytes_per_weight(load_model("qwen3.5-397b-a17b"), rates)
     disk = HostDisk(bytes_per_s=case.disk_bytes_per_s, latency_s=LATENCY_S)
@@ -185,7 +197,10 @@ def streamed(case: Streamed) -> tuple[float, str]:
 
 
 def _maverick() -> RuntimeQuestion:
-    """r/LocalLLaMA, April 2025. The CPU is not stated; NVMe reads of 5 to 6 GiB/s are."""
+    """Return the question of a run reported on r/LocalLLaMA in April 2025.
+
+    The report does not state the CPU; it states NVMe reads of 5 to 6 GiB/s.
+    """
     return RuntimeQuestion(
         runtime="llama.cpp",
         arguments=read_runtime_arguments("llama.cpp", "-ngl 3"),

@@ -1,9 +1,10 @@
-"""Predicted against printed GPU memory, and which published runs would be refused: python
-benchmarks/published_memory.py.
+"""Compare predicted with printed GPU memory, and list published runs that would be refused.
 
-Reads memory.csv (bytes that engines print) and rows.csv (runs that worked) of
+    python benchmarks/published_memory.py
+
+The benchmark reads memory.csv (bytes that engines print) and rows.csv (runs that worked) of
 ../shared/data/runtimes, which are not part of the project. Weights come from each row's bytes per
-weight; KV cache, compute buffers and CUDA context are those of the default rule.
+weight. KV cache, compute buffers and CUDA context are those of the default rule.
 """
 
 import csv
@@ -37,18 +38,22 @@ CARDS_MIB = {
     "RTX PRO 6000": 97247,
     "Tesla P100 16GB": 16280,
 }
-"""What CUDA reports, by card: the machine files of this project; else logs of Ultralytics in public
-repositories ('NVIDIA RTX A6000, 48685.3125MB', 'Tesla P100-PCIE-16GB, 16280.875MB') and of
-llama.cpp (RTX PRO 6000, pull request 23604). RTX 3070 and 4080: 97.5 % of the box, the least share
-of those. RTX 3090 Ti and 4090D: as their sisters of as many GiB."""
+"""MiB that CUDA reports, by card.
+
+Some figures come from the machine files of this project. Others come from logs of Ultralytics in
+public repositories ('NVIDIA RTX A6000, 48685.3125MB', 'Tesla P100-PCIE-16GB, 16280.875MB'), and of
+llama.cpp (RTX PRO 6000, pull request 23604). RTX 3070 and 4080 have 97.5 % of the stated size, the
+least share of the other cards. RTX 3090 Ti and 4090D are taken to be as their sisters of as many
+GiB.
+"""
 
 Q8_0_SHARE = 34 / 64
-"""Bytes of a q8_0 cache over those of an f16 one: blocks of 32 values with a 16-bit scale."""
+"""Bytes of a q8_0 cache over those of an f16 cache: blocks of 32 values with a 16-bit scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Bytes that a run takes on all its GPUs together; one of them has the head."""
+    """Bytes that a run takes on all its GPUs together; one of the GPUs has the head."""
 
     num_gpus: int
     weight_bytes: int
@@ -57,7 +62,7 @@ class Memory:
 
     @property
     def total_bytes(self) -> int:
-        """All, with a context on each GPU."""
+        """All bytes, with a CUDA context on each GPU."""
         return (
             self.weight_bytes
             + self.kv_bytes
@@ -67,7 +72,7 @@ class Memory:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the table of printed and predicted bytes, then the runs that would be refused."""
     print(f"{'row':>10} {'item':>8} {'printed MiB':>12} {'predicted':>10} {'error':>7}")
     for row, item, printed, predicted in printed_items():
         print(
@@ -85,9 +90,7 @@ def main() -> None:
 
 
 def printed_items() -> Iterator[tuple[str, str, int, int]]:
-    """(Row, item, bytes printed, bytes predicted) of memory.csv: on one GPU its own, on several the
-    sum of all.
-    """
+    """Yield row, item, printed and predicted bytes of memory.csv, summed over a row's GPUs."""
     for row in _read("memory.csv"):
         memory = memory_of(row)
         if memory is None:
@@ -112,8 +115,9 @@ def _printed(row: Row, item: str, predicted: int) -> Iterator[tuple[str, str, in
 
 
 def fits() -> Iterator[tuple[Row, int]]:
-    """The rows of rows.csv that say enough, and by how many bytes each is over what its GPUs have
-    (negative: it fits).
+    """Yield the rows of rows.csv that say enough, each with the bytes that its GPUs lack.
+
+    The bytes are negative if the run fits.
     """
     for row in _read("rows.csv"):
         memory = memory_of(row) if row["gpu_expert_layers"] else None
@@ -123,7 +127,10 @@ def fits() -> Iterator[tuple[Row, int]]:
 
 
 def memory_of(row: Row) -> Memory | None:
-    """What a row's run takes; None where the model or its bytes per weight are not known here."""
+    """Return the memory of a row's run.
+
+    Return None if its model or its bytes per weight are not known here.
+    """
     try:
         model = load_model(row["model"])
     except InputError:
@@ -148,7 +155,11 @@ def memory_of(row: Row) -> Memory | None:
 
 
 def context_tokens(row: Row) -> int:
-    """The context reserved: as typed or stated for memory.csv; else what the run used."""
+    """Return the reserved context in tokens.
+
+    For memory.csv, it is the typed or stated one. For rows.csv, it is the typed one, else the
+    tokens that the run used.
+    """
     stated = _option(row, "c") or (
         row.get("context_tokens") if "weights_gpu0_bytes" in row else None
     )
@@ -160,8 +171,10 @@ def context_tokens(row: Row) -> int:
 
 
 def _experts_of_mix(row: Row) -> int | None:
-    """Bytes of the experts of the layers that a row names, where its scheme is a mix whose rule is
-    known: a mix gives some layers more bits than the mean. None where it is none, or names none.
+    """Return the bytes of the experts of the layers that a row names, by its mixed scheme.
+
+    A mixed scheme gives some layers more bits than the mean. Return None if the rule of the scheme
+    is not known, or if the row does not name its layers.
     """
     named = [int(index) for index in re.findall(r"blk\\\.(\d+)\\\.ffn_", row["args"])]
     try:
@@ -176,8 +189,10 @@ def _experts_of_mix(row: Row) -> int | None:
 
 
 def _weight_bytes(row: Row, model: Model) -> int:
-    """Weights on the GPUs: dense parts with the head, and the routed experts of as many layers as
-    the row says.
+    """Return the bytes of weights on the GPUs.
+
+    The GPUs hold the dense parts with the head, and the routed experts of as many layers as the row
+    says.
     """
     per_weight = {
         name: float(size)
@@ -195,11 +210,11 @@ def _weight_bytes(row: Row, model: Model) -> int:
 
 
 def _op_offload_bytes(row: Row) -> int:
-    """llama.cpp copies the experts of a layer on the CPU matrix by matrix to the GPU for a prompt:
-    one matrix lies in its buffers.
+    """Return the bytes of the one expert matrix that llama.cpp keeps in GPU buffers for a prompt.
 
-    ik_llama.cpp does so for batches of 32 · experts / top-k tokens or more only, and not with
-    experts repacked as they are read.
+    For a prompt, llama.cpp copies the experts of a CPU layer to the GPU matrix by matrix.
+    ik_llama.cpp does so only for batches of 32 · experts / top-k tokens or more. ik_llama.cpp does
+    not do so with experts repacked as they are read.
     """
     is_partial = "=CPU" in row["args"] or _option(row, "-n-cpu-moe") not in (None, "0")
     if row["runtime"] != "llama.cpp" or not is_partial:

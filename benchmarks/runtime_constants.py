@@ -1,9 +1,10 @@
-"""Fit the constants of runtimes on measured rows and write them where they ship:
-python benchmarks/runtime_constants.py ROWS.csv….
+"""Fit the constants of runtimes on measured rows and write them where they ship.
 
-Values, their spreads over fits without one machine, and how far ranges reach are written into
-sim/runtimes/constants.yaml; meanings, priors and sources stay as they are. Prints the errors of
-each file's machines, each left out once.
+    python benchmarks/runtime_constants.py ROWS.csv…
+
+The benchmark writes three things into sim/runtimes/constants.yaml: values, their spreads over fits
+without one machine, and how far ranges reach. Meanings, priors and sources stay as they are. The
+printed errors of each file's rows are those with each machine left out of the fit that predicts it.
 """
 
 import re
@@ -31,7 +32,7 @@ def host_of(line: str) -> RuntimeHost:
 
 
 def written(text: str, result: AccuracyResult) -> str:
-    """The file with the values of a result."""
+    """Return the text of the constants file with the values of a result."""
     for name, value in result.constants.items():
         # A constant that no row rests on stays at its prior, but for what rounding adds.
         spread = round(result.constant_spreads[name], 6)
@@ -45,7 +46,11 @@ def written(text: str, result: AccuracyResult) -> str:
 
 
 def lines(name: str, rows: Sequence[RowAccuracy]) -> Iterator[str]:
-    """A line of a table for each phase: rows, machines, median, 90th percentile, covered, ordered."""
+    """Yield a line of the table for each phase.
+
+    A line has the rows, machines, median error, 90th percentile, and the shares covered and
+    ordered.
+    """
     for phase in ("decode", "prefill"):
         found = [(row.rig, getattr(row, phase)) for row in rows if not row.is_incomplete]
         points = [(rig, point) for rig, point in found if point is not None]
@@ -65,7 +70,7 @@ def lines(name: str, rows: Sequence[RowAccuracy]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Fit on all rows of the files named."""
+    """Fit the constants on all rows of the named files, write them, and print the errors."""
     files = {path: read_rows(Path(path)) for path in sys.argv[1:]}
     rows = [row for own in files.values() for row in own]
     result = compare(rows, host_of, leave_one_rig_out=True)

@@ -1,8 +1,9 @@
-"""Plans for llama.cpp against its own fit and the best -ncmoe, cell by cell.
+"""Compare plans for llama.cpp with its own fit and with the best -ncmoe, cell by cell.
 
     python benchmarks/runtime_plans.py -o grid.md
 
-Six machines, four models, two loads; everything is predicted by llama.cpp's prices, nothing is run.
+The cells are six machines, four models and two loads. The prices of llama.cpp predict all times;
+nothing is run.
 """
 
 import argparse
@@ -44,7 +45,7 @@ COMPARED = ("--fit, its own choice", "-ncmoe, best N", "-ncmoe and -ub, best")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One machine, model and load: the plan, or why there is none."""
+    """One machine, model and load, with the plan or the reason why there is none."""
 
     machine: str
     model: str
@@ -76,7 +77,7 @@ def _asked(machine_name: str, model_name: str, quantization: str | None, load: s
 
 
 def gain(cell: Cell, name: str) -> float | None:
-    """Return by which fraction the plan's round is faster than a rival's, None without one."""
+    """Return by which fraction the plan's round is faster than a rival's; None if none fits."""
     assert isinstance(cell.found, RuntimePlan)
     rival = next(rival for rival in cell.found.rivals if rival.name == name)
     if rival.option is None:
@@ -85,7 +86,7 @@ def gain(cell: Cell, name: str) -> float | None:
 
 
 def table(done: Sequence[Cell]) -> Iterator[str]:
-    """Yield the lines of the table, then what it says."""
+    """Yield the lines of the table, then a summary for each load."""
     yield (
         "| machine | model | load | decode, tokens/s | prefill, tokens/s | against --fit "
         "| against best -ncmoe | against best -ncmoe and -ub |"
@@ -110,7 +111,7 @@ def _line(cell: Cell) -> str:
 
 
 def _rate(value: float) -> str:
-    """Return three digits that count."""
+    """Return a rate in words, with three significant digits."""
     rounded = float(f"{value:.3g}")
     return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
@@ -131,7 +132,7 @@ def _summary(load: str, done: Sequence[Cell]) -> Iterator[str]:
 
 
 def commands(done: Sequence[Cell]) -> Iterator[str]:
-    """Yield the arguments of every plan."""
+    """Yield the command-line arguments of every plan, after the cell's names."""
     for cell in done:
         if isinstance(cell.found, RuntimePlan):
             yield f"{cell.machine}, {cell.model}, {cell.load}: {call_of(cell.found.best).line}"

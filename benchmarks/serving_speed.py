@@ -1,9 +1,8 @@
-"""How fast the serving scale serves: requests and steps a CPU-second over real traces, and the
-memory it takes.
+"""Measure how fast serving is simulated: requests and steps a CPU-second, and peak memory.
 
-Run as ``python -m benchmarks.serving_speed [FOLDER]``; the folder has
-``mooncake-conversation.jsonl`` and ``azure-2023-conversation.csv`` (../shared/data/requests if none
-is named).
+Run it as ``python -m benchmarks.serving_speed [FOLDER]``. The folder has two real traces,
+``mooncake-conversation.jsonl`` and ``azure-2023-conversation.csv``. The default folder is
+../shared/data/requests.
 """
 
 import resource
@@ -26,7 +25,7 @@ HOST = TierSpec(name="cpu", capacity_bytes=500 * GB)
 
 
 def main(folder: Path) -> None:
-    """Print a line a run."""
+    """Print a line for each trace, model and set of tiers."""
     for trace in TRACES:
         for model in ("llama-3.1-8b", "llama-3.3-70b"):
             for tiers in ((), (HOST,)):

@@ -1,10 +1,12 @@
-"""Fit the locality of generated streams to measured routing, as sim/runtimes/caching/streams.yaml has it.
+"""Fit the locality of generated streams to measured routing.
 
     python benchmarks/stream_locality.py
 
-An expert's own share of the variance follows from the spread of the experts' use: two tokens far apart
-both choose it with a probability whose mean square that spread gives. The request's share and those that
-fade follow from the coverage of stretches of 4 to 256 tokens. Takes minutes.
+The shares are those of sim/runtimes/caching/streams.yaml. The spread of the experts' use gives an
+expert's own share of the variance. Two tokens far apart both choose an expert with a probability
+that is the mean square of its use. The spread of use gives that mean square. The coverage of
+stretches of 4 to 256 tokens gives the request's share and the shares that fade. The fit takes
+minutes.
 """
 
 import numpy as np
@@ -20,18 +22,21 @@ from sim.runtimes.caching.stream_locality import (
 )
 
 TEXT_TOKENS = 512
-"""Tokens of a text of the published measurement."""
+"""Tokens of each text in the published measurement."""
 
 NUM_TOKENS = 80 * TEXT_TOKENS
 SEEDS = (1, 2, 3)
 
 
 def own_share(use_spread: float, chosen_fraction: float) -> float:
-    """The share at which use differs by that spread, where that part of the experts is chosen."""
+    """Return an expert's own share of the variance at which the use of experts has that spread.
+
+    ``chosen_fraction`` is the part of the experts that a token chooses.
+    """
     edge = norm.ppf(chosen_fraction)
 
     def missed(share: float) -> float:
-        """What the mean square of the use lacks at that share."""
+        """Return by how much the squared spread of use at that share exceeds the given one."""
         both = multivariate_normal.cdf([edge, edge], cov=[[1, share], [share, 1]])
         return float(both / chosen_fraction**2 - 1 - use_spread**2)
 
@@ -43,12 +48,12 @@ def fitted_shares(measured: MeasuredRouting, num_experts: int, top_k: int) -> li
     own = own_share(measured.use_spread, top_k / num_experts)
 
     def shares(logits: np.ndarray) -> np.ndarray:
-        """What those logits leave each part, beside what is new with every token."""
+        """Return the shares that the logits stand for; what every token draws anew has the rest."""
         weights = np.exp(np.append(logits, 0.0))
         return np.asarray(np.append(own, weights[:3] / weights.sum() * (1 - own)))
 
     def errors(logits: np.ndarray) -> np.ndarray:
-        """Differences in coverage; the logits themselves hardly count, so that none runs away."""
+        """Return the differences in coverage, and the logits times 1e-3 so that none runs away."""
         spreads = np.sqrt(np.append(shares(logits), 1 - shares(logits).sum()))
         shape = StreamShape(NUM_TOKENS, num_experts, top_k, TEXT_TOKENS)
         found = [
@@ -69,7 +74,7 @@ def fitted_shares(measured: MeasuredRouting, num_experts: int, top_k: int) -> li
 
 
 def main() -> None:
-    """Print the shares of every model of the file."""
+    """Print the fitted shares of every model of the file."""
     for name, measured in measured_routing().models.items():
         model = load_model(name)
         print(name, fitted_shares(measured, model.num_experts, model.top_k), flush=True)

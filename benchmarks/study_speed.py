@@ -1,7 +1,8 @@
-"""Points a second of a study: one process, two, and two Dask workers where Dask is installed;
-``python benchmarks/study_speed.py``.
+"""Measure points a second of a study: one process, two, and two Dask workers if Dask is installed.
 
-Workers are started, and have planned one point each, before anything is timed.
+    python benchmarks/study_speed.py
+
+Before the timing begins, workers are started, and each has planned one point.
 """
 
 import tempfile
@@ -32,7 +33,7 @@ STUDY = Study(
 
 
 def points_per_s(executor: Executor, num_workers: int) -> tuple[float, list[Outcome]]:
-    """The rate over the whole study, from a store on disk, and the outcomes."""
+    """Return the points a second over the whole study, with a store on disk, and the outcomes."""
     keys = Keys(STUDY.objective, STUDY.version)
     settings = [point.setting for point in STUDY.points()]
     jobs = [
@@ -54,7 +55,7 @@ def points_per_s(executor: Executor, num_workers: int) -> tuple[float, list[Outc
 
 
 def main() -> None:
-    """Print one line for each way to compute."""
+    """Print one line for each kind of executor."""
     rates: list[float] = []
     tables: list[list[Outcome]] = []
     for num_workers in (1, 2):

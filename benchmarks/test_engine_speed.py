@@ -1,9 +1,8 @@
-"""How much faster the fast engine is than the reference, and how much memory ten million tasks
-take.
+"""Measure how much faster the fast engine is than the reference, and its memory.
 
 ``python -m pytest -s benchmarks/test_engine_speed.py`` prints the table of docs/performance.md.
-Machines are shared, so each ratio is of best times taken in turn in one process; what is asserted
-is what was computed, not how fast.
+Memory is that of ten million tasks. Machines are shared, so each ratio is of best times taken in
+turn in one process. The tests assert what was computed, not how fast.
 """
 
 import subprocess
@@ -43,7 +42,7 @@ REFERENCE_TASKS, FAST_TASKS, ROUNDS = 20_000, 200_000, 5
 
 
 def seconds_a_task(contender: Engine, program: Program) -> float:
-    """One run."""
+    """Return the wall-clock seconds that one run takes per task."""
     start = time.perf_counter()
     timeline = contender.run_program(program)
     took = time.perf_counter() - start
@@ -53,7 +52,7 @@ def seconds_a_task(contender: Engine, program: Program) -> float:
 
 @pytest.mark.parametrize("case", CASES)
 def test_fast_against_reference(case: str) -> None:
-    """Time a task of both engines, and that both compute the same."""
+    """Both engines compute the same timeline; print the time that each takes per task."""
     platform, build = CASES[case]
     small, large = (
         Program(platform=platform, tasks=build(size, 1)) for size in (REFERENCE_TASKS, FAST_TASKS)
@@ -66,9 +65,7 @@ def test_fast_against_reference(case: str) -> None:
 
 
 def decide(session: Session) -> Generator[Wait, None, None]:
-    """A process that submits a layer, waits for its experts and promotes a prefetch, a thousand
-    times.
-    """
+    """Submit a layer, wait for its experts and promote a prefetch, a thousand times."""
     layer = layered_program(len(LAYER), 1)
     for first in range(0, 1000 * len(LAYER), len(LAYER)):
         session.submit(replace(layer, dependencies=layer.dependencies + first))
@@ -77,7 +74,7 @@ def decide(session: Session) -> Generator[Wait, None, None]:
 
 
 def test_decisions_of_a_process() -> None:
-    """Time from one decision to the next, fourteen tasks each."""
+    """Print each engine's time from one decision to the next, with fourteen tasks each."""
     taken_s = {"fast": 1e9, "reference": 1e9}
     for name in ["fast", "reference"] * 3:
         start = time.perf_counter()
@@ -111,7 +108,7 @@ print(len(timeline.end_ns), built, peak, took)
     "case", ["flat, layers", "priorities and chunks, layers", "interference, layers"]
 )
 def test_ten_million_tasks_fit_in_two_gb(case: str) -> None:
-    """Peak resident memory of a process that runs them, its table included."""
+    """Ten million tasks, their table included, fit in 2 GB of peak resident memory."""
     if not sys.platform.startswith("linux"):
         pytest.skip("peak memory is read from /proc")
     done = subprocess.run(

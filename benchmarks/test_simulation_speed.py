@@ -1,9 +1,8 @@
-"""What a simulated run costs, from decisions to timeline, against the reference engine: the second
-table of docs/performance.md.
+"""Measure what a simulated run costs, from decisions to timeline, against the reference engine.
 
-``python -m pytest -s benchmarks/test_simulation_speed.py`` prints it. Ratios are of best times
-taken in one process, everything compiled before; what is asserted is what was computed, not how
-fast.
+``python -m pytest -s benchmarks/test_simulation_speed.py`` prints the second table of
+docs/performance.md. Ratios are of best times taken in one process, with everything compiled before.
+The tests assert what was computed, not how fast.
 """
 
 import time
@@ -30,7 +29,7 @@ LAYERS = 32
 
 
 def best_s(action: Callable[[], object], rounds: int = 5) -> float:
-    """The shortest of several calls, after one that compiles."""
+    """Return the shortest of several calls in seconds, after one call that compiles."""
     action()
     times = []
     for _ in range(rounds):
@@ -43,8 +42,9 @@ def best_s(action: Callable[[], object], rounds: int = 5) -> float:
 def scenario_of(
     policy: Policy, output_tokens: int = 257, model_name: str = "mixtral-8x7b"
 ) -> Scenario:
-    """A decode of that many tokens less one, from a prompt of one, on a server of 48 GB and 112
-    cores.
+    """Return a decode of ``output_tokens`` - 1 tokens after a prompt of one token.
+
+    The machine is a server with a GPU of 48 GB and 112 CPU cores.
     """
     model = load_model(model_name)
     return Scenario(
@@ -57,17 +57,17 @@ def scenario_of(
 
 
 class Prepared:
-    """A scenario placed and drawn, ready to be decided and run."""
+    """A scenario whose placement and draw are made, ready to be decided and run."""
 
     def __init__(self, scenario: Scenario) -> None:
-        """Place and draw."""
+        """Place the model and draw the routing."""
         self.scenario, self.problem = scenario, problem_of(scenario)
         residency = scenario.policy.placement.place(self.problem)
         assert isinstance(residency, Residency)
         self.residency, self.drawn = residency, draw(scenario, scenario.policy.feeding)
 
     def lowered(self) -> Lowered:
-        """Decide and lower."""
+        """Make the policy's decisions and lower them to a program."""
         passes, tokens = self.drawn.passes, self.drawn.tokens
         return lower(
             self.problem,
@@ -77,7 +77,7 @@ class Prepared:
         )
 
     def digest(self, engine_name: str) -> str:
-        """Run it all, decisions included."""
+        """Run everything, decisions included, and return the digest of the timeline."""
         drawn = self.drawn
         foresight = Foresight(
             problem=self.problem,
@@ -92,15 +92,16 @@ class Prepared:
 
 
 def show(what: str, reference_s: float, fast_s: float) -> None:
-    """One row."""
+    """Print one row: both times in ms, and their ratio."""
     print(
         f"\n| {what} | {reference_s * 1e3:.0f} ms | {fast_s * 1e3:.2f} ms | {reference_s / fast_s:.0f} |"
     )
 
 
 def test_static_decode() -> None:
-    """256 tokens of Mixtral with static CPU experts: the engine alone, and decisions and lowering
-    included.
+    """Both engines agree on 256 tokens of Mixtral with static CPU experts; print their times.
+
+    The fast engine is timed alone, and with decisions and lowering.
     """
     prepared = Prepared(scenario_of(POLICIES["ktransformers"]))
     program = prepared.lowered().program
@@ -121,8 +122,9 @@ def test_static_decode() -> None:
 
 
 def test_cache_with_prefetch() -> None:
-    """LRU with next-gate prefetching, 256 tokens of Mixtral: everything, policy decisions included,
-    on both engines.
+    """Both engines agree on 256 tokens of Mixtral under LRU with next-gate prefetch.
+
+    Print their times, which include the policy's decisions.
     """
     prepared = Prepared(scenario_of(replace(POLICIES["lru"], prefetch=NextGatePrefetch())))
     assert prepared.digest("fast") == prepared.digest("reference")
@@ -138,7 +140,7 @@ def test_cache_with_prefetch() -> None:
     [("mixtral-8x7b", 65), ("mixtral-8x7b", 257), ("mixtral-8x7b", 1025), ("qwen3-30b-a3b", 257)],
 )
 def test_growth(model_name: str, output_tokens: int) -> None:
-    """How the cost of a static run grows with tokens, layers and experts."""
+    """Print how the cost of a static run grows with tokens, layers and experts."""
     prepared = Prepared(scenario_of(POLICIES["ktransformers"], output_tokens, model_name))
     num_tasks = len(prepared.lowered().program.tasks)
     took_s = best_s(lambda: engine("fast").run_program(prepared.lowered().program))

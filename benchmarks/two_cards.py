@@ -1,8 +1,9 @@
-"""Plans for one card and for two, and how far the two-card plan is above its static bound.
+"""Compare plans for one card and for two, and the two-card plan with its bounds.
 
     python benchmarks/two_cards.py
 
-Four machines with two cards each, alike and unlike, by four models. Prints one line a cell.
+Four machines have two cards each, alike or unlike; each runs four models. The benchmark prints one
+line a cell.
 """
 
 import time
@@ -27,7 +28,7 @@ MODELS = (
     ("glm-4.5-air", "8bit"),
 )
 TOKENS = 64
-"""Of a prompt and of an answer."""
+"""Tokens of the prompt, and of the answer."""
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def _cell(machine: str, model: str, quantization: str | None) -> str:
-    """One cell: the best of each card alone stands beside the plan among its offers."""
+    """Plan one cell; the best single-card layout is among the offers of the plan."""
     began = time.perf_counter()
     setting = Setting(
         model=model,

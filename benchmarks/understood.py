@@ -1,7 +1,8 @@
-"""How much of what people write is understood: python benchmarks/understood.py.
+"""Count how much of what people write is understood: python benchmarks/understood.py.
 
-Lists of parts and misspelt names drawn from the library; machines, models and quantisations of
-../shared/data/runtimes/rows.csv where that is there; and what importing a GGUF file costs.
+The inputs are lists of parts and misspelt names drawn from the library. Machines, models and
+quantisations of ../shared/data/runtimes/rows.csv are inputs, too, if that file is there. Last, the
+benchmark measures what importing a GGUF file costs.
 """
 
 import csv
@@ -36,7 +37,7 @@ SPARSE_BYTES = 130 * GB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartsList:
-    """A line as people write it, and what it means: memory in GiB."""
+    """A line as people write it, and the machine that it means, with memory in GiB."""
 
     line: str
     gpu: str
@@ -46,7 +47,7 @@ class PartsList:
 
 
 def main() -> None:
-    """Print what is understood, and each that is not."""
+    """Print how much is understood, and each input that is not."""
     lists = list(generated_lists(NUM_LISTS))
     wrong = [each.line for each in lists if not is_meant(each)]
     print(f"{len(lists) - len(wrong)} of {len(lists)} generated lists are the machines meant")
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def generated_lists(count: int, seed: int = 1) -> Iterator[PartsList]:
-    """Lists of parts of the library that fit together, in several ways of writing."""
+    """Yield lists of parts of the library that fit together, written in several ways."""
     library = parts_library()
     rng = random.Random(seed)
     cards = [sizes[0] for sizes in library.gpus.values() if _is_card(sizes[0])]
@@ -103,7 +104,7 @@ def _written(rng: random.Random, card: GpuPart, number: int, cpu: CpuPart) -> Pa
 
 
 def is_meant(wanted: PartsList) -> bool:
-    """Whether the line is that machine: its GPUs, its CPU and its memory."""
+    """Whether the line is read as the machine meant: its GPUs, its CPU and its memory."""
     try:
         machine = load_machine(wanted.line)
     except InputError:
@@ -115,7 +116,10 @@ def is_meant(wanted: PartsList) -> bool:
 
 
 def misspelt_names(count: int, seed: int = 2) -> Iterator[tuple[str, str]]:
-    """Names with one slip, and what was meant; a slip that makes another part's name is none."""
+    """Yield names with one slip, each with the name that was meant.
+
+    A slip that makes another part's name is not yielded.
+    """
     library = parts_library()
     rng = random.Random(seed)
     names = sorted({**library.gpus, **library.cpus})
@@ -128,7 +132,7 @@ def misspelt_names(count: int, seed: int = 2) -> Iterator[tuple[str, str]]:
 
 
 def _slip(rng: random.Random, name: str) -> str:
-    """One letter or digit left out, doubled, changed, or in the place of the next."""
+    """Return the name with one sign dropped, doubled, changed, or swapped with the next."""
     places = [at for at, sign in enumerate(name[:-1]) if sign.isalnum()]
     at = rng.choice(places)
     kind = rng.randrange(4)
@@ -143,7 +147,7 @@ def _slip(rng: random.Random, name: str) -> str:
 
 
 def is_helped(slip: str, name: str) -> bool:
-    """Whether the error for a misspelt part names the one that was meant."""
+    """Whether the error for a misspelt part suggests the part that was meant."""
     try:
         load_machine(f"{slip} + NVMe 7GB/s")
     except InputError as error:
@@ -197,7 +201,7 @@ def _print_imports() -> None:
 
 
 def _write_gguf(path: Path) -> None:
-    """A file of two large tensors a layer, with a whole vocabulary."""
+    """Write the header of a GGUF file with two large tensors a layer and a whole vocabulary."""
     import gguf  # here, as the lists do without
 
     writer = gguf.GGUFWriter(path, "llama")

@@ -1,7 +1,10 @@
-"""Compare decoding of whole models on one GPU with published speeds: python -m benchmarks.whole_models
+"""Compare decoding of whole models on one GPU with published speeds.
 
-The rows of benchmarks/whole_models.csv state no CPU, which such runs hardly use. Nothing is fitted
-to them; the prior of server_card_factor in sim/runtimes/constants.yaml rests on those of its cards.
+    python -m benchmarks.whole_models
+
+The rows of benchmarks/whole_models.csv state no CPU, because such runs hardly use it. No constant
+is fitted to the rows. The prior of server_card_factor in sim/runtimes/constants.yaml rests on the
+rows of the cards that it concerns.
 """
 
 import csv
@@ -16,11 +19,11 @@ from sim.runtimes.predict import Speed
 ROWS = Path(__file__).with_suffix(".csv")
 ANY_CPU = "Ryzen 9 7950X + 2x32GB DDR5-4800"
 SHORT_CONTEXT_TOKENS = 500
-"""Stands for a chat of one question where a row states no context."""
+"""Context of a chat of one question, for rows that state none."""
 
 
 def decoded(row: dict[str, str]) -> Speed:
-    """The speed predicted for a row."""
+    """Return the decode speed predicted for a row."""
     model = load_model_for(LLAMA_CPP, row["model"], row["quantization"]).model
     question = RuntimeQuestion(
         runtime=LLAMA_CPP,

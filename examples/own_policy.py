@@ -1,4 +1,4 @@
-"""A policy of your own: a cache that fetches the next layer's most popular experts ahead."""
+"""A policy of your own: a prefetch that fetches the next layer's most popular experts ahead."""
 
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ class PopularPrefetch(Prefetch):
     count: int = 2
 
     def predict(self, foresight: Foresight) -> Predictions:
-        """Name them for every gate but the last of a pass."""
+        """Name the most popular experts of the next layer, at every gate but the last of a pass."""
         num_passes, num_layers, _ = foresight.tokens.shape
         layers = np.array(foresight.problem.model.moe_layers)
         best = np.argsort(-foresight.problem.popularity[layers[1:]], axis=1)[:, : self.count]

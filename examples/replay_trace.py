@@ -1,6 +1,6 @@
 """Replay a routing trace: the experts that each token selected, token by token, in order.
 
-The trace is made here; yours comes from `rosin routing import`, or has the same arrays.
+The script makes its own trace. Yours comes from `rosin routing import`, or has the same arrays.
 """
 
 import numpy as np

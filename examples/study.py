@@ -1,4 +1,4 @@
-"""Ask what a faster link and more memory would change; finished points are kept in a folder."""
+"""Ask what a faster link and more memory would change. Finished points are kept in a folder."""
 
 import rosin
 

@@ -1,3 +1,3 @@
-"""Whether it is true: measuring, running on torch, comparing, published tables."""
+"""Checks of the simulator's truth: measuring, running on torch, comparing, published tables."""
 
 __all__: list[str] = []

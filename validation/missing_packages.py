@@ -1,8 +1,10 @@
-"""Which packages validation.gpu needs that this Python lacks, a line each, as pip takes them:
-python -m validation.missing_packages.
+"""Print the packages that validation.gpu needs and this Python lacks, one a line, as pip takes
+them.
 
-torch is not among them: a GPU machine has one that fits its CUDA, and it must stay. Imports nothing
-that may be missing.
+    python -m validation.missing_packages
+
+torch is not among them: a GPU machine has one that fits its CUDA, and it must stay. The module
+imports nothing that may be missing.
 """
 
 import tomllib
@@ -14,8 +16,9 @@ PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
 def missing_packages() -> list[str]:
-    """Requirements as pyproject.toml states them, of what is not installed; one that is too old is
-    left as it is.
+    """Return the requirements of missing packages, as pyproject.toml states them.
+
+    A package that is installed but too old is left as it is.
     """
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     stated = [*project["dependencies"], *project["optional-dependencies"]["validate"]]

@@ -1,4 +1,4 @@
-"""Recording the routing of a Hugging Face MoE model: hooks on its routers, a trace file out.
+"""Record the routing of a Hugging Face MoE model with hooks on its routers, as a trace file.
 
 Shapes: T tokens of a sequence, J experts, K experts a token.
 """
@@ -17,7 +17,7 @@ from sim.routing.recorded import RecordedRouting
 from sim.routing.trace_file import make_trace, save_trace
 
 ROUTER_NAMES = ("gate", "router")
-"""What the routers of Hugging Face's MoE blocks are called."""
+"""Names of the routers in Hugging Face's MoE blocks."""
 
 
 def record_routing(
@@ -31,9 +31,9 @@ def record_routing(
     """Run each sequence of token ids once and record which experts its routers rank highest.
 
     Gate weights are the softmax over all experts, not renormalised. Routers are modules named
-    ``gate`` or ``router`` that yield one logit for each expert, and are taken in the order of the
+    ``gate`` or ``router`` that yield one logit for each expert; they are taken in the order of the
     model. Models whose selection is not the top-k of these logits (grouped, biased or sigmoid
-    routing) are recorded as if it were. Raises InputError where there is no router, or layers
+    routing) are recorded as if it were. Raises InputError if there is no router, or if layers
     differ.
     """
     routers = find_routers(model)
@@ -75,16 +75,17 @@ def find_routers(model: torch.nn.Module) -> list[torch.nn.Module]:
 
 @contextmanager
 def _logits_of(routers: Sequence[torch.nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
-    """What each router yields while the context lasts; of a tuple, its first tensor, which holds
-    the logits.
+    """Give a mapping that each router fills with its logits while the context lasts.
+
+    If a router yields a tuple, its first tensor holds the logits.
     """
     found: dict[int, torch.Tensor] = {}
 
     def keep(index: int) -> Any:
-        """A hook that keeps what that router yields."""
+        """Return a hook that keeps the logits of that router."""
 
         def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-            """Note what the module selected."""
+            """Keep the logits that the module yields."""
             logits = output[0] if isinstance(output, tuple) else output
             # Copied off the accelerator at once: a long recording would fill its memory.
             found[index] = logits.detach().float().reshape(-1, logits.shape[-1]).cpu()
@@ -102,7 +103,7 @@ def _logits_of(routers: Sequence[torch.nn.Module]) -> Iterator[dict[int, torch.T
 def _selected(
     logits_TJ: torch.Tensor | None, num_tokens: int, top_k: int, where: str
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Expert ids and weights [token, rank]."""
+    """Return expert ids and weights [token, rank]. Raises InputError if the logits do not fit."""
     # A module named gate may be something else, such as the gate of a feed-forward.
     if logits_TJ is None or logits_TJ.shape[0] != num_tokens or logits_TJ.shape[1] < top_k:
         found = "nothing" if logits_TJ is None else tuple(logits_TJ.shape)

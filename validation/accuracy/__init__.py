@@ -1,6 +1,4 @@
-"""Predictions of runtimes against measured rows: errors, order, coverage, and the constants that
-they rest on.
-"""
+"""Compare predictions of runtimes with measured rows: errors, order, coverage, and constants."""
 
 from validation.accuracy.cases import read_cases
 from validation.accuracy.choices import choose_in_cases, summary_of

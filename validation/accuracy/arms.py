@@ -1,4 +1,4 @@
-"""The predicted speed of one arm of a case: a runtime's own price, or that of a cache of experts."""
+"""Predict the speed of one arm of a case: a runtime's own price, or that of a cache of experts."""
 
 import math
 import re
@@ -21,18 +21,22 @@ from validation.accuracy.rows import MeasuredRow
 from validation.accuracy.spreads import spread_of
 
 UNPROBED_DRAM_FRACTION = 0.78
-"""Share of the datasheet's rate that a probe of desktop memory finds, where neither is stated: the middle of
-published probes (0.70 to 0.87)."""
+"""Share of the datasheet's rate that stands for a probe of memory.
+
+The share is used if the source states neither the memory nor a probe. Its value is the middle of
+published probes of desktop memory (0.70 to 0.87).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class TieBreak:
-    """What decides between arms whose predictions are the same: the first field that differs, and the
-    higher value wins.
+    """What decides between arms with equal predictions: the higher value in the first field that
+    differs.
 
-    Copies over the link go last, for its rate is seldom measured. A split of misses made for the
-    machine comes before a fixed one, which it may equal. Then come rows repacked for the
-    CPU, the larger micro-batch and the higher threshold of copying: none of them reads or copies more.
+    Fewer seconds of copying over the link come first, because the link's rate is seldom measured. A
+    split of misses made for the machine comes before a fixed split, which it may equal. Then come
+    rows repacked for the CPU, the larger micro-batch and the higher threshold of copying: none of
+    them reads or copies more.
     """
 
     without_upload_s: float = 0.0
@@ -44,8 +48,10 @@ class TieBreak:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmPrediction:
-    """A predicted speed, the spread of its logarithm as arms are compared and of its interval, and
-    what breaks a tie.
+    """A predicted speed with its spreads, and what breaks a tie.
+
+    Both spreads are of the time's logarithm: ``spread`` as arms are compared, ``interval_spread``
+    for the interval.
     """
 
     tokens_per_s: float
@@ -55,14 +61,15 @@ class ArmPrediction:
 
     @property
     def expected_s(self) -> float:
-        """The expected time of a token, errors of its logarithm being normal: the less that is
-        known of an arm, the longer.
+        """Expected time of a token in seconds, if errors of its logarithm are normal.
+
+        The less is known of an arm, the longer is its expected time.
         """
         return math.exp(self.spread**2 / 2) / self.tokens_per_s
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Ends of the interval of 80 %, in tokens a second, as ``planner.choice`` states it."""
+        """Ends of the 80 % interval in tokens a second, as ``planner.choice`` states it."""
         factor = math.exp(QUANTILE * self.interval_spread)
         return self.tokens_per_s / factor, self.tokens_per_s * factor
 
@@ -73,7 +80,7 @@ def predict_arm(
     rows: Mapping[str, MeasuredRow],
     host_of: HostOf,
 ) -> ArmPrediction:
-    """Price one arm. Raises InputError where it cannot be expressed."""
+    """Predict the speed of one arm. Raises InputError if the arm cannot be expressed."""
     row = _row(arm, others, rows)
     # These runtimes keep experts in a cache on the GPU: their price depends on hits.
     if arm.runtime in CACHING_READERS:
@@ -96,7 +103,10 @@ def predict_arm(
 def _row(
     arm: MeasuredArm, others: Sequence[MeasuredArm], rows: Mapping[str, MeasuredRow]
 ) -> MeasuredRow:
-    """The measured row that the arm names; else one made of the arm, with the bytes of an arm alike."""
+    """Return the measured row that the arm names, else a row made of the arm's own fields.
+
+    A made row takes its bytes per weight from another arm of the case that is stored alike.
+    """
     named = _named_row(arm, rows)
     if named is not None:
         return named
@@ -128,7 +138,11 @@ def _named_row(arm: MeasuredArm, rows: Mapping[str, MeasuredRow]) -> MeasuredRow
 
 
 def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
-    """The row's question; memory that nobody states is the usual one of its CPU, which orders arms well enough."""
+    """Return the row's question.
+
+    If neither the memory nor a probe of it is stated, the memory is the usual one of the CPU. That
+    orders arms well enough.
+    """
     asked = ask(row, host_of)
     # The usual rate is tried only where the source states neither the memory nor a probe of it.
     if asked.question is None and not row.probe:
@@ -140,7 +154,10 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
 
 
 def _with_threshold(question: RuntimeQuestion, arm: MeasuredArm) -> RuntimeQuestion:
-    """The question with the threshold of copying that the arm's name states, in tokens of a micro-batch."""
+    """Return the question with the threshold of copying that the arm's name states.
+
+    The threshold is in tokens of a micro-batch.
+    """
     threshold = _threshold(arm)
     arguments = question.arguments
     if threshold is None or not isinstance(arguments, LlamaArguments):

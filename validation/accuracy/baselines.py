@@ -1,6 +1,4 @@
-"""Two simple rules to be better than: a roofline with stated efficiencies, and the median of other
-machines.
-"""
+"""Two simple rules for predictions to beat: a roofline, and the median of other machines."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +11,15 @@ FloatArray = NDArray[np.float64]
 DRAM_FRACTION = 0.62
 GPU_MEMORY_FRACTION = 0.74
 GPU_PEAK_FRACTION = 0.2
-"""The share that is reached of the peak of sums in 16 bits, which is twice what GeForce cards
-state: 40 % of that.
+"""Share of the GPU's peak with sums in 16 bits that the roofline assumes.
+
+That peak is twice the one that GeForce cards state, so the share is 40 % of the stated peak.
 """
 
 CPU_OPERATIONS_PER_CYCLE = 64
-"""Operations of a core: half the peak of dot products of bytes on 256-bit vectors, so that memory
-limits decoding.
+"""Operations of a core per cycle: half the peak of byte dot products on 256-bit vectors.
+
+At this rate memory limits decoding.
 """
 
 ROOFLINE = (
@@ -30,8 +30,9 @@ MEDIAN = "median of other machines"
 
 
 def roofline(points: Points) -> FloatArray:
-    """Tokens a second where each device takes the longer of reading and computing, devices and
-    uploads one after the other.
+    """Return tokens a second [point] if each device takes the longer of reading and computing.
+
+    Devices and uploads work one after the other.
     """
     step = points.features
     work = step.work
@@ -51,7 +52,10 @@ def roofline(points: Points) -> FloatArray:
 
 
 def median_of_others(points: Points) -> FloatArray:
-    """For each machine the median over all others of their medians; there are two machines at least."""
+    """Return for each point the median over the other machines of their medians.
+
+    There must be two machines at least.
+    """
     rigs = np.array(points.rigs)
     medians = {rig: float(np.median(points.tokens_per_s[rigs == rig])) for rig in set(points.rigs)}
     others = {
@@ -61,9 +65,9 @@ def median_of_others(points: Points) -> FloatArray:
 
 
 def baselines_of(points: Points) -> dict[str, FloatArray]:
-    """Tokens a second of every point by each rule that has an answer, by what the rule says of itself.
+    """Return tokens a second [point] by rule, under the rule's description of itself.
 
-    With one machine there is no other, so that the median of others has none.
+    With one machine only, the median of others is left out.
     """
     found = {ROOFLINE: roofline(points)}
     if len(set(points.rigs)) > 1:

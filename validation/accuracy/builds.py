@@ -1,4 +1,4 @@
-"""Which build a measured row ran: the number of the newest pull request in it."""
+"""The build that a measured row ran: the number of the newest pull request in it."""
 
 import re
 from collections.abc import Mapping
@@ -31,16 +31,16 @@ _NUMBERS: Mapping[str, tuple[tuple[str, int], ...]] = MappingProxyType(
         ),
     }
 )
-"""Pull requests by day. Between two days as many a day are taken."""
+"""The newest pull request by day and runtime. Between two days the number grows evenly."""
 
 
 def build_of(row: MeasuredRow) -> int:
-    """The number of the newest pull request in the build.
+    """Return the number of the newest pull request in the row's build.
 
-    The version says it. Else a row is taken as of its day, where the source states one, or of the
-    day on which its thread was opened, in this program's repository or the other's, whichever is
-    later: a thread goes on for months after its number. ``main of PR #n`` is the build that the pull
-    request was compared with.
+    The version states it, if it names a pull request. Else the row is dated by the day that its
+    source states, or by the day on which its thread was opened, whichever is later. A thread goes
+    on for months after its number. The thread may be in this program's repository or in the
+    other's. ``main of PR #n`` is the build that the pull request was compared with.
     """
     if row.runtime not in _NUMBERS:
         return NEWEST_BUILD
@@ -63,7 +63,7 @@ def build_of(row: MeasuredRow) -> int:
 
 
 def _newest_on(when: date, runtime: str) -> int:
-    """The newest pull request on a day; NEWEST_BUILD after the last known."""
+    """Return the newest pull request on a day; NEWEST_BUILD after the last known day."""
     numbers = _NUMBERS[runtime]
     for (start, first), (end, last) in pairwise(numbers):
         begin = date.fromisoformat(start)
@@ -75,7 +75,10 @@ def _newest_on(when: date, runtime: str) -> int:
 
 
 def _opened_on(number: int, runtime: str) -> date:
-    """The day on which a thread of that number was opened; the last known for later ones."""
+    """Return the day on which a thread of that number was opened.
+
+    A number above the last known gives the day after the last known day.
+    """
     numbers = _NUMBERS[runtime]
     for (start, first), (end, last) in pairwise(numbers):
         begin = date.fromisoformat(start)

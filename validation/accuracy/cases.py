@@ -1,4 +1,4 @@
-"""Cases in which several arms ran on one machine: the file, arm by arm."""
+"""Read cases, in each of which several arms ran on one machine, from a file with a line an arm."""
 
 import csv
 import re
@@ -18,7 +18,10 @@ NOT_SCORED = ("leave out of regret", "outside the ladder")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredArm:
-    """One arm of a case. ``speed`` is tokens a second, or relative to the case's base where only that is published."""
+    """One arm of a case.
+
+    ``speed`` is tokens a second, or relative to the case's base if only that is published.
+    """
 
     case: str
     phase: Phase
@@ -37,18 +40,18 @@ class MeasuredArm:
 
     @property
     def is_scored(self) -> bool:
-        """Whether the note leaves the arm in the comparison."""
+        """Whether the arm takes part in the comparison; its note may take it out."""
         return not any(words in self.note for words in NOT_SCORED)
 
     @property
     def row_id(self) -> str | None:
-        """The measured row that the note names: ``row ik490-0122``."""
+        """Id of the measured row that the note names: ``row ik490-0122``."""
         found = re.search(r"\brow ([\w.-]+)", self.note)
         return found[1] if found else None
 
     @property
     def hit_fraction(self) -> float | None:
-        """The hits that the note states: ``hits 52 %``."""
+        """Hit rate that the note states: ``hits 52 %``."""
         found = re.search(r"hits ([0-9]+(?:\.[0-9]+)?) ?%", self.note)
         return float(found[1]) / 100 if found else None
 
@@ -78,7 +81,7 @@ def read_cases(path: Path) -> dict[tuple[str, Phase], list[MeasuredArm]]:
 
 def _arm(where: str, record: Mapping[str, str | None]) -> MeasuredArm:
     def text(name: str) -> str:
-        """The column's text."""
+        """Return the column's text without surrounding spaces."""
         return (record.get(name) or "").strip()
 
     if text("phase") not in PHASES:

@@ -1,4 +1,4 @@
-"""The choice in each case against the measured best: regret, and the order of all arms."""
+"""Compare the choice in each case with the measured best: regret, and the order of all arms."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from validation.accuracy.result import CaseAccuracy, CaseArm, CaseSummary
 from validation.accuracy.rows import MeasuredRow
 
 SAME_FRACTION = 1e-3
-"""Speeds this close to each other have no order."""
+"""Relative difference up to which two speeds have no order."""
 
 CLOSE_FRACTION = 0.05
-"""A choice that loses no more than this counts as right: launches of one program differ by as much."""
+"""Largest regret of a choice that counts as right: launches of one program differ by as much."""
 
 Cases = Mapping[tuple[str, Phase], Sequence[MeasuredArm]]
 
@@ -26,13 +26,15 @@ Cases = Mapping[tuple[str, Phase], Sequence[MeasuredArm]]
 def choose_in_cases(
     cases: Cases, rows: Sequence[MeasuredRow], host_of: HostOf
 ) -> tuple[CaseAccuracy, ...]:
-    """Choose in every case. An arm that cannot be expressed is never chosen, and says why."""
+    """Choose an arm in every case. An arm that cannot be expressed is never chosen, and has a
+    reason.
+    """
     by_id = {row.id: row for row in rows}
     return tuple(_choose(arms, by_id, host_of) for arms in cases.values())
 
 
 def summary_of(cases: Sequence[CaseAccuracy]) -> CaseSummary:
-    """Regrets over all cases. At least one choice must have been made."""
+    """Summarise the regrets over all cases. Raises InputError if no case has a choice."""
     regrets = [case.regret_fraction for case in cases if case.regret_fraction is not None]
     if not regrets:
         raise InputError("no case has two arms that can be predicted, so nothing was chosen")
@@ -101,10 +103,10 @@ def _predicted(
 
 
 def _first(scored: Sequence[tuple[MeasuredArm, ArmPrediction]]) -> MeasuredArm | None:
-    """The arm with the least expected time, and so the least expected regret. Where predictions are
-    the same, ``TieBreak`` decides, then the file's order.
+    """Return the arm with the least expected time, and so with the least expected regret.
 
-    None where fewer than two arms are predicted: then nothing is chosen.
+    If predictions are the same, ``TieBreak`` decides, then the file's order. Return None if fewer
+    than two arms are predicted; then nothing is chosen.
     """
     if len(scored) < 2:
         return None
@@ -114,7 +116,10 @@ def _first(scored: Sequence[tuple[MeasuredArm, ArmPrediction]]) -> MeasuredArm |
 
 
 def kendall_tau(scored: Sequence[tuple[MeasuredArm, ArmPrediction]]) -> float | None:
-    """Kendall's tau-b of predictions and measurements; None where either has no order at all."""
+    """Return Kendall's tau-b of predictions and measurements.
+
+    Return None if all predictions, or all measurements, are the same.
+    """
     agreeing = 0
     predicted_pairs = 0
     measured_pairs = 0

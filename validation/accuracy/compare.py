@@ -26,9 +26,9 @@ NUM_RIGS_TO_REFIT = 3
 def compare(
     rows: Sequence[MeasuredRow], host_of: HostOf, *, leave_one_rig_out: bool
 ) -> AccuracyResult:
-    """Predict every row that can be expressed and compare.
+    """Predict every row that can be expressed, and compare the predictions with the measurements.
 
-    Raises InputError where no row can be expressed, or refitting has too few machines.
+    Raises InputError if no row can be expressed, or if refitting has too few machines.
     """
     all_rows = [priced(ask(row, host_of)) for row in rows]
     by_phase = {phase: rows_of_phase(all_rows, phase) for phase in PHASES}

@@ -15,7 +15,7 @@ TAIL = 90
 
 
 def relative_errors(predicted: FloatArray, measured: FloatArray) -> FloatArray:
-    """Sizes of errors relative to what was measured."""
+    """Return absolute errors relative to the measurements."""
     return np.asarray(np.abs(predicted / measured - 1))
 
 
@@ -48,8 +48,9 @@ def mean_over_rigs(values: NDArray[Any], rigs: Sequence[str]) -> float:
 
 
 def order(predicted: FloatArray, measured: FloatArray, rigs: Sequence[str]) -> float | None:
-    """The share of pairs on one machine, clearly apart, that are predicted in their order; None
-    where no pair is.
+    """Return the share of clear pairs that are predicted in their order; None without a clear pair.
+
+    A pair is clear if both were measured on one machine, more than CLEAR_GAP apart.
     """
     right = 0
     clear = 0

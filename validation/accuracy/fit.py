@@ -1,5 +1,6 @@
-"""Fitting the constants of prices on measured rows: every machine weighs alike, outliers count
-little, priors hold the rest.
+"""Fit the constants of prices to measured rows.
+
+Every machine weighs alike, outliers count little, and priors hold the rest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ PRICES: Mapping[Phase, Callable[[Features, Constants], Seconds]] = {
     "prefill": prefill_seconds,
 }
 TYPICAL_ERROR: Mapping[Phase, float] = {"decode": 0.2, "prefill": 0.2}
-"""Errors of the logarithm up to about these count by their square."""
+"""Typical errors of a speed's logarithm; errors up to about these count by their square."""
 
 PRIOR_WEIGHT = 0.5
 """A constant one prior spread away from its prior costs as much as half a typical error of a whole
@@ -29,8 +30,8 @@ machine.
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """Measured points of one phase: features as arrays over points, what was measured, and each
-    point's machine.
+    """Measured points of one phase: features and tokens a second [point], and each point's
+    machine.
     """
 
     phase: Phase
@@ -39,7 +40,7 @@ class Points:
     rigs: tuple[str, ...]
 
     def predicted(self, constants: Constants) -> FloatArray:
-        """Tokens a second of every point."""
+        """Return the predicted tokens a second of every point."""
         seconds = PRICES[self.phase](self.features, constants).total
         return np.asarray(self.features.tokens / seconds, float)
 
@@ -49,10 +50,10 @@ def fitted(
     file: ConstantsFile,
     start: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """All constants: those of decode fitted on its points, then those of prefill on theirs with the
-    former kept, then those of decode again.
+    """Return all constants, fitted phase by phase: decode, then prefill, then decode again.
 
-    The search begins at ``start``, unless said at the priors.
+    Each fit keeps the constants of the other phase. The search begins at ``start``, or at the
+    priors without it.
     """
     values = dict(start or {name: file.constants[name].prior for name in NAMES})
     # A prompt's price has constants of decode in it, and attention of one token one of prompts.
@@ -73,7 +74,9 @@ def _fit_phase(
     measured = np.log(points.tokens_per_s)
 
     def residuals(logs: FloatArray) -> FloatArray:
-        """Errors of all points, large ones softened, and how far constants are from their priors."""
+        """Return weighted errors of all points, large ones softened, and deviations from the
+        priors.
+        """
         constants = constants_of({**values, **dict(zip(names, np.exp(logs), strict=True))})
         errors = (np.log(points.predicted(constants)) - measured) / TYPICAL_ERROR[points.phase]
         softened = np.sign(errors) * np.sqrt(_cost(errors, points.phase))
@@ -84,11 +87,11 @@ def _fit_phase(
 
 
 def _cost(errors: FloatArray, phase: Phase) -> FloatArray:
-    """What errors cost: their square near 0.
+    """Return the cost of each error, which is its square near 0.
 
-    Large ones of decoding hardly cost more than less large ones: what is off by many times as much has
-    another cause than a constant, such as reading from a disk or another build. Of prompts, whose rows
-    differ by where they ran, large ones cost their size.
+    A large error of decoding costs hardly more than a smaller one. Such an error has another cause
+    than a constant, for example reading from a disk or another build. A large error of a prompt
+    costs its size, because rows of prompts differ by where they ran.
     """
     if phase == "decode":
         return np.asarray(np.log1p(errors**2), float)
@@ -96,7 +99,7 @@ def _cost(errors: FloatArray, phase: Phase) -> FloatArray:
 
 
 def rig_weights(rigs: Sequence[str]) -> FloatArray:
-    """Weights of points whose squares add up to one for every machine."""
+    """Return a weight for each point; the squares of one machine's weights add up to one."""
     counts = {rig: rigs.count(rig) for rig in set(rigs)}
     # A root, because the solver squares each residual with its weight.
     return np.array([counts[rig] ** -0.5 for rig in rigs])

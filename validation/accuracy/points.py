@@ -1,4 +1,4 @@
-"""Measured rows as points of a phase: what can be priced, stacked."""
+"""Measured rows as points of a phase: the rows that can be priced, stacked into arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -17,14 +17,14 @@ from validation.accuracy.questions import AskedRow
 
 @dataclass(frozen=True, kw_only=True)
 class PricedRow:
-    """A row with its question's steps; a question that cannot be placed has a reason instead."""
+    """A row with the steps of its question, or with the reason why it has none."""
 
     asked: AskedRow
     steps: RuntimeSteps | None
 
     @property
     def measured(self) -> dict[Phase, float]:
-        """What was measured, by phase."""
+        """Measured tokens a second by phase."""
         row = self.asked.row
         both: dict[Phase, float | None] = {
             "decode": row.decode_tokens_per_s,
@@ -34,13 +34,16 @@ class PricedRow:
         return {phase: speed for phase, speed in both.items() if speed}
 
     def features(self, phase: Phase) -> Features:
-        """The features of a phase. Only for a row that has steps."""
+        """Return the features of a phase. The row must have steps."""
         assert self.steps is not None
         return self.steps.decode if phase == "decode" else self.steps.prefill
 
 
 def priced(asked: AskedRow) -> PricedRow:
-    """Place and count the row's question."""
+    """Return the row with its question placed and its steps counted.
+
+    A question that cannot be placed gives a reason instead of steps.
+    """
     if asked.question is None:
         return PricedRow(asked=asked, steps=None)
     try:
@@ -58,7 +61,7 @@ def rows_of_phase(rows: Sequence[PricedRow], phase: Phase) -> list[PricedRow]:
 
 
 def points_of(rows: Sequence[PricedRow], phase: Phase) -> Points:
-    """The points of a phase, of rows that all have one."""
+    """Return the points of a phase. Each row must have steps and a measurement of the phase."""
     return Points(
         phase=phase,
         features=stacked([row.features(phase) for row in rows]),
@@ -68,7 +71,7 @@ def points_of(rows: Sequence[PricedRow], phase: Phase) -> Points:
 
 
 def chosen(points: Points, which: NDArray[np.bool_]) -> Points:
-    """Some of the points."""
+    """Return the points at which ``which`` is true."""
     # The first field is the work, which has columns of its own.
     columns = {
         item.name: getattr(points.features, item.name)[which] for item in fields(Features)[1:]

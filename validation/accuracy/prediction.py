@@ -1,5 +1,5 @@
-"""Predicting points: with the constants as they ship, or each machine's with constants fitted on
-all others.
+"""Predict points with the shipped constants, or each machine's with constants fitted on all
+others.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,9 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class PhasePrediction:
-    """Predictions of the points of a phase, the spreads that they state of themselves, and how many
-    of these their intervals reach to each side.
+    """Predictions of the points of a phase, in tokens a second, with the spreads that they state.
+
+    An interval reaches ``spreads_to_an_end`` stated spreads to each side. All arrays are [point].
     """
 
     points: Points
@@ -43,7 +44,7 @@ class PhasePrediction:
 
     @property
     def errors_in_spreads(self) -> FloatArray:
-        """How many stated spreads each measurement is off."""
+        """Size of each error of the logarithm, in stated spreads."""
         return np.abs(np.log(self.predicted / self.points.tokens_per_s)) / self.spreads
 
     @property
@@ -55,7 +56,9 @@ class PhasePrediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Refits:
-    """Constants fitted on all rigs, and for each rig on all others."""
+    """Constants fitted on all rigs and, for each rig, on all others; with their spreads over these
+    fits.
+    """
 
     all_rigs: Mapping[str, float]
     without: Mapping[str, Constants]
@@ -63,9 +66,9 @@ class Refits:
 
 
 def refit(points: Mapping[Phase, Points], file: ConstantsFile) -> Refits:
-    """Fit on all machines, then leave each out once.
+    """Fit constants on all machines, then once without each machine.
 
-    A spread is the deviation of a constant's logarithm over these fits.
+    A spread is the standard deviation of a constant's logarithm over the fits without one machine.
     """
     rigs = sorted({rig for own in points.values() for rig in own.rigs})
     all_rigs = fitted(points, file)
@@ -84,8 +87,8 @@ def refit(points: Mapping[Phase, Points], file: ConstantsFile) -> Refits:
 def predict_left_out(
     points: Mapping[Phase, Points], refits: Refits, file: ConstantsFile
 ) -> dict[Phase, PhasePrediction]:
-    """Each machine's points with the constants, and the widths of intervals, that all other machines
-    give.
+    """Predict each machine's points with constants and widths of intervals from all other
+    machines.
     """
     found = {phase: _left_out(own, refits, file) for phase, own in points.items()}
     # A new machine's errors are not known beforehand, so a machine's own must not widen its range.
@@ -105,10 +108,10 @@ def predict_left_out(
 def spreads_that_cover(
     prediction: PhasePrediction, coverage_fraction: float, without: str | None = None
 ) -> float:
-    """Stated spreads that hold this share of the errors of a phase, but for one machine's.
+    """Return how many stated spreads hold ``coverage_fraction`` of the errors of a phase.
 
-    Machines weigh alike: an interval is for a machine that nobody knows, however many rows it will
-    have.
+    The machine ``without`` is left out. Machines weigh alike, however many rows they have, because
+    an interval is for a machine that nobody knows.
     """
     errors = {
         rig: prediction.errors_in_spreads[[name == rig for name in prediction.points.rigs]]
@@ -124,7 +127,7 @@ def spreads_that_cover(
 
 
 def predict_shipped(points: Points, constants: Constants, file: ConstantsFile) -> PhasePrediction:
-    """All points with the constants and the width of intervals of the file."""
+    """Predict all points with the constants and the interval width of the file."""
     return PhasePrediction(
         points=points,
         predicted=points.predicted(constants),
@@ -153,7 +156,7 @@ def _left_out(points: Points, refits: Refits, file: ConstantsFile) -> PhasePredi
 
 def _spreads(points: Points, constants: Constants, file: ConstantsFile) -> FloatArray:
     def seconds(moved: Constants) -> FloatArray:
-        """[row]: seconds a token under those constants."""
+        """Return the seconds a token under those constants [point]."""
         return np.asarray(1.0 / points.predicted(moved), float)
 
     return np.asarray(stated_spread(seconds, constants, file, points.phase), float)

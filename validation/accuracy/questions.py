@@ -1,4 +1,4 @@
-"""What a measured row asks of the model of runtimes, or why it cannot be asked."""
+"""Turn a measured row into a question for the model of runtimes, or into a reason why not."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -31,14 +31,16 @@ from validation.accuracy.rows import MeasuredRow
 RUNTIMES = (LLAMA_CPP, IK_LLAMA_CPP, KTRANSFORMERS)
 MOST_MODELS = 256
 HostOf = Callable[[str], RuntimeHost]
-"""The machine that a line of parts names. Raises InputError for a line that is not understood."""
+"""Function from a line of parts to its machine. Raises InputError for a line that is not
+understood.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedRow:
     """A row with its question, or with the reason why there is none.
 
-    ``is_incomplete``: the source leaves out flags.
+    ``is_incomplete`` means that the source leaves out flags.
     """
 
     row: MeasuredRow
@@ -48,7 +50,9 @@ class AskedRow:
 
 
 def ask(row: MeasuredRow, host_of: HostOf) -> AskedRow:
-    """The question of a row; what cannot be expressed is a reason, never an error."""
+    """Return a row with its question. A row that cannot be expressed gets a reason, never an
+    error.
+    """
     try:
         question = _question(row, host_of)
     except InputError as error:
@@ -58,9 +62,7 @@ def ask(row: MeasuredRow, host_of: HostOf) -> AskedRow:
 
 
 def leaves_flags_out(row: MeasuredRow) -> bool:
-    """Whether the note says that flags are not stated, so that the arguments are not all there
-    were.
-    """
+    """Whether the note says that flags are not stated, so that the arguments are incomplete."""
     return re.search(r"flags( than \S+)? not stated", row.note) is not None
 
 
@@ -95,14 +97,17 @@ def _question(row: MeasuredRow, host_of: HostOf) -> RuntimeQuestion:
 
 
 def _is_of_own_documents(row: MeasuredRow) -> bool:
-    """Whether the row is from KTransformers' own documents: they build with USE_NUMA for two sockets
-    (DeepseekR1_V3_tutorial.md, "Dual socket version").
+    """Whether the row is from KTransformers' own documents.
+
+    These build with USE_NUMA for two sockets (DeepseekR1_V3_tutorial.md, "Dual socket version").
     """
     return re.search(r"/ktransformers/blob/[^/]+/doc/", row.source) is not None
 
 
 def _host(row: MeasuredRow, host_of: HostOf) -> RuntimeHost:
-    """The row's machine with its probe. A machine whose memory is not stated needs one."""
+    """Return the row's machine with its probe. Raises InputError if neither memory nor probe is
+    stated.
+    """
     host = probed_host(row.machine, read_probes(row.probe), host_of)
     if "without VNNI" in row.assumed:
         host = replace(host, vector=Vector.AVX512)
@@ -113,7 +118,7 @@ def _host(row: MeasuredRow, host_of: HostOf) -> RuntimeHost:
 
 
 def probed_host(machine: str, probes: Mapping[str, float], host_of: HostOf) -> RuntimeHost:
-    """A line's machine with the rates that were measured on it."""
+    """Return the machine of a line of parts, with the rates that were measured on it."""
     host = host_of(machine)
     if "h2d" in probes:
         gpus = tuple(replace(gpu, link_bytes_per_s=probes["h2d"]) for gpu in host.gpus)
@@ -126,14 +131,18 @@ def probed_host(machine: str, probes: Mapping[str, float], host_of: HostOf) -> R
 
 
 def _states_memory(machine: str) -> bool:
-    """Whether the machine's memory is not guessed: a file's, one named, or that of its chip."""
+    """Whether the machine's memory is stated, not guessed: by a machine file, by name, or by its
+    chip.
+    """
     if machine in machine_names() or names_machine_file(machine):
         return True
     return "DDR" in machine or "GB/s" in machine or comes_with_memory(machine)
 
 
 def read_probes(text: str) -> dict[str, float]:
-    """Measured rates by name, in bytes a second. Raises InputError for what is no rate."""
+    """Return measured rates by name, in bytes a second. Raises InputError for a part that is no
+    rate.
+    """
     probes = {}
     for part in filter(None, text.split(";")):
         name, _, number = part.partition("=")
@@ -147,9 +156,10 @@ def read_probes(text: str) -> dict[str, float]:
 # Many rows are of one model in one format.
 @remembered(MOST_MODELS)
 def model_of(runtime: str, name: str, quantization: str, bytes_per_weight: str) -> Model:
-    """Return the model with a row's bytes, else in its quantization as the runtime's file has it.
+    """Return the model with a row's bytes per weight, else in its quantization as the runtime's
+    file.
 
-    Raises InputError where neither is stated.
+    Raises InputError if neither is stated.
     """
     if bytes_per_weight:
         return with_bytes_per_weight(load_model(name), read_bytes_per_weight(bytes_per_weight))
@@ -163,7 +173,7 @@ def _tokens(stated: float | None, otherwise: int) -> int:
 
 
 def _stated_side(mechanism: str) -> PromptSide | None:
-    """Where the source says that prompts ran.
+    """Return where the source says that prompts ran, or None if it does not say so.
 
     A threshold that it states is the program's own and decides nothing here.
     """

@@ -5,7 +5,9 @@ from sim.runtimes.constants import Phase
 
 
 class PointAccuracy(FilePart):
-    """One phase of one row: what was predicted, between which ends, and what was measured."""
+    """One phase of one row: the predicted speed, the ends of its interval, and the measured
+    speed.
+    """
 
     predicted_tokens_per_s: float
     low_tokens_per_s: float
@@ -14,9 +16,9 @@ class PointAccuracy(FilePart):
 
 
 class RowAccuracy(FilePart):
-    """One row.
+    """Predictions and measurements of one row.
 
-    ``reason`` says why a row cannot be expressed; ``is_incomplete`` marks a row whose source leaves
+    ``reason`` says why a row cannot be expressed. ``is_incomplete`` marks a row whose source leaves
     flags out.
     """
 
@@ -32,9 +34,9 @@ class RowAccuracy(FilePart):
 class GroupAccuracy(FilePart):
     """Errors of one group of points. A relative error is that of the predicted tokens a second.
 
-    ``coverage_fraction`` counts points, ``coverage_over_rigs_fraction`` is the mean of machines.
+    ``coverage_fraction`` counts points; ``coverage_over_rigs_fraction`` is the mean over machines.
     ``order_fraction`` is the share of pairs on one machine, over 5 % apart, that are predicted in
-    order; null where there is none.
+    order. It is null without such a pair.
     """
 
     phase: Phase
@@ -62,9 +64,11 @@ class BaselineAccuracy(FilePart):
 
 
 class CaseArm(FilePart):
-    """One arm of a case. ``measured`` is tokens a second, or relative to the case's base where only
-    that is published; ``reason`` says why an arm cannot be predicted. ``is_covered``: whether the
-    measured speed lies between the ends of the 80 % interval; null where it is only relative.
+    """One arm of a case, predicted and measured.
+
+    ``measured`` is tokens a second, or relative to the case's base if only that is published.
+    ``reason`` says why an arm cannot be predicted. ``is_covered`` says whether the measured speed
+    lies between the ends of the 80 % interval; it is null if the speed is only relative.
     """
 
     arm: str
@@ -80,9 +84,9 @@ class CaseArm(FilePart):
 class CaseAccuracy(FilePart):
     """A choice among arms that ran on one machine.
 
-    ``chosen_arm`` is the one with the least expected time, ``best_arm`` the fastest measured;
-    ``regret_fraction`` is the share of the best one's speed that the choice loses. Null where fewer
-    than two arms can be predicted.
+    ``chosen_arm`` is the arm with the least expected time, ``best_arm`` the fastest measured one.
+    ``regret_fraction`` is the share of the best arm's speed that the choice loses. Choice and
+    regret are null if fewer than two arms can be predicted.
     """
 
     case: str
@@ -97,7 +101,8 @@ class CaseAccuracy(FilePart):
 class CaseSummary(FilePart):
     """Regrets over all cases. A case in which nothing could be chosen counts as missed.
 
-    ``covered_fraction`` of the ``num_speeds`` measured ones lie within their 80 % intervals.
+    ``covered_fraction`` is the share of the ``num_speeds`` measured speeds within their 80 %
+    intervals.
     """
 
     num_cases: int

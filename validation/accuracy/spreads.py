@@ -1,4 +1,4 @@
-"""How uncertain the predicted time of an arm is, by the spreads of what it rests on."""
+"""The uncertainty of an arm's predicted time, from the spreads of its inputs."""
 
 import math
 from dataclasses import replace
@@ -22,8 +22,10 @@ def spread_of(
     *,
     is_link_measured: bool,
 ) -> tuple[float, float]:
-    """The standard deviation of the logarithm of an arm's time, each input moved by its spread, as
-    ``planner.choice`` compares arms; and that of its interval, which counts how laws scatter.
+    """Return two standard deviations of the logarithm of an arm's time.
+
+    The first moves each input by its spread, as ``planner.choice`` compares arms. The second is
+    that of the interval, and includes the scatter of laws.
     """
     usual = Inputs(
         question=ChoiceQuestion(

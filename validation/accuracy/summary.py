@@ -1,6 +1,4 @@
-"""Errors by group: all points, each machine, runtime, format, depth, and the kinds that are known
-to be hard.
-"""
+"""Errors by group: all points, each machine, runtime, format, depth, and kinds known to be hard."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -33,7 +31,7 @@ SERVER_CHANNELS_WORDS = {True: "probe, server", False: "probe, desktop"}
 
 
 def group_summaries(rows: Sequence[PricedRow], prediction: PhasePrediction) -> list[GroupAccuracy]:
-    """Errors of every group that has points, those of all points first."""
+    """Return the errors of every group that has points. The group of all points comes first."""
     found = []
     for by, grouping in GROUPINGS.items():
         names = [grouping(row, prediction.points.phase) for row in rows]
@@ -104,7 +102,7 @@ def _depth(row: PricedRow, phase: str) -> list[str]:
 
 
 def _kinds(row: PricedRow, phase: str) -> Iterator[str]:
-    """The kinds of rows that are reported apart."""
+    """Yield the kinds that a row belongs to and that are reported apart."""
     assert row.steps is not None
     features = row.steps.decode if phase == "decode" else row.steps.prefill
     if features.socket_use != SocketUse.ONE:
@@ -129,4 +127,4 @@ GROUPINGS: Mapping[str, Callable[[PricedRow, str], Sequence[str]]] = {
     "depth": _depth,
     "kind": lambda row, phase: list(_kinds(row, phase)),
 }
-"""How points are grouped: the groups that a row belongs to in a phase."""
+"""Functions by grouping: each returns the groups that a row belongs to in a phase."""

@@ -1,4 +1,4 @@
-"""What the accelerator holds: weights that stay, and staging buffers that copies go through."""
+"""The accelerator's memory: weights that stay, and staging buffers that copies go through."""
 
 import torch
 
@@ -9,9 +9,9 @@ from validation.backend.weights import Block, LayerWeights, Weights, empty
 
 
 class AcceleratorMemory:
-    """Copies of what a residency names, and empty buffers.
+    """Copies of the weights that a residency names, and empty staging buffers.
 
-    What it does not hold cannot be read: the host's weights are elsewhere.
+    Other weights cannot be read from here; they are on the host.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class AcceleratorMemory:
 def expert_buffer(
     weights: Weights, device: torch.device, *, is_pinned: bool = False
 ) -> list[Block]:
-    """One buffer, as a block of each layer's shape over the same memory."""
+    """Return one buffer as a list of blocks [layer]: each layer's shape over the same memory."""
     shapes = [weights.architecture.expert_shapes(layer) for layer in range(len(weights.layers))]
     # A buffer serves every layer, so it is as large as the largest expert.
     sizes = [layer.experts_EW.shape[1] if layer.experts else 0 for layer in weights.layers]
@@ -71,7 +71,9 @@ def _shapes(block: Block) -> dict[str, tuple[int, ...]]:
 
 
 def _layer_buffer(weights: Weights, device: torch.device) -> list[LayerWeights]:
-    """One buffer for whole layers, seen by each layer; layers of one shape share its memory."""
+    """Return one buffer for whole layers as a list [layer]; layers of one shape share its
+    memory.
+    """
     architecture = weights.architecture
     of_shape = {
         shape: LayerWeights(architecture, layer, weights.dtype, device)

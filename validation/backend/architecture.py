@@ -1,6 +1,4 @@
-"""What the backend builds: the dimensions of every tensor, read off a model of the simulator or
-made small after its pattern.
-"""
+"""The dimensions of every tensor that the backend builds, and small stand-ins for large models."""
 
 from dataclasses import dataclass, replace
 
@@ -12,8 +10,9 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentShape:
-    """Multi-head latent attention (arXiv 2405.04434): ranks of the queries' (0: not compressed) and
-    the keys' latents, head dimensions.
+    """Ranks of the latents and dimensions of a head in latent attention (arXiv 2405.04434).
+
+    A ``query_rank`` of 0 means that queries are not compressed.
     """
 
     query_rank: int
@@ -25,11 +24,11 @@ class LatentShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """How a router turns logits into shares: softmax or sigmoid (with a bias that counts for the
-    choice alone), then times ``scale``.
+    """How a router turns logits into shares: by softmax or sigmoid, then times ``scale``.
 
-    A token selects among the experts of its ``top_groups`` best of ``num_groups`` groups: by their
-    best expert, or with sigmoid by the sum of their best two.
+    With sigmoid, a bias counts for the choice alone. A token selects among the experts of its
+    ``top_groups`` best of ``num_groups`` groups. A group ranks by its best expert, or with sigmoid
+    by the sum of its best two.
     """
 
     is_sigmoid: bool = False
@@ -43,10 +42,10 @@ SOFTMAX = Scoring()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerShape:
-    """Dimensions of one decoder layer; what it does not have is 0. With ``latent`` the head
-    dimensions are its own.
+    """Dimensions of one decoder layer; a part that the layer does not have is 0.
 
-    ``has_head_norms``: queries and keys are normed head by head.
+    With ``latent``, the head dimensions are those of ``latent``, and ``head_dim`` is its rotary
+    one. ``has_head_norms``: queries and keys are normed head by head.
     """
 
     num_heads: int
@@ -69,9 +68,9 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """An MoE decoder as torch runs it: rotary grouped-query or latent attention, gated
-    feed-forwards, RMS norms.
+    """An MoE decoder as torch runs it.
 
+    Attention is rotary, grouped-query or latent; feed-forwards are gated; norms are RMS norms.
     ``normalizes_top_k``: the shares of the selected experts are made to sum to 1 (Mixtral does;
     Qwen-MoE by its configuration).
     """
@@ -88,7 +87,9 @@ class Architecture:
     scoring: Scoring = SOFTMAX
 
     def dense_shapes(self, layer: int) -> Shapes:
-        """Tensors of a layer outside its routed experts, by name, outputs first."""
+        """Return the tensors' shapes of a layer outside its routed experts, by name, outputs
+        first.
+        """
         hidden = self.hidden
         shape = self.layers[layer]
         shapes: Shapes = {"input_norm": (hidden,)}
@@ -111,7 +112,9 @@ class Architecture:
         return shapes
 
     def expert_shapes(self, layer: int) -> Shapes:
-        """Tensors of one routed expert of a layer, by name; none in a dense layer."""
+        """Return the tensors' shapes of one routed expert of a layer, by name; none in a dense
+        layer.
+        """
         return (
             _gated("expert", self.hidden, self.layers[layer].expert_intermediate)
             if self.layers[layer].is_moe
@@ -119,7 +122,7 @@ class Architecture:
         )
 
     def top_shapes(self) -> Shapes:
-        """Tensors outside the layers."""
+        """Return the shapes of the tensors outside the layers, by name."""
         return {
             "embedding": (self.vocab, self.hidden),
             "norm": (self.hidden,),
@@ -128,10 +131,10 @@ class Architecture:
 
 
 def architecture_of(model: Model, latent: LatentShape | None = None) -> Architecture:
-    """The decoder that a model of the simulator describes, from its own counts; ``latent`` is the
-    shape of its latent attention if known.
+    """Return the decoder that a model of the simulator describes by its counts of weights.
 
-    Raises InputError for what the backend does not build.
+    ``latent`` is the shape of its latent attention, if known. Raises InputError for a model that
+    the backend does not build.
     """
     gates = {
         layer.params[TensorClass.SHARED_EXPERT] % (3 * model.hidden)
@@ -205,12 +208,11 @@ def is_latent(attention: Attention) -> bool:
 
 
 def stand_in(model: Model, *, hidden: int = 32, intermediate: int = 32, vocab: int = 256) -> Model:
-    """A small fp32 model with the layers, experts and selections of a large one, for runs in which
-    only order and place matter.
+    """Return a small fp32 model with the layers, experts and selections of a large one.
 
-    Whatever its pattern, its attention is grouped-query with two heads, so latent attention and
-    states are stood in for too. Raises InputError for a layer with nothing before its feed-forward,
-    or no feed-forward.
+    The small model serves runs in which only order and place matter. Attention is grouped-query
+    with two heads, also in place of latent attention and states. Raises InputError for a layer with
+    nothing before its feed-forward, or no feed-forward.
     """
     # A stand-in gives every layer both parts, so it would run tasks that the model does not have.
     for index, layer in enumerate(model.layers):
@@ -283,7 +285,7 @@ def _bias_size(attention: Attention) -> int:
 
 
 def attention_rest(model: Model, layer: Layer) -> int:
-    """Weights of a layer's grouped-query attention that its four matrices do not account for."""
+    """Return the weights of a layer's grouped-query attention beyond its four matrices."""
     attention = executed_attention(model, layer)
     matrices = model.hidden * (2 * attention.value_elements + attention.kv_elements_per_token)
     return layer.params[TensorClass.ATTENTION] - matrices
@@ -327,7 +329,7 @@ def _layer_shape(model: Model, layer: Layer, latent: LatentShape | None) -> Laye
 
 
 def _latent_shape(model: Model, layer: Layer) -> LatentShape:
-    """Return the shape that the counts give.
+    """Return the shape that the counts of weights give.
 
     Counts do not tell plain from value dimensions. Both are taken to be alike, as in every
     published model.

@@ -1,4 +1,4 @@
-"""Beam search: which hypotheses live on, and with which tokens."""
+"""Beam search: which hypotheses live on, and with which tokens they continue."""
 
 # TensorLegend: N sequences (hypothesis h of prompt b is number h · batch_size + b), V vocabulary, B
 # prompts, H hypotheses of each.
@@ -10,8 +10,9 @@ from sim.workload.batch import Batch
 
 
 class Beams:
-    """The best hypotheses of each prompt so far, by the sum of their log-probabilities; with one a
-    prompt, greedy decoding.
+    """The best hypotheses of each prompt so far, by the sum of their log-probabilities.
+
+    With one hypothesis a prompt, this is greedy decoding.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -20,11 +21,11 @@ class Beams:
         self._waiting: list[Tensor] = []
 
     def take(self, logits_NV: Tensor, *, is_first: bool) -> tuple[Tensor, Tensor] | None:
-        """Logits of some sequences of a step, in the order of their numbers; once it is all of
-        them, (parents, tokens) of every sequence.
+        """Take logits of the step's next sequences, in the order of their numbers.
 
-        After the prefill (``is_first``) the hypotheses of a prompt are alike: the first of each
-        speaks for all.
+        Once all sequences have theirs, return (parents, tokens) of every sequence; until then,
+        None. After the prefill (``is_first``) all hypotheses of a prompt are alike, so the first of
+        each stands for all.
         """
         self._waiting.append(logits_NV)
         found_NV = torch.cat(self._waiting)

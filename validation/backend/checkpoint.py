@@ -1,6 +1,4 @@
-"""Weights of a Hugging Face checkpoint: memory-mapped safetensors, copied into place tensor by
-tensor.
-"""
+"""Weights of a Hugging Face checkpoint, copied tensor by tensor from memory-mapped safetensors."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -49,8 +47,9 @@ def _projections(name: str, where: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorNames:
-    """What a family calls its tensors: those of a layer outside routed experts, and those of expert
-    ``{expert}``, within the layer.
+    """A family's names of a layer's tensors: outside routed experts, and of expert ``{expert}``.
+
+    Names are relative to the layer.
     """
 
     dense: Mapping[str, str]
@@ -91,7 +90,7 @@ LAYOUTS: Mapping[str, TensorNames] = MappingProxyType(
 )
 """Names of tensors by ``model_type`` of config.json.
 
-Queries of latent attention are ``q_b_proj`` where they have a latent, else ``q_proj``.
+Queries of latent attention are named ``q_b_proj`` if they have a latent, else ``q_proj``.
 """
 
 _TOP = MappingProxyType(
@@ -105,7 +104,7 @@ _TOP = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Checkpoint:
-    """A model, as the simulator counts it and as torch runs it."""
+    """A checkpoint's model as the simulator counts it, and its weights as torch runs them."""
 
     model: Model
     weights: Weights
@@ -114,7 +113,7 @@ class Checkpoint:
 def load_checkpoint(folder: Path, dtype: torch.dtype = torch.float32) -> Checkpoint:
     """Read ``config.json`` and every ``*.safetensors`` of a folder.
 
-    Raises InputError, one line, for what is missing or not supported.
+    Raises InputError, one line, for a part that is missing or not supported.
     """
     config = _config(folder)
     kind = str(config.get("model_type"))
@@ -138,7 +137,7 @@ def _config(folder: Path) -> Mapping[str, Any]:
 
 
 def _architecture(model: Model, config: Mapping[str, Any], folder: Path) -> Architecture:
-    """What the counts of a model do not say, from its configuration."""
+    """Return the architecture that the model's counts give, completed from its configuration."""
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     # Scaled rotations would give other tokens than the model's own code.
     if rope.get("rope_type", rope.get("type", "default")) != "default":
@@ -162,8 +161,9 @@ def _architecture(model: Model, config: Mapping[str, Any], folder: Path) -> Arch
 
 
 def _normalizes(config: Mapping[str, Any]) -> bool:
-    """Whether shares are made to sum to 1; DeepSeek-V2's code never does, whatever its
-    configuration says.
+    """Whether shares are made to sum to 1.
+
+    DeepSeek-V2's code never does so, whatever its configuration says.
     """
     return config["model_type"] != "deepseek_v2" and bool(
         config.get("norm_topk_prob", config["model_type"] == "deepseek_v3")
@@ -209,7 +209,7 @@ def _tensor_files(folder: Path, stack: ExitStack) -> dict[str, Any]:
 def _places(
     weights: Weights, layout: TensorNames, *, is_tied: bool
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of the decoder with the name the checkpoint has it under."""
+    """Yield the checkpoint's name and the place of every tensor of the decoder."""
     for number, layer in enumerate(weights.layers):
         blocks: list[tuple[Block, Mapping[str, str], int | None]] = [
             (layer.dense, layout.dense, None)

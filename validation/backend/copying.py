@@ -1,27 +1,27 @@
-"""Copies of weights, as things that can be cut into pieces."""
+"""Copies of weights that can be cut into pieces."""
 
 from torch import Tensor
 
 
 class Copy:
-    """Numbers of flat tensors to be copied to others of the same size; calling it copies, and
-    returns the bytes.
+    """A copy from flat tensors to others of the same sizes; a call copies all and returns the
+    bytes.
     """
 
     def __init__(self, *pairs: tuple[Tensor, Tensor]) -> None:
-        """Pairs of (target, source)."""
+        """Take pairs of (target, source)."""
         self._pairs = pairs
         self.num_bytes = sum(int(source.nbytes) for _, source in pairs)
 
     def __call__(self) -> int:
-        """Copy all of it."""
+        """Copy everything, and return the bytes copied."""
         for target, source in self._pairs:
             # On a stream the launching thread must not wait. On the host the flag does nothing.
             target.copy_(source, non_blocking=True)
         return self.num_bytes
 
     def pieces(self, count: int) -> list["Copy"]:
-        """Return that many copies (at least one), cut alike from every tensor; together they are
+        """Return ``count`` copies (at least one), cut alike from every tensor; together they are
         this one.
         """
         count = max(1, count)

@@ -1,4 +1,4 @@
-"""Where a lane's thread runs: on which core, with how many threads of torch's own."""
+"""The cores that a lane's thread may use, and the number of torch's threads."""
 
 import os
 import sys
@@ -12,16 +12,17 @@ from validation.backend.pacing import wake_promptly
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """What a thread is given before its first task.
+    """The cores and threads that a lane's thread gets before its first task.
 
-    Without ``cores``: any; ``num_threads`` is torch's, inside one operation.
+    Without ``cores`` it may use any core. ``num_threads`` is torch's number of threads inside one
+    operation.
     """
 
     cores: tuple[int, ...] = ()
     num_threads: int = 1
 
     def settle(self) -> None:
-        """Make the calling thread that worker."""
+        """Apply these settings to the calling thread."""
         wake_promptly()
         if self.cores:
             keep_to(self.cores)
@@ -29,7 +30,7 @@ class Worker:
 
 
 def keep_to(cores: Iterable[int]) -> None:
-    """Keep the calling thread on those cores; Linux alone can."""
+    """Keep the calling thread on those cores; this has an effect on Linux only."""
     if sys.platform == "linux":
         os.sched_setaffinity(0, set(cores))
 

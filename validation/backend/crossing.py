@@ -7,8 +7,9 @@ ON_HOST = torch.device("cpu")
 
 
 def brought(tensor: Tensor, place: torch.device) -> Tensor:
-    """A copy in that place, in the order of the calling thread's stream; on the host what comes
-    from afar lands in page-locked memory.
+    """Return a copy of the tensor in that place, in the order of the calling thread's stream.
+
+    A copy from the accelerator to the host lands in page-locked memory.
     """
     # An emulated accelerator shares the host's memory: this copy is its transfer.
     if tensor.device == place:
@@ -21,7 +22,7 @@ def brought(tensor: Tensor, place: torch.device) -> Tensor:
 
 
 def kept(tensor: Tensor) -> Tensor:
-    """The tensor, whose memory is not given to others until the calling thread's stream has come to
+    """Return the tensor, whose memory is not reused before the calling thread's stream gets
     here.
     """
     if tensor.is_cuda:

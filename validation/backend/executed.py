@@ -1,4 +1,4 @@
-"""A run that happened."""
+"""The record of an executed run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +18,14 @@ from validation.backend.ticket import Ticket
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ExecutedRun:
-    """A run that happened: its timeline, what was decided, and what came out.
+    """A run that happened: its timeline, its decisions, and its results.
 
-    ``work_ns`` [task] is how long the real work took, ``submitted_ns`` when the task was given to
-    its lane, ``lost_ns`` how long its thread had no core while it worked, ``lane_order`` its place
-    among the tasks its lane served; ``is_paced`` [resource] says whose tasks were made to last their
-    price; ``logits_SV`` has one entry for each pass that gives
-    tokens, ``expert_ids`` is as in Foresight.
+    Arrays [task]: ``work_ns`` is how long the real work took, ``submitted_ns`` when the task was
+    given to its lane. ``lost_ns`` is how long the task's thread had no core while it worked.
+    ``lane_order`` is the task's place among the tasks that its lane served.
+
+    ``is_paced`` [resource] says whose tasks were made to last their price. ``logits_SV`` has one
+    entry for each pass that gives tokens. ``expert_ids`` is as in Foresight.
     """
 
     timeline: Timeline
@@ -49,7 +50,7 @@ class ExecutedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LaneRecord:
-    """The tasks that the lanes of a platform ran from ``began_ns`` on; ``is_paced`` is as in
+    """The tasks that a platform's lanes ran from ``began_ns`` on; ``is_paced`` is as in
     ExecutedRun.
     """
 
@@ -66,8 +67,8 @@ def executed_of(
     tokens: NDArray[np.int32],
     sequences: Sequences,
 ) -> ExecutedRun:
-    """What was seen of the tasks, and what the sequences have come to; the tasks let go of what they
-    worked on.
+    """Return the run that the tasks and the sequences make up, and free what the tasks worked
+    on.
     """
     tickets = seen.tickets
     for ticket in tickets:
@@ -92,7 +93,7 @@ def executed_of(
 
 
 def _timeline_of(seen: LaneRecord) -> Timeline:
-    """What happened, in the simulator's format; a task's duration is what it was made to last."""
+    """Return the timeline of the tasks; a task's duration is what it was made to last."""
     tickets = seen.tickets
     numbers: Mapping[Ticket, int] = {ticket: number for number, ticket in enumerate(tickets)}
     return Timeline(

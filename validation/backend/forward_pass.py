@@ -1,5 +1,5 @@
-"""What a run computes, apart from where and when: the state of its sequences and the steps of one
-forward pass.
+"""What a run computes, apart from where and when: its sequences, and the steps of a forward
+pass.
 """
 
 # TensorLegend: T tokens of a pass, S sequences, L tokens of each, C context, D hidden, E experts, P
@@ -40,11 +40,10 @@ def cache_shape(shape: LayerShape, num_sequences: int, num_tokens: int) -> tuple
 
 
 class Sequences:
-    """The tokens, KV caches and outcomes of a batch; ``expert_ids`` is [sequence, token, MoE layer,
-    rank], as routings give it.
+    """The tokens, KV caches and results of a batch.
 
-    Tokens and outcomes are on the host; a KV cache is where its layer runs, and is moved should
-    that change.
+    ``expert_ids`` is [sequence, token, MoE layer, rank], as in routings. Tokens and results are on
+    the host. A KV cache is where its layer runs, and moves if the layer does.
     """
 
     def __init__(
@@ -82,14 +81,15 @@ class Sequences:
         )
 
     def cache(self, layer: int, place: torch.device) -> Tensor:
-        """The KV cache of a layer, brought to where the layer runs."""
+        """Return the KV cache of a layer, moved to ``place``, where the layer runs."""
         if self.caches_2SKCH[layer].device != place:
             self.caches_2SKCH[layer] = self.caches_2SKCH[layer].to(place)
         return self.caches_2SKCH[layer]
 
     def take(self, logits_SV: Tensor, end: int) -> None:
-        """Logits for position ``end`` of the next sequences; once all have theirs, tokens are
-        chosen, and hypotheses live on or die.
+        """Take logits for position ``end`` of the next sequences.
+
+        Once all sequences have theirs, tokens are chosen, and hypotheses live on or die.
         """
         self.logits_SV.append(logits_SV)
         chosen = self._beams.take(logits_SV, is_first=end == self._batch.prompt_tokens)
@@ -101,8 +101,9 @@ class Sequences:
         self.tokens_SC[:, end] = tokens
 
     def _inherit(self, parents: Tensor, *, is_first: bool) -> None:
-        """Every hypothesis takes over what its parent has read; experts of the prompt are those of
-        the sequence that read it.
+        """Give every hypothesis the tokens and caches of its parent.
+
+        Experts of the prompt are those of the sequence that read the prompt.
         """
         self.tokens_SC = self.tokens_SC[parents]
         for cache_2SKCH in self.caches_2SKCH:
@@ -140,8 +141,9 @@ class ForwardPass:
         self._places: dict[int, slice | None] = {}
 
     def attend(self, layer: int, dense: Block) -> None:
-        """Take in what the layer before gave (or the tokens, which are looked up where the table
-        lies), and attend.
+        """Add up the results of the layer before, or look up the tokens, and run attention.
+
+        Tokens are looked up where the embedding table lies.
         """
         place = dense.flat.device
         self.settle(place)
@@ -161,7 +163,7 @@ class ForwardPass:
         )
 
     def select(self, layer: int, dense: Block) -> NDArray[np.int32]:
-        """The gate: tokens of every expert of the layer [E]."""
+        """Run the gate, and return the number of tokens of every expert of the layer [E]."""
         shape = self.architecture.layers[layer]
         normalizes = self.architecture.normalizes_top_k
         router_ED = dense.tensors["router"]
@@ -185,21 +187,21 @@ class ForwardPass:
         return tokens_E
 
     def feed_shared(self, dense: Block) -> None:
-        """The shared experts, ahead of all routed ones in the sum."""
+        """Run the shared experts; their result comes before all routed ones in the sum."""
         self._given[-1] = None, shared_experts(self._y_TD, dense.tensors)
 
     def feed_dense(self, dense: Block) -> None:
-        """A dense layer's feed-forward."""
+        """Run a dense layer's feed-forward."""
         self._given[-1] = None, feed_forward(self._y_TD, dense.tensors, "dense")
 
     def run_expert(self, expert: int, weights: Block) -> None:
-        """One routed expert over its tokens, where the hidden state is."""
+        """Run one routed expert over its tokens, where the hidden state is."""
         rows_M, shares_M1 = self._routes.here(expert)
         self._given[expert] = rows_M, routed_expert(self._y_TD[rows_M], shares_M1, weights.tensors)
 
     def send(self, experts: list[int]) -> int:
-        """Copy what those experts work on to the CPU: their rows, or all rows where that is less;
-        returns bytes.
+        """Copy the rows of those experts to the CPU, or all rows if these are fewer; return the
+        bytes.
         """
         rows = [self._routes.here(expert)[0] for expert in experts]
         ends = np.cumsum([len(rows_M) for rows_M in rows]).tolist()
@@ -217,7 +219,7 @@ class ForwardPass:
         return num_bytes_of(self._sent_RD)
 
     def run_sent_expert(self, expert: int, weights: Block) -> None:
-        """One routed expert over the rows that were sent, its result kept on the CPU."""
+        """Run one routed expert over the rows that were sent, and keep its result on the CPU."""
         rows_M, shares_M1 = self._routes.on_host(expert)
         place = self._places[expert]
         own_MD = self._sent_RD[rows_M] if place is None else self._sent_RD[place]
@@ -228,8 +230,9 @@ class ForwardPass:
             self._back_RD[place] = result_MD
 
     def bring_back(self) -> int:
-        """Copy what the CPU's experts gave to the accelerator: as many rows as were sent; returns
-        bytes.
+        """Copy the results of the CPU's experts to the accelerator, and return the bytes.
+
+        As many rows return as were sent.
         """
         received_RD = brought(self._back_RD, self._y_TD.device)
         for expert, place in self._places.items():
@@ -241,8 +244,9 @@ class ForwardPass:
         return num_bytes_of(received_RD)
 
     def settle(self, place: torch.device) -> None:
-        """Add up what the experts of the last layer gave; at the start of the pass, look the tokens
-        up for that place.
+        """Add up the results of the last layer's experts, in the place given.
+
+        At the start of the pass, look the tokens up for that place.
         """
         if not self._has_begun:
             looked_up_TD = self._embedding_VD[
@@ -265,8 +269,9 @@ class ForwardPass:
         self._given = {}
 
     def move(self, place: torch.device, *, only_last: bool) -> int:
-        """Copy the hidden state between CPU and accelerator, of the last position alone if that is
-        all that is needed; returns bytes.
+        """Copy the hidden state between CPU and accelerator, and return the bytes.
+
+        With ``only_last``, copy the last position of each sequence alone.
         """
         self.settle(place)
         kept(self._x_TD)
@@ -274,14 +279,17 @@ class ForwardPass:
         return num_bytes_of(self._x_TD)
 
     def finish(self, top: Block) -> None:
-        """Logits of each sequence's last position, and the token they choose."""
+        """Compute the logits of each sequence's last position, and choose the next tokens."""
         self.settle(top.flat.device)
         # Tokens are chosen on the host, which keeps beams and their scores.
         logits_SV = head(kept(self._last_SD()), top.tensors, self.architecture.norm_epsilon).cpu()
         self._sequences.take(logits_SV, self._end)
 
     def _last_SD(self) -> Tensor:
-        """The hidden state of each sequence's last position; all of it where only that was moved."""
+        """Return the hidden state of each sequence's last position.
+
+        If only the last positions were moved, this is the whole state.
+        """
         count = len(self._sequences.tokens_SC[self._rows])
         # A view would keep the whole hidden state in memory.
         return self._x_TD.view(count, -1, self._x_TD.shape[-1])[:, -1].clone()

@@ -1,5 +1,6 @@
-"""The operations of an MoE decoder, on whatever device their tensors are: measured, executed and
-compared are these very functions.
+"""The operations of an MoE decoder, on whatever device their tensors are.
+
+Measuring, executing and comparing use these same functions.
 """
 
 # TensorLegend: T tokens of a pass, S sequences, L tokens of each sequence, C context so far, D
@@ -20,13 +21,14 @@ from validation.backend.architecture import SOFTMAX, LayerShape, Scoring
 Tensors = Mapping[str, Tensor]
 
 NORM_EPSILON = 1e-6
-"""The epsilon of norms inside latent attention, whatever other norms have (modeling_deepseek of
-transformers).
+"""Epsilon of the norms inside latent attention, whatever epsilon the other norms have.
+
+Source: modeling_deepseek of transformers.
 """
 
 
 def normalized(x_TD: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
-    """Root-mean-square norm, taken in 32 bit."""
+    """Return the tensor after a root-mean-square norm, computed in 32 bits."""
     # Squares of 16-bit numbers overflow, or lose what is small.
     wide_TD = x_TD.float()
     scaled_TD = wide_TD * torch.rsqrt(wide_TD.pow(2).mean(-1, keepdim=True) + epsilon)
@@ -34,8 +36,9 @@ def normalized(x_TD: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
 
 
 def rotation(num_tokens: int, head_dim: int, theta: float, dtype: torch.dtype) -> Tensor:
-    """Cosines and sines [2, C, H] of the first positions; the first half of the sines has its sign
-    turned, for ``rotated``.
+    """Return cosines and sines [2, C, H] of the first positions.
+
+    The first half of the sines has its sign turned, for ``rotated``.
     """
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
     angles_CH = torch.outer(
@@ -47,7 +50,7 @@ def rotation(num_tokens: int, head_dim: int, theta: float, dtype: torch.dtype) -
 
 
 def rotated(x_SNLH: Tensor, turn_2LH: Tensor) -> Tensor:
-    """Rotary position embedding, the halves of a head dimension paired."""
+    """Apply rotary position embedding, which pairs the two halves of a head dimension."""
     return x_SNLH * turn_2LH[0] + x_SNLH.roll(x_SNLH.shape[-1] // 2, -1) * turn_2LH[1]
 
 
@@ -67,10 +70,10 @@ def attention(
     turn_2CH: Tensor,
     span: CacheSpan,
 ) -> Tensor:
-    """Causal attention of a pass, norm and residual included; writes the keys and values of its
-    positions to the cache.
+    """Run causal attention of a pass, norm and residual included.
 
-    Grouped-query, or latent where the shape says so: then the cache is [1, S, 1, C, rank + rotary].
+    Keys and values of the pass's positions are written to the cache. Attention is grouped-query, or
+    latent if the shape says so; then the cache is [1, S, 1, C, rank + rotary].
     """
     if shape.latent is not None:
         return _latent_attention(x_TD, weights, shape, epsilon, turn_2CH, span)
@@ -106,8 +109,9 @@ def _latent_attention(
     turn_2CH: Tensor,
     span: CacheSpan,
 ) -> Tensor:
-    """Attention in its absorbed form: scores over the cached latent and one rotary key, values
-    summed over the latent (arXiv 2405.04434, 2.1).
+    """Run latent attention in its absorbed form (arXiv 2405.04434, 2.1).
+
+    Scores are over the cached latent and one rotary key; values are summed over the latent.
     """
     latent = shape.latent
     assert latent is not None
@@ -154,9 +158,7 @@ def _latent_attention(
 
 
 def _pairs_apart(x: Tensor) -> Tensor:
-    """Neighbours that are rotated together, laid apart by half the dimension as ``rotated`` has
-    them.
-    """
+    """Move neighbours that rotate together half the dimension apart, as ``rotated`` pairs them."""
     return torch.cat((x[..., 0::2], x[..., 1::2]), dim=-1)
 
 
@@ -169,8 +171,9 @@ def gate(
     scoring: Scoring = SOFTMAX,
     bias_E: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Which experts every token selects, and with what share: [T, P] each, the largest (biased)
-    share first.
+    """Return the experts that every token selects, and their shares: [T, P] each.
+
+    The largest (biased) share comes first.
     """
     logits_TE = linear(x_TD, router_ED)
     shares_TE = (
@@ -190,9 +193,7 @@ def gate(
 
 
 def _of_best_groups(worth_TE: Tensor, scoring: Scoring) -> Tensor:
-    """The worth of the experts in each token's best groups; those of other groups are worth
-    nothing.
-    """
+    """Return the worth of experts in each token's best groups; all other experts get -inf."""
     grouped_TGE = worth_TE.view(len(worth_TE), scoring.num_groups, -1)
     best_TG = (
         grouped_TGE.topk(2, dim=-1)[0].sum(dim=-1)
@@ -207,18 +208,20 @@ def _of_best_groups(worth_TE: Tensor, scoring: Scoring) -> Tensor:
 
 
 def feed_forward(x_TD: Tensor, weights: Tensors, name: str) -> Tensor:
-    """A gated feed-forward with SiLU: a routed expert, the shared experts or a dense layer's."""
+    """Run a gated feed-forward with SiLU: a routed expert, the shared experts or a dense
+    layer's.
+    """
     wide_TF = silu(linear(x_TD, weights[f"{name}_gate"])) * linear(x_TD, weights[f"{name}_up"])
     return linear(wide_TF, weights[f"{name}_down"])
 
 
 def routed_expert(own_MD: Tensor, shares_M1: Tensor, weights: Tensors) -> Tensor:
-    """One routed expert over the tokens that selected it, weighted by their shares."""
+    """Run one routed expert over the tokens that selected it, weighted by their shares."""
     return feed_forward(own_MD, weights, "expert") * shares_M1
 
 
 def shared_experts(x_TD: Tensor, weights: Tensors) -> Tensor:
-    """The experts that every token meets, scaled by their own gate where the model has one."""
+    """Run the experts that serve every token, scaled by their own gate if the model has one."""
     y_TD = feed_forward(x_TD, weights, "shared")
     return (
         torch.sigmoid(linear(x_TD, weights["shared_share"])) * y_TD
@@ -228,7 +231,7 @@ def shared_experts(x_TD: Tensor, weights: Tensors) -> Tensor:
 
 
 def head(x_SD: Tensor, top: Tensors, epsilon: float) -> Tensor:
-    """Last norm and vocabulary projection: logits [S, V]."""
+    """Apply the last norm and the vocabulary projection; return logits [S, V]."""
     return linear(normalized(x_SD, top["norm"], epsilon), top["head"])
 
 

@@ -1,5 +1,6 @@
-"""Lanes: threads that each run one task at a time, in the order submitted, the head of the line
-waiting for what it depends on.
+"""Lanes: threads that each run one task at a time, in the order of submission.
+
+The first task of the line waits for what it depends on.
 """
 
 import queue
@@ -15,13 +16,13 @@ from validation.backend.ticket import Pace, Ticket
 
 
 class Line(Protocol):
-    """What every lane offers, whether a thread or a stream does the work."""
+    """The interface of every lane, whether a thread or a stream does the work."""
 
     def submit(self, ticket: Ticket) -> None:
         """Put a task at the end of the line."""
 
     def close(self) -> None:
-        """Return once all that was submitted has ended."""
+        """Return once all submitted tasks have ended."""
 
 
 class Lane:
@@ -60,7 +61,9 @@ class Lane:
 
 
 def finish(tickets: Sequence[Ticket]) -> None:
-    """Return once all of them have ended. Raises what went wrong in one, if anything did."""
+    """Wait until all tasks have ended, then raise the error of the first that failed, if any
+    did.
+    """
     # All must end before one raises: lanes at work still use the run's buffers.
     for ticket in tickets:
         ticket.wait()

@@ -1,5 +1,6 @@
-"""Copies of whole layers (and the head) that run ahead: as early as a buffer is free, as a program
-known beforehand would have them.
+"""Copies of whole layers (and of the head) that run ahead, as early as a buffer is free.
+
+The order of the copies is that of a program known beforehand.
 """
 
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ from sim.step.lowering.draft import STREAMED
 from sim.step.lowering.static_run import StaticJob
 
 Place = tuple[int, int]
-"""A pass and a layer of it; NONE for the head, which comes last."""
+"""A pass and one of its layers; layer NONE is the head, which comes last."""
 
 
 class LayerCopy(NamedTuple):
-    """A copy that may be submitted: the ``number``-th of a run, to a buffer that task ``after`` was
-    the last to use (NONE: nobody).
+    """A copy that may be submitted: the ``number``-th layer copy of a run.
+
+    Task ``after`` (NONE: no task) was the last to use the copy's buffer.
     """
 
     number: int
@@ -27,11 +29,11 @@ class LayerCopy(NamedTuple):
 
 
 class LayersAhead:
-    """Which layers may be copied before their turn.
+    """The layers that may be copied before their turn.
 
-    The simulator knows at time 0 which layers are streamed and submits their copies then. Here the
-    gate of a layer is awaited before what follows is submitted, so copies of later layers that no
-    decision can come before are submitted ahead, in the same order.
+    The simulator knows at time 0 which layers are streamed, and submits their copies then. A real
+    run awaits the gate of a layer before it submits what follows. So it submits copies of later
+    layers ahead, in the same order, if no decision can come before them.
     """
 
     def __init__(self, job: StaticJob) -> None:
@@ -51,8 +53,10 @@ class LayersAhead:
         self._num_copied = 0
 
     def next_after(self, place: Place) -> Iterator[LayerCopy]:
-        """Copies of layers after that one, whose gate is submitted, that nothing decided later goes
-        before on the link.
+        """Yield the copies of layers after ``place`` that no later decision can precede on the
+        link.
+
+        The gate of ``place`` is submitted already.
         """
         # With one buffer, nothing is copied ahead of its turn.
         if self._num_buffers == 1:
@@ -91,7 +95,7 @@ class LayersAhead:
         return int(sheet.passes["head_mode"][index] if layer == NONE else sheet.work["mode"][place])
 
     def _is_quiet(self, place: Place) -> bool:
-        """Whether nothing but its own streaming goes over the link in that layer, whatever its gate
+        """Whether only the layer's own streaming can use the link in that layer, whatever its gate
         selects.
         """
         mode = self._mode(place)
@@ -100,6 +104,8 @@ class LayersAhead:
         )
 
     def _holds_all(self, layer: int) -> bool:
-        """Whether all routed experts of the layer stay on the accelerator; true of a dense layer."""
+        """Whether all routed experts of the layer stay on the accelerator; True for a dense
+        layer.
+        """
         num_experts = self._job.problem.model.layers[layer].num_experts
         return int(self._job.residency.experts[layer].sum()) == num_experts

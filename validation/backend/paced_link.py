@@ -1,6 +1,4 @@
-"""A link that is played by the host's own memory: copies in small pieces, none before its share of
-the time has come.
-"""
+"""An emulated link: the host copies within its own memory in small pieces, each at its time."""
 
 import time
 
@@ -11,14 +9,17 @@ from validation.backend.copying import Copy
 from validation.backend.pacing import rest_until, sleep_until
 
 PIECE_BYTES = 512 * KIB
-"""Small enough that what shares memory with the copy sees a steady trickle, large enough that
-waking up costs little of it.
+"""Bytes of a piece.
+
+Pieces are small enough that others who use the memory see a steady trickle, and large enough that
+waking up costs little of a piece.
 """
 
 
 class PacedLink:
-    """One direction of an emulated link: a copy never takes less than ``latency_ns`` + bytes /
-    ``bytes_per_s``.
+    """One direction of an emulated link.
+
+    A copy never takes less than ``latency_ns`` + bytes / ``bytes_per_s``.
     """
 
     def __init__(self, bytes_per_s: float, latency_ns: int = 0) -> None:
@@ -31,8 +32,9 @@ class PacedLink:
         return self._latency_ns + round(num_bytes / self._bytes_per_s * NS_PER_S)
 
     def copy(self, destination: Tensor, source: Tensor) -> int:
-        """Copy flat tensors of as many elements, and return when the link would have; returns the
-        bytes copied.
+        """Copy a flat tensor to another of as many elements, and return the bytes copied.
+
+        The call returns when the link would be done.
         """
         began_ns = time.perf_counter_ns()
         copy = Copy((destination, source))
@@ -43,11 +45,11 @@ class PacedLink:
 
 
 def copy_evenly(copy: Copy, began_ns: int, duration_ns: int) -> int:
-    """Piece by piece over that time; lateness of one piece is made up for by the next, and the end
-    is for the caller to sleep out.
+    """Copy piece by piece over ``duration_ns`` from ``began_ns`` on, and return the bytes copied.
 
-    Between pieces the processor is left to others, who compute on it: only the end of a copy is
-    worth asking the clock for.
+    If a piece is late, the next pieces make up for it. The caller sleeps until the end. Between
+    pieces the processor is left to other threads, which compute on it. So only the end is awaited
+    by polling the clock.
     """
     pieces = copy.pieces(-(-copy.num_bytes // PIECE_BYTES))
     for number, piece in enumerate(pieces):

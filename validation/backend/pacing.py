@@ -1,5 +1,5 @@
-"""Making an operation last as long as a machine file says, and sleeping until an instant more
-precisely than the system does.
+"""Sleep until an instant more precisely than the system does, so that operations last their
+price.
 """
 
 import ctypes
@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from hwprofiles.units import NS_PER_S
 
 SPIN_NS = 60_000
-"""The last stretch before an instant, spent asking the clock: a sleeping thread is woken up to
-about this much late.
+"""Last stretch before an instant, in which a thread polls the clock instead of sleeping.
+
+A sleeping thread is woken up to about this much late.
 """
 
 SWITCH_INTERVAL_S = 2e-5
-"""How long a thread that computes in Python may keep others waiting; Python's own 5 ms would be
-longer than most operations.
+"""How long a thread that computes in Python may keep others waiting, in seconds.
+
+Python's own 5 ms would be longer than most operations.
 """
 
 # From linux/prctl.h.
@@ -35,15 +37,16 @@ def sleep_until(instant_ns: int) -> None:
 
 
 def rest_until(instant_ns: int) -> None:
-    """Return at that instant or a little later, leaving the processor to others."""
+    """Return at that instant or a little later, and leave the processor to others until then."""
     left_ns = instant_ns - time.perf_counter_ns()
     if left_ns > 0:
         time.sleep(left_ns / NS_PER_S)
 
 
 def wake_promptly() -> None:
-    """Ask the kernel to wake this thread without the 50 µs by which it may bundle timers; Linux
-    alone has such a setting.
+    """Ask the kernel to wake this thread without delay, on Linux.
+
+    By default Linux may wake a thread 50 µs late to bundle timers.
     """
     if sys.platform == "linux":
         # One nanosecond: zero would bring the default back.
@@ -52,7 +55,7 @@ def wake_promptly() -> None:
 
 @contextmanager
 def steady_threads() -> Iterator[None]:
-    """Threads take turns every few microseconds within this block, and Python looks for no garbage."""
+    """Let threads take turns every SWITCH_INTERVAL_S in this block, without garbage collection."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
@@ -64,8 +67,9 @@ def steady_threads() -> Iterator[None]:
 
 @contextmanager
 def without_garbage_search() -> Iterator[None]:
-    """Python looks for no garbage within this block: a search holds all threads for some 0.1 to 0.5 s,
-    longer than a whole run may take.
+    """Turn Python's garbage collection off in this block.
+
+    A collection holds all threads for some 0.1 to 0.5 s, longer than a whole run may take.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -1,5 +1,6 @@
-"""The plain forward pass that every execution is held against: no lanes, no copies, experts in the
-order of their numbers.
+"""The plain forward pass that every execution is compared with.
+
+The pass has no lanes and no copies, and runs experts in the order of their numbers.
 """
 
 import torch
@@ -11,7 +12,7 @@ from validation.backend.weights import Weights
 
 
 def plain_forward(weights: Weights, batch: Batch, passes: Passes, prompts_SL: Tensor) -> Sequences:
-    """Prefill and greedy decode of the batch in the order of its passes."""
+    """Run the batch's prefill and decode in the order of its passes, and return its sequences."""
     with torch.inference_mode():
         sequences = Sequences(weights, batch, prompts_SL)
         for index in range(len(passes)):
@@ -32,7 +33,7 @@ def plain_forward(weights: Weights, batch: Batch, passes: Passes, prompts_SL: Te
 
 
 def pass_of(weights: Weights, sequences: Sequences, passes: Passes, index: int) -> ForwardPass:
-    """The pass of that number."""
+    """Return the forward pass of number ``index``."""
     first = int(passes.first_sequence[index])
     rows = slice(first, first + int(passes.num_sequences[index]))
     return ForwardPass(
@@ -45,7 +46,7 @@ def pass_of(weights: Weights, sequences: Sequences, passes: Passes, index: int) 
 
 
 def ends_a_step(passes: Passes, index: int) -> bool:
-    """Whether the pass gives tokens: all but the chunks of a prefill before its last."""
+    """Whether the pass gives tokens; only the chunks of a prefill before the last give none."""
     return not (
         passes.is_prefill[index] and index + 1 < len(passes) and passes.is_prefill[index + 1]
     )

@@ -1,4 +1,4 @@
-"""A lane that takes the most urgent of what is ready, as the simulator's resources by priority do."""
+"""A lane that takes the most urgent ready task, as the simulator's resources by priority do."""
 
 import queue
 import threading
@@ -14,11 +14,10 @@ from validation.backend.ticket import Pace, Ticket
 
 
 class PriorityLane:
-    """One thread; the ready task of the smallest (priority, requeue, number) goes first, and what
-    is in pieces may be overtaken.
+    """One thread, which runs the ready task with the smallest (priority, requeue, number) first.
 
-    On a stream, a task is launched when its turn has come and seen through to its end: what stands
-    in a queue could not be overtaken.
+    A task in pieces may be overtaken between pieces. On a stream, a task is launched at its turn
+    and awaited to its end. A task in the stream's queue could not be overtaken.
     """
 
     def __init__(self, name: str, pace: Pace, worker: Worker, stream: Stream | None = None) -> None:
@@ -38,7 +37,7 @@ class PriorityLane:
         self._thread.start()
 
     def submit(self, ticket: Ticket) -> None:
-        """Let it take part from now on."""
+        """Let a task compete for the lane from now on."""
         ticket.submitted_ns = time.perf_counter_ns()
         with self._lock:
             self._places[ticket] = 0, len(self._places)
@@ -54,7 +53,9 @@ class PriorityLane:
             self._ended(ticket, ticket)
 
     def promote(self, ticket: Ticket, priority: int) -> bool:
-        """Give a task that has not started another priority; False, and no effect, if it has."""
+        """Give a task that has not started another priority; return False, without effect, if it
+        has.
+        """
         with self._lock:
             # The lane begins tasks under this lock, so none can begin after this look.
             if ticket.start_ns:
@@ -63,9 +64,9 @@ class PriorityLane:
             return True
 
     def drop(self, ticket: Ticket) -> bool:
-        """Take back a task that has not started: it ends now.
+        """Take back a task that has not started, which ends it now.
 
-        False, and no effect, if it has started.
+        Return False, without effect, if it has started.
         """
         with self._lock:
             if ticket.start_ns:
@@ -79,14 +80,16 @@ class PriorityLane:
         return True
 
     def close(self) -> None:
-        """End the thread once nothing waits any more."""
+        """End the thread once no task waits any more."""
         with self._lock:
             self._is_closing = True
         self._tokens.put(None)
         self._thread.join()
 
     def _ended(self, ticket: Ticket, other: Ticket) -> None:
-        """One that a task waits for has ended; said twice, it counts once."""
+        """Note that ``other``, which ``ticket`` waits for, has ended; a second note changes
+        nothing.
+        """
         with self._lock:
             waits = self._waits.get(ticket)
             if waits is None:
@@ -113,7 +116,7 @@ class PriorityLane:
             self._stream.mark().wait()
 
     def _next(self) -> Ticket | None:
-        """The most urgent, begun if it has not been; None when the lane closes with nothing left."""
+        """Return the most urgent task, begun; None when the lane closes with nothing left."""
         while True:
             with self._lock:
                 if self._ready:

@@ -1,5 +1,6 @@
-"""Policies executed: the simulator's processes decide gate by gate, about what the real router
-selected and what has really been copied by then.
+"""Run policies for real: the simulator's processes decide gate by gate.
+
+Decisions are about what the real router selected and what has really been copied by then.
 """
 
 import time
@@ -33,8 +34,10 @@ from validation.backend.weights import Weights
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RealRun:
-    """A run that is set up: the simulator's ``process`` with its ``draft``, and the ``parts`` it
-    works on. ``decided`` gives the decisions once it has ended.
+    """A run that is set up: the simulator's ``process`` and ``draft``, and the ``parts`` it works
+    on.
+
+    ``decided`` gives the decisions once the run has ended.
     """
 
     platform: Platform
@@ -45,7 +48,7 @@ class RealRun:
     ahead: LayersAhead | None = None
 
     def execute(self, lanes: Lanes) -> ExecutedRun:
-        """Run the batch; what the router really selects replaces what was foreseen."""
+        """Run the batch; the router's real selections replace the foreseen ones."""
         work = TaskWork(self.draft, self.parts)
         session = RealSession(lanes.lines, work, self.ahead)
         began_ns = time.perf_counter_ns()
@@ -108,7 +111,7 @@ def live_run(
 
 
 def job_of(policy: Policy, foresight: Foresight) -> LiveJob:
-    """The simulator's own state of a live run, with room for whatever the router may select."""
+    """Return the simulator's own state of a live run, with room for any selection of the router."""
     shape = foresight.tokens.shape
     decisions = Decisions(
         actions=np.zeros(shape, np.uint8),

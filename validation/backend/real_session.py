@@ -1,5 +1,5 @@
-"""A session on real lanes: a process that decides gate by gate, as for the simulator's engines,
-decides here by the clock on the wall.
+"""A session on real lanes: a process decides gate by gate as in the simulator, by the wall
+clock.
 """
 
 import time
@@ -16,17 +16,17 @@ from validation.backend.task_work import TaskWork
 from validation.backend.ticket import TaskLabel, Ticket
 
 _KINDS = tuple(TaskKind)
-"""Kinds by their numbers, which count from 0."""
+"""Kinds of tasks by their numbers, which count from 0."""
 
 # Python looks members of an enumeration up slowly, and this is asked of every task.
 _LAYER_FETCH = TaskKind.LAYER_FETCH
 
 
 class RealSession:
-    """What ``sim.engine.program.Session`` asks of an engine.
+    """The ``sim.engine.program.Session`` of real lanes.
 
-    A copy may start between a look at it and its recall: then it runs. ``ahead`` says which copies
-    of layers are submitted before their turn; None: none is.
+    If a copy starts after it was checked but before it is taken back, the copy runs. ``ahead`` says
+    which copies of layers are submitted before their turn; None means none.
     """
 
     def __init__(
@@ -41,11 +41,13 @@ class RealSession:
 
     @property
     def now_ns(self) -> int:
-        """The current instant."""
+        """Current instant, in ns since the session began."""
         return time.perf_counter_ns() - self._began_ns
 
     def submit(self, tasks: TaskTable) -> int:
-        """Give every task its work, and its lane the task; returns the number of the first."""
+        """Give every task its work and submit it to its lane; return the number of the first
+        task.
+        """
         first = len(self.tickets)
         for number, ticket in enumerate(_tickets_of(tasks, self.tickets), first):
             if ticket.kind is _LAYER_FETCH and self._early:
@@ -67,12 +69,12 @@ class RealSession:
         return self.tickets[number].start_ns > 0 and not self.tickets[number].is_dropped
 
     def started_ns(self, number: int) -> int:
-        """When a task that has begun did so; of any other the answer means nothing."""
+        """Return when a task that has begun did so; for any other task the answer means nothing."""
         return self.tickets[number].start_ns - self._began_ns
 
     def promote(self, number: int, priority: int) -> bool:
-        """Give a copy that has not started another priority; False, and no effect, if it has
-        started.
+        """Give a copy that has not started another priority; return False, without effect, if it
+        has.
         """
         return self._copies.promote(self.tickets[number], priority)
 
@@ -85,9 +87,9 @@ class RealSession:
         return self._copies.drop(ticket)
 
     def run(self, process: Generator[Wait, None, None]) -> None:
-        """Let the process decide until it ends, and all tasks end; it waits for gates.
+        """Let the process decide until the process and all tasks have ended; it waits for gates.
 
-        Raises what went wrong on a lane.
+        Raises the error of a task that failed on a lane.
         """
         for wait in process:
             # Before the wait, in which the link would otherwise stand still.
@@ -120,8 +122,8 @@ class RealSession:
 def _tickets_of(tasks: TaskTable, before: Sequence[Ticket]) -> Iterator[Ticket]:
     """Yield a ticket for each task; ``before`` are all that were submitted by then.
 
-    Whole columns become numbers of Python at once: the deciding thread shares a core with others
-    that compute, so what it takes is taken from them.
+    Whole columns are converted to Python numbers at once. The deciding thread shares a core with
+    threads that compute, so its work slows theirs.
     """
     labels = zip(
         (_KINDS[kind] for kind in tasks.kind.tolist()),

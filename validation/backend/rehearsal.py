@@ -1,5 +1,6 @@
-"""What the router of a decoder will select, found by a plain forward pass: predictors of stated
-accuracy need to know it beforehand.
+"""Find what a decoder's router will select, by a plain forward pass before the run.
+
+Predictors of stated accuracy need these selections beforehand.
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,18 +22,18 @@ from validation.backend.plain import plain_forward
 from validation.backend.weights import Weights
 
 MOST_OTHERS = 8
-"""Requests that a system is shown of what came before: each is a plain forward pass of its own."""
+"""Most earlier requests that a system is shown; each of them costs a plain forward pass."""
 
 _OTHER_SEED = 1_000_003
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rehearsal(Routing):
-    """The routing of a batch as the decoder's own router has it: ``own_ids`` [sequence, token, MoE
-    layer, rank].
+    """The routing of a batch by the decoder's own router: ``own_ids`` [sequence, token, MoE layer,
+    rank].
 
-    ``known`` [MoE layer, expert] is the popularity that placements were told. Requests that came
-    before are rehearsed when asked for.
+    ``known`` [MoE layer, expert] is the popularity that placements were told. Earlier requests are
+    rehearsed when they are asked for.
     """
 
     weights: Weights
@@ -82,9 +83,9 @@ class Rehearsal(Routing):
 
 
 def rehearse(weights: Weights, problem: Problem, prompts_SL: Tensor, seed: int) -> Rehearsal:
-    """Run the batch plainly.
+    """Run the batch in a plain forward pass, and return its routing.
 
-    Which experts a token selects does not depend on how the batch is fed.
+    The experts that a token selects do not depend on how the batch is fed.
     """
     passes = forward_passes(problem.batch, Feeding())
     own_ids = plain_forward(weights, problem.batch, passes, prompts_SL).expert_ids
@@ -95,8 +96,9 @@ def rehearse(weights: Weights, problem: Problem, prompts_SL: Tensor, seed: int) 
 def foresight_of(
     problem: Problem, residency: Residency, passes: Passes, rehearsal: Rehearsal
 ) -> Foresight:
-    """What prefetchers may look at, from what was rehearsed; its counts of tokens are a copy of
-    their own.
+    """Return what prefetchers may look at, from a rehearsal.
+
+    The counts of tokens are a new array.
     """
     return Foresight(
         problem=problem,

@@ -1,5 +1,6 @@
-"""Which rows of a pass go to which expert, and with what share: known on the host, used where the
-rows are.
+"""The rows of a pass that go to each expert, and their shares.
+
+Rows are known on the host, and used where the hidden state is.
 """
 
 # TensorLegend: T tokens of a pass, P experts selected by a token, M tokens of one expert.
@@ -17,8 +18,9 @@ from validation.backend.crossing import ON_HOST
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Routes:
-    """Rows sorted by expert, and those of expert e at ``ends[e - 1]`` up to ``ends[e]``; a place
-    has (rows, shares [., 1]) of its own.
+    """Rows sorted by expert; those of expert e stand at ``ends[e - 1]`` up to ``ends[e]``.
+
+    Each place, host or accelerator, has (rows, shares [., 1]) of its own.
     """
 
     ends: list[int] = field(default_factory=list)
@@ -26,8 +28,9 @@ class Routes:
 
     @classmethod
     def of(cls, chosen: NDArray[Any], tokens_E: NDArray[np.int32], shares_TP: Tensor) -> "Routes":
-        """Make routes of what the gate chose [T, P] and the shares that it gave; one sort, so that
-        no expert has to ask the accelerator.
+        """Make routes from the gate's choices [T, P] and shares.
+
+        One sort serves all experts, so that no expert has to ask the accelerator for its rows.
         """
         # Stable, so that an expert's rows keep their order and sums give the same bits.
         order = torch.from_numpy(np.argsort(chosen.ravel(), kind="stable"))

@@ -1,4 +1,4 @@
-"""A policy executed: every operation done for real, on its lane, where and when the policy says."""
+"""Execute a policy: every operation runs for real, on its lane, where and when the policy says."""
 
 from dataclasses import dataclass
 
@@ -22,8 +22,9 @@ from validation.backend.weights import Weights
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunInputs:
-    """The weights and prompts of a run, and what prefetchers may look at: a rehearsal of it (None:
-    found out first, by a plain forward pass).
+    """The weights and prompts of a run, and a rehearsal for prefetchers to look at.
+
+    Without a rehearsal, a run that needs one begins with a plain forward pass.
     """
 
     weights: Weights
@@ -36,9 +37,9 @@ def execute_policy(
 ) -> ExecutedRun:
     """Run the batch of the problem under the policy, from that residency.
 
-    Where a tier paces, durations are those of the problem's model on its machine; weights may be a
-    stand-in with the same layers and experts. Raises InputError for what the backend does not
-    execute.
+    If the tier is paced, durations are those of the problem's model on its machine. Weights may be
+    those of a stand-in with the same layers and experts. Raises InputError for a policy that the
+    backend does not execute.
     """
     weights = inputs.weights
     prompts_SL = inputs.prompts_SL
@@ -67,7 +68,7 @@ def execute_policy(
 def check_executable(
     policy: Policy, problem: Problem, residency: Residency, weights: Weights
 ) -> None:
-    """Raises InputError, in one line, for what the backend does not execute."""
+    """Check that the backend can execute the policy. Raises InputError, one line, if it cannot."""
     if not policy.cache.is_static and policy.cache.score is None:
         raise InputError(
             f"{policy.name}: a cache with code of its own is not executed; a scored or a static one is"

@@ -1,6 +1,4 @@
-"""The accelerator's slots for experts that come and go: which buffer holds which expert, and what
-it still waits for.
-"""
+"""The accelerator's slots for experts that come and go: the expert and last reader of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +18,9 @@ from validation.backend.weights import Block, Weights
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Slot:
-    """One buffer, as a block of each layer's shape, and its last reader; ``number`` is its place
-    among all.
+    """One buffer, as a block of each layer's shape, and the last task that reads or writes it.
+
+    ``number`` is its place among all buffers.
     """
 
     blocks: Sequence[Block]
@@ -30,11 +29,11 @@ class _Slot:
 
 
 class SlotArena:
-    """As many buffers as experts were resident at the start. The simulator's cache decides who
-    leaves; this follows it.
+    """As many buffers as experts were resident at the start.
 
-    ``states`` [layer, expert] are the cache's own: an owner whose entry is absent, or was brought
-    anew by another copy, has left.
+    The simulator's cache decides which experts leave, and the arena follows. ``states`` [layer,
+    expert] are the cache's own. A buffer's expert has left if its entry is absent, or if another
+    copy brought it anew.
     """
 
     def __init__(
@@ -64,8 +63,9 @@ class SlotArena:
             self._held[layer, expert] = [slot]
 
     def bring(self, layer: int, expert: int, copy: Ticket, number: int) -> Block:
-        """A buffer for an expert that the copy of that number brings; the copy waits for whatever
-        still reads or writes it.
+        """Return a buffer for an expert that copy ``number`` brings.
+
+        The copy waits for the task that still reads or writes the buffer.
         """
         slot = self._vacated(layer, copy)
         # The simulator lets the copy begin when its cache made room; here it must not overwrite
@@ -82,7 +82,7 @@ class SlotArena:
         return slot.blocks[layer]
 
     def use(self, layer: int, expert: int, user: Ticket) -> Block:
-        """The buffer of an expert that the task reads."""
+        """Return the buffer of an expert, and note the task as its last reader."""
         slot = self._held[layer, expert][-1]
         slot.last = user
         return slot.blocks[layer]
@@ -96,8 +96,10 @@ class SlotArena:
         self._is_free[slot.number] = True
 
     def _vacated(self, layer: int, copy: Ticket) -> _Slot:
-        """A free buffer; else one whose expert has left: that whose last reader the copy waits for,
-        or one that nobody read.
+        """Return a free buffer, or else one whose expert has left.
+
+        Of the latter, one whose last reader the copy waits for anyway comes first, then one that
+        nobody read.
         """
         serves = np.ones(len(self._slots), bool) if self._is_global else self._layers == layer
         free = np.flatnonzero(serves & self._is_free)

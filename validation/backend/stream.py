@@ -1,6 +1,6 @@
 """Streams of an accelerator: queues of work that run by themselves, with marks to wait for.
 
-A test double has the same two faces.
+CUDA streams and test doubles implement the two protocols.
 """
 
 import time
@@ -16,29 +16,29 @@ class Mark(Protocol):
     """A place in a stream's queue, reached once all that was given before it is done."""
 
     def wait(self) -> None:
-        """Return once it is reached."""
+        """Return once the mark is reached."""
 
     def ns_since(self, earlier: "Mark") -> int:
-        """Time that passed between two marks that are reached."""
+        """Return the time between two marks that are reached, in ns."""
 
 
 class Stream(Protocol):
-    """A queue of an accelerator: what is given to it runs in that order."""
+    """A queue of an accelerator; the work given to it runs in that order."""
 
     def use(self) -> AbstractContextManager[object]:
-        """What the calling thread launches within the block goes to this queue."""
+        """Send what the calling thread launches within the block to this queue."""
 
     def mark(self) -> Mark:
-        """A mark behind all that was given so far."""
+        """Return a mark behind all work that was given so far."""
 
     def wait_for(self, mark: Mark) -> None:
-        """What is given from now on runs only once that mark is reached."""
+        """Run the work that is given from now on only once that mark is reached."""
 
 
 class StreamClock:
-    """The host's clock beside an accelerator's: when, by the host's, a mark was reached.
+    """Instants of an accelerator's marks by the host's clock.
 
-    The accelerator must have nothing to do.
+    The accelerator must be idle while this clock is made.
     """
 
     def __init__(self, stream: Stream, num_tries: int = 5) -> None:
@@ -47,15 +47,17 @@ class StreamClock:
         _, self._base, self._base_ns = min(tries, key=lambda one: one[0])
 
     def instant_ns(self, mark: Mark) -> int:
-        """The instant of ``time.perf_counter_ns`` at which the mark was reached; some microseconds
-        uncertain.
+        """Return the instant of ``time.perf_counter_ns`` at which the mark was reached.
+
+        The instant is uncertain by some microseconds.
         """
         return self._base_ns + mark.ns_since(self._base)
 
 
 def _tried(stream: Stream) -> tuple[int, Mark, int]:
-    """A mark between two looks at the host's clock: how far they are apart, the mark, and the
-    middle between them.
+    """Make a mark between two looks at the host's clock.
+
+    Return the ns between both looks, the mark, and the instant in the middle.
     """
     before_ns = time.perf_counter_ns()
     mark = stream.mark()

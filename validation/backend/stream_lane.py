@@ -1,5 +1,6 @@
-"""A lane on a stream: tasks are launched in the order submitted, ahead of their time, and wait for
-each other on the accelerator.
+"""A lane on a stream: tasks are launched ahead of their time, in the order of submission.
+
+Tasks wait for each other on the accelerator.
 """
 
 import queue
@@ -14,10 +15,10 @@ from validation.backend.ticket import Ticket
 
 
 class StreamLane:
-    """Two threads: one launches, the other sees tasks end and tells who waits.
+    """A lane with two threads: one launches tasks, the other sees them end and tells waiting tasks.
 
-    A task that waits for one of another stream is launched behind a mark; one that waits for a
-    thread's work is launched after it.
+    A task that waits for one of another stream is launched behind a mark. A task that waits for a
+    thread's work is launched after that work.
     """
 
     def __init__(self, name: str, stream: Stream, clock: StreamClock, worker: Worker) -> None:
@@ -42,7 +43,7 @@ class StreamLane:
         self._line.put(ticket)
 
     def close(self) -> None:
-        """Return once all that was submitted has ended."""
+        """Return once all submitted tasks have ended."""
         self._line.put(None)
         for thread in self._threads:
             thread.join()

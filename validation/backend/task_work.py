@@ -1,6 +1,4 @@
-"""What each task of a run does for real: the simulator's rows, bound to weights, buffers and
-activations.
-"""
+"""The real work of each task of a run: the simulator's tasks, bound to weights and buffers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,8 +24,9 @@ _STAGED = (TaskKind.FETCH, TaskKind.EARLY_FETCH)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunParts:
-    """What a run works on: ``passes`` of ``sequences`` by ``weights``, and what the accelerator
-    holds. ``arena``: where experts change places; None where they stay in ``memory``.
+    """The parts of a run: ``passes`` of ``sequences``, ``weights``, and the accelerator's memory.
+
+    Experts change places in ``arena``; it is None if experts stay in ``memory``.
     """
 
     passes: Passes
@@ -38,7 +37,7 @@ class RunParts:
 
 
 class TaskWork:
-    """Binds tasks in the order of their numbers; ``index`` is the pass that they have come to."""
+    """Gives tasks their work, in the order of their numbers; ``index`` is the current pass."""
 
     def __init__(self, draft: Draft, parts: RunParts) -> None:
         self.index = 0
@@ -57,7 +56,10 @@ class TaskWork:
             self._spilled = expert_buffer(parts.weights, ON_HOST, is_pinned=is_pinned)
 
     def bind(self, ticket: Ticket, number: int) -> None:
-        """Give the task its work. The tickets that it waits for are known by now; more may be added."""
+        """Give the task its work.
+
+        The tickets that the task waits for are known by now; more may be added.
+        """
         # A pass is over with the task that was noted as its last when it was emitted.
         while 0 < self._draft.last_task[self.index] < number and self.index + 1 < len(self._modes):
             self.index += 1
@@ -74,12 +76,12 @@ class TaskWork:
         return buffers[layer].copy_from(self._weights.layers[layer])
 
     def give_up(self, copy: Ticket) -> None:
-        """A prefetch is taken back."""
+        """Take a prefetch back."""
         assert self._arena is not None, "experts that stay are not prefetched"
         self._arena.give_up(copy.layer, copy.expert, copy)
 
     def claim_layer(self) -> None:
-        """The turn of the next streamed layer has come: what follows reads its buffer."""
+        """Note that the turn of the next streamed layer has come; later tasks read its buffer."""
         self._num_streamed += 1
 
     def _begin_pass(self) -> None:
@@ -89,7 +91,7 @@ class TaskWork:
         self._staged: dict[tuple[int, int], Block] = {}
 
     def _nothing(self, ticket: Ticket, number: int) -> None:
-        """A time that is stated: there is no work in it."""
+        """Return no work: the task is a stated time."""
         del ticket, number
 
     def _layer_fetch(self, ticket: Ticket, number: int) -> Work:
@@ -99,7 +101,9 @@ class TaskWork:
         return copy
 
     def _copy(self, ticket: Ticket, number: int) -> Work:
-        """A copy of one expert."""
+        """Return the copy of one expert: to a staging buffer, to a slot, or from a slot to the
+        host.
+        """
         place = ticket.layer, ticket.expert
         source = self._weights.layers[ticket.layer].experts[ticket.expert]
         if ticket.kind in _STAGED:
@@ -126,7 +130,7 @@ class TaskWork:
         return _quietly(lambda: current.run_sent_expert(expert, own))
 
     def _held(self, ticket: Ticket) -> Block:
-        """Where the accelerator has an expert."""
+        """Return the accelerator's block of an expert."""
         place = ticket.layer, ticket.expert
         # A staged expert is used once.
         if place in self._staged:
@@ -155,7 +159,7 @@ class TaskWork:
         return lambda: current.send(experts)
 
     def _dense(self, ticket: Ticket, number: int) -> Work:
-        """What a layer does outside its routed experts, and the head."""
+        """Return the work of a layer outside its routed experts, or of the head."""
         del number
         current = self._pass
         layer = ticket.layer
@@ -206,7 +210,7 @@ class TaskWork:
 
 
 Binder = Callable[[TaskWork, Ticket, int], Work | None]
-"""Gives a task of that number its work."""
+"""Function that returns the work of a task of that number, or None if it has none."""
 
 # A table, since Python looks members of an enumeration up slowly, and every task is asked.
 _BINDERS: Mapping[TaskKind, Binder] = {
@@ -217,14 +221,14 @@ _BINDERS: Mapping[TaskKind, Binder] = {
     TaskKind.EXPERT: TaskWork._expert,
     TaskKind.ACTIVATION_COPY: TaskWork._activations,
 }
-"""How tasks get their work, by kind; all others are what a layer does outside its routed experts."""
+"""Binders by kind of task; all other kinds are a layer's work outside its routed experts."""
 
 
 def _quietly(does: Callable[[], None]) -> Work:
-    """Work that copies nothing."""
+    """Return work that does something and copies no bytes."""
 
     def work() -> int:
-        """Run it; it copies nothing."""
+        """Do it, and return 0 copied bytes."""
         does()
         return 0
 

@@ -1,4 +1,4 @@
-"""A task on its way through a lane, and what was seen of it."""
+"""A task on its way through a lane, with the instants at which things happened to it."""
 
 import threading
 import time
@@ -13,12 +13,14 @@ from validation.backend.pacing import sleep_until
 from validation.backend.stream import Mark
 
 Work = Callable[[], int]
-"""What a task does for real; returns the bytes it copied."""
+"""A task's real work; it returns the bytes that it copied."""
 
 
 class Pace(Enum):
-    """How long a lane makes a task last: its own time, slept out to its duration, or copied evenly
-    over its duration.
+    """How long a lane makes a task last.
+
+    OWN: its own time. PADDED: its work, then sleep to the end of its duration. LINK: copies are
+    spread evenly over their duration.
     """
 
     OWN = auto()
@@ -27,7 +29,7 @@ class Pace(Enum):
 
 
 class TaskLabel(NamedTuple):
-    """What a task is: its kind, and the step, layer and expert that it belongs to."""
+    """What a task is for: its kind, and the step, layer and expert that it belongs to."""
 
     kind: TaskKind
     step: int = 0
@@ -38,10 +40,11 @@ class TaskLabel(NamedTuple):
 class Ticket:
     """One task; all instants are of ``time.perf_counter_ns``, and 0 until they have come.
 
-    ``duration_ns`` is how long it is made to last where its lane is paced; ``worked_ns`` is the
-    instant its real work was done. What is done in ``num_chunks`` pieces may be overtaken between
-    them: ``busy_ns`` leaves that out. For ``lost_ns`` of its work its thread had no core. On a stream,
-    ``launch`` is set once the task stands in the queue, between its two ``marks``.
+    ``duration_ns`` is how long the task is made to last if its lane is paced. ``worked_ns`` is the
+    instant at which its real work was done. A task in ``num_chunks`` pieces may be overtaken
+    between them; ``busy_ns`` leaves that time out. For ``lost_ns`` of the work its thread had no
+    core. On a stream, ``launch`` is set once the task stands in the queue, between its two
+    ``marks``.
     """
 
     def __init__(
@@ -78,12 +81,12 @@ class Ticket:
 
     @property
     def is_ended(self) -> bool:
-        """Whether it has run, or was dropped."""
+        """Whether the task has run, or was dropped."""
         return self.end_ns > 0
 
     @property
     def is_ready(self) -> bool:
-        """Whether all that it waits for has ended."""
+        """Whether all tasks that this one waits for have ended."""
         return all(other.is_ended for other in self.waits)
 
     def wait(self) -> None:
@@ -99,9 +102,9 @@ class Ticket:
         self.start_ns = time.perf_counter_ns()
 
     def perform(self, pace: Pace, settle: Callable[[], None] | None = None) -> None:
-        """Do the next piece, and last as long as it should. An error is kept in ``error``.
+        """Do the next piece, and make it last as long as it should. An error is kept in ``error``.
 
-        ``settle`` returns once what the piece has launched is done.
+        ``settle`` returns once the work that the piece launched is done.
         """
         began_ns = time.perf_counter_ns() if self.chunks_done else self.start_ns
         try:
@@ -119,7 +122,9 @@ class Ticket:
         self.busy_ns += self._paused_ns - began_ns
 
     def _do_counted(self, began_ns: int, pace: Pace) -> int:
-        """Do the next piece, and count the time in which its thread had no core."""
+        """Do the next piece, and count the time in which its thread had no core; return the bytes
+        copied.
+        """
         if pace is not Pace.OWN:  # it sleeps, or waits for the instants of an even copy
             return self._do_piece(began_ns, pace)
         wall_ns = time.perf_counter_ns()
@@ -137,7 +142,7 @@ class Ticket:
             self.error = error
 
     def happened(self, start_ns: int, end_ns: int) -> None:
-        """A stream did the task between those instants; tasks that wait for it go on."""
+        """Note that a stream ran the task between those instants; tasks that wait for it go on."""
         self.start_ns = start_ns
         self.worked_ns = end_ns
         self._paused_ns = end_ns
@@ -151,7 +156,7 @@ class Ticket:
         self.finish()
 
     def finish(self) -> None:
-        """The task has ended with its last piece; tasks that wait for it go on."""
+        """End the task with its last piece; tasks that wait for it go on."""
         # The end is set before the latch opens, since a thread that wakes reads it.
         self.end_ns = self._paused_ns
         self._latch.release()
@@ -159,17 +164,17 @@ class Ticket:
             listener()
 
     def let_go(self) -> None:
-        """Forget the work of a task that has ended, and with it the weights that it used.
+        """Forget the work of a task that has ended, and with it the weights that the work used.
 
-        The work knows the run, which knows the task: such a circle is freed late, and a run of a
-        real model has gigabytes.
+        The work refers to the run, which refers to the task. Python frees such a cycle late, and a
+        run of a real model has gigabytes.
         """
         self.work = None
         self.listeners.clear()
 
     @property
     def _piece_ns(self) -> int:
-        """How long the last piece was to take."""
+        """Planned duration of the last piece, in ns."""
         done = self.chunks_done
         count = self.num_chunks
         # Differences of rounded sums, so that the pieces together last duration_ns.

@@ -23,8 +23,8 @@ class Tier(StrEnum):
     """How a run is made to resemble a machine.
 
     FREE: nothing is slept out, for tests of order and tokens. PACED: every operation lasts as long
-    as the machine file says. CPU: operations are real, one core standing for the accelerator and
-    the others for the CPU, copies are paced at the link's rate. CUDA: all is real.
+    as the machine file says. CPU: operations are real; one core stands for the accelerator and the
+    others for the CPU; copies are paced at the link's rate. CUDA: all is real.
     """
 
     FREE = "free"
@@ -37,13 +37,14 @@ ON_STREAMS = ("gpu", "h2d", "d2h")
 """Lanes that a CUDA device runs."""
 
 SOFTWARE_LANES = ("host", "matcher")
-"""Lanes whose tasks are times that a machine file or a policy states, with no work of their own."""
+"""Lanes whose tasks have no work of their own: a machine file or a policy states their times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lanes:
-    """The lanes of a run, by number of the resource; ``is_paced`` [resource]: its tasks last what
-    they are priced at.
+    """The lanes of a run, by number of the resource.
+
+    ``is_paced`` [resource]: whether a resource's tasks last their price.
     """
 
     lines: tuple[Line, ...]
@@ -52,8 +53,10 @@ class Lanes:
 
 @contextmanager
 def open_lanes(tier: Tier, resources: Sequence[Resource]) -> Iterator[Lanes]:
-    """A lane for each resource, of its discipline, closed at the end of the block, in which the
-    caller keeps off the accelerator's core.
+    """Open a lane for each resource, of its discipline, and close all lanes at the end of the
+    block.
+
+    Within the block, the caller keeps off the accelerator's core.
     """
     cores = own_cores()
     paces = [pace_of(tier, resource.name) for resource in resources]
@@ -78,12 +81,12 @@ def open_lanes(tier: Tier, resources: Sequence[Resource]) -> Iterator[Lanes]:
 
 
 def device_of(tier: Tier) -> torch.device:
-    """Where the accelerator's memory is; with its number, as tensors there name it."""
+    """Return the device of the accelerator's memory, with its number, as tensors name it."""
     return torch.device("cuda", torch.cuda.current_device()) if tier is Tier.CUDA else ON_HOST
 
 
 def stream_of(tier: Tier, name: str) -> Stream | None:
-    """A new stream for that lane, if a stream runs it."""
+    """Return a new stream for that lane, or None if a thread runs the lane."""
     return CudaStream() if tier is Tier.CUDA and name in ON_STREAMS else None
 
 
@@ -97,10 +100,10 @@ def pace_of(tier: Tier, name: str) -> Pace:
 
 
 def worker_of(tier: Tier, name: str, cores: tuple[int, ...]) -> Worker:
-    """Where that lane's thread runs: the emulated accelerator has the first core to itself, all
-    else shares the rest.
+    """Return the cores and threads of that lane's thread.
 
-    Beside a GPU, the CPU's lane computes on all cores but one, which the other threads are left.
+    The emulated accelerator has the first core to itself; all other lanes share the rest. Beside a
+    GPU, the CPU's lane computes on all cores but one, which is left to the other threads.
     """
     rest = cores[1:]
     if tier is Tier.CUDA and name == "cpu":

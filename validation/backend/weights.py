@@ -1,5 +1,6 @@
-"""Weights in host memory and in the accelerator's: a layer is two runs of numbers, so that a copy
-of it is one or two copies.
+"""Weights in the host's or the accelerator's memory.
+
+A layer is two runs of numbers, so that one or two copies move it.
 """
 
 # TensorLegend: E experts, W weights of one expert, P weights outside the experts, D hidden, V
@@ -25,11 +26,11 @@ class Block:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all of it."""
+        """Bytes of the whole block."""
         return num_bytes_of(self.flat)
 
     def copy_from(self, other: "Block") -> Copy:
-        """The copy that overwrites this with another block's numbers."""
+        """Return the copy that overwrites this block with another block's numbers."""
         return Copy((self.flat, other.flat))
 
 
@@ -57,7 +58,7 @@ class LayerWeights:
         self.experts = tuple(Block(row, expert) for row in self.experts_EW)
 
     def copy_from(self, other: "LayerWeights") -> Copy:
-        """The copy that overwrites the whole layer."""
+        """Return the copy that overwrites the whole layer with another layer's numbers."""
         return Copy(
             (self.experts_EW.view(-1), other.experts_EW.view(-1)),
             (self.dense.flat, other.dense.flat),
@@ -65,10 +66,9 @@ class LayerWeights:
 
 
 class Weights:
-    """A whole decoder:
+    """The weights of a whole decoder, in host memory, page-locked if asked for.
 
-    ``layers`` and the ``top`` block (embedding, last norm, head), in host memory, page-locked if
-    asked for.
+    A decoder has ``layers`` and the ``top`` block (embedding, last norm, head).
     """
 
     def __init__(
@@ -98,10 +98,10 @@ def random_weights(
     drawn_on: torch.device = ON_HOST,
     is_pinned: bool = False,
 ) -> Weights:
-    """Weights drawn by seed, in host memory: normal with the deviation that keeps activations near
-    1; norms are all ones.
+    """Return weights drawn by seed, in host memory.
 
-    ``drawn_on``: where the numbers are made; each device makes others of the same seed.
+    Weights are normal, with the deviation that keeps activations near 1; norms are all ones. The
+    numbers are drawn on the device ``drawn_on``; each device draws others from the same seed.
     """
     weights = Weights(architecture, dtype, is_pinned=is_pinned)
     generator = torch.Generator(drawn_on).manual_seed(seed)
@@ -133,9 +133,7 @@ def blocks_of(weights: Weights) -> list[Block]:
 def empty(
     size: int, dtype: torch.dtype, device: torch.device = ON_HOST, *, is_pinned: bool = False
 ) -> Tensor:
-    """Room for that many numbers, not-a-number until something is copied there: what is read too
-    early shows.
-    """
+    """Return room for that many numbers, filled with NaN so that reading too early shows."""
     return torch.full((size,), torch.nan, dtype=dtype, device=device, pin_memory=is_pinned)
 
 

@@ -1,4 +1,4 @@
-"""Fitting a machine file to a few real runs. Importing this package imports torch."""
+"""Fit a machine file to a few real runs. Importing this package imports torch."""
 
 from validation.calibrating.calibrate import Calibration, calibrate
 from validation.calibrating.fit import Fit, HeldOut, Scales, fit, hold_out

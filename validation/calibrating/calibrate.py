@@ -1,6 +1,4 @@
-"""Calibration: a few plans run for real, and what their operations lasted fitted into the machine
-file.
-"""
+"""Calibration: run a few plans for real, and fit the machine file to how long operations lasted."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +21,9 @@ from validation.comparison.trial import Contender, PlanTrial, prepare
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """The machine file, what was fitted, how good that is on runs it was not fitted to, and how
-    much runs of one plan vary.
+    """A calibrated machine file (``data``), the fit in it, and the fit's errors on held-out runs.
+
+    ``variation_fraction`` is how much runs of one plan vary.
     """
 
     data: dict[str, Any]
@@ -44,11 +43,11 @@ def calibrate(
     num_rounds: int = 5,
     on_run: Callable[[str], None] = lambda plan: None,
 ) -> Calibration:
-    """Run every plan once to warm up, then once a round, and fit. The plans' own machines do not
-    count: ``machine`` does, and the file has its name.
+    """Run every plan once to warm up, then once a round, and fit ``machine`` to these runs.
 
-    Raises InputError for a machine that the device cannot stand for, and a plan that does not fit
-    or that the backend does not execute.
+    The plans' own machines do not count. The calibrated file has the name of ``machine``. Raises
+    InputError for a machine that the device cannot stand for, or for a plan that does not fit or is
+    not executed.
     """
     tier = real_tier(device, machine)
     trials = _trials(plans, machine, tier)
@@ -105,7 +104,9 @@ def _observed(trial: PlanTrial) -> ObservedRun:
 
 
 def _variation(runs: Sequence[ObservedRun]) -> float:
-    """Standard deviation of the runs of one plan by their mean, the largest over the plans."""
+    """Return the standard deviation of one plan's run times over their mean, the largest of all
+    plans.
+    """
     plans = {run.plan for run in runs}
     times = [
         np.array([run.makespan_ns for run in runs if run.plan == plan], np.float64)

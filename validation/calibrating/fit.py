@@ -1,4 +1,4 @@
-"""The fit: a factor for each operation on each lane, and the time that a layer takes beside its
+"""Fit a factor to each operation on each lane, and a time that a layer takes beside its
 operations.
 """
 
@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 from validation.calibrating.observed_run import CostPart, Group, ObservedRun
 
 NUM_PASSES = 4
-"""Interference makes what a task lasts depend on the other tasks' factors: the factors are found
-over and over.
+"""How often the factors are found anew.
+
+Under interference, the duration of a task depends on the other tasks' factors.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scales:
-    """What prices are multiplied by, and what is then added to every copy of a lane, in ns."""
+    """Factors on prices, and delays in ns that are then added to every copy of a lane."""
 
     factors: Mapping[Group, float]
     copy_delays_ns: Mapping[str, float]
 
     def durations_ns(self, run: ObservedRun) -> NDArray[np.float64]:
-        """What the run's tasks are priced at."""
+        """Return the run's scaled prices in ns [task]."""
         scaled_ns = run.tasks.duration_ns.astype(np.float64)
         for (lane, part), chosen in run.groups.items():
             # Activations travel at the rate of other copies, with a delay beside.
@@ -42,8 +43,10 @@ NO_SCALES = Scales(factors=MappingProxyType({}), copy_delays_ns=MappingProxyType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Each layer of each pass takes ``layer_overhead_ns`` beside its operations; ``num_tasks`` went
-    into each group's scale.
+    """A fit: scales, and ``layer_overhead_ns``, which each layer of each pass takes beside its
+    operations.
+
+    ``num_tasks`` counts the tasks that each group's scale rests on.
     """
 
     scales: Scales
@@ -52,13 +55,14 @@ class Fit:
 
 
 def fit(runs: Sequence[ObservedRun]) -> Fit:
-    """Least squares over all runs.
+    """Fit scales and overhead to all runs by least squares.
 
-    A factor f minimises sum((measured - f * predicted)^2 / predicted): the variance of a duration
-    grows with it, and sums come out equal. Predicted is what the simulator says a task lasts beside
-    what runs at the same time. The delay of a lane's copies minimises sum((measured - predicted -
-    delay)^2) over those of activations, too small for a rate to matter. The overhead h >= 0 of a
-    layer then minimises sum((measured - predicted - h * layers)^2) over whole runs.
+    A factor f minimises sum((measured - f * predicted)^2 / predicted). The variance of a duration
+    grows with the duration, and both sums come out equal. The predicted duration is the
+    simulator's, beside the tasks that run at the same time. The delay of a lane's copies minimises
+    sum((measured - predicted - delay)^2) over copies of activations, which are too small for a rate
+    to matter. The overhead h >= 0 of a layer then minimises sum((measured - predicted - h *
+    layers)^2) over whole runs.
     """
     scales = NO_SCALES
     counts = dict[Group, int]()
@@ -75,7 +79,7 @@ def fit(runs: Sequence[ObservedRun]) -> Fit:
 
 
 def error_fraction(run: ObservedRun, scales: Scales, layer_overhead_ns: float) -> float:
-    """Predicted / measured - 1 of the whole run."""
+    """Return predicted / measured - 1 of the whole run's time."""
     predicted_ns = (
         run.timed(scales.durations_ns(run)).makespan_ns + run.num_layer_passes * layer_overhead_ns
     )
@@ -84,8 +88,9 @@ def error_fraction(run: ObservedRun, scales: Scales, layer_overhead_ns: float) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """Error on runs that were no part of the fit that predicts them: signed, median over the runs
-    of a plan.
+    """A plan's error on held-out runs: signed, the median over the runs.
+
+    ``before_fraction`` is the machine file's error, ``after_fraction`` that of the fit.
     """
 
     plan: str
@@ -95,8 +100,9 @@ class HeldOut:
 
 
 def hold_out(runs: Sequence[ObservedRun], layer_overhead_ns: float) -> list[HeldOut]:
-    """Predict each plan by a fit to the other plans' runs; where there is one plan, its later half
-    by a fit to the earlier.
+    """Predict each plan by a fit to the runs of the other plans.
+
+    Of a single plan, predict the later half of its runs by a fit to the earlier half.
     """
     plans = list(dict.fromkeys(run.plan for run in runs))
     if len(plans) > 1:
@@ -137,7 +143,9 @@ def _median(runs: Sequence[ObservedRun], error: Callable[[ObservedRun], float]) 
 
 
 def _improved(runs: Sequence[ObservedRun], scales: Scales, counts: dict[Group, int]) -> Scales:
-    """The scales after one more pass; ``counts`` is filled with how many tasks went into each."""
+    """Return the scales after one more pass, and note in ``counts`` how many tasks each rests
+    on.
+    """
     factors = dict(scales.factors)
     delays_ns = dict(scales.copy_delays_ns)
     for (lane, part), (lasted_ns, expected_ns) in _sorted_out(runs, scales).items():
@@ -155,7 +163,10 @@ def _improved(runs: Sequence[ObservedRun], scales: Scales, counts: dict[Group, i
 def _sorted_out(
     runs: Sequence[ObservedRun], scales: Scales
 ) -> dict[Group, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return how long each group's tasks lasted, and how long they should have with those scales."""
+    """Return by group how long tasks lasted, and how long they should have with those scales.
+
+    Both are in ns, one value a task.
+    """
     found: dict[Group, list[NDArray[np.float64]]] = {}
     for run in runs:
         line = run.timed(scales.durations_ns(run))

@@ -1,4 +1,4 @@
-"""A fit written into a machine file: curves of the models that were run, multiplied and marked
+"""Write a fit into a machine file: curves of the models that were run, scaled and marked as
 fitted.
 """
 
@@ -22,13 +22,13 @@ Data = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marking:
-    """What is said of every number that was fitted."""
+    """The provenance of every number that was fitted."""
 
     source: str
     date: str
 
     def data(self) -> Data:
-        """As a machine file has it."""
+        """Return the provenance as a machine file has it."""
         return {"kind": Kind.FITTED.value, "source": self.source, "date": self.date}
 
 
@@ -39,9 +39,10 @@ def fitted_machine(
     name: str,
     marking: Marking,
 ) -> Data:
-    """The machine with the fit in it, found valid: the rest is as it was.
+    """Return the data of a machine file with the fit in it; the rest is unchanged.
 
-    ``loads`` are the models that were run, each with how many sequences were decoded at once.
+    ``loads`` are the models that were run, each with how many sequences were decoded at once. The
+    data are parsed once, so an invalid file is never returned.
     """
     data = machine.model_dump(mode="json", exclude_none=True)
     own = [
@@ -69,7 +70,10 @@ def fitted_machine(
 
 
 def _fitted_curves(own: Sequence[PricedPart], found: Fit, marking: Marking) -> Iterator[Data]:
-    """The curves of each part, times its factor; where there is none, one of the prices by rates."""
+    """Yield the curves of each part, times its factor.
+
+    A part that is priced by rates gets a new curve of these prices.
+    """
     for priced in own:
         factor = found.scales.factors[priced.device, priced.part]
         for curve in priced.curves:
@@ -91,7 +95,7 @@ def _fitted_curves(own: Sequence[PricedPart], found: Fit, marking: Marking) -> I
 
 
 def _scaled(curve: Curve, factor: float, marking: Marking, delay_ns: float = 0.0) -> Data:
-    """The curve times a factor, and a delay added; what it was before is in its source."""
+    """Return the curve times a factor, plus a delay; its source names the former curve's source."""
     # A curve has no times of zero or less.
     points = [[x, max(1.0, ns * factor + delay_ns)] for x, ns in curve.points]
     change = f"times {factor:.4g}" + (f", {delay_ns:+.0f} ns" if delay_ns else "")
@@ -108,8 +112,9 @@ def _scaled(curve: Curve, factor: float, marking: Marking, delay_ns: float = 0.0
 
 
 def _copies(curve: Curve, found: Fit, marking: Marking) -> Data:
-    """A curve of copies with the fit of its direction; any other, and one of a direction that was
-    not run, as it was.
+    """Return a curve of copies with the fit of its direction.
+
+    Other curves, and curves of a direction that was not run, are unchanged.
     """
     way = curve.device.removesuffix("_pageable")
     if curve.operation is not Operation.COPY or not _is_fitted(way, found):
@@ -118,7 +123,9 @@ def _copies(curve: Curve, found: Fit, marking: Marking) -> Data:
 
 
 def _direction(machine: Machine, way: str, found: Fit, marking: Marking) -> Data:
-    """A direction of the link: its rates divided by its factor, its delay added to the latency."""
+    """Return a direction of the link: rates divided by its factor, its delay added to the
+    latency.
+    """
     direction: Direction = getattr(machine.link, way)
     data: Data = direction.model_dump(mode="json", exclude_none=True)
     if not _is_fitted(way, found):

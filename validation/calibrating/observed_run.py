@@ -1,4 +1,4 @@
-"""A run as calibration sees it: what each task was priced at, and how long it lasted."""
+"""A run as calibration sees it: the price of each task, and how long the task lasted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,8 +15,9 @@ from sim.engine.timeline import Timeline
 
 
 class CostPart(StrEnum):
-    """What is priced by one formula or curve: on a lane it has one factor, or, copies of
-    activations, a delay.
+    """A part that one formula or curve prices.
+
+    On each lane it has one factor; copies of activations have a delay instead.
     """
 
     EXPERT = "expert"
@@ -46,20 +47,21 @@ PART_OF: Mapping[TaskKind, CostPart] = MappingProxyType(
         TaskKind.SLOT_FETCH: CostPart.COPY,
     }
 )
-"""What prices a kind of task; attention of step 0 is that of a prompt.
+"""The part that prices each kind of task. Attention of step 0 is that of a prompt instead.
 
-Other kinds are times that a file states.
+A machine file or a policy states the times of all other kinds.
 """
 
 Group = tuple[str, CostPart]
-"""A lane and what runs there: what has a factor of its own."""
+"""A lane and a part that runs there; each group has a factor of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ObservedRun:
     """One run of a plan.
 
-    ``tasks`` have their prices as durations, in the order and with the dependencies that they had.
+    ``tasks`` have their prices as durations, in the order and with the dependencies of the run.
+    ``lasted_ns`` [task] is how long they really lasted.
     """
 
     plan: str
@@ -71,7 +73,7 @@ class ObservedRun:
 
     @property
     def groups(self) -> dict[Group, NDArray[np.bool_]]:
-        """Which tasks belong to which group; some belong to none."""
+        """Masks of the tasks that belong to each group; some tasks belong to none."""
         found: dict[Group, NDArray[np.bool_]] = {}
         is_prompt = self.tasks.step == 0
         for kind, part in PART_OF.items():
@@ -93,13 +95,13 @@ class ObservedRun:
         return found
 
     def timed(self, durations_ns: NDArray[np.float64]) -> Timeline:
-        """Return the tasks as the simulator times them with those durations, interference included."""
+        """Return the tasks as the simulator times them with those durations, with interference."""
         tasks = replace(self.tasks, duration_ns=np.rint(durations_ns).astype(np.int64))
         return engine("fast").run_program(Program(platform=self.platform, tasks=tasks))
 
 
 def observed_run(plan: str, line: Timeline, num_layer_passes: int) -> ObservedRun:
-    """What calibration needs of a measured timeline."""
+    """Return the parts of a measured timeline that calibration needs."""
     return ObservedRun(
         plan=plan,
         platform=line.platform,

@@ -24,7 +24,7 @@ from validation.calibrating.observed_run import CostPart
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CONTEXTS = (1, 16, 64, 256, 1024, 4096)
 PROMPTS = (2, 8, 32, 128, 512, 1024)
-"""Sizes at which a price by rates becomes a curve."""
+"""Sizes at which a price by rates becomes a curve: tokens, contexts, and tokens of a prompt."""
 
 Sizes = NDArray[np.float64]
 PriceNs = Callable[[Sizes], NDArray[np.int64]]
@@ -32,7 +32,10 @@ PriceNs = Callable[[Sizes], NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PricedPart:
-    """``curves`` price it; where there are none, ``price_ns`` does, which is taken at ``sizes``."""
+    """A part of a model on a device, and what prices it: ``curves``, or else ``price_ns``.
+
+    ``sizes`` are those at which ``price_ns`` becomes a curve.
+    """
 
     part: CostPart
     operation: Operation
@@ -45,7 +48,9 @@ class PricedPart:
 
 
 def priced_parts(costs: CostModel, sequences: int) -> Iterator[PricedPart]:
-    """All of the model on both devices, its copies left out; ``sequences`` are decoded at once."""
+    """Yield all parts of the model on both devices except copies; ``sequences`` are decoded at
+    once.
+    """
     devices: tuple[Device, Device] = ("gpu", "cpu")
     for device in devices:
         own = _Parts(costs=costs, device=device)
@@ -106,7 +111,9 @@ class _Parts:
         )
 
     def weights(self, layer: int) -> Iterator[PricedPart]:
-        """The router and the feed-forward that every token meets, as far as the layer has them."""
+        """Yield the router and the feed-forwards that serve every token, as far as the layer has
+        them.
+        """
         model = self.costs.model
         present = model.layers[layer].params.keys()
         for which in (TensorClass.ROUTER, TensorClass.SHARED_EXPERT, TensorClass.DENSE_FFN):
@@ -126,7 +133,9 @@ class _Parts:
     def attention(
         self, layer: int, attention: Attention, sequences: int, *, is_decode: bool
     ) -> PricedPart:
-        """Attention of a layer, one new token a sequence by context, or a prompt by its tokens."""
+        """Price a layer's attention: one new token a sequence by context, or a prompt by its
+        tokens.
+        """
         model = self.costs.model
         spec = self.costs.model.layers[layer]
         operation = Operation.ATTENTION_DECODE if is_decode else Operation.ATTENTION_PREFILL

@@ -1,4 +1,4 @@
-"""Predicted and measured side by side. Importing this package imports torch."""
+"""Compare predictions with measurements side by side. Importing this package imports torch."""
 
 from validation.comparison.compare import ErrorSummary, RunComparison, compare, summary_of
 from validation.comparison.lane_costs import LaneCosts, fit_lane_costs

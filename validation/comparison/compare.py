@@ -1,4 +1,6 @@
-"""Predicted against measured: by operation kind, by layer, by step and end to end."""
+"""Compare a predicted with a measured timeline: by kind of operation, layer and step, and as a
+whole.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,7 +13,7 @@ from sim.engine.task import TaskKind
 from sim.engine.timeline import Timeline
 
 ASIDE = (TaskKind.LAYER_FETCH, TaskKind.PREFETCH, TaskKind.EARLY_FETCH, TaskKind.LOOKUP)
-"""Tasks that run ahead of the layer they are for."""
+"""Kinds of tasks that run ahead of the layer that they are for."""
 
 BEGINNINGS = (TaskKind.ATTENTION, TaskKind.HEAD)
 
@@ -20,7 +22,7 @@ Key = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorSummary:
-    """Relative errors, |predicted / measured − 1|, of a number of things."""
+    """Relative errors |predicted / measured − 1| of ``num_compared`` durations."""
 
     median_fraction: float
     p90_fraction: float
@@ -29,11 +31,11 @@ class ErrorSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunComparison:
-    """One run against one prediction of it. ``error_fraction`` is signed: predicted / measured − 1,
-    end to end.
+    """One run against one prediction of it.
 
-    ``unmatched_fraction``: tasks of the run that the prediction does not have, as copies decided by
-    another clock; of all tasks.
+    ``error_fraction`` is signed: predicted / measured − 1, end to end. ``unmatched_fraction`` is
+    the share of the run's tasks that the prediction does not have, such as copies decided by
+    another clock.
     """
 
     predicted_ns: int
@@ -46,7 +48,7 @@ class RunComparison:
 
 
 def compare(measured: Timeline, predicted: Timeline) -> RunComparison:
-    """Errors of a prediction; task for task, where both have the task."""
+    """Return the errors of a prediction, task by task where both timelines have the task."""
     pairs = _matched(measured, predicted)
     lasted_ns = (measured.end_ns - measured.start_ns)[pairs[:, 0]]
     expected_ns = (predicted.end_ns - predicted.start_ns)[pairs[:, 1]]
@@ -67,13 +69,13 @@ def compare(measured: Timeline, predicted: Timeline) -> RunComparison:
 
 
 def summary(predicted_ns: NDArray[np.int64], measured_ns: NDArray[np.int64]) -> ErrorSummary:
-    """The errors of durations, those that measured nothing left out."""
+    """Return the errors of predicted durations; durations that were measured as 0 are left out."""
     is_some = measured_ns > 0
     return summary_of(predicted_ns[is_some] / measured_ns[is_some] - 1)
 
 
 def summary_of(errors_fraction: NDArray[np.float64]) -> ErrorSummary:
-    """Median and 90th percentile of signed errors, by size; zero of none."""
+    """Return median and 90th percentile of the absolute errors; both are 0 without errors."""
     sizes = np.abs(errors_fraction)
     if not len(sizes):
         return ErrorSummary(median_fraction=0.0, p90_fraction=0.0, num_compared=0)
@@ -85,14 +87,14 @@ def summary_of(errors_fraction: NDArray[np.float64]) -> ErrorSummary:
 
 
 def _matched(measured: Timeline, predicted: Timeline) -> NDArray[np.int64]:
-    """Rows (task of the run, task of the prediction) that are the same thing."""
+    """Return pairs of equal tasks: [pair, (task of the run, task of the prediction)]."""
     places = {key: number for number, key in enumerate(_keys(predicted))}
     pairs = [(number, places[key]) for number, key in enumerate(_keys(measured)) if key in places]
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def _keys(line: Timeline) -> list[Key]:
-    """What each task is: its step, lane, kind, layer and expert, and how many like it came before."""
+    """Return each task's key: step, lane, kind, layer, expert, and how many like it came before."""
     tasks = line.tasks
     seen = Counter[Key]()
     found = []
@@ -105,8 +107,9 @@ def _keys(line: Timeline) -> list[Key]:
 
 
 def _elapsed(line: Timeline, *, by_layer: bool) -> NDArray[np.int64]:
-    """Time from the end of one layer of a pass (or of one step) to the end of the next; the head
-    and what follows it count as a layer.
+    """Return the times from the end of one layer of a pass (or of one step) to the end of the next.
+
+    The head and what follows it count as a layer.
     """
     tasks = line.tasks
     begins = (

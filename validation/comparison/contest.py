@@ -1,6 +1,4 @@
-"""A planned policy and its rivals, for the same memory: what a comparison on a machine at hand
-runs.
-"""
+"""A contest on a machine at hand: a planned policy and its rivals, with the same memory."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +21,7 @@ from validation.backend.weights import Weights
 from validation.comparison.trial import Contender, PlanTrial, prepare, why_not
 
 CALIBRATION = replace(POLICIES["on-demand"], name="calibration", dispatch=BalancedDispatch())
-"""Uses every lane, so that what each adds is seen."""
+"""The policy of the calibration plan, which uses every lane so that each lane's costs show."""
 
 RIVALS: Mapping[str, Policy] = MappingProxyType(
     {
@@ -36,13 +34,14 @@ RIVALS: Mapping[str, Policy] = MappingProxyType(
         "on-demand": POLICIES["on-demand"],
     }
 )
-"""What a plan has to beat, by name."""
+"""Policies that a plan has to beat, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Contest:
-    """The calibration plan, the planned one and its rivals, ready to run, and what was left out for
-    what reason.
+    """The calibration plan, the planned one and its rivals, ready to run.
+
+    ``left_out`` gives the reason for each policy that does not run.
     """
 
     calibration: PlanTrial
@@ -59,11 +58,11 @@ def contest(
     longest_s: float | None = None,
     rehearsal: Rehearsal | None = None,
 ) -> Contest:
-    """Plan the scenario, and make its best plan, the calibration plan and those rivals ready that
-    fit and can be executed.
+    """Plan the scenario, and prepare its best plan, the calibration plan and the rivals.
 
-    Where the best is not executed, the best named system that is stands for it. Rivals that are
-    predicted to take more than ``longest_s`` are left out. Raises InputError where nothing fits.
+    If the backend does not execute the best plan, the best named system that it executes stands in.
+    Rivals are left out if they do not fit, cannot be executed, or are predicted to take more than
+    ``longest_s``. Raises InputError if nothing fits.
     """
     found = search(scenario, Goal(), 1)
     if isinstance(found, Infeasible):
@@ -91,7 +90,9 @@ def contest(
 def _chosen(
     found: Search, scenario: Scenario, weights: Weights, left_out: dict[str, str]
 ) -> Policy:
-    """The best of the search that the backend executes; says why another was better."""
+    """Return the best policy of the search that the backend executes; note why better ones are left
+    out.
+    """
     fitting = (rival.policy for rival in found.rivals if not isinstance(rival.outcome, Infeasible))
     # The backend does not execute every policy that is planned, so the next best may stand in.
     for policy in (found.best.scenario.policy, *(POLICIES[name] for name in fitting)):
@@ -105,7 +106,9 @@ def _chosen(
 
 
 def _too_slow(scenario: Scenario, rival: Contender, longest_s: float | None) -> str | None:
-    """What is said of a rival that is predicted to take longer than that, if it is."""
+    """Return the reason to leave out a rival that is predicted to take longer than that, or
+    None.
+    """
     if longest_s is None:
         return None
     run = simulate(replace(scenario, policy=rival.policy, slots_per_layer=rival.slots_per_layer))

@@ -1,5 +1,6 @@
-"""What real lanes add to the simulator's tasks: hand-overs between threads, decisions, and work
-that does not take its price.
+"""What real lanes add to the simulator's tasks, fitted to calibration runs.
+
+Lanes add hand-overs between threads, decisions, and work that does not take its price.
 """
 
 from dataclasses import dataclass, replace
@@ -12,32 +13,36 @@ from sim.engine.timeline import Timeline
 from validation.backend.executed import ExecutedRun
 
 KEPT_FRACTION = 0.95
-"""The share of the delays of a kind between paced tasks that counts, from the shortest on; between
-real operations all do, as all recur.
+"""Share of each kind's delays between paced tasks that counts, the shortest first.
+
+Between real operations all delays count, because all recur.
 """
 
 WEIGHT_COPIES = (
     *(TaskKind.FETCH, TaskKind.EARLY_FETCH, TaskKind.SLOT_FETCH, TaskKind.PREFETCH),
     *(TaskKind.LAYER_FETCH, TaskKind.EVICT),
 )
-"""On an emulated link these last their price by being copied evenly; what else they last is
-interference, which the engine adds.
+"""Copies of weights. On an emulated link they are spread evenly over their price.
+
+If such a copy lasts longer, the rest is interference, which the engine adds.
 """
 
 _NUM_RESOURCES = 6
-"""Lanes of a live run, which has one more than a static one."""
+"""Number of lanes of a live run, one more than of a static run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneCosts:
-    """Fitted from runs of the calibration plan; none of them is in the machine file.
+    """Costs of lanes, fitted to runs of the calibration plan; the machine file has none of them.
 
-    ``hand_over_ns`` [resource] passes between a task's end (or its submission) and the start of one
-    on that other lane that waited for it; ``same_lane_ns`` between a task and the next of its lane;
-    ``decision_ns`` between the end of a gate and the first submission after it; ``submission_ns``
-    between one submission and the next. Where ``is_paced`` [resource], a task ends ``late_ns``
-    after its time, and its real work takes ``work_ns`` [resource, kind]; NaN for what the
-    calibration did not run. Elsewhere a task takes its price times ``scale`` [resource, kind].
+    ``hand_over_ns`` [resource] passes between a task's end (or submission) and the start of a task
+    on that other lane that waited for it. ``same_lane_ns`` passes between a task and the next of
+    its lane. ``decision_ns`` passes between the end of a gate and the first submission after it,
+    and ``submission_ns`` between one submission and the next.
+
+    Where ``is_paced`` [resource], a task ends ``late_ns`` after its time, and its real work takes
+    ``work_ns`` [resource, kind]. Work that the calibration did not run is NaN. On other lanes a
+    task takes its price times ``scale`` [resource, kind].
     """
 
     hand_over_ns: NDArray[np.float64]
@@ -50,8 +55,10 @@ class LaneCosts:
     scale: NDArray[np.float64]
 
     def durations_ns(self, tasks: TaskTable) -> NDArray[np.int64]:
-        """How long tasks really last: their time and the lateness of its end, their work where that
-        is longer, or their price scaled.
+        """Return how long tasks really last, in ns [task].
+
+        On a paced lane this is the task's time plus lateness, or its work if that is longer. On
+        other lanes it is the scaled price.
         """
         # Work that the calibration did not run counts as 0, so the task's own time decides.
         work_ns = np.nan_to_num(self.work_ns[tasks.resource, tasks.kind])
@@ -63,7 +70,7 @@ class LaneCosts:
 
 
 def fit_lane_costs(*runs: ExecutedRun) -> LaneCosts:
-    """Trimmed means over the tasks of some runs of one plan; prices are left as they are."""
+    """Fit the costs to some runs of one plan, as trimmed means over tasks; all scales are 1."""
     delays = [_delays(executed) for executed in runs]
     pooled = {name: np.concatenate([delay[name] for delay in delays]) for name in delays[0]}
     kept = KEPT_FRACTION if runs[0].is_paced.all() else 1.0
@@ -82,10 +89,10 @@ def fit_lane_costs(*runs: ExecutedRun) -> LaneCosts:
 def fit_scale(
     costs: LaneCosts, runs: tuple[ExecutedRun, ...], predicted: tuple[Timeline, ...]
 ) -> LaneCosts:
-    """Return these costs with the scales that would have given those predictions the right total of
-    each lane and kind.
+    """Return these costs with scales that give each lane and kind its measured total.
 
-    What the calibration did not run on a lane goes by all that it ran there.
+    The predictions are those of the runs with these costs. A kind that the calibration did not run
+    on a lane gets the scale of all tasks of the lane.
     """
     scale = costs.scale.copy()
     for resource in np.flatnonzero(~costs.is_paced).tolist():
@@ -105,8 +112,10 @@ def fit_scale(
 
 
 def ready_times(executed: ExecutedRun) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For every task, when the one before it on its lane ended, and when the last it waits for on
-    other lanes did; 0 for none.
+    """Return two instants of every task in ns [task]; 0 stands for none.
+
+    The first is the end of the task before it on its lane. The second is the last end of the tasks
+    on other lanes that it waits for.
     """
     tasks = executed.timeline.tasks
     end_ns = executed.timeline.end_ns
@@ -126,7 +135,7 @@ def ready_times(executed: ExecutedRun) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def _delays(executed: ExecutedRun) -> dict[str, NDArray[np.int64]]:
-    """What passed between the tasks of one run, by name."""
+    """Return the delays between the tasks of one run in ns, by name."""
     tasks = executed.timeline.tasks
     line = executed.timeline
     before_ns, others_ns = ready_times(executed)
@@ -158,7 +167,9 @@ def _delays(executed: ExecutedRun) -> dict[str, NDArray[np.int64]]:
 def _hand_overs_ns(
     gaps_ns: NDArray[np.int64], receivers: NDArray[np.int64], kept: float
 ) -> NDArray[np.float64]:
-    """Return hand-overs by lane; a lane that waited for no other gets that of all lanes together."""
+    """Return hand-overs by lane; a lane that waited for no other lane gets that of all lanes
+    together.
+    """
     hand_overs_ns = np.full(_NUM_RESOURCES, _typical(gaps_ns, kept))
     for lane in np.unique(receivers).tolist():
         hand_overs_ns[lane] = max(0.0, _typical(gaps_ns[receivers == lane], kept))
@@ -166,7 +177,7 @@ def _hand_overs_ns(
 
 
 def _work_ns(runs: tuple[ExecutedRun, ...]) -> NDArray[np.float64]:
-    """How long each kind of real work took on each lane."""
+    """Return how long each kind of real work took on each lane, in ns [resource, kind]."""
     resource = np.concatenate([run.timeline.tasks.resource for run in runs])
     kind = np.concatenate([run.timeline.tasks.kind for run in runs])
     took_ns = np.concatenate([run.work_ns for run in runs])
@@ -182,7 +193,7 @@ def _work_ns(runs: tuple[ExecutedRun, ...]) -> NDArray[np.float64]:
 def _totals_ns(
     run: ExecutedRun, predicted: Timeline, resource: int, kind: TaskKind | None, costs: LaneCosts
 ) -> tuple[float, float]:
-    """How long the tasks of a lane (and a kind) took, and were predicted to take, in all."""
+    """Return the measured and predicted ns of all tasks of a lane, or of one kind on it."""
     tasks = run.timeline.tasks
     is_meant = (tasks.resource == resource) & ((tasks.kind == kind) | (kind is None))
     # A predicted task includes the gap behind it, which a measured one does not.
@@ -200,8 +211,10 @@ def _padded(flags: NDArray[np.bool_], value: bool) -> NDArray[np.bool_]:
 
 
 def _typical(values: NDArray[np.int64], kept_fraction: float) -> float:
-    """The mean, as delays add up, of so many from the shortest on: the others are when something
-    else had the processor. 0 of none.
+    """Return the mean of the shortest ``kept_fraction`` of the values; 0 without values.
+
+    The longest delays come from something else that had the processor. A mean is right because
+    delays add up.
     """
     if not len(values):
         return 0.0

@@ -1,5 +1,6 @@
-"""The simulator's tasks on lanes that cost something: a coordinator and one inbox a lane, timed by
-the same engine.
+"""Time the simulator's tasks on lanes with costs, by the simulator's engine.
+
+A coordinator submits the tasks, and inboxes hand them to each lane.
 """
 
 from collections.abc import Generator
@@ -15,18 +16,19 @@ from sim.engine.timeline import Timeline
 from validation.comparison.lane_costs import LaneCosts
 
 NUM_INBOXES = 6
-"""More than a lane ever has on its way at once: the tasks behind a gate that are submitted while
-one is handed over.
+"""Inboxes of a lane, more than the tasks that are ever on their way to it at once.
+
+Such tasks are those behind a gate that are submitted while one is handed over.
 """
 
 
 class LanesSession:
-    """A session within a session: each task becomes three.
+    """A session around another, in which each task becomes three.
 
-    A coordinator submits task by task, and goes on behind a gate only once it has ended; what a
-    lane waits for from elsewhere reaches it through its inbox, ``hand_over_ns`` later. Coordinator
-    and inboxes are resources, so nothing but tasks and dependencies is needed; an inbox is several,
-    used in turn, as what is on its way does not hold up what comes next.
+    A coordinator submits task by task, and goes on behind a gate only once the gate has ended. What
+    a lane waits for from elsewhere reaches the lane through an inbox, ``hand_over_ns`` later.
+    Coordinator and inboxes are resources, so nothing but tasks and dependencies is needed. A lane
+    has several inboxes, used in turn, so that a task on its way does not hold up the next.
     """
 
     def __init__(self, inner: Session, num_lanes: int, costs: LaneCosts) -> None:
@@ -41,11 +43,11 @@ class LanesSession:
 
     @property
     def now_ns(self) -> int:
-        """The current instant."""
+        """Current instant, in ns."""
         return self._inner.now_ns
 
     def submit(self, tasks: TaskTable) -> int:
-        """Append tasks with what surrounds each; returns the number of the first."""
+        """Submit tasks, each with its submission and inbox; return the number of the first task."""
         first = len(self.places)
         self.tables.append(tasks)
         durations_ns = self._costs.durations_ns(tasks) + round(self._costs.same_lane_ns)
@@ -64,7 +66,7 @@ class LanesSession:
         return self._inner.is_started(self.places[number])
 
     def started_ns(self, number: int) -> int:
-        """When a task that has begun did so; of any other the answer means nothing."""
+        """Return when a task that has begun did so; for any other task the answer means nothing."""
         return self._inner.started_ns(self.places[number])
 
     def promote(self, number: int, priority: int) -> bool:
@@ -115,13 +117,14 @@ class LanesSession:
 
 
 def time_on_lanes(platform: Platform, process: Process, costs: LaneCosts) -> Timeline:
-    """The process's own tasks, timed with what lanes add to them; the gap behind a task counts as
-    part of it.
+    """Return the timeline of the process's own tasks, timed with the costs of lanes.
+
+    The gap behind a task counts as part of the task.
     """
     sessions: list[LanesSession] = []
 
     def surrounded(session: Session) -> Generator[Wait, None, None]:
-        """The process, in a session of its own."""
+        """Run the process in a session of its own."""
         own = LanesSession(session, len(platform.resources), costs)
         sessions.append(own)
         for wait in process(own):
@@ -140,10 +143,10 @@ def time_on_lanes(platform: Platform, process: Process, costs: LaneCosts) -> Tim
 
 
 def time_program_on_lanes(program: Program, costs: LaneCosts) -> Timeline:
-    """Time a program on lanes; it is submitted as a whole."""
+    """Time a program on lanes; the program is submitted as a whole."""
 
     def submit_all(session: Session) -> Generator[Wait, None, None]:
-        """The program as a process."""
+        """Run the program as a process."""
         session.submit(program.tasks)
         # The program waits for nothing, but without a yield this would not be a generator.
         yield from ()
@@ -152,8 +155,9 @@ def time_program_on_lanes(program: Program, costs: LaneCosts) -> Timeline:
 
 
 def _with_inboxes(platform: Platform) -> Platform:
-    """Coordinator and inboxes behind the lanes; an inbox has its lane's discipline, and none of
-    them disturbs any other.
+    """Return the platform with a coordinator and inboxes behind its lanes.
+
+    An inbox has its lane's discipline; none of them disturbs any other resource.
     """
     numbers = range(NUM_INBOXES)
     inboxes = tuple(

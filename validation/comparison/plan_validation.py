@@ -1,6 +1,4 @@
-"""A plan run on paced lanes beside its rivals: how far the prediction was off, and whether another
-plan would have been faster.
-"""
+"""Run a plan beside its rivals: the error of its prediction, and whether a rival is faster."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -23,15 +21,16 @@ from validation.comparison.trial import Contender, PlanTrial, prepare, why_not
 
 MOST_RIVALS = 3
 SLOWEST_RIVAL_FACTOR = 2.0
-"""A rival predicted to take longer than this many times the plan's own time cannot be the best,
-whatever the error.
+"""A rival predicted to take longer than this many times the plan's time is not run.
+
+Whatever the error, it cannot be the best.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlanValidation:
-    """The report, its first plan being the one asked about, and what left-out rivals were left out
-    for, by name.
+    """The report, whose first plan is the one asked about, and the reasons for left-out rivals, by
+    name.
     """
 
     scenario: Scenario
@@ -41,7 +40,9 @@ class PlanValidation:
 
     @property
     def regret_fraction(self) -> float:
-        """How much slower the plan measured than the best that was run; 0 where it is the best."""
+        """How much slower the plan measured than the best that was run; 0 if the plan is the
+        best.
+        """
         return self.report.regret_fraction(self.report.plans[0].name)
 
 
@@ -56,8 +57,8 @@ def validate_plan(
 ) -> PlanValidation:
     """Run the plan and the named systems that might beat it, in interleaved rounds.
 
-    ``device`` is ``auto``, ``paced``, ``cpu`` or ``cuda``; ``batch`` replaces the plan's own, for a
-    shorter run; ``checkpoint`` is a folder with weights of the plan's model, in place of random
+    ``device`` is ``auto``, ``paced``, ``cpu`` or ``cuda``. ``batch`` replaces the plan's own, for a
+    shorter run. ``checkpoint`` is a folder with weights of the plan's model, in place of random
     ones. Raises InputError for a plan that does not fit or is not executed.
     """
     scenario = plan.setting.scenario(plan.policy)
@@ -83,7 +84,7 @@ def validate_plan(
 def _check_threads(threads: int | None, tier: Tier) -> None:
     """Refuse a plan for another number of CPU threads than real operations would get here.
 
-    Raises InputError.
+    Raises InputError for such a plan, unless the tier is paced.
     """
     real = worker_of(tier, "cpu", own_cores()).num_threads
     if threads not in (None, real) and tier is not Tier.PACED:
@@ -93,14 +94,15 @@ def _check_threads(threads: int | None, tier: Tier) -> None:
 
 
 def run_again(validation: PlanValidation) -> tuple[Timeline, Timeline]:
-    """One more run of the plan: what the simulator says of that very run, and what was measured."""
+    """Run the plan once more; return the simulator's timeline of that run and the measured one."""
     executed = validation.trial.run()
     return validation.trial.predict(executed).plain(), executed.timeline
 
 
 def _rivals(scenario: Scenario, left_out: dict[str, str], weights: Weights) -> Iterator[Contender]:
-    """The named systems that are predicted to be fastest, the fastest first; says of every other
-    why it is not run.
+    """Yield the named systems that are predicted to be fastest, the fastest first.
+
+    Every other system gets a reason in ``left_out``.
     """
     own = simulate(scenario)
     assert not isinstance(own, Infeasible), "a plan that fits was prepared before"

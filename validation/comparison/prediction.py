@@ -1,4 +1,4 @@
-"""What the simulator says of the very run that was made: the same routing, from the same residency."""
+"""Predict a run that was made: with the routing of that run, from the same residency."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,13 +25,13 @@ from validation.comparison.lanes_session import time_on_lanes, time_program_on_l
 
 
 class Prediction(Protocol):
-    """A run that can be timed, over and over."""
+    """A predicted run that can be timed repeatedly."""
 
     def plain(self) -> Timeline:
         """Time the run as the simulator does."""
 
     def on_lanes(self, costs: LaneCosts) -> Timeline:
-        """Time the run with what real lanes add."""
+        """Time the run with the costs of real lanes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,14 +45,16 @@ class StaticPrediction:
         return engine("fast").run_program(self.program)
 
     def on_lanes(self, costs: LaneCosts) -> Timeline:
-        """Time the program with what real lanes add."""
+        """Time the program with the costs of real lanes."""
         return time_program_on_lanes(self.program, costs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LivePrediction:
-    """The prediction for a policy whose residency changes: decided anew, by the simulated clock,
-    about the tokens that the run's router selected.
+    """The prediction for a policy whose residency changes.
+
+    Each timing decides anew, by the simulated clock, about the tokens that the run's router
+    selected.
     """
 
     policy: Policy
@@ -64,7 +66,7 @@ class LivePrediction:
         return run_live(self._job())
 
     def on_lanes(self, costs: LaneCosts) -> Timeline:
-        """Decide and time the run with what real lanes add."""
+        """Decide and time the run with the costs of real lanes."""
         job = self._job()
         return time_on_lanes(job.platform, lambda session: process(job, session), costs)
 
@@ -83,8 +85,9 @@ def predict(
     executed: ExecutedRun,
     rehearsal: Rehearsal | None = None,
 ) -> Prediction:
-    """The prediction for the experts that the run's own router selected; ``rehearsal`` is what the
-    run's prefetchers were told.
+    """Return the prediction for the experts that the run's own router selected.
+
+    ``rehearsal`` is what the run's prefetchers were told.
     """
     if policy.cache.score is None:
         decisions = decide(policy, problem, residency, executed.passes, executed.tokens)

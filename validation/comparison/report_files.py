@@ -1,4 +1,6 @@
-"""A report as files: JSON with everything, CSV with a line a run, Markdown to be read."""
+"""A report as files: JSON with everything, CSV with a line for each run, and Markdown for
+readers.
+"""
 
 import csv
 import io
@@ -30,7 +32,9 @@ COLUMNS = (
 
 
 def host_words() -> str:
-    """Name what computed: processor, system, Python and torch, and the accelerator if there is one."""
+    """Name the computer: processor, system, Python and torch, and the accelerator if there is
+    one.
+    """
     words = [
         platform.machine(),
         platform.system(),
@@ -43,7 +47,7 @@ def host_words() -> str:
 
 
 def document(report: Report, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything, as JSON takes it; ``facts`` says what was run on what."""
+    """Return the whole report as JSON data; ``facts`` say what was run on what."""
     chosen = report.plans[0].name
     figures = {
         "kendall_tau": report.kendall_tau,
@@ -56,7 +60,7 @@ def document(report: Report, facts: Mapping[str, Any]) -> dict[str, Any]:
 def write_report(report: Report, folder: Path, name: str, facts: Mapping[str, Any]) -> None:
     """Write NAME.json, NAME.csv and NAME.md into the folder.
 
-    Raises InputError where it cannot be written to.
+    Raises InputError if the folder cannot be written to.
     """
     make_folder(folder)
     write_text(json.dumps(document(report, facts), indent=1), folder / f"{name}.json")
@@ -69,7 +73,7 @@ def write_report(report: Report, folder: Path, name: str, facts: Mapping[str, An
 
 
 def csv_rows(report: Report) -> Iterator[tuple[object, ...]]:
-    """A row a run, under COLUMNS."""
+    """Yield a row for each run, under COLUMNS."""
     for plan in report.plans:
         for number, run in enumerate(plan.runs):
             predicted_s = (
@@ -86,8 +90,9 @@ def csv_rows(report: Report) -> Iterator[tuple[object, ...]]:
 
 
 def markdown(report: Report, title: str, facts: Mapping[str, Any]) -> Iterator[str]:
-    """A heading, the facts, the figures, a table of plans; the first plan is the one that the
-    planner chose.
+    """Yield a heading, the facts, the figures, and a table of plans.
+
+    The first plan is the one that the planner chose.
     """
     yield f"# {title}\n"
     yield from (f"- {key.replace('_', ' ')}: {value}" for key, value in facts.items())
@@ -110,7 +115,7 @@ def markdown(report: Report, title: str, facts: Mapping[str, Any]) -> Iterator[s
 
 
 def summary_lines(report: Report) -> Iterator[str]:
-    """The figures over all runs, a line each."""
+    """Yield the figures over all runs, one a line."""
     if report.is_too_noisy:
         yield "- **this machine is too noisy to compare with**: what follows says little"
     for name in ("plain", "absolute", "paired", "noise"):
@@ -135,8 +140,9 @@ def summary_lines(report: Report) -> Iterator[str]:
 
 
 def by_kind(report: Report) -> dict[str, float]:
-    """The median over runs of the median |error| of single tasks in the paired prediction, by kind
-    of operation.
+    """Return the |error| of single tasks in the paired prediction, by kind of operation.
+
+    Each figure is the median over runs of a run's median.
     """
     runs = [run.paired.by_kind for plan in report.plans for run in plan.runs]
     found = {}

@@ -1,5 +1,6 @@
-"""Plans run in interleaved rounds, each run beside runs of one calibration plan, and how far
-predictions were from what was measured.
+"""Run plans in interleaved rounds, each run between runs of one calibration plan.
+
+The report compares predictions with measurements.
 """
 
 from collections.abc import Callable
@@ -15,14 +16,13 @@ from validation.comparison.lane_costs import LaneCosts, fit_lane_costs, fit_scal
 from validation.comparison.trial import PlanTrial
 
 MOST_VARIATION_FRACTION = 0.12
-"""Calibration runs that differ by more than this say that the machine is too noisy to be compared
-with anything.
-"""
+"""Variation of calibration runs above which the machine is too noisy for a comparison."""
 
 
 MOST_LOST_FRACTION = 0.05
-"""The share of their working time that tasks may have been without a core: a run that loses more
-was preempted. Runs of llama.cpp count as undisturbed by the same share
+"""Share of their working time that tasks may be without a core.
+
+A run that loses more counts as preempted. Runs of llama.cpp count as undisturbed by the same share
 (runtimes/llama_cpp/sample.py).
 """
 
@@ -31,9 +31,10 @@ was preempted. Runs of llama.cpp count as undisturbed by the same share
 class PairedRun:
     """One run against three predictions.
 
-    ``plain`` is the simulator alone; ``absolute`` adds lane costs fitted once, at the start;
-    ``paired`` those of the calibration runs just before and after. ``lost_fraction`` is the most that
-    tasks of these three runs were without a core, by CPU time; 0 where that says nothing.
+    ``plain`` is the simulator alone. ``absolute`` adds lane costs fitted once, at the start;
+    ``paired`` adds those of the calibration runs just before and after. ``lost_fraction`` is the
+    largest share of time that the tasks of one of these three runs were without a core, by CPU
+    time. The share is 0 where CPU time says nothing.
     """
 
     plain: RunComparison
@@ -43,16 +44,16 @@ class PairedRun:
 
     @property
     def is_preempted(self) -> bool:
-        """Whether other processes took the cores of it, or of its calibration runs."""
+        """Whether other processes took the cores of this run, or of its calibration runs."""
         return self.lost_fraction > MOST_LOST_FRACTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanErrors:
-    """A plan over all rounds. Errors are medians over its runs, signed; ``noise_fraction`` is how
-    far its runs are from their median.
+    """A plan over all rounds. Errors are signed, and medians over its runs.
 
-    ``predicted_ns`` is the median of the absolute prediction.
+    ``noise_fraction`` is how far its runs are from their median. ``predicted_ns`` is the median of
+    the absolute prediction.
     """
 
     name: str
@@ -67,12 +68,12 @@ class PlanErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All plans. Summaries are over single runs; ``noise`` is over runs too, each against the
-    median of its plan.
+    """All plans. Summaries are over single runs; ``noise`` compares each run with its plan's
+    median.
 
-    ``kendall_tau`` compares the order of the plans as predicted (absolute) with the order as
-    measured; None where there is but one, or where all of either are alike. ``num_preempted`` runs
-    were left out, of plans that have others.
+    ``kendall_tau`` compares the predicted (absolute) order of the plans with the measured order.
+    Kendall's tau is None with one plan, or if all predictions or all measurements are alike.
+    ``num_preempted`` runs were left out, of plans that have other runs.
     """
 
     plans: tuple[PlanErrors, ...]
@@ -90,8 +91,9 @@ class Report:
         return self.calibration_variation_fraction > MOST_VARIATION_FRACTION
 
     def regret_fraction(self, name: str) -> float:
-        """How much slower the plan of that name measured than the best that was run; 0 where it is
-        the best.
+        """Return how much slower the plan of that name measured than the best that was run.
+
+        The regret is 0 if the plan is the best.
         """
         measured_ns = {plan.name: plan.measured_ns for plan in self.plans}
         return measured_ns[name] / min(measured_ns.values()) - 1
@@ -106,12 +108,11 @@ def run_rounds(
     is_time_left: Callable[[], bool] = lambda: True,
     stops_when_noisy: bool = False,
 ) -> Report:
-    """Run every trial once a round, between two runs of the calibration plan. A first round warms
-    up and is not counted.
+    """Run every trial once a round, between two runs of the calibration plan.
 
-    Unless ``is_time_left``, no further run begins; trials that had none by then are not reported
-    on, save the first, which has one. ``stops_when_noisy``: nor after a round by which calibration
-    runs differ too much.
+    A first round warms up and does not count. No further run begins once ``is_time_left`` is false.
+    Trials without a run by then are not reported, except that the first trial always gets one. With
+    ``stops_when_noisy``, no further round begins once calibration runs differ too much.
     """
     # First runs find pages and kernels; none of them counts.
     for trial in (calibration, *trials):
@@ -149,8 +150,9 @@ def run_rounds(
 
 
 def fitted(calibration: PlanTrial, *runs: ExecutedRun) -> LaneCosts:
-    """What those runs of the calibration plan say of lanes, and of how far real operations are from
-    their prices now.
+    """Return the costs of lanes that those runs of the calibration plan show.
+
+    If operations are real, the costs contain scales on their prices, too.
     """
     costs = fit_lane_costs(*runs)
     # Paced operations last their price by construction, so there is nothing to scale.
@@ -160,7 +162,7 @@ def fitted(calibration: PlanTrial, *runs: ExecutedRun) -> LaneCosts:
 
 
 def _variation(calibration_ns: list[int]) -> float:
-    """Standard deviation by mean."""
+    """Return the standard deviation over the mean."""
     return float(np.std(calibration_ns) / np.mean(calibration_ns))
 
 
@@ -176,15 +178,16 @@ def _compared(
 
 
 def _lost_fraction(tier: Tier, *runs: ExecutedRun) -> float:
-    """Return the most that the tasks of a run were without a core.
+    """Return the largest share of time that the tasks of one run were without a core.
 
-    Only the tier of real operations on the CPU has threads that are to compute all the while.
+    Only the tier of real operations on the CPU has threads that are to compute all the time; for
+    other tiers the share is 0.
     """
     return max(run.lost_fraction for run in runs) if tier is Tier.CPU else 0.0
 
 
 def undisturbed(runs: tuple[PairedRun, ...]) -> tuple[PairedRun, ...]:
-    """Return the runs that no other process took cores of; all where there is none."""
+    """Return the runs from which no other process took cores, or all runs if there is none."""
     return tuple(run for run in runs if not run.is_preempted) or runs
 
 
@@ -218,7 +221,7 @@ def _report(plans: tuple[PlanErrors, ...], variation_fraction: float) -> Report:
 
 
 def kendall_tau_of(plans: tuple[PlanErrors, ...]) -> float | None:
-    """Return how well the predicted order is the measured one; None where there is no order."""
+    """Return Kendall's tau of the predicted and the measured order; None if one has no order."""
     if len(plans) < 2:
         return None
     predicted_ns = [plan.predicted_ns for plan in plans]

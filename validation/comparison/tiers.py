@@ -1,4 +1,4 @@
-"""Which tier can stand for a machine, and the weights that it runs."""
+"""The tier that can stand for a machine, and the weights that it runs."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ MOST_MEMORY_SHARE = 0.7
 
 
 def real_tier(device: str, machine: Machine) -> Tier:
-    """The tier of real operations, by name or ``auto``.
+    """Return the tier of real operations, by name or ``auto``.
 
-    Raises InputError where it cannot stand for the machine.
+    Raises InputError if the tier cannot stand for the machine.
     """
     is_emulated = machine.description.startswith(EMULATED)
     wanted = ("cpu" if is_emulated else "cuda") if device == "auto" else device
@@ -43,8 +43,10 @@ def real_tier(device: str, machine: Machine) -> Tier:
 
 
 def tier_of(device: str, machine: Machine) -> Tier:
-    """As ``real_tier``, but ``paced`` stands for any machine, and ``auto`` chooses it for one that
-    is not this computer.
+    """Return the tier of a device's name: PACED, or that of ``real_tier``.
+
+    ``paced`` stands for any machine. ``auto`` chooses PACED for a machine that is not this
+    computer.
     """
     is_here = machine.description.startswith(EMULATED)
     if torch.cuda.is_available():
@@ -57,9 +59,9 @@ def tier_of(device: str, machine: Machine) -> Tier:
 
 
 def real_weights(scenario: Scenario, tier: Tier) -> Weights:
-    """Random weights of the model's dimensions and format, page-locked beside a GPU.
+    """Return random weights of the model's dimensions and format, page-locked beside a GPU.
 
-    Raises InputError for what cannot be run here.
+    Raises InputError for a model that cannot be run here.
     """
     model = scenario.model
     name = model.dtype(TensorClass.EXPERT)
@@ -81,8 +83,9 @@ def real_weights(scenario: Scenario, tier: Tier) -> Weights:
 
 
 def weights_for(scenario: Scenario, tier: Tier, checkpoint: Path | None) -> Weights | None:
-    """Return the weights of a checkpoint, or random ones of full size; None for the small stand-in
-    of a paced run.
+    """Return the weights of a checkpoint, or random ones of full size.
+
+    Return None for a paced run without a checkpoint, which takes a small stand-in.
     """
     is_paced = tier is Tier.PACED
     if checkpoint is not None:

@@ -1,4 +1,4 @@
-"""A plan made ready to be run and predicted."""
+"""A plan prepared for running and predicting."""
 
 from dataclasses import dataclass, replace
 
@@ -23,8 +23,9 @@ from validation.comparison.prediction import Prediction, predict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """A plan by name: a policy, and how many experts of each layer the GPU holds (None: as many as
-    fit).
+    """A plan by name: a policy, and how many experts of each layer the GPU holds.
+
+    None stands for as many experts as fit.
     """
 
     name: str
@@ -56,7 +57,7 @@ class PlanTrial:
         )
 
     def predict(self, executed: ExecutedRun) -> Prediction:
-        """What the simulator says of the routing of that run."""
+        """Return the simulator's prediction for the routing of that run."""
         return predict(self.policy, self.problem, self.residency, executed, self.rehearsal)
 
 
@@ -67,13 +68,13 @@ def prepare(
     tier: Tier = Tier.PACED,
     rehearsal: Rehearsal | None = None,
 ) -> tuple[PlanTrial, ...]:
-    """The contenders on the scenario's machine, model and batch, with the same weights for all:
-    those given, or a small stand-in's.
+    """Return the contenders on the scenario's machine, model and batch, ready to run.
 
-    The scenario's seed draws the prompts, and the weights of a stand-in. Where operations are real,
-    the machine's software overheads are left out: the lanes have their own, which are fitted.
-    ``rehearsal`` is of the same weights and batch, if there is one. Raises InputError for a plan
-    that does not fit memory or that the backend does not execute.
+    All have the same weights: those given, or a small stand-in's. The scenario's seed draws the
+    prompts, and the weights of a stand-in. If operations are real, the machine's software overheads
+    are left out: the lanes have their own, which are fitted. ``rehearsal`` is of the same weights
+    and batch, if there is one. Raises InputError for a plan that does not fit memory or that the
+    backend does not execute.
     """
     scenario = (
         scenario
@@ -94,7 +95,7 @@ def prepare(
 
 
 def why_not(scenario: Scenario, contender: Contender, weights: Weights) -> str | None:
-    """Why a contender does not fit or is not executed, in one line, if so."""
+    """Return in one line why a contender does not fit or is not executed, or None if it can run."""
     try:
         # Whether it fits does not hang on prompts or lanes.
         _prepared(scenario, contender, weights, torch.empty(0), Tier.PACED)
@@ -104,10 +105,10 @@ def why_not(scenario: Scenario, contender: Contender, weights: Weights) -> str |
 
 
 def as_executed(policy: Policy, tier: Tier) -> Policy:
-    """The policy as the backend runs it: an expert after another by eager kernels, each launched.
+    """Return the policy as the backend runs it: one expert after another, by kernels launched
+    singly.
 
-    Where operations are real, copies start from page-locked memory: that is where the backend's
-    weights are.
+    If operations are real, copies start from page-locked memory, where the backend's weights are.
     """
     if not isinstance(policy.overlap, Overlap):
         return policy
@@ -120,7 +121,7 @@ def as_executed(policy: Policy, tier: Tier) -> Policy:
 
 def _without_overheads(machine: Machine) -> Machine:
     def none(quantity: Quantity) -> Quantity:
-        """The quantity as zero."""
+        """Return the quantity with the value 0."""
         return quantity.model_copy(update={"value": 0})
 
     host = machine.host

@@ -1,5 +1,6 @@
-"""Plans validated on the machine at hand, in one command and a given time: python -m
-validation.gpu. Importing it imports torch.
+"""Validate plans on the machine at hand, in one command and a given time: python -m validation.gpu.
+
+Importing this package imports torch.
 """
 
 from validation.gpu.case_models import CaseModel, case_models

@@ -1,4 +1,4 @@
-"""python -m validation.gpu."""
+"""The command python -m validation.gpu."""
 
 from validation.gpu.stages import main
 

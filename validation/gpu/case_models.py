@@ -1,5 +1,6 @@
-"""What is planned and run on the machine at hand: shapes of published models, cut to what memory
-and time allow.
+"""The models that are planned and run on the machine at hand.
+
+The shapes are those of published models, cut to what memory and time allow.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from validation.measuring.surroundings import memory_bytes
 
 NAMES = ("mixtral-8x7b", "qwen3-30b-a3b", "deepseek-v2-lite")
 BUDGETS_GB = (16, 8, 24)
-"""Memory of the accelerator that a plan may fill; in this order, as time may run out."""
+"""Accelerator memory that a plan may fill. The first budgets run first, as time may run out."""
 
 MOST_HOST_BYTES = 32 * GIB
 HOST_SHARE = 0.3
@@ -28,7 +29,7 @@ HOST_SHARE = 0.3
 
 PACED_LAYERS = 4
 MOST_TOKENS = 32
-"""No case has as many tokens at once."""
+"""Tokens of a pass that compute buffers are sized for; no case has as many at once."""
 
 SMALL_SHARES = (0.5, 0.25, 0.75)
 """The shares of a small model's experts that its budgets leave room for."""
@@ -50,15 +51,16 @@ SMALL: Mapping[str, Any] = MappingProxyType(
         "v_head_dim": 32,
     }
 )
-"""Dimensions that replace a published configuration's own where no GPU computes; layers of experts
-keep their number and top-k.
+"""Dimensions that replace those of a published configuration if no GPU computes.
+
+Layers of experts keep their number of experts and top-k.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseModel:
-    """A model as it is priced and as it is executed, and the budgets of memory it is planned for,
-    by name.
+    """A model as it is priced and as it is executed, with its budgets of memory in bytes, by
+    name.
     """
 
     priced: Model
@@ -76,8 +78,9 @@ def case_models(tier: Tier, names: Sequence[str] = NAMES) -> list[CaseModel]:
 
 
 def _full(name: str) -> CaseModel:
-    """All dimensions, as many layers as the computer has memory for, in the budgets that the card
-    can give.
+    """Return a model of full dimensions, with as many layers as the computer has memory for.
+
+    The budgets are those that the card's free memory allows.
     """
     model = load_model(name)
     room = min(MOST_HOST_BYTES, int(HOST_SHARE * memory_bytes()))
@@ -124,7 +127,7 @@ def _cut(model: Model, count: int) -> Model:
 
 
 def _layers_within(model: Model, room_bytes: int) -> int:
-    """How many of the first layers fit, beside what is outside the layers."""
+    """Return how many of the first layers fit, beside the weights outside the layers."""
     left = room_bytes - model.head_bytes
     count = 0
     for layer in model.layers:

@@ -1,10 +1,9 @@
-"""Measures the machine, plans models for budgets of memory, runs each plan beside its rivals, and
-writes what it finds as it goes.
+"""Measure the machine, plan models for budgets of memory, and run each plan beside its rivals.
 
-machine.yaml; for every case its report (Markdown, JSON, CSV) and the timelines of its plan, to be
-opened in ui.perfetto.dev; summary.md and summary.csv over all of them. It ends by itself before its
-time is up. Weights are random and made on the spot; no network is used, and the settings of the
-card are left alone.
+The command writes machine.yaml, then for every case its report (Markdown, JSON, CSV) and the
+timelines of its plan, for ui.perfetto.dev. After every case it writes summary.md and summary.csv
+over all cases. The command ends by itself before its time is up. Weights are random and made on the
+spot. No network is used, and the settings of the card are left alone.
 """
 
 import argparse
@@ -38,17 +37,16 @@ TIME_S = 540.0
 BATCH = Batch(prompt_tokens=16, output_tokens=6)
 MOST_ROUNDS = 5
 LONGEST_RUN_S = 6.0
-"""Rivals that are predicted to take longer for one run are left out: others are worth the time
-more.
-"""
+"""Predicted seconds of one run above which a rival is left out, so that others have its time."""
 
 CASE_SHARE = 0.9
-"""The share of a case's time that its runs may take until the last one begins; the last one, and
-writing, take the rest.
+"""Share of a case's time after which no further run begins.
+
+The last run, and writing, take the rest.
 """
 
 LEAST_SHARE = 0.1
-"""The least share of the time that a model is begun with."""
+"""Least share of the whole time that must be left for a model or a budget to be begun."""
 
 MEASURING_SHARE = 0.1
 LINK_BYTES_PER_S = 2.5e9
@@ -57,7 +55,7 @@ DEVICES = {"cuda": Tier.CUDA, "cpu": Tier.CPU, "paced": Tier.PACED}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; ends with 2 and one line for what cannot be done."""
+    """Run the command; end with 2 and one line if it cannot be run."""
     parser = argparse.ArgumentParser(prog="python -m validation.gpu", description=__doc__)
     parser.add_argument(
         "-o",
@@ -109,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stage:
-    """What all cases share: where they run, and until when."""
+    """The common part of all cases: where they run, and until when."""
 
     folder: Path
     tier: Tier
@@ -131,7 +129,7 @@ def run(
     machine_file: Path | None = None,
     names: Sequence[str] = NAMES,
 ) -> list[CaseReport]:
-    """All of it; returns the cases that were run.
+    """Measure, plan, run and write everything; return the cases that were run.
 
     Raises InputError for a machine or model that is not there.
     """
@@ -159,7 +157,7 @@ def run(
 def _run_model(
     stage: _Stage, model: CaseModel, cases: list[CaseReport], num_models_left: int
 ) -> None:
-    """Every budget of one model, each with its share of the time that is left."""
+    """Run every budget of one model, each with its share of the time that is left."""
     weights, rehearsal = _weights(model, stage)
     for number, budget in enumerate(model.budgets_bytes):
         if stage.left_s < LEAST_SHARE * stage.time_s:
@@ -190,7 +188,10 @@ def _case(
     rehearsal: Rehearsal,
     until_s: float,
 ) -> CaseReport | None:
-    """Planned, run, compared and written; None where it cannot be run, which is said."""
+    """Plan, run, compare and write one case.
+
+    If it cannot be run, print the reason and return None.
+    """
     name = f"{model.priced.name}, {budget}"
     rivals = [Contender(name=rival, policy=policy) for rival, policy in RIVALS.items()]
     scenario = _scenario(stage.machine, model.priced, model.budgets_bytes[budget])
@@ -228,7 +229,10 @@ def _write_timelines(found: Contest, folder: Path, name: str) -> None:
 
 
 def _machine(tier: Tier, file: Path | None, models: list[Model], time_s: float) -> Machine:
-    """As measured now, as that file says, or, where operations are paced, one of the library."""
+    """Return the machine as measured now or as the file says.
+
+    If operations are paced, it is one of the library.
+    """
     if file is not None or tier is Tier.PACED:
         return load_machine(str(file or PACED_MACHINE))
     # Measuring must not take the time that the cases need.
@@ -263,7 +267,7 @@ def _scenario(machine: Machine, model: Model, budget_bytes: int) -> Scenario:
 
 
 def _weights(model: CaseModel, stage: _Stage) -> tuple[Weights, Rehearsal]:
-    """Random weights in host memory, page-locked beside a GPU, and what their router selects."""
+    """Return random weights in host memory, page-locked beside a GPU, and a rehearsal of them."""
     device = device_of(stage.tier)
     dtype = torch.float32 if stage.tier is Tier.PACED else torch.bfloat16
     weights = random_weights(
@@ -277,7 +281,7 @@ def _weights(model: CaseModel, stage: _Stage) -> tuple[Weights, Rehearsal]:
 
 
 def _tier(device: str) -> Tier:
-    """Raises InputError where there is no such device."""
+    """Return the tier of a device's name. Raises InputError if there is no such device."""
     has_gpu = torch.cuda.is_available()
     if device == "auto":
         return Tier.CUDA if has_gpu else Tier.CPU

@@ -29,7 +29,10 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseReport:
-    """One model in one budget; the report's first plan is the planned one."""
+    """One model in one budget; the report's first plan is the planned one.
+
+    ``left_out`` has the reason for each rival that did not run.
+    """
 
     name: str
     report: Report
@@ -37,7 +40,7 @@ class CaseReport:
 
     @property
     def file_name(self) -> str:
-        """The name in letters that any system takes."""
+        """The name in characters that any file system takes."""
         return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
 
     @property
@@ -47,7 +50,7 @@ class CaseReport:
 
     @property
     def line(self) -> str:
-        """Say in one line what came out."""
+        """The result in one line."""
         plan = self.report.plans[0]
         found = self.report.paired
         return (
@@ -57,7 +60,7 @@ class CaseReport:
 
 
 def write_summary(cases: Sequence[CaseReport], folder: Path, facts: Mapping[str, object]) -> None:
-    """Write summary.md and summary.csv into the folder, over those that stood there."""
+    """Write summary.md and summary.csv into the folder, in place of former ones."""
     write_text("\n".join(_markdown(cases, facts)) + "\n", folder / "summary.md")
     table = io.StringIO()
     writer = csv.writer(table)

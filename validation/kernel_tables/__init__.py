@@ -1,4 +1,4 @@
-"""Kernels that others measured and published, read into the curves of a machine file."""
+"""Read kernels that others measured and published into the curves of a machine file."""
 
 from validation.kernel_tables.aiconfigurator import aiconfigurator_rows
 from validation.kernel_tables.freetoken import with_freetoken_profile

@@ -1,5 +1,6 @@
-"""Grouped experts in the kernel tables of NVIDIA's aiconfigurator-core: ``moe/…/moe_perf.parquet``
-holds the times of one layer's experts in a call.
+"""Read grouped experts from the kernel tables of NVIDIA's aiconfigurator-core.
+
+``moe/…/moe_perf.parquet`` holds the times of calls for one layer's experts.
 """
 
 from collections.abc import Iterator
@@ -29,11 +30,14 @@ FORMATS = {
     "w4a16_mxfp4": "mxfp4",
     "nvfp4": "nvfp4",
 }
-"""``moe_dtype`` by the format of the weights; others mix formats in ways that no curve tells apart."""
+"""Formats of weights by ``moe_dtype``. Other values mix formats in ways that no curve tells
+apart.
+"""
 
 LEAST_EVEN = 16
-"""Tokens an expert from which a power law of 1.01 counts as even, as in
-validation/published/kernels.
+"""Tokens an expert from which a power law of 1.01 counts as even.
+
+The number is that of validation/published/kernels.
 """
 
 _COLUMNS = ("moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts")
@@ -41,11 +45,10 @@ _UNSPLIT = ("moe_tp_size", "moe_ep_size")
 
 
 def aiconfigurator_rows(path: Path, system: str) -> GroupedRows:
-    """The rows of a system that deal tokens out evenly over unsplit experts, the fastest framework
-    of each.
+    """Return a system's rows with tokens dealt out evenly over unsplit experts.
 
-    Raises InputError for a path without such tables, an unknown system, a table without the columns,
-    or where pyarrow is not installed.
+    Each call has the row of the fastest framework. Raises InputError for a path without such
+    tables, an unknown system, a table without the columns, or if pyarrow is not installed.
     """
     places = table_places(path, "moe", "moe_perf", system)
     rows: list[GroupedRow] = []
@@ -78,10 +81,10 @@ def aiconfigurator_rows(path: Path, system: str) -> GroupedRows:
 
 
 def _counts_as_even(table: "pd.DataFrame") -> "pd.Series[bool]":
-    """Rows of tokens dealt out evenly, and of slightly skewed ones where that changes little: one
-    token, and from 16 tokens an expert on.
+    """Return which rows count as dealing tokens out evenly.
 
-    Some frameworks measured skewed tokens alone.
+    Slightly skewed rows count, too, where skew changes little: one token, or 16 tokens an expert
+    and more. Some frameworks measured skewed tokens alone.
     """
     selected = table["num_tokens"] * table["topk"]
     changes_little = (table["num_tokens"] == 1) | (selected >= LEAST_EVEN * table["num_experts"])
@@ -90,8 +93,9 @@ def _counts_as_even(table: "pd.DataFrame") -> "pd.Series[bool]":
 
 
 def _is_possible(table: "pd.DataFrame") -> "pd.Series[bool]":
-    """Rows with all sizes and a time: any other says nothing of a kernel. What is no number is not
-    above 0.
+    """Return which rows have all sizes and a time; a missing number is not above 0.
+
+    Any other row says nothing of a kernel.
     """
     sizes = ["num_tokens", "hidden_size", "inter_size", "topk", "latency"]
     return (table[sizes] > 0).all(axis="columns") & (table["topk"] <= table["num_experts"])

@@ -1,5 +1,7 @@
-"""Measured attention kernels, the scores and sums alone: ``attention/…/context_attention_perf.parquet``
-of prompts and ``generation_attention_perf.parquet`` of one token, the fastest framework of each.
+"""Read measured attention kernels: scores and sums alone, the fastest framework of each.
+
+``attention/…/context_attention_perf.parquet`` has prompts, ``generation_attention_perf.parquet``
+has single tokens.
 """
 
 from collections.abc import Mapping
@@ -23,7 +25,7 @@ _KEY = ["num_heads", "num_key_value_heads", "head_dim", "batch_size"]
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class HeadShape:
-    """Heads of queries and of keys, and the dimension of each."""
+    """Numbers of query heads and of key-value heads, and the dimension of each head."""
 
     num_heads: int
     num_kv_heads: int
@@ -32,8 +34,9 @@ class HeadShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MeasuredAttention:
-    """Tokens, rising, and ns, for each shape of heads and number of sequences. ``decode`` is by
-    tokens of the context, ``prefill`` by tokens of the prompt, from position 0.
+    """Rising tokens and their ns, by shape of heads and number of sequences.
+
+    Tokens of ``decode`` are the context's, those of ``prefill`` the prompt's, from position 0.
     """
 
     decode: Mapping[tuple[HeadShape, int], tuple[Values, Values]]
@@ -42,7 +45,7 @@ class MeasuredAttention:
 
 
 def measured_attention(path: Path, system: str) -> MeasuredAttention:
-    """The attention kernels of a system in 16 bit, without windows.
+    """Return the 16-bit attention kernels of a system, without windows.
 
     Raises InputError as ``table_places`` and ``read_table`` do.
     """

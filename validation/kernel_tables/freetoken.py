@@ -1,9 +1,10 @@
-"""What FreeToken's ``ft bench bw`` measured of a computer, put into a machine.
+"""Put the figures that FreeToken's ``ft bench bw`` measured of a computer into a machine.
 
-Fields of version 4 (python/freetoken/moe/benchbw.py of FlashML-org/FreeToken, Apache-2.0): rates in
-10^9 bytes a second. ``ceilings`` hold reads of DRAM and copies over the link; ``kernels`` of a
-workload, by format, its own CPU kernel over experts of a stated shape, and the gathering of experts
-over the link, each by itself and both at once.
+The fields are those of version 4 (python/freetoken/moe/benchbw.py of FlashML-org/FreeToken,
+Apache-2.0); rates are in 10^9 bytes a second. ``ceilings`` hold reads of DRAM and copies over the
+link. A workload's ``kernels`` hold two rates by format: FreeToken's CPU kernel over experts of a
+stated shape, and the gathering of experts over the link. Each is measured by itself and with the
+other.
 """
 
 import json
@@ -24,20 +25,23 @@ FORMATS = {
     "mxfp4_triton": "mxfp4",
     "ds_fp4": "mxfp4",
 }
-"""FreeToken's names of formats; both last are 4 bits with a scale for each 32 weights."""
+"""FreeToken's names of formats; the last two are 4 bits with a scale for each 32 weights."""
 
 
 _PAIRS: tuple[tuple[ResourceName, ResourceName, str, str], ...] = (
     ("h2d", "cpu", "cpu_moe_gbs", "cpu_moe_overlap_gbs"),
     ("cpu", "h2d", "pcie_gather_gbs", "pcie_gather_overlap_gbs"),
 )
-"""What is busy, what it slows, and that one's rate by itself and with the other."""
+"""The busy resource, the one that it slows, and the latter's rates: by itself and with the
+other.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedProfile:
-    """The machine with the measured rates in place of its own; what was read, and what was passed
-    over, since it is no rate, in words.
+    """The machine with the measured rates in place of its own.
+
+    ``read`` names what was read, and ``passed_over`` entries that are no rates, in words.
     """
 
     machine: Machine
@@ -54,7 +58,7 @@ def with_freetoken_profile(machine: Machine, path: Path) -> ImportedProfile:
     read: list[str] = []
 
     def rate(name: str) -> Quantity | None:
-        """The rate of that name, noted as read; None where the profile has none."""
+        """Return the rate of that name, and note it as read; None if the profile has none."""
         value = _rate(data["ceilings"].get(name))
         if value is None:
             return None
@@ -99,7 +103,7 @@ def _profile(path: Path) -> dict[str, Any]:
 
 
 def _rate(value: object) -> float | None:
-    """A rate that can be one, else None."""
+    """Return a value as a rate in 10^9 bytes a second, or None if it cannot be one."""
     # To Python true is an integer, but it is no rate.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -108,7 +112,7 @@ def _rate(value: object) -> float | None:
 
 
 def _no_rates(data: Mapping[str, Any]) -> Iterator[str]:
-    """What stands where a rate should, and is none; null says that nothing was measured."""
+    """Yield the entries that stand where a rate should and are none; null means not measured."""
     # A list and no recursion: a file may be nested as deep as its reader allows.
     pending = list(data.items())
     for path, value in pending:
@@ -119,7 +123,7 @@ def _no_rates(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _count(value: object) -> int | None:
-    """A number of bytes or of a shape, else None."""
+    """Return a number of bytes or a dimension, or None if the value is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
@@ -137,7 +141,7 @@ def _kernels(data: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str, dic
 
 
 def _curves(data: Mapping[str, Any], source: str, date: str) -> Iterator[Curve]:
-    """One expert of one token on the CPU, for each shape and format that was run there."""
+    """Yield a curve of one expert on the CPU, for one token, for each measured shape and format."""
     for model, dtype, entry in _kernels(data):
         rate = _rate(entry.get("cpu_moe_gbs"))
         size, hidden, intermediate = (
@@ -160,7 +164,10 @@ def _curves(data: Mapping[str, Any], source: str, date: str) -> Iterator[Curve]:
 def _interference(
     machine: Machine, data: Mapping[str, Any], source: str, date: str
 ) -> tuple[Interference, ...]:
-    """What CPU experts and copies leave each other at once: the mean over all kernels."""
+    """Return the machine's interference with the shares of rate that CPU experts and copies keep.
+
+    These shares are means over all measured kernels.
+    """
     by_format = data.get("dtype_kernels")
     entries = [entry for _, _, entry in _kernels(data)]
     entries += [one for one in (by_format or {}).values() if isinstance(one, dict)]

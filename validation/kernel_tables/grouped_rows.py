@@ -1,4 +1,4 @@
-"""Measured calls for the experts of one layer, as tables of any origin become."""
+"""Measured calls for the experts of one layer, in one form for tables of any origin."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -9,25 +9,26 @@ from hwprofiles.units import NS_PER_S
 
 # mxfp4 has 8 bits of scale for 32 weights of 4 bits, nvfp4 for 16.
 WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0, "int4": 0.5, "mxfp4": 0.53125, "nvfp4": 0.5625}
-"""Bytes a weight at least; of mxfp4 and nvfp4 with the scales that their formats fix."""
+"""Least bytes a weight; those of mxfp4 and nvfp4 include the scales that their formats fix."""
 
 
 SLOW_RATIO = 2.0
-"""A kernel that takes that many times as long as another is not the card's limit. Assumed: vLLM 0.18 to
-0.22 take 2.6 to 3.2 times as long in int4 on every card, others at most 1.9 times.
+"""Ratio to another kernel's time from which a kernel is not taken as the card's limit.
+
+Assumed: vLLM 0.18 to 0.22 take 2.6 to 3.2 times as long in int4 on every card, others at most 1.9
+times.
 """
 
 LEAST_SHARED = 20
-"""The fewest calls that two frameworks must both have measured before their median counts: about
-one shape.
+"""Fewest calls that two frameworks must both have measured for their median to count.
+
+One shape has about as many calls.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpertShape:
-    """What tells the experts of one model from another's: sizes, how many there are, how many a
-    token selects.
-    """
+    """What distinguishes the experts of models: dimensions, number of experts, and top-k."""
 
     hidden: int
     intermediate: int
@@ -42,7 +43,7 @@ class ExpertShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupedRow:
-    """One call over that many tokens, dealt out evenly."""
+    """One measured call for a layer's experts over ``tokens`` tokens, dealt out evenly."""
 
     dtype: str
     shape: ExpertShape
@@ -58,7 +59,7 @@ class GroupedRow:
 
     @property
     def bytes_per_s(self) -> float:
-        """The least rate at which its weights were read."""
+        """Least rate at which the call read its weights."""
         num_bytes = self.num_activated * self.shape.num_weights * WEIGHT_BYTES[self.dtype]
         return num_bytes / self.ns * NS_PER_S
 
@@ -68,7 +69,7 @@ _Call = tuple[str, ExpertShape, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupedRows:
-    """The rows of one system with where they are from, and what was passed over, in words."""
+    """The rows of one system with their source, and what was passed over, in words."""
 
     rows: tuple[GroupedRow, ...]
     source: str
@@ -77,16 +78,17 @@ class GroupedRows:
 
 
 def num_activated(tokens: int, num_experts: int, top_k: int) -> int:
-    """Experts that run where tokens are dealt out evenly."""
+    """Return how many experts run if tokens are dealt out evenly."""
     return min(num_experts, tokens * top_k)
 
 
 def without_slow_kernels(
     rows: Iterable[GroupedRow],
 ) -> tuple[tuple[GroupedRow, ...], tuple[str, ...]]:
-    """The rows of frameworks whose kernel for a format is not a slow one, and the slow ones in words.
+    """Return the rows without frameworks whose kernel for a format is slow, and the slow ones in
+    words.
 
-    Where such a framework alone measured a shape, its rows would say of the card what its kernel is.
+    If such a framework alone measured a shape, its rows would show its kernel, not the card.
     """
     all_rows = tuple(rows)
     slow = _slow_kernels(all_rows)
@@ -95,8 +97,9 @@ def without_slow_kernels(
 
 
 def _slow_kernels(rows: Iterable[GroupedRow]) -> set[tuple[str, str]]:
-    """Formats and frameworks that take SLOW_RATIO times as long as the fastest other framework in
-    the median over the calls that another measured too.
+    """Return formats and frameworks whose kernel takes over SLOW_RATIO times as long as others.
+
+    The ratio to the fastest other framework is the median over calls that another measured, too.
     """
     calls: dict[_Call, dict[str, float]] = defaultdict(dict)
     for row in rows:

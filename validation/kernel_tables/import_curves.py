@@ -1,5 +1,6 @@
-"""Measured calls for a layer's experts as curves of one expert within a call, and how well they
-predict shapes that they leave out.
+"""Turn measured calls for a layer's experts into curves of one expert within a call.
+
+The errors show how well the curves predict shapes that they leave out.
 """
 
 from collections import Counter, defaultdict
@@ -21,13 +22,15 @@ from validation.kernel_tables.grouped_rows import (
 )
 
 LEAST_WORK_FRACTION = 0.3
-"""An expert's work is at least this share of its call. Assumed: where a call lasts hardly longer than
-its kernels take, what is left after them is noise.
+"""Least share of its call that an expert's work takes.
+
+Assumed: if a call lasts hardly longer than its kernels take, the rest is noise.
 """
 
 LEAST_BEND = 0.03
-"""A measured point is left out of a curve that passes it this near, in the logarithm: about the
-scatter of one table's repeated rows.
+"""Error of the logarithm up to which a curve may pass a measured point that it leaves out.
+
+Repeated rows of one table scatter by about as much.
 """
 
 MIN_POINTS = 3
@@ -36,8 +39,10 @@ _DIGITS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatErrors:
-    """How far off the prices of one format's rows are, as fractions: without curves, with the
-    curves of all shapes, and of each shape with the others' curves alone.
+    """Errors of the prices of one format's rows, as fractions (median, 90th percentile).
+
+    ``law`` is without curves, ``own`` with the curves of all shapes. ``left_out`` prices each shape
+    by the other shapes' curves alone.
     """
 
     dtype: str
@@ -50,25 +55,28 @@ class FormatErrors:
 
     @property
     def covers_other_shapes(self) -> bool:
-        """Whether shapes that are in no row are priced by the nearest one's curve: where that is
-        nearer than the law in the median over shapes left out.
+        """Whether the nearest shape's curve prices shapes without rows.
+
+        The nearest curve does if its errors are below the law's, in the median over shapes left
+        out.
         """
         return self.left_out is not None and self.left_out[0] < self.law[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedCurves:
-    """The machine with its curves, and each format's errors (median and 90th percentile)."""
+    """The machine with its curves, and the errors of each format."""
 
     machine: Machine
     errors: tuple[FormatErrors, ...]
 
 
 def with_grouped_curves(machine: Machine, found: GroupedRows) -> ImportedCurves:
-    """The machine with a curve for each format and shape in the rows, in place of those that it had.
+    """Return the machine with a curve for each format and shape in the rows, in place of former
+    ones.
 
-    A row that reads or computes faster than the card's peak is dropped: it was timed with weights in
-    a cache. Raises InputError where no row is left.
+    A row that reads or computes faster than the card's peak is dropped: it was timed with weights
+    in a cache. Raises InputError if no row is left.
     """
     kept = tuple(row for row in found.rows if not _is_above_peak(machine, row))
     if not kept:
@@ -131,8 +139,9 @@ def _points(machine: Machine, rows: Iterable[GroupedRow]) -> list[tuple[float, f
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """The fewest of the points between which, drawn as a curve draws them, all others lie within
-    LEAST_BEND of their durations; the first and the last always.
+    """Return the fewest points whose curve passes all others within LEAST_BEND.
+
+    The first and the last point always stay.
     """
     if len(points) < MIN_POINTS:
         return tuple(points)
@@ -146,8 +155,9 @@ def thinned(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float],
 
 
 def _mean(weighted: Sequence[tuple[int, float]]) -> float:
-    """Return the mean of calls over few and many experts; the more experts, the less a call's
-    kernels matter.
+    """Return the mean over calls, weighted by their experts.
+
+    The more experts a call has, the less its kernels matter.
     """
     # A mean of logarithms, because errors are ratios.
     counts, values = zip(*weighted, strict=True)
@@ -160,7 +170,9 @@ def _work_ns(machine: Machine, row: GroupedRow) -> float:
 
 
 def predicted_ns(machine: Machine, row: GroupedRow) -> float:
-    """What the simulator charges for such a call of fused kernels in a captured graph."""
+    """Return the ns that the simulator charges for such a call of fused kernels in a captured
+    graph.
+    """
     costs = _costs(machine, row.dtype, row.shape)
     each = float(costs.in_groups().expert("gpu", 0, row.tokens_per_expert).ns)
     return row.num_activated * each + costs.group_overhead_ns("gpu")
@@ -172,7 +184,7 @@ def _costs(machine: Machine, dtype: str, shape: ExpertShape) -> CostModel:
 
 
 def _model_of(dtype: str, shape: ExpertShape) -> Model:
-    """A model of one layer, whose experts alone are used."""
+    """Return a model of one layer, of which only the experts are used."""
     params = {
         TensorClass.ROUTER: shape.hidden * shape.num_experts,
         TensorClass.EXPERT: shape.num_weights,

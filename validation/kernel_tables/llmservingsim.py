@@ -1,6 +1,6 @@
-"""The expert tables of LLMServingSim's profiler (casys-kaist/LLMServingSim, MIT): rows of tokens,
-activated experts and microseconds.
+"""Read the expert tables of LLMServingSim's profiler (casys-kaist/LLMServingSim, MIT).
 
+Rows have tokens, activated experts and microseconds.
 ``profiler/perf/<card>/<model>/<format>/tp1/moe.csv`` is of one layer of that model; ``meta.yaml``
 above it names model, card, and the version of vLLM.
 """

@@ -1,9 +1,8 @@
-"""Curves of a model's layers outside its routed experts, put together from measured products and
-attention kernels.
+"""Curves of a model's layers outside its routed experts, from measured products and attention.
 
-A table has a product alone or an attention kernel alone, where the simulator prices what stands
-between two experts as one operation: its parts are added up, and kernels that no table has (norms,
-rotation, activation) count what the law charges for a kernel.
+A table has a product alone or an attention kernel alone. The simulator prices all that stands
+between two experts as one operation, so the parts are added up. Kernels that no table has (norms,
+rotation, activation) cost what the law charges for a kernel.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +29,9 @@ from validation.kernel_tables.products import (
 _TOKENS = np.array([2.0**power for power in range(14)])
 _PRODUCTS_OF_ATTENTION = 2
 _KERNELS_OF_CORE = 2
-"""FUSED_KERNELS counts attention and its reduction, which are one row of a table."""
+"""Kernels of FUSED_KERNELS that one row of an attention table covers: attention and its
+reduction.
+"""
 _PRODUCTS_OF_FFN = 2
 _FFN_CLASSES = {TensorClass.DENSE_FFN: "dense_ffn", TensorClass.SHARED_EXPERT: "shared_expert"}
 _DIGITS = 4
@@ -38,7 +39,7 @@ _DIGITS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KernelTables:
-    """What was measured on one card: products by format, attention kernels, and their source."""
+    """Kernels measured on one card: products by format, attention kernels, and their source."""
 
     machine: Machine
     products: Mapping[str, MeasuredProducts]
@@ -49,7 +50,7 @@ class KernelTables:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCurves:
-    """Curves of a model, and which of its operations have none, with the reason."""
+    """Curves of a model, and its operations that have none, each with the reason."""
 
     curves: tuple[Curve, ...]
     left_out: tuple[str, ...]
@@ -57,8 +58,10 @@ class ModelCurves:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedLayers:
-    """A machine with curves of models' layers; how near products of shapes that were not measured
-    are; what of the models has no curve.
+    """A machine with curves of models' layers.
+
+    ``errors`` tell how near products of unmeasured shapes are; ``left_out`` lists operations of the
+    models that have no curve.
     """
 
     machine: Machine
@@ -97,7 +100,10 @@ def _has(curves: Sequence[Curve], other: Curve) -> bool:
 
 
 def _attention(tables: KernelTables, model: Model, layer: int) -> list[Curve] | str:
-    """Norm, projections and attention, of a token by context and of a prompt by its tokens."""
+    """Return curves of norm, projections and attention, or the reason why there are none.
+
+    Decode curves are by a token's context, prefill curves by the prompt's tokens.
+    """
     spec = model.layers[layer]
     dtype = model.dtype(TensorClass.ATTENTION)
     if spec.attention is None or spec.state is not None:
@@ -121,7 +127,7 @@ def _attention(tables: KernelTables, model: Model, layer: int) -> list[Curve] | 
     products = tables.products[dtype]
 
     def around(tokens: Values) -> Values:
-        """ns of all but the kernel over the keys."""
+        """Return ns of all kernels but the one over the keys."""
         inputs = products.ns(tokens, model.hidden, (params - output) // model.hidden)
         outputs = products.ns(tokens, output // model.hidden, model.hidden)
         return inputs + outputs + _other_kernels(tables, "attention", _PRODUCTS_OF_ATTENTION)
@@ -151,7 +157,10 @@ def _attention(tables: KernelTables, model: Model, layer: int) -> list[Curve] | 
 
 
 def _feed_forward(tables: KernelTables, model: Model, layer: int) -> list[Curve] | str:
-    """The dense block and the shared experts, each with its norm or activation."""
+    """Return curves of the dense block and the shared experts, or the reason why there are none.
+
+    Each includes its norm or activation.
+    """
     curves = []
     for which, kernels in _FFN_CLASSES.items():
         shape = ffn_shape(model, layer, which)
@@ -205,10 +214,10 @@ def _curve(
 
 
 def kernel_tables(path: Path, system: str, machine: Machine) -> KernelTables:
-    """The products and attention kernels of a system, for a machine with that card.
+    """Return the products and attention kernels of a system, for a machine with that card.
 
-    Raises InputError for a path without such tables, an unknown system, a table without the columns,
-    or where pyarrow is not installed.
+    Raises InputError for a path without such tables, an unknown system, a table without the
+    columns, or a missing pyarrow.
     """
     products = measured_products(path, system, machine)
     attention = measured_attention(path, system)
@@ -227,7 +236,8 @@ def kernel_tables(path: Path, system: str, machine: Machine) -> KernelTables:
 def import_layers(
     path: Path, system: str, machine: Machine, models: Sequence[Model]
 ) -> ImportedLayers:
-    """The machine with curves of those models' layers, in place of those that it had of their shapes.
+    """Return the machine with curves of those models' layers, in place of former ones of their
+    shapes.
 
     Raises InputError as ``kernel_tables`` does.
     """

@@ -1,6 +1,7 @@
-"""The tables of NVIDIA's aiconfigurator-core (Apache-2.0): a wheel, or the folder that it unpacks to.
+"""Find and read the tables of NVIDIA's aiconfigurator-core (Apache-2.0).
 
-``systems/data/<system>/<kind>/<framework>/<version>/<name>.parquet``, latencies in ms.
+A wheel, or the folder that it unpacks to, has
+``systems/data/<system>/<kind>/<framework>/<version>/<name>.parquet``; latencies are in ms.
 """
 
 import io
@@ -25,7 +26,7 @@ LICENCE = "Apache-2.0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TablePlace:
-    """Where one table is: a file, or a member of a wheel."""
+    """The place of one table: a file, or a member of a wheel."""
 
     system: str
     framework: str
@@ -34,7 +35,7 @@ class TablePlace:
 
 
 def table_places(path: Path, kind: str, name: str, system: str) -> list[TablePlace]:
-    """The tables of that kind and name of a system, in the order of their names.
+    """Return the tables of that kind and name of a system, in the order of their paths.
 
     Raises InputError for a path without such tables, and for an unknown system.
     """
@@ -67,8 +68,10 @@ def _places(path: Path, kind: str, name: str) -> Iterator[TablePlace]:
 
 
 def read_table(place: TablePlace, path: Path, columns: Sequence[str]) -> "pd.DataFrame":
-    """Read a table. Raises InputError, naming ``path``, where it cannot be read, lacks a column, or
-    pyarrow is not installed.
+    """Read a table.
+
+    Raises InputError, naming ``path``, if the table cannot be read or lacks a column, or if pyarrow
+    is not installed.
     """
     import pandas as pd
 
@@ -93,8 +96,10 @@ def read_table(place: TablePlace, path: Path, columns: Sequence[str]) -> "pd.Dat
 
 
 def version_of(path: Path) -> str:
-    """The version in the name of a wheel, of the folder beside the package, or in the sources; with
-    a space before it, or nothing.
+    """Return the version of aiconfigurator-core with a space before it, or an empty string.
+
+    The version stands in the sources, in the name of a wheel, or in that of the folder beside the
+    package.
     """
     sources = path / "pyproject.toml"
     if path.is_dir() and is_there(sources):

@@ -1,5 +1,6 @@
-"""Measured products of a matrix with tokens: ``gemm/…/gemm_perf.parquet``, the fastest framework of
-each size.
+"""Measured products of a matrix with tokens, the fastest framework of each size.
+
+The source is ``gemm/…/gemm_perf.parquet``.
 """
 
 from collections.abc import Mapping
@@ -32,8 +33,9 @@ _TOKENS_OF_ERRORS = (1, 8, 64, 512, 4096)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductErrors:
-    """How far off products of one format are, as fractions (median, 90th percentile): by the law, and
-    each shape by the nearest of the others.
+    """Errors of products of one format, as fractions (median, 90th percentile).
+
+    ``law`` prices them by the law, ``left_out`` prices each shape by the nearest of the others.
     """
 
     dtype: str
@@ -48,8 +50,8 @@ class ProductErrors:
 class MeasuredProducts:
     """The products of one format on one card.
 
-    ``shapes`` has inputs and outputs, one row a shape; ``times`` the tokens that were measured of
-    that shape, rising, and the ns of each. Rows that are faster than the card's peak are not in it.
+    ``shapes`` has inputs and outputs [shape, 2]. ``times`` has, by shape, the measured numbers of
+    tokens, rising, and the ns of each. Rows faster than the card's peak are left out.
     """
 
     machine: Machine
@@ -60,13 +62,15 @@ class MeasuredProducts:
     num_dropped: int
 
     def ns(self, tokens: Values, inputs: int, outputs: int) -> Values:
-        """ns of a product over each of those numbers of tokens: as measured, between two sizes
-        straight in log-log; of another shape that of the nearest, by the ratio of rooflines.
+        """Return ns of a product over each of those numbers of tokens.
+
+        Measured points are joined by straight lines in log-log. A shape that was not measured takes
+        the times of the nearest shape, times the ratio of rooflines.
         """
         return self._scaled(tokens, inputs, outputs, self._nearest(inputs, outputs, None))
 
     def errors(self) -> ProductErrors:
-        """Errors of what this gives for shapes that it has not measured."""
+        """Return the errors of the prices of each shape, as if it had not been measured."""
         law = []
         left_out = []
         for index, (inputs, outputs) in enumerate(self.shapes.astype(int).tolist()):

@@ -1,4 +1,4 @@
-"""Measuring the computer at hand, as a machine file. Importing this package imports torch."""
+"""Measure the computer at hand, as a machine file. Importing this package imports torch."""
 
 from validation.measuring.machine_file import EMULATED, machine_data
 from validation.measuring.measure import (

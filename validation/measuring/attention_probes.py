@@ -1,5 +1,6 @@
-"""Probes of attention: the backend's own function, the norm behind it included, which is what it
-does before a gate.
+"""Probes of attention: the backend's own function and the norm behind it.
+
+This is what the backend does before a gate.
 """
 
 # TensorLegend: T tokens of a pass, S sequences, C context, D hidden, K key-value heads, H head
@@ -27,12 +28,13 @@ from validation.measuring.probe import Probe
 EPSILON = 1e-6
 ROPE_THETA = 10_000.0
 NOT_ATTENTION = ("router", "shared", "dense")
-"""How names of tensors begin that a layer has beside its attention and norms."""
+"""Prefixes of the names of a layer's tensors outside its attention and norms."""
 
 
 def attention_probes(model: Model, layer: int, place: Place, grid: Grid) -> Iterator[Probe]:
-    """Decoding by context and prompts by tokens, for each number of sequences, as far as contexts
-    and memory allow.
+    """Yield probes of decoding by context and of prompts by tokens, for each number of sequences.
+
+    Contexts that the model does not allow, and sizes that memory does not, are left out.
     """
     spec = model.layers[layer]
     assert spec.attention is not None, "only attention is probed"
@@ -65,7 +67,7 @@ def attention_probes(model: Model, layer: int, place: Place, grid: Grid) -> Iter
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Layer:
-    """Attention of one layer somewhere."""
+    """Attention of one layer in one place."""
 
     model: Model
     layer: int
@@ -77,12 +79,14 @@ class _Layer:
         return built(self.model)
 
     def num_elements(self, sequences: int, context: int) -> int:
-        """The largest block that a run takes, and room to move on."""
+        """Return twice the elements of the larger of weights and KV cache, so that blocks can move
+        on.
+        """
         spec = self.model.layers[self.layer]
         return 2 * max(spec.params[TensorClass.ATTENTION], spec.kv_elements(context) * sequences)
 
     def maker(self, sequences: int, first: int, end: int) -> Callable[[], Work]:
-        """Makes runs over positions ``first`` up to ``end``."""
+        """Return a function that makes runs over positions ``first`` up to ``end``."""
         place = self.place
         architecture = self.architecture
         shape = architecture.layers[self.layer]
@@ -104,7 +108,9 @@ class _Layer:
             return place.draw(sequences * (end - first), hidden), turn_2CH
 
         def make() -> Work:
-            """Norm, attention and norm of a layer over inputs of their own."""
+            """Make a run of norm, attention and norm of the layer, over its own cold weights and
+            cache.
+            """
             x_TD, turn_2CH = inputs()
             tensors = place.cold.block(weights).tensors
             cache_2SKCH = place.cold.take(prod(sizes)).view(sizes)

@@ -1,6 +1,6 @@
-"""Benches: a place where work runs, with a stopwatch.
+"""Benches: a thread for each lane on which work runs and is timed.
 
-One for each lane: accelerator, CPU, and the two directions of the link.
+The lanes are the accelerator, the CPU, and the two directions of the link.
 """
 
 import threading
@@ -19,16 +19,14 @@ from validation.backend.stream import Stream
 from validation.measuring.timing import MeanTime, num_evictions
 
 Work = Callable[[], Any]
-"""What is timed: everything it needs has been made before."""
+"""Work that is timed; everything that it needs has been made before."""
 
 BUSY_BATCH_NS = 5 * NS_PER_MS
-"""How much a bench that is kept busy is given at a time."""
+"""Duration of the work that a bench that is kept busy gets at a time."""
 
 
 class Bench(ABC):
-    """Runs work on a thread of its own, which only ``name`` and its cores or stream tell from
-    another.
-    """
+    """Runs work on a thread of its own. Benches differ by name, and by cores or stream."""
 
     def __init__(self, name: str, device: torch.device, worker: Worker) -> None:
         self.name = name
@@ -40,18 +38,19 @@ class Bench(ABC):
         )
 
     def time(self, works: Sequence[Work]) -> MeanTime:
-        """Run them one after another."""
+        """Run the works one after another, and return their mean time."""
         timing: MeanTime = self._thread.submit(self._timed, works).result()
         return timing
 
     def run(self, work: Work) -> Any:
-        """Do something on the bench's thread, and wait for it."""
+        """Run work on the bench's thread, wait for it, and return its result."""
         return self._thread.submit(self._alone, work).result()
 
     @contextmanager
     def kept_busy(self, makes: Callable[[], Work], lasts_ns: float) -> Iterator[None]:
-        """Repeat work of about ``lasts_ns`` while the block runs. The first of it has begun before
-        the block does.
+        """Repeat work of about ``lasts_ns`` while the block runs.
+
+        The first work begins before the block does.
         """
         count = max(1, round(BUSY_BATCH_NS / max(1.0, lasts_ns)))
         stop = threading.Event()
@@ -86,7 +85,7 @@ class Bench(ABC):
 
 
 class HostBench(Bench):
-    """Cores of the host (none: wherever the system puts it), timed by its clock."""
+    """Cores of the host, timed by its clock; without cores, wherever the system puts the thread."""
 
     def __init__(self, name: str, cores: Sequence[int]) -> None:
         super().__init__(
@@ -106,8 +105,9 @@ class HostBench(Bench):
 
 
 class StreamBench(Bench):
-    """A stream of an accelerator, timed by marks on it: what it did, however far ahead the host
-    was.
+    """A stream of an accelerator, timed by marks on the stream.
+
+    The time is that of the stream's own work, however far ahead the host launches it.
     """
 
     def __init__(self, name: str, device: torch.device, stream: Stream) -> None:

@@ -5,11 +5,13 @@ from sim.model.model import Attention, Model
 from validation.backend.architecture import Architecture, LayerShape, architecture_of, is_latent
 
 _NO_ATTENTION = Attention(num_heads=1, kv_elements_per_token=2, score_elements=1, value_elements=1)
-"""Stands in for attention in a decoder that has none; nothing of it is measured."""
+"""Placeholder for the attention of a decoder that has none; it is never measured."""
 
 
 def built(model: Model) -> Architecture:
-    """The decoder that the backend runs; where it refuses, one of the same dimensions with plain
+    """Return the decoder that the backend runs.
+
+    If the backend refuses the model, return a decoder of the same dimensions with plain
     grouped-query attention.
     """
     try:
@@ -25,8 +27,9 @@ def built(model: Model) -> Architecture:
 
 
 def has_attention(model: Model, layer: int) -> bool:
-    """Whether ``built`` has attention of that layer's dimensions: not a state, nor attention that
-    the backend refuses.
+    """Whether ``built`` has attention of that layer's dimensions.
+
+    A layer with a state, or with attention that the backend refuses, has none there.
     """
     spec = model.layers[layer]
     if spec.attention is None or spec.state is not None or not spec.attention.is_plain:

@@ -1,5 +1,5 @@
-"""Memory in which nothing that is read was read a short time ago, so that weights come from memory
-and not from a cache.
+"""Memory whose numbers were not read lately, so that weights come from memory and not from a
+cache.
 """
 
 import torch
@@ -11,17 +11,19 @@ from validation.backend.weights import Block
 
 PATTERN_ELEMENTS = 4 * MIB
 ALIGNMENT = 64
-"""Elements that blocks begin at multiples of: a cache line, whatever the format."""
+"""Elements of which blocks begin at a multiple: a cache line or more, whatever the format."""
 
 DEVIATION = 0.02
-"""The deviation of the numbers in it: what weights are like, so that no arithmetic is slowed by
-numbers near 0.
+"""Standard deviation of the numbers in the memory, as of weights.
+
+Numbers near 0 would slow arithmetic.
 """
 
 
 class ColdMemory:
-    """Numbers of one format; each block that is taken follows the last, round and round: between
-    two uses of a byte, all others pass.
+    """Numbers of one format, taken block by block, round and round.
+
+    Between two uses of a byte, all other bytes pass.
     """
 
     def __init__(
@@ -42,21 +44,23 @@ class ColdMemory:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The format of its numbers."""
+        """Format of the numbers."""
         return self._flat.dtype
 
     @property
     def device(self) -> torch.device:
-        """The device that holds it."""
+        """Device of the memory."""
         return self._flat.device
 
     @property
     def num_bytes(self) -> int:
-        """How many bytes the memory has."""
+        """Bytes of the memory."""
         return int(self._flat.nbytes)
 
     def take(self, count: int) -> Tensor:
-        """Return that many numbers in a row, the ones not taken for longest. There must be as many."""
+        """Return ``count`` numbers in a row, those not taken for longest. The memory must have as
+        many.
+        """
         assert count <= len(self._flat), f"{count} numbers of {len(self._flat)} are asked for"
         first = (
             self._next if self._next + count <= len(self._flat) else 0
@@ -65,5 +69,5 @@ class ColdMemory:
         return self._flat[first : first + count]
 
     def block(self, shapes: Shapes) -> Block:
-        """Weights of these shapes, one after another."""
+        """Return a block of these shapes in the memory, one tensor after another."""
         return Block(self.take(sum(torch.Size(shape).numel() for shape in shapes.values())), shapes)

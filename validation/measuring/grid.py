@@ -7,9 +7,9 @@ from hwprofiles.units import KIB, MIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Sizes rising in each.
+    """Rising sizes at which operations are measured.
 
-    Few tokens each have a point of their own: libraries take other ways for 1, 2, 3 and 4.
+    Each small number of tokens has a point of its own: libraries take other ways for 1, 2, 3 and 4.
     """
 
     expert_tokens: tuple[int, ...]
@@ -30,7 +30,7 @@ QUICK = Grid(
     prompts=(2, 8, 32, 128, 512),
     copy_bytes=(4 * KIB, 64 * KIB, 512 * KIB, 4 * MIB, 32 * MIB),
 )
-"""For a quick measurement."""
+"""The grid of a quick measurement."""
 
 QUICK_CUDA = replace(
     QUICK,
@@ -38,7 +38,7 @@ QUICK_CUDA = replace(
     tokens=(*QUICK.tokens, 512),
     copy_bytes=(*QUICK.copy_bytes, 256 * MIB),
 )
-"""For a quick measurement of a GPU."""
+"""The grid of a quick measurement of a GPU."""
 
 FULL = Grid(
     expert_tokens=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512),
@@ -49,7 +49,7 @@ FULL = Grid(
     prompts=(2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
     copy_bytes=(4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB),
 )
-"""For a computer whose accelerator is one of its own cores."""
+"""The grid for a computer whose accelerator is one of its own cores."""
 
 FULL_CUDA = replace(
     FULL,
@@ -59,4 +59,4 @@ FULL_CUDA = replace(
     prompts=(*FULL.prompts, 2048, 4096),
     copy_bytes=(*FULL.copy_bytes, 256 * MIB, 512 * MIB),
 )
-"""For a GPU, whose CPU's points end where they take too long."""
+"""The grid for a GPU; points of its CPU end where they take too long."""

@@ -11,13 +11,15 @@ from validation.measuring.sampling import LEAST_QUIET
 from validation.measuring.timing import MeanTime
 
 MOST_TIMES = 4
-"""Rounds end after that many times as many as asked, however few of them were quiet."""
+"""Most rounds, as a multiple of the rounds asked for, however few of them were quiet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factor:
-    """While ``busy`` runs, ``slows`` progresses at ``rate_fraction`` of its speed (at most 1), the
-    median of as many rounds.
+    """The interference of one lane with another.
+
+    While ``busy`` runs, ``slows`` progresses at ``rate_fraction`` (at most 1) of its speed alone,
+    the median of ``num_samples`` rounds.
     """
 
     busy: str
@@ -29,9 +31,8 @@ class Factor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a lane is kept busy with:
-
-    ``make`` prepares one run, which takes about ``lasts_ns`` alone.
+    """Work that keeps a lane busy: ``make`` prepares one run, which takes about ``lasts_ns``
+    alone.
     """
 
     bench: Bench
@@ -39,7 +40,7 @@ class Load:
     lasts_ns: float
 
     def time(self) -> MeanTime:
-        """One run among as many as take a few milliseconds together."""
+        """Time one run, as the mean of as many as take a few milliseconds together."""
         return self.bench.time(
             [self.make() for _ in range(max(1, round(BUSY_BATCH_NS / max(1.0, self.lasts_ns))))]
         )
@@ -50,12 +51,12 @@ def measure_interference(
     num_rounds: int,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> list[Factor]:
-    """A factor for each ordered pair of lanes, of that many rounds, or more until half as many were
-    quiet for every pair.
+    """Measure a factor for each ordered pair of lanes.
 
-    A lane is timed alone right before it is timed beside each of the others: drift cancels. Pairs
-    of timings that another process disturbed do not count, if enough others do; between lanes of
-    one core, being put off it beside the other is what is looked for.
+    There are ``num_rounds`` rounds, or more until half as many were quiet for every pair. A lane is
+    timed alone right before it is timed beside each other lane, so that drift cancels. Pairs that
+    another process disturbed do not count, if there are enough others. Between lanes of one core,
+    being put off the core is what is measured; it does not count as a disturbance.
     """
     pairs: dict[tuple[str, str], list[Pair]] = {pair: [] for pair in permutations(loads, 2)}
     for number in range(MOST_TIMES * num_rounds):
@@ -73,7 +74,9 @@ def measure_interference(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Speed beside another lane by speed alone, and whether something else had a part in it."""
+    """A lane's speed beside another over its speed alone, and whether another process
+    disturbed it.
+    """
 
     ratio: float
     is_disturbed: bool
@@ -84,7 +87,7 @@ def _num_quiet(pairs: list[Pair]) -> int:
 
 
 def _beside_others(loads: Mapping[str, Load], slows: str) -> Iterator[tuple[str, Pair]]:
-    """A lane beside each other one, in one round."""
+    """Yield a lane's pair with each other lane, in one round."""
     own = loads[slows]
     for busy, other in loads.items():
         if busy != slows:
@@ -97,7 +100,7 @@ def _beside_others(loads: Mapping[str, Load], slows: str) -> Iterator[tuple[str,
 
 
 def factor_of(busy: str, slows: str, pairs: list[Pair]) -> Factor:
-    """The median of the quiet pairs; of all, where fewer than three are quiet."""
+    """Return the median of the quiet pairs; of all pairs, if fewer than three are quiet."""
     quiet = [pair.ratio for pair in pairs if not pair.is_disturbed]
     ratios = quiet if len(quiet) >= min(LEAST_QUIET, len(pairs)) else [pair.ratio for pair in pairs]
     low, middle, high = np.percentile(ratios, [25, 50, 75]).tolist()

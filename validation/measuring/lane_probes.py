@@ -1,6 +1,4 @@
-"""What lanes cost beside the work: launches, hand-overs between two of them, and a decision that
-waits for one.
-"""
+"""Measure what lanes cost beside work: launches, hand-overs between lanes, and decisions."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,13 +17,15 @@ from validation.backend.ticket import Pace, TaskLabel, Ticket
 from validation.measuring.bench import Bench
 
 SPACING_NS = 300 * NS_PER_US
-"""How long a task before a hand-over lasts, so that who waits for it has gone to sleep, as behind
-real work.
+"""Duration of a task before a hand-over.
+
+Within this time the thread that waits for the task goes to sleep, as behind real work.
 """
 
 KEPT_FRACTION = 0.95
-"""The share of the gaps that counts, from the shortest on: now and then something else has the
-processor.
+"""Share of the gaps that counts, the shortest first.
+
+Now and then something else has the processor.
 """
 
 NUM_LAUNCHES = 200
@@ -34,9 +34,7 @@ NUM_READ_BACKS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gaps:
-    """Durations of one kind of gap: their median in ns, their interquartile range by it, and how
-    many there are.
-    """
+    """Durations of one kind of gap: median in ns, interquartile range over it, and their number."""
 
     ns: float
     spread_fraction: float
@@ -45,8 +43,10 @@ class Gaps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneGaps:
-    """``launch``: one small operation of many; ``hand_over``: lane to lane; ``call``: there and
-    back; ``decision``: via who decides.
+    """Four kinds of gaps.
+
+    ``launch``: one of many small operations. ``hand_over``: from lane to lane. ``call``: to a lane
+    and back. ``decision``: from a lane to the deciding thread and to a lane.
     """
 
     launch: Gaps
@@ -58,7 +58,7 @@ class LaneGaps:
 def measure_gaps(
     accelerator: Bench, cores: tuple[Sequence[int], Sequence[int]], num_samples: int
 ) -> LaneGaps:
-    """All four, on lanes as the backend has them, each held to its cores."""
+    """Measure all four kinds of gaps, on lanes as the backend has them, each held to its cores."""
     with steady_threads():
         lanes = _lane("one", cores[0]), _lane("other", cores[1])
         try:
@@ -85,7 +85,7 @@ def _lane(name: str, cores: Sequence[int]) -> Lane:
 
 
 def gaps(found_ns: Sequence[float]) -> Gaps:
-    """What was found, without the slowest twentieth."""
+    """Summarise gaps in ns without the slowest twentieth."""
     kept = np.sort(np.asarray(found_ns, np.float64))[: max(1, round(len(found_ns) * KEPT_FRACTION))]
     low, middle, high = np.percentile(kept, [25, 50, 75]).tolist()
     return Gaps(
@@ -94,7 +94,7 @@ def gaps(found_ns: Sequence[float]) -> Gaps:
 
 
 def _hand_overs(lanes: tuple[Lane, Lane], count: int) -> list[float]:
-    """Time from the end of a task to the start of one on the other lane that waited for it."""
+    """Return ns from the end of a task to the start of one on the other lane that waited for it."""
     tickets = [_ticket() for _ in range(count + 1)]
     for before, after in pairwise(tickets):
         after.waits = (before,)
@@ -105,7 +105,7 @@ def _hand_overs(lanes: tuple[Lane, Lane], count: int) -> list[float]:
 
 
 def _calls(lane: Lane, count: int) -> list[float]:
-    """Time from the submission of an empty task to a lane that sleeps, to when its end is known."""
+    """Return ns from the submission of an empty task to a sleeping lane until its end is known."""
     found = []
     for _ in range(count):
         # The lane's thread has to have gone to sleep, as it has behind real work.
@@ -118,8 +118,9 @@ def _calls(lane: Lane, count: int) -> list[float]:
 
 
 def _decisions(lanes: tuple[Lane, Lane], count: int) -> list[float]:
-    """Time from the end of a task, over who waits for it and submits another, to the start of that
-    one.
+    """Return ns from the end of a task to the start of the next, which this thread submits.
+
+    This thread waits for the first task before it submits the next.
     """
     found = []
     for number in range(count):
@@ -135,7 +136,7 @@ def _decisions(lanes: tuple[Lane, Lane], count: int) -> list[float]:
 
 
 def _read_backs(bench: Bench, count: int) -> list[float]:
-    """Launch on a GPU, read a number back, and only then launch again, as behind a gate."""
+    """Return ns of launching on a GPU and reading a number back, as behind a gate."""
     x = torch.zeros(1, device=bench.device)
     works: list[Callable[[], object]] = [lambda: x.add_(1.0).item()] * NUM_READ_BACKS
     # Each sample is a mean over many works, so fewer samples suffice.
@@ -143,7 +144,7 @@ def _read_backs(bench: Bench, count: int) -> list[float]:
 
 
 def _launches(bench: Bench, count: int) -> list[float]:
-    """One of many small operations, each with nothing to do."""
+    """Return ns of one of many small operations, each with next to nothing to do."""
     x = torch.zeros(1, device=bench.device)
     works: list[Callable[[], object]] = [lambda: x.add_(1.0)] * NUM_LAUNCHES
     # The first launch loads the kernel.

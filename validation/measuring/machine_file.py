@@ -1,4 +1,4 @@
-"""What was measured, as a machine file."""
+"""Write findings as a machine file."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -17,7 +17,7 @@ from validation.measuring.sampling import MeasuredPoint
 from validation.measuring.smoothing import smoothed
 
 EMULATED = "Emulated accelerator"
-"""What the description of every machine begins with whose accelerator is a core of the host."""
+"""Beginning of the description of every machine whose accelerator is a core of the host."""
 
 DECISION = "end of a gate, by way of who waits for it, to the start of what follows; no deciding"
 
@@ -25,7 +25,7 @@ Data = dict[str, Any]
 
 
 def machine_data(findings: Findings, name: str, version: str) -> Data:
-    """The machine file, complete and found valid. ``version`` is Rosin's."""
+    """Return the data of the complete machine file, found valid. ``version`` is Rosin's."""
     data = _Writer(findings, name, version).data()
     # A file that this program would refuse is never handed over.
     parse_machine(data, f"measured machine {name}")
@@ -42,7 +42,7 @@ class _Writer:
         self._tool = f"rosin measure {version}, {findings.around.software}"
 
     def data(self) -> Data:
-        """All of the file."""
+        """Return the data of the whole file."""
         return {
             "format": FORMAT,
             "name": self._name,
@@ -122,8 +122,10 @@ class _Writer:
         }
 
     def _rates(self, device: str) -> Data:
-        """The rates for shapes without a curve: how fast an expert of one token is read (on a GPU,
-        or a plain read), and the most FLOPs that a product reaches.
+        """Return the rates for shapes without a curve.
+
+        The rate of memory is that of reading an expert of one token (on a GPU, or of a plain read).
+        FLOPs are the most that a product reaches.
         """
         own = [
             point
@@ -214,8 +216,9 @@ class _Writer:
 
     @property
     def _own_curves(self) -> list[tuple[CurveKey, tuple[MeasuredPoint, ...]]]:
-        """What becomes a curve: all, but not copies that are paced to a rate, which says what they
-        cost.
+        """The measured curves that the file has.
+
+        Copies that are paced to a rate have none: the rate says what they cost.
         """
         is_real = self._found.is_cuda
         return sorted(
@@ -306,7 +309,10 @@ def _cores(cores: Iterable[int]) -> str:
 
 
 def _digits(value: float) -> float:
-    """Four significant digits: what was measured has no more."""
+    """Return the value to four significant digits, as a measurement has no more.
+
+    Whole numbers from 10,000 on keep six.
+    """
     return (
         float(f"{value:.4g}") if value < 1e4 or value != int(value) else int(float(f"{value:.6g}"))
     )

@@ -1,4 +1,4 @@
-"""Measuring the computer at hand: everything that a machine file holds."""
+"""Measure the computer at hand: everything that a machine file holds."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,16 +31,15 @@ from validation.measuring.workplace import (
 )
 
 LEAST_LOAD_BYTES = 4 * MIB
-"""The least bytes of a copy beside which a lane is timed: a smaller one would mostly start and end.
-"""
+"""Least bytes of a copy beside which a lane is timed; a smaller one would mostly start and end."""
 
 OnStage = Callable[[str, float], None]
-"""Called with what is being done, and the share of it that is done."""
+"""Function called with the name of the present stage, and the share of it that is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How thoroughly: sizes, the time for curves, and how often the rest is repeated."""
+    """How thorough a measurement is: sizes, the time for curves, and repetitions of the rest."""
 
     grid: Grid
     cuda_grid: Grid
@@ -72,8 +71,10 @@ EFFORTS: Mapping[str, Effort] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What is measured: a device (``auto``, ``cuda`` or ``cpu``) in some formats; what is stated of
-    an accelerator that a core plays; and the computer ``around`` it (None: looked up).
+    """The computer and formats to measure.
+
+    ``device`` is ``auto``, ``cuda`` or ``cpu``. ``emulation`` states what a core that plays an
+    accelerator cannot show. ``around`` describes the computer; None means that it is looked up.
     """
 
     device: str = "auto"
@@ -84,9 +85,10 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """All that was found.
+    """Everything that a measurement found.
 
-    ``left_out`` says in lines what was not measured, and why; ``rejected`` what cannot be.
+    ``left_out`` has a line for each thing that was not measured, with the reason. ``rejected`` has
+    points that were measured but cannot be true.
     """
 
     is_cuda: bool
@@ -112,7 +114,7 @@ def measure(
     seed: int = 0,
     on_stage: OnStage = lambda stage, share: None,
 ) -> Findings:
-    """Measure what those models need.
+    """Measure the operations that those models need.
 
     Raises InputError for a device or format that is not there, or too large a model.
     """
@@ -166,7 +168,7 @@ def measure(
 
 
 def check_dtypes(dtypes: Sequence[str]) -> None:
-    """Raises InputError for a format that is not measured."""
+    """Check the formats. Raises InputError for one that is not measured."""
     for name in dtypes:
         if name not in DTYPES:
             raise InputError(f"`dtypes` {name}: not measured; {', '.join(DTYPES)} are")
@@ -174,7 +176,7 @@ def check_dtypes(dtypes: Sequence[str]) -> None:
 
 @contextmanager
 def _benches_of(place: Workplace, around: Surroundings) -> Iterator[dict[str, Bench]]:
-    """The lanes' benches and those that read memory by threads."""
+    """Open the benches of all lanes, and those that read memory by threads."""
     reading = read_benches(around.cores)
     try:
         yield {**place.benches, **reading}
@@ -184,7 +186,7 @@ def _benches_of(place: Workplace, around: Surroundings) -> Iterator[dict[str, Be
 
 
 def _largest_block(models: Iterable[Model]) -> int:
-    """Bytes of the largest thing that is read at once, in the widest format."""
+    """Return the bytes of the largest block that is read at once, in the widest format."""
     widest = max(dtype.itemsize for dtype in DTYPES.values())
     sizes = (
         widest * max(model.hidden * model.vocab, 3 * model.hidden * model.expert_intermediate)
@@ -194,7 +196,10 @@ def _largest_block(models: Iterable[Model]) -> int:
 
 
 def _check_sizes(models: Sequence[Model], place: Workplace) -> None:
-    """Experts must fit into the memory that is cycled; what else does not is left out."""
+    """Check that experts fit into the memory that is cycled. Larger other operations are left out.
+
+    Raises InputError for an expert that does not fit.
+    """
     had = min(cold.num_bytes for cold in place.cold.values())
     for model in models:
         needed = (
@@ -216,8 +221,9 @@ def _all_probes(
     dtypes: tuple[str, ...],
     grid: Grid,
 ) -> tuple[list[Probe], list[str]]:
-    """Return each point once, though several models have it, and what is left out since its weights
-    do not fit.
+    """Return each point once, even if several models have it, and lines on points that do not fit.
+
+    A point is left out if its weights are larger than the memory that is cycled.
     """
     found = [*read_probes(place, around.cores, dtypes[0]), *copy_probes(place, grid.copy_bytes)]
     left_out: dict[str, None] = {}
@@ -237,9 +243,9 @@ def _all_probes(
 def decode_loads(
     benches: Mapping[str, Bench], curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]]
 ) -> dict[str, Load]:
-    """What each lane does while decoding: an expert over few tokens, a copy of as many bytes.
+    """Return what each lane does while decoding: an expert over few tokens, or a copy of an expert.
 
-    Raises InputError where a lane has no curve of an expert.
+    Raises InputError if a lane has no curve of an expert.
     """
     loads: dict[str, Load] = {}
     experts: dict[str, MeasuredPoint] = {}

@@ -13,17 +13,20 @@ from validation.measuring.probe import CurveKey, Probe
 from validation.measuring.workplace import Workplace
 
 HOST_READ_BYTES, GPU_READ_BYTES = 16 * MIB, 256 * MIB
-"""Long beside a launch, short beside the time after which a busy computer gives the core to others.
+"""Bytes of a read on the host and on a GPU.
+
+A read is long beside a launch, and short beside the time after which a busy computer gives the core
+to others.
 """
 
 
 def thread_counts(num_cores: int) -> list[int]:
-    """1, 2, 4, … and all."""
+    """Return 1, 2, 4, … and the number of all cores."""
     return sorted({min(num_cores, 2**power) for power in range(num_cores.bit_length() + 1)})
 
 
 def read_benches(cores: tuple[int, ...]) -> dict[str, HostBench]:
-    """A bench of the host for each count of threads, by ``bench_name``."""
+    """Return a bench of the host for each number of threads, by ``_bench_name``."""
     return {
         _bench_name(count): HostBench(_bench_name(count), cores[:count])
         for count in thread_counts(len(cores))
@@ -31,7 +34,7 @@ def read_benches(cores: tuple[int, ...]) -> dict[str, HostBench]:
 
 
 def read_probes(place: Workplace, cores: tuple[int, ...], dtype: str) -> Iterator[Probe]:
-    """Sums over memory: on the host by threads, and on a GPU of its own."""
+    """Yield probes that sum over memory: the host's by threads, and the accelerator's."""
     for count in thread_counts(len(cores)):
         yield _read_probe(
             "cpu", _bench_name(count), count, place.cold["cpu", dtype], HOST_READ_BYTES
@@ -46,7 +49,7 @@ def read_probes(place: Workplace, cores: tuple[int, ...], dtype: str) -> Iterato
 
 
 def copy_probes(place: Workplace, sizes: tuple[int, ...]) -> Iterator[Probe]:
-    """Copies over the link by bytes, in each direction and from each kind of memory that there is."""
+    """Yield probes of copies over the link by bytes, for each direction and kind of host memory."""
     for kind, make in place.copies.items():
         for num_bytes in sizes:
             key = CurveKey(operation=Operation.COPY, device=kind, dtype="")
@@ -76,12 +79,12 @@ def _read_probe(
 
 def _maker(cold: ColdMemory, num_bytes: int) -> Callable[[], Work]:
     def make() -> Work:
-        """A sum over bytes that no cache holds."""
+        """Make a sum over bytes that no cache holds."""
         # In whole floats, which sum faster than the memory gives them, whatever the format.
         taken = cold.take(num_bytes // cold.dtype.itemsize).view(torch.float32)
 
         def work() -> torch.Tensor:
-            """Read all of it once."""
+            """Read all bytes once."""
             return taken.sum()
 
         return work

@@ -1,5 +1,5 @@
-"""Probes of a model's operations: the functions that the backend executes, on tensors of the
-model's dimensions.
+"""Probes of a model's operations: the backend's own functions, on tensors of the model's
+dimensions.
 """
 
 # TensorLegend: T tokens of a pass, S sequences, L tokens of each, C context, D hidden, V
@@ -35,7 +35,9 @@ EPSILON = 1e-6
 
 
 def model_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
-    """Everything of the model that the backend computes; attention that it has not is left out."""
+    """Yield probes of every operation that the backend computes; attention that it lacks is left
+    out.
+    """
     yield from ffn_probes(place, Operation.EXPERT, expert_shape(model), grid.expert_tokens)
     yield from _norm_probes(model, place, grid)
     yield from _head_probes(model, place, grid)
@@ -54,8 +56,10 @@ def model_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
 def ffn_probes(
     place: Place, operation: Operation, shape: Shape, tokens: tuple[int, ...]
 ) -> Iterator[Probe]:
-    """A gated feed-forward by tokens: of shared experts or a dense layer; a routed expert gathers
-    its tokens and weighs what it gives.
+    """Yield probes of a gated feed-forward by tokens.
+
+    The feed-forward is that of shared experts, of a dense layer, or of a routed expert, which
+    gathers its tokens and weighs its results.
     """
     hidden = shape["hidden"]
     wide = shape["intermediate"]
@@ -67,7 +71,7 @@ def ffn_probes(
     params = 3 * hidden * wide
 
     def make(x_TD: Tensor) -> Work:
-        """One expert, or feed-forward, over those tokens."""
+        """Make a run of one expert or feed-forward over those tokens."""
         block = place.cold.block(tensors)
         if operation is not Operation.EXPERT:
             return lambda: feed_forward(x_TD, block.tensors, "expert")
@@ -83,7 +87,7 @@ def _head_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
     shapes: Shapes = {"norm": (model.hidden,), "head": (model.vocab, model.hidden)}
 
     def make(x_SD: Tensor) -> Work:
-        """One run over weights that no cache holds."""
+        """Make a run over weights that no cache holds."""
         block = place.cold.block(shapes)
         return lambda: head(x_SD, block.tensors, EPSILON)
 
@@ -94,7 +98,7 @@ def _head_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
 
 def _norm_probes(model: Model, place: Place, grid: Grid) -> Iterator[Probe]:
     def make(x_TD: Tensor) -> Work:
-        """One run over weights that no cache holds."""
+        """Make a run over weights that no cache holds."""
         weight_D = place.cold.take(model.hidden)
         return lambda: normalized(x_TD, weight_D, EPSILON)
 
@@ -110,7 +114,7 @@ def _gate_probes(
     scoring = architecture.scoring
 
     def make(x_TD: Tensor) -> Work:
-        """One run over weights that no cache holds."""
+        """Make a run over weights that no cache holds."""
         router_ED = place.cold.take(experts * shape["hidden"]).view(experts, shape["hidden"])
         bias_E = place.cold.take(experts) if scoring.is_sigmoid else None
         return lambda: gate(
@@ -136,7 +140,7 @@ def _over_tokens(
         return place.draw(count, shape["hidden"])
 
     def made(count: int) -> Work:
-        """One run over that many tokens."""
+        """Make a run over that many tokens."""
         return make(drawn(count))
 
     for count in tokens:

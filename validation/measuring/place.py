@@ -1,4 +1,4 @@
-"""Where operations are measured, and in what format."""
+"""The place where operations are measured, and their format."""
 
 from dataclasses import dataclass
 
@@ -13,19 +13,19 @@ from validation.measuring.probe import CurveKey
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Place:
-    """Where and in what format: the bench's name, its memory, the name of the format."""
+    """A bench by name, the memory of its operations, and the format by name."""
 
     bench: str
     cold: ColdMemory
     dtype: str
 
     def key(self, operation: Operation, shape: Shape) -> CurveKey:
-        """The curve of an operation here."""
+        """Return the key of an operation's curve in this place."""
         return CurveKey(
             operation=operation, device=self.bench, dtype=self.dtype, shape=tuple(shape.items())
         )
 
     def draw(self, *sizes: int) -> Tensor:
-        """Draw activations."""
+        """Return random activations of those sizes, in the place's format and memory."""
         generator = torch.Generator().manual_seed(1)
         return torch.randn(sizes, generator=generator).to(self.cold.device, self.cold.dtype)

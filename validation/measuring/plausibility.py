@@ -1,4 +1,6 @@
-"""What cannot be: weights read faster than the memory gives them were read from a cache."""
+"""Reject points that cannot be true: weights read faster than memory gives them, so from a
+cache.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,17 +11,18 @@ from validation.measuring.probe import CurveKey
 from validation.measuring.sampling import MeasuredPoint
 
 TOLERANCE = 1.2
-"""A product may read this many times faster than the fastest plain read that was seen; the peak of
-a data sheet is taken as it is.
+"""Ratio to the fastest plain read up to which a product may read its weights.
+
+The peak of a datasheet is taken as it is.
 """
 
 LEAST_SAMPLES = 5
-"""The fewest samples of a plain read before its fastest says what memory gives."""
+"""Fewest samples of a plain read for its fastest one to count as what memory gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A point that cannot be, and why in a line."""
+    """A point that cannot be true, and the reason in a line."""
 
     point: MeasuredPoint
     reason: str
@@ -28,7 +31,7 @@ class Rejected:
 def plausible(
     curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]], peak_bytes_per_s: Mapping[str, float]
 ) -> tuple[dict[CurveKey, tuple[MeasuredPoint, ...]], list[Rejected]]:
-    """The points that read their weights no faster than their device's peak, and those that do.
+    """Sort points: those that read weights no faster than their device's peak, and those that do.
 
     Devices without a peak are not judged.
     """
@@ -48,8 +51,9 @@ def plausible(
 
 
 def fastest_reads(curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]]) -> dict[str, float]:
-    """Return by device the most bytes a second of any sample of a plain read, with TOLERANCE; a
-    device with fewer than LEAST_SAMPLES has no peak.
+    """Return by device the highest bytes a second of any sample of a plain read, times TOLERANCE.
+
+    Reads with fewer than LEAST_SAMPLES samples do not count, so a device may have no peak.
     """
     reads = [
         point
@@ -66,7 +70,7 @@ def fastest_reads(curves: Mapping[CurveKey, tuple[MeasuredPoint, ...]]) -> dict[
 
 
 def rate_of(point: MeasuredPoint, ns: float) -> float:
-    """Bytes of weights a second, were a run to take that long."""
+    """Return bytes of weights a second for a run of that many ns."""
     return point.probe.weight_bytes / ns * NS_PER_S
 
 

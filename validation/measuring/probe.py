@@ -11,8 +11,8 @@ SHOWN_SIZES = ("hidden", "intermediate", "experts", "vocab")
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class CurveKey:
-    """Which curve: as in ``Curve``; ``shape`` is its items, so that keys can be compared and looked
-    up.
+    """Key of a curve, with the fields of ``Curve``; ``shape`` is its items, so that keys can be
+    sorted.
     """
 
     operation: Operation
@@ -22,7 +22,7 @@ class CurveKey:
 
     @property
     def text(self) -> str:
-        """The key in a few words, for a person: enough to tell it from others."""
+        """The key in a few words for a person, enough to distinguish it from others."""
         shape = dict(self.shape)
         operation = "head" if "vocab" in shape else self.operation.value.replace("_", " ")
         sizes = "×".join(str(shape[name]) for name in SHOWN_SIZES if name in shape)
@@ -34,10 +34,10 @@ class CurveKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Probe:
-    """What is timed, on the bench of that name. ``make`` prepares one run, from memory not used for
-    long, and returns the function to time.
+    """One thing to time, on the bench of that name.
 
-    ``weight_bytes`` are read in each run whatever ``x`` is, ``flops`` done.
+    ``make`` prepares one run, from memory not used for long, and returns the function to time. Each
+    run reads ``weight_bytes``, whatever ``x`` is, and does ``flops``.
     """
 
     key: CurveKey

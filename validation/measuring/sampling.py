@@ -1,5 +1,6 @@
-"""Sampling: every probe once a round, in another order each round, so that a drift of the computer
-meets all of them alike.
+"""Sample every probe once a round, in another order each round.
+
+A drift of the computer thus affects all probes alike.
 """
 
 import random
@@ -17,34 +18,35 @@ from validation.measuring.timing import MeanTime
 
 LEAST_SAMPLE_NS = 300 * NS_PER_US
 MOST_REPEATS = 64
-"""A sample shorter than this is taken over several runs, but not over more than that many."""
+"""Most runs of one sample. A run shorter than LEAST_SAMPLE_NS is repeated within a sample."""
 
 LEAST_ROUNDS = 5
-"""Points for which the time does not allow as many samples are left out, the slowest first."""
+"""Samples of each point that the time must allow; else points are left out, the slowest first."""
 
 LEAST_QUIET = 3
-"""Undisturbed samples without which the disturbed ones count too."""
+"""Fewest undisturbed samples; with fewer, the disturbed ones count, too."""
 
 HOPELESS_FACTOR = 4
-"""A first run, which may have to load what it runs, that takes that many times too long is not
-repeated.
+"""A first run that takes this many times too long is not repeated.
+
+A first run may be longer than others because it loads what it runs.
 """
 
 
 class Timer(Protocol):
-    """What a bench offers to sampling."""
+    """The part of a bench that sampling uses."""
 
     def time(self, works: Sequence[Work]) -> MeanTime:
-        """Run the works one after another."""
+        """Run the works one after another, and return their mean time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredPoint:
-    """A measured size: median of its samples in ns, their interquartile range by the median, the
-    fastest, and how many there are.
+    """A measured size: median of its samples in ns, interquartile range over it, fastest, and
+    number.
 
-    ``num_disturbed`` more were left out, since another process had the core; none, where too few
-    were left to do without them.
+    ``num_disturbed`` further samples were left out, because another process had the core. None are
+    left out if too few would remain.
     """
 
     probe: Probe
@@ -57,8 +59,10 @@ class MeasuredPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How long sampling may take. A point whose run takes longer than ``most_point_s`` is left out,
-    and so are all larger ones.
+    """The time that sampling may take.
+
+    A point whose run takes longer than ``most_point_s`` is left out, with all larger points of its
+    curve; a curve's smallest always stays.
     """
 
     total_s: float
@@ -68,8 +72,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled:
-    """Points by curve, sizes rising; how many rounds there were; and for which curves, from which
-    size on, time was too short.
+    """Points by curve, sizes rising, and the number of rounds.
+
+    ``left_out`` has the curves for which time was too short, each with the first size that was left
+    out.
     """
 
     points: Mapping[CurveKey, tuple[MeasuredPoint, ...]]
@@ -78,7 +84,7 @@ class Sampled:
 
 
 Progress = Callable[[float], None]
-"""Called with the share that is done."""
+"""Function called with the share of the work that is done."""
 
 
 def sample(
@@ -90,8 +96,9 @@ def sample(
     now_s: Callable[[], float] = time.monotonic,
     on_progress: Progress = lambda share: None,
 ) -> Sampled:
-    """Warm up, then round after round until the time is used up; every point that is kept has at
-    least LEAST_QUIET samples.
+    """Warm up, then sample round after round until the time is used up.
+
+    Every point that is kept has at least LEAST_QUIET samples.
     """
     deadline_s = now_s() + budget.total_s
     estimates_ns, left_out = _warmed_up(
@@ -144,10 +151,10 @@ def _warmed_up(
     budget: Budget,
     is_late: Callable[[], bool],
 ) -> tuple[dict[Probe, float], dict[CurveKey, int]]:
-    """The faster of two runs of each probe in ns.
+    """Return the ns of the faster of two runs of each probe, and where curves end.
 
-    A curve ends at the first size that takes too long, or whose turn comes when it is late; its
-    smallest size is always kept.
+    A curve ends at the first size that takes too long, or whose turn comes when it is late. The
+    smallest size of a curve is always kept.
     """
     estimates_ns: dict[Probe, float] = {}
     begun: set[CurveKey] = set()
@@ -176,8 +183,9 @@ def _affordable(
     left_ns: float,
     left_out: dict[CurveKey, int],
 ) -> list[Probe]:
-    """The probes without the slowest, so that the rest have LEAST_ROUNDS; a curve keeps its
-    smallest size whatever it takes.
+    """Return the probes without the slowest, so that the rest can have LEAST_ROUNDS samples.
+
+    A curve keeps its smallest size, whatever that takes.
     """
     costs_ns = {probe: estimates_ns[probe] * _repeats(estimates_ns[probe]) for probe in probes}
     smallest = {

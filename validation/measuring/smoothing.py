@@ -1,20 +1,18 @@
-"""Curves out of noisy points: what falls within the noise is flattened, what falls beyond it is
-kept as it was measured.
-"""
+"""Make curves of noisy points: falls within the noise are flattened, falls beyond it are kept."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 LEAST_NOISE_FRACTION = 0.02
-"""No median is trusted more closely than this."""
+"""Least relative noise that every median is taken to have."""
 
 
 def smoothed(ns: Sequence[float], spread_fractions: Sequence[float]) -> list[float]:
-    """Durations in ns that fall by no more than the noise of their points take their common
-    geometric mean, so they rise or stay.
+    """Return durations in ns without falls that are within the noise of their points.
 
-    A fall beyond the noise stays: a library that runs four tokens faster than two does so for real.
+    Such points take their common geometric mean. A fall beyond the noise stays: a library that runs
+    four tokens faster than two does so for real.
     """
     pools = [
         ([float(value)], float(spread)) for value, spread in zip(ns, spread_fractions, strict=True)

@@ -1,4 +1,4 @@
-"""What a computer says of itself and no measurement shows, beside what was measured of it."""
+"""Facts that a computer states of itself and no measurement shows, beside its measurements."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ _OF_GPU = ("serial_fraction",)
 
 
 def with_stated_facts(data: dict[str, Any], *, has_gpu: bool) -> dict[str, Any]:
-    """The measured machine file with those facts that it leaves open.
+    """Return the measured machine file with those stated facts that it leaves open.
 
-    ``has_gpu``: a real one was measured, not a core that plays one. A computer whose parts are not
-    known adds nothing.
+    ``has_gpu`` means that a real GPU was measured, not a core that plays one. A computer whose
+    parts are not known adds nothing.
     """
     try:
         detected = detected_machine()
@@ -29,8 +29,9 @@ def with_stated_facts(data: dict[str, Any], *, has_gpu: bool) -> dict[str, Any]:
 
 
 def _known(part: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Facts that are stated; what was merely assumed of the computer stays out of its measured
-    file.
+    """Return the facts that are stated.
+
+    Facts that are merely assumed of the computer stay out of its measured file.
     """
     return {
         name: part[name]

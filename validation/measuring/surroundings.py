@@ -1,4 +1,4 @@
-"""What the computer is: its cores, memory and caches, and the versions of what measures it."""
+"""The computer itself: its cores, memory and caches, and the versions of the measuring software."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from hwprofiles.units import KIB, MIB
 from validation.backend.cores import own_cores
 
 UNKNOWN_CACHE_BYTES = 64 * MIB
-"""Taken for the last cache where the system does not say: more than most processors have."""
+"""Bytes assumed for the last cache if the system does not state them: more than most CPUs have."""
 
 _PROC = Path("/proc")
 _CPUS = Path("/sys/devices/system/cpu")
@@ -21,8 +21,10 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """``cores`` are those that this process may use; ``cache_bytes`` is the size of the largest
-    cache that one of them sees.
+    """The computer around a measurement.
+
+    ``cores`` are those that this process may use. ``cache_bytes`` is the size of the computer's
+    largest cache.
     """
 
     cpu: str
@@ -51,7 +53,9 @@ def surroundings() -> Surroundings:
 
 
 def memory_bytes() -> int:
-    """Memory that this process may fill: the computer's, or its container's where that is less."""
+    """Return the bytes that this process may fill: the computer's, or its container's if that has
+    less.
+    """
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = _read(_CGROUP).strip()
     # A group without a limit says "max".
@@ -59,7 +63,7 @@ def memory_bytes() -> int:
 
 
 def cache_bytes(sizes: Iterable[str]) -> int:
-    """The largest of cache sizes as Linux writes them (``491520K``)."""
+    """Return the largest of cache sizes as Linux writes them (``491520K``), in bytes."""
     found = [int(size.strip().rstrip("K")) * KIB for size in sizes if size.strip().endswith("K")]
     return max(found, default=UNKNOWN_CACHE_BYTES)
 

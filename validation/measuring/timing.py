@@ -9,9 +9,9 @@ if sys.platform == "linux":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanTime:
-    """What one of some works took on average, in ns.
+    """Mean time of one of some works, in ns.
 
-    It is disturbed where another process was given the core before they were done.
+    The time is disturbed if another process was given the core before the works were done.
     """
 
     ns: float
@@ -19,7 +19,8 @@ class MeanTime:
 
 
 def num_evictions() -> int:
-    """How often the calling thread has been taken off its core for another; Linux alone says,
-    elsewhere always 0.
+    """Return how often the calling thread has been taken off its core for another thread.
+
+    Only Linux tells; on other systems the number is 0.
     """
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw if sys.platform == "linux" else 0

@@ -1,6 +1,6 @@
-"""Where measuring happens: a bench for each lane, and memory for each.
+"""The workplace of a measurement: a bench and memory for each lane.
 
-On a GPU, or on an accelerator played by one of the host's cores.
+The accelerator is a GPU, or one of the host's cores that plays it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,20 +22,22 @@ from validation.measuring.surroundings import Surroundings
 DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
     {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
 )
-"""Formats that torch multiplies, by the names that curves and models have for them."""
+"""Formats in which torch multiplies, by their names in curves and models."""
 
 CACHES_OF_COLD_MEMORY = 2
 LEAST_COLD_BYTES = 256 * MIB
 LEAST_GPU_COLD_BYTES = 512 * MIB
 MOST_COLD_SHARE = 1 / 8
-"""Cold memory is that many times the largest cache, at least that many bytes, at most that share of
-memory.
+"""Largest share of memory that cold memory may take.
+
+Within this share, cold memory is CACHES_OF_COLD_MEMORY times the largest cache. The least is
+LEAST_COLD_BYTES on the host, and LEAST_GPU_COLD_BYTES on a GPU.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emulation:
-    """What no core can tell of an accelerator that it plays: stated instead."""
+    """Stated figures of an emulated accelerator, which no core can tell."""
 
     link_bytes_per_s: float = 2e9
     memory_bytes: float = 4 * GIB
@@ -43,8 +45,9 @@ class Emulation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Workplace:
-    """Benches by lane; cold memory by device and format; what copies, by direction and kind of
-    memory (``h2d_pageable``).
+    """Benches by lane, and cold memory by device and format.
+
+    ``copies`` make copies of that many bytes, by direction and kind of memory (``h2d_pageable``).
     """
 
     is_cuda: bool
@@ -73,9 +76,9 @@ def workplace(
     num_bytes: int,
     copy_bytes: int,
 ) -> Iterator[Workplace]:
-    """Everything set up, and its threads ended afterwards.
+    """Set up everything, and end the threads afterwards.
 
-    For blocks of up to ``num_bytes`` and copies of up to ``copy_bytes``.
+    Blocks have up to ``num_bytes``, and copies up to ``copy_bytes``.
     """
     # Weights are read from memory in a real run, never from a cache: each read takes other bytes.
     wanted = max(CACHES_OF_COLD_MEMORY * around.cache_bytes, LEAST_COLD_BYTES, num_bytes)
@@ -93,8 +96,9 @@ def workplace(
 
 
 def split_cores(cores: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the core that plays the accelerator, and the cores of the CPU; both are the same core
-    where there is only one.
+    """Return the core that plays the accelerator, and the cores of the CPU.
+
+    If there is only one core, both are the same.
     """
     return cores[:1], cores[1:] or cores
 
@@ -120,7 +124,7 @@ def _emulated(
     link = PacedLink(emulation.link_bytes_per_s)
 
     def copy(num_bytes: int) -> Work:
-        """One copy of that many bytes."""
+        """Make a copy of that many bytes."""
         taken = source.take(num_bytes // source.dtype.itemsize)
         target = staging[: taken.nbytes].view(source.dtype)
         return lambda: link.copy(target, taken)
@@ -173,10 +177,13 @@ def _cuda(
 
 
 def _between(source: ColdMemory, target: ColdMemory) -> Callable[[int], Work]:
-    """Copies from one memory to the other, not waited for where the memory allows that."""
+    """Return a function that makes copies from one memory to the other.
+
+    A copy is not waited for where the memory allows that.
+    """
 
     def copy(num_bytes: int) -> Work:
-        """One copy of that many bytes."""
+        """Make a copy of that many bytes."""
         taken = source.take(num_bytes)
         place = target.take(num_bytes)
 

@@ -1,4 +1,4 @@
-"""Published tables set against the simulator, cell by cell."""
+"""Compare published tables with the simulator, cell by cell."""
 
 from validation.published.claim import Claim, Verdict, claims_of
 from validation.published.library import reproduce, reproduction_names

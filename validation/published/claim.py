@@ -1,4 +1,4 @@
-"""What the papers claim, what is simulated for each claim, and what follows."""
+"""Claims of the papers, the simulated figures for each claim, and verdicts."""
 
 import csv
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from statistics import mean
 from validation.published.reproduction import Cell, Reproduction
 
 CONFIRMED_ERROR_FRACTION = 0.15
-"""How far the default reading of a headline may be off."""
+"""Largest error of a headline's default reading if the headline is to be confirmed."""
 
 LEAST_ERROR_FRACTION = 0.0005
 """Figures that are nearer than this are equal to all digits that are printed."""
@@ -19,11 +19,11 @@ PUBLISHED_DIGITS = 6
 
 
 class Verdict(StrEnum):
-    """What the simulator says of a claim.
+    """The simulator's verdict on a claim.
 
-    ``CONFIRMED``: within its limit; of a headline with several readings, the published figure lies
-    among them too. ``OPEN``: it hangs on a fact that the sources do not give, which is named.
-    ``REFUTED``: no documented reading gives it, and arithmetic says what would have to hold.
+    ``CONFIRMED``: within its limit; if a headline has several readings, the published figure also
+    lies among them. ``OPEN``: the claim depends on a named fact that the sources do not give.
+    ``REFUTED``: no documented reading gives the claim, and arithmetic says what would have to hold.
     """
 
     CONFIRMED = "confirmed"
@@ -35,11 +35,13 @@ class Verdict(StrEnum):
 class Statement:
     """A claim as ``claims.csv`` states it.
 
-    ``table``, ``environment``, ``system`` and ``quantity`` pick cells, each one empty for all;
-    ``line`` names a line of the summary that decides. ``rule`` says what confirms it: ``readings``
-    (the range holds it, the default is within 15 %), ``mean`` or ``worst`` (the error of the cells
-    is within ``limit_fraction``) or ``line``. ``otherwise`` is the verdict if it does not, and
-    ``because`` the fact that is missing, or the arithmetic.
+    ``table``, ``environment``, ``system`` and ``quantity`` pick cells; an empty one picks all.
+    ``line`` names a line of the summary that decides.
+
+    ``rule`` says what confirms the claim. ``readings``: the range of readings contains it, and the
+    default is within 15 %. ``mean`` or ``worst``: the error of the cells is within
+    ``limit_fraction``. ``line``: that line. ``otherwise`` is the verdict if the rule fails, and
+    ``because`` the missing fact, or the arithmetic.
     """
 
     key: str
@@ -66,11 +68,12 @@ class Statement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A claim with what was found.
+    """A claim with its simulated figures and its verdict.
 
-    ``published`` and ``simulated`` are in words. ``value`` is the figure that is kept and compared:
-    the simulated one, the mean error where a claim has several cells, 1 or 0 for an order that is
-    met or not. ``off_fraction`` says how far off, larger by smaller less 1; None without a number.
+    ``published`` and ``simulated`` are in words. ``value`` is the figure that is kept and compared.
+    This figure is the simulated one, the mean error of several cells, or 1 or 0 for an order that
+    is met or not. ``off_fraction`` is the larger of both figures over the smaller, less 1; it is
+    None without a number.
     """
 
     key: str
@@ -87,23 +90,30 @@ class Claim:
 
 
 def statements() -> tuple[Statement, ...]:
-    """Return all claims as the file beside this code has them."""
+    """Return all claims of ``claims.csv``."""
     text = (resources.files("validation.published") / "claims.csv").read_text(encoding="utf-8")
     return tuple(_statement(fields) for fields in csv.DictReader(text.splitlines()))
 
 
 def claims_of(reproduction: Reproduction) -> tuple[Claim, ...]:
-    """Return the claims of a reproduction's papers; one whose cells were skipped is left out."""
+    """Return the claims of a reproduction's papers; claims whose cells were skipped are left
+    out.
+    """
     own = [each for each in statements() if each.key.startswith(f"{reproduction.name}:")]
     found = ((each, _cells(each, reproduction)) for each in own)
     return tuple(_claim(each, cells, reproduction) for each, cells in found if cells is not None)
 
 
 def sorted_claims(claims: Sequence[Claim]) -> list[Claim]:
-    """Return the claims by how far off they are; those without a number last, missed ones first."""
+    """Return the claims sorted, those that are off the farthest first.
+
+    Claims without a number come last, those that are missed first.
+    """
 
     def place(claim: Claim) -> tuple[bool, bool, float]:
-        """Numbers first, then what is not confirmed, then the farthest off."""
+        """Sort claims with numbers first, then unconfirmed ones, then those that are off the
+        farthest.
+        """
         has_none = claim.off_fraction is None
         is_met = has_none and claim.verdict is Verdict.CONFIRMED
         return has_none, is_met, -(claim.off_fraction or 0.0)
@@ -122,7 +132,10 @@ def _statement(fields: dict[str, str]) -> Statement:
 
 
 def _cells(statement: Statement, reproduction: Reproduction) -> tuple[Cell, ...] | None:
-    """The cells that are meant; none for a claim of a line alone, None where they were skipped."""
+    """Return the cells that the claim is about.
+
+    A claim of a line alone has an empty tuple; a claim whose cells were skipped has None.
+    """
     if not statement.table:
         return ()
     tables = {table.name: table for table in reproduction.tables}
@@ -170,7 +183,10 @@ def _is_confirmed(statement: Statement, cells: tuple[Cell, ...]) -> bool:
 
 
 def _otherwise(statement: Statement, cells: tuple[Cell, ...]) -> Verdict:
-    """A headline that some documented reading gives is open, whatever the arithmetic says."""
+    """Return the verdict on a claim that its rule does not confirm.
+
+    A headline that some documented reading gives is open, whatever the arithmetic says.
+    """
     if statement.rule != "readings":
         return statement.otherwise
     return reading_verdict(cells[0], statement.otherwise, statement.limit_fraction)
@@ -192,8 +208,10 @@ def reading_verdict(
     otherwise: Verdict = Verdict.REFUTED,
     limit_fraction: float = CONFIRMED_ERROR_FRACTION,
 ) -> Verdict:
-    """Return what readings say of a ratio: confirmed if it lies among them and the first is near,
-    open if it lies among them, else as given.
+    """Return the verdict of readings on a ratio.
+
+    A ratio is confirmed if it lies among the readings and the first is near, and open if it only
+    lies among them. Else the verdict is ``otherwise``.
     """
     if not _is_within(cell):
         return otherwise

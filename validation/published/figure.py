@@ -1,4 +1,6 @@
-"""Simulated against published, one panel a unit with cells enough, both axes logarithmic."""
+"""Plot simulated against published figures, one panel for each unit with enough cells, in
+log-log.
+"""
 
 import io
 import math
@@ -12,38 +14,41 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 MANY_DECADES = 1000
-"""Axes that end that many times above their start have ticks enough at powers of ten."""
+"""Ratio of an axis's ends from which powers of ten give enough ticks."""
 
 # The colours of Okabe and Ito, which stay apart for the colour-blind (jfly.uni-koeln.de/color).
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = "osD^vP"
-"""Systems beyond the colours repeat them with the next marker, so that no two look alike."""
+"""Markers of systems. Once the colours are used up, they repeat with the next marker."""
 PANEL_INCHES = 4.6
 ROW_INCHES = 0.16
-"""The height of a row of a legend."""
+"""Height of a row of a legend, in inches."""
 CHARACTER_INCHES = 0.06
 KEY_INCHES = 0.6
-"""What an entry of a legend has beside its words: the mark, and the gap to the next."""
+"""Width of an entry of a legend without its words: the mark, and the gap to the next entry."""
 
 BAND_FRACTION = 0.2
 """Half-width of the shaded band around equality."""
 
 MIN_PANEL_CELLS = 10
-"""Units with fewer cells (counts, ratios) are for the tables; points on their own say nothing in a
-scatter plot.
+"""Fewest cells of a unit for a panel.
+
+Units with fewer cells (counts, ratios) are for the tables; a few points say nothing in a scatter
+plot.
 """
 
 
 def figure_png(reproduction: Reproduction) -> bytes:
-    """A PNG of ``figure_of``."""
+    """Return ``figure_of`` as a PNG."""
     out = io.BytesIO()
     figure_of(reproduction).savefig(out, format="png", dpi=150)
     return out.getvalue()
 
 
 def figure_of(reproduction: Reproduction) -> "Figure":
-    """The figure: every cell a point, coloured by system; hollow where it is not scored; the diagonal
-    with a band of 20 %.
+    """Return the figure: a point for each cell, and the diagonal with a band of 20 %.
+
+    Points are coloured by system, and hollow if the cell is not scored.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # imported here: it takes longer than the simulations
@@ -75,7 +80,7 @@ def _by_unit(reproduction: Reproduction) -> dict[str, list[Cell]]:
 
 
 def _series(cells: list[Cell]) -> dict[tuple[str, bool], list[Cell]]:
-    """The cells of each system, those that are scored apart from those that are not."""
+    """Return the cells of each system, scored cells apart from others."""
     found: dict[tuple[str, bool], list[Cell]] = {}
     for system in dict.fromkeys(_system(cell) for cell in cells):
         for is_scored in (True, False):
@@ -90,7 +95,7 @@ def _system(cell: Cell) -> str:
 
 
 def _legend_columns(labels: Collection[str]) -> int:
-    """Two where the words leave room for them."""
+    """Return the number of columns: two if the words leave room for them, else one."""
     widest = KEY_INCHES + CHARACTER_INCHES * max(map(len, labels), default=0)
     return 2 if 2 * widest <= PANEL_INCHES else 1
 
@@ -146,7 +151,7 @@ def _draw_panel(part: "SubFigure", unit: str, cells: list[Cell]) -> None:
 
 
 def _label_plainly(axes: "Axes") -> None:
-    """Ticks at 1, 2 and 5 times powers of ten, written out."""
+    """Set ticks at 1, 2 and 5 times powers of ten, written out."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     for axis in (axes.xaxis, axes.yaxis):

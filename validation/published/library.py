@@ -21,7 +21,7 @@ REPRODUCTIONS: Mapping[str, Callable[[int, Path | None], Reproduction]] = {
     "ktransformers": reproduce_ktransformers,
     "lmcache": reproduce_lmcache,
 } | {name: reproduce_one(name) for name in TITLES}
-"""The table, by name.
+"""Functions that reproduce a publication, by name.
 
 Each takes a seed and a file that a reader may have: measured popularity, or a request trace.
 """
@@ -31,17 +31,17 @@ ABOUT_REQUESTS = frozenset({"lmcache"})
 
 
 def reproduction_names() -> tuple[str, ...]:
-    """What ``rosin reproduce`` takes, sorted."""
+    """Return the names that ``rosin reproduce`` takes, sorted."""
     return tuple(sorted(REPRODUCTIONS))
 
 
 def reproduce(
     name: str, seed: int = 0, routing_popularity: Path | None = None, requests: Path | None = None
 ) -> Reproduction:
-    """The tables of that publication, simulated. ``routing_popularity`` is a file of measured
-    expert counts, ``requests`` a trace.
+    """Return the simulated tables of that publication.
 
-    What needs one that is not given is skipped with its reason. Raises InputError for an unknown
+    ``routing_popularity`` is a file of measured expert counts, ``requests`` a trace. Tables that
+    need a file that is not given are skipped with their reason. Raises InputError for an unknown
     name or an unreadable file.
     """
     if name not in REPRODUCTIONS:

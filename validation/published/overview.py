@@ -1,4 +1,4 @@
-"""All papers at once: one page of every headline and every table, sorted by how far off."""
+"""All papers at once: one page of every headline and every table, sorted by how far off each is."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from validation.published.library import ABOUT_REQUESTS, REPRODUCTIONS
 from validation.published.reproduction import Reproduction
 
 ALL = "all"
-"""What ``rosin reproduce`` takes for all of them."""
+"""The name with which ``rosin reproduce`` takes all papers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def overview(
 
 
 def briefly(name: str, seed: int, popularity: Path | None, requests: Path | None) -> Reproduction:
-    """Return one paper's tables, without sweeps; each is given the file that it takes."""
+    """Return one paper's tables, without sweeps. The paper gets the file that it takes."""
     if name == "fmoe":
         # Its sweeps take minutes, and no claim rests on them.
         return reproduce_fmoe(seed, None, Extent.without_sweeps())
@@ -73,7 +73,7 @@ def write_overview(page: Overview, folder: Path) -> tuple[Path, ...]:
 
 
 def csv_text(claims: Sequence[Claim]) -> str:
-    """Return one line a claim."""
+    """Return the claims as CSV, one line for each."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -100,7 +100,9 @@ def csv_text(claims: Sequence[Claim]) -> str:
 
 
 def markdown_text(page: Overview) -> str:
-    """Return the page: every claim with its verdict, why, and what was assumed."""
+    """Return the page in Markdown: every claim with its verdict, the reason, and the
+    assumptions.
+    """
     lines = [
         "# Published figures against the simulator",
         "",

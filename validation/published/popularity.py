@@ -1,4 +1,4 @@
-"""Reproductions that have no use for measured popularity."""
+"""Refuse measured popularity for reproductions that do not use it."""
 
 from pathlib import Path
 

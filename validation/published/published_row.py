@@ -1,4 +1,4 @@
-"""Published figures as the CSV files beside this code hold them."""
+"""Published figures, read from the CSV files beside this code."""
 
 import csv
 from collections.abc import Mapping
@@ -13,8 +13,9 @@ NO_COMPARISONS: Mapping[str, float] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedRow:
-    """One figure of a publication, with its source; ``uncertainty`` is in the figure's unit, None
-    where none is stated.
+    """One figure of a publication, with its source.
+
+    ``uncertainty`` is in the figure's unit; it is None if none is stated.
     """
 
     environment: str
@@ -37,7 +38,7 @@ def cell_of(
     is_scored: bool = True,
     comparisons: Mapping[str, float] = NO_COMPARISONS,
 ) -> Cell:
-    """A published figure with what we find for it, in its unit."""
+    """Return the cell of a published figure and its simulated one, in the same unit."""
     return Cell(
         environment=row.environment,
         system=row.system,

@@ -1,4 +1,4 @@
-"""What a reproduction is: tables of cells, and a verdict for each target."""
+"""The parts of a reproduction: tables of cells, and a verdict for each target."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One published figure and what the simulator gives for it.
+    """One published figure and the simulator's.
 
-    ``mark`` says where the figure stands: P the paper, N notes others took of it, B figures in the
-    authors' repository, C the authors' released code, D derived by arithmetic. ``is_scored`` is
-    False for cells that a table prints but leaves out of its mean error, for the reason in
-    ``note``. ``comparisons`` are what others give, by their names, in the cell's unit.
-    ``error_fraction`` is always simulated / published - 1.
+    ``mark`` says where the figure stands. P: the paper. N: notes that others took of the paper. B:
+    figures in the authors' repository. C: the authors' released code. D: derived by arithmetic.
+    ``is_scored`` is False for a cell that its table prints but leaves out of the mean error, for
+    the reason in ``note``. ``comparisons`` are figures of other readings, by name, in the cell's
+    unit. ``error_fraction`` is always simulated / published - 1.
     """
 
     environment: str
@@ -36,8 +36,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Cells that belong together; ``assumptions`` is a sentence on what was taken that the source
-    does not give. The mean is always that of the scored cells.
+    """Cells that belong together.
+
+    ``assumptions`` is a sentence on what was assumed because the source does not give it. The mean
+    error is that of the scored cells, or of all cells if none is scored.
     """
 
     name: str
@@ -56,8 +58,9 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummaryLine:
-    """A target and whether it is met; ``is_met`` is None where there is none, or where ``found``
-    says why it was skipped.
+    """A target and whether it is met.
+
+    ``is_met`` is None if there is no target, or if ``found`` says why it was skipped.
     """
 
     name: str
@@ -68,9 +71,7 @@ class SummaryLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemCurve:
-    """One system's figures ``y`` against a knob's values ``x``, and the one figure that is
-    published.
-    """
+    """One system's figures ``y`` against a knob's values ``x``, and its one published figure."""
 
     label: str
     x: tuple[float, ...]
@@ -80,7 +81,7 @@ class SystemCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """How figures depend on a knob that the publication leaves open."""
+    """A plot of how figures depend on a knob that the publication leaves open."""
 
     title: str
     x_label: str
@@ -90,7 +91,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """A paper's tables beside the simulator's; ``panels`` are figures of their own."""
+    """A paper's tables beside the simulator's; ``panels`` are plots of their own."""
 
     name: str
     title: str

@@ -1,5 +1,6 @@
-"""What a publication's figures become as a knob that it leaves open is turned: one panel a figure
-and knob.
+"""Plot how a publication's figures depend on a knob that it leaves open.
+
+Each figure and knob has one panel.
 """
 
 import io
@@ -15,8 +16,9 @@ NUM_COLUMNS = 2
 
 
 def sensitivity_png(reproduction: Reproduction) -> bytes:
-    """A PNG: a line a system, dashed where its published figure lies; the knob's values are set
-    evenly.
+    """Return a PNG with a line for each system, and a dashed line at its published figure.
+
+    The knob's values are set at even distances.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # imported here: it takes longer than a simulation

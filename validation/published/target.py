@@ -1,4 +1,4 @@
-"""What a reproduction asks of a figure: one type for limits, ranges and rounding."""
+"""Targets that a reproduction sets for a figure: one type for limits, ranges and rounding."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ NO_TARGET = "no target"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The range that a figure must lie in, ends included; None: that end is open.
+    """The range that a figure must lie in, ends included; an end of None is open.
 
-    ``words`` is what a table prints. ``decimals``: figures are rounded so before they are judged.
+    ``words`` is what a table prints. Figures are rounded to ``decimals`` before they are judged.
     """
 
     words: str
@@ -35,12 +35,12 @@ class Target:
 
 
 def at_most(limit: float, words: str | None = None) -> Target:
-    """Return a target for a fraction, such as a mean error."""
+    """Return a target for a fraction that has a limit, such as a mean error."""
     return Target(words=words or f"<= {limit:.0%}", high=limit)
 
 
 def at_least(limit: float) -> Target:
-    """Return a target for a number without a unit."""
+    """Return a target for a number without a unit that must reach a limit."""
     return Target(words=f">= {limit:g}", low=limit)
 
 
@@ -66,5 +66,5 @@ def errors_within(limit: float) -> Target:
 
 
 def untargeted(name: str, found: str) -> SummaryLine:
-    """Return a line of a summary that reports a figure and asks nothing of it."""
+    """Return a line of a summary that reports a figure without a target."""
     return SummaryLine(name=name, target=NO_TARGET, found=found, is_met=None)

@@ -1,4 +1,4 @@
-"""A reproduction as files: cells in CSV, tables and verdicts in Markdown, one figure."""
+"""Write a reproduction as files: cells in CSV, tables and verdicts in Markdown, and a figure."""
 
 import csv
 import io
@@ -17,15 +17,18 @@ _COLUMNS = (
 
 
 MAX_COLUMNS = 6
-"""Where more other readings are compared, a table has their range; the CSV has each of them."""
+"""Most other readings that a table has columns for.
+
+With more, a table has their range; the CSV has each of them.
+"""
 RANGE = "readings"
 
 
 def write(reproduction: Reproduction, folder: Path) -> tuple[Path, ...]:
-    """Write NAME.csv, NAME.md, NAME.png and any NAME-sensitivity.png into the folder (made if
-    absent), each whole; returns their paths.
+    """Write NAME.csv, NAME.md, NAME.png and any NAME-sensitivity.png into the folder.
 
-    Raises InputError where the folder cannot be written.
+    The folder is made if absent, and each file is written whole. Return their paths. Raises
+    InputError if the folder cannot be written.
     """
     contents = {
         ".csv": csv_text(reproduction).encode(),
@@ -45,7 +48,7 @@ def write(reproduction: Reproduction, folder: Path) -> tuple[Path, ...]:
 
 
 def csv_text(reproduction: Reproduction) -> str:
-    """One line a cell, with its table, source and notes; None is empty."""
+    """Return one line for each cell, with its table, source and notes; None is empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS.split(","))
@@ -72,7 +75,7 @@ def csv_text(reproduction: Reproduction) -> str:
 
 
 def markdown_text(reproduction: Reproduction) -> str:
-    """The verdicts first, then every table with what was assumed."""
+    """Return the page in Markdown: the verdicts, then every table with its assumptions."""
     lines = [
         f"# {reproduction.title}",
         "",

@@ -1,1 +1,1 @@
-"""Programs that people run models with, run for real."""
+"""Run programs for real that people run models with."""

@@ -28,13 +28,13 @@ COLUMNS = (
     "source",
     "note",
 )
-"""Of a measured row, what a history has; docs/reference/runtimes.md explains each."""
+"""Fields of a measured row that a history has; docs/reference/runtimes.md explains each."""
 
 
 def append_rows(path: Path, rows: list[MeasuredRow]) -> None:
-    """Add rows to the file, which is made where there is none.
+    """Add rows to the file, which is made if there is none.
 
-    Raises InputError where it is another file, or has one of the ids already.
+    Raises InputError if the file is no history, or has one of the ids already.
     """
     text = ""
     if path.exists():

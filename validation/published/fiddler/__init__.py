@@ -1,1 +1,1 @@
-"""Fiddler (arXiv 2402.07033): its figures as published, and the runs that are set against them."""
+"""Fiddler (arXiv 2402.07033): its published figures, and the runs that are compared with them."""

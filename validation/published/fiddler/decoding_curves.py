@@ -13,24 +13,29 @@ from validation.published.published_row import PublishedRow, cell_of, published_
 from validation.published.reproduction import Table
 
 THRESHOLD_TOKENS = 10
-"""Where an expert of as many tokens goes to the GPU by the code's constants, 7 ms a token against
-70 ms: the tie goes to the GPU.
+"""Tokens of an expert from which the code's constants send it to the GPU.
+
+The constants are 7 ms a token on the CPU and 70 ms on the GPU; a tie goes to the GPU.
 """
 
 NUM_BEAMS = 2
-"""Beams of each copy in the figure that has beams, whose command is not in the repository: what
-the only script of its commit that names a number asks for (``test_pp.sh``).
+"""Beams of each copy in the figure with beams.
+
+The repository does not have its command. The number is that of ``test_pp.sh``, the only script of
+the commit that names one.
 """
 
 CURVE_TOKENS, BATCH_TOKENS = 20, 32
-"""Output tokens: the script's default for the figures, and what ``test_pp.sh`` asks for."""
+"""Output tokens: those of the figures, by the script's default, and those of ``test_pp.sh``."""
 
 MACHINE = "E1"
-"""What stands for the unnamed machine, but for two rates: as it, E1 holds 56 experts."""
+"""The machine that stands for the unnamed one, except for two rates; both hold 56 experts."""
 
 AS_CODED = {"is_pinned": "false", "believed_cost": "code"}
-"""The commit copies with ``load_state_dict`` from memory that is not page-locked, and decides by
-7 ms a token against 70 ms.
+"""Settings that follow the commit's code.
+
+The code copies with ``load_state_dict`` from memory that is not page-locked, and decides by 7 ms a
+token against 70 ms.
 """
 
 ASSUMPTIONS = (
@@ -43,13 +48,13 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What the prompts of the runs say of their machine, in bytes a second."""
+    """Rates of the runs' machine that their prompts show, in bytes a second."""
 
     dram_bytes_per_s: float
     copy_bytes_per_s: float
 
     def overrides(self) -> tuple[str, ...]:
-        """Return them as what is set otherwise on E1."""
+        """Return the rates as overrides of E1."""
         return (
             f"cpu.memory_bytes_per_s={self.dram_bytes_per_s}",
             f"link.h2d.pageable_bytes_per_s={self.copy_bytes_per_s}",
@@ -57,7 +62,7 @@ class Rates:
 
 
 def decoding_tables(bench: ModelBench) -> tuple[Table, ...]:
-    """Return copies of one hypothesis, copies of two, and batches of two."""
+    """Return three tables: copies of one hypothesis, copies of two, and batches of two."""
     rates = prompt_rates(bench)
     return (
         _table(bench, rates, "one_beam", "Decoding by copies of one hypothesis", 1),
@@ -74,10 +79,11 @@ def decoding_tables(bench: ModelBench) -> tuple[Table, ...]:
 
 
 def prompt_rates(bench: ModelBench) -> Rates:
-    """Return the rates with which both prompts take what is published.
+    """Return the rates at which both published prompts take their published times.
 
-    In one copy the CPU computes every missing expert, in sixteen every one is copied. So a prompt
-    takes that many experts at one rate, and what it takes otherwise stays as on E1.
+    With one copy the CPU computes every missing expert; with sixteen every missing expert is
+    copied. So each prompt takes a known number of experts at one rate. All other costs of a prompt
+    stay as on E1.
     """
     computed, copied = published_prompts()
     machine = load_machine(MACHINES[MACHINE])
@@ -124,7 +130,7 @@ def _table(
     num_beams: int,
     output_tokens: int = CURVE_TOKENS,
 ) -> Table:
-    """Decoding with the machine's rates, beside it with E1's own."""
+    """Return decoding with the runs' rates, and with E1's own rates beside."""
     rows = [
         row
         for row in _all_rows()

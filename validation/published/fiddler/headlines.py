@@ -33,7 +33,7 @@ PREFILLS = tuple(Batch(prompt_tokens=prompt, output_tokens=1) for prompt in (512
 BEAMS = tuple(Batch(prompt_tokens=32, output_tokens=64, beams=width) for width in (4, 8, 12, 16))
 PHI = "phi-3.5-moe"
 SERIAL = {"serial": "Fiddler"}
-"""Version 1 decodes one sequence only."""
+"""The one schedule that decodes beams; version 1 decodes one sequence only."""
 
 ASSUMPTIONS = (
     "The paper's configurations are not all listed. Taken: single batch and both appendices, input 32 to 512 (5 lengths) by output "
@@ -44,7 +44,7 @@ ASSUMPTIONS = (
 
 
 def headline_table(bench: ModelBench) -> Table:
-    """Baseline time over Fiddler's, larger is better for Fiddler."""
+    """Return the headlines: a baseline's time over Fiddler's, larger if Fiddler is faster."""
     shape = load_model(PHI)
     phi = ModelBench(routing=load_routing(None, shape), seed=bench.seed, shape=shape)
     # Three rows of the paper state means over the same runs.
@@ -77,7 +77,10 @@ def _beam_readings() -> tuple[Reading, ...]:
 
 
 def _llama_beams(bench: ModelBench) -> Mapping[str, Seconds]:
-    """llama.cpp's times: its beams part as measured, or as far back in every step."""
+    """Return llama.cpp's times by reading.
+
+    Beams of llama.cpp part as far back as measured, or equally far back in every step.
+    """
     lags = {batch.beams: measured_lags(batch.beams) for batch in BEAMS}
     # One run for each distance and width, though several steps part as far back.
     by_lag = {
@@ -126,7 +129,7 @@ def _by_reading(
 def _divided_all(
     ours: Mapping[str, Seconds], baselines: Mapping[str, Seconds]
 ) -> Mapping[str, Seconds]:
-    """Return the baseline's time over Fiddler's for each pair of readings, by environment and
+    """Return the baseline's time over Fiddler's, for each pair of readings, by environment and
     batch.
     """
     return {
@@ -141,7 +144,7 @@ def _divided(slow: Iterable[float], fast: Iterable[float]) -> list[float]:
 
 
 def _halfway(first: Mapping[str, Seconds], second: Mapping[str, Seconds]) -> Mapping[str, Seconds]:
-    """The mean of two baselines' ratios, reading by reading."""
+    """Return the means of two baselines' ratios, reading by reading."""
     return {
         # Each baseline has one reading here, so Fiddler's own label tells pairs apart.
         one.partition("; ")[0]: {

@@ -12,15 +12,18 @@ EXPERT_BYTES = 352_321_536
 PINNED_COPY_S = 0.040
 E1_LINK_BYTES_PER_S = 12.1e9
 PINNED_FRACTION = EXPERT_BYTES / PINNED_COPY_S / E1_LINK_BYTES_PER_S
-"""The share of the link's rate: what 40 ms for a pinned expert is of what DeepSpeed-MII reaches on
-E1.
+"""Share of E1's link rate that pinned copies reach at 40 ms an expert.
+
+The rate is the one that DeepSpeed-MII reaches on E1.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One way to read what a system ran: its settings, and the share of the link's rate that its
-    copies reach. ``divergence`` is of beams: the share of their tokens that are not shared.
+    """One way to read what a system ran: its settings, and the share of the link's rate of its
+    copies.
+
+    ``divergence`` is the share of beams' tokens that are not shared.
     """
 
     label: str
@@ -31,8 +34,9 @@ class Reading:
 
 
 SCHEDULES = {"serial": "Fiddler", "thread": "Fiddler v1"}
-"""The released code runs experts one after another; version 1 ran a prompt's CPU experts in a
-thread.
+"""Systems by schedule.
+
+The released code runs experts one after another; version 1 ran a prompt's CPU experts in a thread.
 """
 
 COPIES = {
@@ -40,8 +44,11 @@ COPIES = {
     "pinned at the link's rate": ({"is_pinned": "true"}, 1.0),
     "pageable": ({"is_pinned": "false"}, 1.0),
 }
-"""40 ms an expert is what the authors' micro-benchmark and branch cppExpert state of a pinned copy,
-70 ms of a pageable one (E1; the other machine by its link). DeepSpeed-MII reaches the link's rate.
+"""Settings and shares of the link's rate, by kind of copy.
+
+40 ms an expert is what the authors' micro-benchmark and branch cppExpert state of a pinned copy. 70
+ms is that of a pageable copy on E1; the other machine's follows from its link. DeepSpeed-MII
+reaches the link's rate.
 """
 
 CONSTANTS = {
@@ -49,19 +56,25 @@ CONSTANTS = {
     "7/40/0.6 ms": {"believed_cost": "cpp"},
     "7/70 ms": {"believed_cost": "code"},
 }
-"""What decides: constants measured at the start (algorithm 1, branch cppExpert), that branch's
-own constants in a comment, or branch main's.
+"""Constants that decide where an expert runs.
+
+The constants are those measured at the start (algorithm 1, branch cppExpert), that branch's own in
+a comment, or branch main's.
 """
 
 DIVERGENCES = {"beams apart": 1.0, "half of beams apart": 0.5, "beams alike": 0.0}
-"""The share of a hypothesis's tokens that are its own. In the released code hypotheses part at the
-first output token and go on greedily, so all are.
+"""Shares of a hypothesis's tokens that are its own.
+
+In the released code, hypotheses part at the first output token and go on greedily, so all tokens
+are their own.
 """
 
 
 def fiddler_readings(schedules: Mapping[str, str] = SCHEDULES) -> tuple[Reading, ...]:
-    """Return all readings crossed. The first is algorithm 1 as branch cppExpert has it: one after
-    another, pinned at 40 ms, measured constants.
+    """Return all readings, crossed.
+
+    The first is algorithm 1 as branch cppExpert has it: one after another, pinned at 40 ms,
+    measured constants.
     """
     crossed = product(schedules.items(), COPIES.items(), CONSTANTS.items())
     return tuple(
@@ -79,20 +92,25 @@ LLAMA_CPP = (
     Reading(label="llama.cpp mapped", system="llama.cpp", settings={"is_pinned": "false"}),
     Reading(label="llama.cpp page-locked", system="llama.cpp", settings={"is_pinned": "true"}),
 )
-"""The readings of llama.cpp: by default b2956 maps the model's file and does not lock it (pull
-request 6206 of March 2024); with --no-mmap or GGML_CUDA_REGISTER_HOST it does.
+"""Readings of llama.cpp.
+
+By default, b2956 maps the model's file and does not lock it (pull request 6206 of March 2024). With
+--no-mmap or GGML_CUDA_REGISTER_HOST, b2956 locks the file.
 """
 BEAM_LAGS = (1, 4, 16, 64)
-"""How far back beams part is not published: from the last token alone to the whole answer."""
+"""Assumed tokens back at which beams part: from the last token alone to the whole answer.
+
+The distance is not published.
+"""
 MEASURED_BEAMS = "llama.cpp's beams part as measured"
-"""As those of a small language model did, which is what ``measured_lags`` gives."""
+"""Label of the reading whose beams part as those of a small language model (``measured_lags``)."""
 
 DEEPSPEED = (Reading(label="DeepSpeed-MII", system="DeepSpeed-MII", settings={}),)
 OFFLOADING = (Reading(label="Mixtral-Offloading", system="Mixtral-Offloading", settings={}),)
 
 
 def llama_beams(lag_tokens: int) -> Reading:
-    """Return llama.cpp whose beams part that many tokens back, weights mapped."""
+    """Return a reading of llama.cpp with mapped weights, whose beams part that many tokens back."""
     return Reading(
         label=f"llama.cpp's beams part {lag_tokens} tokens back",
         system="llama.cpp",
@@ -101,10 +119,10 @@ def llama_beams(lag_tokens: int) -> Reading:
 
 
 def measured_lags(beams: int) -> tuple[int, ...]:
-    """Return how many tokens back that many beams part, in equally many steps each.
+    """Return how many tokens back that many beams part; each value holds for equally many steps.
 
-    Widths that were measured stand in ``beam_lags.csv``; between two, what grows with the logarithm
-    of the width.
+    ``beam_lags.csv`` has the widths that were measured. Between two widths, values are interpolated
+    by the logarithm of the width.
     """
     path = resources.files("validation.published.fiddler") / "beam_lags.csv"
     found: dict[int, list[int]] = {}

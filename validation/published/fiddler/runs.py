@@ -14,9 +14,12 @@ from sim.step.simulate import Scenario, simulate
 from sim.workload.batch import Batch
 
 MACHINES: Mapping[str, str] = {"E1": "fiddler-e1", "E2": "fiddler-e2"}
-"""The paper's two machines, over which its headlines are means."""
+"""The paper's two machines; its headlines are means over both."""
 PLACES: Mapping[str, str] = {**MACHINES, "L4": "fiddler-l4"}
-"""And the other one of version 1, of which the repository has a baseline's times."""
+"""The paper's machines, and the other machine of version 1.
+
+The repository has a baseline's times on the latter.
+"""
 POLICIES: Mapping[str, str] = {
     "Fiddler": "fiddler",
     "Fiddler v1": "fiddler-v1",
@@ -29,15 +32,18 @@ LLAMA_SETTINGS: Mapping[str, Mapping[str, str]] = {
     "E1": {"num_gpu_layers": "8"},
     "E2": {"num_gpu_layers": "16"},
 }
-"""The paper's -ngl. llama.cpp stages one matrix of experts at a time, which the 5 % that a policy
-keeps free covers, not a whole layer.
+"""The paper's -ngl by machine.
+
+llama.cpp stages one matrix of experts at a time, not a whole layer. The 5 % of memory that a policy
+keeps free covers one.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelBench:
-    """A model, Mixtral-8x7B unless said otherwise, with a routing and a seed, ready to run any
-    system on any of the paper's machines.
+    """A model (by default Mixtral-8x7B), a routing and a seed, to run any system on any machine.
+
+    The machines are the paper's.
     """
 
     routing: Routing
@@ -82,7 +88,7 @@ def model() -> Model:
 
 
 def quantity_of(metrics: Metrics, batch: Batch, quantity: str) -> float:
-    """A published quantity, read off a run: a metric of that name, or one derived from two of them."""
+    """Return a published quantity of a run: a metric of that name, or one derived from metrics."""
     if quantity == "seconds_per_output_token":
         return metrics.end_to_end_s / batch.output_tokens
     if quantity == "hit_rate_percent":

@@ -25,13 +25,14 @@ MISSES_RANGE = (31.0, 41.0)
 HIT_RATE_POINTS = 2.0
 STEP = 2.0
 SHARED_STEP = 1.4
-"""How many times as long a number of copies takes as the one before it, where all experts go to the GPU, and where
-those go that both hypotheses select.
+"""Factors by which a number of copies takes longer than the number before it.
+
+STEP holds where all experts go to the GPU, SHARED_STEP where those go that both hypotheses select.
 """
 
 
 def summary_of(tables: tuple[Table, ...], *, has_popularity: bool) -> tuple[SummaryLine, ...]:
-    """One line a target, in the order of the tables; headlines have none."""
+    """Return one line for each target, in the order of the tables; headlines have no target."""
     by_name = {table.name: table for table in tables}
     streaming = by_name["deepspeed_mii"].cells
     swapping = by_name["mixtral_offloading"].cells
@@ -93,7 +94,9 @@ def _v1(table: Table) -> SummaryLine:
 
 
 def _within(name: str, cells: list[Cell], limit: float | None) -> SummaryLine:
-    """The worst of the cells against a limit; None: reported without a target."""
+    """Return the worst of the cells against a limit; without a limit it is reported without a
+    target.
+    """
     worst = max((cell.error_fraction for cell in cells), key=abs)
     found = f"worst {worst:+.1%}"
     if limit is None:
@@ -128,8 +131,9 @@ def _residency(table: Table, has_popularity: bool) -> list[SummaryLine]:
 
 
 def _headline(cell: Cell) -> SummaryLine:
-    """A ratio with what all readings span, and what follows; without a target, since readings are
-    assumed.
+    """Return a ratio with the range of all readings, and the verdict.
+
+    The line has no target, because readings are assumed.
     """
     low, high = reach(cell)
     found = f"{_pair(cell)}; readings {low:.2f} to {high:.2f}: {reading_verdict(cell)}"
@@ -137,8 +141,9 @@ def _headline(cell: Cell) -> SummaryLine:
 
 
 def _step(name: str, table: Table, step: float, expected: int) -> SummaryLine:
-    """Where experts go to the GPU: the first number of copies that takes that many times as long as
-    the one before it.
+    """Return the number of copies from which experts go to the GPU.
+
+    The number is the first that takes more than ``step`` times as long as the number before it.
     """
     pairs = zip(table.cells, table.cells[1:], strict=False)
     jumps = (after for before, after in pairs if after.simulated > step * before.simulated)

@@ -1,4 +1,4 @@
-"""Fiddler's tables against the simulator."""
+"""Compare Fiddler's tables with the simulator."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +13,14 @@ from validation.published.published_row import NO_COMPARISONS, PublishedRow, cel
 from validation.published.reproduction import Cell, Reproduction, Table
 
 NOISY_INPUT_TOKENS = 128
-"""v1's row whose 16-token cell takes longer in total than its 32-token cell: printed, not scored.
+"""Input tokens of a row of v1 that is printed but not scored.
+
+The row's 16-token cell takes longer in total than the 32-token cell.
 """
 
 
 def reproduce_fiddler(seed: int, routing_popularity: Path | None) -> Reproduction:
-    """All of Fiddler's tables.
+    """Reproduce all of Fiddler's tables.
 
     Without measured popularity the hit rates are skipped, and placements know only the shipped
     statistics.
@@ -52,7 +54,7 @@ def reproduce_fiddler(seed: int, routing_popularity: Path | None) -> Reproductio
 
 
 def v1_table(bench: ModelBench) -> Table:
-    """(a) The 24 cells of v1's figure; the released code's serial execution beside them."""
+    """Return (a) the 24 cells of v1's figure, with the released code's serial execution beside."""
     others = {
         "released, code's costs": {"believed_cost": "code"},
         "released, measured costs": {"believed_cost": "measured"},
@@ -85,8 +87,9 @@ def v1_table(bench: ModelBench) -> Table:
 
 
 def baseline_table(file_name: str, title: str, bench: ModelBench) -> Table:
-    """(b), (c) A baseline's figures, with the shipped routing statistics: its LRU lives on tokens
-    that repeat their neighbours' experts.
+    """Return (b), (c) a baseline's figures, with the shipped routing statistics.
+
+    The baseline's LRU depends on tokens that repeat their neighbours' experts.
     """
     assumptions = f"Routing: {bench.routing.description}. Where the source gives no input length, 32 tokens are taken."
     return Table(
@@ -98,15 +101,16 @@ def baseline_table(file_name: str, title: str, bench: ModelBench) -> Table:
 
 
 def residency_table(bench: ModelBench, *, has_popularity: bool) -> Table:
-    """(d) How many experts fit, and how often they are hit; hit rates by popularity only where it
-    is known.
+    """Return (d) how many experts fit, and how often they are hit.
+
+    Hit rates by popularity are included only if popularity is known.
     """
     # A placement that knows nothing hits by chance, whatever the routing, so alike experts stand
     # for it.
     equal = ModelBench(routing=uniform(), seed=bench.seed)
 
     def is_possible(row: PublishedRow) -> bool:
-        """Whether what is known gives the row's figure."""
+        """Whether the row's figure can be simulated with what is known."""
         return has_popularity or row.system != "Fiddler" or row.unit != "%"
 
     return Table(

@@ -1,4 +1,4 @@
-"""How long a reading takes: a prompt for each reading, a decoded token once."""
+"""The time that a reading takes: prompts are timed for each reading, a decoded token once."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,14 +10,14 @@ from validation.published.fiddler.readings import Reading
 from validation.published.fiddler.runs import MACHINES, ModelBench
 
 Seconds = Mapping[str, list[float]]
-"""The time of each batch by environment."""
+"""Times of the batches in seconds, by environment."""
 
 DECODED_TOKENS = 256
-"""Output tokens over which the time of a decoded token is taken."""
+"""Output tokens over which the time of a decoded token is a mean."""
 
 
 def whole(bench: ModelBench, reading: Reading, batches: tuple[Batch, ...]) -> Seconds:
-    """Return the times of whole runs."""
+    """Return the times of whole runs, by environment and batch."""
     given = bench
     # Beams that share nothing are the routing as it is.
     if reading.divergence < 1.0:
@@ -32,10 +32,10 @@ def single(
 ) -> dict[str, Seconds]:
     """Return the times of single sequences, by reading.
 
-    Readings differ in prompts alone: an expert of one token is computed where it lies under all of
-    them, and copies of its activations make 0.02 %. So each reads every prompt, and a decoded token
-    is timed with the first reading only. Its attention is too short for the answer's length to
-    matter.
+    Readings differ in prompts alone. Under all readings, an expert of one token is computed where
+    it lies, and copies of its activations make 0.02 %. So every reading times each prompt, but only
+    the first times a decoded token. Attention of a decoded token is too short for the answer's
+    length to matter.
     """
     prompts = sorted({batch.prompt_tokens for batch in batches})
     decoded = {
@@ -78,7 +78,7 @@ def _tpot_s(bench: ModelBench, place: str, reading: Reading, prompt: int) -> flo
 
 
 def seconds(bench: ModelBench, place: str, reading: Reading, batch: Batch) -> tuple[float, float]:
-    """Return the whole time and the time of a decoded token."""
+    """Return the seconds of the whole run and of a decoded token."""
     overrides: tuple[str, ...] = ()
     # At the full rate the machine keeps its own number, and its source.
     if reading.rate_fraction < 1.0:

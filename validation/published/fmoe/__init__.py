@@ -1,1 +1,1 @@
-"""fMoE's figures, the routing and the systems that they are simulated with."""
+"""fMoE's figures, and the routing and systems with which they are simulated."""

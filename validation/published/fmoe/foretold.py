@@ -1,6 +1,4 @@
-"""Hits as the released code counts them: selections that had been predicted, wherever the expert
-was.
-"""
+"""Hits as the released code counts them: predicted selections, wherever the expert was."""
 
 import numpy as np
 
@@ -10,8 +8,9 @@ from sim.step.simulate import Scenario, draw, foresight_of, problem_of
 
 
 def foretold_share(scenario: Scenario, *, from_layer: int = 0) -> float:
-    """Share of decode selections (experts of a pass, in MoE layers from that one on) that the
-    scenario's policy names beforehand.
+    """Return the share of decode selections that the scenario's policy names beforehand.
+
+    Selections are experts of a pass, in MoE layers from ``from_layer`` on.
     """
     problem = problem_of(scenario)
     drawn = draw(scenario, scenario.policy.feeding)

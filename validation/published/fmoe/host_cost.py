@@ -1,9 +1,10 @@
-"""What a layer costs the host on fMoE's testbed: the measured loops of ``host_time.csv``.
+"""Host time of a layer on fMoE's testbed, from the measured loops of ``host_time.csv``.
 
 All five systems run in one engine, with a hook before and after every module, so the loop with
-hooks stands for each. It was measured by ``benchmarks/fmoe_host_time.py`` with transformers 4.47.1 (the released
-code asks for 4.37.1 to 4.50) and torch 2.13, on one core of a shared Xeon at 2.8 GHz: the least of
-15 repeats; medians are 2 to 22 % more. Launches are priced by the machine.
+hooks stands for each. ``benchmarks/fmoe_host_time.py`` measured the loop with transformers 4.47.1
+and torch 2.13, on one core of a shared Xeon at 2.8 GHz. The released code asks for transformers
+4.37.1 to 4.50. The figures are the least of 15 repeats; medians are 2 to 22 % more. The machine
+prices launches.
 """
 
 import csv
@@ -13,7 +14,7 @@ from hwprofiles import Machine
 from hwprofiles.units import NS_PER_US
 
 DECODED_TOKENS = 1
-"""Tokens of the pass that is charged: all but one of a request's passes decode one token."""
+"""Tokens of the pass whose time is charged: all but one of a request's passes decode one token."""
 
 
 def layer_overhead_ns(model: str, machine: Machine, *, has_hooks: bool = True) -> float:

@@ -1,4 +1,4 @@
-"""Runs of all systems at one point of the knobs, and what is read off them."""
+"""Runs of all systems at one point of the knobs, and the figures that these runs give."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class PointMetrics:
         }
 
     def of(self, workloads: tuple[Workload, ...]) -> "PointMetrics":
-        """Return these runs, of these workloads only."""
+        """Return the metrics of these workloads only."""
         kept = {
             system: {workload: found[workload] for workload in workloads}
             for system, found in self.by_system.items()
@@ -64,7 +64,7 @@ def measure(
 def foretold(
     systems: tuple[str, ...], point: RunKnobs, seed: int, workloads: tuple[Workload, ...]
 ) -> dict[str, dict[Workload, float]]:
-    """Hit rates as the released code counts them."""
+    """Return hit rates as the released code counts them, by system and workload."""
     return {
         system: {
             (model, data): foretold_share(scenario_of(system, model, BATCHES[data], point, seed))

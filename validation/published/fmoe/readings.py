@@ -1,5 +1,6 @@
-"""How fMoE's evaluation is read: what its paper leaves open about the five systems, and where its
-authors' released code says more.
+"""Readings of fMoE's evaluation: questions about the five systems that its paper leaves open.
+
+Some answers are those of its authors' released code.
 """
 
 from collections.abc import Mapping
@@ -17,21 +18,23 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "moe_infinity": ("a quarter of six layers", "top-k of all layers", "all positive"),
     "fmoe": ("all", "threshold"),
 }
-"""What each question may be answered with, the adopted answer first."""
+"""Possible answers by question, the adopted answer first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
     """One answer of ``CHOICES`` to each question. The first three hold for all systems alike.
 
-    ``serving``: a layer's experts are brought in a loop, one at a time, all of them or those that a
-    token selects; or the misses over all links at once. ``keeping``: experts are given up after
-    each pass, or kept in a cache. ``prompt``: a prompt is one iteration, in which speculation names
-    top-k experts of a layer, or every token is one. ``deepspeed``: it fetches whole layers, or what
-    is selected. ``mixtral_offloading``: how the next layer waits for what was speculated.
-    ``promoe``: gates on earlier hidden states, or predictors as accurate as ProMoE's.
-    ``moe_infinity``: what of the matched request's counts is fetched. ``fmoe``: experts by the
-    released selection, which names all of a layer, or by the paper's threshold.
+    ``serving``: a loop brings a layer's experts one at a time, either all or those that a token
+    selects. Or all misses come over all links at once. ``keeping``: experts are given up after each
+    pass, or kept in a cache. ``prompt``: a whole prompt is one iteration, in which speculation
+    names top-k experts of a layer; or every token is one.
+
+    ``deepspeed``: it fetches whole layers, or selected experts. ``mixtral_offloading``: how the
+    next layer waits for speculated experts. ``promoe``: gates on earlier hidden states, or
+    predictors as accurate as ProMoE's. ``moe_infinity``: which experts of the matched request's
+    counts are fetched. ``fmoe``: experts by the released selection, which names all of a layer, or
+    by the paper's threshold.
     """
 
     serving: str = CHOICES["serving"][0]
@@ -52,15 +55,18 @@ class Answers:
 
 
 ADOPTED = Answers()
-"""Each answer is the paper's or the released code's; where the two differ, the page says which was
-taken, and what the other gives.
+"""Adopted answers, each the paper's or the released code's.
+
+Where paper and code differ, the page says which answer was taken, and what the other gives.
 """
 RELEASED = replace(ADOPTED, prompt="by token", mixtral_offloading="not awaited")
-"""The released code's answers alone."""
+"""Answers of the released code alone."""
 
 
 def one_otherwise() -> Mapping[str, Answers]:
-    """The adopted reading, those that answer one question otherwise, and the released code's."""
+    """Return the adopted reading, all that answer one question otherwise, and the released
+    code's.
+    """
     others = {
         f"{question.replace('_', ' ')}: {answer}": replace(ADOPTED, **{question: answer})
         for question, known in CHOICES.items()

@@ -1,13 +1,14 @@
-"""How tokens route in fMoE's models, as far as anybody has said: one set of statistics for all
-three.
+"""Routing for fMoE's models, as far as it is known: one set of statistics for all three.
 
 Nobody has published how Qwen1.5-MoE or Phi-3.5-MoE route, and of Mixtral only how often experts
-repeat. The statistics are those measured on DeepSeek-V2-Lite's chat, taken as the excess over
-chance that they show, (share - chance) / (1 - chance): reuse of an active expert 1, 2, 4, 16, 128
-tokens later .185, .115, .084, .061, .040; the next layers' experts recalled from this layer's .42;
-those of the same token .26. What counts most for fMoE is how much of an iteration its nearest
-stored map foretells: searched as fMoE does, .52 to .69 of the experts on DeepSeek-V2-Lite's three
-traces, and .59 on this generator of that shape (tests/validation/test_published_fmoe.py).
+repeat. So the statistics are those measured on DeepSeek-V2-Lite's chat. These statistics are
+carried over as excess over chance, (share - chance) / (1 - chance). The excess of reusing an active
+expert 1, 2, 4, 16, 128 tokens later is .185, .115, .084, .061, .040. That of recalling the next
+layers' experts from this layer's is .42; the same token recalls experts with .26.
+
+What counts most for fMoE is how much of an iteration its nearest stored map foretells. Searched as
+fMoE does, that is .52 to .69 of the experts on DeepSeek-V2-Lite's three traces, and .59 on this
+generator of that shape (tests/validation/test_published_fmoe.py).
 """
 
 import numpy as np
@@ -20,24 +21,29 @@ from sim.routing.fitted_numbers import FittedNumbers
 from sim.routing.stated import Accuracy
 
 NUM_CLASSES = 16
-"""Kinds of context that route alike."""
+"""Number of kinds of context; tokens of one kind route alike."""
 SHARPNESS = 3.5
-"""Standard deviation of a kind's log preference for an expert."""
+"""Standard deviation of the logarithm of a kind's preference for an expert."""
 REQUEST_SPREAD = 0.5
 COPIED = 0.05
 COPY_KERNEL = (0.5, 0.25, 0.15, 0.1)
 CLASS_KEPT = (0.22, 0.10, 0.06, 0.05, *(3 * (0.0,)), 0.04, *(7 * (0.0,)), 0.04)
-"""The kept share by lag from 1 on: at 1, 2, 3, 4, 8 and 16 tokens."""
+"""Share of tokens that keep the kind of an earlier token, by lag from 1 on.
+
+The share is above 0 at lags of 1, 2, 3, 4, 8 and 16 tokens.
+"""
 EMBEDDED_FRACTION = 0.65
-"""Share of tokens whose embedding tells the kind: so that the same token, by its embedding, recalls
-about .26.
+"""Share of tokens whose embedding tells their kind.
+
+With it the same token, by its embedding, recalls about .26.
 """
 MAX_INCLUSION = 0.98
 STRUCTURE_SEED = 7
 
 QWEN_NEXT_GATE = 0.669
-"""Share of experts that a gate names from the hidden state one layer earlier, Qwen2 (ProMoE, arXiv
-2410.22134).
+"""Share of experts that a gate of Qwen2 names from the hidden state one layer earlier.
+
+Source: ProMoE, arXiv 2410.22134.
 """
 MAX_DISTANCE = 6
 
@@ -50,8 +56,9 @@ SOURCE = Provenance(
 
 
 def structured_routing(model: Model, sharpness: float = SHARPNESS) -> FittedRouting:
-    """The generator for that model; a larger ``sharpness`` makes tokens of one kind, and so
-    iterations, more alike.
+    """Return the generator for that model.
+
+    A larger ``sharpness`` makes tokens of one kind, and so iterations, more alike.
     """
     layers = len(model.moe_layers)
     share = np.full(NUM_CLASSES, 1.0 / NUM_CLASSES)
@@ -77,8 +84,10 @@ def structured_routing(model: Model, sharpness: float = SHARPNESS) -> FittedRout
 
 
 def next_gate_accuracy(model: Model) -> Accuracy:
-    """What a gate foretells from an earlier hidden state, by distance and MoE layer; the first has
-    no gate before it.
+    """Return the share that a gate foretells from an earlier hidden state, by distance and MoE
+    layer.
+
+    The first layers have no gate that far before them.
     """
     first = (
         np.full(len(model.moe_layers), QWEN_NEXT_GATE)
@@ -98,8 +107,9 @@ def next_gate_accuracy(model: Model) -> Accuracy:
 
 
 def _inclusion(model: Model, sharpness: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Share of tokens of a kind that select an expert [kind, layer, expert]; over all kinds,
-    experts are nearly as popular.
+    """Return the share of a kind's tokens that select an expert: [kind, layer, expert].
+
+    Over all kinds, experts are nearly equally popular.
     """
     shape = (NUM_CLASSES, len(model.moe_layers), model.num_experts)
     weight = np.exp(sharpness * np.random.default_rng(STRUCTURE_SEED).standard_normal(shape))

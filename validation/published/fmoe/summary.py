@@ -15,13 +15,13 @@ MEAN_TARGET = near(
     MEAN_REDUCTION, TOLERANCE, f"{MEAN_REDUCTION:.0%} ± {100 * TOLERANCE:.0f} points"
 )
 HIT_ORDER = ("fMoE", "Mixtral-Offloading", "ProMoE", "MoE-Infinity")
-"""As published, the highest hit rate first."""
+"""Systems in the published order, the highest hit rate first."""
 ORDERS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "TTFT": (SYSTEMS, "ttft"),
     "TPOT": (SYSTEMS, "tpot"),
     "Hit rate": (HIT_ORDER, "hit"),
 }
-"""The order as published, and what it orders, by its name."""
+"""The published order of systems and the quantity that it orders, by name."""
 WORDS: Mapping[str, str] = {"TTFT": "slowest", "TPOT": "slowest", "Hit rate": "highest"}
 PUBLISHED: Mapping[tuple[str, str], float] = {
     (row.quantity.partition("_")[0], row.system): row.value
@@ -39,8 +39,9 @@ SHORT: Mapping[str, str] = {
 def summary_of(
     base: PointMetrics, sweeps: Mapping[str, Mapping[str, PointMetrics]]
 ) -> tuple[SummaryLine, ...]:
-    """One line a target; then absolute times; then how the targets fare at other values of the
-    swept knobs and in other readings.
+    """Return one line for each target, then absolute times.
+
+    Then follow the targets at other values of the swept knobs and in other readings.
     """
     lines = (
         _order(name, published, base, quantity) for name, (published, quantity) in ORDERS.items()
@@ -77,7 +78,7 @@ def mean_reduction(measured: PointMetrics) -> float:
 
 
 def _seconds(measured: PointMetrics, model: str) -> SummaryLine:
-    """TTFT and TPOT of every system on a model's first data set: the ratios' absolutes."""
+    """Return TTFT and TPOT of every system on a model's first data set, in seconds."""
     data = next(data for own, data in measured.by_system["fMoE"] if own == model)
     found = ((system, measured.by_system[system][model, data]) for system in SYSTEMS)
     words = ", ".join(
@@ -88,7 +89,7 @@ def _seconds(measured: PointMetrics, model: str) -> SummaryLine:
 
 
 def _order_at(cache: str, name: str, measured: PointMetrics) -> SummaryLine:
-    """The systems in order, each with its figure, where the GPUs hold that many experts."""
+    """Return the systems in order, each with its figure, for GPUs that hold that many experts."""
     published, quantity = ORDERS[name]
     found = order_of(published, measured, quantity)
     words = " > ".join(
@@ -99,7 +100,7 @@ def _order_at(cache: str, name: str, measured: PointMetrics) -> SummaryLine:
 
 
 def _errors_of(measured: PointMetrics, system: str) -> SummaryLine:
-    """How far off the two ratios of a system are."""
+    """Return the errors of a system's two ratios, TTFT and TPOT."""
     words = ", ".join(
         f"{quantity.upper()} {measured.ratio(quantity, system) / PUBLISHED[quantity, system] - 1:+.0%}"
         for quantity in ("ttft", "tpot")
@@ -108,7 +109,7 @@ def _errors_of(measured: PointMetrics, system: str) -> SummaryLine:
 
 
 def _targets_at(name: str, measured: PointMetrics) -> SummaryLine:
-    """The mean, and which orders are as published, where one thing is otherwise."""
+    """Return the mean reduction and the orders that are as published, with one thing changed."""
     right = [
         short
         for short, (published, quantity) in ORDERS.items()
@@ -119,7 +120,9 @@ def _targets_at(name: str, measured: PointMetrics) -> SummaryLine:
 
 
 def order_of(systems: tuple[str, ...], measured: PointMetrics, quantity: str) -> tuple[str, ...]:
-    """The systems by their average, the largest first; systems of one figure stand as given."""
+    """Return the systems by their average, the largest first; equal systems keep the given
+    order.
+    """
     return tuple(sorted(systems, key=lambda system: -measured.average(quantity, system)))
 
 

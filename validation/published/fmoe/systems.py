@@ -21,16 +21,16 @@ from validation.published.fmoe.routing import QWEN_NEXT_GATE, SHARPNESS, structu
 MACHINE = "fmoe-6x3090"
 NUM_GPUS = 6
 DISTANCES: Mapping[str, int] = {"mixtral-8x7b": 3, "qwen1.5-moe-a2.7b": 6, "phi-3.5-moe": 4}
-"""The models with the paper's prefetch distance d."""
+"""The paper's prefetch distance d of each model."""
 BATCHES: Mapping[str, Batch] = {
     "LMSYS": Batch(prompt_tokens=37, output_tokens=127),
     "ShareGPT": Batch(prompt_tokens=43, output_tokens=122),
 }
-"""Mean lengths of the two data sets, which the paper gives every request."""
+"""Batches of the two data sets, with the mean lengths that the paper gives every request."""
 NUM_PAST_REQUESTS = 45
-"""70 % of a data set's 64 prompts, whose iterations have gone through the store."""
+"""Requests whose iterations have gone through the store: 70 % of a data set's 64 prompts."""
 NUM_LAYERS_AHEAD = 6
-"""How far MoE-Infinity's prototype looks in commit 051cb7e of the released code."""
+"""Layers that MoE-Infinity's prototype looks ahead in commit 051cb7e of the released code."""
 
 BASELINES = ("DeepSpeed-Inference", "Mixtral-Offloading", "ProMoE", "MoE-Infinity")
 """The baselines from the slowest to the fastest, as published; fMoE is faster than all."""
@@ -39,8 +39,9 @@ SYSTEMS = (*BASELINES, "fMoE")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunKnobs:
-    """What a run is given besides its model and its lengths: the swept knobs, and how the
-    evaluation is read. ``layer_overhead_ms`` None: what was measured of the model's loop.
+    """The input of a run besides its model and lengths: the swept knobs and the reading.
+
+    ``layer_overhead_ms`` of None means the measured time of the model's loop.
     """
 
     layer_overhead_ms: float | None = None
@@ -50,11 +51,14 @@ class RunKnobs:
 
 
 BASE = RunKnobs()
-"""16 GB of experts a GPU, as the released configuration has it; nothing is set to a published figure."""
+"""The base point: 96 GB, so 16 GB of experts on each GPU, as in the released configuration.
+
+No knob is set to a published figure.
+"""
 
 
 def policy_of(system: str, model: str, batch: Batch, reading: Answers = ADOPTED) -> Policy:
-    """The row of the policy table that stands for a system, so read."""
+    """Return the row of the policy table that stands for a system in a reading."""
     policy = _BUILD[system](model, batch, reading)
     # Streamed whole layers have neither a cache nor single experts to serve.
     if policy.keeps_residency:
@@ -70,7 +74,11 @@ def policy_of(system: str, model: str, batch: Batch, reading: Answers = ADOPTED)
 
 
 def _deepspeed(model: str, batch: Batch, reading: Answers) -> Policy:
-    """Whole layers: in the loop all experts come; over all links a layer is streamed whole."""
+    """Return DeepSpeed-Inference's policy in a reading: an LRU of experts, or whole layers.
+
+    With whole layers, the loop brings all experts of a layer one by one; over all links, a layer is
+    streamed whole.
+    """
     if reading.deepspeed == "experts":
         return _one_budget(_eager_lru())
     if reading.serving == "all links":
@@ -81,7 +89,7 @@ def _deepspeed(model: str, batch: Batch, reading: Answers) -> Policy:
 
 
 def _eager_lru() -> Policy:
-    """All systems of the testbed run experts one by one, as transformers does."""
+    """Return an LRU that runs experts one by one, as all systems of the testbed do."""
     return with_settings(find_policy("lru"), {"groups_experts": "false"})
 
 
@@ -140,7 +148,7 @@ _BUILD: Mapping[str, Callable[[str, Batch, Answers], Policy]] = {
 
 
 def _prompt(reading: Answers) -> dict[str, str]:
-    """What a speculating prefetcher names of a prompt."""
+    """Return the settings for what a speculating prefetcher names of a prompt."""
     is_one = reading.prompt == "one iteration"
     return {"by_token": _word(not is_one), "names_top_k": _word(is_one)}
 
@@ -150,7 +158,7 @@ def _word(is_so: bool) -> str:
 
 
 def scenario_of(system: str, model: str, batch: Batch, point: RunKnobs, seed: int) -> Scenario:
-    """One request on the testbed."""
+    """Return one request on the testbed, as a scenario."""
     loaded = load_model(model)
     machine = load_machine(MACHINE)
     overhead_ns = layer_overhead_ns(model, machine)
@@ -181,8 +189,9 @@ def run(system: str, model: str, batch: Batch, point: RunKnobs, seed: int) -> Me
 
 
 def _one_budget(policy: Policy) -> Policy:
-    """Return the policy with one cache a GPU for all layers: 12 GB on six GPUs are less than one
-    slot of Mixtral's for each layer.
+    """Return the policy with one cache a GPU for all layers.
+
+    12 GB on six GPUs are less than one slot of Mixtral's for each layer.
     """
     return replace(
         with_settings(policy, {"cache.is_global": "true"}), placement=CommonSlotsPlacement()

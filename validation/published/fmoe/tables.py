@@ -1,4 +1,4 @@
-"""fMoE's figures against the simulator."""
+"""Compare fMoE's figures with the simulator."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """How much is run: all of it, or what a test has time for."""
+    """How much is run: everything, or as much as a test has time for."""
 
     workloads: tuple[Workload, ...] = all_workloads()
     swept_workloads: tuple[Workload, ...] = all_workloads(("LMSYS",))
@@ -42,7 +42,9 @@ class Extent:
 
     @staticmethod
     def without_sweeps() -> "Extent":
-        """Return what the published figures need, and nothing that only a sweep shows."""
+        """Return the extent that the published figures need, without points that only a sweep
+        shows.
+        """
         # Caches stay, because the paper states a figure for the smallest one.
         return Extent(
             overheads_ms=(), caches_gb=CACHES_GB, sharpnesses=(), readings=("as adopted",)
@@ -56,7 +58,7 @@ Sweep = Mapping[str, PointMetrics]
 def reproduce_fmoe(
     seed: int, routing_popularity: Path | None, extent: Extent | None = None
 ) -> Reproduction:
-    """All of fMoE's figures.
+    """Reproduce all of fMoE's figures.
 
     Raises InputError for measured popularity, which these models' generator does not take.
     """
@@ -148,12 +150,15 @@ def _headline(base: PointMetrics) -> Table:
 
 
 def _hits(base: PointMetrics, predicted: Mapping[str, Mapping[Workload, float]]) -> Table:
-    """Relative hit rates, and by the released code's count; DeepSpeed-Inference, which foretells
-    nothing, has none in the paper.
+    """Return relative hit rates, also by the released code's count.
+
+    DeepSpeed-Inference foretells nothing, and has none in the paper.
     """
 
     def others(system: str) -> dict[str, float]:
-        """The ratio of the averages, that of each model and data set, and as the released code counts hits."""
+        """Return the ratio by the released code's count, of the averages, and of each model and
+        data set.
+        """
         of_averages = base.average("hit", "fMoE") / base.average("hit", system)
         by_code = mean(
             predicted["fMoE"][workload] / share for workload, share in predicted[system].items()
@@ -185,8 +190,9 @@ def _by_workload(base: PointMetrics, quantity: str, system: str) -> dict[str, fl
 
 
 def _sweep(name: str, title: str, sweep: Sweep, base: PointMetrics) -> Table:
-    """The eight figures again, beside what each value of a knob gives; not scored, the first table
-    is.
+    """Return the eight figures again, with the figures at each value of a knob beside.
+
+    The first table scores these figures, so this one does not.
     """
     cells = (
         cell_of(
@@ -237,7 +243,10 @@ def _quantity(row: PublishedRow) -> str:
 
 
 def _panels(knob: str, sweep: Sweep) -> list[Panel]:
-    """How much lower fMoE's times are than each baseline's, against a knob; dashed, as published."""
+    """Return plots of how much lower fMoE's times are than each baseline's, against a knob.
+
+    Dashed lines are the published figures.
+    """
     published = {
         (row.system, row.quantity): 100 * (1 - row.value)
         for row in _rows()

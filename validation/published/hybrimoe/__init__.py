@@ -1,3 +1,1 @@
-"""HybriMoE (arXiv 2504.05897): the hit rates of its cache as published, and the runs that are set
-against them.
-"""
+"""HybriMoE (arXiv 2504.05897): published hit rates of its cache, and our runs of it."""

@@ -1,4 +1,4 @@
-"""HybriMoE's cache replayed without a simulator, in readings that no policy here has."""
+"""Replay HybriMoE's cache without a simulator, in readings that no policy here has."""
 
 from dataclasses import dataclass
 from statistics import mean
@@ -13,14 +13,14 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheReading:
-    """What is kept, and how it is asked for.
+    """A reading of what the cache keeps, and how it is asked.
 
-    ``alpha`` None: by recency instead of S. A token's experts are looked up all at once, or,
-    ``is_one_by_one``, the most weighted first and each after the one before has been fetched. Each
-    missing expert takes the place of the least, be that one of the same token, as in the released
-    ``get_expert_to_unload``. ``is_pooled``: one budget over all layers. ``holds_highest``: at every
-    gate the experts of highest S are there, selected or not, as the released ``prefetch_expert``
-    fetches them.
+    Experts are kept by S, or with ``alpha`` None by recency. A token's experts are looked up all at
+    once. With ``is_one_by_one``, the most weighted comes first, and each is looked up after the one
+    before has been fetched. Each missing expert takes the place of the least, even if that is of
+    the same token, as in the released ``get_expert_to_unload``. ``is_pooled``: all layers share one
+    budget. ``holds_highest``: at every gate the experts of highest S are there, selected or not, as
+    if the released ``prefetch_expert`` had fetched them.
     """
 
     alpha: float | None
@@ -32,8 +32,9 @@ class CacheReading:
 def hit_rate_percent(
     draw: Draw, reading: CacheReading, num_slots: int, *, first_token: int
 ) -> float:
-    """Share of the selections from a token on that are resident, over sequences that each start
-    with the lowest experts of every layer.
+    """Return the share of the selections from ``first_token`` on that are resident, in percent.
+
+    Each sequence starts with the lowest-numbered experts of every layer.
     """
     return 100.0 * mean(
         _hits(draw, sequence, reading, num_slots, first_token) for sequence in range(len(draw.ids))
@@ -41,8 +42,9 @@ def hit_rate_percent(
 
 
 def smoothed(score: Scores, gate: NDArray[np.float32], alpha: float, kept: int) -> None:
-    """S = alpha · TopP(s) + (1 - alpha) · S, in place [expert], where TopP keeps the ``kept``
-    largest shares.
+    """Update S = alpha · TopP(s) + (1 - alpha) · S in place [expert].
+
+    TopP keeps the ``kept`` largest shares.
     """
     least = np.partition(gate, -kept)[-kept]
     score *= 1.0 - alpha

@@ -1,4 +1,4 @@
-"""HybriMoE's speed against KTransformers', on its testbed."""
+"""Compare HybriMoE's speed with KTransformers', on HybriMoE's testbed."""
 
 from statistics import mean
 
@@ -15,7 +15,7 @@ from validation.published.published_row import PublishedRow, cell_of, published_
 from validation.published.reproduction import Cell, Table
 
 MACHINE = "RTX A6000 + Xeon Gold 5220R + 6x32GB DDR4-2666"
-"""The paper limits the CPU to 10 of its cores; its memory is not stated."""
+"""The testbed. The paper limits the CPU to 10 of its cores, and does not state its memory."""
 MODELS = ("mixtral-8x7b", "deepseek-v2-lite")
 QUANTIZATION = "Q4_K_M"
 RESIDENT_FRACTIONS = (0.25, 0.5, 0.75)
@@ -31,8 +31,9 @@ ASSUMPTIONS = (
 
 
 def speed_table(seed: int) -> Table:
-    """KTransformers' time divided by HybriMoE's: the mean over models and shares, and each of them
-    beside it.
+    """Return KTransformers' time over HybriMoE's, as a mean over models and shares.
+
+    Each model and share stands beside.
     """
     rows = published_rows("validation.published.hybrimoe", "speeds.csv")
     return Table(

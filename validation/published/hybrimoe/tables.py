@@ -1,4 +1,4 @@
-"""HybriMoE's cache against an LRU, on routing like Mixtral's."""
+"""Compare HybriMoE's cache with an LRU, on routing like Mixtral's."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +23,14 @@ from validation.published.reproduction import Cell, Reproduction, SummaryLine, T
 from validation.published.target import Target, near, untargeted
 
 TARGET_PERCENT = 25
-"""The resident share that has targets; the others check."""
+"""Resident share of experts whose hit rates have targets; other shares only check."""
 POINTS = 3.0
-"""What a hit rate, or the lead of one over the other, may be off by, in points of 100."""
+"""Largest error of a hit rate, or of the lead of one over the other, in percentage points."""
 
 BATCH = Batch(prompt_tokens=64, output_tokens=257)
 NUM_REQUESTS = 4
 MACHINE = "a100-80"
-"""Any machine: without prefetching no hit depends on a duration."""
+"""A machine; any would do, because without prefetching no hit depends on a duration."""
 
 LRU = "LRU"
 SCORE = "score cache"
@@ -48,9 +48,7 @@ AT_ONCE: dict[str, dict[str, Cache]] = {
         "at once, selective, alpha 0.1": SmoothedGateCache(alpha=0.1, is_selective=True),
     },
 }
-"""What the simulator's caches have, which look up a token's experts all at once, beside a published
-system.
-"""
+"""The simulator's caches beside a published system; they look up a token's experts all at once."""
 
 ASSUMPTIONS = (
     f"Published: no prompts, no alpha, not how an expert is looked up. Taken: {NUM_REQUESTS} requests, one after another, each with a "
@@ -65,7 +63,10 @@ ASSUMPTIONS = (
 
 
 def reproduce_hybrimoe(seed: int, routing_popularity: Path | None) -> Reproduction:
-    """Both hit rates. Raises InputError for a popularity file: it says nothing of gates."""
+    """Reproduce the hit rates of both caches, and the speeds.
+
+    Raises InputError for a popularity file: it says nothing of gates.
+    """
     refuse_popularity(routing_popularity, "hybrimoe", "its cache looks at gates, which counts lack")
     routing = load_routing("mixtral-8x7b-gates", load_model("mixtral-8x7b"))
     drawn = routing.draw(
@@ -99,10 +100,10 @@ def hit_rate_percent(
     *,
     rest: Policy | None = None,
 ) -> float:
-    """Share of the selections of decoded tokens that are resident, the mean over requests, with
-    that share of the experts resident.
+    """Return the share of decoded tokens' selections that are resident, in percent, over requests.
 
-    ``rest`` has the cache's company; None: that of the row ``lru``, which fetches every miss.
+    ``percent`` of the experts are resident. ``rest`` has the policy's other parts; without it they
+    are those of the row ``lru``, which fetches every miss.
     """
     policy = replace(rest or find_policy("lru"), cache=cache)
     return 100.0 * mean(
@@ -111,8 +112,9 @@ def hit_rate_percent(
 
 
 def summary_of(cells: tuple[Cell, ...]) -> tuple[SummaryLine, ...]:
-    """Each rate, and the lead of one over the other, within POINTS of what is published; the rest
-    without a target.
+    """Return each hit rate, and the lead of one over the other, with targets within POINTS.
+
+    All other rates have no target.
     """
     # The first two rows of the file are the ones with targets.
     lru, score, *others = cells
@@ -133,7 +135,7 @@ def summary_of(cells: tuple[Cell, ...]) -> tuple[SummaryLine, ...]:
 
 
 def percent_of(quantity: str) -> int:
-    """The share of the experts that a published rate has resident."""
+    """Return the share of the experts that are resident for a published rate, in percent."""
     return int(quantity.split()[3])
 
 

@@ -1,4 +1,4 @@
-"""Grouped experts on data-centre GPUs:
+"""Grouped experts on data-centre GPUs: NVIDIA's kernel tables, and prices of a layer's experts.
 
-NVIDIA's kernel tables against the prices of a layer's experts in one call.
+A price is for one call.
 """

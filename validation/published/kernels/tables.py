@@ -1,10 +1,11 @@
-"""NVIDIA's measured kernels for the experts of one layer, against what the simulator charges for
-such a call.
+"""Compare NVIDIA's measured kernels for one layer's experts with the simulator's price of such a
+call.
 
 The figures are those of six models' shapes in the tables of aiconfigurator-core 0.12.0
-(Apache-2.0), experts neither split over GPUs nor within: for each number of tokens the fastest
-framework, whose version is in the source column. Tokens are dealt out evenly; on the A100,
-TensorRT-LLM measured skewed tokens alone, which count at one token and from 16 tokens an expert on.
+(Apache-2.0), experts neither split over GPUs nor within. For each number of tokens they are those
+of the fastest framework, whose version is in the source column. Tokens are dealt out evenly. On the
+A100, TensorRT-LLM measured skewed tokens alone, which count at one token and from 16 tokens an
+expert on.
 """
 
 from pathlib import Path
@@ -21,9 +22,9 @@ from validation.published.reproduction import Cell, Reproduction, SummaryLine, T
 from validation.published.target import at_most
 
 FITTED_ON = ("h100", "16bit")
-"""The cells that the two constants of a grouped call were fitted on:
+"""The cells that the two constants of a grouped call were fitted to.
 
-``kernel_ns`` per kernel and ``serial_fraction``.
+The constants are ``kernel_ns`` per kernel and ``serial_fraction``.
 """
 
 MEDIAN_TARGET_FRACTION = 0.06
@@ -37,7 +38,7 @@ ASSUMPTIONS = (
 
 
 def reproduce_kernels(seed: int, routing_popularity: Path | None) -> Reproduction:
-    """A table for each GPU and format.
+    """Reproduce a table for each GPU and format.
 
     Raises InputError for a popularity file: tokens are dealt out evenly.
     """

@@ -1,3 +1,1 @@
-"""KTransformers' grid of expert placements: its figures as published, and the runs that are set
-against them.
-"""
+"""KTransformers' grid of expert placements: its published figures, and our runs of it."""

@@ -1,4 +1,4 @@
-"""How well the simulated grid ranks the published one."""
+"""Compare the simulated ranking of the grid with the published one."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Grid = Mapping[tuple[float, str], float]
 class Ranking:
     """Published and simulated grids of the same cells.
 
-    ``noise_fraction``: published cells so close count as equal.
+    Published cells within ``noise_fraction`` of each other count as equal.
     """
 
     published: Grid
@@ -32,24 +32,30 @@ class Ranking:
 
     @property
     def tau_within_shares(self) -> float:
-        """The mean over shares of tau-b among its placements: what is left when the share says
-        nothing.
+        """Mean over shares of tau-b among a share's placements, so without what the share itself
+        tells.
         """
         return sum(self._tau([share]) for share in self.shares) / len(self.shares)
 
     @property
     def tau_of_shares_alone(self) -> float:
-        """Tau-b of a simulator that knew of no placement: every cell of a share alike."""
+        """Tau-b of a simulator that knew of no placement, so that all cells of a share are
+        equal.
+        """
         keys = self._keys(self.shares)
         return _tau([share for share, _ in keys], [self.published[key] for key in keys])
 
     def right_best(self) -> list[float]:
-        """The shares at which the simulated best is except for the noise, the published best."""
+        """Return the shares at which the simulated best is the published best, except for the
+        noise.
+        """
         return [share for share in self.shares if self._is_right(share, 1.0)]
 
     def right_worst(self, alike: Collection[str] = ()) -> list[float]:
-        """The shares at which the simulated worst is except for the noise, the published worst;
-        ``alike`` placements count as each other.
+        """Return the shares at which the simulated worst is the published worst, except for the
+        noise.
+
+        Placements in ``alike`` count as each other.
         """
         return [share for share in self.shares if self._is_right(share, -1.0, alike)]
 
@@ -72,7 +78,9 @@ class Ranking:
 
 
 def noise_of(published: Grid) -> float:
-    """The spread of the cells that hold none of the experts, where all placements are the same."""
+    """Return the spread of the cells without experts on the GPU, where all placements are the
+    same.
+    """
     cells = [value for (share, _), value in published.items() if share == 0.0]
     return max(cells) / min(cells) - 1.0
 

@@ -20,30 +20,32 @@ PLACEMENTS: Mapping[str, str] = {
     "frequency": "kt-frequency",
     "dynamic": "kt-dynamic",
 }
-"""The grid's columns, each with its policy row."""
+"""The policy row of each column of the grid."""
 
 BATCH = Batch(prompt_tokens=43, output_tokens=122)
-"""The mean lengths of ShareGPT, which the grid was measured on (fMoE, arXiv 2502.05370); the grid's
-own lengths are not published.
+"""The mean lengths of ShareGPT (fMoE, arXiv 2502.05370), on which the grid was measured.
+
+The grid's own lengths are not published.
 """
 
 NUM_REQUESTS = 2
-"""Requests over which a cell's time of a token is averaged, one after another."""
+"""Requests, one after another, over which a cell's time of a token is a mean."""
 
 LAYER_NS = 126e3
-"""What KTransformers' way to the CPU and back takes of a layer besides its experts, copies and the
-call of the pool included, measured on 4 x H100 and 2 x Xeon 8480+: the fixed cost of a layer with
-KTransformers' host callbacks (77 us once they were replaced), github.com/mystous/vllm_hybrid,
-record of 2026-09-09, section 5, row 2."""
+"""Fixed ns of a layer for KTransformers' way to the CPU and back, without its experts.
+
+Copies and the call of the pool are included. The time was measured on 4 x H100 and 2 x Xeon 8480+
+with KTransformers' host callbacks (77 us once they were replaced). Source:
+github.com/mystous/vllm_hybrid, record of 2026-09-09, section 5, row 2.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementBench:
-    """A machine, the model and a routing, with the draws of the requests, ready to run any
-    placement at any share.
+    """A machine, a model, a routing and the requests' draws, to run any placement at any share.
 
-    ``layer_ns`` is what every layer takes to reach the CPU and back; 0: only layers with experts
-    there go there, at the machine's costs.
+    ``layer_ns`` is what every layer takes to reach the CPU and back. With 0, only layers with
+    experts on the CPU go there, at the machine's costs.
     """
 
     machine: Machine
@@ -89,7 +91,7 @@ def bench(
     layer_ns: float = LAYER_NS,
     num_requests: int = NUM_REQUESTS,
 ) -> PlacementBench:
-    """The grid's testbed: its machine, pooled, Qwen3-Next in FP8, and the routing that ships for
+    """Return the grid's testbed: its pooled machine, Qwen3-Next in FP8, and the routing shipped for
     it.
     """
     model = load_model("qwen3-next-80b-a3b", "fp8")
@@ -117,8 +119,9 @@ def testbed() -> Machine:
 
 
 def policy_of(placement: str, share: float, *, hand_over_ns: int = 0) -> Policy:
-    """The row of a column, with that share of all experts on the GPU and a layer's experts in one
-    call; a re-placement after any prompt.
+    """Return the policy of a column, with that share of all experts on the GPU.
+
+    A layer's experts run in one call. The dynamic column re-places experts after any prompt.
     """
     settings = {
         "gpu_experts_fraction": str(share),

@@ -7,13 +7,13 @@ from validation.published.target import Target, at_least, untargeted
 LEAST_TAU = 0.6
 
 BLIND = ("random", "uniform")
-"""Placements that go by expert numbers alone: nothing that is simulated tells one from the other.
-"""
+"""Placements that go by expert numbers alone; the simulator cannot distinguish them."""
 
 
 def summary_of(usual: Ranking, other: Ranking, *, needed: str) -> tuple[SummaryLine, ...]:
-    """Targets for hand-overs in every layer; the same figures without a target where only layers
-    with experts on the CPU hand over.
+    """Return targets for hand-overs in every layer, and other figures without a target.
+
+    The latter are of runs in which only layers with experts on the CPU hand over.
     """
     return (
         at_least(LEAST_TAU).line(

@@ -1,4 +1,4 @@
-"""KTransformers' placement grid against the simulator."""
+"""Compare KTransformers' placement grid with the simulator."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from validation.published.published_row import PublishedRow, cell_of, published_
 from validation.published.reproduction import Cell, Reproduction, Table
 
 NEEDED = "hand-over where needed"
-"""What the runs are called in which only layers with experts on the CPU hand over, at the machine's
+"""Name of the runs in which only layers with experts on the CPU hand over, at the machine's
 costs.
 """
 
@@ -25,9 +25,9 @@ ASSUMPTIONS = (
 
 
 def reproduce_ktransformers(seed: int, routing_popularity: Path | None) -> Reproduction:
-    """The grid with its ranking.
+    """Reproduce the grid with its ranking.
 
-    Raises InputError for a popularity file, which it has no use for.
+    Raises InputError for a popularity file, which this reproduction does not use.
     """
     refuse_popularity(routing_popularity, "ktransformers", "its routing is stated, not given")
     usual = bench(seed)
@@ -77,7 +77,7 @@ def published_grid(shares: list[float]) -> Grid:
 
 
 def rows() -> tuple[PublishedRow, ...]:
-    """The grid as published."""
+    """Return the published rows of the grid."""
     return published_rows("validation.published.ktransformers", "grid.csv")
 
 

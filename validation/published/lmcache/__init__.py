@@ -1,1 +1,1 @@
-"""LMCache's tables against the simulator, with those of others on the same questions."""
+"""Compare LMCache's tables with the simulator, and tables of others on the same questions."""

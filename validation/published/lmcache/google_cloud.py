@@ -1,4 +1,6 @@
-"""Google Cloud's table: prompts that share prefixes, with KV beyond the GPUs' memory and within it."""
+"""Google Cloud's table: prompts with shared prefixes, whose KV the GPUs' memory holds or does
+not.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,7 +36,7 @@ TIERS: Mapping[int, tuple[TierSpec, ...]] = {
     50_000: (RAM, SSD),
     100_000: (RAM, SSD),
 }
-"""The best set-up of each row, as the table names it; RAM where it names none."""
+"""The best set-up of each row, as the table names it; it is RAM if the table names none."""
 
 ASSUMPTIONS = (
     "Not known here: lengths of questions and answers, the rate, what the cache's size counts. Taken: "
@@ -46,7 +48,7 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What tiers change: with them over the GPUs alone, by quantity."""
+    """A change through tiers, by quantity: the figure with tiers over that of the GPUs alone."""
 
     size: str
     prefix_tokens: int
@@ -59,8 +61,9 @@ def changes(seed: int) -> tuple[Change, ...]:
 
 
 def google_cloud_table(found: tuple[Change, ...]) -> Table:
-    """The published changes beside ours; the rows without published figures are judged by their
-    signs alone.
+    """Return the published changes beside the simulated ones.
+
+    Rows without published figures are judged by their signs alone.
     """
     by_place = {(change.size, change.prefix_tokens): change for change in found}
     return Table(
@@ -111,7 +114,10 @@ def _figures(metrics: ServingMetrics) -> dict[str, float]:
 
 
 def _requests(cache_tokens: int, prefix_tokens: int, seed: int) -> Iterator[Request]:
-    """All prompts of all prefixes, shuffled, at time 0; KV of answers is not kept beyond them."""
+    """Yield all prompts of all prefixes at time 0, shuffled.
+
+    No later prompt contains an answer.
+    """
     per_prefix = prefix_tokens + PROMPTS_PER_PREFIX * QUESTION_TOKENS
     # The table gives the size of the cache, not the number of prefixes.
     num_prefixes = round(cache_tokens / per_prefix)

@@ -16,7 +16,10 @@ UNLIMITED = "unlimited"
 
 
 def hit_rate_table(trace: Path) -> Table:
-    """One LRU pool of several sizes over the trace. Raises InputError where it cannot be read."""
+    """Return hit rates of one LRU pool of several sizes over the trace.
+
+    Raises InputError if the trace cannot be read.
+    """
     curve = lru_curve(
         load_requests(str(trace)).requests(),
         block_tokens=BLOCK_TOKENS,

@@ -1,5 +1,6 @@
-"""Multi-round question answering: host memory for KV against the GPU's prefix cache alone, three
-models, one set of parameters.
+"""Multi-round question answering: host memory for KV against the GPU's prefix cache alone.
+
+Three models share one set of parameters.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from validation.published.published_row import cell_of
 from validation.published.reproduction import Cell, Table
 
 HISTORY_TOKENS = {"llama-3.1-8b": 19_000, "llama-3.3-70b": 9_000, "qwen2.5-72b": 9_000}
-"""Tokens of the history: with the system prompt, a query has 20,000 and 10,000, as the paper says.
+"""Tokens of the history. With the system prompt, a query has the paper's 20,000 or 10,000
+tokens.
 """
 NUM_USERS = 60
 NUM_ROUNDS = 20
@@ -23,10 +25,10 @@ SYSTEM_TOKENS = 1_000
 QUESTION_TOKENS = 20
 ANSWER_TOKENS = 100
 REQUESTS_PER_USER = NUM_ROUNDS
-"""As many as one conversation has: users at all stages are served."""
+"""Requests a user, as many as one conversation has, so that users at all stages are served."""
 HOST = TierSpec(name="cpu", capacity_bytes=500 * GB)
 LOADS = (0.5, 0.8)
-"""Shares of what the baseline can serve at all, at which the two are compared."""
+"""Loads at which the two are compared, as shares of the baseline's highest throughput."""
 SATURATING_REQUESTS_PER_S = 1000.0
 # An interval from a rate to its double shrinks to an eighth of that rate.
 NUM_HALVINGS = 3
@@ -42,8 +44,10 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """What host memory gains one model: by load, how many times shorter TTFT is and what share of
-    TPOT goes; and more requests.
+    """The gain of one model through host memory.
+
+    By load, ``ttft_ratios`` say how many times shorter TTFT is, and ``tpot_reductions`` by which
+    share TPOT falls. ``throughput_ratio`` is the request rate over the baseline's, at equal TTFT.
     """
 
     model: str
@@ -59,7 +63,7 @@ def gains() -> tuple[Gain, ...]:
 
 
 def multi_round_table(found: Sequence[Gain]) -> Table:
-    """The ends of the published ranges beside ours."""
+    """Return the ends of the published ranges beside the simulated ones."""
     values = {
         "ttft_ratio": {
             f"{gain.model} at {load:.0%}": ratio
@@ -117,8 +121,9 @@ def _gain(model: str) -> Gain:
 
 
 def highest_rate(cluster: Cluster, model: str, rate_per_s: float, ttft_s: float) -> float:
-    """Return the highest rate at which the mean TTFT is no longer than that: first doubling, then halving
-    what is left.
+    """Return the highest rate of requests whose mean TTFT is at most ``ttft_s``.
+
+    The search doubles the rate first, then halves the interval.
     """
     low = rate_per_s
     high = 2 * rate_per_s
@@ -137,7 +142,7 @@ def highest_rate(cluster: Cluster, model: str, rate_per_s: float, ttft_s: float)
 
 
 def served(cluster: Cluster, model: str, requests_per_s: float) -> ServingMetrics:
-    """Return what becomes of the conversations at that rate of requests."""
+    """Return the metrics of the conversations at that rate of requests."""
     talks = MultiRound(
         num_users=NUM_USERS,
         num_rounds=NUM_ROUNDS,

@@ -1,4 +1,4 @@
-"""Load or compute: Mooncake's least rate, and the prefix from which loading wins on a B200."""
+"""Load or compute: Mooncake's least rate, and the prefix from which loading is faster on a B200."""
 
 from dataclasses import dataclass, replace
 
@@ -19,23 +19,24 @@ SETUPS = (
     ("llama-3.3-70b", "fp8"),
     ("qwen2.5-72b", "fp8"),
 )
-"""Model and type of its arithmetic: the sources at hand say neither."""
+"""Models and types of their arithmetic to try: the sources at hand say neither."""
 
 PUBLISHED_TOKENS = 262_144
-"""The tokens from which LMCache says that loading wins at 32 Gbit/s."""
+"""Tokens from which loading is faster at 32 Gbit/s, according to LMCache."""
 
 CHUNK_TOKENS = 256
-"""What starts within the first chunk of LMCache, starts at once."""
+"""Tokens of LMCache's first chunk; a crossover within it counts as always."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossover:
-    """How many tokens a prefix must have for loading to win at each of the rates; None: never.
+    """Tokens from which loading a prefix is faster, at each of the rates; None if it never is.
 
-    ``attention_ratio``: how many times as long as its weights a prefix of PUBLISHED_TOKENS takes
-    in attention. That loading wins from there on at 32 Gbit/s, and always at 64, asks for at most 1,
-    whatever the rate of computation and the bytes of a token: at 32 Gbit/s a token takes twice as
-    long as at 64, so attention may at most double what the weights take.
+    ``attention_ratio`` is the time of attention over that of the weights, for a prefix of
+    PUBLISHED_TOKENS. The paper says that loading is faster from there on at 32 Gbit/s, and always
+    at 64. Both together need a ratio of at most 1, whatever the rate of computation and the bytes
+    of a token. At 32 Gbit/s a token takes twice as long as at 64, so attention may at most double
+    the time of the weights.
     """
 
     model: str
@@ -45,7 +46,9 @@ class Crossover:
 
     @property
     def is_in_the_papers_order(self) -> bool:
-        """Whether loading wins always at 64 and 128 Gbit/s, and only for longer prompts at 32."""
+        """Whether loading is always faster at 64 and 128 Gbit/s, and only for longer prompts
+        at 32.
+        """
         slow, *others = (self.tokens[rate] for rate in RATES_GBIT)
         return (
             slow is not None
@@ -55,7 +58,7 @@ class Crossover:
 
 
 def reuse_table() -> Table:
-    """Mooncake's criterion, and beside it what the model's own layers ask for."""
+    """Return Mooncake's criterion, and the least rate for the model's own layers beside."""
     return Table(
         name="reuse",
         title="Mooncake's criterion: the least rate at which loading pays",
@@ -66,7 +69,7 @@ def reuse_table() -> Table:
 
 
 def crossover_table(found: tuple[Crossover, ...]) -> Table:
-    """The one figure that is published, beside ours for several models."""
+    """Return the one published figure, beside the simulated one of several models."""
     (row,) = rows("crossover")
     return Table(
         name="crossover",
@@ -80,7 +83,7 @@ def crossover_table(found: tuple[Crossover, ...]) -> Table:
 
 
 def crossovers() -> tuple[Crossover, ...]:
-    """Ours, for every set-up and rate."""
+    """Return the simulated crossovers of every set-up."""
     return tuple(_crossover(model, dtype) for model, dtype in SETUPS)
 
 

@@ -1,6 +1,4 @@
-"""Engines on 8 H100 GPUs with and without tiers of KV, as the tables that need a serving engine
-share them.
-"""
+"""Engines on 8 H100 GPUs, with and without tiers of KV, for all tables that need an engine."""
 
 from collections.abc import Sequence
 
@@ -15,15 +13,16 @@ from sim.serving.tier import TierSpec
 
 MACHINE = "h100-x8"
 BLOCK_TOKENS = 64
-"""Tokens of a block of the GPU's cache: larger than vLLM's 16 to be quicker; prompts of 10,000
-tokens lose nothing that shows.
+"""Tokens of a block of the GPU's cache.
+
+The block is larger than vLLM's 16, to be quicker; prompts of 10,000 tokens lose nothing that shows.
 """
 
 
 def cluster_of(model: str, num_gpus: int, tiers: Sequence[TierSpec] = ()) -> Cluster:
-    """One instance, all defaults except for the blocks.
+    """Return one instance with all defaults except for the blocks.
 
-    Raises InputError where the model does not fit.
+    Raises InputError if the model does not fit.
     """
     spec = ServingSpec.model_validate(
         {
@@ -38,13 +37,14 @@ def cluster_of(model: str, num_gpus: int, tiers: Sequence[TierSpec] = ()) -> Clu
 
 
 def metrics_of(cluster: Cluster, source: Source) -> ServingMetrics:
-    """What becomes of the requests."""
+    """Serve the requests and return their metrics."""
     return serve(cluster, source).metrics
 
 
 def fewest_gpus(model: str, counts: Sequence[int] = (1, 2, 4, 8)) -> int:
-    """The fewest GPUs whose KV holds one context of the model's full length, without which vLLM
-    does not start.
+    """Return the fewest GPUs whose KV holds one context of the model's full length.
+
+    Without that room vLLM does not start.
     """
     for count in counts:
         try:

@@ -11,13 +11,13 @@ from validation.published.target import Target, between
 
 TTFT = "ttft_ratio"
 NO_GAIN_RATIO = 0.98
-"""TTFT of more than this is no gain."""
+"""Ratio of TTFT above which there is no gain."""
 SHORTEST_TOKENS = 1_000
-"""The one prefix for which the source sees no gain."""
+"""Tokens of the one prefix for which the source sees no gain."""
 
 
 def serving_summary(gains: Sequence[Gain], changes: Sequence[Change]) -> Iterator[SummaryLine]:
-    """One line a target."""
+    """Yield one line for each target."""
     yield _in_range(
         "TTFT, multi-round, three models",
         "ttft_ratio",

@@ -7,14 +7,14 @@ from validation.published.target import Target, near, rounded, untargeted
 
 TRANSFER_ERROR_FRACTION = 0.05
 HIT_RATE_DIGITS = 2
-"""Digits of a percentage: four of the rate."""
+"""Digits of a hit rate in percent after the point, which are four of the rate."""
 
 CROSSOVER_ERROR_FRACTION = 0.2
 SKIPPED = "skipped: needs Mooncake's conversation trace, a file of requests"
 
 
 def summary_of(tables: tuple[Table, ...], found: tuple[Crossover, ...]) -> tuple[SummaryLine, ...]:
-    """One line a target, in the order of the tables."""
+    """Return one line for each target, in the order of the tables."""
     by_name = {table.name: table for table in tables}
     lines = [_transfer(cell) for cell in by_name["transfer"].cells]
     lines += [_reuse(cell) for cell in by_name["reuse"].cells]
@@ -39,7 +39,10 @@ def _reuse(cell: Cell) -> SummaryLine:
 
 
 def _order(found: tuple[Crossover, ...]) -> SummaryLine:
-    """The paper has one set-up, unnamed: one of ours in its order is all that can be asked."""
+    """Return the set-ups that are in the paper's order.
+
+    The paper has one set-up and does not name it, so one in its order meets the target.
+    """
     slow, *others = RATES_GBIT
     right = [f"{each.model} in {each.dtype}" for each in found if each.is_in_the_papers_order]
     words = f"{' and '.join(map(str, others))} Gbit/s always, {slow} not: some set-up"
@@ -55,7 +58,7 @@ def _set_up(found: Crossover) -> SummaryLine:
 
 
 def _arithmetic(found: tuple[Crossover, ...]) -> SummaryLine:
-    """What both of the paper's statements ask of a model, and what ours have."""
+    """Return the ratios of attention, beside what both of the paper's statements need."""
     ratios = [each.attention_ratio for each in found]
     words = f"{min(ratios):.1f} to {max(ratios):.1f}; both statements at once need 1 at most"
     return untargeted("B200: attention over weights at 256K tokens", words)

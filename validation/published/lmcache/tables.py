@@ -1,4 +1,4 @@
-"""LMCache's tables against the simulator: those that need no engine, and those that serve requests."""
+"""Compare LMCache's tables with the simulator: tables without an engine, and tables that serve."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from validation.published.reproduction import Reproduction
 
 
 def reproduce_lmcache(seed: int, requests: Path | None) -> Reproduction:
-    """All of LMCache's tables; without a request trace its hit rates are skipped."""
+    """Reproduce all of LMCache's tables; without a request trace its hit rates are skipped."""
     closed = reproduce_without_engine(seed, requests)
     served = gains()
     changed = changes(seed)
@@ -25,7 +25,7 @@ def reproduce_lmcache(seed: int, requests: Path | None) -> Reproduction:
 
 
 def reproduce_without_engine(seed: int, requests: Path | None) -> Reproduction:
-    """The tables that take no more than arithmetic and a replay."""
+    """Reproduce the tables that need only arithmetic and a replay."""
     found = crossovers()
     tables = [transfer_table(), reuse_table(), crossover_table(found)]
     if requests is not None:

@@ -1,4 +1,4 @@
-"""Pages against chunks: what the size of a message makes of a link's rate."""
+"""Pages against chunks: the rate of a link by the size of a message."""
 
 from hwprofiles.units import BITS_PER_BYTE, GIGA
 from sim.model.library import load_model
@@ -12,7 +12,9 @@ ONE_LAYER = "one layer"
 
 
 def transfer_table() -> Table:
-    """Rates of CPU to GPU, for a message of one layer of a page, and of all layers of a chunk."""
+    """Return rates from CPU to GPU for a message of one layer of a page, and of all layers of a
+    chunk.
+    """
     return Table(
         name="transfer",
         title="KV from CPU to GPU: pages and chunks",

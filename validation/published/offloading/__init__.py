@@ -1,1 +1,3 @@
-"""MoE-Lightning, MoE-Infinity, ProMoE and Mixtral-Offloading: their own figures and our runs."""
+"""MoE-Lightning, MoE-Infinity, ProMoE and Mixtral-Offloading: their published figures and our
+runs.
+"""

@@ -1,4 +1,6 @@
-"""Mixtral-Offloading's table of speeds: whole, and what its own rows leave beside copies."""
+"""Mixtral-Offloading's table of speeds: simulated whole, and from what its rows leave beside
+copies.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,16 +25,19 @@ SLOTS: Mapping[str, int] = {"RTX 3060": 2}
 NUM_LAYERS = 32
 MODEL = "mixtral-8x7b"
 NUM_MATRICES = 4 + 2 * 3
-"""Quantised matrices of a layer that a token multiplies: attention's and those of two experts."""
+"""Quantised matrices of a layer that a token multiplies: those of attention and of two experts."""
 KERNELS_PER_MATRIX = 2 * 3 + 1
-"""What the released ``forward_triton`` starts: conversion, difference and product for the scales and for the
-zeros, which are quantised themselves, and the multiplication.
+"""Kernels that the released ``forward_triton`` starts for a matrix.
+
+The kernels are conversion, difference and product for the scales and for the zeros, which are
+quantised themselves, and the multiplication.
 """
 NUM_WEIGHTS = 2 * (4096 + 1024) * 4096 + 2 * 3 * 14336 * 4096
-"""Weights of these matrices."""
+"""Weights of the NUM_MATRICES matrices."""
 BYTES_READ_PER_WEIGHT = 4
-"""Beside the weight: the released Triton kernel loads a 16-bit scale and a 16-bit zero for every
-weight. Weights with the same scale stand far apart, so caches are taken to hold none of them.
+"""Bytes read beside each weight: the released Triton kernel loads a 16-bit scale and a 16-bit zero.
+
+Weights with the same scale stand far apart, so caches are taken to hold none of them.
 """
 ASSUMPTIONS = (
     "The time of a layer that is not copies is what the row without cache and speculation leaves beside copying "
@@ -41,8 +46,9 @@ ASSUMPTIONS = (
 
 
 def speed_cell(row: PublishedRow, seed: int) -> Cell:
-    """The full algorithm with what the code does beside copies; beside it no speculation, and the
-    loop of transformers alone.
+    """Return the speed of the full algorithm with all that the code does beside copies.
+
+    Beside it stand the speed without speculation, and that with the loop of transformers alone.
     """
     name, overrides = MACHINES[row.environment]
     machine = load_machine(name, overrides)
@@ -59,8 +65,8 @@ def speed_cell(row: PublishedRow, seed: int) -> Cell:
 def quantised_ns(machine: Machine) -> float:
     """Return ns that a layer's quantised matrices take beside the loop and beside their own bytes.
 
-    That is the host's time for their kernels, and the GPU's for reading scales and zeros. The loop asks for
-    lists of tokens, so the host waits for the GPU in every layer and the two add up.
+    The time is the host's for kernels, and the GPU's for reading scales and zeros. The loop asks
+    for lists of tokens, so the host waits for the GPU in every layer and the two add up.
     """
     host_ns = NUM_MATRICES * KERNELS_PER_MATRIX * kernel_overhead_ns(MODEL, machine)
     read_s = NUM_WEIGHTS * BYTES_READ_PER_WEIGHT / machine.gpu.memory_bytes_per_s.effective
@@ -68,7 +74,10 @@ def quantised_ns(machine: Machine) -> float:
 
 
 def ablation_table(seed: int, environments: tuple[str, ...] = ENVIRONMENTS) -> Table:
-    """Speeds with and without speculation, from the row of each GPU that has neither it nor a cache."""
+    """Return speeds with and without speculation.
+
+    For each GPU they follow from its row without speculation and cache.
+    """
     rows = {(row.environment, row.system): row for row in _rows()}
     cells = []
     for environment in environments:
@@ -111,7 +120,9 @@ def _tpot_s(row: PublishedRow, system: str, layer_overhead_ns: float, seed: int)
 
 
 def _policy(system: str) -> Policy:
-    """The released code swaps, copying each victim back over the same stream; the paper's rows
+    """Return the policy of a row, without writing victims back.
+
+    The released code swaps, and copies each victim back over the same stream. The paper's rows
     leave no time for that (its page says how), and weights do not change.
     """
     if system == WITHOUT_CACHE:

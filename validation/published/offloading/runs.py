@@ -28,15 +28,19 @@ MACHINES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Tesla T4": ("Tesla T4 + Xeon E5-2690 v4 + 8x16GB DDR4-2400", ()),
 }
-"""The machine of each environment, and what is set otherwise. Hosts are not named by the papers,
-except for S1 and S2 (24 cores as a cloud counts them, 192 GB) and the 100 GB/s of S2's memory.
-Mixtral-Offloading's RTX 3060 is on PCIe 3 (its section 4.3): the rate of Fiddler's PCIe 3 machine.
+"""The machine of each environment, and its overrides.
+
+The papers name no hosts except S1 and S2 (24 cores as a cloud counts them, 192 GB), and the 100
+GB/s of S2's memory. Mixtral-Offloading's RTX 3060 is on PCIe 3 (its section 4.3), at the rate of
+Fiddler's PCIe 3 machine.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OffloadingRun:
-    """One run: where, of what, how much and by which policy; ``slots`` of each layer are imposed."""
+    """One run: machine, model, policy and batch; ``slots`` sets the resident experts of each
+    layer.
+    """
 
     environment: str
     model: str
@@ -47,7 +51,7 @@ class OffloadingRun:
     layer_overhead_ns: float = 0.0
 
     def run(self, seed: int) -> Metrics:
-        """Return its metrics. Raises InputError where nothing fits."""
+        """Return the metrics of the run. Raises InputError if nothing fits."""
         name, overrides = MACHINES[self.environment]
         if self.layer_overhead_ns:
             overrides = (*overrides, f"host.layer_overhead_ns={self.layer_overhead_ns}")
@@ -69,7 +73,7 @@ class OffloadingRun:
 
 
 def lightning(micro_batch: int) -> Policy:
-    """Return MoE-Lightning with the paper's micro-batch, attention on the CPU, experts on the GPU."""
+    """Return MoE-Lightning with that micro-batch, attention on the CPU, and experts on the GPU."""
     policy = with_settings(find_policy("moe-lightning"), {"kv_layers": "0", "ffn_on_gpu": "true"})
     feeding = replace(
         policy.feeding,

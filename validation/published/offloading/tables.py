@@ -1,4 +1,4 @@
-"""Four papers' own figures against the simulator: a table for each."""
+"""Compare four papers' own figures with the simulator, in a table for each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,9 +29,9 @@ SEQUENCES: Mapping[tuple[str, str], tuple[int, int]] = {
 
 PROMOE_MODELS = ("deepseek-v2-lite", "qwen1.5-moe-a2.7b")
 RESIDENT_FRACTIONS = (0.5, 0.25, 0.75)
-"""Shares of the experts that the GPU holds: ProMoE's are not in the sources at hand."""
+"""Shares of the experts that the GPU holds. ProMoE's own are not in the sources at hand."""
 HOSTS = {"eager loop": True, "no host time": False}
-"""ProMoE runs in transformers, whose loop over experts takes host time, or in llama.cpp."""
+"""Host times to try: ProMoE runs in transformers, whose loop takes host time, or in llama.cpp."""
 
 TITLES = {
     "moe-lightning": "MoE-Lightning (arXiv 2411.11217)",
@@ -57,7 +57,9 @@ def reproduce_one(name: str) -> Callable[[int, Path | None], Reproduction]:
     """Return the function that reproduces the paper of that name."""
 
     def reproduce(seed: int, routing_popularity: Path | None) -> Reproduction:
-        """Return its table. Raises InputError for a popularity file, which it has no use for."""
+        """Return the paper's table. Raises InputError for a popularity file, which it does not
+        use.
+        """
         refuse_popularity(routing_popularity, name, "its models have routings of their own")
         cells = tuple(_CELLS[name](row, seed) for row in _rows(name))
         table = Table(name=name, title=TITLES[name], assumptions=ASSUMPTIONS[name], cells=cells)
@@ -134,7 +136,10 @@ def _promoe_cell(row: PublishedRow, seed: int) -> Cell:
 
 
 def _promoe_jobs(row: PublishedRow, is_eager: bool) -> tuple[OffloadingRun, ...]:
-    """An LRU's run of each model; eager loops cost the host what was measured of 60 experts."""
+    """Return a run of an LRU for each model.
+
+    In eager loops, the host time is that measured of 60 experts.
+    """
     machine = load_machine(MACHINES[row.environment][0])
     # The hooks belong to another engine; ProMoE runs in transformers without it.
     loop_ns = layer_overhead_ns("qwen1.5-moe-a2.7b", machine, has_hooks=False)
@@ -167,4 +172,4 @@ _CELLS: Mapping[str, Callable[[PublishedRow, int], Cell]] = {
 _FURTHER: Mapping[str, tuple[Callable[[int], Table], ...]] = {
     "mixtral-offloading": (ablation_table,)
 }
-"""Tables of a paper beside its first."""
+"""Functions that make a paper's tables beside its first."""

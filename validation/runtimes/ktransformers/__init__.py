@@ -1,4 +1,4 @@
-"""Files that KTransformers reads."""
+"""Write files that KTransformers reads."""
 
 from validation.runtimes.ktransformers.mask_file import save_mask
 

@@ -9,7 +9,9 @@ from planner.export.ktransformers.mask import Counts
 
 
 def save_mask(counts: Counts, path: Path) -> None:
-    """Write counts as sglang-kt 0.7.2 reads them. Raises InputError where that cannot be written."""
+    """Write counts as sglang-kt 0.7.2 reads them. Raises InputError if the file cannot be
+    written.
+    """
     try:
         torch.save({"logical_count": torch.from_numpy(counts)}, path)
     except (OSError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""llama.cpp run for real: small random files, runs and their times, laws of its kernels."""
+"""Run llama.cpp for real: small random files, runs and their times, and laws of its kernels."""
 
 from validation.runtimes.llama_cpp.history_rows import history_rows
 from validation.runtimes.llama_cpp.kernel_file import runtime_kernels, with_kernels

@@ -1,5 +1,6 @@
-"""llama.cpp by its program llama-bench: a process a run, whose times are read from its JSON lines
-and whose CPU time at its progress lines.
+"""Run llama.cpp by its program llama-bench, a process for each run.
+
+Times are read from its JSON lines, and CPU time is taken at its progress lines.
 """
 
 import json
@@ -19,16 +20,17 @@ from validation.runtimes.llama_cpp.sample import Sample
 from validation.runtimes.llama_cpp.settings import RunSettings
 
 NUM_RUNS = 3
-"""Runs of one call; the last one has no mark at its end."""
+"""Runs of one call. The last run is not counted, because nothing marks its end."""
 
 RUN_WORDS = ("prompt run", "generation run")
-"""What a progress line says when a run begins that is timed."""
+"""Words of a progress line at the beginning of a timed run."""
 
 
 class BenchSession:
-    """Runs llama-bench anew for every sample. ``servers`` are processes whose CPU time counts too.
+    """Runs llama-bench anew for every sample.
 
-    Raises InputError where llama-bench fails, with its last words.
+    ``servers`` are processes whose CPU time counts, too. Raises InputError with llama-bench's last
+    words if llama-bench fails.
     """
 
     def __init__(
@@ -50,18 +52,18 @@ class BenchSession:
 
     @property
     def program(self) -> str:
-        """llama-bench and its build."""
+        """llama-bench with its build and backends."""
         found = self._found or self._run(0, 1).found
         return f"llama-bench {found['build_commit']} ({found['build_number']}), {found['backends']}"
 
     @property
     def model_file(self) -> Path:
-        """The file that it runs."""
+        """The GGUF file that the session runs."""
         return self._settings.model_file
 
     @property
     def log(self) -> LoadLog:
-        """What it says while it loads the file."""
+        """The log of llama-bench while it loads the file."""
         if self._log is None:
             self._log = read_load_log(self._run(0, 1, is_verbose=True).log)
         return self._log
@@ -75,7 +77,7 @@ class BenchSession:
         return self._run(0, tokens).sample(tokens, self._settings.threads, self._has_gpu)
 
     def close(self) -> None:
-        """Do nothing: nothing stays between runs."""
+        """Do nothing: no process stays between runs."""
 
     def _run(self, prompt_tokens: int, output_tokens: int, *, is_verbose: bool = False) -> "_Run":
         command = [
@@ -92,15 +94,16 @@ class BenchSession:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One call of llama-bench: its JSON line, its log, and CPU seconds where each run began."""
+    """One call of llama-bench: its JSON line, its log, and CPU seconds at the start of each run."""
 
     found: dict[str, Any]
     log: str
     marks_s: tuple[float | None, ...]
 
     def sample(self, tokens: int, threads: int, has_gpu: bool) -> Sample:
-        """All runs but the last, whose end has no mark; by the clock where the system tells no CPU
-        time.
+        """Return all runs but the last, whose end has no mark, as one sample.
+
+        If the system tells no CPU time, the time is the clock's.
         """
         first = self.marks_s[0]
         last = self.marks_s[-1]
@@ -119,9 +122,9 @@ class _Run:
 
 
 def _followed(command: Sequence[str], servers: Sequence[int]) -> _Run:
-    """Run the command, and take CPU times where its progress says that a run begins.
+    """Run the command, and take CPU times at the progress lines of new runs.
 
-    Raises InputError where it fails.
+    Raises InputError if the command fails.
     """
     # Results go to a file: of two pipes, the one not being read could fill up and stop the run.
     with tempfile.TemporaryFile("w+") as results:
@@ -155,8 +158,9 @@ def _total_cpu_s(processes: Sequence[int]) -> float | None:
 def bench_arguments(
     settings: RunSettings, overrides: Sequence[str], rpc: Sequence[str]
 ) -> list[str]:
-    """The arguments of llama-bench: it separates overrides by a semicolon, and states switches as
-    0 and 1.
+    """Return the arguments of llama-bench.
+
+    llama-bench separates overrides by a semicolon, and states switches as 0 and 1.
     """
     own = settings.arguments
     found = ["-m", str(settings.model_file), "-t", str(settings.threads)]

@@ -1,4 +1,4 @@
-"""What was run of a plan as rows of the local history."""
+"""Rows of the local history for the runs of a plan."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from validation.runtimes.llama_cpp.wheel import SHORT_PROMPT_TOKENS
 def history_rows(
     ran: PlanRun, *, machine: str, file: Path, stamp: str, line: str
 ) -> list[MeasuredRow]:
-    """A row for each set of arguments, those of loopback devices left out: no machine has them.
+    """Return a row for each set of arguments that ran; ``line`` is the plan's.
 
-    ``line`` is that of the plan.
+    Runs on loopback devices give no rows, because no machine has such devices.
     """
     if ran.device == LOOPBACK:
         return []
@@ -48,7 +48,7 @@ def _row(ran: PlanRun, option: RanOption, row_id: str, where: tuple[str, Path, s
 
 
 def bytes_per_weight(model: Model) -> str:
-    """The rates of a file's classes as a row states them."""
+    """Return the bytes per weight of a file's tensor classes, as a row states them."""
     # The last layer, because the first layers of some models have no experts.
     layer = model.layers[-1]
     experts = layer.bytes[TensorClass.EXPERT] / layer.params[TensorClass.EXPERT]
@@ -59,7 +59,9 @@ def bytes_per_weight(model: Model) -> str:
 
 
 def _line(ran: PlanRun, option: RanOption, line: str) -> str:
-    """The arguments of an option: those of the plan, or what its rival states instead or besides."""
+    """Return the arguments of an option: the plan's, or its rival's instead of them or added to
+    them.
+    """
     threads = f"-t {option.arguments.threads}"
     if option is ran.plan:
         return f"{line} {threads}"

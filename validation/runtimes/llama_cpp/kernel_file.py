@@ -19,7 +19,7 @@ Data = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What measured, in words, and when."""
+    """The measurement in words, and its date."""
 
     text: str
     day: str
@@ -33,7 +33,7 @@ class _Source:
 def runtime_kernels(measured: Measured, laws: FittedLaws, version: str) -> RuntimeKernels:
     """Return the laws as a machine file has them. ``version`` is Rosin's.
 
-    Raises InputError where noise hides a rate.
+    Raises InputError if noise hides a rate of decoding.
     """
     points = measured.points
     source = _Source(_words(measured, version), date.today().isoformat())
@@ -62,8 +62,9 @@ def runtime_kernels(measured: Measured, laws: FittedLaws, version: str) -> Runti
 
 
 def with_kernels(machine: Machine, kernels: RuntimeKernels) -> Machine:
-    """The machine with these laws, instead of those that it had for the same program, device and
-    threads.
+    """Return the machine with these laws.
+
+    The machine's former laws for the same program, device and threads are replaced.
     """
     own = (kernels.runtime, kernels.device, kernels.threads)
     kept = [

@@ -1,4 +1,4 @@
-"""Laws of kernels, fitted on what small files took.
+"""Fit laws of kernels to the times of small files.
 
 Every term is at least 0 (non-negative least squares), and every point counts by its relative error.
 """
@@ -17,16 +17,17 @@ from sim.runtimes.placement import HOST
 from validation.runtimes.llama_cpp.kernel_points import KernelPoint
 
 Terms = Mapping[tuple[str, str], float]
-"""Amounts of work by format (empty: of none) and kind."""
+"""Amounts of work by format (empty for work without a format) and kind."""
 
 ERROR_PERCENTILE = 80
-"""The percentile of errors on shapes left out: the share that intervals of runtimes cover."""
+"""Percentile of errors on left-out shapes, the share that intervals of runtimes cover."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedLaws:
-    """Seconds by format and kind of work, for answers and for prompts, and how far both are off on
-    shapes that were left out of the fit.
+    """Seconds by format and kind of work, for decoding and for prompts.
+
+    Errors are those on shapes that were left out of the fit.
     """
 
     decode: Mapping[tuple[str, str], float]
@@ -37,15 +38,18 @@ class FittedLaws:
 
 
 def fit_laws(points: Sequence[KernelPoint]) -> FittedLaws:
-    """Fit both phases. Errors are those of each shape by laws of the others (none of one shape)."""
+    """Fit laws of both phases.
+
+    Errors are those of each shape by laws of the other shapes. With one shape there are none.
+    """
     nodes = nodes_per_layer(points)
 
     def decode_terms(point: KernelPoint) -> Terms:
-        """What a token of an answer takes of each kind of work."""
+        """Return the amounts of each kind of work of a decoded token."""
         return decode_amounts(point.model, nodes)
 
     def prompt_terms(point: KernelPoint) -> Terms:
-        """What a prompt takes of each kind of work."""
+        """Return the amounts of each kind of work of a prompt."""
         return prompt_amounts(point.model, point.prompt_tokens)
 
     decoded = [point.decode.token_s for point in points]
@@ -60,9 +64,9 @@ def fit_laws(points: Sequence[KernelPoint]) -> FittedLaws:
 
 
 def nodes_per_layer(points: Sequence[KernelPoint]) -> float:
-    """Nodes of the graph that a layer adds, by the logs of files of different depth.
+    """Return the nodes that a layer adds to the graph, by the logs of files of different depths.
 
-    Where the logs do not say, 1: the law is then for a whole layer.
+    Return 1 if the logs do not tell; the law is then for a whole layer.
     """
     known = [(point.model.num_layers, point.num_nodes) for point in points if point.num_nodes]
     depths = np.array([depth for depth, _ in known], float)
@@ -72,7 +76,7 @@ def nodes_per_layer(points: Sequence[KernelPoint]) -> float:
 
 
 def decode_amounts(model: Model, nodes: float) -> Terms:
-    """Bytes, rows and matrices by format, and nodes, of one token."""
+    """Return bytes, rows and matrices by format, and nodes, of one decoded token."""
     work = _host_work(model)
     found: dict[tuple[str, str], float] = {}
     for name, products in work.products.items():
@@ -84,7 +88,9 @@ def decode_amounts(model: Model, nodes: float) -> Terms:
 
 
 def prompt_amounts(model: Model, tokens: int) -> Terms:
-    """Multiplications by format, of routed experts and of the rest, and layers times tokens."""
+    """Return multiplications by format, for routed experts and the rest, and layers times
+    tokens.
+    """
     work = _host_work(model)
     found: dict[tuple[str, str], float] = {}
     for name, products in work.products.items():
@@ -111,7 +117,7 @@ def _fit(
     terms_of: Callable[[KernelPoint], Terms],
     seconds: Sequence[float],
 ) -> dict[tuple[str, str], float]:
-    """Seconds by kind of work."""
+    """Return the seconds of each unit of work, by format and kind."""
     rows = [terms_of(point) for point in points]
     names = sorted({key for row in rows for key in row})
     amounts = np.array([[row.get(name, 0.0) for name in names] for row in rows])
@@ -128,7 +134,7 @@ def _left_out(
     terms_of: Callable[[KernelPoint], Terms],
     seconds: Sequence[float],
 ) -> tuple[float, ...]:
-    """Errors of each shape's points by laws that were fitted on the other shapes."""
+    """Return errors of each shape's points by laws that were fitted to the other shapes."""
     errors = []
     shapes = sorted({point.shape_name for point in points})
     if len(shapes) < 2:
@@ -144,5 +150,5 @@ def _left_out(
 
 
 def error_fraction(errors: Sequence[float]) -> float:
-    """The error that 80 % of points stay within; 0 of none."""
+    """Return the size that 80 % of the errors stay within; 0 without errors."""
     return float(np.percentile(np.abs(errors), ERROR_PERCENTILE)) if errors else 0.0

@@ -1,4 +1,6 @@
-"""Small random files run by llama.cpp, interleaved, and timed: the points that laws are fitted on."""
+"""Run small random files with llama.cpp, interleaved and timed: the points that laws are
+fitted to.
+"""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,19 +18,19 @@ from validation.runtimes.llama_cpp.settings import RunLoad, RunSettings
 from validation.runtimes.llama_cpp.shapes import Case
 
 OpenSession = Callable[[RunSettings, int], LlamaSession]
-"""Loads a file of a vocabulary of that many tokens."""
+"""Function that loads a file; its second argument is the size of the vocabulary in tokens."""
 
 OnStage = Callable[[str, float], None]
-"""Called with what is being done, and the share of it that is done."""
+"""Function called with the name of the present stage, and the share of it that is done."""
 
 
 EFFORT = RunLoad(rounds=6)
-"""How often each file runs, and how much at a time, where nobody says otherwise."""
+"""The default number of rounds, with the default tokens of each run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelPoint:
-    """A file, and what a token of an answer and one of a prompt took."""
+    """A file, and the times of a decoded token and of a prompt's token."""
 
     name: str
     shape_name: str
@@ -41,7 +43,7 @@ class KernelPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """All points, and the program that they were measured with."""
+    """All points, and the program and threads with which they were measured."""
 
     program: str
     threads: int
@@ -57,9 +59,9 @@ def measure_points(
     effort: RunLoad = EFFORT,
     on_stage: OnStage = lambda stage, share: None,
 ) -> Measured:
-    """Write the files, load all of them, and run each once a round; files are removed afterwards.
+    """Write the files, load all of them, and run each once a round; then remove the files.
 
-    Raises InputError where a format does not fit a shape, or llama.cpp refuses a file.
+    Raises InputError if a format does not fit a shape, or if llama.cpp refuses a file.
     """
     files = [_written(case, folder) for case in cases]
     # Read back from the files, so that work is counted of what is run.
@@ -96,7 +98,7 @@ def measure_points(
 def _rounds(
     sessions: Sequence[LlamaSession], effort: RunLoad, on_stage: OnStage
 ) -> tuple[list[list[Sample]], list[list[Sample]]]:
-    """Every session once a round, forwards and backwards in turn, after a round that warms up."""
+    """Run every session once a round, in alternating order, after a round that warms up."""
     decodes: list[list[Sample]] = [[] for _ in sessions]
     prefills: list[list[Sample]] = [[] for _ in sessions]
     for session in sessions:
@@ -113,7 +115,10 @@ def _rounds(
 
 
 def _written(case: Case, folder: Path) -> Path:
-    """The case's file; one that differs in experts a token alone is copied."""
+    """Return the case's file, written if need be.
+
+    A file that differs from another in experts a token alone is a copy of it.
+    """
     path = folder / f"{case.name}.gguf"
     for other in range(1, case.shape.num_experts + 1):
         # Weights do not depend on how many experts a token takes, and drawing them is slow.

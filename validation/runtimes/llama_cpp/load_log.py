@@ -1,4 +1,4 @@
-"""What llama.cpp says while it loads a file: buffers by device, overridden tensors, graph nodes."""
+"""Read llama.cpp's log of loading a file: buffers by device, overridden tensors, graph nodes."""
 
 import re
 from collections import defaultdict
@@ -13,13 +13,14 @@ _OVERRIDDEN = re.compile(r"tensor (\S+) \(.*?\) buffer type overridden to (\S+)"
 _NODES = re.compile(r"graph: nodes = (\d+)|graph nodes\s*=\s*(\d+)")
 
 HOST_BUFFERS = re.compile(r"CPU|.*_Host$")
-"""Buffers in host memory: CPU, CPU_REPACK, CPU_Mapped, CUDA_Host and the like."""
+"""Names of buffers in host memory: CPU, CPU_REPACK, CPU_Mapped, CUDA_Host and the like."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadLog:
-    """Bytes of weights, of KV cache and for computing by buffer; tensors whose buffer was
-    overridden; nodes of the graph of one step.
+    """Bytes of weights, KV cache and computing by buffer, and nodes of the graph of one step.
+
+    ``overridden`` has the buffer of each tensor that an override moves.
     """
 
     weights: Mapping[str, float]
@@ -35,7 +36,7 @@ class LoadLog:
 
 
 def read_load_log(text: str) -> LoadLog:
-    """Read the log. The last size that is stated of a buffer counts."""
+    """Read the log. The last stated size of each buffer counts."""
     sizes: dict[str, dict[str, float]] = defaultdict(dict)
     for name, kind, number in _BUFFER.findall(text):
         sizes[kind][name] = float(number) * MIB

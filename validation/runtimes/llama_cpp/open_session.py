@@ -1,4 +1,4 @@
-"""Which llama.cpp runs: llama-bench where it is named or found, else the wheel."""
+"""Choose the llama.cpp to run: llama-bench if it is named or found, else the wheel."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ BENCH = "llama-bench"
 
 
 def session_opener(binary: Path | None) -> OpenSession:
-    """What opens sessions. Raises InputError where no llama.cpp is found."""
+    """Return a function that opens sessions. Raises InputError if no llama.cpp is found."""
     found = find_bench(binary)
     if found is not None:
         return lambda settings, vocab: BenchSession(found, settings)
@@ -26,7 +26,8 @@ def session_opener(binary: Path | None) -> OpenSession:
 
 
 def find_bench(binary: Path | None) -> Path | None:
-    """llama-bench as it is named (or the folder that it is in), or where the search path has it.
+    """Return the path of llama-bench: the named file, one in the named folder, or one on the search
+    path.
 
     Raises InputError for a name that leads nowhere.
     """

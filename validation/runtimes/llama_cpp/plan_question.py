@@ -1,4 +1,4 @@
-"""What is run for a plan: arguments out of its file or as typed, a GGUF file, and its rivals."""
+"""The runs for a plan: arguments from its file or as typed, a GGUF file, and rivals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -57,15 +57,17 @@ class PlanQuestion:
 
     @property
     def arguments(self) -> LlamaArguments:
-        """The arguments as llama.cpp reads them. Raises InputError for what it refuses."""
+        """The arguments as llama.cpp reads them. Raises InputError for arguments that it
+        refuses.
+        """
         return read_llama_arguments(self.line, LLAMA_CPP)
 
 
 def read_question(path: Path, runtime: str, line: str | None) -> PlanQuestion:
-    """The question of a plan file. ``line`` replaces the arguments in it.
+    """Read the question of a plan file. ``line`` replaces the arguments in it.
 
     Raises InputError for a file that is no plan, that is for another runtime, or that has no
-    arguments where none are typed.
+    arguments if none are typed.
     """
     data: Mapping[str, Any] = read_yaml(path, "plan")
     file = validated(_PlanFile, data, path)
@@ -81,7 +83,9 @@ def read_question(path: Path, runtime: str, line: str | None) -> PlanQuestion:
 
 
 def _near(name: str, path: Path) -> str:
-    """A name that is a file's path from the folder of the plan, as it is seen from here."""
+    """Return a path relative to the plan's folder as a path from here; other names are
+    unchanged.
+    """
     beside = path.parent / name
     return str(beside) if is_file(beside) else name
 
@@ -100,10 +104,10 @@ def _line(path: Path, file: _PlanFile, runtime: str) -> str:
 
 
 def model_file(question: PlanQuestion, stated: Path | None, folder: Path, seed: int) -> Path:
-    """The file that is run: the stated one, or a small one of the model's shape and its experts'
-    format with random weights.
+    """Return the file that is run: the stated one, or a small one with random weights.
 
-    Raises InputError for a file that is not there, and a model that no small file is written of.
+    The small file has the model's shape and its experts' format. Raises InputError for a file that
+    is not there, or a model of which no small file is written.
     """
     if stated is not None:
         if not is_file(stated):
@@ -119,10 +123,10 @@ def model_file(question: PlanQuestion, stated: Path | None, folder: Path, seed: 
 def rivals_of(
     arguments: LlamaArguments, num_layers: int, num_devices: int
 ) -> dict[str, LlamaArguments]:
-    """The plan, and other placements that the same program can express.
+    """Return the plan, and other placements that the same program can express, by name.
 
     With devices these are all layers on them and the experts of a growing number of layers on the
-    host. Without devices nothing can be placed elsewhere, and kernels differ: plain ones, and
+    host. Without devices nothing can be placed elsewhere. Then kernels differ: plain ones, and
     smaller batches of a prompt.
     """
     found = {PLAN: arguments}

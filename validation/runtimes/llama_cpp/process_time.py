@@ -8,10 +8,10 @@ PROC = Path("/proc")
 
 
 def cpu_s(process_id: int) -> float | None:
-    """Seconds that all threads of a process have had the processor; None where the system does not
-    say.
+    """Return the seconds that all threads of a process have had the processor.
 
-    Linux alone says, thread by thread, in nanoseconds (``schedstat``).
+    Only Linux tells them, thread by thread, in nanoseconds (``schedstat``). Return None if the
+    system does not tell them.
     """
     total_ns = 0
     try:

@@ -1,7 +1,7 @@
-"""Random weights in the block formats of GGUF files: every block is valid, its scale is fixed and
-small, and all other bits are random.
+"""Random weights in the block formats of GGUF files.
 
-Layouts are those of ggml-common.h of llama.cpp, commit 0c1e57098.
+Every block is valid: its scale is fixed and small, and all other bits are random. Layouts are those
+of ggml-common.h of llama.cpp, commit 0c1e57098.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from hwprofiles import InputError, unknown_name
 
 Bytes = NDArray[np.uint8]
 CHUNK_BYTES = 1 << 24
-"""Random bytes are drawn this many at a time."""
+"""Random bytes that are drawn at a time."""
 
 HALF_SCALE = np.frombuffer(np.float16(2.0**-12).tobytes(), np.uint8)
-"""The scale of a block as a 16-bit float: with it weights of every format are small."""
+"""Scale of a block as a 16-bit float, with which weights of every format are small."""
 
 MX_EXPONENT = 119
 """2⁻⁸ as a scale of 8 exponent bits (E8M0)."""
@@ -29,7 +29,7 @@ NV_SCALE = 0x10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedByte:
-    """One byte of a block: the bits of ``random_mask`` are random, the others those of ``value``."""
+    """One byte of a block: the bits of ``random_mask`` are random, the others are ``value``'s."""
 
     offset: int
     value: int
@@ -78,7 +78,7 @@ FIXED_BYTES: Mapping[str, tuple[FixedByte, ...]] = {
     "mxfp4": (FixedByte(offset=0, value=MX_EXPONENT),),
     "nvfp4": tuple(FixedByte(offset=index, value=NV_SCALE) for index in range(4)),
 }
-"""What is fixed in a block, by the name of the format."""
+"""The fixed bytes of a block, by the name of the format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +91,11 @@ class BlockFormat:
     block_bytes: int
 
     def num_bytes(self, num_weights: int) -> int:
-        """Bytes of that many weights, which are whole blocks."""
+        """Return the bytes of that many weights, which must be whole blocks."""
         return num_weights // self.block_weights * self.block_bytes
 
     def check_row(self, what: str, length: int) -> None:
-        """Raises InputError where a row is not whole blocks."""
+        """Check that a row is whole blocks. Raises InputError if it is not."""
         if length % self.block_weights:
             raise InputError(
                 f"{what} must be a multiple of {self.block_weights} for {self.name}, got {length}"

@@ -1,6 +1,6 @@
-"""Small GGUF files of any Mixture-of-Experts shape, with random weights.
+"""Write small GGUF files of any Mixture-of-Experts shape, with random weights.
 
-llama.cpp loads and runs them. What its kernels take depends on shapes and formats, not on values.
+llama.cpp loads and runs them. The times of its kernels depend on shapes and formats, not on values.
 """
 
 import os
@@ -21,7 +21,11 @@ from validation.runtimes.llama_cpp.random_blocks import (
 )
 
 ARCHITECTURE = "qwen3moe"
-"""Grouped-query attention with norms of queries and keys, experts in every layer."""
+"""llama.cpp's name of the architecture of all files.
+
+This architecture has grouped-query attention with norms of queries and keys, and experts in every
+layer.
+"""
 
 NUM_BYTE_TOKENS = 256
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
@@ -61,20 +65,20 @@ class MoeShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightFormats:
-    """Formats of the matrices: of the routed experts, and of the rest (null: the experts')."""
+    """Formats of the routed experts' matrices, and of the rest (None: the experts' format)."""
 
     experts: str
     dense: str | None = None
 
     @property
     def name(self) -> str:
-        """Both in one word."""
+        """Both formats in one word."""
         return self.experts if self.dense is None else f"{self.experts}+{self.dense}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """A tensor to write. ``shape`` counts the longest stride first, as numpy does."""
+    """A tensor to write. The first dimension of ``shape`` has the longest stride, as in numpy."""
 
     name: str
     shape: tuple[int, ...]
@@ -83,12 +87,12 @@ class _Tensor:
 
     @property
     def num_weights(self) -> int:
-        """How many numbers the tensor has."""
+        """Number of weights of the tensor."""
         return int(np.prod(self.shape))
 
     @property
     def num_bytes(self) -> int:
-        """Bytes in its format."""
+        """Bytes of the tensor in its format."""
         return self.own.num_bytes(self.num_weights)
 
 
@@ -152,7 +156,7 @@ def _write_data(descriptor: int, tensors: list[_Tensor], seed: int, is_sparse: b
 
 
 def _aligned(position: int) -> int:
-    """The next multiple of 32, the alignment that a file has if it states none."""
+    """Return the next multiple of 32, the alignment of a file that states none."""
     return -(-position // 32) * 32
 
 
@@ -223,7 +227,7 @@ def _add_metadata(writer: GGUFWriter, shape: MoeShape) -> None:
 
 
 def _add_tokens(writer: GGUFWriter, vocab: int) -> None:
-    """A vocabulary of bytes and, up to its size, of words that no text has."""
+    """Add a vocabulary of bytes and, up to its size, of words that no text has."""
     count = vocab - SMALLEST_VOCAB
     tokens = [
         *SPECIAL_TOKENS,
@@ -252,7 +256,7 @@ TOP_K_KEY = f"{ARCHITECTURE}.expert_used_count".encode()
 def set_top_k(path: Path, top_k: int) -> None:
     """Change how many experts a token of a written file selects; the weights stay.
 
-    Raises InputError where the file does not state a number of its own.
+    Raises InputError if the file does not state such a number.
     """
     with path.open("r+b") as file:
         # The key comes before the vocabulary, so it is near the start.
@@ -265,7 +269,8 @@ def set_top_k(path: Path, top_k: int) -> None:
 
 
 def copy_sparse(source: Path, target: Path) -> Path:
-    """Copy the header and tensor table of a GGUF file; its weights are a hole of the same size.
+    """Copy the header and tensor table of a GGUF file, with a hole of the same size for its
+    weights.
 
     Raises InputError for a target that cannot be written.
     """

@@ -18,24 +18,25 @@ POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopbackDevices:
-    """Servers that listen: their addresses and processes."""
+    """Listening servers: their addresses, and the ids of their processes."""
 
     addresses: tuple[str, ...]
     processes: tuple[int, ...]
 
     @property
     def buffers(self) -> tuple[str, ...]:
-        """How llama.cpp names the memory of each: the number counts devices of one server
-        (ggml-rpc.cpp at 0c1e57098).
+        """llama.cpp's name for the memory of each server.
+
+        The number in it counts the devices of one server (ggml-rpc.cpp at 0c1e57098).
         """
         return tuple(f"RPC0[{address}]" for address in self.addresses)
 
 
 @contextmanager
 def loopback_devices(folder: Path, count: int, threads: int = 1) -> Iterator[LoopbackDevices]:
-    """Start that many servers out of a folder, and end them afterwards.
+    """Start that many servers from a folder, and end them afterwards.
 
-    Raises InputError where the program is not there, or does not listen.
+    Raises InputError if the program is not there, or does not listen.
     """
     program = folder / SERVER
     if not program.is_file():

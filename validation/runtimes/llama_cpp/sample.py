@@ -1,4 +1,4 @@
-"""One timed run of a runtime, and many of them summed up."""
+"""Timed runs of a runtime, and their summary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 LEAST_QUIET = 3
-"""Samples that must be undisturbed before disturbed ones are left out."""
+"""Fewest undisturbed samples for which disturbed ones are left out."""
 
 QUIET_FRACTION = 0.95
-"""CPU time over wall-clock time and threads, from which a sample counts as undisturbed."""
+"""Least CPU time over wall-clock time and threads of a sample that counts as undisturbed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +24,19 @@ class Sample:
 
     @property
     def is_by_cpu_time(self) -> bool:
-        """Whether CPU time says what the run takes: of one thread that never waits for a GPU."""
+        """Whether CPU time tells what the run takes: one thread, which never waits for a GPU."""
         return self.threads == 1 and not self.has_gpu
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no other process took the cores meanwhile; beside a GPU this is not known."""
+        """Whether no other process took the cores meanwhile. Beside a GPU this is not known, so
+        True.
+        """
         return self.has_gpu or self.cpu_s >= QUIET_FRACTION * self.threads * self.wall_s
 
     @property
     def token_s(self) -> float:
-        """Seconds a token: CPU time for one thread, the clock's for several.
+        """Seconds a token: CPU time for one thread without a GPU, else the clock's.
 
         The CPU time of one thread leaves out the time in which other processes had the core.
         Several threads wait for each other by spinning, so that their CPU time says little.
@@ -44,9 +46,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
-    """What samples of one run say: the median, and how far repeated runs are apart.
+    """Summary of the samples of one run: the median, and how far repeated runs differ.
 
-    ``noise_fraction`` compares the medians of odd and of even samples.
+    ``noise_fraction`` compares the medians of odd and of even samples; ``spread_fraction`` is their
+    interquartile range over the median.
     """
 
     token_s: float
@@ -57,12 +60,15 @@ class Timed:
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens a second."""
+        """Median tokens a second."""
         return 1.0 / self.token_s
 
 
 def timed(samples: Sequence[Sample]) -> Timed:
-    """Sum samples up; of several threads, disturbed samples are left out where enough remain."""
+    """Summarise samples.
+
+    If CPU time does not count, disturbed samples are left out if enough others remain.
+    """
     kept = _kept(samples)
     seconds = np.array([sample.token_s for sample in kept])
     low, middle, high = np.percentile(seconds, [25, 50, 75])
@@ -84,7 +90,7 @@ def _kept(samples: Sequence[Sample]) -> Sequence[Sample]:
 
 
 def _noise(seconds: np.ndarray) -> float:
-    """How far the median of every other sample is from that of the rest."""
+    """Return how far the median of every other sample is from that of the rest, relative to it."""
     if len(seconds) < 2:
         return 0.0
     return float(abs(np.median(seconds[::2]) / np.median(seconds[1::2]) - 1))

@@ -1,4 +1,4 @@
-"""A program that can be asked to run prompts and answers, and says what they took."""
+"""The interface of a program that runs prompts and answers and times them."""
 
 from typing import Protocol
 
@@ -15,7 +15,7 @@ class LlamaSession(Protocol):
 
     @property
     def log(self) -> LoadLog:
-        """What it said while it loaded the file."""
+        """The log of the program while it loaded the file."""
 
     def prefill(self, tokens: int) -> Sample:
         """Run a prompt of that many random tokens."""

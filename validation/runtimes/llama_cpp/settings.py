@@ -1,4 +1,4 @@
-"""How a run of llama.cpp is set up: the file, the threads, and what the arguments say."""
+"""The settings of a run of llama.cpp: the file, the threads, and the arguments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from sim.runtimes.llama_cpp.arguments import ALL_LAYERS, LlamaArguments
 from sim.runtimes.llama_cpp.overrides import HOST, CpuExperts, Override
 
 ALL_GPU_LAYERS = 999
-"""More layers than any model has, as llama.cpp takes it."""
+"""A number of layers for -ngl above that of any model, so that all go to devices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLoad:
-    """How many rounds, and the tokens of each answer and prompt."""
+    """The number of rounds, and the tokens of each answer and prompt."""
 
     rounds: int = 5
     output_tokens: int = 16
@@ -25,8 +25,8 @@ class RunLoad:
 class RunSettings:
     """A file, the arguments of llama.cpp, and the names of the devices that stand for its GPUs.
 
-    ``context_tokens`` is the room of the KV cache. ``devices`` are buffer names such as CUDA0; none
-    where everything runs on the CPU.
+    ``context_tokens`` is the room of the KV cache. ``devices`` are buffer names such as CUDA0;
+    there are none if everything runs on the CPU.
     """
 
     model_file: Path
@@ -36,19 +36,19 @@ class RunSettings:
 
     @property
     def threads(self) -> int:
-        """Threads of the CPU, one where the arguments state none."""
+        """Threads of the CPU; one if the arguments state none."""
         return self.arguments.threads or 1
 
     @property
     def gpu_layers(self) -> int:
-        """The number of -ngl: none without devices, all where nothing is stated."""
+        """The number of -ngl: 0 without devices, all layers if the arguments state none."""
         if not self.devices:
             return 0
         asked = self.arguments.gpu_layers
         return ALL_GPU_LAYERS if asked is None or asked >= ALL_LAYERS else asked
 
     def overrides(self, num_layers: int, moe_layers: Sequence[int]) -> tuple[str, ...]:
-        """The overrides of placement as ``pattern=buffer``, shorthands written out.
+        """Return the overrides of placement as ``pattern=buffer``, with shorthands written out.
 
         Without devices there are none: everything is in host memory.
         """

@@ -10,14 +10,17 @@ from sim.runtimes.tensors import is_compressed
 from validation.runtimes.llama_cpp.random_file import MoeShape, WeightFormats, file_bytes
 
 MOST_FILE_BYTES = 400 * MB
-"""The largest file, unless one layer with as many experts as a token selects is larger."""
+"""Largest size of a file, in bytes.
+
+A file of two layers is written even if it is larger.
+"""
 
 MOST_VOCAB = 4096
-"""Rows of the head that are kept: the law of rows prices the others."""
+"""Most rows of the head that are kept; the law of rows prices the others."""
 
 WIDEST_FORMAT = "bf16"
 EXPERTS_PER_CHOSEN = 2
-"""Experts that are kept for each one that a token selects, so that tokens select different ones."""
+"""Experts that are kept for each one that a token selects, so that tokens can differ in experts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The shape, the experts that a token selects, the formats."""
+        """Name made of the shape, the experts that a token selects, and the formats."""
         return f"{self.shape.name}-top{self.shape.top_k}-{self.formats.name}"
 
 
@@ -43,14 +46,17 @@ def cases_of(shapes: Sequence[MoeShape], formats: Sequence[str]) -> tuple[Case, 
 
 
 def with_other_top_k(case: Case) -> Case:
-    """The case with half the experts a token, or twice one: it tells experts from the rest."""
+    """Return the case with half the experts a token, or with two if it has one.
+
+    Both cases together distinguish the time of experts from the rest.
+    """
     own = case.shape.top_k
     other = own // 2 if own > 1 else min(2, case.shape.num_experts)
     return replace(case, shape=replace(case.shape, top_k=other))
 
 
 def small_shape(model: Model, most_bytes: float = MOST_FILE_BYTES) -> MoeShape:
-    """The shape of a model's layers, with so few of them and of experts that a file stays small.
+    """Return the shape of a model's layers, with so few layers and experts that a file stays small.
 
     Raises InputError for a model without routed experts, or whose attention is not grouped-query.
     """

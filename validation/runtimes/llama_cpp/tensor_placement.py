@@ -1,8 +1,8 @@
-"""Where llama.cpp puts the tensors of a file, by our own evaluation of its arguments over the file's
-tensor table, and whether its log says the same.
+"""Evaluate where llama.cpp puts the tensors of a file, and compare that with its log.
 
-Rules of src/llama-model.cpp at 0c1e57098: the input embedding stays on the host, the last layers go
-to devices, the first override that matches a name wins.
+The evaluation is ours: of llama.cpp's arguments over the file's tensor table. The rules are those
+of src/llama-model.cpp at 0c1e57098. The input embedding stays on the host, the last layers go to
+devices, and the first override that matches a name wins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,21 +19,21 @@ from validation.runtimes.llama_cpp.load_log import LoadLog
 
 INPUT = "token_embd.weight"
 LOG_STEP_BYTES = 0.01 * MIB
-"""The log has sizes of buffers to two digits of a MiB."""
+"""Step of the log's sizes of buffers, which have two digits after the point of a MiB."""
 
 SMALL_BYTES = 0.5 * MIB
-"""Buffers may be padded, tensor by tensor, to so much in all."""
+"""Most bytes by which a small buffer may be padded, over all its tensors."""
 
 PADDED_FRACTION = 1e-3
-"""Larger buffers hold more tensors, and may be padded by so much of their size."""
+"""Share of its size by which a larger buffer may be padded, because it holds more tensors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedBytes:
-    """Bytes of weights on the host, then on each device: ``expected`` by our evaluation, ``logged``
-    by the log.
+    """Bytes of weights on the host, then on each device.
 
-    ``num_overridden`` counts tensors that an override moves away from their layer.
+    ``expected`` is by our evaluation, ``logged`` by the log. ``num_overridden`` counts tensors that
+    an override moves away from their layer.
     """
 
     expected: tuple[float, ...]
@@ -42,7 +42,7 @@ class PlacedBytes:
 
     @property
     def matches(self) -> bool:
-        """Whether both are the same except for what the log rounds and buffers are padded by."""
+        """Whether both agree, except for rounding in the log and padding of buffers."""
         pairs = zip(self.expected, self.logged, strict=True)
         return all(
             abs(own - said) <= SMALL_BYTES + LOG_STEP_BYTES + PADDED_FRACTION * own
@@ -87,7 +87,9 @@ def placed_bytes(
     devices: Mapping[str, float],
     log: LoadLog,
 ) -> PlacedBytes:
-    """Compare with the log. ``devices`` gives each device's memory, in order."""
+    """Compare the evaluation with the log. ``devices`` gives each device's memory in bytes, in
+    order.
+    """
     expected, moved = expected_bytes(file, arguments, tuple(devices.values()))
     return PlacedBytes(
         expected=expected,
@@ -113,8 +115,9 @@ def _overrides(
 
 
 def _home(name: str, homes: Sequence[int]) -> int:
-    """The device of a tensor before overrides: the input on the host, what follows the layers with
-    the head.
+    """Return the device of a tensor before overrides.
+
+    The input is on the host; tensors behind the layers are with the head.
     """
     if name == INPUT:
         return HOST

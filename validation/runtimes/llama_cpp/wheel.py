@@ -1,4 +1,4 @@
-"""llama.cpp out of the wheel xllamacpp, in a process of its own: on the CPU alone."""
+"""Run llama.cpp from the wheel xllamacpp, in a process of its own, on the CPU alone."""
 
 import json
 import subprocess
@@ -17,20 +17,20 @@ from validation.runtimes.llama_cpp.settings import RunSettings
 WHEEL = "xllamacpp"
 WORKER = Path(__file__).with_name("wheel_worker.py")
 SHORT_PROMPT_TOKENS = 8
-"""Tokens before an answer that is timed."""
+"""Tokens of the short prompt before an answer that is timed."""
 
 LOG_LEVEL = 5
-"""llama.cpp says at this level which tensors were overridden."""
+"""Verbosity at which llama.cpp logs which tensors were overridden."""
 
 QUIET_LEVEL = 4
-"""llama.cpp says at this level how large its buffers are, and nothing while it runs."""
+"""Verbosity at which llama.cpp logs the sizes of its buffers, and nothing while it runs."""
 
 LOG_PATIENCE_S = 10.0
-"""A build that says nothing about its graph is read as it stands after this time."""
+"""Seconds to wait for the graph in the log; after them the log is read as it is."""
 
 
 def wheel_version() -> str:
-    """The wheel with its version. Raises InputError where it is not installed."""
+    """Return the wheel's name and version. Raises InputError if it is not installed."""
     try:
         return f"{WHEEL} {version(WHEEL)}"
     except PackageNotFoundError:
@@ -41,7 +41,7 @@ def wheel_version() -> str:
 
 
 class WheelSession:
-    """A process with the file loaded. It stays until it is closed."""
+    """A process with the file loaded; it stays until the session is closed."""
 
     def __init__(self, settings: RunSettings, vocab: int, *, is_log_full: bool = False) -> None:
         self._settings = settings
@@ -68,9 +68,10 @@ class WheelSession:
 
     @property
     def log(self) -> LoadLog:
-        """What llama.cpp said while it loaded the file, as soon as that is whole.
+        """The log of llama.cpp while it loaded the file, as soon as that is whole.
 
-        A thread of its own writes the log. On a busy computer it falls behind the tokens that run.
+        A thread of llama.cpp writes the log. On a busy computer it falls behind the tokens that
+        run.
         """
         deadline = time.monotonic() + LOG_PATIENCE_S
         log = read_load_log(self._said())
@@ -86,7 +87,9 @@ class WheelSession:
         return self._sample(tokens, found)
 
     def decode(self, tokens: int) -> Sample:
-        """Run an answer of that many tokens; what the short prompt before it took is taken off."""
+        """Run an answer of that many tokens; the time of the short prompt before it is
+        subtracted.
+        """
         before = self._run(SHORT_PROMPT_TOKENS, 1)
         # The first token comes from the prompt, so one more is asked for.
         found = self._run(SHORT_PROMPT_TOKENS, tokens + 1)
@@ -120,7 +123,7 @@ class WheelSession:
         return found
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a line and wait for the answer. Raises InputError where the process ended."""
+        """Send a line and return the answer. Raises InputError if the process ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:

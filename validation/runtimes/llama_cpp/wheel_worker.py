@@ -1,7 +1,7 @@
-"""A process of its own that runs llama.cpp out of the wheel xllamacpp.
+"""Run llama.cpp from the wheel xllamacpp, as the program of a process of its own.
 
-It reads one JSON object a line: first the set-up, then runs, and answers each with one line. It
-imports nothing of ours, so that its CPU time is llama.cpp's.
+The process reads one JSON object a line, first the set-up and then runs, and answers each with one
+line. The process imports nothing of Rosin, so that its CPU time is llama.cpp's.
 """
 
 import json
@@ -12,7 +12,10 @@ import time
 from typing import Any, TextIO
 
 SAMPLING = {"temperature": 2.0, "top_k": 40, "top_p": 1.0, "min_p": 0.0}
-"""Answers of random weights drawn widely: a greedy answer repeats one token, and its experts."""
+"""Parameters of sampling that draw answers widely from random weights.
+
+A greedy answer would repeat one token, and its experts.
+"""
 
 
 def main() -> None:
@@ -47,7 +50,7 @@ def _server(setup: dict[str, Any]) -> Any:
 
 
 def _run(server: Any, asked: dict[str, Any], vocab: int) -> dict[str, Any]:
-    """Run a prompt of random tokens and an answer, and say what both took."""
+    """Run a prompt of random tokens and an answer, and return the time of both together."""
     draw = random.Random(asked["seed"])
     request = {
         # The first three tokens are special ones.

@@ -10,10 +10,11 @@ def pooled(machine: Machine) -> Machine:
     The link is still that of one GPU. Every card holds an equal share of each weight and works at
     the same time. The cost of exchanging the shares is left out. A ranking of policies stays right
     where this cost is the same for all of them. The pooled quantities are assumed; curves of one
-    card's kernels are left out. A machine with one GPU is returned as it is.
+    card's kernels are left out. A machine with one GPU or none is returned as
+    it is.
     """
     count = machine.gpu.count
-    if count == 1:
+    if count <= 1:
         return machine
 
     def times(quantity: Quantity) -> Quantity:

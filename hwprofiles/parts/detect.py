@@ -13,7 +13,7 @@ from hwprofiles.parts.gpu_part import Citation
 from hwprofiles.parts.library import PartsLibrary, parts_library, with_cpu
 from hwprofiles.parts.line import parse_line
 from hwprofiles.parts.rig import NO_MEMORY
-from hwprofiles.parts.system import FoundGpu, FoundSystem, found_system
+from hwprofiles.parts.system import FoundGpu, FoundModules, FoundSystem, found_system
 from hwprofiles.quantity import Kind, Quantity
 from hwprofiles.units import GIB
 
@@ -41,7 +41,7 @@ def detected_machine(found: FoundSystem | None = None) -> Machine:
             f"the library has no CPU {part.name!r}: cores and instructions are the system's own, "
             f"memory channels and rates those of {_model_cpu(system, library).name}"
         )
-    if system.modules is None:
+    if _memory(system, library) is None:
         notes.append(_NO_MODULES)
     machine = machine_of_parts(parse_line(" + ".join(_parts(system, library)), library), library)
     # The line names no memory because the system did not say; the note above says so better.
@@ -61,18 +61,38 @@ def _parts(system: FoundSystem, library: PartsLibrary) -> Iterator[str]:
         yield f"{count}x{_gpu(gpu, library)}" if count > 1 else _gpu(gpu, library)
     name = _library_name(system, library)
     yield f"{system.sockets}x{name}" if system.sockets > 1 else name
-    modules = system.modules
-    if modules is not None:
-        yield _memory(system)
+    memory = _memory(system, library)
+    if memory is not None:
+        yield memory
 
 
-def _memory(system: FoundSystem) -> str:
+def _memory(system: FoundSystem, library: PartsLibrary) -> str | None:
+    """Return the memory as a part; None if the system does not name it, or names none that exists."""
     modules = system.modules
-    assert modules is not None
+    if modules is None:
+        return None
+    if modules.type_name.startswith("LP"):
+        # A system lists each soldered package, and packages are no channels.
+        kinds = _low_power_types(modules, library)
+        size = modules.count * modules.gib
+        return f"{size}GB {kinds[0]}-{modules.mt_per_s}" if kinds else None
     each, rest = divmod(modules.count, system.sockets)
     if system.sockets > 1 and not rest:
         return f"{system.sockets}x({each}x{modules.gib}GB {modules.type_name}-{modules.mt_per_s})"
     return f"{modules.count}x{modules.gib}GB {modules.type_name}-{modules.mt_per_s}"
+
+
+def _low_power_types(modules: FoundModules, library: PartsLibrary) -> list[str]:
+    """Return the library's types of that generation that run at that rate.
+
+    Systems call LPDDR5X LPDDR5, as the standard of what they report (SMBIOS) has no other name.
+    """
+    return [
+        name
+        for name, kind in library.memory_types.items()
+        if name.startswith(modules.type_name)
+        and kind.slowest_mt_per_s <= modules.mt_per_s <= kind.fastest_mt_per_s
+    ]
 
 
 def _gpu(gpu: FoundGpu, library: PartsLibrary) -> str:

@@ -123,7 +123,7 @@ def _module(block: str) -> tuple[int, str, int] | None:
     no module.
     """
     size = re.search(r"^\s*Size: (\d+) ([GM])i?B", block, re.MULTILINE)
-    type_name = re.search(r"^\s*Type: (DDR\d)\b", block, re.MULTILINE)
+    type_name = re.search(r"^\s*Type: ((?:LP)?DDR\d)\b", block, re.MULTILINE)
     # The configured speed, as boards often run modules slower than they could.
     configured = r"^\s*Configured (?:Memory|Clock) Speed: (\d+)"
     speed = re.search(configured, block, re.MULTILINE) or re.search(

@@ -93,6 +93,25 @@ def test_drivers_names_are_known(printed: str, name: str, size: int) -> None:
     assert f"1 x {name} of {size} GiB" in machine.description
 
 
+@pytest.mark.parametrize(
+    ("type_name", "speed", "named"),
+    [
+        ("LPDDR5", 6400, "32GB LPDDR5-6400"),
+        ("LPDDR5", 7467, "32GB LPDDR5X-7467"),
+        ("LPDDR5", 99999, None),
+    ],
+)
+def test_soldered_memory_is_named_by_its_size(
+    type_name: str, speed: int, named: str | None
+) -> None:
+    """Its packages are no channels; a rate that the kind has not is of the next kind, or unknown."""
+    package = f"Memory Device\n\tSize: 4 GB\n\tType: {type_name}\n\tSpeed: {speed} MT/s\n"
+    name = "Intel(R) Core(TM) Ultra 7 155H"
+    machine = detected_machine(_system(name=name, cores=16, modules="\n".join([package] * 8)))
+    assert machine.name == " + ".join(filter(None, ("Core Ultra 7 155H", named)))
+    assert ("which memory modules" in machine.assumptions[0]) == (named is None)
+
+
 def test_what_only_the_administrator_may_ask_is_assumed() -> None:
     """Without dmidecode the channels are taken to be filled, and that is said."""
     machine = detected_machine(_system())

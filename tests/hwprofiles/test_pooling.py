@@ -43,3 +43,9 @@ def test_cards_add_up(name: str, count: int) -> None:
     )
     assert one.gpu.memory_bytes.kind is Kind.ASSUMED and "pooled" in one.gpu.memory_bytes.source
     assert all(curve.device != "gpu" for curve in one.curves)
+
+
+def test_a_machine_without_a_gpu_stays_as_it_is() -> None:
+    """There is nothing to pool."""
+    machine = load_machine("Ryzen 9 7950X + 2x32GB DDR5-4800")
+    assert pooled(machine) is machine

@@ -50,6 +50,7 @@ def load_model(
     path, named_quantization = _find(name_or_path)
     quantization = quantization or named_quantization
     if path.suffix == ".gguf":
+        _check_family(family, path)
         model = model_from_gguf(path)
     else:
         spec = load_spec(name_or_path, quantization, family)
@@ -91,14 +92,23 @@ def load_spec(
     as load_model does.
     """
     path, _ = _find(name_or_path)
-    if path.suffix == ".gguf":
-        return explicit_spec(model_from_gguf(path))
     if path.is_dir() or path.suffix == ".json":
         return _spec_of_config(
             path / "config.json" if path.is_dir() else path, quantization, family
         )
+    _check_family(family, path)
+    if path.suffix == ".gguf":
+        return explicit_spec(model_from_gguf(path))
     where = path.stem if path in _library().values() else str(path)
     return parse_spec(read_yaml(path, "model"), where)
+
+
+def _check_family(family: str | None, path: Path) -> None:
+    """Raise InputError if a family is stated for a file that is read in one way alone."""
+    if family is not None:
+        raise InputError(
+            f"`family` is for a config.json; {path.name} says itself how it is read, got {family!r}"
+        )
 
 
 def parse_spec(data: Any, where: str) -> ModelSpec:

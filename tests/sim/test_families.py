@@ -366,3 +366,6 @@ def test_a_family_may_be_chosen(tmp_path: Path) -> None:
     assert load_model(str(tmp_path / "m.yaml")).family == "qwen3_moe"
     with pytest.raises(InputError, match="no model family named 'qwen33_moe'"):
         load_model(path, family="qwen33_moe")
+    for other in (str(tmp_path / "m.yaml"), "mixtral-8x7b"):
+        with pytest.raises(InputError, match=r"`family` is for a config\.json; m"):
+            load_model(other, family="qwen3_moe")

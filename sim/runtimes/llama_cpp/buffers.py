@@ -11,7 +11,7 @@ from sim.model.model import Layer, Model, TensorClass, layer_shapes
 from sim.runtimes.graph_bytes import GraphBytes
 from sim.runtimes.kv import cached_model
 from sim.runtimes.llama_cpp.arguments import LlamaArguments
-from sim.runtimes.llama_cpp.prompts import uploads_experts
+from sim.runtimes.llama_cpp.prompts import uploads_dense, uploads_experts
 from sim.runtimes.placement import HOST, DevicePlacement
 from sim.runtimes.question import RuntimeQuestion
 
@@ -53,7 +53,7 @@ def graph_bytes(
     copies = 1
     if is_pipelined(question, placement):
         handed_over, copies = 2 * HANDED_OVER, PIPELINE_COPIES
-    computed = _host_experts_bytes(question, placement, tokens, num_gpus)
+    computed = _host_feed_forward_bytes(question, placement, tokens, num_gpus)
     return GraphBytes(
         stage=layer_buffer_bytes(question, tokens, room_tokens, handed_over),
         inputs=copies * inputs,
@@ -114,23 +114,55 @@ def layer_buffer_bytes(
     return tokens * (hidden_states * model.hidden + widest) * FP32_BYTES
 
 
-def _host_experts_bytes(
+def _host_feed_forward_bytes(
     question: RuntimeQuestion, placement: DevicePlacement, tokens: int, num_gpus: int
 ) -> int:
-    """Return the bytes for what the host computes where GPUs have the layers and it has experts.
+    """Return the bytes for what the host computes where GPUs have the layers and it has weights.
 
-    They are of gate and up products with their combination, or of hidden states with results of
-    experts before and after they are weighted. With several GPUs, hidden states and scores of
-    experts wait there too.
+    These are experts or dense feed-forwards that no GPU copies. With several GPUs, hidden states
+    wait on the host too.
     """
     model = question.model
-    if uploads_micro_batch(question, tokens) or not placement.expert_fraction[:, HOST + 1].any():
+    arguments = question.arguments
+    assert isinstance(arguments, LlamaArguments)
+    computes_experts = not uploads_micro_batch(question, tokens)
+    computes_dense = not uploads_dense(arguments, tokens)
+    representatives, shape_of = layer_shapes(model)
+    has_experts = (placement.expert_fraction[:, HOST + 1] > 0) & computes_experts
+    has_dense = (placement.dense == HOST) & computes_dense
+    widest = 0
+    # Layers of one shape with as much on the host need as much.
+    for shape, is_with_experts, is_with_dense in set(
+        zip(shape_of.tolist(), has_experts.tolist(), has_dense.tolist(), strict=True)
+    ):
+        layer = model.layers[representatives[shape]]
+        if is_with_experts:
+            widest = max(widest, _host_expert_elements(model, layer, num_gpus))
+        if is_with_dense:
+            widest = max(widest, 3 * _dense_width(layer, model))
+    if widest == 0:
         return 0
-    chosen = model.top_k * model.expert_intermediate
-    gated = 3 * chosen
-    summed = model.hidden + 2 * model.top_k * model.hidden
-    handed_over = model.hidden + model.num_experts if num_gpus > 1 else 0
-    return tokens * (max(gated, summed) + handed_over) * FP32_BYTES
+    handed_over = model.hidden if num_gpus > 1 else 0
+    return tokens * (widest + handed_over) * FP32_BYTES
+
+
+def _host_expert_elements(model: Model, layer: Layer, num_gpus: int) -> int:
+    """Return the elements for one token of a layer's experts on the host.
+
+    They are gate and up products with their combination, or hidden states with results of experts
+    before and after they are weighted. With several GPUs, scores of experts wait there too.
+    """
+    gated = 3 * layer.top_k * model.expert_intermediate
+    summed = (1 + 2 * layer.top_k) * model.hidden
+    return max(gated, summed) + (layer.num_experts if num_gpus > 1 else 0)
+
+
+def _dense_width(layer: Layer, model: Model) -> int:
+    """Return the width of a layer's dense feed-forward, or of its shared experts; 0 for none."""
+    params = max(
+        layer.params.get(TensorClass.DENSE_FFN, 0), layer.params.get(TensorClass.SHARED_EXPERT, 0)
+    )
+    return params // (3 * model.hidden)
 
 
 def is_pipelined(question: RuntimeQuestion, placement: DevicePlacement) -> bool:
@@ -168,8 +200,7 @@ def _feed_forward_elements(layer: Layer, model: Model, *, is_fused: bool) -> int
     """
     queries = 0 if layer.attention is None else layer.attention.value_elements
     if not layer.is_moe:
-        width = layer.params.get(TensorClass.DENSE_FFN, 0) // (3 * model.hidden)
-        return 3 * width + queries
+        return 3 * _dense_width(layer, model) + queries
     chosen = layer.top_k * model.expert_intermediate
     results = 2 * layer.top_k * model.hidden
     return max(results, chosen) if is_fused else max(results + chosen, 3 * chosen + queries)

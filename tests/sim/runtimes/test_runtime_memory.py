@@ -33,6 +33,13 @@ def _memory(
     return memory_of(asked, placement_of(asked))
 
 
+def _imported(config: Mapping[str, object]) -> Model:
+    """Return the model of a configuration in 16 bit with room for 65,536 tokens."""
+    common = {"max_position_embeddings": 65536, "torch_dtype": "bfloat16"}
+    provenance = Provenance(kind=Kind.ASSUMED, source="test", date="2026-12-01")
+    return model_from_config(dict(config) | common, name="printed", provenance=provenance)
+
+
 @pytest.mark.parametrize(
     ("line", "gpu_kv", "host_kv"),
     [
@@ -178,11 +185,8 @@ def test_buffers_of_a_micro_batch_as_printed(printed: _Printed) -> None:
         "moe_intermediate_size": printed.width,
         "intermediate_size": printed.width,
         "vocab_size": printed.vocab,
-        "max_position_embeddings": 65536,
-        "torch_dtype": "bfloat16",
     }
-    provenance = Provenance(kind=Kind.ASSUMED, source="test", date="2026-12-01")
-    model = model_from_config(config, name="printed", provenance=provenance)
+    model = _imported(config)
     for tokens, room, mib in (
         (512, 4096, printed.small),
         (512, 65536, printed.long),
@@ -227,6 +231,34 @@ def test_buffers_of_a_host_that_computes_as_printed(
     """Experts that no GPU copies are computed on the host, which needs room for their results."""
     found = _memory(f"{line} -fa on", load_model(name, "4bit"), gpus=gpus)["host"].compute
     assert found / MIB == pytest.approx(mib, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("line", "gpus", "mib"),
+    [
+        (r"-ngl 99 -ot ffn_(up|gate|down)\.weight=CPU -nopo -c 16384", 1, 384),
+        (r"-ngl 99 -ts 1,1 -ot ffn_(up|gate|down)\.weight=CPU -nopo -c 16384", 2, 416),
+        ("-ngl 20 -nopo -c 16384", 1, 480),
+        ("-ngl 99 -ts 1,1 -c 16384", 2, 416),
+    ],
+)
+def test_buffers_of_a_host_with_dense_layers_as_printed(line: str, gpus: int, mib: float) -> None:
+    """Dense feed-forwards that no GPU copies need room for their products, as experts do."""
+    config = {
+        "model_type": "qwen3",
+        "hidden_size": 4096,
+        "num_hidden_layers": 36,
+        "intermediate_size": 12288,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 32768,
+    }
+    model = _imported(config)
+    found = _memory(f"{line} -fa on -b 4096 -ub 2048", model, gpus=gpus)["host"].compute
+    assert found / MIB == pytest.approx(mib, rel=0.001)
+    copied = _memory(f"{line.replace('-nopo', '')} -fa on -b 4096 -ub 2048", model, gpus=gpus)
+    assert copied["host"].compute <= found
 
 
 def test_experts_that_a_gpu_copies_need_no_room_on_the_host() -> None:

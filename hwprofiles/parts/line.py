@@ -10,7 +10,14 @@ from hwprofiles.parts.cut import fewest_pieces
 from hwprofiles.parts.gpu_part import GpuPart
 from hwprofiles.parts.library import PartsLibrary, parts_library
 from hwprofiles.parts.names import nearest
-from hwprofiles.parts.spoken import count_first, plain_device, plain_memory, without_cores
+from hwprofiles.parts.spoken import (
+    count_first,
+    laptop_last,
+    plain_device,
+    plain_memory,
+    singular,
+    without_cores,
+)
 from hwprofiles.units import GB, GIB, MB, parse_number
 
 BY_SOCKET = "2x(8x64GB DDR5-4800)"
@@ -287,11 +294,11 @@ def _device(part: str, library: PartsLibrary) -> GpuItem | CpuItem | None:
     if counted is None:
         return None
     count = _whole(counted["count"], part) or 1
-    name_text, size = counted["rest"], None
+    name_text, size = laptop_last(counted["rest"], library), None
     # The 435G of a Ryzen AI 5 435G is no size.
     if not library.named(name_text):
         name_text, size = _taken(_SIZE, name_text)
-    names = library.named(name_text) or library.named(_singular(name_text, count))
+    names = library.named(name_text) or library.named(singular(name_text, count))
     if len(names) > 1:
         raise InputError(f"part {part!r} is short for {' or '.join(names)}: write one of them")
     if not names:
@@ -300,11 +307,6 @@ def _device(part: str, library: PartsLibrary) -> GpuItem | CpuItem | None:
     if name in library.gpus:
         return _gpu(part, count, name, size, pcie, library)
     return _cpu(part, count, name, has_more=bool(size or pcie))
-
-
-def _singular(name: str, count: int) -> str:
-    """The name without its plural s, as in ``2x 3090s``, where ``count`` is above 1."""
-    return re.sub(r"(?<=\w)s$", "", name, flags=re.IGNORECASE) if count > 1 else name
 
 
 def _cpu(part: str, count: int, name: str, *, has_more: bool) -> CpuItem:

@@ -5,6 +5,8 @@ Examples: ``dual 3090s``, ``64GB (2x32GB) DDR5 6000MHz CL30``, ``RTX 3090 eGPU o
 
 import re
 
+from hwprofiles.parts.library import PartsLibrary
+
 _COUNTS = {
     "one": 1,
     "single": 1,
@@ -56,10 +58,8 @@ _LABEL = re.compile(
 )
 """A label before a part in a list: ``GPU: 2x RTX 3090``."""
 
-_LAPTOP_FIRST = re.compile(
-    r"^(?P<count>\d{1,2}\s*[x×]\s*)?(?:laptop|mobile)\s+(?P<name>.*\w.*)$", re.I
-)
-"""``laptop RTX 4060 8GB``: a word that parts have behind their names."""
+_LAPTOP = re.compile(r"(?:laptop|mobile)\s+(?P<name>.*\w.*)", re.IGNORECASE)
+"""``laptop RTX 4060 8GB``: a word that cards have behind their names, and CPUs not at all."""
 
 _CORES = re.compile(r"\([^()]*\bcores?\b[^()]*\)", re.IGNORECASE)
 """Brackets that count cores, as people tell Apple's chips apart. The name alone decides the
@@ -109,8 +109,24 @@ def plain_device(part: str) -> str:
         part = cable.sub(link, part)
     # Never everything: a part of nothing but such words is to be named as it is.
     bare = " ".join(_ASIDE.sub(" ", part).split())
-    bare = _LAPTOP_FIRST.sub(lambda found: f"{found['count'] or ''}{found['name']} Laptop", bare)
     return bare if re.search(r"\w", bare) else part
+
+
+def laptop_last(name: str, library: PartsLibrary) -> str:
+    """Return the name with ``Laptop`` behind it if it begins with that word or with ``mobile``.
+
+    A CPU's name has no such word, so there it is left out.
+    """
+    found = _LAPTOP.fullmatch(name)
+    if found is None:
+        return name
+    is_cpu = any(known not in library.gpus for known in library.named(found["name"]))
+    return found["name"] if is_cpu else f"{found['name']} Laptop"
+
+
+def singular(name: str, count: int) -> str:
+    """Return the name without its plural s, as in ``2x 3090s``, where ``count`` is above 1."""
+    return re.sub(r"(?<=\w)s$", "", name, flags=re.IGNORECASE) if count > 1 else name
 
 
 def count_first(part: str) -> str:

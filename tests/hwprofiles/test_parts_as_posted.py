@@ -18,6 +18,13 @@ POSTED = [
         32,
     ),
     (
+        "laptop i7-13700H + dual laptop RTX 4060 + 32GB DDR5-5200",
+        "GeForce RTX 4060 Laptop",
+        2,
+        "Core i7-13700H",
+        32,
+    ),
+    (
         "Mobile 4090 16GB + i9-13900HX + 64GB DDR5",
         "GeForce RTX 4090 Laptop",
         1,

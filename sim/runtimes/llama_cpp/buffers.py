@@ -117,10 +117,10 @@ def layer_buffer_bytes(
 def _host_feed_forward_bytes(
     question: RuntimeQuestion, placement: DevicePlacement, tokens: int, num_gpus: int
 ) -> int:
-    """Return the bytes for what the host computes where GPUs have the layers and it has weights.
+    """Return the bytes of what the host computes where GPUs have the layers.
 
-    These are experts or dense feed-forwards that no GPU copies. With several GPUs, hidden states
-    wait on the host too.
+    The host computes experts and dense feed-forwards that it holds and no GPU copies. With several
+    GPUs, hidden states wait on the host too.
     """
     model = question.model
     arguments = question.arguments
